@@ -1,0 +1,28 @@
+"""policylearn learns which tokens are worth masking when a masked language model is further trained.
+
+Public names are imported when first used, so that `import policylearn` costs nothing:
+
+- `PolicyCollator`: an exported policy as a data collator for any trainer
+- `MaskingPolicy`: the policy itself, text → inclusion probabilities
+- `load_policy`, `save_policy`, `PolicyArtefact`: the exported form
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "PolicyCollator": "policylearn.collator",
+    "MaskingPolicy": "policylearn.policy",
+    "PolicyArtefact": "policylearn.artefact",
+    "load_policy": "policylearn.artefact",
+    "save_policy": "policylearn.artefact",
+}
+__all__ = ["MaskingPolicy", "PolicyArtefact", "PolicyCollator", "load_policy", "save_policy"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'policylearn' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

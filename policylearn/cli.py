@@ -1,0 +1,183 @@
+"""The command line: train · score · evaluate · inspect · export."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from policylearn.config import Config, load_config
+
+INTERRUPTED = 130
+LOG_WIDTH = 120
+
+app = typer.Typer(
+    help="Learn which tokens are worth masking when a masked language model is further trained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(help="TOML file and/or overrides such as inner.steps=64; nothing: the planted benchmark"),
+]
+Out = Annotated[Path, typer.Option(help="run directory")]
+
+
+@app.command()
+def train(
+    settings: Settings = None,
+    out: Out = Path("runs/train"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
+) -> None:
+    """Learn a policy, export it and compare it on fresh models. Run again on the same OUT to continue."""
+    from policylearn.report.console import comparison_table
+    from policylearn.train import train as run_training
+
+    config, console = _config(settings), _console()
+    already = (out / "result.json").is_file() and not fresh
+    with _resumable(out):
+        result = run_training(config, out, console, fresh, _command())
+    if already:
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False)
+    if result["arms"]:
+        console.print(comparison_table(result))
+    console.print(f"report  {out}/report.html\npolicy  {out}/policy", highlight=False)
+
+
+@app.command()
+def evaluate(
+    settings: Settings = None,
+    out: Out = Path("runs/evaluate"),
+    policy: Annotated[list[str] | None, typer.Option(help="arm=folder of an exported policy; repeatable")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
+) -> None:
+    """Compare masking policies on fresh models, and write OUT/result.json. Run again to continue."""
+    from policylearn.compare import evaluate_policies
+    from policylearn.report.console import comparison_table
+
+    config, console = _config(settings), _console()
+    policies = dict(_named(p) for p in policy or [])
+    with _resumable(out):
+        result = evaluate_policies(config, out, console, policies, fresh)
+    console.print(comparison_table(result))
+    console.print(f"result  {out}/result.json", highlight=False)
+
+
+@app.command()
+def score(
+    settings: Settings = None,
+    scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
+    top: Annotated[int, typer.Option(help="how many words to show")] = 20,
+) -> None:
+    """Show which token types a scorer ranks highest, and the anchors of Difference-Masking."""
+    from policylearn.problem import Problem
+    from policylearn.scores import score_types
+
+    problem = Problem(_config(settings))
+    console, tokenizer = _console(), problem.tokenizer
+    values = score_types(scorer, problem.sources)
+    counts = problem.sources.domain_counts
+    values[counts == 0] = -float("inf")
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    table = Table("token", "score", "in domain", "in general", title=scorer)
+    for i in values.argsort(descending=True, stable=True)[:top].tolist():
+        general = problem.sources.general_counts[i]
+        table.add_row(tokenizer.convert_ids_to_tokens(i), f"{values[i]:.3f}", f"{counts[i]:,}", f"{general:,}")
+    console.print(table)
+    if scorer == "difference":
+        anchors = [names[i] for i in problem.sources.anchors[:top].tolist()]
+        console.print("anchors: " + " ".join(anchors), highlight=False, markup=False)
+
+
+@app.command()
+def inspect(
+    policy: Annotated[str, typer.Argument(help="folder of an exported policy, or org/name on the Hub")],
+    text: Annotated[str, typer.Argument(help="a text of the domain")],
+) -> None:
+    """Show a text as a heatmap of mask probabilities."""
+    from policylearn.artefact import load_policy
+    from policylearn.present import heatmaps
+    from policylearn.report.heatmap import scale_top, terminal_heatmap, terminal_legend
+
+    console, artefact = _console(), load_policy(policy)
+    tokenizer = artefact.tokenizer
+    pair = heatmaps(artefact.policy, tokenizer, tokenizer(text)["input_ids"])
+    top = scale_top(*pair)
+    for name, heatmap in zip(("prior", "learned"), pair, strict=True):
+        console.print(f"[bold]{name}[/]")
+        console.print(terminal_heatmap(heatmap, top, console))
+    console.print(terminal_legend(top, console))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    out: Annotated[Path, typer.Option(help="where to write the policy")],
+    round_number: Annotated[int | None, typer.Option("--round", help="a kept checkpoint's round")] = None,
+) -> None:
+    """Copy a run's policy to a folder of its own; with --round, φ as it was after that round."""
+    from policylearn.present import export_run
+
+    folder = export_run(run, out, round_number)
+    _console().print(f"policy  {folder}", highlight=False)
+
+
+def main() -> None:
+    """Entry point: users' mistakes become one clear message, not a traceback."""
+    from policylearn.cluster.pool import WorkFailed
+
+    try:
+        app()
+    except (ValueError, WorkFailed) as error:
+        message = escape(str(error))
+        Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
+        sys.exit(1 if isinstance(error, WorkFailed) else 2)
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Whatever ends a run early, say what it kept and how to go on."""
+    from policylearn.cluster.pool import WorkFailed
+
+    try:
+        yield
+    except (KeyboardInterrupt, WorkFailed) as error:
+        console = Console(stderr=True)
+        rounds = len((out / "metrics.jsonl").read_text().splitlines()) if (out / "metrics.jsonl").is_file() else 0
+        console.print(
+            f"stopped; {out} keeps {rounds} finished rounds. Continue with the same command and the same --out.",
+            highlight=False,
+        )
+        if isinstance(error, WorkFailed):
+            raise
+        sys.exit(INTERRUPTED)
+
+
+def _config(settings: list[str] | None) -> Config:
+    """The first setting is a file unless it has the form of an override."""
+    given = list(settings or [])
+    path = given.pop(0) if given and "=" not in given[0] else None
+    return load_config(path, given)
+
+
+def _named(option: str) -> tuple[str, Path]:
+    name, equals, folder = option.partition("=")
+    if not equals:
+        raise ValueError(f"--policy {option!r} is not of the form arm=folder")
+    return name, Path(folder)
+
+
+def _console() -> Console:
+    """A terminal as wide as it is; in logs and pipes wide enough for a table."""
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+
+
+def _command() -> str:
+    return shlex.join(["policylearn", *sys.argv[1:]])

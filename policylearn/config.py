@@ -1,0 +1,292 @@
+"""Every setting of policylearn: one pydantic model per component, strict TOML in, resolved JSON out.
+
+The defaults are the planted benchmark: `Config()` is a complete, runnable experiment.
+"""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PLANTED = "planted"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """The masked language model: a checkpoint by path or Hub name, or an architecture built from scratch."""
+
+    name: str | None = Field(None, description="path or Hub name of a checkpoint; unset: from `architecture`")
+    tokenizer: str | None = Field(None, description="path or Hub name; unset: the checkpoint's own")
+    architecture: dict[str, Any] = Field(
+        default={
+            "model_type": "bert",
+            "hidden_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 128,
+            "initializer_range": 0.1,
+        },
+        description="fields of a transformers config, with its model_type; used when `name` is unset",
+    )
+    max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
+    bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+
+
+class PlantedConfig(_Strict):
+    """The synthetic benchmark of `data.planted`."""
+
+    classes: int = Field(2, ge=2)
+    class_words: int = Field(20, ge=2, description="words per class")
+    distractor_words: int = Field(40, ge=2)
+    generic_words: int = Field(100, ge=2)
+    length: int = Field(24, ge=4, description="words per document")
+    class_share: float = Field(0.2, gt=0, lt=1, description="share of a domain document's class words")
+    distractor_share: float = Field(0.25, ge=0, lt=1)
+    documents: int = Field(4000, ge=8, description="unlabelled domain documents (and as many general ones)")
+    labelled_class_words: int = Field(2, ge=1, description="at most so many class words in a labelled document")
+    train: int = Field(1000, ge=2)
+    dev: int = Field(1000, ge=2)
+    test: int = Field(2000, ge=2)
+    seed: int = 0
+
+
+class TaskConfig(_Strict):
+    """The downstream task: labelled texts with the splits train, dev and test."""
+
+    path: str = Field(PLANTED, description='"planted", a folder of train/dev/test files, or a Hub data set')
+    text: str = Field("text", description="column of the text")
+    label: str = Field("label", description="column of the label")
+    labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
+    extra_tests: list[str] = Field([], description="further splits to score beside test")
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+
+
+class CorpusConfig(_Strict):
+    """A text corpus: "planted", a .jsonl, .jsonl.gz, .txt, .csv or .parquet file, or a Hub data set."""
+
+    path: str = PLANTED
+    text: str = Field("text", description="column of the text")
+    limit: int | None = Field(None, ge=1, description="read only so many documents")
+
+
+class ScoresConfig(_Strict):
+    """Scorers: text → one real score per token type."""
+
+    anchors: int = Field(80, ge=1, description="K of Difference-Masking: words most typical of the domain")
+    anchor_count: int = Field(3, ge=1, description="an anchor occurs at least so often in the domain corpus")
+    anchor_ratio: float = Field(
+        4.0,
+        ge=0,
+        description="an anchor is at least so many times as frequent in the domain as in general text",
+    )
+    embedding: Literal["input", "encoder"] = Field(
+        "input", description="word vectors: the input embeddings, or the encoder run on the word alone"
+    )
+
+
+class PolicyConfig(_Strict):
+    """The masking policy: logit = Σ strength · score + network(features)."""
+
+    prior: dict[str, float] = Field({"difference": 12.0}, description="scorer name → strength; {} is uniform")
+    network: Literal["none", "table", "context"] = Field(
+        "table",
+        description="what is learned: nothing, a logit per token id, or a small network over features",
+    )
+    features: int = Field(32, ge=1, description="dimensions the frozen token embedding is projected to")
+    hidden: int = Field(64, ge=1, description="width of the context network")
+    kernel: int = Field(5, ge=1, description="tokens of context the network sees, odd")
+
+
+class MaskingConfig(_Strict):
+    """How probabilities become masks."""
+
+    rate: float = Field(0.15, gt=0, lt=1, description="share of eligible tokens masked")
+    p_max: float = Field(0.9, gt=0, le=1, description="no token is masked with more than this probability")
+    design: Literal["systematic", "independent", "explore"] = "systematic"
+    draws: int = Field(6, ge=1, description="`explore`: masks that share the random start")
+    mask_share: float = Field(0.8, ge=0, le=1)
+    random_share: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MaskingConfig":
+        if self.rate >= self.p_max:
+            raise ValueError(f"rate {self.rate} must be below p_max {self.p_max}: lower one or raise the other")
+        if self.mask_share + self.random_share > 1:
+            raise ValueError("mask_share + random_share must not exceed 1")
+        return self
+
+
+class InnerConfig(_Strict):
+    """Inner MLM updates of one rollout, and which of them are differentiated through."""
+
+    steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(5e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up; then constant")
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    engine: Literal["unroll", "one_step"] = Field("unroll", description="see policylearn.metagrad")
+    window: int = Field(1, ge=1, description="K: consecutive steps differentiated through")
+    start: float = Field(0.4, ge=0, lt=1, description="share of the steps before the first window")
+    every: int = Field(6, ge=1, description="a window begins every so many steps")
+    credit_batches: int = Field(16, ge=1, description="`one_step`: MLM batches credited per outer gradient")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InnerConfig":
+        if self.window > self.every:
+            raise ValueError(f"windows of {self.window} steps every {self.every} steps overlap: raise inner.every")
+        if self.engine == "one_step" and self.window != 1:
+            raise ValueError('inner.engine "one_step" differentiates one step: set inner.window = 1')
+        return self
+
+
+class OuterConfig(_Strict):
+    """The outer loss: a ridge probe fitted on support examples, cross-entropy on query examples."""
+
+    support: int = Field(128, ge=2, description="labelled training examples the probe is fitted on")
+    query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
+    parameters: Literal["matrices", "all"] = Field(
+        "matrices",
+        description="parameters the outer gradient may flow through; matrices leaves out norms and biases",
+    )
+
+
+class LearnConfig(_Strict):
+    """The outer loop over rounds of rollouts."""
+
+    rounds: int = Field(8, ge=0)
+    rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
+    learning_rate: float = Field(0.5, gt=0, description="of Adam on the policy's parameters")
+    kl: float = Field(0.01, ge=0, description="weight of the KL pull towards the prior")
+    patience: int | None = Field(None, ge=1, description="stop after so many rounds without a better dev score")
+    seed: int = 0
+
+
+class ClusterConfig(_Strict):
+    """Where rollouts run."""
+
+    backend: Literal["ray", "local"] = "ray"
+    address: str | None = Field(None, description='Ray cluster to join ("auto" in a job); unset: start one here')
+    workers: int = Field(2, ge=1)
+    threads: int = Field(1, ge=1, description="torch threads per worker")
+    gpus: float = Field(0.0, ge=0, description="GPUs per worker")
+    retries: int = Field(3, ge=0, description="how often the work of a lost worker is tried again")
+
+
+class EvaluateConfig(_Strict):
+    """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
+
+    arms: list[str] = Field(["random", "difference", "learned", "oracle"])
+    seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
+    steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
+    labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
+
+
+class Config(_Strict):
+    """A whole experiment. Sections of the TOML file are the fields of this class."""
+
+    name: str = PLANTED
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
+    domain: CorpusConfig = CorpusConfig()
+    general: CorpusConfig = CorpusConfig()
+    planted: PlantedConfig = PlantedConfig()
+    scores: ScoresConfig = ScoresConfig()
+    policy: PolicyConfig = PolicyConfig()
+    masking: MaskingConfig = MaskingConfig()
+    inner: InnerConfig = InnerConfig()
+    outer: OuterConfig = OuterConfig()
+    learn: LearnConfig = LearnConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a TOML file and apply dotted overrides such as ``inner.steps=64``.
+
+    Args:
+        path: the file; None for the embedded default.
+        overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string.
+
+    Raises:
+        ValueError: naming the key, the file and, for a misspelt key, the nearest valid name.
+
+    >>> load_config(None, ["inner.steps=64", "model.name=bert-base-uncased"]).inner.steps
+    64
+    >>> load_config(None, ["inner.stepz=64"])
+    Traceback (most recent call last):
+    ...
+    ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
+    """
+    source = str(path) if path else "embedded default"
+    tree = _read_toml(Path(path)) if path else {}
+    origin: dict[str, str] = {}
+    for override in overrides or []:
+        key = _set_override(tree, override)
+        origin[key] = f"override {override}"
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(_explain(error, source, origin)) from None
+
+
+def resolved_json(config: Config) -> str:
+    """Every setting, defaults included, as indented JSON; `Config.model_validate_json` reads it back."""
+    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"config file {path} does not exist")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+
+
+def _set_override(tree: dict[str, Any], override: str) -> str:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"override {override!r} is not of the form section.key=value")
+    *sections, leaf = key.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
+    try:
+        tree[leaf] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree[leaf] = text
+    return key.strip()
+
+
+def _explain(error: ValidationError, source: str, origin: dict[str, str]) -> str:
+    return "\n".join(_explain_one(detail, source, origin) for detail in error.errors())
+
+
+def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    where = next((text for known, text in origin.items() if key.startswith(known)), source)
+    if detail["type"] == "extra_forbidden":
+        names = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.0)
+        return f"{where}: unknown key {key!r}; did you mean {names[0]!r}?"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
+    return f"{where}: {key}: {message}{given}"
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All dotted keys a config file may set."""
+    keys = []
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        keys += [prefix + name] if section is None else known_keys(section, f"{prefix}{name}.")
+    return keys

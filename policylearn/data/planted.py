@@ -1,0 +1,119 @@
+"""The planted benchmark: synthetic text for which the best masking policy is known.
+
+Three kinds of words. *Generic* words follow a Zipf law and mean nothing. *Class* words belong to a latent
+class and co-occur within a document. *Distractor* words belong to latent topics, co-occur just as much and
+are just as typical of the domain, but the topic is independent of the class. A labelled document holds only
+one or two class words, and the classifier sees few labelled documents: it must have learned from masked
+language modelling which class words are alike. Difference-Masking finds class words *and* distractors; only
+the downstream signal tells them apart. The oracle masks class words.
+
+Words are named after what they are (`class0_07`, `distractor_31`, `generic_102`), so that a heatmap can be
+judged at a glance; the models see only token ids.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from policylearn.config import PlantedConfig
+from policylearn.data.task import Split, Task
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+DISTRACTOR_TOPICS = 2
+
+
+def class_words(config: PlantedConfig, label: int) -> list[str]:
+    """The words of one class."""
+    return [f"class{label}_{i:02d}" for i in range(config.class_words)]
+
+
+def distractor_words(config: PlantedConfig) -> list[str]:
+    """Domain words that predict nothing."""
+    return [f"distractor_{i:02d}" for i in range(config.distractor_words)]
+
+
+def generic_words(config: PlantedConfig) -> list[str]:
+    """Words of general language, most frequent first."""
+    return [f"generic_{i:03d}" for i in range(config.generic_words)]
+
+
+def is_useful(word: str) -> bool:
+    """Whether the oracle would mask this word.
+
+    >>> [is_useful(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]"]]
+    [True, False, False, False]
+    """
+    return word.startswith("class")
+
+
+def planted_tokenizer(config: PlantedConfig) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the planted vocabulary, an ordinary transformers tokenizer."""
+    words = [word for label in range(config.classes) for word in class_words(config, label)]
+    vocabulary = SPECIALS + words + distractor_words(config) + generic_words(config)
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ids = {w: i for i, w in enumerate(SPECIALS)}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    )
+    names = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, SPECIALS, strict=True)))
+
+
+def domain_corpus(config: PlantedConfig) -> list[str]:
+    """Unlabelled domain documents: generic words, words of one class, words of one distractor topic."""
+    rng = np.random.default_rng([config.seed, 1])
+    return _documents(config, config.documents, lambda: _domain_words(config, rng)[0])
+
+
+def general_corpus(config: PlantedConfig) -> list[str]:
+    """As many documents of generic words alone."""
+    rng = np.random.default_rng([config.seed, 2])
+    return _documents(config, config.documents, lambda: _generic(config, rng, config.length))
+
+
+def planted_task(config: PlantedConfig) -> Task:
+    """The labelled documents, with splits train, dev and test and labels "class0", "class1", …"""
+    labels = [f"class{label}" for label in range(config.classes)]
+    sizes = {"train": config.train, "dev": config.dev, "test": config.test}
+    splits = {}
+    for stream, (name, size) in enumerate(sizes.items()):
+        rng = np.random.default_rng([config.seed, 3, stream])
+        rows = [_labelled(config, rng) for _ in range(size)]
+        splits[name] = Split([text for text, _ in rows], [labels[y] for _, y in rows])
+    return Task(splits, labels)
+
+
+def _documents(config: PlantedConfig, n: int, words: Callable[[], list[str]]) -> list[str]:
+    return [" ".join(words()) for _ in range(n)]
+
+
+def _generic(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+    weights = 1.0 / np.arange(1, config.generic_words + 1)
+    return list(rng.choice(generic_words(config), size=n, p=weights / weights.sum()))
+
+
+def _distractors(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+    topics = np.array_split(distractor_words(config), DISTRACTOR_TOPICS)
+    return list(rng.choice(topics[rng.integers(DISTRACTOR_TOPICS)], size=n))
+
+
+def _domain_words(config: PlantedConfig, rng: np.random.Generator, cap: int | None = None) -> tuple[list[str], int]:
+    """Words of one document in random order, and its class; at most `cap` of them class words."""
+    label = int(rng.integers(config.classes))
+    n_class = max(1, int(rng.binomial(config.length, config.class_share)))
+    if cap is not None:
+        n_class = int(rng.integers(1, cap + 1))
+    n_distractor = int(rng.binomial(config.length, config.distractor_share))
+    n_generic = max(0, config.length - n_class - n_distractor)
+    words = list(rng.choice(class_words(config, label), size=n_class))
+    words += _distractors(config, rng, n_distractor) + _generic(config, rng, n_generic)
+    rng.shuffle(words)
+    return words, label
+
+
+def _labelled(config: PlantedConfig, rng: np.random.Generator) -> tuple[str, int]:
+    words, label = _domain_words(config, rng, cap=config.labelled_class_words)
+    return " ".join(words), label

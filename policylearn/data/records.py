@@ -1,0 +1,84 @@
+"""Records out of files and Hub data sets, one at a time.
+
+JSON lines are read directly, in constant memory and without any dependency. Everything else (csv, parquet,
+text, Hub names) goes through `datasets`, imported only then.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".jsonl.gz", ".jsonl", ".csv", ".parquet", ".txt")
+BUILDERS = {".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+
+
+def find_split(folder: str, name: str) -> str:
+    """The file of one split in a folder: `train.jsonl.gz`, `train.csv`, …
+
+    Raises:
+        ValueError: there is none.
+    """
+    for suffix in SUFFIXES:
+        if (path := Path(folder) / f"{name}{suffix}").is_file():
+            return str(path)
+    raise ValueError(f"{folder} has no file for split {name!r}; looked for {name} with {', '.join(SUFFIXES)}")
+
+
+def read_records(
+    source: str, columns: tuple[str, ...], *, split: str = "train", key: str = "path"
+) -> Iterator[dict[str, Any]]:
+    """Stream the records of a file or Hub data set.
+
+    Args:
+        source: a file with one of the known endings, or a Hub name.
+        columns: columns every record must have.
+        split: which split of a Hub data set.
+        key: name of the setting `source` came from, for error messages.
+
+    Raises:
+        ValueError: the source does not exist, a line is not JSON, or a column is not there.
+    """
+    path = Path(source)
+    if path.is_dir():
+        raise ValueError(f"{key} {source} is a folder; name one file in it, or give task.path a folder of splits")
+    if not path.is_file() and (path.is_absolute() or source.startswith(".") or source.endswith(SUFFIXES)):
+        raise ValueError(f"{key} {source} does not exist")
+    lines = source.endswith((".jsonl", ".jsonl.gz"))
+    rows = _json_lines(path, key) if lines else _from_datasets(source, split, key)
+    for number, row in enumerate(rows):
+        missing = [column for column in columns if column not in row]
+        if missing:
+            raise ValueError(f"{key} {source}, row {number}: no column {missing[0]!r}; it has {sorted(row)}")
+        yield row
+
+
+def _json_lines(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{key} {path}, line {number + 1} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{key} {path}, line {number + 1} is not a JSON object")
+            yield row
+
+
+def _from_datasets(source: str, split: str, key: str) -> Iterator[dict[str, Any]]:
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(f"{key} {source}: reading it needs `datasets`; pip install 'policylearn[train]'") from None
+    builder = BUILDERS.get(Path(source).suffix)
+    hub_split = "validation" if split == "dev" and builder is None else split
+    try:
+        if builder:
+            return iter(datasets.load_dataset(builder, data_files=source, split="train"))
+        return iter(datasets.load_dataset(source, split=hub_split, streaming=True))
+    except Exception as error:  # storage boundary: the Hub fails in many ways, the user needs one line
+        raise ValueError(f"{key} {source!r} is neither a file nor a Hub data set I can read: {error}") from error

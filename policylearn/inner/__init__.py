@@ -1,0 +1,1 @@
+"""The differentiable problem: model, MLM loss and optimiser, and adaptation to the task."""

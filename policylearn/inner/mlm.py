@@ -1,0 +1,80 @@
+"""The inner problem: batches masked by a policy, the weighted MLM loss, and its optimiser."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from policylearn.config import InnerConfig
+from policylearn.masking import IGNORED
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """One MLM batch after masking.
+
+    Attributes:
+        original: [B, T] token ids before corruption, what the policy looks at.
+        input_ids: [B, T] corrupted, what the model looks at.
+        real: [B, T] boolean, not padding.
+        labels: [B, T], -100 where nothing is predicted.
+    """
+
+    original: Tensor
+    input_ids: Tensor
+    real: Tensor
+    labels: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, T] boolean, the M positions to be predicted."""
+        return self.labels != IGNORED
+
+
+def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None) -> Tensor:
+    """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar).
+
+    Args:
+        model: an `InnerModel`, possibly functional.
+        batch: what was masked.
+        weights: [M] in row order; None for ones, the ordinary MLM loss.
+    """
+    losses = model(batch.input_ids, batch.real, labels=batch.labels)
+    return losses.mean() if weights is None else (weights * losses).sum() / losses.numel()
+
+
+def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.AdamW:
+    """AdamW as everyone sets it: no weight decay on norms and biases."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps)
+
+
+def learning_rate(config: InnerConfig, step: int, steps: int) -> float:
+    """Linear warm-up over the first `config.warmup` of all steps, then constant.
+
+    >>> [round(learning_rate(InnerConfig(learning_rate=1.0, warmup=0.5), t, 4), 2) for t in range(4)]
+    [0.5, 1.0, 1.0, 1.0]
+    """
+    return config.learning_rate * min(1.0, (step + 1) / max(1.0, config.warmup * steps))
+
+
+def plain_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: MaskedBatch, rate: float) -> float:
+    """One ordinary optimiser step on the MLM loss, in place; returns the loss.
+
+    Raises:
+        FloatingPointError: the loss is NaN or infinite.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = mlm_loss(model, batch)
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the inner MLM loss became {loss.item()}: lower inner.learning_rate")
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()

@@ -1,0 +1,134 @@
+"""A transformers masked language model, called in the two ways the inner problem needs."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
+
+from policylearn.config import ModelConfig
+from policylearn.masking import IGNORED
+
+_CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie", "mpnet")
+
+
+class InnerModel(nn.Module):
+    """`forward` dispatches, so that libraries which patch a module's forward see one entry point.
+
+    - ``model(ids, real, labels=labels)``: cross-entropy of every masked token, [M] (M masked positions in row
+      order). The vocabulary head runs on masked positions only: that is most of the cost of a small model.
+    - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
+    """
+
+    def __init__(self, mlm: PreTrainedModel, bf16: bool = False) -> None:
+        super().__init__()
+        self.mlm = mlm
+        self.bf16 = bf16
+
+    def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+        device = input_ids.device.type
+        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
+            hidden = self.mlm.base_model(input_ids=input_ids, attention_mask=real.long()).last_hidden_state
+            if labels is None:
+                return mean_pool(hidden.float(), real)
+            masked = labels != IGNORED
+            logits = vocabulary_logits(self.mlm, hidden[masked])
+        return cross_entropy(logits.float(), labels[masked], reduction="none")
+
+
+def mean_pool(hidden: Tensor, real: Tensor) -> Tensor:
+    """Mean of hidden states [B, T, d] over real tokens; [B, d]."""
+    weights = real.to(hidden.dtype)[:, :, None]
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The model's own vocabulary head on hidden states [M, d]; [M, V].
+
+    Raises:
+        ValueError: the architecture's head is not known here.
+    """
+    kind = mlm.config.model_type
+    head: Any = mlm
+    if kind in ("roberta", "xlm-roberta", "camembert"):
+        return head.lm_head(hidden)
+    if kind == "distilbert":
+        return head.vocab_projector(head.vocab_layer_norm(head.activation(head.vocab_transform(hidden))))
+    if kind == "modernbert":
+        return head.decoder(head.head(hidden))
+    if kind == "electra":
+        return head.generator_lm_head(head.generator_predictions(hidden))
+    if kind in _CLS_HEADS and hasattr(mlm, "cls"):
+        return head.cls(hidden)
+    raise ValueError(f"model type {kind!r} has a vocabulary head I do not know; add it to inner/model.py")
+
+
+def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, attention: str) -> InnerModel:
+    """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`.
+
+    Dropout is off: inner losses are differentiated and compared, and short continued pretraining of a
+    pretrained encoder gains nothing from it.
+
+    Args:
+        config: where the model comes from.
+        vocab_size: of the tokenizer; an architecture built from scratch gets this many tokens.
+        pad_id: padding token id for an architecture built from scratch.
+        seed: of the weights of an architecture built from scratch, and of missing heads.
+        attention: transformers' `attn_implementation` ("eager" where second derivatives are needed).
+
+    Raises:
+        ValueError: the checkpoint does not exist, is no masked language model, or `architecture` is wrong.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mlm = (
+            _from_checkpoint(config.name, attention)
+            if config.name
+            else _from_scratch(config, vocab_size, pad_id, attention)
+        )
+    if mlm.config.vocab_size < vocab_size:
+        raise ValueError(
+            f"model {config.name}: {mlm.config.vocab_size} token embeddings, but the tokenizer has {vocab_size} tokens"
+        )
+    return InnerModel(mlm.float().eval(), config.bf16)
+
+
+def _from_checkpoint(name: str, attention: str) -> PreTrainedModel:
+    check_exists("model.name", name)
+    try:
+        return AutoModelForMaskedLM.from_pretrained(name, attn_implementation=attention)
+    except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
+        raise ValueError(f"model.name {name!r} cannot be loaded as a masked language model: {error}") from error
+
+
+def _from_scratch(config: ModelConfig, vocab_size: int, pad_id: int, attention: str) -> PreTrainedModel:
+    fields = dict(config.architecture)
+    kind = fields.pop("model_type", None)
+    if kind is None:
+        raise ValueError("model.architecture needs a model_type, for example model_type = 'bert'")
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    architecture = AutoConfig.for_model(
+        kind,
+        **{
+            **dropout,
+            "vocab_size": vocab_size,
+            "pad_token_id": pad_id,
+            "max_position_embeddings": config.max_length + 2,
+            **fields,
+        },
+    )
+    return AutoModelForMaskedLM.from_config(architecture, attn_implementation=attention)
+
+
+def check_exists(key: str, name: str) -> None:
+    """A name that can only be a path must be there: say so before a Hub look-up hides the mistake.
+
+    Raises:
+        ValueError: it looks like a path and does not exist.
+    """
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_path and not Path(name).expanduser().exists():
+        raise ValueError(f"{key} {name!r} does not exist; give a folder with a checkpoint, or a Hub name")

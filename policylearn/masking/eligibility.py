@@ -1,0 +1,26 @@
+"""Which positions may be masked at all."""
+
+import torch
+from torch import Tensor
+
+
+def special_table(special_ids: list[int], vocab_size: int) -> Tensor:
+    """Boolean table over the vocabulary, True for ids that must never be masked; [V]."""
+    table = torch.zeros(vocab_size, dtype=torch.bool)
+    table[[i for i in special_ids if 0 <= i < vocab_size]] = True
+    return table
+
+
+def eligible_positions(input_ids: Tensor, real: Tensor, special: Tensor) -> Tensor:
+    """Real tokens that are neither special nor padding; boolean [B, T].
+
+    Args:
+        input_ids: [B, T] token ids.
+        real: [B, T], 1 or True for tokens, 0 or False for padding (an attention mask).
+        special: [V] boolean, of `special_table`.
+
+    >>> ids = torch.tensor([[2, 7, 8, 3, 0]])
+    >>> eligible_positions(ids, ids != 0, special_table([0, 2, 3], 9))
+    tensor([[False,  True,  True, False, False]])
+    """
+    return real.bool() & ~special[input_ids]

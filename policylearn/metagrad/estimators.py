@@ -1,0 +1,62 @@
+"""From credits of masked tokens to a gradient of the policy."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+EPS = 1e-12
+
+
+def advantages(outer_gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Outer gradients ∂(outer loss)/∂w_i less their mean, over their root mean square.
+
+    The mean is a free control variate: Σp is fixed, so adding a constant to every credit leaves the expected
+    policy gradient as it was. The scale lets windows early and late in a rollout count alike.
+
+    >>> advantages([torch.tensor([1.0, 3.0])])
+    (tensor([-1.,  1.]),)
+    """
+    everything = torch.cat(list(outer_gradients))
+    centred = everything - everything.mean()
+    scaled = centred / centred.square().mean().sqrt().clamp(min=EPS)
+    return scaled.split([len(g) for g in outer_gradients])
+
+
+def credit_surrogate(p: Tensor, mask: Tensor, gradient: Tensor) -> Tensor:
+    """A scalar whose gradient in φ is the Horvitz-Thompson policy gradient of one masked batch.
+
+    With w_i = m_i · p_i / stop_gradient(p_i) the chain rule gives Σ_i (∂L/∂w_i) (∂p_i/∂φ) / p_i over the masked
+    tokens, whose mean over masks is Σ_i (∂L/∂w_i) ∂p_i/∂φ over all of them (Horvitz & Thompson, 1952).
+
+    Args:
+        p: [B, T] inclusion probabilities, differentiable in φ.
+        mask: [B, T] boolean, the M tokens that were drawn with them.
+        gradient: [M], ∂(outer loss)/∂w_i or its advantage.
+
+    >>> p = torch.tensor([[0.5, 0.25]], requires_grad=True)
+    >>> credit_surrogate(p, torch.tensor([[True, True]]), torch.tensor([1.0, -1.0])).backward()
+    >>> p.grad
+    tensor([[ 1., -2.]])
+    """
+    drawn = p[mask]
+    return (gradient * drawn / drawn.detach()).sum() / max(1, len(gradient))
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Mean of KL(Bernoulli(p_i) ‖ Bernoulli(q_i)), in nats.
+
+    >>> kl_divergence(torch.tensor([0.5]), torch.tensor([0.5]))
+    tensor(0.)
+    """
+    p, q = p.clamp(EPS, 1 - EPS), q.clamp(EPS, 1 - EPS)
+    return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Mean entropy of Bernoulli(p_i), in nats.
+
+    >>> round(entropy(torch.tensor([0.5, 0.5])).item(), 4)
+    0.6931
+    """
+    return (torch.special.entr(p) + torch.special.entr(1 - p)).mean()

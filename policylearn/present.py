@@ -1,0 +1,140 @@
+"""What a learned policy looks like: its favourite words, sample texts as heatmaps, the model card, the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from policylearn.artefact import load_policy, save_policy
+from policylearn.cluster.checkpoint import OuterState, load_round
+from policylearn.data.tokens import TokenRows
+from policylearn.outer import under
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.heatmap import Heatmap
+from policylearn.report.words import WordRow, most_masked
+from policylearn.run import Run
+
+SAMPLE = 2000
+"""Domain texts looked at for word statistics."""
+EXAMPLES = 4
+MIN_COUNT = 10
+CARD_WORDS = 20
+
+
+def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: int = SAMPLE) -> list[WordRow]:
+    """Mean mask probability of every token type over its occurrences in the first texts of a corpus.
+
+    Types seen fewer than `MIN_COUNT` times are left out: their means say little.
+    """
+    size = len(problem.tokenizer)
+    count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
+    for start in range(0, min(sample, len(rows)), 64):
+        ids, real = rows.batch(range(start, min(start + 64, sample, len(rows))), problem.tokenizer.pad_token_id)
+        eligible = policy.eligible(ids, real)
+        with torch.no_grad():
+            after, before = policy.probabilities(ids, real), policy.prior_probabilities(ids, real)
+        types = ids[eligible].numpy()
+        np.add.at(count, types, 1)
+        np.add.at(learned, types, after[eligible].numpy())
+        np.add.at(prior, types, before[eligible].numpy())
+    names = problem.tokenizer.convert_ids_to_tokens(list(range(size)))
+    kept = np.flatnonzero(count >= min(MIN_COUNT, count.max()))
+    return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
+
+
+def heatmaps(policy: MaskingPolicy, tokenizer: Any, input_ids: Sequence[int]) -> tuple[Heatmap, Heatmap]:
+    """(prior, learned) mask probabilities of one tokenised text; NaN where nothing may be masked."""
+    ids = torch.tensor([list(input_ids)])
+    real = torch.ones_like(ids, dtype=torch.bool)
+    eligible = policy.eligible(ids, real)
+    with torch.no_grad():
+        pair = policy.prior_probabilities(ids, real), policy.probabilities(ids, real)
+    tokens = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist()) for p in pair)
+    return prior, learned
+
+
+def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState) -> None:
+    """Write `policy/`: usable from now on, whatever happens to the evaluation."""
+    favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
+    card = model_card(run, favourites, state, result=None)
+    save_policy(run.folder / "policy", run.artefact(policy, problem.tokenizer), card)
+
+
+def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, result: dict) -> None:
+    """Write the HTML report, and the model card again, now with the comparison."""
+    from policylearn.report.page import write_report  # here only: matplotlib takes a second to import
+
+    words = word_rows(policy, problem.domain, problem)
+    card = model_card(run, most_masked(words, CARD_WORDS), state, result)
+    save_policy(run.folder / "policy", run.artefact(policy, problem.tokenizer), card)
+    write_report(
+        run.folder / "report.html",
+        title=f"policylearn: {run.config.name}",
+        config=run.config.model_dump(mode="json"),
+        history=state.history,
+        result=result,
+        examples=[
+            heatmaps(policy, problem.tokenizer, problem.domain[i].tolist())
+            for i in range(min(EXAMPLES, len(problem.domain)))
+        ],
+        words=words,
+    )
+
+
+def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: dict | None) -> str:
+    """README.md of an exported policy: what it was learned on, what it likes to mask, how it compared."""
+    facts = run.provenance()
+    lines = [
+        f"# Masking policy: {run.config.name}",
+        "",
+        "Which tokens to mask when a masked language model is further trained on this domain. Made with policylearn.",
+        "",
+        "```python",
+        "from transformers import AutoTokenizer",
+        "from policylearn import PolicyCollator",
+        "",
+        'collator = PolicyCollator.from_pretrained("this folder", tokenizer=AutoTokenizer.from_pretrained(...))',
+        "```",
+        "",
+        "## What it was learned on",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        f"- rate: {run.config.masking.rate}, unit: token",
+        f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts; kept: round {state.numbers.get('best_round', 0)}"
+        " (0 is the prior)",
+        "",
+        "## What it likes to mask",
+        "",
+        ", ".join(f"{row.word} {row.learned:.2f}" for row in favourites),
+        "",
+        "(token and its mean mask probability over the domain corpus)",
+    ]
+    return "\n".join(lines + (_comparison_lines(result) if result else [])) + "\n"
+
+
+def _comparison_lines(result: dict) -> list[str]:
+    rows = [
+        f"| {arm} | {np.mean(values['scores']):.3f} | {', '.join(f'{s:.3f}' for s in values['scores'])} |"
+        for arm, values in result["arms"].items()
+    ]
+    heading = f"Fresh models trained under each policy's masks, {result['metric']} on test, paired seeds:"
+    return ["", "## How it compared", "", heading, "", "| masks | mean | per seed |", "|---|---|---|", *rows]
+
+
+def export_run(folder: Path, out: Path, number: int | None = None) -> Path:
+    """Copy a run's exported policy to `out`; with a number, φ as it was after that round.
+
+    Raises:
+        ValueError: the run has exported nothing yet, or that round's checkpoint is not kept.
+    """
+    artefact = load_policy(folder / "policy")
+    card = (folder / "policy" / "README.md").read_text(encoding="utf-8")
+    if number is not None:
+        tensors = load_round(folder / "checkpoints", number).tensors
+        artefact.policy.load_learned(under("phi.", tensors))
+        card = f"φ after round {number} of a run; its final policy was described thus:\n\n{card}"
+    return save_policy(out, artefact, card)

@@ -1,0 +1,92 @@
+"""Numbers as people read them in tables: ``.842``, ``+.042``, ``[.020, .060]``, ``3 min 20 s``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MINUS = "−"
+MISSING = "–"
+
+
+def as_number(value: Any) -> float:
+    """A float, or NaN for whatever is not a number (JSON has no NaN, so a missing score arrives as None).
+
+    >>> as_number(1), as_number(None), as_number("x"), as_number(True)
+    (1.0, nan, nan, nan)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value)
+
+
+def score(value: Any, digits: int = 3) -> str:
+    """A score without its leading zero; a dash for a missing one.
+
+    >>> score(0.8424), score(1.0), score(-0.05), score(None), score(84.21), score(0.0004)
+    ('.842', '1.000', '−.050', '–', '84.210', '.000')
+    """
+    number = as_number(value)
+    if not math.isfinite(number):
+        return MISSING
+    text = f"{abs(number):.{digits}f}"
+    sign = MINUS if number < 0 and float(text) != 0 else ""
+    return sign + text.removeprefix("0")
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference, always with its sign.
+
+    >>> signed(0.042), signed(-0.042), signed(None), signed(0.0)
+    ('+.042', '−.042', '–', '+.000')
+    """
+    text = score(value, digits)
+    return text if text.startswith((MINUS, MISSING)) else "+" + text
+
+
+def interval(low: Any, high: Any, digits: int = 3) -> str:
+    """An interval of differences; empty where an end is missing (one seed has none).
+
+    >>> interval(0.02, 0.06), interval(-0.01, 0.06), interval(None, 0.06)
+    ('[.020, .060]', '[−.010, .060]', '')
+    """
+    if not (math.isfinite(as_number(low)) and math.isfinite(as_number(high))):
+        return ""
+    return f"[{score(low, digits)}, {score(high, digits)}]"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as a person would say them.
+
+    >>> duration(0.42), duration(12.3), duration(200), duration(3720), duration(None)
+    ('0.4 s', '12 s', '3 min 20 s', '1 h 2 min', '–')
+    """
+    number = as_number(seconds)
+    if not math.isfinite(number):
+        return MISSING
+    if number < 9.95:
+        return f"{number:.1f} s"
+    whole = round(number)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separators.
+
+    >>> count(12345.4), count(None)
+    ('12,345', '–')
+    """
+    number = as_number(value)
+    return f"{number:,.0f}" if math.isfinite(number) else MISSING
+
+
+def plural(number: int, noun: str) -> str:
+    """
+    >>> plural(1, "seed"), plural(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,193 @@
+"""One self-contained HTML page about a run: no network, light and dark, made to be shown to a colleague."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from policylearn.report import formats
+from policylearn.report.heatmap import Heatmap, html_heatmap, html_legend, scale_top
+from policylearn.report.plots import baseline_names, comparison_plot, learning_plot
+from policylearn.report.summary import (
+    LEARNED,
+    NAMES,
+    ORACLE,
+    arms,
+    best,
+    difference_text,
+    extra_scores,
+    gap_recovered,
+    mean,
+    mean_and_spread,
+    paired,
+    uneven_masking,
+)
+from policylearn.report.svg import arm_css
+from policylearn.report.tables import seeds_shown
+from policylearn.report.verdict import verdict
+from policylearn.report.words import WordRow, fallers, least_masked, most_masked, risers
+
+__all__ = ["WordRow", "render_report", "write_report"]
+
+WORDS_SHOWN = 15
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    config: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    result: dict[str, Any],
+    examples: Sequence[tuple[Heatmap, Heatmap]],
+    words: Sequence[WordRow],
+) -> None:
+    """Write the page to `path`, whole or not at all. Arguments as in `render_report`."""
+    path = Path(path)
+    policy = _policy_beside(path)
+    page = render_report(
+        title=title,
+        config=config,
+        history=history,
+        result=result,
+        examples=examples,
+        words=words,
+        policy=policy,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(page, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def render_report(
+    *,
+    title: str,
+    config: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    result: dict[str, Any],
+    examples: Sequence[tuple[Heatmap, Heatmap]],
+    words: Sequence[WordRow],
+    policy: str = "policy",
+) -> str:
+    """The page as HTML.
+
+    config: the resolved one. history: the records of ``metrics.jsonl``. result: ``result.json``. examples:
+    (prior, learned) heatmaps of the same text. words: word types with mean mask probabilities. policy: where
+    the exported artefact is. Whatever is empty or missing is left out of the page or said to be missing.
+    """
+    page = _environment().get_template("template.html")
+    return page.render(
+        title=title,
+        verdict=verdict(result),
+        provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
+        comparison=_comparison(result),
+        learning=_learning(history, result.get("best_round")),
+        examples=_examples(examples),
+        words=_words(words),
+        config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
+        seconds=_seconds(history, result),
+        policy=policy,
+    )
+
+
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("policylearn.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update({name: getattr(formats, name) for name in ("score", "signed", "duration", "count")})
+    return found
+
+
+def _comparison(result: dict[str, Any]) -> dict[str, Any]:
+    shown = arms(result)
+    winner = best(result)
+    rows = [_row(result, arm.name, winner.name if winner else "") for arm in shown]
+    return {
+        "plot": Markup(comparison_plot(result)),
+        "metric": result.get("metric") or "score",
+        "seeds": [_seed_name(result, place) for place in seeds_shown(shown)],
+        "extras": list(extra_scores(result)),
+        "rows": rows,
+        "learned_recovers": gap_recovered(result, LEARNED),
+        "difference_recovers": gap_recovered(result, "difference"),
+        "uneven": uneven_masking(result),
+        "intervals": any("[" in row["gap"] for row in rows),
+    }
+
+
+def _row(result: dict[str, Any], name: str, winner: str) -> dict[str, Any]:
+    shown = arms(result)
+    arm = next(arm for arm in shown if arm.name == name)
+    gap = paired(result, name, "random")
+    return {
+        "label": arm.label,
+        "css": arm_css(name, [each.name for each in shown]),
+        "best": name == winner and len(shown) > 1,
+        "oracle": name == ORACLE,
+        "mean": mean_and_spread(arm.scores),
+        "scores": [arm.scores[i] if i < len(arm.scores) else math.nan for i in seeds_shown(shown)],
+        "gap": difference_text(gap),
+        "masked": arm.masked_tokens,
+        "seconds": arm.seconds,
+        "extras": [mean_and_spread(values.get(name, [])) for values in extra_scores(result).values()],
+    }
+
+
+def _seed_name(result: dict[str, Any], place: int) -> str:
+    names = result.get("seeds") or []
+    return str(names[place] if place < len(names) else place)
+
+
+def _learning(history: Sequence[dict[str, Any]], best_round: Any) -> dict[str, Any]:
+    names = baseline_names(history)
+    kept = best_round if isinstance(best_round, int) else None
+    return {
+        "rounds": len(history),
+        "plot": Markup(learning_plot(history, kept)),
+        "legend": [("learned policy", arm_css(LEARNED, names))]
+        + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
+        "best": kept + 1 if kept is not None and kept >= 0 and history else None,
+        "kept_prior": kept is not None and kept < 0,
+        "reliability": any(record.get("reliability") is not None for record in history),
+    }
+
+
+def _examples(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
+    top = scale_top(*(heatmap for pair in examples for heatmap in pair))
+    pairs = [tuple(Markup(html_heatmap(heatmap, top)) for heatmap in pair) for pair in examples]
+    return {"pairs": pairs, "legend": Markup(html_legend(top))}
+
+
+def _words(words: Sequence[WordRow]) -> dict[str, Any]:
+    lists = {
+        "Most masked": most_masked(words, WORDS_SHOWN),
+        "Least masked": least_masked(words, WORDS_SHOWN),
+        "Raised most by learning": risers(words, WORDS_SHOWN),
+        "Lowered most by learning": fallers(words, WORDS_SHOWN),
+    }
+    top = max((max(row.learned, row.prior) for rows in lists.values() for row in rows), default=1.0)
+    return {"lists": {name: rows for name, rows in lists.items() if rows}, "top": top or 1.0}
+
+
+def _seconds(history: Sequence[dict[str, Any]], result: dict[str, Any]) -> dict[str, float]:
+    learning = [formats.as_number(record.get("seconds")) for record in history]
+    trials = [mean([arm.seconds]) * len(arm.scores) for arm in arms(result)]
+    sums = {"learning": learning, "evaluation": trials}
+    return {name: sum(v for v in values if math.isfinite(v)) for name, values in sums.items()}
+
+
+def _policy_beside(report: Path) -> str:
+    """The artefact's folder as the reader would type it, without this machine's absolute paths."""
+    folder = PurePath(report.parent.name) if report.is_absolute() else PurePath(report.parent)
+    return (folder / "policy").as_posix()

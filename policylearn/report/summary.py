@@ -1,0 +1,201 @@
+"""``result.json`` summed up: one line per arm, paired differences of arms.
+
+Scores are taken to be better when higher. Nothing here fails on a result with arms, seeds or
+comparisons missing: it says less instead.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policylearn.report.formats import as_number, interval, score, signed
+
+LEARNED = "learned"
+ORACLE = "oracle"
+NAMES = {
+    "difference": "Difference-Masking",
+    "tficf": "TF-ICF",
+    "pmi": "PMI",
+    "none": "no further pretraining",
+}
+_ORDER = ("none", "random", "tficf", "difference", LEARNED, ORACLE)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference of two arms over the seeds both have: mean, 95 % interval (NaN if unknown), per seed."""
+
+    mean: float
+    low: float
+    high: float
+    per_seed: list[float]
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of masking: a score per seed (NaN where a run has none), mean tokens masked and seconds."""
+
+    name: str
+    scores: list[float]
+    masked_tokens: float
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        return NAMES.get(self.name, self.name)
+
+    @property
+    def mean(self) -> float:
+        return mean(self.scores)
+
+    @property
+    def spread(self) -> float:
+        return spread(self.scores)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the finite values, NaN of none.
+
+    >>> mean([1.0, math.nan, 2.0]), mean([])
+    (1.5, nan)
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(finite) if finite else math.nan
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over the seeds (n - 1 below the line), NaN of fewer than two values."""
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.stdev(finite) if len(finite) > 1 else math.nan
+
+
+def arms(result: dict[str, Any]) -> list[Arm]:
+    """The arms of a result, weakest idea first, the learned one and the oracle last.
+
+    >>> [arm.label for arm in arms({"arms": {"oracle": {}, "difference": {}, "random": {"scores": [0.5]}}})]
+    ['random', 'Difference-Masking', 'oracle']
+    """
+    found = [_arm(name, fields or {}) for name, fields in (result.get("arms") or {}).items()]
+    return sorted(found, key=_place)
+
+
+def best(result: dict[str, Any]) -> Arm | None:
+    """The arm with the highest mean, leaving out the oracle (it knows the answer)."""
+    scored = [arm for arm in arms(result) if arm.name != ORACLE and math.isfinite(arm.mean)]
+    return max(scored, key=lambda arm: arm.mean, default=None)
+
+
+def strongest_baseline(result: dict[str, Any]) -> Arm | None:
+    """What the learned policy has to beat: the best arm that is neither learned nor the oracle.
+
+    >>> strongest_baseline({"arms": {"random": {"scores": [0.6]}, "learned": {"scores": [0.9]}}}).name
+    'random'
+    """
+    others = {name: arm for name, arm in (result.get("arms") or {}).items() if name != LEARNED}
+    return best({"arms": others})
+
+
+def paired(result: dict[str, Any], first: str, second: str) -> Paired | None:
+    """The difference ``first - second``, with the interval of the result's own comparison where it has one.
+
+    >>> result = {"arms": {"learned": {"scores": [0.75, 1]}, "random": {"scores": [0.5, 0.5]}}}
+    >>> paired(result, "learned", "random")
+    Paired(mean=0.375, low=nan, high=nan, per_seed=[0.25, 0.5])
+    """
+    by_name = {arm.name: arm for arm in arms(result)}
+    if first == second or first not in by_name or second not in by_name:
+        return None
+    per_seed = _differences(by_name[first], by_name[second])
+    plain = mean(per_seed) if per_seed else by_name[first].mean - by_name[second].mean
+    center, low, high = _compared(result, first, second) or (plain, math.nan, math.nan)
+    return Paired(center, low, high, per_seed) if math.isfinite(center) else None
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds, as text.
+
+    >>> mean_and_spread([0.8, 0.9]), mean_and_spread([0.8]), mean_and_spread([])
+    ('.850 ±.071', '.800', '–')
+    """
+    deviation = spread(values)
+    return score(mean(values)) + (f" ±{score(deviation)}" if math.isfinite(deviation) else "")
+
+
+def difference_text(gap: Paired | None) -> str:
+    """A paired difference with its interval as text, empty if there is none.
+
+    >>> difference_text(Paired(0.042, 0.02, 0.06, [])), difference_text(None)
+    ('+.042 [.020, .060]', '')
+    """
+    return f"{signed(gap.mean)} {interval(gap.low, gap.high)}".rstrip() if gap else ""
+
+
+def extra_scores(result: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Scores on further test sets: set → arm → one per seed.
+
+    >>> extra_scores({"extra": {"test_noverlap": {"random": [0.5, None]}}})
+    {'test_noverlap': {'random': [0.5, nan]}}
+    """
+    sets = (result.get("extra") or {}).items()
+    return {name: _per_arm(values) for name, values in sets if isinstance(values, dict)}
+
+
+def gap_recovered(result: dict[str, Any], name: str) -> float:
+    """Share of the way from random to the oracle that an arm goes (NaN where that makes no sense).
+
+    >>> scores = {"random": {"scores": [0.5]}, "learned": {"scores": [0.8]}, "oracle": {"scores": [0.9]}}
+    >>> round(gap_recovered({"arms": scores}, "learned"), 3)
+    0.75
+    """
+    means = {arm.name: arm.mean for arm in arms(result)}
+    way = means.get(ORACLE, math.nan) - means.get("random", math.nan)
+    return (means.get(name, math.nan) - means["random"]) / way if way > 0 else math.nan
+
+
+def uneven_masking(result: dict[str, Any], tolerance: float = 0.01) -> bool:
+    """Whether arms masked different numbers of tokens, so that they do not differ in the choice alone."""
+    masked = [arm.masked_tokens for arm in arms(result) if arm.masked_tokens > 0]
+    return bool(masked) and max(masked) > (1 + tolerance) * min(masked)
+
+
+def _arm(name: str, fields: dict[str, Any]) -> Arm:
+    numbers = {key: [as_number(value) for value in fields.get(key) or []] for key in _FIELDS}
+    return Arm(name, numbers["scores"], mean(numbers["masked_tokens"]), mean(numbers["seconds"]))
+
+
+_FIELDS = ("scores", "masked_tokens", "seconds")
+
+
+def _per_arm(values: dict[str, Any]) -> dict[str, list[float]]:
+    return {arm: [as_number(value) for value in scores or []] for arm, scores in values.items()}
+
+
+def _place(arm: Arm) -> float:
+    # Arms nobody foresaw stand between the known baselines and the learned policy.
+    return _ORDER.index(arm.name) if arm.name in _ORDER else _ORDER.index(LEARNED) - 0.5
+
+
+def _compared(result: dict[str, Any], first: str, second: str) -> tuple[float, float, float] | None:
+    """Mean and interval as the result states them, in either direction."""
+    for name, sign in ((f"{first} - {second}", 1), (f"{second} - {first}", -1)):
+        given = (result.get("comparisons") or {}).get(name) or {}
+        middle, low, high = (sign * as_number(given.get(key)) for key in ("mean", "low", "high"))
+        if math.isfinite(middle):
+            return middle, min(low, high), max(low, high)
+    return None
+
+
+def _differences(first: Arm, second: Arm) -> list[float]:
+    if len(first.scores) != len(second.scores):
+        return []  # which seeds belong together is not known then
+    both = zip(first.scores, second.scores, strict=True)
+    return [a - b for a, b in both if math.isfinite(a) and math.isfinite(b)]

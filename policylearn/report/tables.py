@@ -1,0 +1,99 @@
+"""The two tables a run ends with: how the arms compare, and which words the policy masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
+from rich.markup import escape
+from rich.table import Table
+
+from policylearn.report.formats import MISSING, count, score, signed
+from policylearn.report.summary import (
+    ORACLE,
+    Arm,
+    arms,
+    best,
+    difference_text,
+    extra_scores,
+    mean,
+    mean_and_spread,
+    paired,
+)
+from policylearn.report.words import WordRow, most_masked
+
+MOST_SEEDS_SHOWN = 5
+_WHOLE = ("masks", "mean ± sd", "vs random [95 %]", "masked", "sec")
+
+
+def comparison_table(result: dict[str, Any]) -> Table:
+    """One line per arm of a ``result.json``; the best one that is not the oracle is bold and starred.
+
+    Columns: mean ± standard deviation over seeds, each seed's score (up to five seeds), paired difference to
+    random with its 95 % interval, masked tokens and seconds (means over seeds), then the mean on any extra
+    test set.
+    """
+    shown = arms(result)
+    winner = best(result) if len(shown) > 1 else None
+    table = _table(f"{result.get('metric') or 'score'} of fresh models")
+    for heading in _headings(result, shown):
+        # Where the terminal is narrow, only the lists of seeds and the names of test sets break into lines.
+        justify: JustifyMethod = "left" if heading == "masks" else "right"
+        table.add_column(heading, justify=justify, no_wrap=heading in _WHOLE, min_width=4, overflow="fold")
+    for arm in shown:
+        is_best = winner is not None and arm.name == winner.name
+        style = "bold green" if is_best else "dim" if arm.name == ORACLE else ""
+        table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
+    if winner:
+        table.caption = f"* best{_apart_from_oracle(shown)}"
+    return table
+
+
+def word_table(words: Sequence[WordRow], top: int = 20) -> Table:
+    """The `top` words that the learned policy masks most, beside the prior it started from."""
+    table = _table("most masked words")
+    table.add_column("word", no_wrap=True)
+    for heading in ("learned", "prior", "change", "seen"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in most_masked(words, top):
+        numbers = (score(row.learned), score(row.prior), signed(row.change), count(row.count))
+        table.add_row(escape(row.word), *numbers)
+    return table
+
+
+def seeds_shown(shown: Sequence[Arm]) -> list[int]:
+    """Which seeds' scores get a column of their own: all, or none if they are too many to read."""
+    most = max((len(arm.scores) for arm in shown), default=0)
+    return list(range(most)) if most <= MOST_SEEDS_SHOWN else []
+
+
+def _table(title: str) -> Table:
+    plain = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    plain.title_justify = plain.caption_justify = "left"
+    return plain
+
+
+def _headings(result: dict[str, Any], shown: Sequence[Arm]) -> list[str]:
+    seeds = ["each seed"] if seeds_shown(shown) else []
+    return [*_WHOLE[:2], *seeds, *_WHOLE[2:], *extra_scores(result)]
+
+
+def _cells(result: dict[str, Any], arm: Arm, shown: Sequence[Arm]) -> list[str]:
+    scores = [score(arm.scores[i]) if i < len(arm.scores) else MISSING for i in seeds_shown(shown)]
+    extras = [score(mean(values.get(arm.name, []))) for values in extra_scores(result).values()]
+    each = [" ".join(scores)] if scores else []
+    cost = [count(arm.masked_tokens), count(arm.seconds)]
+    return [mean_and_spread(arm.scores), *each, _against_random(result, arm), *cost, *extras]
+
+
+def _against_random(result: dict[str, Any], arm: Arm) -> str:
+    # Brackets would be markup to rich.
+    return escape(difference_text(paired(result, arm.name, "random")))
+
+
+def _apart_from_oracle(shown: Sequence[Arm]) -> str:
+    knows = any(arm.name == ORACLE and math.isfinite(mean(arm.scores)) for arm in shown)
+    return ", the oracle apart (it knows which words help)" if knows else ""

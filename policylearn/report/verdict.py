@@ -1,0 +1,83 @@
+"""The result in one plain sentence, which says so when learning did not help."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from policylearn.report.formats import plural, score
+from policylearn.report.summary import (
+    LEARNED,
+    ORACLE,
+    Arm,
+    Paired,
+    arms,
+    difference_text,
+    paired,
+    strongest_baseline,
+)
+
+Outcome = Literal["better", "unclear", "worse", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """outcome: learned against the strongest baseline. sentence: the same, in plain words and numbers."""
+
+    outcome: Outcome
+    sentence: str
+
+
+def verdict(result: dict[str, Any]) -> Verdict:
+    """One honest sentence about the learned policy against the strongest baseline.
+
+    >>> found = verdict({"arms": {"random": {"scores": [0.5, 0.6]}, "learned": {"scores": [0.5, 0.5]}}})
+    >>> found.outcome, found.sentence[-51:]
+    ('worse', 'learned − random = −.050): it does not beat random.')
+    """
+    by_name = {arm.name: arm for arm in arms(result)}
+    learned, baseline = by_name.get(LEARNED), strongest_baseline(result)
+    if learned is None or not math.isfinite(learned.mean):
+        return Verdict("unknown", "The learned policy was not evaluated on fresh models." + _others(result))
+    seeds = plural(sum(math.isfinite(value) for value in learned.scores), "seed")
+    if baseline is None:
+        sentence = f"On fresh models the learned policy scores {score(learned.mean)} (mean of {seeds}); "
+        return Verdict("unknown", sentence + "no other policy was evaluated beside it.")
+    gap = paired(result, LEARNED, baseline.name)
+    assert gap is not None  # both arms have a finite mean
+    outcome, judgement = _judge(gap, baseline.label)
+    numbers = f"{_standing(result)} (mean of {seeds}; {_equation(gap, baseline)})"
+    return Verdict(outcome, f"{numbers}: {judgement}.")
+
+
+def _standing(result: dict[str, Any]) -> str:
+    scored = {arm.name: arm for arm in arms(result) if math.isfinite(arm.mean)}
+    rival = strongest_baseline(result)
+    # With many arms the sentence names the landmarks; the table has the rest.
+    landmarks = {"random", "difference", rival.name if rival else ""}
+    others = [arm for arm in scored.values() if arm.name in landmarks]
+    listed = [f"the learned policy scores {score(scored[LEARNED].mean)}"]
+    listed += [f"{arm.label} {score(arm.mean)}" for arm in sorted(others, key=lambda arm: -arm.mean)]
+    listed += [f"the oracle {score(scored[ORACLE].mean)}"] if ORACLE in scored else []
+    return "On fresh models " + ", ".join(listed)
+
+
+def _others(result: dict[str, Any]) -> str:
+    scored = [f"{arm.label} {score(arm.mean)}" for arm in arms(result) if math.isfinite(arm.mean)]
+    return f" Evaluated: {', '.join(scored)}." if scored else ""
+
+
+def _equation(gap: Paired, baseline: Arm) -> str:
+    return f"learned − {baseline.name} = {difference_text(gap)}"
+
+
+def _judge(gap: Paired, rival: str) -> tuple[Outcome, str]:
+    known = math.isfinite(gap.low) and math.isfinite(gap.high)
+    if gap.mean <= 0:
+        doubt = ", though the 95 % interval includes zero" if known and not gap.clear else ""
+        return "worse", f"it does not beat {rival}{doubt}"
+    if gap.clear:
+        return "better", f"it beats {rival}"
+    doubt = "the 95 % interval includes zero" if known else "there is no interval"
+    return "unclear", f"it is ahead of {rival}, but {doubt}, so this may be chance"

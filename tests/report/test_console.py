@@ -1,0 +1,198 @@
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from policylearn.report.console import RoundProgress, TaskProgress, comparison_table, round_line, word_table
+from policylearn.report.words import WordRow
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+class FlushCounter(io.StringIO):
+    flushed_at = ()
+
+    def flush(self):
+        self.flushed_at = (*self.flushed_at, self.tell())
+
+
+def pipe(width: int = 40) -> Console:
+    return Console(file=FlushCounter(), width=width, force_terminal=False)
+
+
+def screen(width: int = 80) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor")
+
+
+def shown(console: Console) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
+
+
+def record(number: int, **more) -> dict:
+    numbers = {"round": number, "outer_loss": 0.69, "dev": 0.78, "rate": 0.15, "entropy": 0.42}
+    return {**numbers, "dev_random": 0.55, "dev_difference": 0.71, "workers": 2, "seconds": 12.3, **more}
+
+
+def test_without_a_terminal_each_round_is_one_plain_line():
+    console = pipe(width=40)
+    with RoundProgress(3, 0, console, units_per_round=2) as progress:
+        for number in range(3):
+            progress.advance()
+            progress.advance()
+            assert console.file.getvalue().count("\n") == number  # advance is silent
+            progress.update(record(number))
+            assert console.file.flushed_at[-1] == console.file.tell()
+    output = console.file.getvalue()
+    assert not CONTROL.search(output)
+    first, second, third = output.splitlines()  # not broken at the console's width
+    assert first == (
+        "round 1/3  outer loss .690  dev .780 (random .550, difference .710)  mask rate .150  entropy .420"
+        "  workers 2  12 s  ETA 25 s"
+    )
+    assert second.startswith("round 2/3") and second.endswith("ETA 12 s")
+    assert third.startswith("round 3/3") and third.endswith("done")
+
+
+def test_baselines_may_come_as_a_dict():
+    line = round_line({"dev": 0.78, "dev_scores": [0.7], "baselines": {"random": 0.55, "tficf": 0.6}})
+    assert line == "dev .780 (random .550, tficf .600)"
+
+
+def test_missing_numbers_are_left_out():
+    assert round_line({"round": 0, "dev": None, "outer_loss": float("nan"), "entropy": 0.4}) == "entropy .400"
+
+
+def test_a_resumed_run_starts_where_it_was_and_never_runs_ahead():
+    with RoundProgress(10, 4, pipe(), units_per_round=3) as progress:
+        assert progress.completed == 12
+        progress.advance(2)
+        assert progress.completed == 14
+        progress.advance(5)  # rollouts repeated after a worker died
+        assert progress.completed == 15
+        progress.update(record(4))
+        assert progress.completed == 15
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_on_a_terminal_the_bar_shows_the_last_round(width):
+    console = screen(width)
+    with RoundProgress(3, 0, console, units_per_round=2) as progress:
+        progress.advance()
+        progress.update(record(0))
+    output = re.sub(r"\s+", " ", shown(console))
+    assert "\x1b[" in console.file.getvalue()
+    assert "round 1/3" in output and "round 2/3" in output and "ETA" in output
+    for part in ("outer loss .690", "dev .780 (random .550, difference .710)", "mask rate .150", "workers 2"):
+        assert part in output
+    assert all(len(line) <= width for line in shown(console).splitlines())
+
+
+def test_the_bar_is_closed_when_the_loop_fails():
+    console = screen()
+    with pytest.raises(RuntimeError, match="boom"), RoundProgress(3, 0, console):
+        raise RuntimeError("boom")
+    assert console.file.getvalue().endswith("\x1b[?25h")  # the cursor is visible again
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with RoundProgress(2, 0, console) as progress:
+        progress.update(record(0))
+    assert not CONTROL.search(console.file.getvalue())
+
+
+def test_labelled_steps_are_lines_of_their_own():
+    console, now = pipe(), iter(range(0, 100, 6))
+    with TaskProgress("evaluating fresh models", 3, console, clock=lambda: next(now)) as progress:
+        for seed in range(3):
+            progress.advance(label=f"learned, seed {seed}: .84")
+    assert not CONTROL.search(console.file.getvalue())
+    assert console.file.getvalue().splitlines() == [
+        "evaluating fresh models 1/3  ETA 12 s  learned, seed 0: .84",
+        "evaluating fresh models 2/3  ETA 6.0 s  learned, seed 1: .84",
+        "evaluating fresh models 3/3  18 s  learned, seed 2: .84",
+    ]
+
+
+def test_many_small_steps_are_reported_now_and_then():
+    console, clock = pipe(), [0.0]
+    with TaskProgress("counting", None, console, every_s=10, clock=lambda: clock[0]) as progress:
+        for _ in range(2500):
+            clock[0] += 1 / 64
+            progress.advance()
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["640", "1,280", "1,920", "2,500"]
+
+
+@pytest.mark.parametrize("total", [2, None])
+def test_task_bar(total):
+    console = screen(100)
+    with TaskProgress("counting [x]", total, console) as progress:
+        progress.advance(2, label="shard [2]")
+    assert "shard [2]" in shown(console) and "counting [x]" in shown(console)
+    assert f"2/{total or '?'}" in shown(console)
+
+
+RESULT = {
+    "metric": "accuracy",
+    "seeds": [7, 8],
+    "arms": {
+        "oracle": {"scores": [0.9, 0.92], "masked_tokens": [61440, 61440], "seconds": [14.2, 14]},
+        "learned": {"scores": [0.84, 0.85], "masked_tokens": [61440, 61440], "seconds": [14.2, 14]},
+        "difference": {"scores": [0.8, 0.79], "masked_tokens": [61440, 61440], "seconds": [14.2, 14]},
+        "random": {"scores": [0.55, 0.57], "masked_tokens": [61440, 61440], "seconds": [14.2, 14]},
+    },
+    "comparisons": {"learned - random": {"mean": 0.285, "low": 0.27, "high": 0.3}},
+}
+
+
+def render(table, width: int = 80) -> str:
+    console = pipe(width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_comparison_table_fits_a_terminal_and_stars_the_best_arm():
+    lines = render(comparison_table(RESULT)).splitlines()
+    assert all(len(line) <= 80 for line in lines) and "…" not in "".join(lines)
+    rows = {line.split()[0]: line for line in lines}
+    assert list(rows)[-5:-1] == ["random", "Difference-Masking", "learned*", "oracle"]
+    assert rows["learned*"].split() == [
+        "learned*", ".845", "±.007", ".840", ".850", "+.285", "[.270,", ".300]", "61,440", "14",
+    ]  # fmt: skip
+
+
+def test_the_best_arm_is_bold_even_if_it_is_a_baseline():
+    arms = {"random": {"scores": [0.6]}, "learned": {"scores": [0.5]}, "oracle": {"scores": [0.9]}}
+    table = comparison_table({"arms": arms})
+    assert [str(row.style) for row in table.rows] == ["bold green", "", "dim"]
+
+
+def test_seeds_are_listed_up_to_five():
+    five = {"arms": {"random": {"scores": [0.125] * 5}}}
+    six = {"arms": {"random": {"scores": [0.125] * 6}}}
+    assert render(comparison_table(five), 120).count(".125") == 6
+    assert render(comparison_table(six), 120).count(".125") == 1
+
+
+@pytest.mark.parametrize("result", [{}, {"arms": {}}, {"arms": {"learned": {"scores": [None]}}}])
+def test_a_result_with_little_in_it_still_prints(result):
+    assert "fresh models" in render(comparison_table(result))
+
+
+def test_extra_test_sets_get_a_column():
+    table = comparison_table({**RESULT, "extra": {"test_noverlap": {"learned": [0.7, 0.8]}}})
+    output = render(table, 120)
+    assert "test_noverlap" in output
+    assert next(line for line in output.splitlines() if "learned" in line).endswith(".750")
+
+
+def test_word_table_takes_words_literally():
+    words = [WordRow("[bold]", 3, 0.6, 0.1), WordRow("the", 900, 0.01, 0.02), WordRow("we", 10, 0.5, 0.6)]
+    lines = render(word_table(words, top=2)).splitlines()
+    assert [line.split() for line in lines[3:]] == [
+        ["[bold]", ".600", ".100", "+.500", "3"],
+        ["we", ".500", ".600", "−.100", "10"],
+    ]

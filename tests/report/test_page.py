@@ -1,0 +1,261 @@
+import ast
+import copy
+import math
+import re
+import subprocess
+import sys
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+
+from policylearn.report.heatmap import Heatmap
+from policylearn.report.page import WordRow, render_report, write_report
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+RESULT = {
+    "metric": "accuracy",
+    "seeds": [0, 1, 2],
+    "best_round": 1,
+    "arms": {
+        "random": {"scores": [0.55, 0.57, 0.56], "masked_tokens": [9000] * 3, "seconds": [14.0] * 3},
+        "difference": {"scores": [0.79, 0.81, 0.80], "masked_tokens": [9000] * 3, "seconds": [14.0] * 3},
+        "learned": {"scores": [0.83, 0.85, 0.846], "masked_tokens": [9000] * 3, "seconds": [15.0] * 3},
+        "oracle": {"scores": [0.86, 0.86, 0.87], "masked_tokens": [9000] * 3, "seconds": [14.0] * 3},
+    },
+    "comparisons": {"learned - difference": {"mean": 0.042, "low": 0.02, "high": 0.06}},
+    "extra": {"test_noverlap": {"random": [0.5, 0.5, 0.5], "learned": [0.8, 0.8, 0.8]}},
+    "provenance": {"policylearn": "0.1.0", "task": "planted", "command": "policylearn train x.toml --seed 1"},
+}
+HISTORY = [
+    {
+        "round": number,
+        "outer_loss": 0.7 - 0.01 * number,
+        "dev": 0.7 + 0.02 * number,
+        "dev_scores": [0.69 + 0.02 * number, 0.71 + 0.02 * number],
+        "baselines": {"random": 0.55, "difference": 0.7},
+        "entropy": 0.45,
+        "reliability": 0.3,
+        "seconds": 30.0,
+    }
+    for number in range(3)
+]
+EXAMPLES = [
+    (
+        Heatmap(["[CLS]", "we", "<script>", "##s", "[SEP]"], [math.nan, 0.1, 0.2, 0.3, math.nan]),
+        Heatmap(["[CLS]", "we", "<script>", "##s", "[SEP]"], [math.nan, 0.5, 0.05, 0.05, math.nan]),
+    )
+]
+WORDS = [
+    WordRow("we", 40, 0.5, 0.1),
+    WordRow("</td><script>", 9, 0.01, 0.4),
+    WordRow("the", 900, 0.02, 0.02),
+]
+
+
+GIVEN = {
+    "title": "Planted",
+    "config": {"seed": 1},
+    "history": HISTORY,
+    "result": RESULT,
+    "examples": EXAMPLES,
+    "words": WORDS,
+}
+
+
+def render(**changes) -> str:
+    return render_report(**{**GIVEN, **changes}) if changes else full()
+
+
+@cache
+def full() -> str:
+    return render_report(**GIVEN)
+
+
+class Page(HTMLParser):
+    """Tags with attributes, text per section, and whether every tag is closed in order."""
+
+    def __init__(self, markup: str):
+        super().__init__()
+        self.tags, self.text, self.open, self.by_id = [], "", [], {}
+        self.feed(markup)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes).get("id")))
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if not any(tag == "style" for tag, _ in self.open):
+            for name in {name for _, name in self.open if name} | {""}:
+                self.by_id[name] = self.by_id.get(name, "") + data
+
+    def of(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_has_all_its_parts():
+    page = Page(render())
+    assert len(page.of("svg")) == 2
+    assert "Difference-Masking" in page.by_id["comparison"] and "test_noverlap" in page.by_id["comparison"]
+    for title in ("dev score per round", "outer loss", "policy entropy", "signal reliability", "round 2"):
+        assert title in page.by_id["learning"]
+    assert "we <script>s" in page.by_id["examples"]
+    for heading in ("Most masked", "Least masked", "Raised most by learning", "Lowered most by learning"):
+        assert heading in page.by_id["words"]
+    assert page.by_id["command"] == "policylearn train x.toml --seed 1"
+    assert page.by_id["config"] == '{\n  "seed": 1\n}'
+    assert "3 rounds, 1 min 30 s" in page.by_id["made"]
+
+
+def test_the_verdict_turns_when_learning_loses():
+    losing = copy.deepcopy(RESULT)
+    losing["arms"]["learned"]["scores"] = [0.7, 0.71, 0.72]
+    losing["comparisons"] = {"learned - difference": {"mean": -0.09, "low": -0.1, "high": -0.08}}
+    won, lost = Page(render()), Page(render(result=losing))
+    assert "it beats Difference-Masking." in won.by_id["verdict"]
+    assert "it does not beat Difference-Masking." in lost.by_id["verdict"]
+    outcome = [[a["data-outcome"] for a in page.of("div") if "data-outcome" in a] for page in (won, lost)]
+    assert outcome == [["better"], ["worse"]]
+
+
+def test_the_best_row_is_the_best_arm_that_is_not_the_oracle():
+    rows = re.findall(r'<tr class="(\w*)">\s*<td>.*?</span>([\w-]+)', render())
+    assert rows == [("", "random"), ("", "Difference-Masking"), ("best", "learned"), ("oracle", "oracle")]
+
+
+def test_nothing_is_fetched():
+    markup = render()
+    assert not re.search(r"(?i)https?:|//[a-z]|@import|url\((?!#)", markup)
+    page = Page(markup)
+    fetching = [(tag, a) for tag, a in page.tags if tag in ("script", "link", "img", "iframe", "object")]
+    assert fetching == []
+    links = [value for _, a in page.tags for key, value in a.items() if key in ("href", "src", "xlink:href")]
+    assert all(link.startswith("#") for link in links)
+
+
+def test_ids_are_unique_and_references_resolve():
+    page = Page(render())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = {a["xlink:href"][1:] for a in page.of("use")} | set(re.findall(r"url\(#([^)]+)\)", render()))
+    assert used and used <= set(ids)
+
+
+def test_words_titles_and_configs_can_not_break_out():
+    page = Page(render(title="<script>1</script>", config={"a": "</pre><script>"}))
+    assert page.of("script") == []
+    assert "<script>1</script>" in page.by_id[""] and "</pre><script>" in page.by_id["config"]
+    assert "</td><script>" in page.by_id["words"]
+
+
+def test_plots_take_their_colours_from_the_page():
+    svgs = "".join(_svgs(render()))
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svgs))
+    assert colours <= {"none", "currentColor"} | {c for c in colours if c.startswith("var(--")}
+    variables = set(re.findall(r"var\((--[\w-]+)\)", render()))
+    style = re.search(r"<style>(.*?)</style>", render(), flags=re.DOTALL).group(1)
+    light, dark = style.split("prefers-color-scheme: dark")
+    given_inline = {"--tone"}
+    for theme in (light, dark.split("* {")[0]):
+        assert variables - given_inline <= set(re.findall(r"(--[\w-]+):", theme))
+
+
+def test_every_seed_is_a_dot():
+    before, after = (len(Page(render(result=result)).of("use")) for result in (RESULT, _one_seed_more()))
+    assert after - before == 4 + 3  # a score for each arm, a difference for each arm but the learned one
+
+
+def _one_seed_more() -> dict:
+    more = copy.deepcopy(RESULT)
+    for arm in more["arms"].values():
+        arm["scores"].append(arm["scores"][0])
+    return more
+
+
+def test_ticks_tell_close_scores_apart_and_rounds_are_whole():
+    close = {"arms": {"random": {"scores": [0.8011]}, "learned": {"scores": [0.8032]}}}
+    comparison, learning = map(_labels, _svgs(render(result=close, history=HISTORY[:1])))
+    assert {".8015", ".8020", ".8025"} <= set(comparison)
+    assert "1" in learning and not {"0.75", "1.25", "0.8", "1.2"} & set(learning)
+
+
+def _svgs(markup: str) -> list[str]:
+    return re.findall(r"<svg.*?</svg>", markup, flags=re.DOTALL)
+
+
+def _labels(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_the_same_run_gives_the_same_page():
+    assert render_report(**GIVEN) == full()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(history=[]),
+        dict(result={}),
+        dict(result={"arms": {"random": {"scores": [0.5]}}, "best_round": None}),
+        dict(result={"arms": {"learned": {"scores": [0.5, None]}, "mine": {}, "<b>": {"scores": [0.4, 0.5]}}}),
+        dict(result={"arms": {f"arm{i}": {"scores": [0.1 * i]} for i in range(7)}}),
+        dict(examples=[], words=[]),
+        dict(history=[{"round": 0}]),
+        dict(history=[{"round": 4, "dev": None, "baselines": {"mine": 0.3}, "reliability": None}]),
+        dict(history=HISTORY[:1], result={**RESULT, "best_round": -1}),
+        dict(history=[], result={}, examples=[], words=[], config={}),
+    ],
+)
+def test_missing_parts_do_not_break_the_page(changes):
+    page = Page(render(**changes))
+    assert page.by_id["verdict"].strip()
+    assert not re.search(r"\bnan\b|None|Undefined", page.by_id[""])
+
+
+def test_reliability_is_drawn_only_where_it_was_measured():
+    without = [{key: value for key, value in each.items() if key != "reliability"} for each in HISTORY]
+    assert "reliability" not in Page(render(history=without)).by_id["learning"]
+
+
+def test_unequal_masks_are_admitted():
+    uneven = copy.deepcopy(RESULT)
+    uneven["arms"]["learned"]["masked_tokens"] = [12000] * 3
+    assert "different numbers of tokens" not in render()
+    assert "different numbers of tokens" in render(result=uneven)
+
+
+def test_the_usage_lines_are_python_that_names_the_artefact(tmp_path):
+    path = tmp_path / "runs" / "demo" / "report.html"
+    write_report(path, **GIVEN)
+    usage = Page(path.read_text()).by_id["usage"]
+    assert ast.parse(usage) and len(usage.splitlines()) == 3
+    assert '"demo/policy"' in usage and str(tmp_path) not in path.read_text()
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_report_needs_neither_torch_nor_the_rest_of_the_package():
+    code = (
+        "import sys, policylearn.report.page, policylearn.report.console\n"
+        "ours = {m for m in sys.modules if m.startswith('policylearn.')}\n"
+        "assert all(m.startswith('policylearn.report') for m in ours), ours\n"
+        "assert not {'torch', 'transformers', 'ray', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_heatmap_in_the_terminal_needs_no_plots():
+    code = (
+        "import sys, policylearn.report.console, policylearn.report.heatmap\n"
+        "assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+
+from policylearn.report.summary import best, gap_recovered, paired, strongest_baseline, uneven_masking
+from policylearn.report.verdict import verdict
+
+
+def result(comparisons: dict | None = None, **scores: list) -> dict:
+    found = {"arms": {name: {"scores": values} for name, values in scores.items()}}
+    return {**found, "comparisons": comparisons} if comparisons else found
+
+
+def interval(low: float, mean: float, high: float) -> dict:
+    return {"learned - difference": {"mean": mean, "low": low, "high": high}}
+
+
+BASE = {"random": [0.56, 0.56, 0.56], "difference": [0.79, 0.80, 0.81]}
+
+
+def test_a_clear_win_reads_as_one():
+    found = verdict(result(interval(0.02, 0.042, 0.06), learned=[0.83, 0.842, 0.854], **BASE))
+    assert found.outcome == "better"
+    assert found.sentence == (
+        "On fresh models the learned policy scores .842, Difference-Masking .800, random .560 (mean of 3 "
+        "seeds; learned − difference = +.042 [.020, .060]): it beats Difference-Masking."
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "outcome", "words"),
+    [
+        (-0.01, 0.03, 0.06, "unclear", "may be chance"),
+        (-0.06, -0.04, -0.02, "worse", "does not beat Difference-Masking."),
+        (-0.06, -0.01, 0.02, "worse", "does not beat Difference-Masking, though"),
+        (0.0, 0.0, 0.0, "worse", "does not beat"),
+        (0.02, 0.04, 0.06, "better", "it beats Difference-Masking."),
+    ],
+)
+def test_the_verdict_follows_the_interval(low, mean, high, outcome, words):
+    found = verdict(result(interval(low, mean, high), learned=[0.8 + mean] * 3, **BASE))
+    assert found.outcome == outcome and words in found.sentence
+
+
+def test_without_an_interval_a_lead_is_not_called_a_win():
+    found = verdict(result(learned=[0.9], random=[0.5]))
+    assert found.outcome == "unclear" and "mean of 1 seed;" in found.sentence
+
+
+def test_the_strongest_baseline_counts_not_the_weakest():
+    found = verdict(result(random=[0.85, 0.86], difference=[0.7, 0.7], learned=[0.8, 0.8]))
+    assert found.outcome == "worse" and "does not beat random" in found.sentence
+
+
+def test_many_arms_do_not_make_a_long_sentence():
+    many = {f"arm{i}": [0.6 + i / 100] * 3 for i in range(5)}
+    sentence = verdict(result(learned=[0.9] * 3, entity=[0.85] * 3, **many, **BASE)).sentence
+    assert "entity .850, Difference-Masking .800, random .560" in sentence and "arm4" not in sentence
+
+
+def test_the_oracle_is_no_rival():
+    scores = result(interval(0.01, 0.05, 0.09), learned=[0.85] * 3, oracle=[0.95] * 3, **BASE)
+    assert verdict(scores).outcome == "better" and best(scores).name == "learned"
+    assert strongest_baseline(scores).name == "difference"
+
+
+def test_nothing_learned_nothing_claimed():
+    assert verdict({}).outcome == "unknown"
+    found = verdict(result(random=[0.5]))
+    assert found.outcome == "unknown" and "not evaluated" in found.sentence and "random .500" in found.sentence
+    assert "beside it" in verdict(result(learned=[0.5], oracle=[0.6])).sentence
+    assert verdict(result(learned=[None], random=[0.5])).outcome == "unknown"
+
+
+def test_a_comparison_may_be_stated_the_other_way_round():
+    scores = result({"random - learned": {"mean": -0.2, "low": -0.3, "high": -0.1}}, learned=[0.7], random=[0.5])
+    gap = paired(scores, "learned", "random")
+    assert (gap.mean, gap.low, gap.high) == (0.2, 0.1, 0.3) and gap.clear
+
+
+def test_pairs_need_the_same_seeds():
+    assert paired(result(learned=[0.7, 0.8], random=[0.5]), "learned", "random").per_seed == []
+    gap = paired(result(learned=[0.7, None], random=[0.5, 0.6]), "learned", "random")
+    assert gap.per_seed == pytest.approx([0.2])
+    assert paired(result(learned=[0.7]), "learned", "random") is None
+
+
+def test_gap_recovered_needs_a_gap():
+    assert gap_recovered(result(random=[0.5], learned=[0.7], oracle=[0.9]), "learned") == pytest.approx(0.5)
+    assert math.isnan(gap_recovered(result(random=[0.9], learned=[0.7], oracle=[0.5]), "learned"))
+    assert math.isnan(gap_recovered(result(learned=[0.7], oracle=[0.5]), "learned"))
+
+
+def test_unequal_numbers_of_masks_are_noticed():
+    def masked(*counts):
+        return {"arms": {f"arm{i}": {"scores": [0.5], "masked_tokens": [n]} for i, n in enumerate(counts)}}
+
+    assert not uneven_masking(masked(1000, 1005)) and uneven_masking(masked(1000, 1100))
+    assert not uneven_masking({}) and not uneven_masking(result(learned=[0.5]))
