@@ -7,7 +7,7 @@ from policylearn.policy import MaskingPolicy, token_features
 from policylearn.problem import Problem
 from policylearn.scores import SCORERS
 
-LEARNED, RANDOM = "learned", "random"
+LEARNED, RANDOM, NONE = "learned", "random", "none"
 ARM_STRENGTH = 8.0
 """Strength of a scorer that is an arm but no part of the configured prior."""
 
@@ -18,12 +18,14 @@ def initial_policy(problem: Problem) -> MaskingPolicy:
     return _build(problem, config)
 
 
-def arm_policy(problem: Problem, arm: str) -> MaskingPolicy:
-    """A policy that learns nothing: "random", or the name of a scorer.
+def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
+    """A policy that learns nothing: "random", or the name of a scorer; None for "none", no further training.
 
     Raises:
         ValueError: the arm is not known.
     """
+    if arm == NONE:
+        return None
     prior = {} if arm == RANDOM else {arm: problem.config.policy.prior.get(arm, ARM_STRENGTH)}
     return _build(problem, PolicyConfig(prior=prior, network="none"))
 
@@ -38,7 +40,7 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    names = {RANDOM, *known, *SCORERS}
+    names = {RANDOM, NONE, *known, *SCORERS}
     for arm in config.evaluate.arms:
         if arm not in names:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")

@@ -89,7 +89,7 @@ def score(
     table = Table("token", "score", "in domain", "in general", title=scorer)
     for i in values.argsort(descending=True, stable=True)[:top].tolist():
         general = problem.sources.general_counts[i]
-        table.add_row(tokenizer.convert_ids_to_tokens(i), f"{values[i]:.3f}", f"{counts[i]:,}", f"{general:,}")
+        table.add_row(str(names[i]), f"{values[i]:.3f}", f"{counts[i]:,}", f"{general:,}")
     console.print(table)
     if scorer == "difference":
         anchors = [names[i] for i in problem.sources.anchors[:top].tolist()]
@@ -176,6 +176,9 @@ def _named(option: str) -> tuple[str, Path]:
 
 def _console() -> Console:
     """A terminal as wide as it is; in logs and pipes wide enough for a table."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of transformers, for every checkpoint it loads
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
 
 

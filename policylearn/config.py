@@ -165,6 +165,9 @@ class LearnConfig(_Strict):
     rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
     learning_rate: float = Field(0.5, gt=0, description="of Adam on the policy's parameters")
     kl: float = Field(0.01, ge=0, description="weight of the KL pull towards the prior")
+    select: Literal["dev", "last"] = Field(
+        "dev", description="the policy exported: of the best dev score, or the last (for dev sets too small to tell)"
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many rounds without a better dev score")
     seed: int = 0
 

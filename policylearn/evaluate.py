@@ -46,26 +46,27 @@ class Trial:
     score: float
     extra: dict[str, float]
     dev: float
-    mlm_loss: float
+    mlm_loss: float | None
     masked_tokens: int
     seconds: float
 
 
-def run_trial(problem: Problem, policy: MaskingPolicy, arm: str, seed: int) -> Trial:
+def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: int) -> Trial:
     """Train a fresh model under a frozen policy, then fit and score a classifier on its frozen features.
 
     Args:
         problem: data and models.
-        policy: whose masks to train under.
+        policy: whose masks to train under; None: no further training, θ₀ as it is.
         arm: its name.
         seed: of the model, the data order, the masks and the labelled subset; the same for every arm.
     """
     started = time.monotonic()
     model = problem.fresh_model(seed)
-    losses, masked = _pretrain(problem, model, policy, seed)
+    losses, masked = _pretrain(problem, model, policy, seed) if policy else ([], 0)
     dev, score, extra = _score(problem, model, seed)
     tail = losses[-max(1, len(losses) // 10) :]
-    return Trial(arm, seed, score, extra, dev, float(np.mean(tail)), masked, time.monotonic() - started)
+    mlm_loss = float(np.mean(tail)) if tail else None
+    return Trial(arm, seed, score, extra, dev, mlm_loss, masked, time.monotonic() - started)
 
 
 def _pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int) -> tuple[list[float], int]:

@@ -104,8 +104,9 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- rate: {run.config.masking.rate}, unit: token",
-        f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts; kept: round {state.numbers.get('best_round', 0)}"
-        " (0 is the prior)",
+        f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts",
+        f"- best on dev: round {state.numbers.get('best_round', 0)} (0 is the prior); exported: the "
+        + ("best on dev" if run.config.learn.select == "dev" else "last"),
         "",
         "## What it likes to mask",
         "",

@@ -73,7 +73,7 @@ class Problem:
     @cached_property
     def domain(self) -> TokenRows:
         """The domain corpus, tokenised, texts of nothing but special tokens left out."""
-        rows = tokenize(open_corpus(self.config, "domain"), self.tokenizer, self.config.model.max_length)
+        rows = tokenize(open_corpus(self.config, "domain"), self.tokenizer, self.config.model.max_length, split=True)
         kept = [i for i in range(len(rows)) if not bool(self.special[torch.from_numpy(rows[i])].all())]
         if not kept:
             raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
@@ -146,8 +146,15 @@ class Problem:
         )
 
     def scores(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Score tables [V] by scorer name."""
-        return {name: score_types(name, self.sources) for name in sorted(names)}
+        """Score tables [V] by scorer name, each computed once."""
+        for name in names:
+            if name not in self._scores:
+                self._scores[name] = score_types(name, self.sources)
+        return {name: self._scores[name] for name in sorted(names)}
+
+    @cached_property
+    def _scores(self) -> dict[str, Tensor]:
+        return {}
 
 
 def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
@@ -184,10 +191,12 @@ def open_corpus(config: Config, which: str) -> Iterator[str]:
 
 def encode_alone(model: InnerModel, tokenizer: PreTrainedTokenizerBase, batch: int = 1024) -> Tensor:
     """Every token type as the encoder sees it alone between its special tokens, mean-pooled; [V, d]."""
+    around = tokenizer("")["input_ids"]
+    before, after = around[: len(around) // 2], around[len(around) // 2 :]
     vectors = []
     for start in range(0, len(tokenizer), batch):
         ids = range(start, min(start + batch, len(tokenizer)))
-        rows = torch.tensor([tokenizer.build_inputs_with_special_tokens([i]) for i in ids])
+        rows = torch.tensor([[*before, i, *after] for i in ids])
         with torch.no_grad():
             vectors.append(model(rows, torch.ones_like(rows, dtype=torch.bool)))
     return torch.cat(vectors)

@@ -69,8 +69,8 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
 def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run) -> OuterState:
     """Learn φ. A finished round is on disk before the next one starts.
 
-    On return `policy` holds the φ with the best dev score; round 0 of the history is the prior itself. A policy
-    with nothing to learn is left as it is.
+    On return `policy` holds the φ that `learn.select` asks for; round 0 of the history is the prior itself. A
+    policy with nothing to learn is left as it is.
     """
     if not policy.learned():
         return OuterState()
@@ -92,7 +92,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
             state.tensors = snapshot(policy, optimizer)
             run.save_round(state)
             progress.update(state.history[-1])
-    if state.best:
+    if state.best and config.learn.select == "dev":
         policy.load_learned(state.best)
     return state
 

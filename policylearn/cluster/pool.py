@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from policylearn.config import Config
 from policylearn.problem import Problem
@@ -46,6 +47,7 @@ class Worker:
 
     def __init__(self, config: Config) -> None:
         torch.set_num_threads(config.cluster.threads)
+        disable_progress_bar()
         self.problem = Problem(config)
 
     def run(self, work: Work, *arguments: Any) -> Any:

@@ -41,11 +41,21 @@ class TokenRows:
         return torch.from_numpy(input_ids), torch.arange(input_ids.shape[1]) < lengths[:, None]
 
 
-def tokenize(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenRows:
-    """Tokenise a stream of texts, a chunk at a time, each cut to `max_length` tokens with its special tokens."""
+def tokenize(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
+) -> TokenRows:
+    """Tokenise a stream of texts, a chunk at a time, special tokens added.
+
+    Args:
+        texts: the stream.
+        tokenizer: a fast tokenizer.
+        max_length: tokens per row.
+        split: a text that is longer goes on in further rows (corpora); else it is cut (labelled texts).
+    """
     pieces, lengths = [], [0]
     for chunk in chunks(texts, CHUNK):
-        for ids in tokenizer(chunk, truncation=True, max_length=max_length)["input_ids"]:
+        limits = {"truncation": True, "max_length": max_length, "return_overflowing_tokens": split}
+        for ids in tokenizer(chunk, **limits)["input_ids"]:
             pieces.append(np.asarray(ids, dtype=np.int32))
             lengths.append(len(ids))
     flat = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
