@@ -49,7 +49,7 @@ def evaluate_policies(
     """The comparison by itself, for policies exported earlier.
 
     Args:
-        config: the arms are `config.evaluate.arms` and the names of `folders`.
+        config: the arms are `config.evaluate.arms` ("learned" only if a folder is given) and those of `folders`.
         out: run directory.
         console: where progress is shown.
         folders: arm → exported policy.
@@ -59,7 +59,7 @@ def evaluate_policies(
         what stands in result.json.
 
     Raises:
-        ValueError: bad input, a policy of another tokenizer, or "learned" among the arms without a folder.
+        ValueError: bad input, or a policy of another tokenizer.
     """
     arms = [*(arm for arm in config.evaluate.arms if arm != "learned"), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})

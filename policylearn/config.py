@@ -276,13 +276,17 @@ def _explain(error: ValidationError, source: str, origin: dict[str, str]) -> str
 
 def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
-    where = next((text for known, text in origin.items() if key.startswith(known)), source)
+    where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
     if detail["type"] == "extra_forbidden":
-        names = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.0)
+        names = difflib.get_close_matches(key, [*Config.model_fields, *known_keys()], n=1, cutoff=0.0)
         return f"{where}: unknown key {key!r}; did you mean {names[0]!r}?"
     message = detail["msg"].removeprefix("Value error, ")
     given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
     return f"{where}: {key}: {message}{given}"
+
+
+def _inside(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:

@@ -94,10 +94,9 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         "Which tokens to mask when a masked language model is further trained on this domain. Made with policylearn.",
         "",
         "```python",
-        "from transformers import AutoTokenizer",
         "from policylearn import PolicyCollator",
         "",
-        'collator = PolicyCollator.from_pretrained("this folder", tokenizer=AutoTokenizer.from_pretrained(...))',
+        'collator = PolicyCollator.from_pretrained("this folder")  # give it to any trainer as data_collator',
         "```",
         "",
         "## What it was learned on",
@@ -105,8 +104,7 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- rate: {run.config.masking.rate}, unit: token",
         f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts",
-        f"- best on dev: round {state.numbers.get('best_round', 0)} (0 is the prior); exported: the "
-        + ("best on dev" if run.config.learn.select == "dev" else "last"),
+        f"- exported: {_which(run, state)}",
         "",
         "## What it likes to mask",
         "",
@@ -114,16 +112,40 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         "",
         "(token and its mean mask probability over the domain corpus)",
     ]
-    return "\n".join(lines + (_comparison_lines(result) if result else [])) + "\n"
+    if result and result["arms"]:
+        about = "Fresh models trained under each policy's masks, scored on test, paired seeds:"
+        lines += ["", "## How it compared", "", about, "", *comparison_lines(result)]
+    return "\n".join(lines) + "\n"
 
 
-def _comparison_lines(result: dict) -> list[str]:
+def _which(run: Run, state: OuterState) -> str:
+    if run.config.learn.select == "last":
+        return "φ after the last round"
+    best = state.numbers.get("best_round", 0)
+    return f"φ of round {best + 1}, the best on dev" if best else "the prior, which no round beat on dev"
+
+
+def comparison_lines(result: dict) -> list[str]:
+    """The comparison as lines of Markdown: arm, mean and standard deviation, score per seed, masked tokens."""
     rows = [
-        f"| {arm} | {np.mean(values['scores']):.3f} | {', '.join(f'{s:.3f}' for s in values['scores'])} |"
+        f"| {arm} | {_mean_sd(values['scores'])} | {' '.join(f'{s:.3f}' for s in values['scores'])} "
+        f"| {np.mean(values['masked_tokens']):,.0f} |"
         for arm, values in result["arms"].items()
     ]
-    heading = f"Fresh models trained under each policy's masks, {result['metric']} on test, paired seeds:"
-    return ["", "## How it compared", "", heading, "", "| masks | mean | per seed |", "|---|---|---|", *rows]
+    heading = f"| masks | {result['metric']}, mean ± sd | per seed | masked tokens |"
+    return [heading, "|---|---|---|---|", *rows, *_extra_lines(result)]
+
+
+def _extra_lines(result: dict) -> list[str]:
+    return [
+        f"| {arm}, on {split} | {_mean_sd(scores)} | {' '.join(f'{s:.3f}' for s in scores)} | |"
+        for split, arms in result.get("extra", {}).items()
+        for arm, scores in arms.items()
+    ]
+
+
+def _mean_sd(scores: Sequence[float]) -> str:
+    return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else f"{scores[0]:.3f}"
 
 
 def export_run(folder: Path, out: Path, number: int | None = None) -> Path:

@@ -4,23 +4,26 @@ A rollout is a pure function of (φ, config, seed). It may run anywhere, twice, 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.config import InnerConfig
 from policylearn.inner.mlm import MaskedBatch, learning_rate, make_optimizer, plain_step
-from policylearn.inner.model import InnerModel
+from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
 from policylearn.metagrad.one_step import one_step
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Examples, Problem
 
-Features = Callable[[Tensor, Tensor], Tensor]
 FEATURE_BATCH = 128
+Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
+"""Batches of a window, and ∂(outer loss)/∂w of their masked tokens."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,40 @@ class PolicyGradient:
 
 
 @dataclass
-class _Tally:
-    """Sums of a rollout's metrics, averaged at the end."""
+class Trajectory:
+    """One rollout between two steps: θ, its optimiser, the batches to come, and numbers noted on the way."""
 
-    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    problem: Problem
+    policy: MaskingPolicy
+    seed: int
+    model: InnerModel
+    optimizer: torch.optim.AdamW
+    batches: Iterator[MaskedBatch]
+    step: int = 0
+    windows: int = 0
+    notes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, **numbers: float) -> None:
+    @classmethod
+    def start(cls, problem: Problem, policy: MaskingPolicy, seed: int) -> "Trajectory":
+        """θ₀, a fresh optimiser and the first epoch's order."""
+        model = problem.fresh_model(seed)
+        optimizer = make_optimizer(model, problem.config.inner)
+        return cls(problem, policy, seed, model, optimizer, masked_batches(problem, policy, seed))
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return learning_rate(self.problem.config.inner, self.step, self.problem.config.inner.steps)
+
+    def take_step(self, batch: MaskedBatch) -> None:
+        """An ordinary optimiser step, in place."""
+        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate))
+        self.step += 1
+
+    def note(self, **numbers: float) -> None:
+        """Remember numbers, to be averaged over the rollout."""
         for name, number in numbers.items():
-            self.values[name].append(number)
-
-    def means(self) -> dict[str, float]:
-        return {name: float(np.mean(numbers)) for name, numbers in self.values.items()}
+            self.notes[name].append(number)
 
 
 def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
@@ -61,89 +87,83 @@ def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: b
     Raises:
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
     """
-    config = problem.config.inner
-    model = problem.fresh_model(seed)
-    optimizer = make_optimizer(model, config)
-    stream = masked_batches(problem, policy, seed)
-    tally, windows, step = _Tally(), 0, 0
+    trajectory = Trajectory.start(problem, policy, seed)
     policy.zero_grad(set_to_none=True)
-    while step < config.steps:
-        if differentiate and _opens_window(problem, step):
-            step += _learn_from_window(problem, policy, model, optimizer, stream, step, seed, tally)
-            windows += 1
-            continue
-        tally.add(mlm_loss=plain_step(model, optimizer, next(stream), learning_rate(config, step, config.steps)))
-        step += 1
-    gradient = _collect(policy, windows) if differentiate else {}
+    while trajectory.step < problem.config.inner.steps:
+        if differentiate and opens_window(problem.config.inner, trajectory.step):
+            learn_from_window(trajectory)
+        else:
+            trajectory.take_step(next(trajectory.batches))
+    gradient = _collect(policy, trajectory.windows) if differentiate else {}
     policy.zero_grad(set_to_none=True)
-    return PolicyGradient(gradient, tally.means() | {"dev": dev_score(problem, model)})
+    means = {name: float(np.mean(numbers)) for name, numbers in trajectory.notes.items()}
+    return PolicyGradient(gradient, means | {"dev": dev_score(problem, trajectory.model)})
 
 
-def _opens_window(problem: Problem, step: int) -> bool:
-    config = problem.config.inner
+def opens_window(config: InnerConfig, step: int) -> bool:
+    """Whether a window begins before this step.
+
+    >>> config = InnerConfig(steps=20, start=0.5, every=4, window=2)
+    >>> [step for step in range(20) if opens_window(config, step)]
+    [10, 14, 18]
+    """
     first = max(1, round(config.start * config.steps))
     return step >= first and (step - first) % config.every == 0 and step + config.window <= config.steps
 
 
-def _learn_from_window(
-    problem: Problem,
-    policy: MaskingPolicy,
-    model: InnerModel,
-    optimizer: torch.optim.AdamW,
-    stream: Iterator[MaskedBatch],
-    step: int,
-    seed: int,
-    tally: _Tally,
-) -> int:
-    """Credits of one window, added to the policy's gradient; returns how many inner steps it took."""
-    config = problem.config
-    outer = OuterProblem(problem, seed, step, tally)
-    rates = [learning_rate(config.inner, step + k, config.inner.steps) for k in range(config.inner.window)]
-    if config.inner.engine == "unroll":
-        from policylearn.metagrad.unroll import unroll  # here only: the other engines run without `higher`
+def learn_from_window(trajectory: Trajectory) -> None:
+    """Credits of one window, added to the policy's gradient; the trajectory moves on by the window's steps."""
+    config = trajectory.problem.config
+    credits = _unrolled_credits if config.inner.engine == "unroll" else _one_step_credits
+    batches, gradients = credits(trajectory, OuterProblem(trajectory), config.outer.parameters)
+    _accumulate(trajectory, batches, advantages(gradients), config.learn.kl)
+    trajectory.windows += 1
 
-        batches = [next(stream) for _ in rates]
-        gradients = unroll(model, optimizer, batches, rates, outer, config.outer.parameters)
-        taken = len(rates)
-    else:
-        batches = [next(stream) for _ in range(config.inner.credit_batches)]
-        gradients = one_step(model, optimizer, batches, rates[0], outer, config.outer.parameters)
-        taken = 1
-        tally.add(mlm_loss=plain_step(model, optimizer, batches[0], rates[0]))
-    _accumulate(policy, batches, advantages(gradients), config.learn.kl, tally)
-    return taken
+
+def _unrolled_credits(trajectory: Trajectory, outer: "OuterProblem", parameters: str) -> Credits:
+    from policylearn.metagrad.unroll import unroll  # here only: the other engine runs without `higher`
+
+    batches, rates = [], []
+    for _ in range(trajectory.problem.config.inner.window):
+        batches.append(next(trajectory.batches))
+        rates.append(trajectory.rate)
+        trajectory.step += 1
+    return batches, unroll(trajectory.model, trajectory.optimizer, batches, rates, outer, parameters)
+
+
+def _one_step_credits(trajectory: Trajectory, outer: "OuterProblem", parameters: str) -> Credits:
+    batches = list(islice(trajectory.batches, trajectory.problem.config.inner.credit_batches))
+    model, optimizer = trajectory.model, trajectory.optimizer
+    gradients = one_step(model, optimizer, batches, trajectory.rate, outer, parameters)
+    trajectory.take_step(batches[0])
+    return batches, gradients
 
 
 class OuterProblem:
     """The outer loss of one window: support and query examples drawn anew from the training split."""
 
-    def __init__(self, problem: Problem, seed: int, step: int, tally: _Tally) -> None:
-        train, sizes = problem.examples("train"), problem.config.outer
-        picked = np.random.default_rng([seed, step]).permutation(len(train))
-        support = min(sizes.support, len(train) // 2)
+    def __init__(self, trajectory: Trajectory) -> None:
+        self.trajectory, self.train = trajectory, trajectory.problem.examples("train")
+        sizes = trajectory.problem.config.outer
+        picked = np.random.default_rng([trajectory.seed, trajectory.step]).permutation(len(self.train))
+        support = min(sizes.support, len(picked) // 2)
         self.support, self.query = picked[:support], picked[support : support + sizes.query]
-        self.problem, self.tally = problem, tally
 
     def __call__(self, features: Features) -> Tensor:
-        train = self.problem.examples("train")
-        x = extract(features, train, [*self.support, *self.query], self.problem.tokenizer.pad_token_id)
-        s = len(self.support)
-        y, classes = train.y, len(self.problem.labels)
-        fit = outer_loss(x[:s], y[self.support], x[s:], y[self.query], classes)
+        """The loss under the given features, differentiable."""
+        problem, s = self.trajectory.problem, len(self.support)
+        x = extract(features, self.train, [*self.support, *self.query], problem.tokenizer.pad_token_id)
+        support_y, query_y = self.train.y[self.support], self.train.y[self.query]
+        fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
         if not torch.isfinite(fit.loss):
             raise FloatingPointError(f"the outer loss became {fit.loss.item()}")
-        self.tally.add(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
+        self.trajectory.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
         return fit.loss
 
 
-def _accumulate(
-    policy: MaskingPolicy,
-    batches: Sequence[MaskedBatch],
-    gradients: Sequence[Tensor],
-    kl: float,
-    tally: _Tally,
-) -> None:
+def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], gradients: Sequence[Tensor], kl: float) -> None:
     """Add the gradient of credit and KL pull, averaged over the batches of a window, to the policy's."""
+    policy = trajectory.policy
     for batch, gradient in zip(batches, gradients, strict=True):
         p = policy.probabilities(batch.original, batch.real)
         eligible = policy.eligible(batch.original, batch.real)
@@ -152,7 +172,7 @@ def _accumulate(
         loss = (credit_surrogate(p, batch.mask, gradient) + kl * pull) / len(batches)
         if loss.requires_grad:
             loss.backward()
-        tally.add(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())
+        trajectory.note(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())
 
 
 def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A transformers masked language model, called in the two ways the inner problem needs."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
 
-_CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie", "mpnet")
+Features = Callable[[Tensor, Tensor], Tensor]
+"""(input_ids [B, T], real [B, T]) → features [B, d]: an `InnerModel`, or one with other parameters."""
+
+_CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie")
 
 
 class InnerModel(nn.Module):
@@ -33,10 +38,15 @@ class InnerModel(nn.Module):
         with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             hidden = self.mlm.base_model(input_ids=input_ids, attention_mask=real.long()).last_hidden_state
             if labels is None:
-                return mean_pool(hidden.float(), real)
+                return mean_pool(_full(hidden), real)
             masked = labels != IGNORED
             logits = vocabulary_logits(self.mlm, hidden[masked])
-        return cross_entropy(logits.float(), labels[masked], reduction="none")
+        return cross_entropy(_full(logits), labels[masked], reduction="none")
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least single precision: out of bf16, and double stays double."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def mean_pool(hidden: Tensor, real: Tensor) -> Tensor:
@@ -53,7 +63,7 @@ def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
     """
     kind = mlm.config.model_type
     head: Any = mlm
-    if kind in ("roberta", "xlm-roberta", "camembert"):
+    if kind in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         return head.lm_head(hidden)
     if kind == "distilbert":
         return head.vocab_projector(head.vocab_layer_norm(head.activation(head.vocab_transform(hidden))))
@@ -107,8 +117,11 @@ def _from_checkpoint(name: str, attention: str) -> PreTrainedModel:
 def _from_scratch(config: ModelConfig, vocab_size: int, pad_id: int, attention: str) -> PreTrainedModel:
     fields = dict(config.architecture)
     kind = fields.pop("model_type", None)
-    if kind is None:
-        raise ValueError("model.architecture needs a model_type, for example model_type = 'bert'")
+    if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        given = "no model_type" if kind is None else f"model_type {kind!r}"
+        raise ValueError(
+            f"model.architecture has {given}; transformers builds a masked language model from, for example, 'bert'"
+        )
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     architecture = AutoConfig.for_model(
         kind,

@@ -37,7 +37,7 @@ def outer_loss(support: Tensor, support_y: Tensor, query: Tensor, query_y: Tenso
         the loss, differentiable in both feature sets, with query accuracy and the chosen ridge and temperature.
     """
     support, query = standardise(support, query)
-    targets = centred_targets(support_y, classes)
+    targets = centred_targets(support_y, classes).to(support.dtype)
     with torch.no_grad():
         trials = [_tempered(ridge_scores(support, targets, query, ridge), query_y) for ridge in RIDGES]
         best = min(range(len(RIDGES)), key=lambda k: trials[k][0])

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from policylearn.inner.mlm import MaskedBatch
-
-Features = Callable[[Tensor, Tensor], Tensor]
+from policylearn.inner.model import Features
 
 
 def one_step(

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.mlm import MaskedBatch, mlm_loss
-
-Features = Callable[[Tensor, Tensor], Tensor]
+from policylearn.inner.model import Features
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -64,7 +63,8 @@ def unroll(
     Returns:
         K tensors [M_k], ∂(outer loss)/∂w_i at w = 1.
     """
-    weights = [torch.ones(int(batch.mask.sum()), requires_grad=True) for batch in batches]
+    like = next(model.parameters())
+    weights = [like.new_ones(int(batch.mask.sum())).requires_grad_() for batch in batches]
     with higher.innerloop_ctx(model, optimizer) as (functional, inner_optimizer):
         for batch, rate, w in zip(batches, rates, weights, strict=True):
             for group in inner_optimizer.param_groups:

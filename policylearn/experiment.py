@@ -1,0 +1,23 @@
+"""An experiment's folder: run.py wrote result.json and the table in README.md, and nobody else did."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+def write_up(folder: Path, result: dict[str, Any], table: Sequence[str]) -> None:
+    """Write result.json, and put the table between the two marks of README.md.
+
+    Raises:
+        ValueError: README.md lacks the marks.
+    """
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if START not in text or END not in text:
+        raise ValueError(f"{readme} needs a line {START.strip()} and a line {END.strip()} around its table")
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    before, after = text.partition(START)[0], text.partition(END)[2]
+    readme.write_text(before + START + "\n".join(table) + "\n" + END + after, encoding="utf-8")
