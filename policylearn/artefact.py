@@ -9,6 +9,7 @@
 Nothing in it is executed on loading: no pickle, no code, no paths followed out of the folder.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -82,7 +83,7 @@ def save_policy(folder: str | Path, artefact: PolicyArtefact, card: str) -> Path
     save_file(tensors, folder / TENSORS)
     (folder / SETTINGS).write_text(json.dumps(_settings(artefact), indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
-    artefact.tokenizer.save_pretrained(folder / TOKENIZER)
+    _unlimited(artefact.tokenizer).save_pretrained(folder / TOKENIZER)
     written = [
         SETTINGS,
         TENSORS,
@@ -110,7 +111,7 @@ def load_policy(source: str | Path) -> PolicyArtefact:
         masking = MaskingConfig.model_validate(settings["masking"])
         tensors = load_file(folder / TENSORS)
         policy = _rebuild(config, masking, tensors)
-        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER, local_files_only=True, trust_remote_code=False)
         artefact = PolicyArtefact(policy, masking, tokenizer, settings["unit"], settings["provenance"])
         fingerprint = settings["tokenizer"]["fingerprint"]
     except (KeyError, ValueError, RuntimeError, OSError, SafetensorError) as error:  # storage boundary
@@ -118,6 +119,15 @@ def load_policy(source: str | Path) -> PolicyArtefact:
     if tokenizer_fingerprint(tokenizer) != fingerprint:
         raise ValueError(f"policy {folder}: the tokenizer in it is not the one the policy was learned with")
     return artefact
+
+
+def _unlimited(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy that has forgotten the truncation and padding of whatever call came last."""
+    tokenizer = copy.deepcopy(tokenizer)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()
+        backend.no_padding()
+    return tokenizer
 
 
 def _settings(artefact: PolicyArtefact) -> dict[str, Any]:
@@ -167,7 +177,8 @@ def _verify(folder: Path) -> None:
     if version > FORMAT:
         raise ValueError(f"policy {folder} has format {version}, this policylearn reads up to {FORMAT}: upgrade it")
     for name in {SETTINGS, TENSORS, *files}:
-        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+        # Judged by name: the files of a Hub snapshot are links into the store of its cache.
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
         if not inside or name not in files or not (folder / name).is_file() or _digest(folder / name) != files[name]:
             raise ValueError(f"policy {folder}: {name} is missing or does not match the manifest; copy it again")
 

@@ -73,7 +73,9 @@ class PolicyCollator:
         labels are -100 where nothing is to be predicted. Other columns the tokenizer can pad are passed on.
         """
         kept = [{k: v for k, v in example.items() if k not in _NOT_FOR_THE_MODEL} for example in examples]
-        batch = self.tokenizer.pad(kept, return_tensors="pt", pad_to_multiple_of=self.pad_to_multiple_of)
+        batch = self.tokenizer.pad(
+            kept, pad_to_multiple_of=self.pad_to_multiple_of, return_attention_mask=True, return_tensors="pt"
+        )
         batch["input_ids"], batch["labels"] = self.mask_tokens(batch["input_ids"], batch["attention_mask"].bool())
         return dict(batch)
 

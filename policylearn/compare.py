@@ -59,9 +59,9 @@ def evaluate_policies(
         what stands in result.json.
 
     Raises:
-        ValueError: bad input, or a policy of another tokenizer.
+        ValueError: bad input, a policy of another tokenizer, or `out` holds trials of another policy.
     """
-    arms = [*(arm for arm in config.evaluate.arms if arm != "learned"), *folders]
+    arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
     check_arms(config, known=folders)
     problem, policies = Problem(config), {}
@@ -70,6 +70,7 @@ def evaluate_policies(
         artefact.check_tokenizer(problem.tokenizer)
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
+    run.check_policies(policies)
     with open_pool(config) as pool:
         result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
     run.finish(result)

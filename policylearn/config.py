@@ -102,6 +102,12 @@ class PolicyConfig(_Strict):
     hidden: int = Field(64, ge=1, description="width of the context network")
     kernel: int = Field(5, ge=1, description="tokens of context the network sees, odd")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "PolicyConfig":
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd: the network sees equally far to both sides")
+        return self
+
 
 class MaskingConfig(_Strict):
     """How probabilities become masks."""
@@ -176,10 +182,9 @@ class ClusterConfig(_Strict):
     """Where rollouts run."""
 
     backend: Literal["ray", "local"] = "ray"
-    address: str | None = Field(None, description='Ray cluster to join ("auto" in a job); unset: start one here')
+    address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
     workers: int = Field(2, ge=1)
     threads: int = Field(1, ge=1, description="torch threads per worker")
-    gpus: float = Field(0.0, ge=0, description="GPUs per worker")
     retries: int = Field(3, ge=0, description="how often the work of a lost worker is tried again")
 
 

@@ -73,7 +73,8 @@ class MaskingPolicy(nn.Module):
             real: [B, T], not padding.
             rate: another rate than the policy's own.
         """
-        return budget(self(input_ids, real), self.eligible(input_ids, real), rate or self.rate, self.p_max)
+        rate = self.rate if rate is None else rate
+        return budget(self(input_ids, real), self.eligible(input_ids, real), rate, self.p_max)
 
     def prior_probabilities(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """What `probabilities` was before any learning."""
@@ -154,9 +155,8 @@ class ContextNetwork(nn.Module):
         self.register_buffer("features", features)
         self.project = nn.Linear(features.shape[1], hidden)
         self.context = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
-        self.out = nn.Linear(hidden, 1)
+        self.out = nn.Linear(hidden, 1, bias=False)  # the budget makes up for any constant
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
 
     features: Tensor
 

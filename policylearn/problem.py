@@ -173,6 +173,8 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:  # storage boundary
         raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise ValueError(f"tokenizer {name!r} is a slow one; policylearn needs its fast version (tokenizer.json)")
     for token in ("mask_token", "pad_token"):
         if getattr(tokenizer, token) is None:
             raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")

@@ -155,8 +155,6 @@ class OuterProblem:
         x = extract(features, self.train, [*self.support, *self.query], problem.tokenizer.pad_token_id)
         support_y, query_y = self.train.y[self.support], self.train.y[self.query]
         fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
-        if not torch.isfinite(fit.loss):
-            raise FloatingPointError(f"the outer loss became {fit.loss.item()}")
         self.trajectory.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
         return fit.loss
 

@@ -6,6 +6,7 @@ prior/            the policy before learning         policy/        the exported
 result.json       the comparison; written last       report.html    all of it to look at
 """
 
+import hashlib
 import json
 import platform
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
@@ -25,6 +27,8 @@ from policylearn.report.console import TaskProgress
 
 FREE_TO_CHANGE = ("cluster",)
 """Sections that do not change results: a run may be continued with others."""
+PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
+"""What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
 
 class Run:
@@ -40,13 +44,16 @@ class Run:
         Raises:
             ValueError: the directory holds a run of another config, or something that is no run.
         """
-        if fresh and (folder / "config.json").is_file():
-            shutil.rmtree(folder)
         known = folder / "config.json"
-        if known.is_file():
-            _check_same(known, config)
-        elif folder.is_dir() and any(folder.iterdir()):
+        if not known.is_file() and folder.is_dir() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no run of policylearn: choose another --out")
+        changes = _changes(known, config) if known.is_file() and not fresh else ""
+        if changes and any((folder / name).exists() for name in PROGRESS):
+            raise ValueError(
+                f"{folder} holds a run with other settings ({changes}): choose another --out, or --fresh to start over"
+            )
+        if known.is_file() and (fresh or changes):
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         known.write_text(resolved_json(config), encoding="utf-8")
         return cls(folder, config, console)
@@ -86,6 +93,22 @@ class Run:
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
         """Rewrite trials.jsonl."""
         _write(self.folder / "trials.jsonl", "".join(json.dumps(trial) + "\n" for trial in trials))
+
+    def check_policies(self, policies: dict[str, MaskingPolicy]) -> None:
+        """Note which policies given by the user stand behind which arms, or find them unchanged.
+
+        Raises:
+            ValueError: earlier trials in this folder were made with another policy.
+        """
+        path = self.folder / "policies.json"
+        now = {arm: hashlib.sha256(save(policy.state_dict())).hexdigest() for arm, policy in policies.items()}
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+        if changed := [arm for arm in now if before.get(arm) != now[arm]]:
+            raise ValueError(
+                f"{self.folder} holds trials of another policy as {changed}: "
+                "choose another --out, or --fresh to start over"
+            )
+        _write(path, json.dumps(now, indent=2) + "\n")
 
     def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
         """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
@@ -128,15 +151,11 @@ def _last_part(name: str) -> str:
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
 
 
-def _check_same(known: Path, config: Config) -> None:
+def _changes(known: Path, config: Config) -> str:
+    """What differs between the config on disk and this one, in words; empty if nothing that matters does."""
     old, new = json.loads(known.read_text(encoding="utf-8")), config.model_dump(mode="json")
     changed = [key for key in new if key not in FREE_TO_CHANGE and old.get(key) != new[key]]
-    if changed:
-        details = "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
-        raise ValueError(
-            f"{known.parent} holds a run with other settings ({details}): "
-            "choose another --out, or --fresh to start over"
-        )
+    return "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

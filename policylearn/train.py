@@ -60,7 +60,7 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
         state = learn(config, problem, policy, pool, run)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
-    result |= {"best_round": state.numbers.get("best_round"), "provenance": run.provenance(command)}
+    result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}
     report_run(run, problem, policy, state, result)
     run.finish(result)
     return result
@@ -78,13 +78,13 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     if state.tensors:
         restore(policy, optimizer, state.tensors)
     skeleton = pool.share(policy)
-    if "random" not in state.numbers:
-        state.numbers["random"] = baseline_score(config, problem, pool, run)
+    if RANDOM not in state.numbers:
+        state.numbers[RANDOM] = baseline_score(config, problem, pool, run)
     with RoundProgress(config.learn.rounds, state.round, run.console, config.learn.rollouts) as progress:
         while state.round < config.learn.rounds and not out_of_patience(config.learn, state):
             started = monotonic()
             results = run_round(config, skeleton, policy, pool, state.round, progress)
-            record = round_record(state.round, results, baselines(state, results), config.masking.rate)
+            record = round_record(state.round, results, baselines(config, state, results), config.masking.rate)
             state.history.append(record | {"workers": pool.alive(), "seconds": monotonic() - started})
             keep_best(policy, state)
             apply_gradient(policy, optimizer, mean_gradient(results))
@@ -95,6 +95,13 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     if state.best and config.learn.select == "dev":
         policy.load_learned(state.best)
     return state
+
+
+def kept_round(config: Config, state: OuterState) -> int | None:
+    """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round."""
+    if config.learn.select == "last":
+        return None
+    return state.numbers.get("best_round") or -1
 
 
 def run_round(
@@ -140,7 +147,9 @@ def baseline_score(config: Config, problem: Problem, pool: Pool, run: Run) -> fl
     return sum(scores.values()) / len(scores)
 
 
-def baselines(state: OuterState, results: list[PolicyGradient]) -> dict[str, float]:
+def baselines(config: Config, state: OuterState, results: list[PolicyGradient]) -> dict[str, float]:
     """Dev scores of random masks and of the prior, which the first round ran with."""
+    scorers = list(config.policy.prior)
+    name = scorers[0] if len(scorers) == 1 else "prior"
     first = state.history[0]["dev"] if state.history else sum(r.metrics["dev"] for r in results) / len(results)
-    return {"random": state.numbers["random"], "prior": first}
+    return {RANDOM: state.numbers[RANDOM], name: first}

@@ -6,6 +6,7 @@ text, Hub names) goes through `datasets`, imported only then.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,31 @@ def read_records(
         missing = [column for column in columns if column not in row]
         if missing:
             raise ValueError(f"{key} {source}, row {number}: no column {missing[0]!r}; it has {sorted(row)}")
+        if empty := [column for column in columns if row[column] is None]:
+            raise ValueError(f"{key} {source}, row {number}: column {empty[0]!r} is null; fill it or drop the row")
         yield row
 
 
 def _json_lines(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(path, key)):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{key} {path}, line {number + 1} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{key} {path}, line {number + 1} is not a JSON object")
+        yield row
+
+
+def _lines(path: Path, key: str) -> Iterator[str]:
     open_text = gzip.open if path.suffix == ".gz" else open
-    with open_text(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{key} {path}, line {number + 1} is not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{key} {path}, line {number + 1} is not a JSON object")
-            yield row
+    try:
+        with open_text(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:  # storage boundary
+        raise ValueError(f"{key} {path} is damaged or not in UTF-8: {error}") from error
 
 
 def _from_datasets(source: str, split: str, key: str) -> Iterator[dict[str, Any]]:
@@ -78,7 +88,9 @@ def _from_datasets(source: str, split: str, key: str) -> Iterator[dict[str, Any]
     hub_split = "validation" if split == "dev" and builder is None else split
     try:
         if builder:
-            return iter(datasets.load_dataset(builder, data_files=source, split="train"))
+            # Else pandas takes words such as "NA" and "None" for missing values.
+            options = {"keep_default_na": False} if builder == "csv" else {}
+            return iter(datasets.load_dataset(builder, data_files=source, split="train", **options))
         return iter(datasets.load_dataset(source, split=hub_split, streaming=True))
     except Exception as error:  # storage boundary: the Hub fails in many ways, the user needs one line
         raise ValueError(f"{key} {source!r} is neither a file nor a Hub data set I can read: {error}") from error

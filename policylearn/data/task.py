@@ -36,7 +36,7 @@ def load_task(config: TaskConfig) -> Task:
             set, each with the row and what would be valid.
     """
     splits = {name: _load_split(config, name) for name in (*SPLITS, *config.extra_tests)}
-    labels = config.labels or sorted(set(splits["train"].labels))
+    labels = config.labels or sorted(set(splits["train"].labels) - {""})
     for name, split in splits.items():
         _check_labels(config, name, split, labels)
     if len(labels) < 2:

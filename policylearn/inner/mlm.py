@@ -32,7 +32,7 @@ class MaskedBatch:
 
 
 def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None) -> Tensor:
-    """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar).
+    """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar; 0 where nothing is masked).
 
     Args:
         model: an `InnerModel`, possibly functional.
@@ -40,7 +40,7 @@ def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None
         weights: [M] in row order; None for ones, the ordinary MLM loss.
     """
     losses = model(batch.input_ids, batch.real, labels=batch.labels)
-    return losses.mean() if weights is None else (weights * losses).sum() / losses.numel()
+    return (losses if weights is None else weights * losses).sum() / max(1, losses.numel())
 
 
 def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.AdamW:

@@ -35,6 +35,9 @@ def outer_loss(support: Tensor, support_y: Tensor, query: Tensor, query_y: Tenso
 
     Returns:
         the loss, differentiable in both feature sets, with query accuracy and the chosen ridge and temperature.
+
+    Raises:
+        FloatingPointError: the loss is NaN or infinite, because a feature is.
     """
     support, query = standardise(support, query)
     targets = centred_targets(support_y, classes).to(support.dtype)
@@ -44,7 +47,10 @@ def outer_loss(support: Tensor, support_y: Tensor, query: Tensor, query_y: Tenso
     temperature = trials[best][1]
     scores = ridge_scores(support, targets, query, RIDGES[best])
     accuracy = (scores.argmax(1) == query_y).float().mean().item()
-    return ProbeFit(cross_entropy(temperature * scores, query_y), accuracy, RIDGES[best], temperature)
+    loss = cross_entropy(temperature * scores, query_y)
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the outer loss became {loss.item()}: lower inner.learning_rate")
+    return ProbeFit(loss, accuracy, RIDGES[best], temperature)
 
 
 def standardise(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0) ->
     total = masked_total(eligible, rate)[:, None]
     n = eligible.sum(1, keepdim=True).clamp(min=1)
     tight = total >= 0.999 * p_max * n
-    cap = torch.where(tight, 1.0, p_max)
+    cap = torch.where(tight, torch.ones_like(total), p_max)
     with torch.no_grad():
         shift = _bisect_shift(x, eligible, total / cap, n)
         s = torch.sigmoid(x - shift)

@@ -60,6 +60,7 @@ def outer_direction(
     for (name, p), gradient in zip(named.items(), gradients, strict=True):
         if gradient is not None and p in optimizer.state:
             direction[name] = _preconditioned(gradient, optimizer.state[p], settings[p], rate)
+    assert direction, "the optimiser has no moments yet: take an ordinary step first"
     return direction
 
 

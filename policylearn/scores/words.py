@@ -22,4 +22,5 @@ def word_like(tokenizer: PreTrainedTokenizerBase) -> Tensor:
 
 def _is_word(token: str, marks_starts: bool) -> bool:
     begins = token.startswith(_WORD_STARTS) if marks_starts else not token.startswith(_CONTINUATION)
-    return begins and sum(letter.isalpha() for letter in token) >= MIN_LETTERS
+    # The mark of byte-level BPE is a letter itself.
+    return begins and sum(c.isalpha() for c in token.lstrip("".join(_WORD_STARTS))) >= MIN_LETTERS

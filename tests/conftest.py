@@ -1,0 +1,141 @@
+"""A tiny planted vocabulary, policies over it and artefacts of them, for the tests of everything built on top."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
+from policylearn.data.planted import planted_tokenizer
+from policylearn.masking import special_table
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.train import train
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30))
+
+
+@pytest.fixture(scope="session")
+def make_policy(tokenizer):
+    """A policy with random prior scores; `learned`: φ moved away from zero as well."""
+
+    def make(network="table", prior=("difference",), seed=0, rate=0.15, p_max=0.9, learned=False, **settings):
+        random, size = torch.Generator().manual_seed(seed), len(tokenizer)
+        policy = MaskingPolicy(
+            PolicyConfig(prior={name: 1.5 + i for i, name in enumerate(prior)}, network=network, **settings),
+            {name: torch.randn(size, generator=random) for name in prior},
+            torch.randn(size, 7, generator=random),
+            special_table(tokenizer.all_special_ids, size),
+            rate,
+            p_max,
+        )
+        if learned:
+            phi = {n: p + torch.randn(p.shape, generator=random) / 4 for n, p in policy.learned().items()}
+            policy.load_learned(phi)
+        return policy
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_artefact(make_policy, tokenizer):
+    """An artefact of a policy with a learned context network, or of the policy given."""
+
+    def make(policy=None, **masking):
+        settings = MaskingConfig(**masking)
+        if policy is None:
+            policy = make_policy("context", rate=settings.rate, p_max=settings.p_max, learned=True)
+        return PolicyArtefact(policy, settings, tokenizer, provenance={"tokenizer": "planted"})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def saved_policy(make_artefact, tmp_path_factory):
+    """A folder with an exported policy; not to be written to."""
+    return save_policy(tmp_path_factory.mktemp("policy"), make_artefact(), card="# A policy\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """As many as a worker has: on tensors this small more threads only wait for each other."""
+    torch.set_num_threads(1)
+
+
+TINY = """
+name = "tiny"
+[model]
+max_length = 16
+[model.architecture]
+model_type = "bert"
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 32
+initializer_range = 0.1
+[planted]
+class_words = 4
+distractor_words = 6
+generic_words = 12
+length = 10
+documents = 80
+train = 60
+dev = 40
+test = 40
+[scores]
+anchors = 10
+[inner]
+steps = 7
+batch_size = 8
+start = 0.4
+every = 3
+[outer]
+support = 16
+query = 16
+[learn]
+rounds = 3
+rollouts = 2
+[cluster]
+backend = "local"
+workers = 1
+[evaluate]
+seeds = 2
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_toml(tmp_path_factory):
+    """The planted benchmark in miniature: learning and evaluation together take seconds."""
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_toml):
+    """`tiny("inner.steps=4", …)`: the tiny config, with overrides."""
+    return lambda *overrides: load_config(tiny_toml, list(overrides))
+
+
+@pytest.fixture(scope="session")
+def tiny_problem(tiny):
+    return Problem(tiny())
+
+
+@pytest.fixture
+def quiet():
+    """A console that shows nothing; `quiet.file.getvalue()` is what was said."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """The folder of one finished tiny run; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny(), folder, Console(file=io.StringIO()), command="policylearn train tiny.toml")
+    return folder

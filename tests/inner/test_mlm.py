@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from policylearn.config import InnerConfig
+from policylearn.inner.mlm import MaskedBatch, learning_rate, make_optimizer, mlm_loss, plain_step
+from policylearn.masking import IGNORED
+
+
+class Unigram(nn.Module):
+    """The smallest masked language model: the same logits everywhere."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.tensor([logits]))
+        self.bias = nn.Parameter(torch.zeros(len(logits)))
+
+    def forward(self, input_ids, real, labels=None):
+        picked = labels[labels != IGNORED]
+        return -(self.matrix[0] + self.bias).log_softmax(0)[picked]
+
+
+def batch_of(labels: list[list[int]]) -> MaskedBatch:
+    y = torch.tensor(labels)
+    ids = torch.zeros_like(y)
+    return MaskedBatch(ids, ids, torch.ones_like(y, dtype=torch.bool), y)
+
+
+LOGITS = [math.log(0.5), math.log(0.25), math.log(0.25)]
+BATCH = batch_of([[IGNORED, 0, 1], [2, IGNORED, IGNORED]])
+
+
+def test_the_mask_is_where_labels_are():
+    assert BATCH.mask.tolist() == [[False, True, True], [True, False, False]]
+
+
+def test_the_plain_loss_is_the_mean_over_masked_tokens():
+    assert mlm_loss(Unigram(LOGITS), BATCH).item() == pytest.approx(math.log(2) * (1 + 2 + 2) / 3)
+
+
+def test_the_weighted_loss_by_hand():
+    weights = torch.tensor([1.0, 0.5, 2.0], requires_grad=True)
+    loss = mlm_loss(Unigram(LOGITS), BATCH, weights)
+    assert loss.item() == pytest.approx(math.log(2) * (1 * 1 + 0.5 * 2 + 2 * 2) / 3)  # over M, not over Σ w
+    loss.backward()
+    assert weights.grad.tolist() == pytest.approx([math.log(2) / 3, 2 * math.log(2) / 3, 2 * math.log(2) / 3])
+
+
+def test_weights_of_one_are_the_plain_loss():
+    model = Unigram(LOGITS)
+    assert mlm_loss(model, BATCH, torch.ones(3)).item() == pytest.approx(mlm_loss(model, BATCH).item())
+
+
+def test_a_batch_without_masked_tokens_costs_nothing_and_moves_nothing():
+    empty = batch_of([[IGNORED, IGNORED]])
+    model = Unigram(LOGITS)
+    assert plain_step(model, make_optimizer(model, InnerConfig(weight_decay=0.0)), empty, 0.1) == 0.0
+    assert model.matrix[0].tolist() == pytest.approx(LOGITS)
+
+
+def test_the_learning_rate_warms_up_and_stays():
+    config = InnerConfig(learning_rate=0.8, warmup=0.4)
+    assert [learning_rate(config, step, 10) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert learning_rate(config, 9, 10) == 0.8
+    assert learning_rate(InnerConfig(learning_rate=0.8, warmup=0.0), 0, 10) == 0.8
+
+
+def test_norms_and_biases_do_not_decay():
+    model = Unigram(LOGITS)
+    matrices, others = make_optimizer(model, InnerConfig(weight_decay=0.3)).param_groups
+    assert (matrices["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
+    assert matrices["params"][0] is model.matrix
+    assert others["params"][0] is model.bias
+
+
+def test_a_plain_step_is_a_step_of_adamw_at_the_rate_given():
+    config = InnerConfig(weight_decay=0.3, learning_rate=99.0)
+    model, twin = Unigram(LOGITS), Unigram(LOGITS)
+    optimizer = make_optimizer(model, config)
+    reference = torch.optim.AdamW(
+        [{"params": [twin.matrix], "weight_decay": 0.3}, {"params": [twin.bias], "weight_decay": 0.0}],
+        lr=0.1,
+        betas=config.betas,
+        eps=config.eps,
+    )
+    for _ in range(3):
+        assert plain_step(model, optimizer, BATCH, 0.1) == pytest.approx(mlm_loss(twin, BATCH).item())
+        reference.zero_grad()
+        mlm_loss(twin, BATCH).backward()
+        reference.step()
+    assert torch.equal(model.matrix, twin.matrix)
+    assert torch.equal(model.bias, twin.bias)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_step(bad):
+    model = Unigram(LOGITS)
+    optimizer = make_optimizer(model, InnerConfig())
+    with torch.no_grad():
+        model.matrix[0, 1] = bad
+    bias = model.bias.detach().clone()
+    with pytest.raises(FloatingPointError, match=r"lower inner\.learning_rate"):
+        plain_step(model, optimizer, BATCH, 0.1)
+    assert torch.equal(model.bias, bias)

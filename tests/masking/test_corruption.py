@@ -1,0 +1,80 @@
+import pytest
+import torch
+from scipy import stats
+
+from policylearn.config import MaskingConfig
+from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
+from policylearn.masking.keys import mix
+from policylearn.policy import mask_tokens
+
+MASK, V, B, T = 999, 1000, 400, 100
+
+
+@pytest.fixture(scope="module")
+def texts() -> torch.Tensor:
+    return torch.randint(5, 900, (B, T), generator=torch.Generator().manual_seed(0))
+
+
+def corrupted(ids, mask, **shares):
+    keys, index = mix(torch.arange(1, B + 1)), torch.arange(T).expand(B, T)
+    return corrupt(ids, mask, keys, index, mask_token_id=MASK, vocab_size=V, **shares)
+
+
+def test_four_fifths_are_hidden_a_tenth_replaced_and_a_tenth_kept(texts):
+    seen, _ = corrupted(texts, torch.ones_like(texts, dtype=torch.bool))
+    n, same_by_chance = B * T, 0.1 / V
+    found = [int((seen == MASK).sum()), int((seen == texts).sum())]
+    found.append(n - sum(found))
+    expected = [n * (0.8 + same_by_chance), n * (0.1 + same_by_chance), n * (0.1 - 2 * same_by_chance)]
+    assert stats.chisquare(found, expected).pvalue > 1e-3
+    assert stats.chisquare(found, [n * 0.79, n * 0.105, n * 0.105]).pvalue < 1e-3
+
+
+@pytest.mark.parametrize(("hidden", "swapped"), [(0.8, 0.1), (0.0, 1.0)])
+def test_replacements_are_drawn_evenly_from_the_whole_vocabulary(texts, hidden, swapped):
+    everything = torch.ones_like(texts, dtype=torch.bool)
+    seen, _ = corrupted(torch.full_like(texts, -1), everything, mask_share=hidden, random_share=swapped)
+    drawn = seen[(seen != -1) & (seen != MASK)]
+    assert int(drawn.min()) >= 0 and int(drawn.max()) < V and len(drawn) > 0.09 * B * T
+    # MASK is the last of the vocabulary, and left out above: 999 values in 27 bins of 37.
+    assert stats.chisquare((drawn // 37).bincount(minlength=27).numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("hidden", "swapped"), [(1.0, 0.0), (0.0, 0.0)])
+def test_the_shares_can_be_set(texts, hidden, swapped):
+    seen, labels = corrupted(texts, torch.ones_like(texts, dtype=torch.bool), mask_share=hidden, random_share=swapped)
+    assert torch.equal(seen, torch.full_like(texts, MASK) if hidden else texts)
+    assert torch.equal(labels, texts)
+
+
+def test_labels_stand_on_masked_positions_only_and_are_minus_100_elsewhere(texts):
+    mask = torch.rand(texts.shape, generator=torch.Generator().manual_seed(1)) < 0.15
+    before = texts.clone()
+    seen, labels = corrupted(texts, mask)
+    assert IGNORED == -100 == torch.nn.CrossEntropyLoss().ignore_index
+    assert torch.equal(labels[mask], texts[mask]) and (labels[~mask] == -100).all()
+    assert not (labels == -1).any()
+    assert torch.equal(seen[~mask], texts[~mask]) and (seen[mask] != texts[mask]).any()
+    assert torch.equal(texts, before) and seen.dtype == labels.dtype == texts.dtype
+
+
+@pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
+def test_special_tokens_and_padding_are_never_masked(design, make_policy, tokenizer):
+    policy = make_policy(rate=0.4)
+    # Special tokens in every place, where a tokenizer would never put them, and a policy that longs for them.
+    policy.scores[:, policy.special] = 30.0
+    ids = torch.randint(0, len(tokenizer), (200, 30), generator=torch.Generator().manual_seed(2))
+    real = torch.arange(30) < torch.randint(1, 31, (200, 1), generator=torch.Generator().manual_seed(3))
+    masking = MaskingConfig(rate=0.4, design=design)
+    for epoch in range(4):
+        seen, labels = mask_tokens(policy, ids, real, masking, tokenizer.mask_token_id, 0, epoch)
+        untouchable = policy.special[ids] | ~real
+        assert (labels[untouchable] == -100).all() and torch.equal(seen[untouchable], ids[untouchable])
+        assert (labels != -100).sum() > 0.3 * policy.eligible(ids, real).sum()
+
+
+def test_eligible_positions_are_real_and_not_special():
+    table = special_table([0, 2, 3, -1, 50], 9)
+    assert table.nonzero().flatten().tolist() == [0, 2, 3]
+    ids, real = torch.tensor([[2, 7, 8, 3, 7]]), torch.tensor([[1, 1, 1, 1, 0]])
+    assert eligible_positions(ids, real, table).tolist() == [[False, True, True, False, False]]

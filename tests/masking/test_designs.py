@@ -1,0 +1,131 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policylearn.masking import Stream, budget, draw_mask, explore, independent, systematic, uniforms
+from policylearn.masking.keys import mix
+
+N = 20_000
+UNEQUAL = torch.tensor([0.9, 0.02, 0.5, 0.0, 0.3, 0.7, 0.08, 0.25, 0.65], dtype=torch.float64)
+
+
+def repeated(p: torch.Tensor, n: int = N) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """p, keys and index of n draws with different keys."""
+    return p.expand(n, -1), mix(torch.arange(1, n + 1)), torch.arange(p.shape[-1]).expand(n, -1)
+
+
+def largest_z(masks: torch.Tensor, p: torch.Tensor) -> float:
+    """How many standard errors the worst position's share of masks lies from its p."""
+    inner = (p > 0) & (p < 1)
+    return float((masks.double().mean(0) - p)[inner].abs().div((p * (1 - p) / len(masks)).sqrt()[inner]).max())
+
+
+def topk_by_weight(p: torch.Tensor, keys: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """What is often written instead: Σp tokens drawn without replacement with weights p (Efraimidis & Spirakis).
+    Of fixed size, plausible, and biased towards equal probabilities."""
+    races = uniforms(keys, index, Stream.INCLUDE).log() / p
+    size = round(float(p[0].sum()))
+    return torch.zeros_like(p, dtype=torch.bool).scatter(1, races.topk(size, dim=1).indices, True)
+
+
+@st.composite
+def rows(draw):
+    """Probabilities of one row, a budget spent over eligible positions, with its key and index."""
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    width = draw(st.integers(1, 60))
+    eligible = torch.rand(1, width, generator=random) < draw(st.sampled_from([0.1, 0.7, 1.0]))
+    rate, spread = draw(st.sampled_from([0.05, 0.15, 0.5])), draw(st.sampled_from([0.0, 1.0, 20.0]))
+    two = [budget(spread * torch.randn(1, width, generator=random), eligible, rate, 0.9) for _ in range(2)]
+    return *two, torch.tensor([draw(st.integers(-(2**63), 2**63 - 1))]), torch.arange(width)[None]
+
+
+@pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
+def test_inclusion_probabilities_are_the_given_ones(design):
+    args = repeated(UNEQUAL)
+    for draw in range(3 if design == "explore" else 1):
+        assert largest_z(draw_mask(design, *args, draw, draws=3), UNEQUAL) < 4.5
+
+
+def test_the_inclusion_test_rejects_a_biased_sampler():
+    args = repeated(torch.tensor([0.9, 0.05, 0.5, 0.3, 0.25]).double())
+    assert largest_z(systematic(*args), args[0][0]) < 4.5
+    assert largest_z(topk_by_weight(*args), args[0][0]) > 20
+
+
+def test_every_pair_of_positions_can_be_masked_together():
+    """Without the random order a systematic draw never takes neighbours."""
+    masks = systematic(*repeated(torch.full((8,), 0.25).double())).double()
+    together = masks.T @ masks
+    assert float(together.min()) > 0.5 * N / math.comb(8, 2)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows())
+def test_a_systematic_draw_is_within_one_of_its_expected_size(row):
+    p, _, key, index = row
+    size, total = int(systematic(p, key, index).sum()), float(p.sum())
+    assert math.floor(total + 1e-6) <= size <= math.ceil(total - 1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows(), st.integers(0, 5))
+def test_arms_of_the_same_budget_mask_equally_many_tokens(row, draw):
+    one, other, key, index = row
+    for mask in (lambda p: systematic(p, key, index), lambda p: explore(p, key, index, draw, 6)):
+        assert int(mask(one).sum()) == int(mask(other).sum())
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows(), st.sampled_from(["systematic", "independent", "explore"]))
+def test_what_is_not_eligible_is_never_masked(row, design):
+    p, _, key, index = row
+    assert not (draw_mask(design, p, key, index) & (p == 0)).any()
+
+
+def test_systematic_counts_are_whole_where_the_budget_is():
+    masks = systematic(*repeated(budget(torch.randn(1, 20), torch.ones(1, 20, dtype=torch.bool), 0.15)[0], 2000))
+    assert (masks.sum(1) == 3).all()
+
+
+def test_a_last_bit_missing_from_the_total_costs_no_token(monkeypatch):
+    """With a random start near 0, a total of 2.9999999 would mask two tokens and 3 three."""
+    start = torch.full((1, 1), 1e-12, dtype=torch.float64)
+    monkeypatch.setattr("policylearn.masking.designs.uniforms", lambda keys, index, stream: start.expand(index.shape))
+    for missing in (0.0, 1e-9, -1e-9):
+        p, keys, index = repeated(torch.full((6,), 0.5 - missing, dtype=torch.float64), 1)
+        assert int(systematic(p, keys, index).sum()) == 3
+
+
+@pytest.mark.parametrize(("draws", "width"), [(6, 12), (6, 10), (4, 33), (1, 5)])
+def test_exploring_equal_probabilities_covers_every_position_once(draws, width):
+    p, keys, index = repeated(torch.full((width,), 1 / draws, dtype=torch.float64), 500)
+    times = torch.stack([explore(p, keys, index, k, draws) for k in range(draws)]).sum(0)
+    assert (times == 1).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows(), st.integers(1, 9))
+def test_exploring_takes_every_position_as_often_as_its_probability_says(row, draws):
+    p, _, key, index = row
+    times = torch.stack([explore(p, key, index, k, draws) for k in range(draws)]).sum(0)
+    assert ((draws * p - 1e-6).floor() <= times).all() and (times <= (draws * p + 1e-6).ceil()).all()
+
+
+def test_independent_coins_are_uncorrelated_and_of_random_size():
+    masks = independent(*repeated(torch.full((6,), 0.5).double())).double()
+    off_diagonal = torch.corrcoef(masks.T) - torch.eye(6)
+    assert float(off_diagonal.abs().max()) < 4.5 / math.sqrt(N)
+    assert len(masks.sum(1).unique()) == 7
+
+
+@pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
+def test_padding_does_not_move_the_mask(design):
+    p, keys, index = repeated(UNEQUAL, 200)
+    nothing, before = torch.zeros(200, 3).double(), torch.full((200, 3), -1)
+    left = draw_mask(design, torch.cat([nothing, p], 1), keys, torch.cat([before, index], 1))[:, 3:]
+    right = draw_mask(design, torch.cat([p, nothing], 1), keys, torch.cat([index, before + len(UNEQUAL)], 1))[:, :-3]
+    plain = draw_mask(design, p, keys, index)
+    assert torch.equal(left, plain) and torch.equal(right, plain)

@@ -1,0 +1,27 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from policylearn.arms import check_arms
+from policylearn.config import Config, load_config
+
+FOLDER = Path(__file__).parents[1] / "configs"
+FILES = sorted(FOLDER.glob("**/*.toml"))
+
+
+def test_there_are_configs():
+    assert {path.name for path in FILES} >= {"demo.toml", "acl_arc.toml", "chemprot.toml"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_loads_and_its_arms_are_known(path):
+    check_arms(load_config(path))
+
+
+def test_the_demo_spells_out_the_defaults():
+    written, defaults = tomllib.loads((FOLDER / "demo.toml").read_text(encoding="utf-8")), Config().model_dump()
+    for section, values in written.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            assert defaults[section][key] == value, f"{section}.{key}"
+    assert load_config(FOLDER / "demo.toml") == Config()

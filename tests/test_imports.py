@@ -1,0 +1,82 @@
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import policylearn
+
+PACKAGE = Path(policylearn.__file__).parent
+HEAVY = ["ray", "higher", "datasets", "sklearn", "typer", "rich", "matplotlib"]
+
+USE_A_POLICY = """
+import json, sys
+import policylearn
+light = sorted(set({heavy}) & set(sys.modules)) + sorted({{"torch", "transformers"}} & set(sys.modules))
+from policylearn import PolicyCollator
+collator = PolicyCollator.from_pretrained({folder!r})
+batch = collator([{{"input_ids": collator.tokenizer("class0_01 generic_003")["input_ids"]}}])
+assert (batch["labels"] != -100).any()
+print(json.dumps([light, sorted(set({heavy}) & set(sys.modules))]))
+"""
+
+
+def imported_by(source: Path) -> set[str]:
+    """Top-level names of all modules a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module or "")
+    return {name.partition(".")[0] for name in found}
+
+
+IMPORTS = {str(path.relative_to(PACKAGE)): imported_by(path) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def importers(module: str) -> set[str]:
+    return {name for name, modules in IMPORTS.items() if module in modules}
+
+
+def test_using_a_policy_loads_nothing_that_only_learning_one_needs(saved_policy):
+    script = USE_A_POLICY.format(heavy=HEAVY, folder=str(saved_policy))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    after_import, after_use = json.loads(done.stdout.splitlines()[-1])
+    assert after_import == [], "`import policylearn` alone should cost nothing"
+    assert after_use == []
+
+
+def test_ray_is_imported_under_cluster_only():
+    assert importers("ray") and all(name.startswith("cluster/") for name in importers("ray"))
+
+
+def test_higher_is_imported_in_one_file():
+    assert importers("higher") == {"metagrad/unroll.py"}
+
+
+def test_datasets_is_imported_in_one_file():
+    assert importers("datasets") == {"data/records.py"}
+
+
+def test_the_scan_sees_what_there_is_to_see(tmp_path):
+    source = tmp_path / "x.py"
+    source.write_text(
+        "import ray.util as u\ndef f():\n    from higher.optim import X\nfrom .ray import y\n# import dask\n"
+    )
+    assert imported_by(source) == {"ray", "higher"}
+
+
+@pytest.mark.parametrize("name", policylearn.__all__)
+def test_public_names_are_there(name):
+    assert getattr(policylearn, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'Collator'"):
+        policylearn.Collator  # noqa: B018

@@ -1,0 +1,167 @@
+import copy
+import math
+from itertools import islice
+
+import pytest
+import torch
+
+from policylearn.arms import arm_policy, initial_policy
+from policylearn.metagrad import one_step, unroll
+from policylearn.problem import Problem
+from policylearn.rollout import masked_batches, opens_window, rollout
+
+ENGINES = {
+    "unroll": (),
+    "window of two": ("inner.window=2",),
+    "one_step": ("inner.engine=one_step", "inner.credit_batches=3"),
+    "context": ("policy.network=context", "policy.hidden=8"),
+    "explore": ("masking.design=explore", "masking.draws=3"),
+    "independent": ("masking.design=independent",),
+}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def problem(request, tiny):
+    return Problem(tiny(*ENGINES[request.param]))
+
+
+def same(a, b) -> bool:
+    if a.gradient.keys() != b.gradient.keys() or a.metrics != b.metrics:
+        return False
+    return all(torch.equal(a.gradient[name], b.gradient[name]) for name in a.gradient)
+
+
+def test_a_rollout_is_a_pure_function_of_policy_config_and_seed(problem):
+    policy = initial_policy(problem)
+    phi = {name: value.clone() for name, value in policy.learned().items()}
+    first = rollout(problem, policy, 5)
+    torch.manual_seed(99)  # nothing global matters
+    other = rollout(problem, policy, 6)
+    again = rollout(Problem(problem.config), initial_policy(problem), 5)
+    assert same(first, again)
+    assert not same(first, other)
+    assert all(torch.equal(value, phi[name]) for name, value in policy.learned().items())
+    assert all(p.grad is None for p in policy.parameters())
+
+
+def test_gradient_and_metrics_are_what_they_claim(problem):
+    policy = initial_policy(problem)
+    result = rollout(problem, policy, 5)
+    assert result.gradient.keys() == policy.learned().keys()
+    assert all(result.gradient[name].shape == value.shape for name, value in policy.learned().items())
+    assert all(torch.isfinite(g).all() for g in result.gradient.values())
+    assert sum(g.abs().sum() for g in result.gradient.values()) > 0
+    assert {"dev", "mlm_loss", "outer_loss", "outer_accuracy", "entropy", "kl"} <= result.metrics.keys()
+    assert all(math.isfinite(value) for value in result.metrics.values())
+    assert result.metrics["kl"] == pytest.approx(0, abs=1e-12)  # the policy is still its prior
+    assert 0 <= result.metrics["dev"] <= 1
+
+
+def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem):
+    """The windows of a rollout are ordinary steps of the model."""
+    policy = initial_policy(problem)
+    plain, full = rollout(problem, policy, 5, differentiate=False), rollout(problem, policy, 5)
+    assert plain.gradient == {}
+    assert plain.metrics.keys() == {"dev", "mlm_loss"}
+    if problem.config.inner.engine == "unroll":  # one_step looks at further batches of the stream
+        assert plain.metrics["dev"] == pytest.approx(full.metrics["dev"], abs=0.05)
+
+
+def test_another_policy_gives_another_rollout(tiny_problem):
+    policy = initial_policy(tiny_problem)
+    before = rollout(tiny_problem, policy, 5)
+    policy.load_learned({name: value + torch.randn_like(value) for name, value in policy.learned().items()})
+    after = rollout(tiny_problem, policy, 5)
+    assert not same(before, after)
+    assert after.metrics["kl"] > 0
+
+
+def test_windows_open_where_the_config_says(tiny):
+    config = tiny("inner.steps=12", "inner.start=0.25", "inner.every=4", "inner.window=2").inner
+    assert [step for step in range(12) if opens_window(config, step)] == [3, 7]  # one at 11 would run over the end
+    assert not opens_window(tiny("inner.start=0.0").inner, 0)  # a fresh optimiser has no moments
+
+
+@pytest.mark.parametrize("engine", ["unroll", "one_step"])
+def test_a_rollout_without_windows_has_a_gradient_of_zero(tiny, engine):
+    problem = Problem(tiny("inner.steps=1", f"inner.engine={engine}"))
+    result = rollout(problem, initial_policy(problem), 5)
+    assert [g.abs().sum().item() for g in result.gradient.values()] == [0.0]
+    assert "outer_loss" not in result.metrics
+
+
+@pytest.mark.parametrize("engine", ["unroll", "one_step"])
+def test_a_policy_with_nothing_to_learn_passes_through(tiny, engine):
+    problem = Problem(tiny(f"inner.engine={engine}"))
+    for arm in ("random", "difference", "oracle"):
+        result = rollout(problem, arm_policy(problem, arm), 5)
+        assert result.gradient == {}
+        assert math.isfinite(result.metrics["outer_loss"])
+
+
+@pytest.mark.parametrize("engine", ["unroll", "one_step"])
+def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, monkeypatch):
+    def nothing(model, optimizer, batches, *arguments):
+        return [torch.zeros(int(batch.mask.sum())) for batch in batches]
+
+    monkeypatch.setattr(unroll, "unroll", nothing)
+    monkeypatch.setattr("policylearn.rollout.one_step", nothing)
+    assert one_step.one_step is not nothing
+    for kl, pulled in ((0.0, False), (0.5, True)):
+        problem = Problem(tiny(f"inner.engine={engine}", f"learn.kl={kl}", "inner.credit_batches=2"))
+        policy = initial_policy(problem)
+        policy.load_learned({"network.logits": torch.linspace(-1, 1, len(problem.tokenizer))})
+        gradient = rollout(problem, policy, 5).gradient["network.logits"]
+        assert (gradient.abs().sum() > 0) == pulled
+
+
+def test_a_window_in_which_nothing_is_masked_does_no_harm(tiny):
+    """With one coin per token, some batches have no masked token at all."""
+    settings = ("masking.design=independent", "masking.rate=0.02", "inner.batch_size=1", "inner.steps=30")
+    problem = Problem(tiny(*settings, "inner.start=0.05", "inner.every=1"))
+    policy = initial_policy(problem)
+    sizes = [int(batch.mask.sum()) for batch in islice(masked_batches(problem, policy, 5), 30)]
+    assert 0 in sizes
+    result = rollout(problem, policy, 5)
+    assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+def test_a_learning_rate_far_too_high_is_an_error_and_not_a_result(tiny):
+    problem = Problem(tiny("inner.learning_rate=1e30"))
+    policy = initial_policy(problem)
+    for differentiate in (True, False):
+        with pytest.raises(FloatingPointError, match=r"lower inner\.learning_rate"):
+            rollout(problem, policy, 5, differentiate)
+
+
+def test_batches_follow_the_seed_and_cover_an_epoch(tiny_problem):
+    policy, size = initial_policy(tiny_problem), tiny_problem.config.inner.batch_size
+    epoch = len(tiny_problem.domain) // size
+
+    def batches(seed: int):
+        return list(islice(masked_batches(tiny_problem, copy.deepcopy(policy), seed), 2 * epoch))
+
+    first, again, other = batches(1), batches(1), batches(2)
+    assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a.original, b.original) for a, b in zip(first, other, strict=True))
+    texts = [row.tolist() for row in tiny_problem.domain]
+    for half in (first[:epoch], first[epoch:]):
+        seen = [ids[real].tolist() for batch in half for ids, real in zip(batch.original, batch.real, strict=True)]
+        assert sorted(seen) == sorted(texts)
+
+
+def test_masks_of_a_text_differ_between_epochs(tiny_problem):
+    policy, epoch = initial_policy(tiny_problem), len(tiny_problem.domain) // tiny_problem.config.inner.batch_size
+    masks: dict[tuple, list] = {}
+    for batch in islice(masked_batches(tiny_problem, policy, 3), 3 * epoch):
+        for ids, mask in zip(batch.original.tolist(), batch.mask.tolist(), strict=True):
+            masks.setdefault(tuple(ids), []).append(mask)
+    assert sum(len({str(m) for m in seen}) > 1 for seen in masks.values()) > len(masks) / 2
+
+
+def test_every_arm_masks_as_many_tokens(tiny_problem):
+    counts = set()
+    for arm in ("random", "difference", "oracle"):
+        batches = islice(masked_batches(tiny_problem, arm_policy(tiny_problem, arm), 3), 12)
+        counts.add(sum(int(batch.mask.sum()) for batch in batches))
+    assert len(counts) == 1
