@@ -44,6 +44,8 @@ class Run:
         Raises:
             ValueError: the directory holds a run of another config, or something that is no run.
         """
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; --out names a folder")
         known = folder / "config.json"
         if not known.is_file() and folder.is_dir() and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no run of policylearn: choose another --out")

@@ -110,7 +110,6 @@ def test_gradient_reaches_the_output_layer_first_and_the_whole_context_network_a
     optimiser.step()
     optimiser.zero_grad()
     outer(policy, texts).backward()
-    # All but the bias of the output layer: a shift of all logits is taken back by the budget.
     assert reached(policy) == set(policy.learned())
 
 

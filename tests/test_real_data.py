@@ -1,4 +1,4 @@
-"""The ACL-ARC config from end to end, on a slice of the real data with the real model, for a few steps."""
+"""The whole path on a slice of real data: a pretrained encoder, ACL-ARC, two corpora, two Ray workers."""
 
 import gzip
 import json
@@ -6,67 +6,107 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from transformers import AutoTokenizer
 
-from policylearn.collator import PolicyCollator
-from policylearn.config import load_config
+from policylearn import PolicyCollator
+from policylearn.config import Config, load_config
 from policylearn.train import train
 
-ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared"
-ROWS = {"train": 120, "dev": 40, "test": 40, "test_noverlap": 40}
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+ROWS = {"train": 90, "dev": 30, "test": 30, "test_noverlap": 30}
+SLICE = [
+    "domain.limit=200",
+    "general.limit=20",
+    "scores.anchor_count=5",
+    "model.max_length=32",
+    "inner.steps=3",
+    "inner.batch_size=4",
+    "inner.start=0.3",
+    "inner.every=2",
+    "inner.credit_batches=2",
+    "outer.support=12",
+    "outer.query=12",
+    "learn.rounds=2",
+    "learn.rollouts=2",
+    "cluster.workers=2",
+    "evaluate.seeds=1",
+    "evaluate.steps=2",
+]
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real data is not there: {SHARED} is absent")
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"{SHARED} is not there: it holds the encoder and texts of configs/acl_arc.toml"
+)
 
 
-@pytest.fixture
-def task(tmp_path):
-    """The first rows of every split."""
-    folder = tmp_path / "acl_arc"
-    folder.mkdir()
-    for split, rows in ROWS.items():
-        with gzip.open(SHARED / f"data/tasks/acl_arc/{split}.jsonl.gz", "rt") as lines:
-            (folder / f"{split}.jsonl").write_text("".join(islice(lines, rows)))
-    return folder
+def copy_rows(source: Path, target: Path, rows: int) -> None:
+    with gzip.open(source, "rt", encoding="utf-8") as lines, gzip.open(target, "wt", encoding="utf-8") as copy:
+        copy.writelines(islice(lines, rows))
 
 
-def test_acl_arc_for_a_few_steps(tmp_path, task, monkeypatch):
-    monkeypatch.chdir(ROOT)  # where the paths of the config start
-    # Single quotes: a TOML literal string, whatever the path holds.
-    small = [
-        f"task.path='{task}'",
-        "task.labels=['Background','CompareOrContrast','Extends','Future','Motivation','Uses']",
-        "domain.limit=200",
-        "general.limit=20",
-        "scores.embedding=input",
-        "model.max_length=32",
-        "inner.steps=3",
-        "inner.batch_size=4",
-        "inner.start=0.4",
-        "inner.every=2",
-        "inner.credit_batches=2",
-        "outer.support=24",
-        "outer.query=24",
-        "learn.rounds=2",
-        "evaluate.arms=['random','learned']",
-        "evaluate.seeds=1",
-        "evaluate.steps=2",
-    ]
-    config = load_config("configs/acl_arc.toml", small)
-    assert config.cluster.backend == "ray" and config.cluster.workers == 2
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Config, Path]:
+    """A finished run on the slice: its config and folder."""
+    folder = tmp_path_factory.mktemp("acl_arc")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)  # the paths in configs/ are relative to it
+        patch.delenv("RAY_ADDRESS", raising=False)
+        for split, rows in ROWS.items():
+            copy_rows(SHARED / f"data/tasks/acl_arc/{split}.jsonl.gz", folder / f"{split}.jsonl.gz", rows)
+        config = load_config("configs/acl_arc.toml", [*SLICE, f"task.path='{folder}'"])
+        train(config, folder / "run", Console(quiet=True))
+    return config, folder / "run"
 
-    result = train(config, out, Console(quiet=True))
 
-    assert result["metric"] == "macro_f1"
-    assert set(result["extra"]["test_noverlap"]) == {"random", "learned"}
-    masked = {arm: values["masked_tokens"] for arm, values in result["arms"].items()}
-    assert masked["random"] == masked["learned"] and masked["random"][0] > 0
-    history = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+def test_the_run_is_complete(run):
+    _, folder = run
+    left = {path.name for path in folder.iterdir()}
+    assert {"config.json", "metrics.jsonl", "checkpoints", "policy", "result.json", "report.html"} <= left
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [record["round"] for record in history] == [0, 1]
-    assert all(record["gradient_norm"] > 0 for record in history)
     assert history[0]["kl"] == 0.0 < history[1]["kl"]  # the prior, then what one round learned
+    for record in history:
+        assert record["workers"] == len(record["dev_scores"]) == 2
+        assert record["gradient_norm"] > 0
+        assert record["mlm_loss"] < 9  # a model that knew nothing would have log 30522 = 10.3
 
-    collator = PolicyCollator.from_pretrained(out / "policy")
-    batch = collator([{"input_ids": collator.tokenizer("We follow the parser of Charniak.")["input_ids"]}])
-    assert (batch["labels"] != -100).sum() == 1
+
+def test_arms_are_compared_on_both_test_sets(run):
+    config, folder = run
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert list(result["arms"]) == config.evaluate.arms
+    assert result["metric"] == "macro_f1"
+    assert result["extra"].keys() == {"test_noverlap"}
+    masked = {arm: values["masked_tokens"] for arm, values in result["arms"].items()}
+    assert masked.pop("none") == [0]
+    assert len({tuple(counts) for counts in masked.values()}) == 1
+    assert masked["learned"][0] > 0
+
+
+def test_the_prior_prefers_words_of_the_domain_to_pieces_and_function_words(run):
+    _, folder = run
+    collator = PolicyCollator.from_pretrained(folder / "prior")
+    values = collator.policy.scores[0]
+    scores = {token: values[i].item() for token, i in collator.tokenizer.get_vocab().items()}
+    words, common = ("translation", "semantic", "linguistic", "grammar"), ("the", "of", "and", "in", "is")
+    assert min(scores[word] for word in words) > max(scores[word] for word in common)
+
+
+def test_the_exported_policy_masks_real_text(run):
+    config, folder = run
+    tokenizer = AutoTokenizer.from_pretrained(REPOSITORY / config.model.name)
+    collator = PolicyCollator.from_pretrained(folder / "policy", tokenizer=tokenizer)
+    assert collator.policy.learned()["network.out.weight"].abs().max() > 0  # it has moved
+    text = "We use the Stanford parser to extract dependency relations from the training corpus ."
+    batch = collator([tokenizer(text), tokenizer("This is short .")])
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    masked = (batch["labels"] != -100).sum(1)
+    assert masked[0] in (2, 3)  # 15 % of 15 or so
+    assert masked[1] == 1  # but never none
+    assert torch.equal(batch["input_ids"][batch["labels"] == -100], original(tokenizer, text)[batch["labels"] == -100])
+
+
+def original(tokenizer, text: str) -> torch.Tensor:
+    return tokenizer([text, "This is short ."], padding=True, return_tensors="pt")["input_ids"]

@@ -9,6 +9,7 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import load_latest
 from policylearn.config import Config, resolved_json
 from policylearn.report.console import RoundProgress
+from policylearn.rollout import rollout
 from policylearn.run import Run
 from policylearn.train import train
 
@@ -110,67 +111,51 @@ def test_the_policy_has_moved(finished):
     assert state.tensors["adam.network.logits.step"].item() == 3
 
 
-class Stops:
-    """Raises KeyboardInterrupt when a method has been called so many times, once, after the call."""
+def stop(patch, owner, name: str, calls: int) -> None:
+    """Raise KeyboardInterrupt once, at the end of that call of a method."""
+    original, left = getattr(owner, name), [calls]
 
-    def __init__(self, monkeypatch) -> None:
-        self.monkeypatch = monkeypatch
+    def counted(*arguments, **settings):
+        result = original(*arguments, **settings)
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return result
 
-    def after(self, owner, name: str, calls: int) -> None:
-        original, left = getattr(owner, name), [calls]
-
-        def counted(*arguments, **settings):
-            result = original(*arguments, **settings)
-            left[0] -= 1
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            return result
-
-        self.monkeypatch.setattr(owner, name, counted)
+    patch.setattr(owner, name, counted)
 
 
 def test_a_run_stopped_anywhere_continues_to_the_same_bits(finished, tiny, tmp_path, quiet, monkeypatch):
-    folder, rollouts = tmp_path / "run", []
-    monkeypatch.setattr("policylearn.train.rollout", counting(rollouts))
-    stops = Stops(monkeypatch)
-    progress = []
+    folder, seeds, progress = tmp_path / "run", [], []
+
+    def counted(problem, policy, seed, differentiate=True):
+        seeds.append(seed)
+        return rollout(problem, policy, seed, differentiate)
+
+    monkeypatch.setattr("policylearn.train.rollout", counted)
     for owner, method, calls in (
         (RoundProgress, "update", 1),  # round 1 is over
         (RoundProgress, "advance", 1),  # in the middle of round 2
-        (RoundProgress, "advance", 4),  # round 2 is over, and all rollouts of round 3 are back, but not on disk
+        (RoundProgress, "advance", 4),  # round 2 is over; all rollouts of round 3 are back, and nothing is on disk
         (Run, "save_trials", 3),  # in the evaluation
     ):
-        with monkeypatch.context():
-            stops.after(owner, method, calls)
-            with pytest.raises(KeyboardInterrupt):
-                train(tiny(), folder, quiet)
-        monkeypatch.undo()
-        monkeypatch.setattr("policylearn.train.rollout", counting(rollouts))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop(patch, owner, method, calls)
+            train(tiny(), folder, quiet)
         assert not (folder / "result.json").exists()
         progress.append(len(lines(folder / "metrics.jsonl")))
     assert progress == [1, 1, 2, 3]
     assert len(lines(folder / "trials.jsonl")) == 3
     train(tiny(), folder, quiet)
     assert_same_run(folder, finished)
-    assert len(rollouts) == 2 + 3 * 2 + 1 + 2  # baseline and three rounds; what was cut short twice was done again
-
-
-def counting(calls: list):
-    from policylearn.rollout import rollout
-
-    def counted(problem, policy, seed, differentiate=True):
-        calls.append(seed)
-        return rollout(problem, policy, seed, differentiate)
-
-    return counted
+    assert len(seeds) == 2 + 3 * 2 + 1 + 2  # baseline, three rounds, and again what was cut short
 
 
 def test_a_damaged_checkpoint_costs_a_round_and_no_bits(finished, tiny, tmp_path, quiet, monkeypatch):
     folder = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        Stops(patch).after(RoundProgress, "update", 2)
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny(), folder, quiet)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop(patch, RoundProgress, "update", 2)
+        train(tiny(), folder, quiet)
     newest = folder / "checkpoints" / "round-0002" / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     train(tiny(), folder, quiet)
