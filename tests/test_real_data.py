@@ -21,6 +21,7 @@ SLICE = [
     "domain.limit=200",
     "general.limit=20",
     "scores.anchor_count=5",
+    "scores.embedding=input",
     "model.max_length=32",
     "inner.steps=3",
     "inner.batch_size=4",

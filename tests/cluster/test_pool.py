@@ -99,6 +99,15 @@ def test_the_reference_learned_something(reference):
     assert [line["round"] for line in history] == [0, 1]
 
 
+def test_the_order_of_arrival_does_not_matter(tiny, reference, tmp_path):
+    class Backwards(LocalPool):
+        def run(self, work, calls):
+            yield from reversed(list(super().run(work, calls)))
+
+    with Backwards(tiny(*ROUNDS)) as pool:
+        assert_same_bits(learned_bits(tiny(*ROUNDS), pool, tmp_path / "run"), reference)
+
+
 def test_two_ray_workers_give_the_bits_of_this_process(two_workers, config, reference, tmp_path):
     assert len(pids(two_workers)) == 2
     assert two_workers.alive() == 2

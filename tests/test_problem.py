@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from policylearn.problem import Problem, encode_alone, open_corpus
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_two_problems_of_one_config_are_the_same(tiny, tiny_problem):
+    twin = Problem(tiny())
+    assert (tiny_problem.domain.flat == twin.domain.flat).all()
+    assert tiny_problem.labels == twin.labels == ["class0", "class1"]
+    assert torch.equal(tiny_problem.examples("train").y, twin.examples("train").y)
+    for name, scores in tiny_problem.scores(["difference", "tficf", "oracle"]).items():
+        assert torch.equal(scores, twin.scores([name])[name])
+
+
+def test_a_fresh_model_depends_on_the_seed_alone_and_is_nobody_elses(tiny_problem):
+    model = tiny_problem.fresh_model(3)
+    before = weights(model)
+    assert not torch.equal(before, weights(tiny_problem.fresh_model(4)))
+    with torch.no_grad():
+        next(model.parameters()).zero_()
+    assert torch.equal(before, weights(tiny_problem.fresh_model(3)))
+
+
+def test_a_checkpoint_is_loaded_once_and_copied(tiny, tiny_problem, tmp_path):
+    tiny_problem.fresh_model(0).mlm.save_pretrained(tmp_path)
+    tiny_problem.tokenizer.save_pretrained(tmp_path)
+    problem = Problem(tiny(f"model.name='{tmp_path}'"))
+    model, other = problem.fresh_model(1), problem.fresh_model(2)
+    assert torch.equal(weights(model), weights(tiny_problem.fresh_model(0)))
+    with torch.no_grad():
+        next(model.parameters()).zero_()
+    assert torch.equal(weights(other), weights(tiny_problem.fresh_model(0)))
+
+
+def test_word_vectors_of_the_encoder_are_those_of_the_word_alone(tiny):
+    problem = Problem(tiny("scores.embedding=encoder"))
+    vectors, tokenizer = problem.word_vectors(), problem.tokenizer
+    assert vectors.shape == (len(tokenizer), 16)
+    ids = torch.tensor([tokenizer("class1_02")["input_ids"]])
+    with torch.no_grad():
+        alone = problem.fresh_model(0)(ids, torch.ones_like(ids, dtype=torch.bool))[0]
+    torch.testing.assert_close(vectors[ids[0, 1]], alone)
+    in_pieces = encode_alone(problem.fresh_model(0), tokenizer, batch=5)
+    torch.testing.assert_close(in_pieces, vectors)
+    assert not torch.allclose(vectors, problem.input_embedding())
+
+
+def test_texts_of_nothing_to_mask_are_left_out(tiny, tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"text": ""}\n{"text": "class0_00 class0_01"}\n{"text": " "}\n', encoding="utf-8")
+    assert len(Problem(tiny(f"domain.path='{path}'")).domain) == 1
+
+
+@pytest.mark.parametrize("which", ["domain", "general"])
+def test_a_limit_reads_only_so_many_documents(tiny, which):
+    everything = list(open_corpus(tiny(), which))
+    assert list(open_corpus(tiny(f"{which}.limit=7"), which)) == everything[:7]
+
+
+def test_nothing_is_found_wrong_with_the_planted_benchmark(tiny_problem):
+    tiny_problem.check()
