@@ -79,8 +79,7 @@ def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
 def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, attention: str) -> InnerModel:
     """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`.
 
-    Dropout is off: inner losses are differentiated and compared, and short continued pretraining of a
-    pretrained encoder gains nothing from it.
+    Dropout is off: inner losses are differentiated and compared.
 
     Args:
         config: where the model comes from.
@@ -90,7 +89,8 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
         attention: transformers' `attn_implementation` ("eager" where second derivatives are needed).
 
     Raises:
-        ValueError: the checkpoint does not exist, is no masked language model, or `architecture` is wrong.
+        ValueError: the checkpoint does not exist, is no masked language model or one whose head is not known
+            here, or `architecture` is wrong.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,7 +103,9 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
         raise ValueError(
             f"model {config.name}: {mlm.config.vocab_size} token embeddings, but the tokenizer has {vocab_size} tokens"
         )
-    return InnerModel(mlm.float().eval(), config.bf16)
+    mlm = mlm.float().eval()
+    vocabulary_logits(mlm, torch.zeros(1, mlm.config.hidden_size))  # an unknown head is better found out now
+    return InnerModel(mlm, config.bf16)
 
 
 def _from_checkpoint(name: str, attention: str) -> PreTrainedModel:

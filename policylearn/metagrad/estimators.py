@@ -11,8 +11,9 @@ EPS = 1e-12
 def advantages(outer_gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Outer gradients ∂(outer loss)/∂w_i less their mean, over their root mean square.
 
-    The mean is a free control variate: Σp is fixed, so adding a constant to every credit leaves the expected
-    policy gradient as it was. The scale lets windows early and late in a rollout count alike.
+    Subtracting a constant is a free control variate: Σp is fixed, so the expected policy gradient stays as it was.
+    The mean over the M drawn tokens is not quite a constant and biases the gradient by O(1/M), with hundreds of
+    tokens in a window far below its noise. The scale lets windows early and late in a rollout count alike.
 
     >>> advantages([torch.tensor([1.0, 3.0])])
     (tensor([-1.,  1.]),)
