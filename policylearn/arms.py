@@ -14,8 +14,7 @@ ARM_STRENGTH = 8.0
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
     """The policy before learning: its probabilities are those of the prior."""
-    config = problem.config.policy
-    return _build(problem, config)
+    return _build(problem, problem.config.policy)
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:

@@ -6,7 +6,7 @@
     README.md            model card
     manifest.json        SHA-256 and size of the other files
 
-Nothing in it is executed on loading: no pickle, no code, no paths followed out of the folder.
+Nothing in it is executed on loading: no pickle, no code, and the manifest names no path out of the folder.
 """
 
 import copy

@@ -27,6 +27,17 @@ from policylearn.report.console import TaskProgress
 
 FREE_TO_CHANGE = ("cluster",)
 """Sections that do not change results: a run may be continued with others."""
+LEFT_BEHIND = (
+    "metrics.jsonl",
+    "trials.jsonl",
+    "policies.json",
+    "result.json",
+    "report.html",
+    "checkpoints",
+    "prior",
+    "policy",
+    "config.json",  # last: what is left of a folder cleared halfway is still known as a run
+)
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
@@ -47,7 +58,7 @@ class Run:
         if folder.is_file():
             raise ValueError(f"{folder} is a file; --out names a folder")
         known = folder / "config.json"
-        if not known.is_file() and folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()) and not _holds_run(known):
             raise ValueError(f"{folder} is not empty and holds no run of policylearn: choose another --out")
         changes = _changes(known, config) if known.is_file() and not fresh else ""
         if changes and any((folder / name).exists() for name in PROGRESS):
@@ -55,7 +66,7 @@ class Run:
                 f"{folder} holds a run with other settings ({changes}): choose another --out, or --fresh to start over"
             )
         if known.is_file() and (fresh or changes):
-            shutil.rmtree(folder)
+            _clear(folder)
         folder.mkdir(parents=True, exist_ok=True)
         known.write_text(resolved_json(config), encoding="utf-8")
         return cls(folder, config, console)
@@ -151,6 +162,21 @@ class Run:
 def _last_part(name: str) -> str:
     """A path without the folders it happens to lie in; Hub names keep their organisation."""
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
+
+
+def _holds_run(known: Path) -> bool:
+    """Whether this config.json is ours: every transformers checkpoint has a file of that name as well."""
+    try:
+        return set(Config.model_fields) <= set(json.loads(known.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run leaves behind, and nothing else that may lie beside it."""
+    for name in LEFT_BEHIND:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _changes(known: Path, config: Config) -> str:

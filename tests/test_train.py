@@ -196,9 +196,9 @@ def test_other_settings_on_the_same_folder_are_refused_and_named(finished, tiny,
 def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
     folder = tmp_path / "run"
     train(tiny(*SHORT), folder, quiet)
-    (folder / "left-over").touch()
+    (folder / "notes.md").touch()
     train(tiny(*SHORT, "learn.seed=1"), folder, quiet, fresh=True)
-    assert not (folder / "left-over").exists()
+    assert (folder / "notes.md").exists()  # somebody's own
     assert Config.model_validate_json((folder / "config.json").read_text()).learn.seed == 1
     assert len(lines(folder / "metrics.jsonl")) == 1
 
@@ -209,6 +209,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(tiny, tmp_path, quiet,
     with pytest.raises(ValueError, match="not empty and holds no run"):
         train(tiny(), tmp_path, quiet, fresh=fresh)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_checkpoint_with_a_config_of_its_own_is_no_run(tiny, tmp_path, quiet, fresh):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"years of work")
+    with pytest.raises(ValueError, match="not empty and holds no run"):
+        train(tiny(), tmp_path, quiet, fresh=fresh)
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "bert"}'
+    assert (tmp_path / "model.safetensors").read_bytes() == b"years of work"
 
 
 def test_without_seeds_there_is_a_policy_and_no_comparison(tiny, tmp_path, quiet):
