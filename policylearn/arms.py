@@ -2,14 +2,21 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from policylearn.config import Config, PolicyConfig
-from policylearn.policy import MaskingPolicy, token_features
+from policylearn.masking import Segmenter
+from policylearn.networks import token_features
+from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.scores import SCORERS
+from policylearn.scores.adaptive import AMLM
+from policylearn.scores.registry import SCORERS
+from policylearn.scores.table import RANK, scorer_of
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
 ARM_STRENGTH = 8.0
-"""Strength of a scorer that is an arm but no part of the configured prior."""
+"""Strength of a scorer that is an arm but no part of the configured prior. Those whose scores are logarithms of weights
+(ranks, adaptive weights) have strength 1: p goes as the weight."""
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
@@ -25,7 +32,9 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     """
     if arm == NONE:
         return None
-    prior = {} if arm == RANDOM else {arm: problem.config.policy.prior.get(arm, ARM_STRENGTH)}
+    weights = arm.endswith(RANK) or arm == AMLM
+    strength = problem.config.policy.prior.get(arm, 1.0 if weights else ARM_STRENGTH)
+    prior = {} if arm == RANDOM else {arm: strength}
     return _build(problem, PolicyConfig(prior=prior, network="none"))
 
 
@@ -41,15 +50,25 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     """
     names = {RANDOM, NONE, *known, *SCORERS}
     for arm in config.evaluate.arms:
-        if arm not in names:
+        if scorer_of(arm) not in names:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
     if "oracle" in config.evaluate.arms and config.domain.path != "planted":
         raise ValueError("evaluate.arms: the oracle is known on the planted benchmark only; take it out")
 
 
 def _build(problem: Problem, config: PolicyConfig) -> MaskingPolicy:
-    scores = problem.scores(config.prior)
-    embedding = problem.input_embedding()
-    features = token_features(embedding, scores, config.features)
+    scores = problem.scores(scorer_of(name) for name in config.prior)
+    needs_lexicon = any(found.words is not None for found in scores.values())
+    lexicon = torch.from_numpy(problem.sources.lexicon.keys) if needs_lexicon else torch.zeros(0, dtype=torch.int64)
+    types = {name: found.types for name, found in scores.items()}
+    features = token_features(problem.input_embedding(), types, config.features)
+    return MaskingPolicy(config, scores, lexicon, features, segmenter(problem))
+
+
+def segmenter(problem: Problem) -> Segmenter:
+    """The tables by which texts are cut into the configured unit."""
     masking = problem.config.masking
-    return MaskingPolicy(config, scores, features, problem.special, masking.rate, masking.p_max)
+    if masking.unit != "collocation":
+        return Segmenter(problem.vocabulary, masking)
+    found = problem.sources.collocations
+    return Segmenter(problem.vocabulary, masking, found.keys, found.longest)

@@ -1,6 +1,6 @@
 """The policy on disk: a folder of JSON, safetensors and a model card, with a manifest written last.
 
-    policy.json          format version, tokenizer fingerprint, rate, unit, masking, network, provenance
+    policy.json          format version, tokenizer fingerprint, masking (rate, unit, design), network, provenance
     policy.safetensors   every tensor of the policy
     tokenizer/           the tokenizer whose ids the policy speaks
     README.md            model card
@@ -25,9 +25,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
+from policylearn.masking import Segmenter, Vocabulary
+from policylearn.masking.segmenter import TABLES
 from policylearn.policy import MaskingPolicy
+from policylearn.scores.table import Scores, scorer_of
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS, TENSORS, CARD, MANIFEST = "policy.json", "policy.safetensors", "README.md", "manifest.json"
 TOKENIZER = "tokenizer"
 
@@ -37,17 +40,13 @@ class PolicyArtefact:
     """A policy and what is needed to use it.
 
     Attributes:
-        policy: the network with its scores.
-        masking: rate, design and corruption it was learned with.
+        policy: the network with its scores, and the rate, unit, design and corruption it was learned with.
         tokenizer: whose ids it speaks.
-        unit: what is masked as one.
         provenance: what it was learned on and with; free JSON.
     """
 
     policy: MaskingPolicy
-    masking: MaskingConfig
     tokenizer: PreTrainedTokenizerBase
-    unit: str = "token"
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -112,7 +111,7 @@ def load_policy(source: str | Path) -> PolicyArtefact:
         tensors = load_file(folder / TENSORS)
         policy = _rebuild(config, masking, tensors)
         tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER, local_files_only=True, trust_remote_code=False)
-        artefact = PolicyArtefact(policy, masking, tokenizer, settings["unit"], settings["provenance"])
+        artefact = PolicyArtefact(policy, tokenizer, settings["provenance"])
         fingerprint = settings["tokenizer"]["fingerprint"]
     except (KeyError, ValueError, RuntimeError, OSError, SafetensorError) as error:  # storage boundary
         raise ValueError(f"policy {folder} cannot be read although its files are whole: {error}") from error
@@ -133,24 +132,26 @@ def _unlimited(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 def _settings(artefact: PolicyArtefact) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "unit": artefact.unit,
-        "rate": artefact.masking.rate,
         "tokenizer": {
             "fingerprint": tokenizer_fingerprint(artefact.tokenizer),
             "size": len(artefact.tokenizer),
             "mask_token": artefact.tokenizer.mask_token,
         },
         "policy": artefact.policy.config.model_dump(mode="json"),
-        "masking": artefact.masking.model_dump(mode="json"),
+        "masking": artefact.policy.masking.model_dump(mode="json"),
         "provenance": artefact.provenance,
     }
 
 
 def _rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, torch.Tensor]) -> MaskingPolicy:
+    """A policy of the right shape; its tensors are then loaded as they are."""
+    types, words, lexicon = (tensors[f"scores.{name}"] for name in ("types", "words", "lexicon"))
     names = sorted(config.prior)
-    scores = dict(zip(names, tensors["scores"], strict=True))
+    scores = {scorer_of(name): Scores(types[h], words[h]) for h, name in enumerate(names)}
+    vocabulary = Vocabulary(*(tensors[f"segmenter.{name}"] for name in TABLES))
+    segmenter = Segmenter(vocabulary, masking, tensors["segmenter.collocations"])
     features = tensors.get("network.features", torch.zeros(0, 0))
-    policy = MaskingPolicy(config, scores, features, tensors["special"], masking.rate, masking.p_max)
+    policy = MaskingPolicy(config, scores, lexicon, features, segmenter)
     policy.load_state_dict(tensors)
     return policy.eval()
 
@@ -174,6 +175,8 @@ def _verify(folder: Path) -> None:
         version, files = int(manifest["format"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:  # storage boundary
         raise ValueError(f"policy {folder}: {MANIFEST} is damaged: {error}") from error
+    if version < FORMAT:
+        raise ValueError(f"policy {folder} has format {version}, this policylearn reads {FORMAT}: export it again")
     if version > FORMAT:
         raise ValueError(f"policy {folder} has format {version}, this policylearn reads up to {FORMAT}: upgrade it")
     for name in {SETTINGS, TENSORS, *files}:

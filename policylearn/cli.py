@@ -75,25 +75,23 @@ def score(
     settings: Settings = None,
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(help="how many words to show")] = 20,
+    out: Annotated[Path | None, typer.Option(help="export the scorer as a policy that learned nothing")] = None,
 ) -> None:
-    """Show which token types a scorer ranks highest, and the anchors of Difference-Masking."""
+    """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
+    from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
-    from policylearn.scores import score_types
+    from policylearn.scores.table import scorer_of
 
-    problem = Problem(_config(settings))
-    console, tokenizer = _console(), problem.tokenizer
-    values = score_types(scorer, problem.sources)
-    counts = problem.sources.domain_counts
-    values[counts == 0] = -float("inf")
-    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    table = Table("token", "score", "in domain", "in general", title=scorer)
-    for i in values.argsort(descending=True, stable=True)[:top].tolist():
-        general = problem.sources.general_counts[i]
-        table.add_row(str(names[i]), f"{values[i]:.3f}", f"{counts[i]:,}", f"{general:,}")
+    console, problem = _console(), Problem(_config(settings))
+    table = Table("word", "score", "in domain", "in general", title=scorer)
+    for word in scored_words(problem, scorer, top):
+        table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
     console.print(table)
-    if scorer == "difference":
-        anchors = [names[i] for i in problem.sources.anchors[:top].tolist()]
-        console.print("anchors: " + " ".join(anchors), highlight=False, markup=False)
+    if scorer_of(scorer) == "difference":
+        anchors = " ".join(problem.sources.anchor_texts[:top])
+        console.print(f"anchors: {anchors}", highlight=False, markup=False)
+    if out is not None:
+        console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False)
 
 
 @app.command()

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.config import MaskingConfig
-from policylearn.policy import MaskingPolicy, mask_tokens
+from policylearn.policy import Columns, MaskingPolicy, mask_tokens
+from policylearn.scores.table import scorer_of
 
 _NOT_FOR_THE_MODEL = ("labels", "special_tokens_mask")
 
@@ -26,7 +27,6 @@ class PolicyCollator:
     Args:
         tokenizer: pads, and must be the one the policy was learned with.
         policy: π_φ.
-        masking: design and corruption.
         seed: another seed, other masks.
         pad_to_multiple_of: as in `tokenizer.pad`.
     """
@@ -35,13 +35,13 @@ class PolicyCollator:
         self,
         tokenizer: PreTrainedTokenizerBase,
         policy: MaskingPolicy,
-        masking: MaskingConfig,
         seed: int = 0,
         pad_to_multiple_of: int | None = None,
     ) -> None:
-        self.tokenizer, self.policy, self.masking = tokenizer, policy.eval(), masking
+        self.tokenizer, self.policy = tokenizer, policy.eval()
         self.seed, self.pad_to_multiple_of = seed, pad_to_multiple_of
         self._epoch: int | None = None
+        self._progress = 0.0
         self._batches = 0
 
     @classmethod
@@ -61,29 +61,42 @@ class PolicyCollator:
         artefact: PolicyArtefact = load_policy(source)
         if tokenizer is not None:
             artefact.check_tokenizer(tokenizer)
-        return cls(tokenizer or artefact.tokenizer, artefact.policy, artefact.masking, **options)
+        return cls(tokenizer or artefact.tokenizer, artefact.policy, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """From now on masks are those of this epoch."""
         self._epoch = epoch
 
+    def set_progress(self, progress: float) -> None:
+        """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
+        self._progress = progress
+
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Examples with `input_ids` (lists or tensors) → input_ids, attention_mask and labels, all [B, T].
 
-        labels are -100 where nothing is to be predicted. Other columns the tokenizer can pad are passed on.
+        labels are -100 where nothing is to be predicted. A column named after a scorer of the policy holds scores
+        of the example's own tokens, which replace the scorer's table; other columns the tokenizer can pad are
+        passed on.
+
+        Raises:
+            ValueError: a score column is not as long as the tokens, or holds what is no number.
         """
-        kept = [{k: v for k, v in example.items() if k not in _NOT_FOR_THE_MODEL} for example in examples]
+        mine = {scorer_of(name) for name in self.policy.names}
+        left_out = {*_NOT_FOR_THE_MODEL, *mine}
+        kept = [{k: v for k, v in example.items() if k not in left_out} for example in examples]
         batch = self.tokenizer.pad(
             kept, pad_to_multiple_of=self.pad_to_multiple_of, return_attention_mask=True, return_tensors="pt"
         )
-        batch["input_ids"], batch["labels"] = self.mask_tokens(batch["input_ids"], batch["attention_mask"].bool())
+        real = batch["attention_mask"].bool()
+        columns = {name: score_column(name, examples, real) for name in sorted(mine) if name in examples[0]}
+        batch["input_ids"], batch["labels"] = self.mask_tokens(batch["input_ids"], real, columns)
         return dict(batch)
 
-    def mask_tokens(self, input_ids: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def mask_tokens(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> tuple[Tensor, Tensor]:
         """Corrupted input_ids and labels for token ids [B, T], `real` [B, T] False on padding."""
-        return mask_tokens(
-            self.policy, input_ids, real, self.masking, self.tokenizer.mask_token_id, self.seed, self._draw()
-        )
+        epoch, mask_id = self._draw(), self.tokenizer.mask_token_id
+        masked = mask_tokens(self.policy, input_ids, real, mask_id, self.seed, epoch, self._progress, columns)
+        return masked.input_ids, masked.labels
 
     def _draw(self) -> int:
         if self._epoch is not None:
@@ -92,3 +105,23 @@ class PolicyCollator:
         worker = get_worker_info()
         # Workers are forked anew each epoch with a fresh base seed, and with their counters set back to zero.
         return self._batches if worker is None else self._batches + (worker.seed - worker.id)
+
+
+def score_column(name: str, examples: Sequence[Mapping[str, Any]], real: Tensor) -> Tensor:
+    """The scores that examples carry under a name, laid where their tokens are; [B, T] float32, 0 on padding.
+
+    Raises:
+        ValueError: an example has no such column, too few or too many scores, or one that is NaN or infinite.
+    """
+    column = torch.zeros(real.shape)
+    for row, example in enumerate(examples):
+        values = torch.as_tensor(example.get(name, []), dtype=torch.float32)
+        if values.shape != (int(real[row].sum()),):
+            raise ValueError(
+                f"example {row} of the batch has {values.numel()} scores in column {name!r} for {int(real[row].sum())} "
+                "tokens: give one number per token, special tokens included, in every example or in none"
+            )
+        if not torch.isfinite(values).all():
+            raise ValueError(f"example {row} of the batch has a score in column {name!r} that is NaN or infinite")
+        column[row, real[row]] = values
+    return column

@@ -21,7 +21,7 @@ from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.inner.model import InnerModel
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.rollout import extract, masked_batches
+from policylearn.rollout import extract, follow_mistakes, masked_batches
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 CONFIDENCE = 0.95
@@ -72,12 +72,15 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
 def _pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int) -> tuple[list[float], int]:
     config = problem.config.inner
     steps = problem.config.evaluate.steps or config.steps
-    optimizer, batches = make_optimizer(model, config), masked_batches(problem, policy, seed)
-    losses, masked = [], 0
+    optimizer, masked = make_optimizer(model, config), 0
+    losses: list[float] = []
+    adaptive = follow_mistakes(problem, policy)
+    batches = masked_batches(problem, policy, seed, adaptive, lambda: len(losses) / steps)
     for step in range(steps):
         batch = next(batches)
         masked += int(batch.mask.sum())
-        losses.append(plain_step(model, optimizer, batch, learning_rate(config, step, steps)))
+        rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive else None
+        losses.append(plain_step(model, optimizer, batch, rate, watch))
     return losses, masked
 
 

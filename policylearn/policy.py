@@ -5,11 +5,19 @@
 The last layer of g starts at zero: before any learning the policy *is* the prior it was built from.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import budget, corrupt, draw_mask, eligible_positions, example_keys, positions
+from policylearn.masking import MaskedBatch, Segmenter, budget, corrupt, draw_units, example_keys, positions, rate_at
+from policylearn.masking.units import unit_probabilities
+from policylearn.networks import build_network
+from policylearn.scores.table import RANK, Scores, ScoreTable, rank_weights, scorer_of
+
+Columns = Mapping[str, Tensor]
+"""Scorer name → [B, T] scores that came with the text, NaN where unknown; they replace the scorer's table."""
 
 
 class MaskingPolicy(nn.Module):
@@ -17,11 +25,11 @@ class MaskingPolicy(nn.Module):
 
     Args:
         config: prior strengths and the kind of network.
-        scores: scorer name → [V] real scores per token id; must hold every name in `config.prior`.
+        scores: scorer name → its scores; must hold every scorer in `config.prior`.
+        lexicon: [W] int64, sorted keys of the words that `scores` know.
         features: [V, F] frozen features of token types, see `token_features`; only the "context" network
             looks at them.
-        special: [V] boolean, ids never masked.
-        rate, p_max: the budget, see `masking.budget`.
+        segmenter: tables of the vocabulary, with the masking settings: budget, unit, design and corruption.
 
     Raises:
         ValueError: a scorer named in the prior has no scores, or a score is not finite.
@@ -30,55 +38,95 @@ class MaskingPolicy(nn.Module):
     def __init__(
         self,
         config: PolicyConfig,
-        scores: dict[str, Tensor],
+        scores: Mapping[str, Scores],
+        lexicon: Tensor,
         features: Tensor,
-        special: Tensor,
-        rate: float,
-        p_max: float,
+        segmenter: Segmenter,
     ) -> None:
         super().__init__()
-        if missing := set(config.prior) - set(scores):
+        if missing := {scorer_of(name) for name in config.prior} - set(scores):
             raise ValueError(f"policy.prior names {sorted(missing)}, but only {sorted(scores)} were scored")
-        self.config, self.rate, self.p_max = config, rate, p_max
-        names = sorted(config.prior)
-        table = torch.stack([scores[n] for n in names]) if names else torch.zeros(0, len(special))
-        if not torch.isfinite(table).all():
-            raise ValueError(f"scores {names} hold NaN or infinite values")
-        self.register_buffer("scores", table.float())
-        self.register_buffer("special", special.clone())
-        self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in names]), requires_grad=False)
-        self.network = _build_network(config, len(special), features)
+        if bad := [name for name, found in scores.items() if not found.finite()]:
+            raise ValueError(f"scores {bad} hold NaN or infinite values: check what they were made from")
+        self.config, self.segmenter = config, segmenter
+        self.names = sorted(config.prior)
+        size = len(segmenter.special)
+        self.scores = ScoreTable([scores[scorer_of(name)] for name in self.names], lexicon, size)
+        self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
+        self.network = build_network(config, size, features)
 
-    scores: Tensor
-    special: Tensor
+    @property
+    def masking(self) -> MaskingConfig:
+        """Budget, unit, design and corruption."""
+        return self.segmenter.masking
 
-    def prior_logits(self, input_ids: Tensor) -> Tensor:
+    def prior_logits(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Σ_h a_h · score_h, [B, T]."""
-        return torch.einsum("h,hbt->bt", self.strengths, self.scores[:, input_ids])
+        ranked = [name.endswith(RANK) for name in self.names]
+        needs_words = len(self.scores.lexicon) or any(ranked)
+        words = self.segmenter.words(input_ids, real) if needs_words else None
+        scores = list(self.scores(input_ids, words))
+        for h, name in enumerate(self.names):
+            if columns and scorer_of(name) in columns:
+                given = columns[scorer_of(name)].to(scores[h])
+                scores[h] = torch.where(given.isnan(), scores[h], given)
+            if ranked[h]:
+                assert words is not None
+                scores[h] = rank_weights(scores[h], self.eligible(input_ids, real), words)
+        if not scores:
+            return torch.zeros(input_ids.shape, device=input_ids.device)
+        return torch.einsum("h,hbt->bt", self.strengths, torch.stack(scores))
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
-        prior = self.prior_logits(input_ids)
+        prior = self.prior_logits(input_ids, real, columns)
         return prior if self.network is None else prior + self.network(input_ids, real)
 
     def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """Positions that may be masked, boolean [B, T]."""
-        return eligible_positions(input_ids, real, self.special)
+        return self.segmenter.eligible(input_ids, real)
 
-    def probabilities(self, input_ids: Tensor, real: Tensor, rate: float | None = None) -> Tensor:
+    def probabilities(
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        *,
+        lead: Tensor | None = None,
+        rate: float | None = None,
+        columns: Columns | None = None,
+    ) -> Tensor:
         """Inclusion probabilities [B, T] float64, Σ = rate · n per row, differentiable in φ.
 
         Args:
             input_ids: [B, T].
-            real: [B, T], not padding.
-            rate: another rate than the policy's own.
+            real: [B, T] boolean, not padding.
+            lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
+            rate: another rate than the one training starts with.
+            columns: scores that came with the text.
         """
-        rate = self.rate if rate is None else rate
-        return budget(self(input_ids, real), self.eligible(input_ids, real), rate, self.p_max)
+        return self._spend(self(input_ids, real, columns), input_ids, real, lead, rate)
 
     def prior_probabilities(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """What `probabilities` was before any learning."""
-        return budget(self.prior_logits(input_ids), self.eligible(input_ids, real), self.rate, self.p_max)
+        return self._spend(self.prior_logits(input_ids, real), input_ids, real, None, None)
+
+    def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
+        text = batch.original, batch.real
+        prior = self.prior_logits(*text, batch.columns)
+        logits = prior if self.network is None else prior + self.network(*text)
+        now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
+        return now, before
+
+    def _spend(
+        self, logits: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None, rate: float | None
+    ) -> Tensor:
+        eligible = self.eligible(input_ids, real)
+        rate = self.masking.rates[0] if rate is None else rate
+        lead = self.segmenter.units(input_ids, real) if lead is None else lead
+        if lead is None:
+            return budget(logits, eligible, rate, self.masking.p_max)
+        return unit_probabilities(logits, eligible, lead, rate, self.masking.p_max)
 
     def learned(self) -> dict[str, Tensor]:
         """φ: the trainable tensors by name, detached."""
@@ -97,102 +145,38 @@ def mask_tokens(
     policy: MaskingPolicy,
     input_ids: Tensor,
     real: Tensor,
-    masking: MaskingConfig,
     mask_token_id: int,
     seed: int,
     epoch: int,
-) -> tuple[Tensor, Tensor]:
-    """Text to masked text in four steps: keys, probabilities, design, corruption.
+    progress: float = 0.0,
+    columns: Columns | None = None,
+) -> MaskedBatch:
+    """Text to masked text in five steps: keys, units, probabilities, design, corruption.
 
     Args:
         policy: π_φ.
         input_ids: [B, T].
         real: [B, T] boolean, not padding.
-        masking: design and corruption.
         mask_token_id: id of [MASK].
         seed, epoch: what, beside its tokens, the mask of an example depends on.
-
-    Returns:
-        (corrupted input_ids, labels), both [B, T].
+        progress: share of training that is done, for a rate that has a schedule.
+        columns: scores that came with the text.
     """
+    masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
+    lead, rate = policy.segmenter.units(input_ids, real, keys), rate_at(masking.rate, progress)
     with torch.no_grad():
-        p = policy.probabilities(input_ids, real)
-    mask = draw_mask(masking.design, p, keys, index, epoch, masking.draws)
-    return corrupt(
+        p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
+    mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
+    corrupted, labels = corrupt(
         input_ids,
         mask,
         keys,
         index,
         mask_token_id=mask_token_id,
-        vocab_size=len(policy.special),
+        vocab_size=len(policy.segmenter.special),
         mask_share=masking.mask_share,
         random_share=masking.random_share,
     )
-
-
-class TypeTable(nn.Module):
-    """One free logit per token id."""
-
-    def __init__(self, vocab_size: int) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(vocab_size))
-
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        return self.logits[input_ids]
-
-
-class ContextNetwork(nn.Module):
-    """A small network over frozen features of a token and its neighbours.
-
-    features (projected embedding, standardised scores) → linear → depth-wise convolution over the text, added
-    → GELU → linear to one logit, which starts at zero.
-    """
-
-    def __init__(self, features: Tensor, hidden: int, kernel: int) -> None:
-        super().__init__()
-        self.register_buffer("features", features)
-        self.project = nn.Linear(features.shape[1], hidden)
-        self.context = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
-        self.out = nn.Linear(hidden, 1, bias=False)  # the budget makes up for any constant
-        nn.init.zeros_(self.out.weight)
-
-    features: Tensor
-
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        x = self.project(self.features[input_ids]) * real[..., None]
-        x = x + self.context(x.transpose(1, 2)).transpose(1, 2)
-        return self.out(nn.functional.gelu(x))[..., 0]
-
-
-def token_features(embedding: Tensor, scores: dict[str, Tensor], dimensions: int) -> Tensor:
-    """What the context network knows of a token type: projected embedding and standardised scores, [V, F]."""
-    columns = [_standardised(scores[name][:, None].float()) for name in sorted(scores)]
-    return torch.cat([projected_embedding(embedding, dimensions), *columns], 1)
-
-
-def projected_embedding(embedding: Tensor, dimensions: int) -> Tensor:
-    """The first principal components of [V, d] token embeddings, each of unit variance; [V, min(dimensions, d)].
-
-    Signs are fixed (largest entry of each axis positive), so the result does not depend on the solver.
-    """
-    x = embedding.double() - embedding.double().mean(0)
-    _, axes = torch.linalg.eigh(x.T @ x)
-    axes = axes.flip(1)[:, :dimensions]
-    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
-    return _standardised(x @ axes).float()
-
-
-def _standardised(x: Tensor) -> Tensor:
-    return (x - x.mean(0)) / x.std(0).clamp(min=1e-9)
-
-
-def _build_network(config: PolicyConfig, vocab_size: int, features: Tensor) -> nn.Module | None:
-    if config.network == "none":
-        return None
-    if config.network == "table":
-        return TypeTable(vocab_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return ContextNetwork(features, config.hidden, config.kernel)
+    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}))

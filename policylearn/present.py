@@ -102,7 +102,7 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         "## What it was learned on",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
-        f"- rate: {run.config.masking.rate}, unit: token",
+        f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
         f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts",
         f"- exported: {_which(run, state)}",
         "",

@@ -4,24 +4,28 @@ Two processes given the same config build the same problem, so it never travels.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import PLANTED, Config, CorpusConfig
+from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
 from policylearn.data.records import read_records
 from policylearn.data.task import Split, Task, load_task
-from policylearn.data.tokens import TokenRows, tokenize
+from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.inner.model import InnerModel, check_exists, load_model
-from policylearn.masking import special_table
-from policylearn.scores import Sources, Watch, score_types
+from policylearn.masking import Vocabulary, vocabulary
+from policylearn.masking.vocabulary import marks_words
+from policylearn.scores.registry import score
+from policylearn.scores.sources import Sources, Watch
+from policylearn.scores.table import Scores, scorer_of
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,35 @@ class Problem:
         return load_tokenizer(self.config)
 
     @cached_property
-    def special(self) -> Tensor:
-        """[V] boolean: ids that are never masked."""
-        return special_table(self.tokenizer.all_special_ids, len(self.tokenizer))
+    def vocabulary(self) -> Vocabulary:
+        """Tables of the tokenizer's vocabulary; where it is not known what a word is, every token is one.
+
+        Raises:
+            ValueError: it is not known, and masking.unit asks for more than tokens.
+        """
+        words = self.config.masking.unit != "token" or marks_words(self.tokenizer)
+        return vocabulary(self.tokenizer, words)
 
     @cached_property
     def domain(self) -> TokenRows:
-        """The domain corpus, tokenised, texts of nothing but special tokens left out."""
-        rows = tokenize(open_corpus(self.config, "domain"), self.tokenizer, self.config.model.max_length, split=True)
-        kept = [i for i in range(len(rows)) if not bool(self.special[torch.from_numpy(rows[i])].all())]
+        """The domain corpus, tokenised, texts of nothing but special tokens left out; with a column of numbers for
+        every scorer of the prior or the arms that reads them from the corpus.
+
+        Raises:
+            ValueError: no text is left, or a column is missing or wrong.
+        """
+        length = self.config.model.max_length
+        names = {scorer_of(name) for name in (*self.config.policy.prior, *self.config.evaluate.arms)}
+        if columns := columns_of(sorted(names), self.config.scores):
+            records = open_records(self.config, "domain", [column.name for column in columns.values()])
+            rows = tokenize_annotated(read_columns(records, columns), self.tokenizer, length, split=True)
+        else:
+            rows = tokenize(open_corpus(self.config, "domain"), self.tokenizer, length, split=True)
+        special = self.vocabulary.special
+        kept = [i for i in range(len(rows)) if not bool(special[torch.from_numpy(rows[i])].all())]
         if not kept:
             raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
-        return (
-            rows
-            if len(kept) == len(rows)
-            else TokenRows(np.concatenate([rows[i] for i in kept]), np.cumsum([0, *(len(rows[i]) for i in kept)]))
-        )
+        return rows if len(kept) == len(rows) else rows.take(kept)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -126,34 +143,32 @@ class Problem:
         assert isinstance(weight, Tensor)
         return weight.detach()[: len(self.tokenizer)].clone()
 
-    def word_vectors(self) -> Tensor:
-        """Vectors scorers compare words by, [V, d]: see `scores.embedding`."""
-        if self.config.scores.embedding == "input":
-            return self.input_embedding()
-        return encode_alone(self.fresh_model(0), self.tokenizer)
-
     @cached_property
     def sources(self) -> Sources:
         """What scorers read."""
         return Sources(
             self.config.scores,
             self.tokenizer,
-            lambda: open_corpus(self.config, "domain"),
-            lambda: open_corpus(self.config, "general"),
-            self.word_vectors,
-            self.special,
-            self._watch,
+            self.vocabulary,
+            domain=lambda: open_corpus(self.config, "domain"),
+            general=lambda: open_corpus(self.config, "general"),
+            records=lambda columns: open_records(self.config, "domain", columns),
+            model=lambda: self.fresh_model(0),
+            labelled=lambda: (self.examples("train").rows, self.examples("train").y),
+            domain_rows=lambda: self.domain,
+            watch=self._watch,
         )
 
-    def scores(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Score tables [V] by scorer name, each computed once."""
-        for name in names:
+    def scores(self, names: Iterable[str]) -> dict[str, Scores]:
+        """Scores by scorer name, each computed once."""
+        wanted = sorted(set(names))
+        for name in wanted:
             if name not in self._scores:
-                self._scores[name] = score_types(name, self.sources)
-        return {name: self._scores[name] for name in sorted(names)}
+                self._scores[name] = score(name, self.sources)
+        return {name: self._scores[name] for name in wanted}
 
     @cached_property
-    def _scores(self) -> dict[str, Tensor]:
+    def _scores(self) -> dict[str, Scores]:
         return {}
 
 
@@ -187,18 +202,17 @@ def open_corpus(config: Config, which: str) -> Iterator[str]:
     if corpus.path == PLANTED:
         texts = domain_corpus(config.planted) if which == "domain" else general_corpus(config.planted)
         return islice(texts, corpus.limit)
-    records = read_records(corpus.path, (corpus.text,), key=f"{which}.path")
-    return (str(record[corpus.text]) for record in islice(records, corpus.limit))
+    return (text for text, _ in open_records(config, which))
 
 
-def encode_alone(model: InnerModel, tokenizer: PreTrainedTokenizerBase, batch: int = 1024) -> Tensor:
-    """Every token type as the encoder sees it alone between its special tokens, mean-pooled; [V, d]."""
-    around = tokenizer("")["input_ids"]
-    before, after = around[: len(around) // 2], around[len(around) // 2 :]
-    vectors = []
-    for start in range(0, len(tokenizer), batch):
-        ids = range(start, min(start + batch, len(tokenizer)))
-        rows = torch.tensor([[*before, i, *after] for i in ids])
-        with torch.no_grad():
-            vectors.append(model(rows, torch.ones_like(rows, dtype=torch.bool)))
-    return torch.cat(vectors)
+def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A stream of config.domain or config.general: each text with its record, which holds the named columns.
+
+    Raises:
+        ValueError: a record lacks a column, or the corpus is the planted one, which has none.
+    """
+    corpus: CorpusConfig = getattr(config, which)
+    if corpus.path == PLANTED:
+        raise ValueError(f"the planted corpus has no column {', '.join(columns)}: take out the scorer that reads it")
+    records = read_records(corpus.path, (corpus.text, *columns), key=f"{which}.path")
+    return ((str(record[corpus.text]), record) for record in islice(records, corpus.limit))

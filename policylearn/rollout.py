@@ -4,7 +4,7 @@ A rollout is a pure function of (φ, config, seed). It may run anywhere, twice, 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import MaskedBatch, learning_rate, make_optimizer, plain_step
+from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
+from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
 from policylearn.metagrad.one_step import one_step
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Examples, Problem
+from policylearn.scores.adaptive import AMLM, AdaptiveWeights
+from policylearn.scores.table import scorer_of
 
 FEATURE_BATCH = 128
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
@@ -43,6 +46,7 @@ class Trajectory:
     seed: int
     model: InnerModel
     optimizer: torch.optim.AdamW
+    adaptive: AdaptiveWeights | None
     batches: Iterator[MaskedBatch]
     step: int = 0
     windows: int = 0
@@ -53,16 +57,25 @@ class Trajectory:
         """θ₀, a fresh optimiser and the first epoch's order."""
         model = problem.fresh_model(seed)
         optimizer = make_optimizer(model, problem.config.inner)
-        return cls(problem, policy, seed, model, optimizer, masked_batches(problem, policy, seed))
+        trajectory = cls(problem, policy, seed, model, optimizer, follow_mistakes(problem, policy), iter(()))
+        batches = masked_batches(problem, policy, seed, trajectory.adaptive, lambda: trajectory.progress)
+        trajectory.batches = batches
+        return trajectory
 
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
         return learning_rate(self.problem.config.inner, self.step, self.problem.config.inner.steps)
 
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done."""
+        return self.step / self.problem.config.inner.steps
+
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate))
+        watch = self.adaptive.observe if self.adaptive else None
+        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch))
         self.step += 1
 
     def note(self, **numbers: float) -> None:
@@ -163,10 +176,9 @@ def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], gradient
     """Add the gradient of credit and KL pull, averaged over the batches of a window, to the policy's."""
     policy = trajectory.policy
     for batch, gradient in zip(batches, gradients, strict=True):
-        p = policy.probabilities(batch.original, batch.real)
+        p, prior = policy.reconsider(batch)
         eligible = policy.eligible(batch.original, batch.real)
-        prior = policy.prior_probabilities(batch.original, batch.real).detach()
-        pull = kl_divergence(p[eligible], prior[eligible])
+        pull = kl_divergence(p[eligible], prior.detach()[eligible])
         loss = (credit_surrogate(p, batch.mask, gradient) + kl * pull) / len(batches)
         if loss.requires_grad:
             loss.backward()
@@ -185,12 +197,25 @@ def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:
     return gradient
 
 
-def masked_batches(problem: Problem, policy: MaskingPolicy, seed: int) -> Iterator[MaskedBatch]:
-    """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch."""
+def masked_batches(
+    problem: Problem,
+    policy: MaskingPolicy,
+    seed: int,
+    adaptive: AdaptiveWeights | None = None,
+    progress: Callable[[], float] = lambda: 0.0,
+) -> Iterator[MaskedBatch]:
+    """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
+
+    Args:
+        problem: holds the corpus.
+        policy: π_φ.
+        seed: of order and masks.
+        adaptive: of `follow_mistakes`; its scores are those of the moment.
+        progress: tells the share of training that is done, for a rate that has a schedule.
+    """
     rng = np.random.default_rng([seed, 0])
     rows, size = problem.domain, problem.config.inner.batch_size
     pad, mask_token_id = problem.tokenizer.pad_token_id, problem.tokenizer.mask_token_id
-    masking = problem.config.masking
     queue: list[int] = []
     epoch = -1
     while True:
@@ -200,8 +225,18 @@ def masked_batches(problem: Problem, policy: MaskingPolicy, seed: int) -> Iterat
         picked, queue = queue[:size], queue[size:]
         # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.
         input_ids, real = rows.batch(picked, pad)
-        masked = mask_tokens(policy, input_ids, real, masking, mask_token_id, seed, epoch)
-        yield MaskedBatch(input_ids, masked[0], real, masked[1])
+        columns = rows.values(picked, input_ids.shape[1])
+        if adaptive is not None:
+            columns[AMLM] = adaptive.scores[input_ids]
+        yield mask_tokens(policy, input_ids, real, mask_token_id, seed, epoch, progress(), columns)
+
+
+def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:
+    """Fresh weights that follow the model's mistakes in one training, if the policy goes by such."""
+    if AMLM not in map(scorer_of, policy.names):
+        return None
+    every = problem.config.scores.amlm_every
+    return AdaptiveWeights(len(policy.segmenter.special), policy.masking.rates[0], every)
 
 
 def extract(

@@ -132,24 +132,11 @@ class Run:
 
     def artefact(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> PolicyArtefact:
         """A policy with this run's settings and provenance."""
-        return PolicyArtefact(policy, self.config.masking, tokenizer, provenance=self.provenance())
+        return PolicyArtefact(policy, tokenizer, provenance=self.provenance())
 
     def provenance(self, command: str = "") -> dict[str, str]:
-        """What it was learned on and with; names of files, not the folders they were in."""
-        config = self.config
-        model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
-        facts = {
-            "run": config.name,
-            "model": _last_part(model),
-            "tokenizer": _last_part(config.model.tokenizer or config.model.name or config.task.path),
-            "task": _last_part(config.task.path),
-            "domain": _last_part(config.domain.path),
-            "general": _last_part(config.general.path),
-            "python": platform.python_version(),
-        }
-        packages = ("policylearn", "torch", "transformers")
-        facts |= {package: version(package) for package in packages}
-        return facts | ({"command": command} if command else {})
+        """What the policy was learned on and with."""
+        return provenance(self.config) | ({"command": command} if command else {})
 
     def watch(self, work: str, texts: Iterable[str]) -> Iterator[str]:
         """Pass texts on, showing progress while they flow."""
@@ -157,6 +144,21 @@ class Run:
             for text in texts:
                 yield text
                 progress.advance()
+
+
+def provenance(config: Config) -> dict[str, str]:
+    """What a policy of this config is made from and with; names of files, not the folders they were in."""
+    model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
+    facts = {
+        "run": config.name,
+        "model": _last_part(model),
+        "tokenizer": _last_part(config.model.tokenizer or config.model.name or config.task.path),
+        "task": _last_part(config.task.path),
+        "domain": _last_part(config.domain.path),
+        "general": _last_part(config.general.path),
+        "python": platform.python_version(),
+    }
+    return facts | {package: version(package) for package in ("policylearn", "torch", "transformers")}
 
 
 def _last_part(name: str) -> str:

@@ -84,7 +84,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
         while state.round < config.learn.rounds and not out_of_patience(config.learn, state):
             started = monotonic()
             results = run_round(config, skeleton, policy, pool, state.round, progress)
-            record = round_record(state.round, results, baselines(config, state, results), config.masking.rate)
+            record = round_record(state.round, results, baselines(config, state, results), config.masking.rates[0])
             state.history.append(record | {"workers": pool.alive(), "seconds": monotonic() - started})
             keep_best(policy, state)
             apply_gradient(policy, optimizer, mean_gradient(results))

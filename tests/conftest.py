@@ -5,13 +5,16 @@ import io
 import pytest
 import torch
 from rich.console import Console
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
-from policylearn.data.planted import planted_tokenizer
-from policylearn.masking import special_table
+from policylearn.data.planted import SPECIALS, planted_tokenizer
+from policylearn.masking import Segmenter, vocabulary
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.scores.table import Scores, scorer_of
 from policylearn.train import train
 
 
@@ -21,18 +24,33 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def make_policy(tokenizer):
-    """A policy with random prior scores; `learned`: φ moved away from zero as well."""
+def wordpiece():
+    """A WordPiece tokenizer of syllables: words of one to four pieces."""
+    syllables = [c + v for c in "bdfgklmn" for v in "aeiou"]
+    pieces = [*SPECIALS, *syllables, *(f"##{s}" for s in syllables), ".", ","]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, pieces.index(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    names = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, SPECIALS, strict=True)))
 
-    def make(network="table", prior=("difference",), seed=0, rate=0.15, p_max=0.9, learned=False, **settings):
+
+@pytest.fixture(scope="session")
+def make_policy(tokenizer):
+    """A policy with random prior scores; `learned`: φ moved away from zero as well; `masking`: further settings."""
+
+    def make(
+        network="table", prior=("difference",), seed=0, rate=0.15, p_max=0.9, learned=False, masking=None, **settings
+    ):
         random, size = torch.Generator().manual_seed(seed), len(tokenizer)
+        masking = MaskingConfig(**{"rate": rate, "p_max": p_max, **(masking or {})})
         policy = MaskingPolicy(
             PolicyConfig(prior={name: 1.5 + i for i, name in enumerate(prior)}, network=network, **settings),
-            {name: torch.randn(size, generator=random) for name in prior},
+            {scorer_of(name): Scores(torch.randn(size, generator=random)) for name in prior},
+            torch.zeros(0, dtype=torch.int64),
             torch.randn(size, 7, generator=random),
-            special_table(tokenizer.all_special_ids, size),
-            rate,
-            p_max,
+            Segmenter(vocabulary(tokenizer), masking),
         )
         if learned:
             phi = {n: p + torch.randn(p.shape, generator=random) / 4 for n, p in policy.learned().items()}
@@ -47,10 +65,9 @@ def make_artefact(make_policy, tokenizer):
     """An artefact of a policy with a learned context network, or of the policy given."""
 
     def make(policy=None, **masking):
-        settings = MaskingConfig(**masking)
         if policy is None:
-            policy = make_policy("context", rate=settings.rate, p_max=settings.p_max, learned=True)
-        return PolicyArtefact(policy, settings, tokenizer, provenance={"tokenizer": "planted"})
+            policy = make_policy("context", learned=True, masking=masking)
+        return PolicyArtefact(policy, tokenizer, provenance={"tokenizer": "planted"})
 
     return make
 

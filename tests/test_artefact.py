@@ -50,15 +50,16 @@ def probabilities(artefact: PolicyArtefact) -> torch.Tensor:
 def test_a_loaded_policy_gives_the_probabilities_of_the_saved_one_to_the_last_bit(
     make_policy, make_artefact, tmp_path, network, prior
 ):
-    policy = make_policy(network, prior, learned=True, rate=0.3, p_max=0.8, hidden=8, kernel=3)
-    saved = make_artefact(policy, rate=0.3, p_max=0.8, design="explore", draws=3)
+    masking = {"rate": 0.3, "p_max": 0.8, "design": "explore", "draws": 3}
+    policy = make_policy(network, prior, learned=True, masking=masking, hidden=8, kernel=3)
+    saved = make_artefact(policy)
     loaded = load_policy(save_policy(tmp_path / "deep" / "down", saved, "card"))
     assert torch.equal(probabilities(loaded), probabilities(saved))
     # ... which are not those of its prior, lest a loader that forgets φ should pass.
     assert torch.equal(probabilities(loaded), loaded.policy.prior_probabilities(*batch(loaded))) == (network == "none")
-    assert (loaded.masking, loaded.policy.config) == (saved.masking, saved.policy.config)
-    assert (loaded.policy.rate, loaded.policy.p_max) == (0.3, 0.8) and not loaded.policy.training
-    assert (loaded.unit, loaded.provenance) == (saved.unit, saved.provenance)
+    assert (loaded.policy.masking, loaded.policy.config) == (saved.policy.masking, saved.policy.config)
+    assert (loaded.policy.masking.rate, loaded.policy.masking.p_max) == (0.3, 0.8) and not loaded.policy.training
+    assert loaded.provenance == saved.provenance
     assert set(loaded.policy.learned()) == set(policy.learned())
 
 
@@ -79,7 +80,7 @@ def files(folder) -> dict:
 
 def test_the_manifest_lists_every_other_file_with_its_digest(saved_policy):
     manifest = json.loads((saved_policy / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     others = {name: digest(path) for name, path in files(saved_policy).items() if name != "manifest.json"}
     assert manifest["files"] == others
     assert {"policy.json", "policy.safetensors", "README.md", "tokenizer/tokenizer.json"} <= others.keys()
@@ -94,7 +95,7 @@ def test_nothing_in_it_can_be_executed(saved_policy):
 
 def test_settings_can_be_read_without_policylearn(saved_policy, tokenizer):
     settings = json.loads((saved_policy / "policy.json").read_text())
-    assert settings["rate"] == settings["masking"]["rate"] == 0.15 and settings["unit"] == "token"
+    assert settings["masking"]["rate"] == 0.15 and settings["masking"]["unit"] == "token"
     assert settings["tokenizer"]["size"] == len(tokenizer) and settings["tokenizer"]["mask_token"] == "[MASK]"
     assert settings["policy"]["network"] == "context" and settings["provenance"] == {"tokenizer": "planted"}
     assert (saved_policy / "README.md").read_text() == "# A policy\n"
@@ -158,9 +159,10 @@ def test_a_manifest_that_leaves_out_what_is_needed(folder, name):
         load_policy(folder)
 
 
-def test_a_newer_format_asks_for_an_upgrade(folder):
-    edit(folder / "manifest.json", lambda m: m.update(format=2))
-    with pytest.raises(ValueError, match="has format 2, this policylearn reads up to 1: upgrade it"):
+@pytest.mark.parametrize(("version", "advice"), [(1, "reads 2: export it again"), (3, "reads up to 2: upgrade it")])
+def test_another_format_says_what_to_do(folder, version, advice):
+    edit(folder / "manifest.json", lambda m: m.update(format=version))
+    with pytest.raises(ValueError, match=f"has format {version}, this policylearn {advice}"):
         load_policy(folder)
 
 
@@ -283,4 +285,4 @@ def test_a_snapshot_of_the_hub_is_made_of_links_into_its_cache(saved_policy, tmp
 def test_masking_settings_survive(make_artefact, tmp_path):
     settings = {"rate": 0.4, "p_max": 0.7, "design": "independent", "draws": 3, "mask_share": 0.5, "random_share": 0.5}
     loaded = load_policy(save_policy(tmp_path, make_artefact(**settings), "card"))
-    assert loaded.masking == MaskingConfig(**settings)
+    assert loaded.policy.masking == MaskingConfig(**settings)

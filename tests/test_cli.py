@@ -241,8 +241,8 @@ def test_a_corpus_file_that_does_not_exist(refuses, files):
 
 
 def test_an_unknown_scorer(refuses, tiny_toml, tmp_path):
-    assert "unknown scorer 'idf'; known: ['difference'" in refuses("score", tiny_toml, "--scorer", "idf")
-    assert "unknown scorer 'idf'" in refuses("train", tiny_toml, "policy.prior={idf=1.0}", "--out", tmp_path / "run")
+    assert "unknown scorer 'bert'; known: ['amlm'" in refuses("score", tiny_toml, "--scorer", "bert")
+    assert "unknown scorer 'bert'" in refuses("train", tiny_toml, "policy.prior={bert=1.0}", "--out", tmp_path / "run")
 
 
 def test_policies_that_are_none(refuses, tiny_toml, tmp_path):

@@ -54,7 +54,7 @@ def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer):
 @pytest.mark.parametrize("rate", [0.15, 0.4])
 def test_every_row_has_its_share_masked(make_artefact, examples, rate):
     artefact = make_artefact(rate=rate)
-    batch = PolicyCollator(artefact.tokenizer, artefact.policy, artefact.masking)(examples)
+    batch = PolicyCollator(artefact.tokenizer, artefact.policy)(examples)
     masked = (batch["labels"] != -100).sum(1)
     wanted = (rate * (batch["attention_mask"].sum(1) - 2)).clamp(min=1)
     assert ((masked - wanted).abs() < 1).all() and masked.sum() / wanted.sum() == pytest.approx(1, abs=0.1)
@@ -91,7 +91,7 @@ def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(colla
     for size in (1, 7, 64):
         batches = [collator(examples[::-1][i : i + size]) for i in range(0, len(examples), size)]
         assert {text: mask for batch in batches for text, mask in text_masks(batch).items()} == together
-    left = PolicyCollator(planted_tokenizer(WORDS), collator.policy, collator.masking, pad_to_multiple_of=32)
+    left = PolicyCollator(planted_tokenizer(WORDS), collator.policy, pad_to_multiple_of=32)
     left.tokenizer.padding_side = "left"
     left.set_epoch(3)
     batch = left(examples)

@@ -4,7 +4,10 @@ import torch
 from torch import nn
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.policy import MaskingPolicy, mask_tokens, projected_embedding, token_features
+from policylearn.masking import Segmenter, Vocabulary
+from policylearn.networks import projected_embedding, token_features
+from policylearn.policy import MaskingPolicy, mask_tokens
+from policylearn.scores.table import Scores
 
 NETWORKS = ["none", "table", "context"]
 
@@ -18,9 +21,11 @@ def texts(tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def build(prior=None, scores=None, size=9, rate=0.15, p_max=0.9, **settings) -> MaskingPolicy:
-    special = torch.zeros(size, dtype=torch.bool)
-    config = PolicyConfig(prior=prior or {}, **settings)
-    return MaskingPolicy(config, scores or {}, torch.randn(size, 3), special, rate, p_max)
+    none, zero = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.int8)
+    segmenter = Segmenter(Vocabulary(none, ~none, zero, zero), MaskingConfig(rate=rate, p_max=p_max))
+    known = {name: Scores(types) for name, types in (scores or {}).items()}
+    no_words = torch.zeros(0, dtype=torch.int64)
+    return MaskingPolicy(PolicyConfig(prior=prior or {}, **settings), known, no_words, torch.randn(size, 3), segmenter)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -32,7 +37,7 @@ def test_before_learning_the_policy_is_its_prior_to_the_last_bit(make_policy, te
     # The prior is really the weighted sum of the scores, and really not all alike.
     strengths = {name: 1.5 + i for i, name in enumerate(prior)}
     by_hand = sum(
-        (a * policy.scores[sorted(prior).index(name)][texts[0]] for name, a in strengths.items()), 0 * texts[0]
+        (a * policy.scores.types[sorted(prior).index(name)][texts[0]] for name, a in strengths.items()), 0 * texts[0]
     )
     torch.testing.assert_close(policy(*texts).detach(), by_hand.float())
     assert not prior or float(by_hand.std()) > 1
@@ -50,7 +55,7 @@ def test_the_budget_is_spent_on_eligible_tokens(make_policy, texts, network):
     p, eligible = policy.probabilities(*texts), policy.eligible(*texts)
     n = eligible.sum(1).double()
     torch.testing.assert_close(p.sum(1), torch.where(n > 0, (0.2 * n).clamp(min=1), 0), atol=1e-5, rtol=0)
-    assert (p[~eligible] == 0).all() and not eligible[policy.special[texts[0]] | ~texts[1]].any()
+    assert (p[~eligible] == 0).all() and not eligible[policy.segmenter.special[texts[0]] | ~texts[1]].any()
     assert policy.probabilities(*texts, rate=0.4).sum() > 1.5 * p.sum()
 
 
@@ -97,7 +102,7 @@ def outer(policy: MaskingPolicy, texts) -> torch.Tensor:
 def test_gradient_reaches_the_table_entry_of_every_eligible_token(make_policy, texts):
     policy = make_policy("table")
     outer(policy, texts).backward()
-    touched = torch.zeros_like(policy.special)
+    touched = torch.zeros_like(policy.segmenter.special)
     touched[texts[0][policy.eligible(*texts)]] = True
     assert torch.equal(policy.network.logits.grad != 0, touched) and 10 < int(touched.sum()) < len(touched)
 
@@ -201,7 +206,8 @@ def test_more_dimensions_than_there_are_and_a_constant_score_do_no_harm():
 
 
 def masks(policy, ids, real, epoch=0, seed=0, mask_id=4, **masking) -> torch.Tensor:
-    return mask_tokens(policy, ids, real, MaskingConfig(**masking), mask_id, seed, epoch)[1] != -100
+    policy.segmenter.masking = policy.masking.model_copy(update=masking)
+    return mask_tokens(policy, ids, real, mask_id, seed, epoch).mask
 
 
 @pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
@@ -247,7 +253,7 @@ def test_exploring_takes_other_tokens_every_epoch_until_all_had_their_turn(make_
 def test_masking_builds_no_graph_and_leaves_the_policy_alone(make_policy, texts, tokenizer):
     policy = make_policy("context", learned=True)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
-    seen, labels = mask_tokens(policy, *texts, MaskingConfig(), tokenizer.mask_token_id, 0, 0)
-    assert not seen.requires_grad and not labels.requires_grad
+    batch = mask_tokens(policy, *texts, tokenizer.mask_token_id, 0, 0)
+    assert not batch.input_ids.requires_grad and not batch.labels.requires_grad
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     assert isinstance(policy, nn.Module) and all(p.grad is None for p in policy.parameters())

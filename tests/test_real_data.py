@@ -89,7 +89,7 @@ def test_arms_are_compared_on_both_test_sets(run):
 def test_the_prior_prefers_words_of_the_domain_to_pieces_and_function_words(run):
     _, folder = run
     collator = PolicyCollator.from_pretrained(folder / "prior")
-    values = collator.policy.scores[0]
+    values = collator.policy.scores.types[0]
     scores = {token: values[i].item() for token, i in collator.tokenizer.get_vocab().items()}
     words, common = ("translation", "semantic", "linguistic", "grammar"), ("the", "of", "and", "in", "is")
     assert min(scores[word] for word in words) > max(scores[word] for word in common)

@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 from itertools import islice
 
@@ -165,3 +166,45 @@ def test_every_arm_masks_as_many_tokens(tiny_problem):
         batches = islice(masked_batches(tiny_problem, arm_policy(tiny_problem, arm), 3), 12)
         counts.add(sum(int(batch.mask.sum()) for batch in batches))
     assert len(counts) == 1
+
+
+def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
+    settings = ("policy.prior={amlm=1.0}", "inner.steps=40", "masking.rate=0.3")
+    early, late = (Problem(tiny(*settings, f"scores.amlm_every={every}")) for every in (5, 1000))
+    policy = initial_policy(early)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    first, again, never = (rollout(problem, policy, 0) for problem in (early, early, late))
+    assert same(first, again) and not same(first, never)
+    assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
+    # Weights that nobody updates are those of random masks.
+    random = Problem(tiny(*settings[1:], "policy.prior={}"))
+    assert rollout(random, initial_policy(random), 0).metrics == never.metrics
+
+
+@pytest.mark.parametrize("unit", ["word", "span", "collocation"])
+def test_a_policy_learns_with_every_unit(tiny, unit):
+    problem = Problem(tiny(f"masking.unit={unit}", "scores.collocation_count=2", "masking.span_mean=2.0"))
+    policy = initial_policy(problem)
+    result = rollout(problem, policy, 0)
+    gradient = result.gradient["network.logits"]
+    assert torch.isfinite(gradient).all() and int((gradient != 0).sum()) > 10
+    assert same(result, rollout(Problem(problem.config), initial_policy(problem), 0))
+
+
+def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corpus(tiny, tiny_problem, tmp_path):
+    """The same word is an entity in some places only: there it is masked."""
+    texts = tiny_problem.tokenizer.batch_decode(
+        [tiny_problem.domain[i] for i in range(len(tiny_problem.domain))], skip_special_tokens=True
+    )
+    tags = [[("B" if i % 3 == 0 else "O") for i, _ in enumerate(text.split())] for text in texts]
+    rows = (json.dumps({"text": text, "tags": tag}) for text, tag in zip(texts, tags, strict=True))
+    (tmp_path / "tagged.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity_column=tags", "policy.prior={entity=30.0}")
+    problem = Problem(tiny(*corpus, "masking.rate=0.2", "evaluate.arms=['random']"))
+    policy = initial_policy(problem)
+    batch = next(masked_batches(problem, policy, 0))
+    assert torch.equal(
+        batch.columns["entity"][:, 1:-1][:, ::3], torch.ones_like(batch.columns["entity"][:, 1:-1][:, ::3])
+    )
+    assert (batch.columns["entity"][batch.mask] == 1).all() and int(batch.mask.sum()) >= 8
+    assert sum(g.abs().sum() for g in rollout(problem, policy, 0).gradient.values()) > 0

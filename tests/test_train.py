@@ -82,7 +82,7 @@ def test_the_result_compares_the_arms_at_equal_numbers_of_masked_tokens(finished
 def test_the_exported_policy_is_the_one_that_was_chosen(finished, tiny):
     artefact, state = load_policy(finished / "policy"), final_state(finished)
     assert torch.equal(artefact.policy.learned()["network.logits"], state.best["network.logits"])
-    assert artefact.masking == tiny().masking
+    assert artefact.policy.masking == tiny().masking
     assert artefact.provenance["task"] == "planted"
     card = (finished / "policy" / "README.md").read_text(encoding="utf-8")
     assert "What it likes to mask" in card

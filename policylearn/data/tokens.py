@@ -1,8 +1,9 @@
-"""Tokenised texts, held as one flat array: a million documents are two numpy arrays, not a million lists."""
+"""Tokenised texts, held as flat arrays: a million documents are two numpy arrays, not a million lists."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,19 +12,55 @@ from transformers import PreTrainedTokenizerBase
 
 CHUNK = 1000
 
+Item = TypeVar("Item")
+Annotated = tuple[str, Mapping[str, np.ndarray]]
+"""A text, and by name one number for each of its characters, float32 [characters]; see `data.columns`."""
+
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of token ids of different lengths: row i is `flat[offsets[i] : offsets[i + 1]]`."""
+    """Rows of token ids of different lengths: row i is `flat[offsets[i] : offsets[i + 1]]`.
+
+    Attributes:
+        flat: token ids of all rows.
+        offsets: [rows + 1].
+        columns: by name one number per token, float32 of the shape of `flat`; NaN where not known.
+    """
 
     flat: np.ndarray
     offsets: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: Iterable[int]) -> "TokenRows":
+        """Some of the rows, in the order given, with their columns.
+
+        >>> rows = TokenRows(np.array([5, 6, 7]), np.array([0, 2, 3]))
+        >>> rows.take([1, 0]).flat
+        array([7, 5, 6])
+        """
+        spans = [np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        at = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+        columns = {name: values[at] for name, values in self.columns.items()}
+        return TokenRows(self.flat[at], np.cumsum([0, *map(len, spans)]), columns)
+
+    def spread(self, most: int) -> np.ndarray:
+        """Numbers of `most` rows, evenly spaced from the first to the last; of all rows if there are no more.
+
+        >>> TokenRows(np.arange(9), np.arange(10)).spread(3)
+        array([0, 4, 8])
+        """
+        return np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64)
+
+    def by_length(self, size: int) -> list[np.ndarray]:
+        """All row numbers, longest rows first, in batches of `size`: rows of one batch need little padding."""
+        order = np.argsort(-np.diff(self.offsets), kind="stable")
+        return [order[i : i + size] for i in range(0, len(order), size)]
 
     def batch(self, rows: Iterable[int], pad_id: int) -> tuple[Tensor, Tensor]:
         """The given rows, padded on the right to the longest: (input_ids, real), both [B, T] int64 / bool.
@@ -40,6 +77,21 @@ class TokenRows:
             input_ids[i, : len(row)] = row
         return torch.from_numpy(input_ids), torch.arange(input_ids.shape[1]) < lengths[:, None]
 
+    def values(self, rows: Iterable[int], width: int) -> dict[str, Tensor]:
+        """The columns of the given rows, padded on the right with 0 to the width of their batch: [B, width] each.
+
+        >>> rows = TokenRows(np.array([5, 6, 7]), np.array([0, 2, 3]), {"entity": np.float32([0, 1, 1])})
+        >>> rows.values([0, 1], width=2)
+        {'entity': tensor([[0., 1.],
+                [1., 0.]])}
+        """
+        spans = [(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        found = {name: np.zeros((len(spans), width), dtype=np.float32) for name in self.columns}
+        for name, values in self.columns.items():
+            for i, (start, end) in enumerate(spans):
+                found[name][i, : end - start] = values[start:end]
+        return {name: torch.from_numpy(values) for name, values in found.items()}
+
 
 def tokenize(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
@@ -52,18 +104,55 @@ def tokenize(
         max_length: tokens per row.
         split: a text that is longer goes on in further rows (corpora); else it is cut (labelled texts).
     """
-    pieces, lengths = [], [0]
+    return tokenize_annotated(((text, {}) for text in texts), tokenizer, max_length, split)
+
+
+def tokenize_annotated(
+    texts: Iterable[Annotated], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
+) -> TokenRows:
+    """`tokenize` for texts with numbers on their characters: a token has that of its first character that is no
+    space, a special token 0. All texts have numbers of the same names, which become the columns of the rows."""
+    pieces: list[np.ndarray] = []
+    columns: dict[str, list[np.ndarray]] = {}
     for chunk in chunks(texts, CHUNK):
+        names = tuple(chunk[0][1])
         limits = {"truncation": True, "max_length": max_length, "return_overflowing_tokens": split}
-        for ids in tokenizer(chunk, **limits)["input_ids"]:
-            pieces.append(np.asarray(ids, dtype=np.int32))
-            lengths.append(len(ids))
-    flat = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
-    return TokenRows(flat, np.cumsum(lengths))
+        encoded = tokenizer([text for text, _ in chunk], **limits, return_offsets_mapping=bool(names))
+        pieces += [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        for name in names:
+            columns.setdefault(name, []).extend(_carried(name, chunk, encoded))
+    flat = np.concatenate([np.zeros(0, dtype=np.int32), *pieces])
+    return TokenRows(flat, np.cumsum([0, *map(len, pieces)]), {name: np.concatenate(v) for name, v in columns.items()})
 
 
-def chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Successive lists of at most `size` texts."""
-    stream = iter(texts)
+def _carried(name: str, chunk: list[Annotated], encoded: Mapping) -> list[np.ndarray]:
+    """Values of the tokens of every row the chunk's texts became."""
+    spans = [np.asarray(row, dtype=np.int64).reshape(-1, 2) for row in encoded["offset_mapping"]]
+    text_of = encoded.get("overflow_to_sample_mapping", range(len(spans)))
+    return [at_tokens(chunk[i][0], chunk[i][1][name], row) for i, row in zip(text_of, spans, strict=True)]
+
+
+def at_tokens(text: str, characters: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Values [T] of tokens that cover characters `spans[t, 0]` to before `spans[t, 1]` of the text: that of the first
+    character that is no space, 0 where a token has none (special tokens).
+
+    Args:
+        text: the text.
+        characters: [characters] float32.
+        spans: [T, 2] int64.
+
+    >>> at_tokens("a bc", np.float32([1, 0, 2, 3]), np.array([[0, 0], [0, 1], [1, 3], [3, 4]]))
+    array([0., 1., 2., 3.], dtype=float32)
+    """
+    end = len(text)
+    solid = np.array([end if c.isspace() else i for i, c in enumerate(text)] + [end])
+    first = np.minimum.accumulate(solid[::-1])[::-1][spans[:, 0]]
+    padded = np.append(characters, np.float32(0)).astype(np.float32)
+    return np.where(first < spans[:, 1], padded[first], np.float32(0))
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Successive lists of at most `size` items."""
+    stream = iter(items)
     while chunk := list(islice(stream, size)):
         yield chunk

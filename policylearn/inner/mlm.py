@@ -1,45 +1,23 @@
-"""The inner problem: batches masked by a policy, the weighted MLM loss, and its optimiser."""
-
-from dataclasses import dataclass
+"""The inner problem: the weighted MLM loss of a masked batch, and its optimiser."""
 
 import torch
 from torch import Tensor, nn
 
 from policylearn.config import InnerConfig
-from policylearn.masking import IGNORED
+from policylearn.inner.model import Watch
+from policylearn.masking import MaskedBatch
 
 
-@dataclass(frozen=True)
-class MaskedBatch:
-    """One MLM batch after masking.
-
-    Attributes:
-        original: [B, T] token ids before corruption, what the policy looks at.
-        input_ids: [B, T] corrupted, what the model looks at.
-        real: [B, T] boolean, not padding.
-        labels: [B, T], -100 where nothing is predicted.
-    """
-
-    original: Tensor
-    input_ids: Tensor
-    real: Tensor
-    labels: Tensor
-
-    @property
-    def mask(self) -> Tensor:
-        """[B, T] boolean, the M positions to be predicted."""
-        return self.labels != IGNORED
-
-
-def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None) -> Tensor:
+def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None, watch: Watch | None = None) -> Tensor:
     """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar; 0 where nothing is masked).
 
     Args:
         model: an `InnerModel`, possibly functional.
         batch: what was masked.
         weights: [M] in row order; None for ones, the ordinary MLM loss.
+        watch: is shown the masked tokens and the model's guesses.
     """
-    losses = model(batch.input_ids, batch.real, labels=batch.labels)
+    losses = model(batch.input_ids, batch.real, labels=batch.labels, watch=watch)
     return (losses if weights is None else weights * losses).sum() / max(1, losses.numel())
 
 
@@ -63,15 +41,21 @@ def learning_rate(config: InnerConfig, step: int, steps: int) -> float:
     return config.learning_rate * min(1.0, (step + 1) / max(1.0, config.warmup * steps))
 
 
-def plain_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: MaskedBatch, rate: float) -> float:
-    """One ordinary optimiser step on the MLM loss, in place; returns the loss.
+def plain_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: MaskedBatch,
+    rate: float,
+    watch: Watch | None = None,
+) -> float:
+    """One ordinary optimiser step on the MLM loss, in place; returns the loss. `watch` is shown what was guessed.
 
     Raises:
         FloatingPointError: the loss is NaN or infinite.
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = mlm_loss(model, batch)
+    loss = mlm_loss(model, batch, watch=watch)
     if not torch.isfinite(loss):
         raise FloatingPointError(f"the inner MLM loss became {loss.item()}: lower inner.learning_rate")
     optimizer.zero_grad()

@@ -17,6 +17,9 @@ from policylearn.masking import IGNORED
 Features = Callable[[Tensor, Tensor], Tensor]
 """(input_ids [B, T], real [B, T]) → features [B, d]: an `InnerModel`, or one with other parameters."""
 
+Watch = Callable[[Tensor, Tensor], None]
+"""Is shown what was masked and what the model took it for: token ids [M] both."""
+
 _CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie")
 
 
@@ -25,6 +28,7 @@ class InnerModel(nn.Module):
 
     - ``model(ids, real, labels=labels)``: cross-entropy of every masked token, [M] (M masked positions in row
       order). The vocabulary head runs on masked positions only: that is most of the cost of a small model.
+      `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
     """
 
@@ -33,7 +37,9 @@ class InnerModel(nn.Module):
         self.mlm = mlm
         self.bf16 = bf16
 
-    def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None, watch: Watch | None = None
+    ) -> Tensor:
         device = input_ids.device.type
         with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             hidden = self.mlm.base_model(input_ids=input_ids, attention_mask=real.long()).last_hidden_state
@@ -41,6 +47,8 @@ class InnerModel(nn.Module):
                 return mean_pool(_full(hidden), real)
             masked = labels != IGNORED
             logits = vocabulary_logits(self.mlm, hidden[masked])
+        if watch is not None:
+            watch(labels[masked], logits.detach().argmax(1))
         return cross_entropy(_full(logits), labels[masked], reduction="none")
 
 

@@ -1,26 +1,44 @@
-"""Pure tensor functions, in the order a batch meets them: eligible positions, the budget that turns
-logits into inclusion probabilities, a design that draws the mask, and the corruption of masked tokens."""
+"""Pure tensor functions, in the order a batch meets them: eligible positions, words and units, the rate of the day,
+the budget that turns logits into inclusion probabilities, a design that draws the mask, and the corruption of masked
+tokens."""
 
+from policylearn.masking.batch import MaskedBatch
 from policylearn.masking.budget import budget, masked_total
 from policylearn.masking.corruption import IGNORED, corrupt
 from policylearn.masking.designs import DesignName, draw_mask, explore, independent, systematic
 from policylearn.masking.eligibility import eligible_positions, special_table
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
+from policylearn.masking.schedule import rate_at
+from policylearn.masking.segmenter import Segmenter
+from policylearn.masking.units import draw_units, leads, sizes, span_starts, unit_probabilities, word_keys, word_starts
+from policylearn.masking.vocabulary import Vocabulary, vocabulary
 
 __all__ = [
     "IGNORED",
     "DesignName",
+    "MaskedBatch",
+    "Segmenter",
     "Stream",
+    "Vocabulary",
     "budget",
     "corrupt",
     "draw_mask",
+    "draw_units",
     "eligible_positions",
     "example_keys",
     "explore",
     "independent",
+    "leads",
     "masked_total",
     "positions",
+    "rate_at",
+    "sizes",
+    "span_starts",
     "special_table",
     "systematic",
     "uniforms",
+    "unit_probabilities",
+    "vocabulary",
+    "word_keys",
+    "word_starts",
 ]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from policylearn.masking.keys import Stream, uniforms
+from policylearn.masking.keys import Stream, fractions, random_bits, stream_keys
 
 IGNORED = -100
 
@@ -32,8 +32,13 @@ def corrupt(
     Returns:
         (corrupted input_ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
     """
-    u = uniforms(keys, index, Stream.CORRUPTION)
-    random_ids = (uniforms(keys, index, Stream.REPLACEMENT) * vocab_size).long()
-    hidden = torch.where(mask & (u < mask_share), mask_token_id, input_ids)
-    swapped = mask & (u >= mask_share) & (u < mask_share + random_share)
-    return torch.where(swapped, random_ids, hidden), torch.where(mask, input_ids, IGNORED)
+    # Only the masked positions are hashed, a seventh of all.
+    row, column = mask.nonzero(as_tuple=True)
+    flat = row * mask.shape[1] + column
+    kept, at = (x.reshape(-1).index_select(0, flat) for x in (input_ids, index))
+    streams = torch.stack([stream_keys(keys, stream) for stream in (Stream.CORRUPTION, Stream.REPLACEMENT)])
+    u, v = fractions(random_bits(streams.index_select(1, row), at))
+    shown = torch.where(u < mask_share, mask_token_id, (v * vocab_size).to(kept.dtype))
+    shown = torch.where(u < mask_share + random_share, shown, kept)
+    corrupted = input_ids.flatten().index_copy(0, flat, shown).view_as(input_ids)
+    return corrupted, torch.where(mask, input_ids, IGNORED)

@@ -10,9 +10,11 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+"""Odd, and without pattern: spreads consecutive integers over all 64 bits."""
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
+_ALL = (1 << 64) - 1
 
 
 class Stream(IntEnum):
@@ -23,11 +25,12 @@ class Stream(IntEnum):
     INCLUDE = 3
     CORRUPTION = 4
     REPLACEMENT = 5
+    SPAN = 6
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
     """Logical shift of int64 (torch's own `>>` repeats the sign bit)."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -36,14 +39,28 @@ def mix(x: Tensor) -> Tensor:
     >>> mix(torch.tensor([0, 1, 2]))
     tensor([                   0,  6238072747940578789, -2606959012126976886])
     """
-    x = (x ^ _shift_right(x, 30)) * _MIX_1
-    x = (x ^ _shift_right(x, 27)) * _MIX_2
-    return x ^ _shift_right(x, 31)
+    # Every second step in place: half of the time of a hash goes into fresh memory.
+    x = _shift_right(x, 30).bitwise_xor_(x).mul_(_MIX_1)
+    x = _shift_right(x, 27).bitwise_xor_(x).mul_(_MIX_2)
+    return _shift_right(x, 31).bitwise_xor_(x)
 
 
-def _scrambled(number: int, device: torch.device) -> Tensor:
-    """A Python integer as one well-mixed key, [1]."""
-    return mix(torch.tensor([(number + 1) % 2**63], device=device) * _GOLDEN)
+def mixed_integer(x: int) -> int:
+    """`mix` of one Python integer, modulo 2^64: a dozen operations on tensors of one element take longer than a row.
+
+    >>> mixed_integer(1)
+    6238072747940578789
+    """
+    x &= _ALL
+    x = (x ^ (x >> 30)) * _MIX_1 & _ALL
+    x = (x ^ (x >> 27)) * _MIX_2 & _ALL
+    x ^= x >> 31
+    return x - (1 << 64) if x >> 63 else x
+
+
+def _scrambled(number: int) -> int:
+    """A Python integer as one well-mixed key."""
+    return mixed_integer((number + 1) % 2**63 * GOLDEN)
 
 
 def positions(real: Tensor) -> Tensor:
@@ -62,10 +79,19 @@ def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int = 0) -> 
 
     Two identical texts get identical masks within an epoch, and different ones in the next.
     """
-    tokens = mix(input_ids.long() * _GOLDEN + positions(real) + 1)
+    tokens = mix((input_ids.long() * GOLDEN).add_(positions(real)).add_(1))
     row = torch.where(real.bool(), tokens, 0).sum(1)
-    device = input_ids.device
-    return mix(mix(row ^ _scrambled(seed, device)) + _scrambled(epoch, device))
+    return mix(mix(row ^ _scrambled(seed)) + _scrambled(epoch))
+
+
+def stream_keys(keys: Tensor, stream: Stream) -> Tensor:
+    """The keys of one stream, [B] int64, from the keys [B] of examples."""
+    return mix(keys ^ _scrambled(int(stream)))
+
+
+def random_bits(keys: Tensor, index: Tensor) -> Tensor:
+    """64 random bits per (key, index), int64, in the shape that keys of `stream_keys` and index broadcast to."""
+    return mix(index * GOLDEN + keys)
 
 
 def uniforms(keys: Tensor, index: Tensor, stream: Stream) -> Tensor:
@@ -79,6 +105,13 @@ def uniforms(keys: Tensor, index: Tensor, stream: Stream) -> Tensor:
     Returns:
         [B, T] float64, 53 random bits each.
     """
-    stream_keys = mix(keys ^ _scrambled(int(stream), keys.device))
-    bits = mix(stream_keys[:, None] + index * _GOLDEN)
-    return _shift_right(bits, 11).double() * 2.0**-53
+    return fractions(random_bits(stream_keys(keys, stream)[:, None], index))
+
+
+def fractions(bits: Tensor) -> Tensor:
+    """The upper 53 of 64 random bits as float64 numbers in [0, 1).
+
+    >>> fractions(torch.tensor([1 << 62, -(1 << 63)]))
+    tensor([0.2500, 0.5000], dtype=torch.float64)
+    """
+    return _shift_right(bits, 11).double().mul_(2.0**-53)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from policylearn.inner.mlm import MaskedBatch
 from policylearn.inner.model import Features
+from policylearn.masking import MaskedBatch
 
 
 def one_step(

@@ -7,8 +7,9 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.mlm import MaskedBatch, mlm_loss
+from policylearn.inner.mlm import mlm_loss
 from policylearn.inner.model import Features
+from policylearn.masking import MaskedBatch
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):

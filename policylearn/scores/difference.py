@@ -1,50 +1,58 @@
 """Difference-Masking (Wilf et al., Findings of EMNLP 2023): mask what is near the words that make the domain
 different."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from policylearn.scores.tficf import tficf
+from policylearn.scores.registry import scorer
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
+from policylearn.scores.vectors import Embed, batches, type_pieces, word_embedder
 
 
-def anchors(
-    domain: np.ndarray, general: np.ndarray, allowed: Tensor, k: int, min_count: int, min_ratio: float
+@scorer("difference")
+def _difference(sources: Sources) -> Scores:
+    """Similarity to the nearest anchor: of every type by itself, and of every word of the lexicon."""
+    pieces, size = sources.lexicon.pieces, len(sources.vocabulary.special)
+    longer = pieces[:, 1] >= 0
+    wanted = np.concatenate([type_pieces(size), pieces[longer]])
+    order: Iterable[np.ndarray] = list(batches(wanted))
+    if sources.config.embedding == "encoder":
+        order = sources.watch("running the encoder on words", order)
+    # Anchors first: without any there is nothing to run an encoder for.
+    anchors = sources.anchors.pieces
+    found = anchor_similarity(wanted, anchors, word_embedder(sources), order)
+    # A word of one piece is its type.
+    words = found[torch.from_numpy(pieces[:, 0]).long()]
+    words[torch.from_numpy(longer)] = found[size:]
+    return Scores(found[:size], words)
+
+
+def anchor_similarity(
+    pieces: np.ndarray, anchors: np.ndarray, embed: Embed, order: Iterable[np.ndarray] | None = None
 ) -> Tensor:
-    """Ids of the `k` allowed token types of highest TF-ICF, most typical first.
-
-    TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
-    logarithm), so an anchor must also be `min_ratio` times as frequent in the domain as in general text.
+    """Similarity of words [n, PIECES] to the nearest of the anchors [K, PIECES], [n] float32; the vectors of all words
+    are never held at once.
 
     Args:
-        domain, general: [V] counts.
-        allowed: [V] boolean, types that may be anchors (words, not punctuation, pieces or special tokens).
-        k: at most so many.
-        min_count: types rarer than this in the domain are no anchors.
-        min_ratio: smallest ratio of relative frequencies, domain to general (one added to the general count).
-
-    Raises:
-        ValueError: no type qualifies.
+        pieces, anchors: token ids of words, filled up with -1.
+        embed: of `scores.vectors`.
+        order: of `scores.vectors.batches`, perhaps watched.
     """
-    typicality = tficf(domain, general)
-    ratio = (domain / domain.sum()) / ((general + 1) / general.sum())
-    usable = allowed & torch.from_numpy((domain >= min_count) & (ratio >= min_ratio))
-    if not usable.any():
-        raise ValueError(
-            f"no token of the domain corpus can be an anchor: none occurs {min_count} times and is {min_ratio} "
-            "times as frequent as in general text; check domain.path, general.path, scores.anchor_count and "
-            "scores.anchor_ratio"
-        )
-    ranked = torch.where(usable, typicality, -torch.inf).argsort(descending=True, stable=True)
-    return ranked[: min(k, int(usable.sum()))]
+    near, similarity = embed(anchors), torch.zeros(len(pieces))
+    for rows in batches(pieces) if order is None else order:
+        similarity[torch.from_numpy(rows)] = nearest_anchor_similarity(embed(pieces[rows]), near)
+    return similarity
 
 
-def nearest_anchor_similarity(vectors: Tensor, anchor_ids: Tensor) -> Tensor:
-    """max_a cos(vector_w, vector_a) for every token type w; [V] from word vectors [V, d].
+def nearest_anchor_similarity(vectors: Tensor, anchors: Tensor) -> Tensor:
+    """max_a cos(vector_w, vector_a) for every word w, [n], from vectors [n, d] of words and [K, d] of anchors.
 
-    >>> nearest_anchor_similarity(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]), torch.tensor([1]))
+    >>> nearest_anchor_similarity(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]]), torch.tensor([[0.0, 0.5]]))
     tensor([0.0000, 1.0000, 0.7071])
     """
-    unit = normalize(vectors.float(), dim=1)
-    return (unit @ unit[anchor_ids].T).amax(1)
+    return (normalize(vectors.float(), dim=1) @ normalize(anchors.float(), dim=1).T).amax(1)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import MaskedBatch, learning_rate, make_optimizer, mlm_loss, plain_step
-from policylearn.masking import IGNORED
+from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
+from policylearn.masking import IGNORED, MaskedBatch
 
 
 class Unigram(nn.Module):
@@ -17,7 +17,7 @@ class Unigram(nn.Module):
         self.matrix = nn.Parameter(torch.tensor([logits]))
         self.bias = nn.Parameter(torch.zeros(len(logits)))
 
-    def forward(self, input_ids, real, labels=None):
+    def forward(self, input_ids, real, labels=None, watch=None):
         picked = labels[labels != IGNORED]
         return -(self.matrix[0] + self.bias).log_softmax(0)[picked]
 

@@ -2,6 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from policylearn.masking import budget, masked_total
 
@@ -117,3 +119,127 @@ def test_an_impossible_budget_is_refused_with_its_numbers(rate, p_max):
 def test_a_logit_that_is_no_number_is_refused(bad):
     with pytest.raises(ValueError, match="NaN or infinite"):
         budget(torch.tensor([[0.0, bad, 0.0, 0.0, 0.0]]), ALL, 0.15)
+
+
+def test_a_cap_close_to_the_rate_holds():
+    p = budget(torch.tensor([[3.0, 0.0, 0.0, -1.0, 9.0]]), ALL, 0.8995, 0.9)
+    assert float(p.max()) <= 0.9 and float(p.sum()) == pytest.approx(5 * 0.8995, abs=1e-9)
+
+
+def test_equal_logits_share_equally_to_the_last_bit():
+    logits = torch.full((2, 300), -7.3)
+    logits[1] = torch.linspace(-3, 3, 300)
+    p = budget(logits, torch.ones(2, 300, dtype=torch.bool), 0.15, 0.9)
+    assert torch.equal(p[0], budget(logits[:1], torch.ones(1, 300, dtype=torch.bool), 0.15, 0.9)[0])
+    assert len(p[0].unique()) == 1 and float(p[0, 0]) == pytest.approx(0.15, abs=1e-15)
+
+
+def solved_by_brent(x, z, total, cap) -> list[float]:
+    """p of one row, found without any of our code."""
+    shift = brentq(lambda s: cap * (z * expit(x - s)).sum() - total, x.min() - 60, x.max() + 60, xtol=1e-13)
+    return cap * expit(x - shift)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**31), st.sampled_from([0.1, 2.0, 20.0]), st.floats(0.01, 0.85))
+def test_an_independent_solver_finds_the_same(seed, spread, rate):
+    random = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(3, 30, generator=random, dtype=torch.float64)
+    sizes = torch.randint(1, 6, (3, 30), generator=random)
+    for z in (torch.ones_like(sizes), sizes):
+        p = budget(logits, torch.ones_like(logits, dtype=torch.bool), rate, 0.9, sizes=z)
+        for row in range(3):
+            x, w = logits[row].numpy(), z[row].numpy()
+            wanted = solved_by_brent(x, w, rate * w.sum(), 0.9)
+            if wanted.sum() < 1:
+                wanted = solved_by_brent(x, 1, 1.0, 0.9)
+            assert p[row].numpy() == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("base", [0.0, 1e8, 1e12, -1e15])
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.7])
+def test_small_differences_of_large_logits_survive(base, rate):
+    small = torch.tensor([[-8.0, 0.0, 2.0, 4.0, 8.0]], dtype=torch.float64)
+    torch.testing.assert_close(budget(base + small, ALL, rate), budget(small, ALL, rate), atol=1e-9, rtol=0)
+    # ... also next to logits that are larger still.
+    far = torch.tensor([[-1e300, 0.0, 2.0, 4.0, 1e300]], dtype=torch.float64)
+    p, middle = budget(far, ALL, rate, 0.9)[0], 5 * rate - 0.9
+    assert float(p.sum()) == pytest.approx(5 * rate, abs=1e-9) and p[0] < 1e-9
+    if middle < 3 * 0.9:
+        assert p[1:4].numpy() == pytest.approx(solved_by_brent(far[0, 1:4].numpy(), 1, middle, 0.9), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(batches())
+def test_a_row_does_not_depend_on_its_neighbours(batch):
+    logits, eligible, rate, p_max = batch
+    together = budget(logits, eligible, rate, p_max)
+    for row in range(len(logits)):
+        one = slice(row, row + 1)
+        alone = budget(logits[one], eligible[one], rate, p_max)
+        # Not to the last bit: where a row begins in memory decides which elements are added up together.
+        torch.testing.assert_close(alone, together[one], atol=1e-13, rtol=0)
+
+
+@st.composite
+def unit_batches(draw):
+    """A batch whose positions are leads of units of 1 to 9 tokens, with the units' sizes."""
+    logits, eligible, rate, p_max = draw(batches())
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    return logits, eligible, rate, p_max, torch.randint(1, 10, logits.shape, generator=random)
+
+
+@settings(deadline=None, max_examples=100)
+@given(unit_batches())
+def test_with_sizes_tokens_are_spent_exactly_and_no_row_is_read_in_vain(batch):
+    logits, eligible, rate, p_max, sizes = batch
+    p = budget(logits, eligible, rate, p_max, sizes)
+    tokens, units = (p * sizes).sum(1), p.sum(1)
+    wanted = rate * (sizes * eligible).sum(1).double()
+    floor = (units - 1).abs() < 1e-9
+    torch.testing.assert_close(tokens[~floor], wanted[~floor], atol=1e-7, rtol=0)
+    assert (units[eligible.any(1)] > 1 - 1e-9).all()
+    assert (tokens >= wanted - 1e-7).all()
+    assert (p[~eligible] == 0).all() and (p >= 0).all() and (p <= 1).all()
+    assert (p[p_max * eligible.sum(1) > 1] <= p_max).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(batches())
+def test_units_of_one_token_are_tokens(batch):
+    logits, eligible, rate, p_max = batch
+    p = budget(logits, eligible, rate, p_max, torch.ones_like(logits, dtype=torch.int64))
+    torch.testing.assert_close(p, budget(logits, eligible, rate, p_max), atol=1e-9, rtol=0)
+
+
+def test_a_small_budget_becomes_one_unit_whatever_its_size():
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    p = budget(logits, torch.ones(1, 3, dtype=torch.bool), 0.1, 0.9, torch.tensor([[2, 2, 6]]))
+    one = budget(logits, torch.ones(1, 3, dtype=torch.bool), 0.1, 0.9)
+    assert p.tolist() == one.tolist() and float(p.sum()) == pytest.approx(1.0)
+
+
+UNITS = torch.tensor([[1, 2, 5, 1, 3, 1, 8, 2]])
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.6])  # at .02 every row is at the floor
+def test_the_gradient_with_sizes_is_that_of_numeric_differentiation(rate):
+    random = torch.Generator().manual_seed(0)
+    logits = (2 * torch.randn(3, 8, generator=random, dtype=torch.float64)).requires_grad_()
+    eligible = torch.rand(3, 8, generator=random) < 0.8
+    spend = lambda x: budget(x, eligible, rate, 0.9, UNITS.expand(3, 8))  # noqa: E731
+    assert torch.autograd.gradcheck(spend, (logits,)) and torch.autograd.gradgradcheck(spend, (logits,))
+
+
+def test_the_gradient_with_sizes_keeps_to_the_budget_of_tokens():
+    logits = torch.randn(1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    everything = torch.ones(1, 8, dtype=torch.bool)
+    spend = lambda x: budget(x, everything, 0.4, 0.9, UNITS)[0]  # noqa: E731
+    jacobian = torch.autograd.functional.jacobian(spend, logits)[:, 0]
+    torch.testing.assert_close(UNITS[0].double() @ jacobian, torch.zeros(8, dtype=torch.float64), atol=1e-10, rtol=0)
+    assert jacobian.sum(0).abs().max() > 0.01  # the number of units does move
+
+
+def test_a_position_that_leads_no_unit_is_refused():
+    with pytest.raises(ValueError, match="eligible unit has no tokens"):
+        budget(torch.zeros(1, 5), ALL, 0.15, sizes=torch.tensor([[2, 0, 1, 1, 1]]))

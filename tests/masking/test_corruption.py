@@ -2,7 +2,6 @@ import pytest
 import torch
 from scipy import stats
 
-from policylearn.config import MaskingConfig
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
 from policylearn.policy import mask_tokens
@@ -58,17 +57,36 @@ def test_labels_stand_on_masked_positions_only_and_are_minus_100_elsewhere(texts
     assert torch.equal(texts, before) and seen.dtype == labels.dtype == texts.dtype
 
 
+def test_what_a_masked_token_becomes_does_not_depend_on_what_else_is_masked(texts):
+    random = torch.Generator().manual_seed(4)
+    few, more = (torch.rand(texts.shape, generator=random) < share for share in (0.1, 0.5))
+    one, other = corrupted(texts, few)[0], corrupted(texts, few | more)[0]
+    assert torch.equal(one[few], other[few]) and torch.equal(one[~few], texts[~few])
+
+
+def test_a_batch_with_nothing_masked_stays_as_it_is(texts):
+    seen, labels = corrupted(texts, torch.zeros_like(texts, dtype=torch.bool))
+    assert torch.equal(seen, texts) and (labels == -100).all()
+
+
+def test_texts_and_masks_need_not_lie_in_one_piece(texts):
+    mask = torch.rand(T, B, generator=torch.Generator().manual_seed(5)).T < 0.3
+    turned = texts.T.contiguous().T
+    for got, wanted in zip(corrupted(turned, mask), corrupted(texts, mask.contiguous()), strict=True):
+        assert torch.equal(got, wanted)
+
+
 @pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
 def test_special_tokens_and_padding_are_never_masked(design, make_policy, tokenizer):
-    policy = make_policy(rate=0.4)
+    policy = make_policy(rate=0.4, masking={"design": design})
     # Special tokens in every place, where a tokenizer would never put them, and a policy that longs for them.
-    policy.scores[:, policy.special] = 30.0
+    policy.scores.types[:, policy.segmenter.special] = 30.0
     ids = torch.randint(0, len(tokenizer), (200, 30), generator=torch.Generator().manual_seed(2))
     real = torch.arange(30) < torch.randint(1, 31, (200, 1), generator=torch.Generator().manual_seed(3))
-    masking = MaskingConfig(rate=0.4, design=design)
     for epoch in range(4):
-        seen, labels = mask_tokens(policy, ids, real, masking, tokenizer.mask_token_id, 0, epoch)
-        untouchable = policy.special[ids] | ~real
+        batch = mask_tokens(policy, ids, real, tokenizer.mask_token_id, 0, epoch)
+        seen, labels = batch.input_ids, batch.labels
+        untouchable = policy.segmenter.special[ids] | ~real
         assert (labels[untouchable] == -100).all() and torch.equal(seen[untouchable], ids[untouchable])
         assert (labels != -100).sum() > 0.3 * policy.eligible(ids, real).sum()
 

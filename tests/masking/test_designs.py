@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from policylearn.masking import Stream, budget, draw_mask, explore, independent, systematic, uniforms
+from policylearn.masking.designs import random_order
 from policylearn.masking.keys import mix
 
 N = 20_000
@@ -129,3 +131,79 @@ def test_padding_does_not_move_the_mask(design):
     right = draw_mask(design, torch.cat([p, nothing], 1), keys, torch.cat([index, before + len(UNEQUAL)], 1))[:, :-3]
     plain = draw_mask(design, p, keys, index)
     assert torch.equal(left, plain) and torch.equal(right, plain)
+
+
+@st.composite
+def eligibles(draw):
+    """Logits and eligibility of a few rows, one of them empty, with keys and index."""
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    rows, width = draw(st.integers(1, 4)), draw(st.integers(1, 120))
+    eligible = torch.rand(rows, width, generator=random) < draw(st.sampled_from([0.05, 0.5, 1.0]))
+    eligible[0] &= draw(st.booleans())
+    logits = draw(st.sampled_from([0.0, 1.0, 10.0, 1e5])) * torch.randn(rows, width, generator=random)
+    keys = torch.randint(-(2**62), 2**62, (rows,), generator=random)
+    return logits, eligible, keys, torch.arange(width).expand(rows, width)
+
+
+@settings(deadline=None, max_examples=200)
+@given(eligibles(), st.floats(0.01, 0.89))
+def test_masks_are_of_the_size_the_rate_says_at_every_rate(batch, rate):
+    logits, eligible, keys, index = batch
+    mask = systematic(budget(logits, eligible, rate, 0.9), keys, index)
+    n = eligible.sum(1)
+    wanted = torch.where(n > 0, (rate * n.double()).clamp(min=1.0), 0.0)
+    assert ((wanted - 1e-6).floor() <= mask.sum(1)).all() and (mask.sum(1) <= (wanted + 1e-6).ceil()).all()
+    assert not (mask & ~eligible).any()
+    assert (mask.sum(1)[n > 0] >= 1).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(eligibles(), st.floats(0.01, 0.89), st.integers(0, 2**31))
+def test_with_sizes_too_every_row_that_can_be_masked_is(batch, rate, seed):
+    logits, eligible, keys, index = batch
+    sizes = torch.randint(1, 9, logits.shape, generator=torch.Generator().manual_seed(seed))
+    mask = systematic(budget(logits, eligible, rate, 0.9, sizes), keys, index)
+    assert not (mask & ~eligible).any() and (mask.sum(1)[eligible.any(1)] >= 1).all()
+
+
+SIZES = torch.tensor([1, 1, 3, 2, 7, 1, 4, 1, 2, 12, 1, 1])
+LOGITS = torch.tensor([0.0, 2.0, -1.0, 1.0, 0.5, -2.0, 1.0, 3.0, 0.0, 1.5, -0.5, 0.0])
+
+
+def token_z(masks: torch.Tensor, total: float) -> float:
+    """How many standard errors the mean number of masked tokens lies from `total`."""
+    tokens = (masks * SIZES).sum(1).double()
+    return float((tokens.mean() - total).abs() / (tokens.std() / len(tokens) ** 0.5))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("design", ["systematic", "independent"])
+def test_with_sizes_the_expected_number_of_tokens_is_the_rate_and_inclusion_is_p(design, rate):
+    p = budget(LOGITS[None], SIZES[None] > 0, rate, 0.9, SIZES[None])[0]
+    masks = draw_mask(design, *repeated(p))
+    assert token_z(masks, rate * 36) < 4.5 and largest_z(masks, p) < 4.5
+
+
+def test_the_token_test_rejects_what_is_often_written_instead():
+    """Masking a share of the units, and drawing with weights instead of probabilities."""
+    p = budget(LOGITS[None], SIZES[None] > 0, 0.3, 0.9, SIZES[None])[0]
+    ignorant = budget(LOGITS[None], SIZES[None] > 0, 0.3, 0.9)[0]
+    assert token_z(systematic(*repeated(ignorant)), 0.3 * 36) > 10
+    weighted = topk_by_weight(*repeated(p))
+    assert token_z(weighted, 0.3 * 36) > 10 and largest_z(weighted, p) > 10
+
+
+def test_the_random_order_is_every_permutation_equally_often():
+    _, keys, index = repeated(torch.zeros(4))
+    order = random_order(keys, index)
+    assert torch.equal(order.sort(1).values, index)
+    times = (order @ torch.tensor([64, 16, 4, 1])).unique(return_counts=True)[1]
+    assert stats.chisquare(times.numpy()).pvalue > 1e-3 and len(times) == 24
+
+
+def test_the_random_order_is_that_of_the_stream_of_uniforms_but_for_ties():
+    _, keys, index = repeated(torch.zeros(700), 20)
+    sixteen_bits = (uniforms(keys, index, Stream.ORDER) * 2**16).floor()
+    order = random_order(keys, index)
+    assert torch.equal(order, sixteen_bits.argsort(dim=1, stable=True))
+    assert torch.equal(order.sort(1).values, index)

@@ -7,9 +7,9 @@ from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMaskedLM
 
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import MaskedBatch, make_optimizer, mlm_loss
+from policylearn.inner.mlm import make_optimizer, mlm_loss
 from policylearn.inner.model import InnerModel
-from policylearn.masking import IGNORED
+from policylearn.masking import IGNORED, MaskedBatch
 
 VOCABULARY, LENGTH = 23, 7  # ids 0 and 1 are padding and [MASK]
 # An eps this large keeps the first steps of a fresh AdamW smooth: with a small one they are the gradient's sign.

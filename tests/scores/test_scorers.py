@@ -1,25 +1,39 @@
 import pytest
 import torch
 
-from policylearn.config import PlantedConfig, ScoresConfig
+from policylearn.config import ModelConfig, PlantedConfig, ScoresConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
-from policylearn.masking import special_table
-from policylearn.scores import SCORERS, Sources, score_types, scorer
+from policylearn.inner.model import InnerModel, load_model
+from policylearn.masking.vocabulary import vocabulary
+from policylearn.scores.registry import SCORERS, score, scorer
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
 
 PLANTED = PlantedConfig(documents=400)
 
 
+def orthogonal_model(size: int) -> InnerModel:
+    """Its input embeddings say only whether two types are the same."""
+    shape = {"hidden_size": size, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = ModelConfig(architecture={"model_type": "bert", **shape})
+    model = load_model(config, size, 0, 0, "eager")
+    model.mlm.get_input_embeddings().weight.data = torch.eye(size)
+    return model
+
+
 @pytest.fixture
 def sources() -> Sources:
-    """The planted corpora; word vectors say only whether two types are the same."""
+    """The planted corpora."""
     tokenizer = planted_tokenizer(PLANTED)
+    refused = dict.fromkeys(["records", "labelled", "domain_rows"], lambda *_: pytest.fail("not to be read"))
     return Sources(
         ScoresConfig(),
         tokenizer,
+        vocabulary(tokenizer),
         lambda: domain_corpus(PLANTED),
         lambda: general_corpus(PLANTED),
-        lambda: torch.eye(len(tokenizer)),
-        special_table(tokenizer.all_special_ids, len(tokenizer)),
+        model=lambda: orthogonal_model(len(tokenizer)),
+        **refused,
     )
 
 
@@ -27,51 +41,115 @@ def kinds(sources: Sources, ids: list[int]) -> set[str]:
     return {token.rstrip("0123456789").rstrip("_0123456789") for token in sources.tokenizer.convert_ids_to_tokens(ids)}
 
 
+def assert_words_are_types(sources: Sources, scores: Scores) -> None:
+    """Every planted word is one token."""
+    ids = torch.from_numpy(sources.lexicon.pieces[:, 0]).long()
+    torch.testing.assert_close(scores.words, scores.types[ids])
+
+
 def test_difference_masking_finds_all_domain_words_and_no_others(sources):
     """... distractors included, which is what a learned policy has to improve on."""
-    scores = score_types("difference", sources)
-    assert kinds(sources, (scores > 0.5).nonzero().flatten().tolist()) == {"class", "distractor"}
-    assert kinds(sources, (scores < 0.5).nonzero().flatten().tolist()) >= {"generic", "[MASK]"}
-    assert int((scores > 0.5).sum()) == ScoresConfig().anchors
+    scores = score("difference", sources)
+    assert kinds(sources, (scores.types > 0.5).nonzero().flatten().tolist()) == {"class", "distractor"}
+    assert kinds(sources, (scores.types < 0.5).nonzero().flatten().tolist()) >= {"generic", "[MASK]"}
+    assert int((scores.types > 0.5).sum()) == ScoresConfig().anchors
+    assert_words_are_types(sources, scores)
+    assert {text.rstrip("0123456789_") for text in sources.anchor_texts} == {"class", "distractor"}
 
 
 def test_tficf_puts_domain_words_above_all_but_the_most_frequent_generic_ones(sources):
     """... which is why anchors ask for a ratio of frequencies as well."""
-    scores = score_types("tficf", sources)
-    assert float(scores.max()) == 1.0 and scores.dtype == torch.float32
-    assert sources.tokenizer.convert_ids_to_tokens(int(scores.argmax())) == "generic_000"
+    scores = score("tficf", sources)
+    assert float(scores.types.max()) == 1.0 and scores.types.dtype == torch.float32
+    assert sources.tokenizer.convert_ids_to_tokens(int(scores.types.argmax())) == "generic_000"
     generic = [i for word, i in sources.tokenizer.get_vocab().items() if word > "generic_020"]
-    assert float(scores[generic].max()) < float(scores[sources.anchors].min())
+    anchors = torch.from_numpy(sources.anchors.pieces[:, 0]).long()
+    assert float(scores.types[generic].max()) < float(scores.types[anchors].min())
+    assert_words_are_types(sources, scores)
+
+
+def test_idf_goes_from_frequent_words_to_rare_ones(sources):
+    scores, ids = score("idf", sources), sources.tokenizer.get_vocab()
+    assert 0 <= scores.types[ids["generic_000"]] < scores.types[ids["class0_00"]] < 1
+    assert scores.types[sources.tokenizer.all_special_ids].abs().max() == 0
+    assert float(scores.types.max()) == 1.0
+    assert_words_are_types(sources, scores)
+
+
+def test_an_unseen_type_is_the_rarest(sources):
+    sources.domain = lambda: ["class0_00 generic_000", "generic_000"]
+    scores, ids = score("idf", sources), sources.tokenizer.get_vocab()
+    found = [scores.types[ids[word]].item() for word in ("generic_000", "class0_00", "class0_01")]
+    assert found == [0, pytest.approx(torch.tensor(3 / 2).log() / torch.tensor(3.0).log()), 1]
+
+
+def test_uniform_knows_nothing(sources):
+    scores = score("uniform", sources)
+    assert scores.types.shape == (len(sources.tokenizer),) and not scores.types.any() and scores.words is None
+
+
+@pytest.mark.parametrize("name", ["tficf", "idf", "difference"])
+@pytest.mark.parametrize("texts", [[], [""], ["the cat", "sat"]], ids=["nothing", "empty", "unknown"])
+def test_a_corpus_that_has_nothing_to_do_with_the_vocabulary(sources, name, texts):
+    sources.domain = lambda: texts
+    with pytest.raises(
+        ValueError, match=r"the domain corpus holds no word .*domain\.path, domain\.text and model\.tok"
+    ):
+        score(name, sources)
+
+
+@pytest.mark.parametrize("name", ["tficf", "difference"])
+def test_a_general_corpus_that_has_nothing_to_do_with_the_vocabulary(sources, name):
+    sources.general = lambda: ["the cat"]
+    with pytest.raises(ValueError, match=r"the general corpus holds no word .*general\.path"):
+        score(name, sources)
+
+
+def test_corpora_of_one_word(sources):
+    sources.domain = sources.general = lambda: ["generic_000"] * 5
+    assert not score("tficf", sources).types.any()
+
+
+def test_unknown_words_and_special_tokens_have_no_part_in_tficf(sources):
+    plain = score("tficf", sources).types
+    texts = [text + " of the [MASK]" * 9 for text in domain_corpus(PLANTED)]
+    again = Sources(**{**vars_of(sources), "domain": lambda: texts})
+    torch.testing.assert_close(score("tficf", again).types, plain)
+
+
+def vars_of(sources: Sources) -> dict:
+    return {name: getattr(sources, name) for name in Sources.__dataclass_fields__}
 
 
 def test_the_oracle_knows_class_words(sources):
-    scores = score_types("oracle", sources)
-    assert kinds(sources, scores.nonzero().flatten().tolist()) == {"class"}
+    scores = score("oracle", sources)
+    assert kinds(sources, scores.types.nonzero().flatten().tolist()) == {"class"}
 
 
 def test_the_oracle_is_silent_about_other_vocabularies(sources, monkeypatch):
     monkeypatch.setattr(sources.tokenizer, "convert_ids_to_tokens", lambda ids: ["word"] * len(ids))
     with pytest.raises(ValueError, match=r"planted benchmark only: take it out of evaluate\.arms"):
-        score_types("oracle", sources)
+        score("oracle", sources)
 
 
 def test_corpora_are_counted_once_and_shown_while_they_are(sources):
     shown = []
     sources.watch = lambda work, texts: shown.append(work) or texts
-    for name in ("difference", "tficf", "difference"):
-        score_types(name, sources)
+    for name in ("difference", "tficf", "difference", "idf"):
+        score(name, sources)
     assert shown == ["counting the domain corpus", "counting the general corpus"]
 
 
 def test_an_unknown_scorer_is_named_with_the_known_ones(sources):
-    with pytest.raises(ValueError, match=r"'entropy'; known: \['difference', 'oracle', 'tficf'\]"):
-        score_types("entropy", sources)
+    with pytest.raises(ValueError, match=r"'entropy'; known: \[.*'difference', .*'oracle', .*'tficf', 'uniform'\]"):
+        score("entropy", sources)
 
 
 def test_a_scorer_of_ones_own(sources, monkeypatch):
-    monkeypatch.setattr("policylearn.scores.SCORERS", dict(SCORERS))
-    scorer("length")(lambda sources: torch.arange(len(sources.tokenizer)))
-    try:
-        assert score_types("length", sources).dtype == torch.float32
-    finally:
-        SCORERS.pop("length", None)
+    monkeypatch.setattr("policylearn.scores.registry.SCORERS", dict(SCORERS))
+    scorer("length")(lambda sources: Scores(torch.arange(len(sources.tokenizer))))
+    assert score("length", sources).types.dtype == torch.float32
+    scorer("broken")(lambda sources: Scores(torch.tensor([torch.nan])))
+    with pytest.raises(ValueError, match="'broken' gave a score that is NaN"):
+        score("broken", sources)
+    assert "length" not in SCORERS

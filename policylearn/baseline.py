@@ -1,0 +1,80 @@
+"""A scorer by itself: what it ranks highest, and as a policy that learned nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from policylearn.arms import arm_policy
+from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.problem import Problem
+from policylearn.run import provenance
+from policylearn.scores.table import scorer_of
+
+
+@dataclass(frozen=True)
+class ScoredWord:
+    """A word, or a token type where the scorer knows no words, with its score and counts."""
+
+    text: str
+    score: float
+    domain: int
+    general: int
+
+
+def scored_words(problem: Problem, name: str, top: int) -> list[ScoredWord]:
+    """The words of the domain that a scorer ranks highest.
+
+    Raises:
+        ValueError: the scorer is not known, or something it reads is missing.
+    """
+    sources = problem.sources
+    scores = problem.scores([scorer_of(name)])[scorer_of(name)]
+    if scores.words is None:
+        return _scored_types(problem, scores.types, top)
+    lexicon = sources.lexicon
+    rows = _highest(scores.words.nan_to_num(nan=-np.inf), lexicon.counts, top)
+    # Not every corpus is counted by every scorer: the general one only if asked for.
+    general = sources.general_counts.words
+    found = general.find(lexicon.keys[rows])
+    in_general = np.where(found >= 0, general.counts[found], 0) if len(general) else np.zeros_like(found)
+    return [
+        ScoredWord(text, float(scores.words[row]), int(lexicon.counts[row]), int(count))
+        for text, row, count in zip(lexicon.take(rows).texts(problem.tokenizer), rows, in_general, strict=True)
+    ]
+
+
+def _scored_types(problem: Problem, types: Tensor, top: int) -> list[ScoredWord]:
+    domain, general = problem.sources.domain_counts.types, problem.sources.general_counts.types
+    rows = _highest(types, domain, top)
+    names = problem.tokenizer.convert_ids_to_tokens(rows.tolist())
+    return [
+        ScoredWord(text, float(types[row]), int(domain[row]), int(general[row]))
+        for text, row in zip(names, rows, strict=True)
+    ]
+
+
+def _highest(scores: Tensor, counts: np.ndarray, top: int) -> np.ndarray:
+    """Rows of the `top` highest finite scores among what occurs; of two alike, the one seen more often."""
+    values = np.where(counts > 0, scores.numpy(), -np.inf)
+    rows = np.lexsort((-counts, -values))[:top]
+    return rows[np.isfinite(values[rows])]
+
+
+def export_scorer(problem: Problem, name: str, out: Path) -> Path:
+    """Write a scorer as a policy: what `PolicyCollator.from_pretrained` loads, with nothing learned in it."""
+    policy = arm_policy(problem, name)
+    if policy is None:
+        raise ValueError(f"{name!r} masks nothing: there is no policy to export")
+    card = "\n".join(
+        [
+            f"# Masking policy: {name}",
+            "",
+            f"The heuristic {name!r} as it is; nothing was learned. Made with policylearn.",
+            "",
+            *(f"- {key}: {value}" for key, value in provenance(problem.config).items()),
+            "",
+        ]
+    )
+    return save_policy(out, PolicyArtefact(policy, problem.tokenizer, provenance(problem.config)), card)

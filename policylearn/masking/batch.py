@@ -1,0 +1,35 @@
+"""What masking hands to training."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from policylearn.masking.corruption import IGNORED
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """One MLM batch after masking.
+
+    Attributes:
+        original: [B, T] token ids before corruption, what the policy looks at.
+        input_ids: [B, T] corrupted, what the model looks at.
+        real: [B, T] boolean, not padding.
+        labels: [B, T], -100 where nothing is predicted.
+        lead: [B, T] of `masking.units`, the units that were masked as one; None: single tokens.
+        rate: the masking rate; None: the policy's own.
+        columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
+    """
+
+    original: Tensor
+    input_ids: Tensor
+    real: Tensor
+    labels: Tensor
+    lead: Tensor | None = None
+    rate: float | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, T] boolean, the M positions to be predicted."""
+        return self.labels != IGNORED

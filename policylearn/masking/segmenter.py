@@ -1,0 +1,75 @@
+"""Segmenter: the tables of one vocabulary, asked for words and units."""
+
+import torch
+from torch import Tensor, nn
+
+from policylearn.config import MaskingConfig
+from policylearn.masking.collocations import join_collocations
+from policylearn.masking.eligibility import eligible_positions
+from policylearn.masking.keys import example_keys, positions
+from policylearn.masking.units import leads, span_starts, word_keys, word_starts
+from policylearn.masking.vocabulary import Vocabulary
+
+TABLES = ("special", "opens", "first", "last")
+
+
+class Segmenter(nn.Module):
+    """Cuts texts into words and units, from `input_ids` alone.
+
+    Args:
+        vocabulary: its tables, [V] each.
+        masking: which unit.
+        collocations: [C] int64, sorted keys of the collocations that unit = "collocation" masks as one.
+        longest: words in the longest of them.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, masking: MaskingConfig, collocations: Tensor | None = None, longest: int = 0
+    ) -> None:
+        super().__init__()
+        self.masking = masking
+        for name in TABLES:
+            self.register_buffer(name, getattr(vocabulary, name).clone())
+        self.register_buffer(
+            "collocations", torch.zeros(0, dtype=torch.int64) if collocations is None else collocations
+        )
+        self.register_buffer("longest", torch.tensor(longest))
+
+    special: Tensor
+    collocations: Tensor
+    longest: Tensor
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tables."""
+        return Vocabulary(*(getattr(self, name) for name in TABLES))
+
+    def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """Positions that may be masked, boolean [B, T]."""
+        return eligible_positions(input_ids, real, self.special)
+
+    def words(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """Lead of the word each position belongs to, [B, T]."""
+        return leads(word_starts(input_ids, real, self.vocabulary))
+
+    def units(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor | None:
+        """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
+
+        Args:
+            input_ids: [B, T].
+            real: [B, T] boolean, not padding.
+            keys: [B] of `example_keys`, by which spans are cut; None: one fixed cut of each text.
+        """
+        unit = self.masking.unit
+        if unit == "token":
+            return None
+        starts = word_starts(input_ids, real, self.vocabulary)
+        eligible = self.eligible(input_ids, real)
+        if unit == "span":
+            keys = example_keys(input_ids, real, seed=0) if keys is None else keys
+            cut = self.masking.span_mean, self.masking.span_longest
+            starts = span_starts(starts, eligible, keys, positions(real), *cut)
+        elif unit == "collocation":
+            words = word_keys(input_ids, leads(starts))
+            starts = join_collocations(starts, words, eligible, self.collocations, int(self.longest))
+        return leads(starts)

@@ -1,0 +1,122 @@
+"""The anchors of Difference-Masking: the words that make the domain different."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import ScoresConfig
+from policylearn.scores.counting import CorpusCounts
+from policylearn.scores.lexicon import Lexicon
+from policylearn.scores.tficf import in_general, word_tficf
+
+Order = Literal["tficf", "icf"]
+MIN_LETTERS = 2
+BLOCK = 1000
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """K words, most typical first.
+
+    Attributes:
+        texts: the words.
+        pieces: [K, PIECES] int32, their token ids, filled up with -1.
+    """
+
+    texts: list[str]
+    pieces: np.ndarray
+
+
+def find_anchors(
+    domain: CorpusCounts,
+    general: CorpusCounts,
+    tokenizer: PreTrainedTokenizerBase,
+    config: ScoresConfig,
+    order: Order = "tficf",
+    share: float = 0.0,
+) -> Anchors:
+    """The most typical words of the domain, `scores.anchors` at most.
+
+    TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
+    logarithm), so an anchor must also be `scores.anchor_ratio` times as frequent in the domain as in general text (one
+    added to the general count). It must occur `scores.anchor_count` times, and have two letters.
+
+    Args:
+        domain: counts of the domain.
+        general: counts of the general corpus, of the domain's words at least.
+        tokenizer: of the words.
+        config: the settings above.
+        order: "tficf", the most typical first; "icf", the rarest in general text first, and of equally rare ones the
+            most frequent in the domain. By "icf" and with a `share` one finds more of the words that people chose.
+        share: an anchor makes up at least this share of the words of the domain.
+
+    Raises:
+        ValueError: a corpus is empty, or no word qualifies.
+    """
+    typicality, counts, others = word_tficf(domain, general), domain.words.counts, in_general(domain, general)
+    frequency = counts / domain.total_words
+    usable = (counts >= config.anchor_count) & (frequency >= share)
+    usable &= frequency >= config.anchor_ratio * (others + 1) / general.total_words
+    rows = np.argsort(-typicality, kind="stable") if order == "tficf" else np.lexsort((-counts, others))
+    found = _first_words(domain.words, rows[usable[rows]], tokenizer, config.anchors)
+    if not found:
+        raise ValueError(
+            f"no word of the domain corpus can be an anchor: none occurs {config.anchor_count} times and is "
+            f"{config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
+            "scores.anchor_count and scores.anchor_ratio"
+        )
+    return Anchors(list(found), domain.words.pieces[list(found.values())])
+
+
+def _first_words(words: Lexicon, rows: np.ndarray, tokenizer: PreTrainedTokenizerBase, k: int) -> dict[str, int]:
+    """The first `k` of the rows that are words of letters and read differently (many tokenizers have one key for a
+    word at the beginning of a text and another for the same word after a space), with their rows."""
+    found: dict[str, int] = {}
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        for text, row in zip(words.take(block).texts(tokenizer), block, strict=True):
+            if is_word(text):
+                found.setdefault(text, int(row))
+            if len(found) == k:
+                return found
+    return found
+
+
+def is_word(text: str) -> bool:
+    """Whether a word has two letters at least.
+
+    >>> [text for text in ["parser", "3d", "B6", "naïve", "##"] if is_word(text)]
+    ['parser', 'naïve']
+    """
+    return sum(c.isalpha() for c in text) >= MIN_LETTERS
+
+
+def named_anchors(names: list[str], words: Lexicon, tokenizer: PreTrainedTokenizerBase) -> Anchors:
+    """The anchors of given names, in their order.
+
+    Args:
+        names: words as people write them; the tokenizer decides about upper and lower case.
+        words: of the domain.
+        tokenizer: of the words.
+
+    Raises:
+        ValueError: a name is no word of the domain, with words that are and look alike.
+    """
+    by_count = np.argsort(words.counts, kind="stable")
+    rows = dict(zip(words.take(by_count).texts(tokenizer), by_count, strict=True))
+    found = [rows.get(name, rows.get(_as_tokenised(name, tokenizer))) for name in names]
+    for name, row in zip(names, found, strict=True):
+        if row is None:
+            # Few people mean a rare word, and comparing with all of a large domain takes a minute.
+            near = difflib.get_close_matches(name, list(rows)[-20_000:], n=5, cutoff=0.5)
+            hint = f"did you mean {', '.join(near)}?" if near else "is domain.path right?"
+            raise ValueError(f"scores.anchor_words: {name!r} is not a word of the domain corpus; {hint}")
+    return Anchors(list(names), words.pieces[np.array(found, dtype=np.int64)])
+
+
+def _as_tokenised(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    ids = tokenizer(name, add_special_tokens=False)["input_ids"]
+    return tokenizer.batch_decode([ids], clean_up_tokenization_spaces=False)[0].strip()

@@ -1,0 +1,80 @@
+"""A classifier of the task on frozen features of θ₀: scorers ask it which tokens the label depends on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.data.tokens import TokenRows
+from policylearn.inner.model import Features
+from policylearn.scores.sources import Sources
+
+BATCH = 64
+PENALTY = 0.03
+"""C of the logistic regression: strong, since there are often as many features as texts."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """P(y | text) = softmax(weight · (features − mean) / scale + bias), over C classes and d features.
+
+    Attributes:
+        model: θ₀; its features are the mean of the last hidden states.
+        mean, scale: [d].
+        weight: [C, d].
+        bias: [C].
+    """
+
+    model: Features
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """log P(y | text), [B, C], of tokenised texts [B, T], `real` where they are no padding."""
+        features = self.model(input_ids, real)
+        return (((features - self.mean) / self.scale) @ self.weight.T + self.bias).log_softmax(1)
+
+
+def some_labelled(sources: Sources) -> tuple[TokenRows, Tensor]:
+    """At most `scores.model_texts` labelled texts, evenly spaced, and their classes, numbered 0 to C − 1.
+
+    Raises:
+        ValueError: they all have the same label.
+    """
+    rows, y = sources.labelled()
+    picked = rows.spread(sources.config.model_texts)
+    classes, numbered = y[torch.from_numpy(picked)].unique(return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"all {len(picked)} labelled texts looked at have the same label: raise scores.model_texts")
+    return rows.take(picked), numbered
+
+
+def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int) -> Classifier:
+    """Logistic regression on standardised features of θ₀, with an L2 penalty.
+
+    Args:
+        model: θ₀, left as it is.
+        rows: N texts.
+        y: [N] classes, each of 0 to C − 1 there.
+        pad_id: padding token.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    features = text_features(model, rows, pad_id)
+    mean, scale = features.mean(0), features.var(0).clamp(min=1e-8).sqrt()
+    fit = LogisticRegression(C=PENALTY, max_iter=1000).fit(((features - mean) / scale).numpy(), y.numpy())
+    weight, bias = fit.coef_, fit.intercept_
+    if len(weight) == 1:  # two classes: scikit-learn gives the logit of the second against the first
+        weight, bias = np.stack([0 * weight[0], weight[0]]), np.array([0.0, bias[0]])
+    return Classifier(model, mean, scale, torch.from_numpy(weight).to(mean), torch.from_numpy(bias).to(mean))
+
+
+def text_features(model: Features, rows: TokenRows, pad_id: int) -> Tensor:
+    """Features [N, d] of N texts, without gradients."""
+    batches = rows.by_length(BATCH)
+    with torch.no_grad():
+        parts = [model(*rows.batch(picked, pad_id)) for picked in batches]
+    return torch.cat(parts)[torch.from_numpy(np.concatenate(batches)).argsort()]

@@ -1,0 +1,43 @@
+"""Scorers that need only counts."""
+
+import numpy as np
+import torch
+
+from policylearn.scores.occurrences import largest_is_one
+from policylearn.scores.registry import scorer
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
+from policylearn.scores.tficf import check_not_empty, idf, tficf, word_tficf
+
+
+@scorer("tficf")
+def _tficf(sources: Sources) -> Scores:
+    domain, general, ordinary = sources.domain_counts, sources.general_counts, _ordinary(sources)
+    counts = domain.types * ordinary, general.types * ordinary
+    types = tficf(counts[0], counts[0].sum(), counts[1], counts[1].sum())
+    words = word_tficf(domain, general)[domain.words.find(sources.lexicon.keys)]
+    # A word that is nearly all of the general corpus is below 0, and no more typical for that.
+    return largest_is_one(_scores(types.clip(min=0), words.clip(min=0)))
+
+
+@scorer("idf")
+def _idf(sources: Sources) -> Scores:
+    """Of the domain's texts: a type that never occurs in them has the highest score, 1."""
+    counts, lexicon = sources.domain_counts, sources.lexicon
+    check_not_empty("domain", counts.total_words)
+    types = idf(counts.type_documents, counts.documents) * _ordinary(sources)
+    return largest_is_one(_scores(types, idf(lexicon.documents, counts.documents)))
+
+
+@scorer("uniform")
+def _uniform(sources: Sources) -> Scores:
+    return Scores(torch.zeros(len(sources.vocabulary.special)))
+
+
+def _ordinary(sources: Sources) -> np.ndarray:
+    """[V] 1 for types that may be masked, 0 for special ones: [UNK] is as frequent as the tokenizer is foreign."""
+    return (~sources.vocabulary.special).long().numpy()
+
+
+def _scores(types: np.ndarray, words: np.ndarray) -> Scores:
+    return Scores(torch.from_numpy(types), torch.from_numpy(words))

@@ -1,0 +1,54 @@
+"""The scorers by name.
+
+To add one, write a function of `Sources` in a file of this folder, register it, and import the file below:
+
+    @scorer("idf")
+    def idf(sources: Sources) -> Scores: ...
+"""
+
+from collections.abc import Callable
+
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
+
+Scorer = Callable[[Sources], Scores]
+SCORERS: dict[str, Scorer] = {}
+
+
+def scorer(name: str) -> Callable[[Scorer], Scorer]:
+    """Register a scorer under a name."""
+
+    def register(function: Scorer) -> Scorer:
+        assert name not in SCORERS, f"two scorers are called {name}"
+        SCORERS[name] = function
+        return function
+
+    return register
+
+
+def score(name: str, sources: Sources) -> Scores:
+    """Scores by a registered scorer, in float32.
+
+    Raises:
+        ValueError: the name is not registered, or a score of a token type is NaN or infinite.
+    """
+    if name not in SCORERS:
+        raise ValueError(f"unknown scorer {name!r}; known: {sorted(SCORERS)}")
+    found = SCORERS[name](sources)
+    if not found.finite():
+        raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
+    return Scores(found.types.float(), None if found.words is None else found.words.float())
+
+
+# The families register themselves with `scorer`, so they are imported last.
+from policylearn.scores import (  # noqa: E402, F401
+    difference,
+    frequency,
+    informative,
+    loss,
+    planted,
+    pmi,
+    saliency,
+    selective,
+    tagged,
+)

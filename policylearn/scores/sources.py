@@ -1,0 +1,91 @@
+"""What scorers read: corpora, vectors, a model and labelled examples, each opened when first asked for."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import ScoresConfig
+from policylearn.data.tokens import TokenRows
+from policylearn.inner.model import InnerModel
+from policylearn.masking.vocabulary import Vocabulary
+from policylearn.scores.anchors import Anchors, find_anchors, named_anchors
+from policylearn.scores.collocations import Collocations, find_collocations
+from policylearn.scores.counting import CorpusCounts, Lexicon, count_corpus
+
+Watch = Callable[[str, Iterable[Any]], Iterable[Any]]
+"""Shows progress on a stream: (name of the work, items) → the same items."""
+
+
+@dataclass
+class Sources:
+    """What scorers read; corpora are counted once, when first needed.
+
+    Attributes:
+        config: scorer settings.
+        tokenizer: whose types are scored, V of them.
+        vocabulary: its tables.
+        domain, general: functions that open a stream of texts.
+        records: function that opens a stream of the domain corpus with the named columns: (text, record) pairs.
+        model: function that loads θ₀.
+        labelled: function that gives the labelled training texts, tokenised, and their class indices y [N].
+        domain_rows: function that gives the domain corpus, tokenised.
+        watch: shows progress on a stream while it is read.
+        counter: counts a corpus elsewhere (see `cluster.counting`): ("domain" or "general", keys of the only words to
+            count or None) → counts. None: in this process.
+    """
+
+    config: ScoresConfig
+    tokenizer: PreTrainedTokenizerBase
+    vocabulary: Vocabulary
+    domain: Callable[[], Iterable[str]]
+    general: Callable[[], Iterable[str]]
+    records: Callable[[Sequence[str]], Iterator[tuple[str, dict[str, Any]]]]
+    model: Callable[[], InnerModel]
+    labelled: Callable[[], tuple[TokenRows, Tensor]]
+    domain_rows: Callable[[], TokenRows]
+    watch: Watch = lambda work, items: items
+    counter: Callable[[str, np.ndarray | None], CorpusCounts] | None = None
+
+    @cached_property
+    def domain_counts(self) -> CorpusCounts:
+        """Counts of types and words in the domain corpus."""
+        return self._count("domain")
+
+    @cached_property
+    def general_counts(self) -> CorpusCounts:
+        """Counts in the general corpus: of types, and of those words that the domain has."""
+        return self._count("general", self.domain_counts.words.keys)
+
+    def _count(self, corpus: str, only: np.ndarray | None = None) -> CorpusCounts:
+        if self.counter is not None:
+            return self.counter(corpus, only)
+        texts = self.watch(f"counting the {corpus} corpus", getattr(self, corpus)())
+        return count_corpus(texts, self.tokenizer, self.vocabulary, only)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The W words that word scores are about: the most frequent of the domain, `scores.words` at most."""
+        return self.domain_counts.words.most_frequent(self.config.words, self.config.word_count)
+
+    @cached_property
+    def collocations(self) -> Collocations:
+        """Runs of words of the domain that belong together."""
+        texts = self.watch("finding collocations", self.domain())
+        return find_collocations(texts, self.tokenizer, self.vocabulary, self.domain_counts.words, self.config)
+
+    @cached_property
+    def anchors(self) -> Anchors:
+        """The anchors of Difference-Masking: those of `scores.anchor_words`, or found in the corpora."""
+        if self.config.anchor_words is not None:
+            return named_anchors(self.config.anchor_words, self.domain_counts.words, self.tokenizer)
+        return find_anchors(self.domain_counts, self.general_counts, self.tokenizer, self.config)
+
+    @property
+    def anchor_texts(self) -> list[str]:
+        """The anchors as people read them, most typical first."""
+        return self.anchors.texts

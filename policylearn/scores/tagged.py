@@ -1,0 +1,113 @@
+"""Scores that the domain corpus brings along, or an entity recogniser makes: entities, parts of speech, your own.
+
+Each is the mean of a token's numbers over its occurrences (see `data.columns`); the policy may also use the numbers of
+the single occurrences.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice, tee
+from typing import TYPE_CHECKING, Any
+
+from policylearn.data.columns import columns_of, read_columns
+from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
+from policylearn.inner.model import check_exists
+from policylearn.scores.occurrences import OccurrenceMeans
+from policylearn.scores.registry import scorer
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
+
+if TYPE_CHECKING:  # importing pipelines takes long, and few need one
+    from transformers import TokenClassificationPipeline
+
+BATCH, ROW = 64, 512
+STRIDE = 64
+"""Tokens that neighbouring parts of a text too long for the entity model share."""
+
+
+@scorer("entity")
+def entity(sources: Sources) -> Scores:
+    """Share of the occurrences of a type or word that are (part of) a named entity.
+
+    From `scores.entity_column`, or else found by `scores.entity_model` in the first `scores.model_texts` texts. A type
+    that does not occur has 0.
+
+    Raises:
+        ValueError: neither is set, or what `data.columns` and `find_entities` raise.
+    """
+    if sources.config.entity_column is not None:
+        return _scores_of_column("entity", sources)
+    if sources.config.entity_model is None:
+        raise ValueError('scorer "entity" needs entities: set scores.entity_column or scores.entity_model')
+    return means_of_column("entity", _recognised(sources, sources.config.entity_model), sources)
+
+
+@scorer("pos_column")
+def pos_column(sources: Sources) -> Scores:
+    """Mean of `scores.pos_weights` of the tags in `scores.pos_column`; a type that does not occur has 0."""
+    return _scores_of_column("pos_column", sources)
+
+
+@scorer("column")
+def column(sources: Sources) -> Scores:
+    """Mean of the numbers in `scores.column`, as they are; a type that does not occur has 0."""
+    return _scores_of_column("column", sources)
+
+
+def _scores_of_column(name: str, sources: Sources) -> Scores:
+    columns = columns_of([name], sources.config)
+    records = sources.watch(
+        f"column {columns[name].name!r} of the domain corpus", sources.records([columns[name].name])
+    )
+    return means_of_column(name, read_columns(records, columns), sources)
+
+
+def means_of_column(name: str, texts: Iterable[Annotated], sources: Sources) -> Scores:
+    """Means over the occurrences of types and words, NaN left out, of one column of annotated texts."""
+    means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
+    for chunk in chunks(texts, CHUNK):
+        rows = tokenize_annotated(chunk, sources.tokenizer, ROW, split=True)
+        for picked in rows.by_length(BATCH):
+            ids, real = rows.batch(picked, sources.tokenizer.pad_token_id)
+            means.add(ids, real, rows.values(picked, ids.shape[1])[name])
+    return means.scores(unseen=0.0)
+
+
+def _recognised(sources: Sources, name: str) -> Iterator[Annotated]:
+    """Texts annotated by an entity model."""
+    few = islice(sources.domain(), sources.config.model_texts)
+    texts, copy = tee(sources.watch("entities of the domain corpus", few))
+    spans = find_entities(copy, load_recogniser(name))
+    columns = columns_of(["entity"], sources.config.model_copy(update={"entity_column": name}))
+    return read_columns(zip(texts, ({name: found} for found in spans), strict=True), columns)
+
+
+def find_entities(texts: Iterable[str], recogniser: "TokenClassificationPipeline") -> Iterator[list[list[Any]]]:
+    """Entities of each text: spans [start, end, label] in characters. Long texts are read in overlapping parts."""
+    assert recogniser.tokenizer is not None
+    stride = min(STRIDE, recogniser.tokenizer.model_max_length // 4)
+    for chunk in chunks(texts, BATCH):
+        for found in recogniser(chunk, batch_size=BATCH, stride=stride):
+            yield [[int(one["start"]), int(one["end"]), one["entity_group"]] for one in found]
+
+
+def load_recogniser(name: str) -> "TokenClassificationPipeline":
+    """The token classifier `name`, a path or Hub name, as a pipeline that joins pieces to entities.
+
+    Raises:
+        ValueError: it cannot be loaded, or none of its labels is "O".
+    """
+    from transformers import pipeline
+
+    check_exists("scores.entity_model", name)
+    try:
+        recogniser = pipeline("token-classification", model=name, aggregation_strategy="simple")
+    except (OSError, ValueError) as error:  # storage boundary
+        raise ValueError(f"scores.entity_model {name!r} cannot be loaded as a token classifier: {error}") from error
+    labels = sorted((recogniser.model.config.id2label or {}).values())
+    if "O" not in labels:
+        raise ValueError(f'scores.entity_model {name!r} has the labels {labels}; one must be "O", for no entity')
+    assert recogniser.tokenizer is not None
+    # Some tokenizers do not know how much their model can read; RoBERTa keeps two positions for itself.
+    places = getattr(recogniser.model.config, "max_position_embeddings", ROW + 2) - 2
+    recogniser.tokenizer.model_max_length = min(recogniser.tokenizer.model_max_length, places)
+    return recogniser
