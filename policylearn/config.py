@@ -70,7 +70,7 @@ class TaskConfig(_Strict):
 class CorpusConfig(_Strict):
     """A text corpus: "planted", a .jsonl, .jsonl.gz, .txt, .csv or .parquet file, or a Hub data set."""
 
-    path: str = PLANTED
+    path: str = Field(PLANTED, description="file, Hub name, or a pattern such as texts/*.jsonl.gz for several files")
     text: str = Field("text", description="column of the text")
     limit: int | None = Field(None, ge=1, description="read only so many documents")
 

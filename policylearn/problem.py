@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from policylearn.config import PLANTED, Config, CorpusConfig
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
-from policylearn.data.records import read_records
+from policylearn.data.records import matching_files, read_records
 from policylearn.data.task import Split, Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.inner.model import InnerModel, check_exists, load_model
@@ -214,5 +214,7 @@ def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Ite
     corpus: CorpusConfig = getattr(config, which)
     if corpus.path == PLANTED:
         raise ValueError(f"the planted corpus has no column {', '.join(columns)}: take out the scorer that reads it")
-    records = read_records(corpus.path, (corpus.text, *columns), key=f"{which}.path")
+    key, needed = f"{which}.path", (corpus.text, *columns)
+    files = matching_files(corpus.path, key)
+    records = chain.from_iterable(read_records(file, needed, key=key) for file in files)
     return ((str(record[corpus.text]), record) for record in islice(records, corpus.limit))

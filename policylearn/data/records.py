@@ -8,6 +8,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ def find_split(folder: str, name: str) -> str:
         if (path := Path(folder) / f"{name}{suffix}").is_file():
             return str(path)
     raise ValueError(f"{folder} has no file for split {name!r}; looked for {name} with {', '.join(SUFFIXES)}")
+
+
+def matching_files(source: str, key: str = "path") -> list[str]:
+    """The files that a pattern such as `texts/*.jsonl.gz` matches, in alphabetical order; what is no pattern stays as
+    it is.
+
+    Raises:
+        ValueError: the pattern matches nothing.
+
+    >>> matching_files("org/dataset")
+    ['org/dataset']
+    """
+    if not has_magic(source):
+        return [source]
+    if not (found := sorted(glob(source, recursive=True))):
+        raise ValueError(f"{key} {source} matches no file")
+    return found
 
 
 def read_records(
