@@ -78,6 +78,7 @@ class CorpusConfig(_Strict):
 class ScoresConfig(_Strict):
     """Scorers: text → one real score per token type and per word."""
 
+    count_on_ray: bool = Field(False, description="count corpora on the cluster, every file of a pattern by itself")
     words: int = Field(50_000, ge=1, description="words that get scores of their own, the most frequent of the domain")
     word_count: int = Field(3, ge=1, description="... that occur at least so often in it; others are scored by type")
     anchors: int = Field(80, ge=1, description="K of Difference-Masking: words most typical of the domain")
@@ -87,6 +88,10 @@ class ScoresConfig(_Strict):
         ge=0,
         description="an anchor is at least so many times as frequent in the domain as in general text",
     )
+    anchor_order: Literal["tficf", "icf"] = Field(
+        "tficf", description="which come first: the most typical, or the rarest in general text"
+    )
+    anchor_share: float = Field(0.0, ge=0, lt=1, description="an anchor makes up at least this share of the domain")
     anchor_words: list[str] | None = Field(None, description="anchors by name, instead of finding them")
     embedding: Literal["input", "encoder"] = Field(
         "input", description="word vectors: the input embeddings, or the encoder run on the word alone"

@@ -62,6 +62,8 @@ class MaskingPolicy(nn.Module):
 
     def prior_logits(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Σ_h a_h · score_h, [B, T]."""
+        if not self.names:
+            return torch.zeros(input_ids.shape, device=input_ids.device)
         ranked = [name.endswith(RANK) for name in self.names]
         needs_words = len(self.scores.lexicon) or any(ranked)
         words = self.segmenter.words(input_ids, real) if needs_words else None
@@ -73,8 +75,6 @@ class MaskingPolicy(nn.Module):
             if ranked[h]:
                 assert words is not None
                 scores[h] = rank_weights(scores[h], self.eligible(input_ids, real), words)
-        if not scores:
-            return torch.zeros(input_ids.shape, device=input_ids.device)
         return torch.einsum("h,hbt->bt", self.strengths, torch.stack(scores))
 
     def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:

@@ -4,12 +4,13 @@ Two processes given the same config build the same problem, so it never travels.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -23,6 +24,7 @@ from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.inner.model import InnerModel, check_exists, load_model
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
+from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources, Watch
 from policylearn.scores.table import Scores, scorer_of
@@ -157,7 +159,15 @@ class Problem:
             labelled=lambda: (self.examples("train").rows, self.examples("train").y),
             domain_rows=lambda: self.domain,
             watch=self._watch,
+            counter=self._count_on_ray if self.config.scores.count_on_ray else None,
         )
+
+    def _count_on_ray(self, which: str, only: np.ndarray | None) -> CorpusCounts:
+        from policylearn.cluster.counting import count_corpus_on_ray  # here only: who counts here needs no Ray
+
+        shards = corpus_shards(self.config, which)
+        watch = partial(self._watch, f"counting the {which} corpus")
+        return count_corpus_on_ray(self.config, shards, self.tokenizer, self.vocabulary, only, watch=watch)
 
     def scores(self, names: Iterable[str]) -> dict[str, Scores]:
         """Scores by scorer name, each computed once."""
@@ -203,6 +213,17 @@ def open_corpus(config: Config, which: str) -> Iterator[str]:
         texts = domain_corpus(config.planted) if which == "domain" else general_corpus(config.planted)
         return islice(texts, corpus.limit)
     return (text for text, _ in open_records(config, which))
+
+
+def corpus_shards(config: Config, which: str) -> list[Callable[[], Iterator[str]]]:
+    """Functions that open a stream of texts each, together those of `open_corpus`: one per file, or one for all of a
+    corpus that is limited."""
+    corpus: CorpusConfig = getattr(config, which)
+    if corpus.path == PLANTED or corpus.limit is not None:
+        return [partial(open_corpus, config, which)]
+    files = matching_files(corpus.path, f"{which}.path")
+    parts = [config.model_copy(update={which: corpus.model_copy(update={"path": file})}) for file in files]
+    return [partial(open_corpus, part, which) for part in parts]
 
 
 def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -15,7 +15,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.cluster.ray_pool import _connect
+from policylearn.cluster.ray_pool import connect
 from policylearn.config import Config
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.counting import LIMIT, CorpusCounts, Tally, count_chunk, text_chunks
@@ -50,7 +50,7 @@ def count_corpus_on_ray(
     """
     started_here = not ray.is_initialized()
     if started_here:
-        _connect(config)
+        connect(config)
     try:
         tally = Tally(len(vocabulary.special), limit)
         if shards:

@@ -39,7 +39,7 @@ class RayPool:
         self._config = config.cluster
         self._started_here = not ray.is_initialized()
         if self._started_here:
-            _connect(config)
+            connect(config)
         actor = ray.remote(Worker).options(
             num_cpus=config.cluster.threads,
             max_restarts=-1,
@@ -122,7 +122,7 @@ def _nothing(problem: Problem) -> None:
     """Work that only shows that its worker is there."""
 
 
-def _connect(config: Config) -> None:
+def connect(config: Config) -> None:
     """Join the cluster named by the config or, as in a Ray job, by RAY_ADDRESS; else start a quiet one here."""
     cluster = config.cluster
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -20,14 +20,10 @@ WIDE = 200.0
 """Logits of a row that are spread wider are cut to ± WIDE / 2 around the one that matters: sigmoid(50) is 1."""
 
 
-def masked_total(eligible: Tensor, rate: float, sizes: Tensor | None = None) -> Tensor:
+def masked_total(eligible: Tensor, rate: float) -> Tensor:
     """Expected number of masked tokens per row, [B] float64: rate · n, but never below one mask in
     a row that has an eligible position, so that no example is read in vain.
-
-    With `sizes` [B, T] the floor counts in units and depends on the logits, and is left out here: rate · Σ sizes.
     """
-    if sizes is not None:
-        return rate * (sizes * eligible).sum(1).double()
     n = eligible.sum(1).double()
     return (rate * n).clamp(min=1.0).minimum(n)
 
@@ -69,7 +65,8 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
         return _spend(logits, eligible, ones, ones, masked_total(eligible, rate), p_max)
     if bool((eligible & (sizes < 1)).any()):
         raise ValueError("an eligible unit has no tokens: `eligible` must be True at the leads of units only")
-    weights, total = ones * sizes, masked_total(eligible, rate, sizes)
+    weights = ones * sizes
+    total = rate * weights.sum(1)
     p = _spend(logits, eligible, ones, weights, total, p_max)
     few = (p.detach().sum(1) < 1.0) & (total > 0)
     if not bool(few.any()):

@@ -33,11 +33,10 @@ def corrupt(
         (corrupted input_ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
     """
     # Only the masked positions are hashed, a seventh of all.
-    row, column = mask.nonzero(as_tuple=True)
-    flat = row * mask.shape[1] + column
+    flat = mask.flatten().nonzero()[:, 0]
     kept, at = (x.reshape(-1).index_select(0, flat) for x in (input_ids, index))
-    streams = torch.stack([stream_keys(keys, stream) for stream in (Stream.CORRUPTION, Stream.REPLACEMENT)])
-    u, v = fractions(random_bits(streams.index_select(1, row), at))
+    streams = stream_keys(keys, Stream.CORRUPTION, Stream.REPLACEMENT).index_select(1, flat // mask.shape[1])
+    u, v = fractions(random_bits(streams, at))
     shown = torch.where(u < mask_share, mask_token_id, (v * vocab_size).to(kept.dtype))
     shown = torch.where(u < mask_share + random_share, shown, kept)
     corrupted = input_ids.flatten().index_copy(0, flat, shown).view_as(input_ids)

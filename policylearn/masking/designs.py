@@ -46,7 +46,7 @@ def random_order(keys: Tensor, index: Tensor) -> Tensor:
     moves no inclusion probability, and chance puts any two of them together once in 65,536 draws. What is gained is
     a sort in linear time.
     """
-    bits = (random_bits(stream_keys(keys, Stream.ORDER)[:, None], index) >> 48).bitwise_and_(0xFFFF)
+    bits = (random_bits(stream_keys(keys, Stream.ORDER)[0, :, None], index) >> 48).bitwise_and_(0xFFFF)
     if bits.device.type != "cpu":
         return bits.sort(dim=1, stable=True).indices
     # NumPy's stable sort of 16-bit integers is a radix sort, several times faster than torch's on a CPU.

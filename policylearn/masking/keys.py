@@ -79,14 +79,14 @@ def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int = 0) -> 
 
     Two identical texts get identical masks within an epoch, and different ones in the next.
     """
-    tokens = mix((input_ids.long() * GOLDEN).add_(positions(real)).add_(1))
+    tokens = mix((input_ids.long() * GOLDEN).add_(real.long().cumsum(1)))
     row = torch.where(real.bool(), tokens, 0).sum(1)
     return mix(mix(row ^ _scrambled(seed)) + _scrambled(epoch))
 
 
-def stream_keys(keys: Tensor, stream: Stream) -> Tensor:
-    """The keys of one stream, [B] int64, from the keys [B] of examples."""
-    return mix(keys ^ _scrambled(int(stream)))
+def stream_keys(keys: Tensor, *streams: Stream) -> Tensor:
+    """The keys of S streams, [S, B] int64, from the keys [B] of examples."""
+    return mix(torch.stack([keys ^ _scrambled(int(stream)) for stream in streams]))
 
 
 def random_bits(keys: Tensor, index: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def uniforms(keys: Tensor, index: Tensor, stream: Stream) -> Tensor:
     Returns:
         [B, T] float64, 53 random bits each.
     """
-    return fractions(random_bits(stream_keys(keys, stream)[:, None], index))
+    return fractions(random_bits(stream_keys(keys, stream)[0, :, None], index))
 
 
 def fractions(bits: Tensor) -> Tensor:

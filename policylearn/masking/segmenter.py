@@ -7,7 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
 from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
-from policylearn.masking.units import leads, span_starts, word_keys, word_starts
+from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
 
 TABLES = ("special", "opens", "first", "last")
@@ -30,12 +30,17 @@ class Segmenter(nn.Module):
         self.masking = masking
         for name in TABLES:
             self.register_buffer(name, getattr(vocabulary, name).clone())
+        before, after, self._depends = borders(vocabulary)
+        self.register_buffer("before", before, persistent=False)  # they follow from the tables
+        self.register_buffer("after", after, persistent=False)
         self.register_buffer(
             "collocations", torch.zeros(0, dtype=torch.int64) if collocations is None else collocations
         )
         self.register_buffer("longest", torch.tensor(longest))
 
     special: Tensor
+    before: Tensor
+    after: Tensor
     collocations: Tensor
     longest: Tensor
 
@@ -50,7 +55,11 @@ class Segmenter(nn.Module):
 
     def words(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """Lead of the word each position belongs to, [B, T]."""
-        return leads(word_starts(input_ids, real, self.vocabulary))
+        return leads(self.word_starts(input_ids, real))
+
+    def word_starts(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """True where a word begins, [B, T]."""
+        return word_borders(input_ids, real, Borders(self.before, self.after, self._depends))
 
     def units(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
@@ -63,13 +72,13 @@ class Segmenter(nn.Module):
         unit = self.masking.unit
         if unit == "token":
             return None
-        starts = word_starts(input_ids, real, self.vocabulary)
-        eligible = self.eligible(input_ids, real)
+        starts = self.word_starts(input_ids, real)
         if unit == "span":
+            eligible = self.eligible(input_ids, real)
             keys = example_keys(input_ids, real, seed=0) if keys is None else keys
             cut = self.masking.span_mean, self.masking.span_longest
             starts = span_starts(starts, eligible, keys, positions(real), *cut)
         elif unit == "collocation":
-            words = word_keys(input_ids, leads(starts))
+            words, eligible = word_keys(input_ids, leads(starts)), self.eligible(input_ids, real)
             starts = join_collocations(starts, words, eligible, self.collocations, int(self.longest))
         return leads(starts)

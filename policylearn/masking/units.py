@@ -6,13 +6,65 @@
 Everything comes from `input_ids` and tables over the vocabulary (`masking.vocabulary`), in memory linear in B · T.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from policylearn.masking.budget import budget
 from policylearn.masking.designs import DesignName, draw_mask
+from policylearn.masking.eligibility import look_up
 from policylearn.masking.keys import GOLDEN, Stream, mix, uniforms
-from policylearn.masking.vocabulary import Vocabulary
+from policylearn.masking.vocabulary import ANY, CLOSED, SAME, Vocabulary
+
+ALWAYS, AFTER_SPECIAL = 1 << CLOSED, 1 << CLOSED + 1
+"""Bits of `Borders` beside those of the classes of characters, which are 1 << class - 1."""
+
+
+class Borders(NamedTuple):
+    """A vocabulary as bits: a word begins between two pieces if `after` of the first and `before` of the second share
+    one. One AND per position then stands for all comparisons of classes.
+
+    Attributes:
+        before: [V] int8, what a piece must not follow if it is to continue a word.
+        after: [V] int8, what a piece is to the one behind it; negative if that depends on the piece before it.
+        depends: any of `after` is negative.
+    """
+
+    before: Tensor
+    after: Tensor
+    depends: bool
+
+
+def borders(vocabulary: Vocabulary) -> Borders:
+    """The bits of a vocabulary.
+
+    >>> wordpiece = Vocabulary(torch.tensor([False] * 2), torch.tensor([True, False]), *torch.ones(2, 2).char())
+    >>> borders(wordpiece)  # the second continues words of letters
+    Borders(before=tensor([126,  94], dtype=torch.int8), after=tensor([33, 33], dtype=torch.int8), depends=False)
+    """
+    classes = torch.arange(CLOSED + 1, device=vocabulary.first.device)
+    bits = torch.where(classes == ANY, 0, 1 << (classes - 1).clamp(min=0))
+    first = torch.where(vocabulary.first == ANY, 0, (ALWAYS - 1) ^ bits[vocabulary.first.long()])
+    before = first | AFTER_SPECIAL | torch.where(vocabulary.opens | vocabulary.special, ALWAYS, 0)
+    last = torch.where(vocabulary.last == SAME, -128, bits[vocabulary.last.long()])
+    after = torch.where(vocabulary.special, AFTER_SPECIAL, last) | ALWAYS
+    return Borders(before.char(), after.char(), bool((after < 0).any()))
+
+
+def word_borders(input_ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
+    """`word_starts` for one who has kept the `borders` of the vocabulary."""
+    before, after = look_up(borders.before, input_ids), look_up(borders.after, input_ids)
+    pad = ~real.bool()
+    if borders.depends:  # a part of a character is of the class its beginning has
+        after = after.masked_fill(pad, ALWAYS)
+        known = after >= 0
+        after = torch.where(known, after, after.gather(1, leads(known)) & ~AFTER_SPECIAL)
+    starts = torch.ones_like(pad)
+    starts[:, 1:] = (after[:, :-1] & before[:, 1:]).bool()
+    starts |= pad
+    starts[:, 1:] |= pad[:, :-1]
+    return starts
 
 
 def word_starts(input_ids: Tensor, real: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -26,14 +78,7 @@ def word_starts(input_ids: Tensor, real: Tensor, vocabulary: Vocabulary) -> Tens
         real: [B, T] boolean, not padding.
         vocabulary: of `masking.vocabulary`.
     """
-    alone = vocabulary.special[input_ids] | ~real
-    first, last = vocabulary.first[input_ids], torch.where(alone, 0, vocabulary.last[input_ids])
-    last = last.gather(1, leads(last >= 0))  # a part of a character is of the class its beginning has
-    starts = vocabulary.opens[input_ids] | alone
-    before, after = last[:, :-1], first[:, 1:]
-    starts[:, 1:] |= (before > 0) & (after > 0) & (before != after) | alone[:, :-1]
-    starts[:, :1] = True
-    return starts
+    return word_borders(input_ids, real, borders(vocabulary))
 
 
 def leads(starts: Tensor) -> Tensor:
@@ -110,8 +155,8 @@ def unit_probabilities(logits: Tensor, eligible: Tensor, lead: Tensor, rate: flo
     tensor([[0.5000, 0.5000, 0.5000, 0.5000]], dtype=torch.float64)
     """
     size = sizes(lead)
-    total = torch.zeros_like(logits).scatter_add(1, lead, torch.where(eligible, logits, 0.0))
-    p = budget(total / size.clamp(min=1), eligible & (size > 0), rate, p_max, sizes=size)
+    total = torch.zeros_like(logits).scatter_add(1, lead, logits)
+    p = budget(total / size.clamp(min=1), eligible & size.bool(), rate, p_max, sizes=size)
     return p.gather(1, lead)
 
 

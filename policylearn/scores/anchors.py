@@ -2,7 +2,6 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +11,6 @@ from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.tficf import in_general, word_tficf
 
-Order = Literal["tficf", "icf"]
 MIN_LETTERS = 2
 BLOCK = 1000
 
@@ -31,42 +29,37 @@ class Anchors:
 
 
 def find_anchors(
-    domain: CorpusCounts,
-    general: CorpusCounts,
-    tokenizer: PreTrainedTokenizerBase,
-    config: ScoresConfig,
-    order: Order = "tficf",
-    share: float = 0.0,
+    domain: CorpusCounts, general: CorpusCounts, tokenizer: PreTrainedTokenizerBase, config: ScoresConfig
 ) -> Anchors:
     """The most typical words of the domain, `scores.anchors` at most.
 
     TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
     logarithm), so an anchor must also be `scores.anchor_ratio` times as frequent in the domain as in general text (one
-    added to the general count). It must occur `scores.anchor_count` times, and have two letters.
+    added to the general count). It must occur `scores.anchor_count` times, make up `scores.anchor_share` of the words
+    of the domain, and have two letters. With `scores.anchor_order` "icf" those that are rarest in general text come
+    first, and of equally rare ones the most frequent in the domain: with a share, this finds more of the words that
+    people chose (tests/scores/test_golden.py).
 
     Args:
         domain: counts of the domain.
         general: counts of the general corpus, of the domain's words at least.
         tokenizer: of the words.
         config: the settings above.
-        order: "tficf", the most typical first; "icf", the rarest in general text first, and of equally rare ones the
-            most frequent in the domain. By "icf" and with a `share` one finds more of the words that people chose.
-        share: an anchor makes up at least this share of the words of the domain.
 
     Raises:
         ValueError: a corpus is empty, or no word qualifies.
     """
     typicality, counts, others = word_tficf(domain, general), domain.words.counts, in_general(domain, general)
     frequency = counts / domain.total_words
-    usable = (counts >= config.anchor_count) & (frequency >= share)
+    usable = (counts >= config.anchor_count) & (frequency >= config.anchor_share)
     usable &= frequency >= config.anchor_ratio * (others + 1) / general.total_words
-    rows = np.argsort(-typicality, kind="stable") if order == "tficf" else np.lexsort((-counts, others))
+    rows = np.argsort(-typicality, kind="stable") if config.anchor_order == "tficf" else np.lexsort((-counts, others))
     found = _first_words(domain.words, rows[usable[rows]], tokenizer, config.anchors)
     if not found:
         raise ValueError(
             f"no word of the domain corpus can be an anchor: none occurs {config.anchor_count} times and is "
             f"{config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
-            "scores.anchor_count and scores.anchor_ratio"
+            "scores.anchor_count, scores.anchor_ratio and scores.anchor_share"
         )
     return Anchors(list(found), domain.words.pieces[list(found.values())])
 

@@ -21,6 +21,9 @@ LIMIT = 2_000_000
 """Distinct words a tally keeps: about 120 MB."""
 TEXTS, CHARACTERS = 1000, 2_000_000
 """A chunk ends after so many texts, or with the text that brings it to so many characters."""
+BLOCK = 1 << 14
+"""Tokens whose words are looked for at once, if texts end there: torch handles so few in one thread, and on a busy
+machine threads wait for each other longer than they work."""
 WAITING = 1 << 18
 """Words that wait at least before they are merged: merging a few into many costs as much as merging many."""
 
@@ -120,14 +123,25 @@ def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[np
 
 def _words(ids: np.ndarray, text: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
     """Where words begin among token ids [N] of numbered texts [N], and of how many pieces each word is."""
-    # One row, with a place that is no token before every text: there words end, as they do after [CLS].
-    place = np.arange(len(ids)) + text + 1
-    row = torch.zeros(1, int(place[-1]) + 1 if len(ids) else 1, dtype=torch.long)
-    real = torch.zeros_like(row, dtype=torch.bool)
-    row[0, place], real[0, place] = torch.from_numpy(ids), True
-    lead = word_starts(row, real, vocabulary)[0, place].nonzero()[:, 0].numpy()
+    first = (np.diff(text, prepend=-1) > 0).nonzero()[0]
+    cuts = first[np.diff(first // BLOCK, prepend=0) > 0]
+    blocks = zip(np.split(ids, cuts), np.split(text, cuts), strict=True)
+    starts = np.concatenate([_starts(block, texts, vocabulary) for block, texts in blocks])
+    lead = starts.nonzero()[0]
     words = ~vocabulary.special.numpy()[ids[lead]]
     return lead[words], np.diff(lead, append=len(ids))[words]
+
+
+def _starts(ids: np.ndarray, text: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """`word_starts` of whole texts one after the other, [N]."""
+    if not len(ids):
+        return np.zeros(0, dtype=bool)
+    # One row, with a place that is no token before every text: there words end, as they do after [CLS].
+    place = np.arange(len(ids)) + (text - text[0]) + 1
+    row = torch.zeros(1, int(place[-1]) + 1, dtype=torch.long)
+    real = torch.zeros_like(row, dtype=torch.bool)
+    row[0, place], real[0, place] = torch.from_numpy(ids), True
+    return word_starts(row, real, vocabulary)[0, place].numpy()
 
 
 def _short_words(words: np.ndarray, once: np.ndarray, size: int) -> Lexicon:

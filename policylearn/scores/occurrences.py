@@ -8,6 +8,9 @@ from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.table import Scores
 
+PRIOR = 5
+"""Occurrences that a shrunk mean adds to those seen."""
+
 
 class Means:
     """Running means of values in `size` bins; NaN where a bin has none."""
@@ -21,9 +24,19 @@ class Means:
         self.sums.index_add_(0, bins, values.double())
         self.counts += bins.bincount(minlength=len(self.counts))
 
-    def __call__(self) -> Tensor:
-        """The means, float64."""
-        return self.sums / self.counts
+    def __call__(self, shrunk: bool = False) -> Tensor:
+        """The means, float64; with `shrunk` as if every bin had `PRIOR` more values, of the mean of all, so that one
+        lucky occurrence does not make an extreme. A bin without a value stays NaN.
+
+        >>> means = Means(3)
+        >>> means.add(torch.tensor([0, 0, 1]), torch.tensor([1.0, 1.0, 4.0]))
+        >>> means(), means(shrunk=True)
+        (tensor([1., 4., nan], dtype=torch.float64), tensor([1.7143, 2.3333,    nan], dtype=torch.float64))
+        """
+        if not shrunk:
+            return self.sums / self.counts
+        overall = self.sums.sum() / self.counts.sum()
+        return torch.where(self.counts > 0, (self.sums + PRIOR * overall) / (self.counts + PRIOR), torch.nan)
 
 
 class OccurrenceMeans:
@@ -53,10 +66,10 @@ class OccurrenceMeans:
         word = torch.from_numpy(self.lexicon.find(word_keys(input_ids, lead)[at].numpy()))
         self.words.add(word[word >= 0], (total[at] / pieces[at])[word >= 0])
 
-    def scores(self, unseen: float | None = None) -> Scores:
+    def scores(self, unseen: float | None = None, shrunk: bool = False) -> Scores:
         """Means of types and words; a type never seen gets `unseen`, or (None) the mean of those seen."""
-        types = self.types()
-        return Scores(types.nan_to_num(float(types.nanmean()) if unseen is None else unseen), self.words())
+        types = self.types(shrunk)
+        return Scores(types.nan_to_num(float(types.nanmean()) if unseen is None else unseen), self.words(shrunk))
 
 
 def largest_is_one(scores: Scores) -> Scores:

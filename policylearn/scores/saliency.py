@@ -17,7 +17,7 @@ from policylearn.scores.table import Scores
 
 @scorer("saliency")
 def saliency(sources: Sources) -> Scores:
-    """Mean saliency of types and words over their occurrences in labelled texts, divided by the largest.
+    """Mean saliency of types and words over their occurrences in labelled texts (shrunk), divided by the largest.
 
     A type that occurs in none of them has the mean of the types: nothing speaks for it, nothing against.
     `scores.model_texts` labelled texts at most are looked at.
@@ -31,7 +31,7 @@ def saliency(sources: Sources) -> Scores:
         eligible = real & ~sources.vocabulary.special[ids]
         found = gradient_times_input(classifier, model, ids, real, y[torch.from_numpy(picked)])
         means.add(ids, real, relative(found, eligible))
-    return largest_is_one(means.scores())
+    return largest_is_one(means.scores(shrunk=True))
 
 
 def gradient_times_input(classifier: Classifier, model: InnerModel, ids: Tensor, real: Tensor, y: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from policylearn.scores.table import Scores
 
 @scorer("selective")
 def selective(sources: Sources) -> Scores:
-    """Share of the occurrences of a type or word, in labelled texts, that are important for the label.
+    """Share (shrunk) of the occurrences of a type or word, in labelled texts, that are important for the label.
 
     The paper trains a token classifier on the important words, to find more of them in the domain; here the share
     found for a word stands for it wherever it occurs. A type that occurs in no labelled text has the mean of the
@@ -32,7 +32,7 @@ def selective(sources: Sources) -> Scores:
     important = important_words(classifier, texts, sources.config.selective_delta, sources.watch)
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     means.add(texts.ids, texts.real, important.float())
-    return means.scores()
+    return means.scores(shrunk=True)
 
 
 @dataclass(frozen=True)

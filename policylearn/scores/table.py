@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from policylearn.masking.eligibility import look_up
 from policylearn.masking.units import sizes, word_keys
 
 RANK = ":rank"
@@ -57,14 +58,14 @@ class ScoreTable(nn.Module):
 
     def forward(self, input_ids: Tensor, lead: Tensor | None) -> Tensor:
         """[H, B, T] scores of token ids [B, T]; `lead` [B, T] of words is only needed where words have scores."""
-        types = self.types[:, input_ids]
+        types = look_up(self.types, input_ids)
         if not len(self.lexicon):
             return types
         assert lead is not None
         keys = word_keys(input_ids, lead).gather(1, lead)
         slot = torch.searchsorted(self.lexicon, keys).clamp(max=len(self.lexicon) - 1)
-        words = self.words[:, slot]
-        return torch.where((self.lexicon[slot] == keys) & ~words.isnan(), words, types)
+        words = look_up(self.words, slot)
+        return torch.where((look_up(self.lexicon, slot) == keys) & ~words.isnan(), words, types)
 
 
 def rank_weights(scores: Tensor, eligible: Tensor, lead: Tensor) -> Tensor:

@@ -122,6 +122,7 @@ def test_chunks_and_merges_change_nothing(kind, monkeypatch, texts, characters, 
     monkeypatch.setattr(counting, "TEXTS", texts)
     monkeypatch.setattr(counting, "CHARACTERS", characters)
     monkeypatch.setattr(counting, "WAITING", waiting)
+    monkeypatch.setattr(counting, "BLOCK", waiting)
     assert [text for chunk in text_chunks(stream) for text in chunk] == stream
     assert same(counted(kind, stream), at_once)
 

@@ -68,11 +68,11 @@ def lowered(texts: list[str]) -> list[str]:
     return [text.lower() for text in texts]
 
 
-def chosen(order="tficf", share=0.0, **config) -> list[str]:
+def chosen(**config) -> list[str]:
     settings = ScoresConfig(**{"anchors": 9, "anchor_count": 1, "anchor_ratio": 2.0, **config})
     domain = count_corpus(lowered(DOMAIN), TOKENIZER, TABLES)
     general = count_corpus(lowered(GENERAL), TOKENIZER, TABLES, domain.words.keys)
-    found = find_anchors(domain, general, TOKENIZER, settings, order, share)
+    found = find_anchors(domain, general, TOKENIZER, settings)
     spelt = [TOKENIZER.decode(row[row >= 0]) for row in found.pieces]
     assert spelt == found.texts
     return found.texts
@@ -92,13 +92,13 @@ def test_rare_words_are_no_anchors():
 
 
 def test_by_icf_the_rarest_in_general_text_come_first_and_of_those_the_most_frequent_in_the_domain():
-    assert chosen("icf") == ["parser", "parsing", "treebank"]
-    assert chosen("icf", anchor_ratio=0.0) == ["parser", "parsing", "treebank", "the"]
+    assert chosen(anchor_order="icf") == ["parser", "parsing", "treebank"]
+    assert chosen(anchor_order="icf", anchor_ratio=0.0) == ["parser", "parsing", "treebank", "the"]
 
 
 def test_by_share_only_what_is_frequent_in_the_domain_is_an_anchor():
-    assert chosen("icf", share=0.05) == ["parser", "treebank"]
-    assert chosen("tficf", share=0.15) == ["parser"]
+    assert chosen(anchor_order="icf", anchor_share=0.05) == ["parser", "treebank"]
+    assert chosen(anchor_share=0.15) == ["parser"]
 
 
 def test_anchors_have_two_letters():

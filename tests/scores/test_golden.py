@@ -54,9 +54,10 @@ def overlap():
     general = count_corpus(texts("corpora/corpus_wiki_featured", ARTICLES), tokenizer, tables, only=words)
 
     def found(order: str, share: float, ratio: float) -> dict[str, int]:
-        config, shared = ScoresConfig(anchors=20, anchor_ratio=ratio), {}
+        shared = {}
+        config = ScoresConfig(anchors=20, anchor_ratio=ratio, anchor_order=order, anchor_share=share)
         for task, domain in domains.items():
-            anchors = find_anchors(domain, general, tokenizer, config, order, share).texts
+            anchors = find_anchors(domain, general, tokenizer, config).texts
             shared[task] = len(set(anchors) & set(PUBLISHED[task].split()))
             print(f"{order} share {share} ratio {ratio} {task}: {shared[task]} of 20: {' '.join(anchors)}")
         return shared
