@@ -8,29 +8,33 @@ times are CPU times of the process: what else the machine does is not counted.
 """
 
 import argparse
-import gzip
 import json
+import os
 import statistics
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import torch
+from scoring import difference_scoring, read, tficf_counting
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.experiment import write_up
-from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking import Segmenter, vocabulary, word_keys
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.scores.table import Scores
 
 FOLDER = Path(__file__).parent
 SHARED = FOLDER.parents[1] / "../shared"
 MODEL, TEXTS = SHARED / "models/minilm-l6-mlm", SHARED / "data/corpora/corpus_acl_abstracts.jsonl.gz"
+GENERAL = SHARED / "data/corpora/corpus_wiki_featured.jsonl.gz"
 RATE = 0.15
+
+KINDS = ("uniform", "types", "words")
+"""Of policies, see `build_policy`."""
 
 Row = dict[str, float | int | str]
 
@@ -38,9 +42,8 @@ Row = dict[str, float | int | str]
 def packed(tokenizer: PreTrainedTokenizerBase, rows: int, width: int) -> dict[str, torch.Tensor]:
     """Abstracts end to end in full rows [CLS] ... [SEP]: input_ids [B, T], special_tokens_mask, offset_mapping."""
     body = rows * (width - 2)
-    with gzip.open(TEXTS, "rt", encoding="utf-8") as lines:
-        texts = [json.loads(line)["text"] for line in islice(lines, body // 50 + 10)]
-    coded = tokenizer(" ".join(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    texts = " ".join(read(TEXTS, body // 50 + 10))
+    coded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     assert len(coded["input_ids"]) >= body, "too few texts to fill the batch"
     ids = torch.tensor(coded["input_ids"][:body]).view(rows, -1)
     offsets = torch.tensor(coded["offset_mapping"][:body]).view(rows, -1, 2)
@@ -55,15 +58,24 @@ def packed(tokenizer: PreTrainedTokenizerBase, rows: int, width: int) -> dict[st
     }
 
 
-def build_policy(tokenizer: PreTrainedTokenizerBase, unit: str, prior: bool) -> MaskingPolicy:
-    """Uniform, or with a score per token type that is spread as Difference-Masking's: what masking costs does not
-    depend on which type has which score."""
+def build_policy(tokenizer: PreTrainedTokenizerBase, unit: str, kind: str) -> MaskingPolicy:
+    """ "uniform"; "types", a score per token type, spread as Difference-Masking's; "words", one per word as well. What
+    masking costs does not depend on which type or word has which score."""
     tables = vocabulary(tokenizer)
-    scores = torch.rand(len(tables.special), generator=torch.Generator().manual_seed(0))
-    config = PolicyConfig(prior={"difference": 12.0} if prior else {}, network="none")
     segmenter = Segmenter(tables, MaskingConfig(unit=unit, rate=RATE))
-    no_words, no_features = torch.zeros(0, dtype=torch.int64), torch.zeros(len(scores), 1)
-    return MaskingPolicy(config, {"difference": Scores(scores)}, no_words, no_features, segmenter)
+    lexicon = known_words(tokenizer, segmenter) if kind == "words" else torch.zeros(0, dtype=torch.int64)
+    seeded = torch.Generator().manual_seed(0)
+    scores, words = (torch.rand(size, generator=seeded) for size in (len(tables.special), len(lexicon)))
+    config = PolicyConfig(prior={} if kind == "uniform" else {"difference": 12.0}, network="none")
+    found = Scores(scores, words if kind == "words" else None)
+    return MaskingPolicy(config, {"difference": found}, lexicon, torch.zeros(len(scores), 1), segmenter)
+
+
+def known_words(tokenizer: PreTrainedTokenizerBase, segmenter: Segmenter) -> torch.Tensor:
+    """Keys of the words of a million tokens, those of the timed batch among them: some 30,000."""
+    ids = packed(tokenizer, 256, 4096)["input_ids"]
+    keys = word_keys(ids, segmenter.words(ids, torch.ones_like(ids, dtype=torch.bool))).unique()
+    return keys[keys != 0]
 
 
 def ours(policy: MaskingPolicy, batch: dict[str, torch.Tensor], mask_id: int) -> Callable[[], object]:
@@ -96,31 +108,31 @@ def interleaved(ours: Callable[[], object], theirs: Callable[[], object], repeat
     return mine, peer
 
 
-def row(name: str, target: str, times: tuple[float, float]) -> Row:
-    return {"row": name, "target": target, "ours_ms": times[0], "peer_ms": times[1], "ratio": times[1] / times[0]}
+def row(name: str, target: str, ours_ms: float, peer_ms: float) -> Row:
+    return {"row": name, "target": target, "ours_ms": ours_ms, "peer_ms": peer_ms, "ratio": peer_ms / ours_ms}
 
 
 def token_masking(tokenizer: PreTrainedTokenizerBase, quick: bool) -> list[Row]:
     """32 × 512 against torch_mask_tokens, told which tokens are special and finding out by itself."""
     batch, found = packed(tokenizer, 32, 512), []
-    for kind, prior in (("uniform", False), ("prior", True)):
-        policy = build_policy(tokenizer, "token", prior)
+    for kind in KINDS:
+        policy = build_policy(tokenizer, "token", kind)
         for way, special in (("given", True), ("computed", False)):
             mine, peer = ours(policy, batch, tokenizer.mask_token_id), theirs(tokenizer, batch, special=special)
             name = f"token 32x512, {kind}, special mask {way}"
-            found.append(row(name, "1", interleaved(mine, peer, 100 if quick else 500)))
+            found.append(row(name, "1×", *interleaved(mine, peer, 100 if quick else 500)))
     return found
 
 
 def word_masking(tokenizer: PreTrainedTokenizerBase, quick: bool) -> list[Row]:
     """Whole words: transformers compares every pair of tokens of a row."""
     found = []
-    for rows, width, target, repeats in ((32, 512, "20", 5 if quick else 15), (8, 8192, "500", 2 if quick else 5)):
+    for rows, width, target, repeats in ((32, 512, "20×", 5 if quick else 15), (8, 8192, "500×", 2 if quick else 5)):
         batch = packed(tokenizer, rows, width)
-        for kind, prior in (("uniform", False), ("prior", True)):
-            mine = ours(build_policy(tokenizer, "word", prior), batch, tokenizer.mask_token_id)
+        for kind in KINDS:
+            mine = ours(build_policy(tokenizer, "word", kind), batch, tokenizer.mask_token_id)
             times = interleaved(mine, theirs(tokenizer, batch, whole_words=True), repeats)
-            found.append(row(f"word {rows}x{width}, {kind}", target, times))
+            found.append(row(f"word {rows}x{width}, {kind}", target, *times))
     return found
 
 
@@ -138,7 +150,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 def word_memory(tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     """Bytes of tensors at the peak per token, 8 rows of T, 2T, 4T tokens: constant if memory is linear."""
-    policy, found = build_policy(tokenizer, "word", prior=True), {}
+    policy, found = build_policy(tokenizer, "word", "types"), {}
     for width in (2048, 4096, 8192):
         call = ours(policy, packed(tokenizer, 8, width), tokenizer.mask_token_id)
         call()
@@ -156,20 +168,18 @@ def peer_word_memory(tokenizer: PreTrainedTokenizerBase, width: int) -> float:
     return peak / (8 * width)
 
 
-def difference_scoring(quick: bool) -> list[Row]:
-    """To come: scoring a corpus for Difference-Masking against one BERT call per word (target 100)."""
-    return []
-
-
-def tficf_counting(quick: bool) -> list[Row]:
-    """To come: TF-ICF counting in one process against the tokenizer's own time (target: within 1.5 times)."""
-    return []
+def duration(ms: float) -> str:
+    """
+    >>> duration(1.234), duration(71_600), duration(26e6)
+    ('1.23 ms', '72 s', '7.2 h')
+    """
+    return f"{ms:,.2f} ms" if ms < 1000 else f"{ms / 1000:,.0f} s" if ms < 3_600_000 else f"{ms / 3_600_000:.1f} h"
 
 
 def table(result: dict) -> list[str]:
-    lines = ["| masking | ours, ms | transformers, ms | ratio | target |", "|---|---|---|---|---|"]
+    lines = ["| what | ours | theirs | ratio | target |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r['row']} | {r['ours_ms']:.2f} | {r['peer_ms']:.2f} | {r['ratio']:.2f}× | {r['target']}× |"
+        f"| {r['row']} | {duration(r['ours_ms'])} | {duration(r['peer_ms'])} | {r['ratio']:.2f}× | {r['target']} |"
         for r in result["rows"]
     ]
     memory = ", ".join(f"{shape}: {count:.0f}" for shape, count in result["bytes_per_token"].items())
@@ -181,7 +191,8 @@ def measure(quick: bool) -> dict:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     rows = token_masking(tokenizer, quick) + word_masking(tokenizer, quick)
-    rows += difference_scoring(quick) + tficf_counting(quick)
+    rows += [row(*times) for times in difference_scoring(MODEL, TEXTS, tokenizer, quick)]
+    rows += [row(*times) for times in tficf_counting(TEXTS, GENERAL, tokenizer, quick)]
     peer = {f"8x{width}": peer_word_memory(tokenizer, width) for width in ((2048,) if quick else (2048, 4096, 8192))}
     memory = word_memory(tokenizer)
     return {"threads": 1, "rows": rows, "bytes_per_token": memory, "peer_bytes_per_token": peer}
@@ -194,6 +205,7 @@ def main() -> None:
     if not MODEL.is_dir():
         sys.exit(f"{MODEL} is not there: it holds the tokenizer")
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     result = measure(options.quick)
     if not options.quick:
         write_up(FOLDER, result, table(result))

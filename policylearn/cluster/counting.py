@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.cluster.ray_pool import connect
 from policylearn.config import Config
 from policylearn.masking.vocabulary import Vocabulary
-from policylearn.scores.counting import LIMIT, CorpusCounts, Tally, count_chunk, text_chunks
+from policylearn.scores.counting import LIMIT, CorpusCounts, Tally, count_chunk
+from policylearn.scores.reading import text_chunks
 
 Shard = Callable[[], Iterable[str]]
 """Opens a stream of texts, wherever it is called: a function of a path or of a config, not of this process."""

@@ -12,7 +12,7 @@ def special_table(special_ids: list[int], vocab_size: int) -> Tensor:
 
 
 def look_up(table: Tensor, input_ids: Tensor) -> Tensor:
-    """Entry of a table [..., V] for every token id [B, T]; [..., B, T].
+    """Entry of a table [..., V] for every token id of any shape S; [..., S].
 
     >>> look_up(torch.tensor([5, 6, 7]), torch.tensor([[2, 2], [0, 1]]))
     tensor([[7, 7],

@@ -108,10 +108,10 @@ def word_keys(input_ids: Tensor, lead: Tensor) -> Tensor:
     >>> bool(keys[0, 0] == keys[0, 2]), keys[0, 1].item()
     (True, 0)
     """
-    place = torch.arange(lead.shape[1], device=lead.device) - lead
-    pieces = mix(input_ids.long() * GOLDEN + mix(place + 1))
-    total = torch.zeros_like(lead).scatter_add(1, lead, pieces)
-    return torch.where(sizes(lead) > 0, mix(total), 0)
+    here = torch.arange(lead.shape[1], device=lead.device)
+    places = look_up(mix(here + 1), here - lead)
+    pieces = mix((input_ids.long() * GOLDEN).add_(places))
+    return mix(torch.zeros_like(lead).scatter_add(1, lead, pieces))  # what nothing was added to stays 0
 
 
 def span_starts(starts: Tensor, eligible: Tensor, keys: Tensor, index: Tensor, mean: float, longest: int) -> Tensor:

@@ -5,25 +5,20 @@ pure function), and `Tally` adds the counts up in the order of the chunks. So co
 number of processes, gives the same integers.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.masking.units import word_keys, word_starts
+from policylearn.masking.units import word_keys
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.lexicon import PIECES, Lexicon, keys_of, merge
+from policylearn.scores.reading import read, text_chunks
 
 LIMIT = 2_000_000
 """Distinct words a tally keeps: about 120 MB."""
-TEXTS, CHARACTERS = 1000, 2_000_000
-"""A chunk ends after so many texts, or with the text that brings it to so many characters."""
-BLOCK = 1 << 14
-"""Tokens whose words are looked for at once, if texts end there: torch handles so few in one thread, and on a busy
-machine threads wait for each other longer than they work."""
 WAITING = 1 << 18
 """Words that wait at least before they are merged: merging a few into many costs as much as merging many."""
 
@@ -73,28 +68,14 @@ def count_corpus(
     return tally.total()
 
 
-def text_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The chunks a stream of texts is counted in."""
-    chunk: list[str] = []
-    characters = 0
-    for text in texts:
-        chunk.append(text)
-        characters += len(text)
-        if len(chunk) == TEXTS or characters >= CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
-
-
 def count_chunk(
     texts: list[str], tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, only: np.ndarray | None = None
 ) -> CorpusCounts:
     """Count a few texts at once: see `count_corpus`."""
-    size = len(vocabulary.special)
-    ids, lengths = _token_ids(texts, tokenizer)
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    lead, pieces = _words(ids, text, vocabulary)
+    size, reading = len(vocabulary.special), read(texts, tokenizer, vocabulary)
+    ids, text = reading.ids, reading.document
+    words = ~vocabulary.special.numpy()[ids[reading.lead]]
+    lead, pieces = reading.lead[words], reading.pieces[words]
     alone = np.zeros(len(ids), dtype=bool)
     alone[lead[pieces == 1]] = True
     # Most words are one piece: they are counted along with the types, in one sort of (text, type, is it a word).
@@ -103,45 +84,14 @@ def count_chunk(
     typed = seen[np.diff(seen // 2, prepend=-1) > 0]
     longer = (pieces > 1) & (pieces <= PIECES)
     short = _short_words(ids[alone], seen[seen % 2 == 1] // 2 % size, size)
-    words = merge([short, _long_words(ids, text, lead[longer], pieces[longer])])
+    lexicon = merge([short, _long_words(ids, text, lead[longer], pieces[longer])])
     return CorpusCounts(
         documents=len(texts),
         types=np.bincount(ids, minlength=size),
         type_documents=np.bincount(typed // 2 % size, minlength=size),
-        words=words if only is None else words.among(only),
+        words=lexicon if only is None else lexicon.among(only),
         total_words=len(lead),
     )
-
-
-def _token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids of all texts one after the other [N], and the length of each text."""
-    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    rows = tokenizer(texts, **settings, verbose=False)["input_ids"]
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
-
-
-def _words(ids: np.ndarray, text: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """Where words begin among token ids [N] of numbered texts [N], and of how many pieces each word is."""
-    first = (np.diff(text, prepend=-1) > 0).nonzero()[0]
-    cuts = first[np.diff(first // BLOCK, prepend=0) > 0]
-    blocks = zip(np.split(ids, cuts), np.split(text, cuts), strict=True)
-    starts = np.concatenate([_starts(block, texts, vocabulary) for block, texts in blocks])
-    lead = starts.nonzero()[0]
-    words = ~vocabulary.special.numpy()[ids[lead]]
-    return lead[words], np.diff(lead, append=len(ids))[words]
-
-
-def _starts(ids: np.ndarray, text: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """`word_starts` of whole texts one after the other, [N]."""
-    if not len(ids):
-        return np.zeros(0, dtype=bool)
-    # One row, with a place that is no token before every text: there words end, as they do after [CLS].
-    place = np.arange(len(ids)) + (text - text[0]) + 1
-    row = torch.zeros(1, int(place[-1]) + 1, dtype=torch.long)
-    real = torch.zeros_like(row, dtype=torch.bool)
-    row[0, place], real[0, place] = torch.from_numpy(ids), True
-    return word_starts(row, real, vocabulary)[0, place].numpy()
 
 
 def _short_words(words: np.ndarray, once: np.ndarray, size: int) -> Lexicon:

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from policylearn.scores.counting import text_chunks
-from policylearn.scores.ngrams import Reading, read_words
+from policylearn.scores.reading import Reading, read, text_chunks
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores
@@ -110,7 +109,7 @@ def informative(sources: Sources) -> Scores:
     tokenizer, vocabulary, counts = sources.tokenizer, sources.vocabulary, sources.domain_counts.types
     types = frequent_types(counts, ~vocabulary.special.numpy()[: len(counts)], TYPES)
     texts = sources.watch("counting neighbours in the domain corpus", sources.domain())
-    readings = (read_words(chunk, tokenizer, vocabulary) for chunk in text_chunks(texts))
+    readings = (read(chunk, tokenizer, vocabulary) for chunk in text_chunks(texts))
     scores = mean_pmi(count_pairs(readings, types, len(counts)))
     known = ~np.isnan(scores)
     if not known.any():

@@ -2,55 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.collocations import ngram_keys
-from policylearn.masking.units import leads, word_keys, word_starts
 from policylearn.masking.vocabulary import Vocabulary
-from policylearn.scores.counting import WAITING, text_chunks
+from policylearn.scores.counting import WAITING
 from policylearn.scores.lexicon import Lexicon
+from policylearn.scores.reading import read, text_chunks
 
 LIMIT = 2_000_000
 """Distinct n-grams of one length that are kept: 16 + 4 n bytes each, and three times that while merging."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """N tokens of a few texts and the W words they make, in reading order.
-
-    Attributes:
-        ids: [N] int64, special tokens not added.
-        document: [N] int64, number of the text.
-        word: [N] int64, number of the word.
-        lead: [W] int64, first token of each word.
-        keys: [W] int64, of `units.word_keys`.
-    """
-
-    ids: np.ndarray
-    document: np.ndarray
-    word: np.ndarray
-    lead: np.ndarray
-    keys: np.ndarray
-
-
-def read_words(texts: list[str], tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -> Reading:
-    """Tokens and words of a few texts at once."""
-    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    rows = tokenizer(texts, **settings, verbose=False)["input_ids"]
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
-    document = np.repeat(np.arange(len(rows)), lengths)
-    flat = torch.from_numpy(ids)[None]
-    starts = word_starts(flat, torch.ones_like(flat, dtype=torch.bool), vocabulary)
-    starts[0, 1:] |= torch.from_numpy(np.diff(document) > 0)
-    keys = word_keys(flat, leads(starts))[0].numpy()
-    begins = starts[0].numpy()
-    lead = begins.nonzero()[0]
-    return Reading(ids, document, begins.cumsum() - 1, lead, keys[lead])
 
 
 @dataclass(frozen=True)
@@ -172,7 +136,7 @@ def count_ngrams(
     """
     tallies = [Tally(n, limit) for n in range(1, longest + 1)]
     for chunk in text_chunks(texts):
-        reading = read_words(chunk, tokenizer, vocabulary)
+        reading = read(chunk, tokenizer, vocabulary)
         rows = lexicon.find(reading.keys).astype(np.int32)
         found = runs(rows, reading.document[reading.lead], reading.keys, longest)
         for tally, (keys, place) in zip(tallies, found, strict=True):

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.collocations import Collocations
-from policylearn.scores.counting import text_chunks
 from policylearn.scores.lexicon import Lexicon
-from policylearn.scores.ngrams import read_words, runs
+from policylearn.scores.ngrams import runs
+from policylearn.scores.reading import read, text_chunks
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores
@@ -62,7 +62,7 @@ def mean_scores(
     size = len(vocabulary.special)
     types, words = np.zeros((2, size)), np.zeros((2, len(lexicon) + 1))
     for chunk in text_chunks(texts):
-        reading = read_words(chunk, tokenizer, vocabulary)
+        reading = read(chunk, tokenizer, vocabulary)
         best = best_scores(reading.keys, reading.document[reading.lead], collocations)
         row = lexicon.find(reading.keys)
         row[row < 0] = len(lexicon)

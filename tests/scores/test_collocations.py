@@ -18,8 +18,9 @@ from policylearn.masking.collocations import join_collocations, ngram_keys
 from policylearn.masking.units import leads, word_keys
 from policylearn.scores.collocations import Collocations, find_collocations
 from policylearn.scores.counting import count_corpus
-from policylearn.scores.ngrams import NGrams, Tally, count_ngrams, merge, read_words
+from policylearn.scores.ngrams import NGrams, Tally, count_ngrams, merge
 from policylearn.scores.pmi import mean_scores, pmi
+from policylearn.scores.reading import read
 from policylearn.scores.sources import Sources
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -258,11 +259,11 @@ def test_a_text_begins_a_word_where_pieces_carry_no_mark_of_it():
     backend = Tokenizer(models.BPE({"a": 0, "b": 1, "Ġ": 2}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
-    assert read_words(["ab", "ba"], tokenizer, vocabulary(tokenizer)).word.tolist() == [0, 0, 1, 1]
+    assert read(["ab", "ba"], tokenizer, vocabulary(tokenizer)).word.tolist() == [0, 0, 1, 1]
 
 
 def test_reading_numbers_words_and_texts():
-    reading = read_words(["a cx", "", "x-d"], TOKENIZER, VOCABULARY)
+    reading = read(["a cx", "", "x-d"], TOKENIZER, VOCABULARY)
     assert [PIECES[i] for i in reading.ids] == ["a", "c", "##x", "[UNK]", "-", "d"]
     assert reading.document.tolist() == [0, 0, 0, 2, 2, 2]
     assert reading.word.tolist() == [0, 1, 1, 2, 3, 4] and reading.lead.tolist() == [0, 1, 3, 4, 5]

@@ -12,7 +12,7 @@ from policylearn.config import PlantedConfig
 from policylearn.data.planted import planted_tokenizer
 from policylearn.masking.units import leads, word_keys, word_starts
 from policylearn.masking.vocabulary import vocabulary
-from policylearn.scores import counting
+from policylearn.scores import counting, reading
 from policylearn.scores.counting import CorpusCounts, Tally, count_chunk, count_corpus, text_chunks
 from policylearn.scores.lexicon import PIECES, Lexicon, keys_of
 
@@ -119,10 +119,10 @@ def test_counts_are_those_of_the_rows_a_collator_sees(kind, seed):
 def test_chunks_and_merges_change_nothing(kind, monkeypatch, texts, characters, waiting):
     stream = corpus(kind, 1, texts=60)
     at_once = counted(kind, stream)
-    monkeypatch.setattr(counting, "TEXTS", texts)
-    monkeypatch.setattr(counting, "CHARACTERS", characters)
+    monkeypatch.setattr(reading, "TEXTS", texts)
+    monkeypatch.setattr(reading, "CHARACTERS", characters)
     monkeypatch.setattr(counting, "WAITING", waiting)
-    monkeypatch.setattr(counting, "BLOCK", waiting)
+    monkeypatch.setattr(reading, "BLOCK", waiting)
     assert [text for chunk in text_chunks(stream) for text in chunk] == stream
     assert same(counted(kind, stream), at_once)
 
@@ -174,7 +174,7 @@ def test_beyond_the_limit_the_rarest_words_are_forgotten_within_the_bound(seed, 
 
 
 def test_a_frequent_word_survives_any_number_of_rare_ones(monkeypatch):
-    monkeypatch.setattr(counting, "TEXTS", 10)
+    monkeypatch.setattr(reading, "TEXTS", 10)
     monkeypatch.setattr(counting, "WAITING", 1)
     config = PlantedConfig(generic_words=900)
     tokenizer = planted_tokenizer(config)
@@ -209,7 +209,7 @@ def test_words_are_readable(kind):
 
 
 def test_a_corpus_is_never_held_at_once(monkeypatch):
-    monkeypatch.setattr(counting, "TEXTS", 4)
+    monkeypatch.setattr(reading, "TEXTS", 4)
     read, held = [], []
     original = counting.count_chunk
     monkeypatch.setattr(

@@ -11,7 +11,7 @@ from policylearn.data.planted import planted_tokenizer
 from policylearn.masking import vocabulary
 from policylearn.scores import informative as module
 from policylearn.scores.informative import PRIOR, count_pairs, frequent_types, informative, mean_pmi
-from policylearn.scores.ngrams import Reading
+from policylearn.scores.reading import Reading
 from policylearn.scores.sources import Sources
 
 TEXTS = st.lists(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=9), min_size=1, max_size=6)
@@ -23,7 +23,7 @@ def reading(texts: list[list[tuple[int, bool]]]) -> Reading:
     document = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     begins = np.array([opens or not i for text in texts for i, (_, opens) in enumerate(text)], dtype=bool)
     lead = begins.nonzero()[0]
-    return Reading(ids, document, begins.cumsum() - 1, lead, lead)
+    return Reading(ids, document, lead)
 
 
 def pairs_by_hand(texts: list[list[tuple[int, bool]]], types: list[int], window: int) -> list[list[int]]:
