@@ -200,3 +200,55 @@ def test_in_somebody_elses_trainer(saved_policy, tokenizer, tmp_path, workers):
     assert sum(epochs[0][text] != epochs[1][text] for text in texts) > 0.8 * len(texts)
     hidden = torch.cat([(b["input_ids"] == tokenizer.mask_token_id)[b["labels"] != -100] for b in seen])
     assert hidden.float().mean() == pytest.approx(0.8, abs=0.08)
+
+
+def test_a_rate_with_a_schedule_follows_the_progress_it_is_told(make_policy, tokenizer):
+    policy = make_policy(masking={"rate": {"kind": "linear", "rates": [0.4, 0.1]}})
+    collator = PolicyCollator(tokenizer, policy)
+    examples = [{"input_ids": [2, *range(5, 45), 3]}] * 4
+
+    def masked(progress):
+        collator.set_progress(progress)
+        return (collator(examples)["labels"] != -100).sum(1).tolist()
+
+    assert [masked(t) for t in (0.0, 0.5, 1.0)] == [[16] * 4, [10] * 4, [4] * 4]
+
+
+def test_scores_of_an_examples_own_tokens_replace_the_scorers_table(make_policy, tokenizer):
+    policy = make_policy("none", prior=("entity",), rate=0.2)
+    collator = PolicyCollator(tokenizer, policy)
+    entity = [0.0, *([0.0] * 8 + [50.0] * 2) * 2, 0.0]
+    examples = [
+        {"input_ids": [2, *range(5, 25), 3], "entity": entity},
+        {"input_ids": [2, 6, 7, 3], "entity": [0.0] * 4},
+    ]
+    batch = collator(examples)
+    assert batch.keys() == {"input_ids", "attention_mask", "labels"}
+    assert (batch["labels"][0] != -100).nonzero().flatten().tolist() == [9, 10, 19, 20]
+    # Without the column the table speaks, and masks other tokens.
+    without = collator([{"input_ids": example["input_ids"]} for example in examples])
+    assert (without["labels"][0] != -100).nonzero().flatten().tolist() != [9, 10, 19, 20]
+
+
+@pytest.mark.parametrize(
+    ("entity", "message"),
+    [
+        ([1.0, 0.0], r"example 1 of the batch has 2 scores in column 'entity' for 4 tokens"),
+        ([1.0, 0.0, float("nan"), 0.0], r"example 1 of the batch has a score in column 'entity' that is NaN"),
+        (None, r"example 1 of the batch has 0 scores in column 'entity' for 4 tokens"),
+    ],
+)
+def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, entity, message):
+    collator = PolicyCollator(tokenizer, make_policy("none", prior=("entity",)))
+    other = {"input_ids": [2, 6, 7, 3]} | ({"entity": entity} if entity else {})
+    with pytest.raises(ValueError, match=message):
+        collator([{"input_ids": [2, 8, 9, 3], "entity": [0.0] * 4}, other])
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "span", "collocation"])
+def test_a_row_of_nothing_but_padding_or_special_tokens_does_no_harm(make_policy, tokenizer, unit):
+    collator = PolicyCollator(tokenizer, make_policy(masking={"unit": unit}))
+    ids = torch.tensor([[2, 20, 21, 22, 3], [0, 0, 0, 0, 0], [2, 3, 0, 0, 0]])
+    real = torch.tensor([[1] * 5, [0] * 5, [1, 1, 0, 0, 0]]).bool()
+    seen, labels = collator.mask_tokens(ids, real)
+    assert (labels[1:] == -100).all() and torch.equal(seen[1:], ids[1:]) and (labels[0] != -100).any()

@@ -51,40 +51,34 @@ class ScoreTable(nn.Module):
         self.register_buffer("types", torch.stack(types) if types else torch.zeros(0, size))
         self.register_buffer("words", torch.stack(words) if words else torch.zeros(0, len(known)))
         self.register_buffer("lexicon", known.clone())
-        # Most words are one piece: their scores are known by token id, and need no search in the lexicon.
-        self.register_buffer("single", self._single(), persistent=False)
+        # Most words are one piece: their rows are known by token id, without a search.
+        column = torch.arange(size)[:, None]
+        alone = word_keys(column, torch.zeros_like(column))[:, 0]
+        self.register_buffer("rows", self._search(alone), persistent=False)
 
     types: Tensor
     words: Tensor
     lexicon: Tensor
-    single: Tensor
+    rows: Tensor
 
-    def _single(self) -> Tensor:
-        """[H, V] scores of every token type as a word of its own."""
+    def _search(self, keys: Tensor) -> Tensor:
+        """Row in the lexicon of every key [N], -1 where it has none; [N]."""
         if not len(self.lexicon):
-            return self.types
-        column = torch.arange(self.types.shape[1])[:, None]
-        found = self._find(word_keys(column, torch.zeros_like(column))[:, 0])
-        return torch.where(found.isnan(), self.types, found)
-
-    def _find(self, keys: Tensor) -> Tensor:
-        """[H, N] scores of words by their keys [N], NaN where not known."""
-        slot = torch.searchsorted(self.lexicon, keys).clamp(max=len(self.lexicon) - 1)
-        return torch.where(look_up(self.lexicon, slot) == keys, self.words.index_select(1, slot), torch.nan)
+            return torch.full_like(keys, -1)
+        row = torch.searchsorted(self.lexicon, keys).clamp(max=len(self.lexicon) - 1)
+        return torch.where(look_up(self.lexicon, row) == keys, row, -1)
 
     def forward(self, input_ids: Tensor, lead: Tensor | None) -> Tensor:
         """[H, B, T] scores of token ids [B, T]; `lead` [B, T] of words is only needed where words have scores."""
-        single = look_up(self.single, input_ids)
+        types = look_up(self.types, input_ids)
         if not len(self.lexicon):
-            return single
+            return types
         assert lead is not None
-        size = sizes(lead)
-        longer = (size > 1).flatten().nonzero()[:, 0]
-        words = torch.full_like(single, torch.nan)
-        words.flatten(1)[:, longer] = self._find(word_keys(input_ids, lead).flatten()[longer])
-        words = words.gather(2, lead.expand_as(words))
-        types = torch.where(size.gather(1, lead) > 1, look_up(self.types, input_ids), single)
-        return torch.where(words.isnan(), types, words)
+        longer = (sizes(lead) > 1).flatten().nonzero()[:, 0]
+        found = self._search(word_keys(input_ids, lead).flatten().index_select(0, longer))
+        rows = look_up(self.rows, input_ids).flatten().index_copy(0, longer, found).view_as(lead).gather(1, lead)
+        words = look_up(self.words, rows.clamp(min=0))
+        return torch.where((rows < 0) | words.isnan(), types, words)
 
 
 def rank_weights(scores: Tensor, eligible: Tensor, lead: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Counting on Ray gives the integers of one process, on a cluster whose CPUs are all taken."""
 
+import json
 import logging
 from functools import partial
 
@@ -11,6 +12,7 @@ from policylearn.cluster.counting import count_corpus_on_ray
 from policylearn.config import Config, PlantedConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
 from policylearn.masking.vocabulary import vocabulary
+from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts, count_corpus, text_chunks
 
 PLANTED = PlantedConfig(documents=2500, length=8)
@@ -77,3 +79,14 @@ def test_a_text_that_cannot_be_read_is_an_error_here():
 def test_no_shards_are_an_empty_corpus():
     found = on_ray(1, [])
     assert found.documents == 0 and len(found.words) == 0 and not found.types.any()
+
+
+def test_a_problem_counts_the_files_of_its_corpus_on_ray(tiny, tmp_path):
+    for number, shard in enumerate(SHARDS):
+        rows = (json.dumps({"text": text}) for text in list(shard())[:300])
+        (tmp_path / f"{number}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    corpora = [f"{which}.path='{tmp_path}/*.jsonl'" for which in ("domain", "general")]
+    here, there = Problem(tiny(*corpora)), Problem(tiny(*corpora, "scores.count_on_ray=true"))
+    assert_same(there.sources.domain_counts, here.sources.domain_counts)
+    assert_same(there.sources.general_counts, here.sources.general_counts)
+    assert there.sources.domain_counts.documents == 602
