@@ -48,7 +48,8 @@ def test_probabilities_are_ordered_as_the_logits(batch):
     logits, eligible, rate, p_max = batch
     p = budget(logits, eligible, rate, p_max)
     for x, y, e in zip(logits, p, eligible, strict=True):
-        assert (y[e][x[e].argsort()].diff() >= 0).all()
+        # Two alike may differ in the last bit, by where they stand in the vector registers.
+        assert (y[e][x[e].argsort()].diff() >= -1e-15).all()
 
 
 @settings(deadline=None, max_examples=50)
@@ -199,7 +200,9 @@ def test_with_sizes_tokens_are_spent_exactly_and_no_row_is_read_in_vain(batch):
     floor = (units - 1).abs() < 1e-9
     torch.testing.assert_close(tokens[~floor], wanted[~floor], atol=1e-7, rtol=0)
     assert (units[eligible.any(1)] > 1 - 1e-9).all()
-    assert (tokens >= wanted - 1e-7).all()
+    # Only where a row has so few units that the cap must give way may one unit be worth fewer tokens than the rate.
+    capped = eligible.sum(1) * p_max >= 1
+    assert (tokens >= wanted - 1e-7)[capped].all()
     assert (p[~eligible] == 0).all() and (p >= 0).all() and (p <= 1).all()
     assert (p[p_max * eligible.sum(1) > 1] <= p_max).all()
 
