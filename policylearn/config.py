@@ -197,7 +197,7 @@ class InnerConfig(_Strict):
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
-    engine: Literal["unroll", "one_step"] = Field("unroll", description="see policylearn.metagrad")
+    engine: Literal["unroll", "replay", "one_step"] = Field("unroll", description="see policylearn.metagrad")
     window: int = Field(1, ge=1, description="K: consecutive steps differentiated through")
     start: float = Field(0.4, ge=0, lt=1, description="share of the steps before the first window")
     every: int = Field(6, ge=1, description="a window begins every so many steps")

@@ -17,11 +17,12 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from policylearn.adaptation import extract
+from policylearn.batches import follow_mistakes, masked_batches
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.inner.model import InnerModel
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.rollout import extract, follow_mistakes, masked_batches
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 CONFIDENCE = 0.95

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.adaptation import OuterProblem, dev_score, support_and_query
+from policylearn.batches import follow_mistakes, masked_batches
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
-from policylearn.inner.model import Features, InnerModel
-from policylearn.inner.probe import outer_loss
+from policylearn.inner.model import InnerModel
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
 from policylearn.metagrad.one_step import one_step
-from policylearn.policy import MaskingPolicy, mask_tokens
-from policylearn.problem import Examples, Problem
-from policylearn.scores.adaptive import AMLM, AdaptiveWeights
-from policylearn.scores.table import scorer_of
+from policylearn.metagrad.replay import replay
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.scores.adaptive import AdaptiveWeights
 
-FEATURE_BATCH = 128
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 """Batches of a window, and ∂(outer loss)/∂w of their masked tokens."""
 
@@ -127,49 +127,43 @@ def opens_window(config: InnerConfig, step: int) -> bool:
 def learn_from_window(trajectory: Trajectory) -> None:
     """Credits of one window, added to the policy's gradient; the trajectory moves on by the window's steps."""
     config = trajectory.problem.config
-    credits = _unrolled_credits if config.inner.engine == "unroll" else _one_step_credits
-    batches, gradients = credits(trajectory, OuterProblem(trajectory), config.outer.parameters)
+    credits = _one_step_credits if config.inner.engine == "one_step" else _window_credits
+    batches, gradients = credits(trajectory, _outer_problem(trajectory), config.outer.parameters)
     _accumulate(trajectory, batches, advantages(gradients), config.learn.kl)
     trajectory.windows += 1
 
 
-def _unrolled_credits(trajectory: Trajectory, outer: "OuterProblem", parameters: str) -> Credits:
-    from policylearn.metagrad.unroll import unroll  # here only: the other engine runs without `higher`
+def _outer_problem(trajectory: Trajectory) -> OuterProblem:
+    """Support and query examples drawn anew from the training split for every window."""
+    problem, key = trajectory.problem, [trajectory.seed, trajectory.step]
+    support, query = support_and_query(problem.config.outer, len(problem.examples("train")), key)
+    return OuterProblem(problem, support, query, trajectory.note)
 
+
+def _window_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
+    engine = _window_engine(trajectory.problem.config.inner)
     batches, rates = [], []
     for _ in range(trajectory.problem.config.inner.window):
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    return batches, unroll(trajectory.model, trajectory.optimizer, batches, rates, outer, parameters)
+    return batches, engine(trajectory.model, trajectory.optimizer, batches, rates, outer, parameters)
 
 
-def _one_step_credits(trajectory: Trajectory, outer: "OuterProblem", parameters: str) -> Credits:
+def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
+    if config.engine == "replay":
+        return replay
+    from policylearn.metagrad.unroll import unroll  # here only: the other engines run without `higher`
+
+    return unroll
+
+
+def _one_step_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
     batches = list(islice(trajectory.batches, trajectory.problem.config.inner.credit_batches))
     model, optimizer = trajectory.model, trajectory.optimizer
     gradients = one_step(model, optimizer, batches, trajectory.rate, outer, parameters)
     trajectory.take_step(batches[0])
     return batches, gradients
-
-
-class OuterProblem:
-    """The outer loss of one window: support and query examples drawn anew from the training split."""
-
-    def __init__(self, trajectory: Trajectory) -> None:
-        self.trajectory, self.train = trajectory, trajectory.problem.examples("train")
-        sizes = trajectory.problem.config.outer
-        picked = np.random.default_rng([trajectory.seed, trajectory.step]).permutation(len(self.train))
-        support = min(sizes.support, len(picked) // 2)
-        self.support, self.query = picked[:support], picked[support : support + sizes.query]
-
-    def __call__(self, features: Features) -> Tensor:
-        """The loss under the given features, differentiable."""
-        problem, s = self.trajectory.problem, len(self.support)
-        x = extract(features, self.train, [*self.support, *self.query], problem.tokenizer.pad_token_id)
-        support_y, query_y = self.train.y[self.support], self.train.y[self.query]
-        fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
-        self.trajectory.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
-        return fit.loss
 
 
 def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], gradients: Sequence[Tensor], kl: float) -> None:
@@ -195,66 +189,3 @@ def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:
     if not all(torch.isfinite(g).all() for g in gradient.values()):
         raise FloatingPointError("the policy gradient is not finite")
     return gradient
-
-
-def masked_batches(
-    problem: Problem,
-    policy: MaskingPolicy,
-    seed: int,
-    adaptive: AdaptiveWeights | None = None,
-    progress: Callable[[], float] = lambda: 0.0,
-) -> Iterator[MaskedBatch]:
-    """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
-
-    Args:
-        problem: holds the corpus.
-        policy: π_φ.
-        seed: of order and masks.
-        adaptive: of `follow_mistakes`; its scores are those of the moment.
-        progress: tells the share of training that is done, for a rate that has a schedule.
-    """
-    rng = np.random.default_rng([seed, 0])
-    rows, size = problem.domain, problem.config.inner.batch_size
-    pad, mask_token_id = problem.tokenizer.pad_token_id, problem.tokenizer.mask_token_id
-    queue: list[int] = []
-    epoch = -1
-    while True:
-        while len(queue) < size:
-            queue += rng.permutation(len(rows)).tolist()
-            epoch += 1
-        picked, queue = queue[:size], queue[size:]
-        # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.
-        input_ids, real = rows.batch(picked, pad)
-        columns = rows.values(picked, input_ids.shape[1])
-        if adaptive is not None:
-            columns[AMLM] = adaptive.scores[input_ids]
-        yield mask_tokens(policy, input_ids, real, mask_token_id, seed, epoch, progress(), columns)
-
-
-def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:
-    """Fresh weights that follow the model's mistakes in one training, if the policy goes by such."""
-    if AMLM not in map(scorer_of, policy.names):
-        return None
-    every = problem.config.scores.amlm_every
-    return AdaptiveWeights(len(policy.segmenter.special), policy.masking.rates[0], every)
-
-
-def extract(
-    features: Features, examples: Examples, picked: Sequence[int], pad_id: int, batch: int = FEATURE_BATCH
-) -> Tensor:
-    """Features of the picked examples, [len(picked), d], in batches of similar length."""
-    order = sorted(range(len(picked)), key=lambda i: len(examples.rows[picked[i]]))
-    parts = [
-        features(*examples.rows.batch([picked[i] for i in order[k : k + batch]], pad_id))
-        for k in range(0, len(order), batch)
-    ]
-    return torch.cat(parts)[torch.tensor(order).argsort()]
-
-
-def dev_score(problem: Problem, model: InnerModel) -> float:
-    """Accuracy on dev of the ridge probe fitted on train: how good θ has become for the task."""
-    pad = problem.tokenizer.pad_token_id
-    train, dev = problem.examples("train"), problem.examples("dev")
-    with torch.no_grad():
-        x, y = (extract(model, split, range(len(split)), pad) for split in (train, dev))
-        return outer_loss(x, train.y, y, dev.y, len(problem.labels)).accuracy

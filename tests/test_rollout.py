@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from policylearn.arms import arm_policy, initial_policy
+from policylearn.batches import masked_batches
 from policylearn.metagrad import one_step, unroll
 from policylearn.problem import Problem
-from policylearn.rollout import masked_batches, opens_window, rollout
+from policylearn.rollout import opens_window, rollout
 
 ENGINES = {
     "unroll": (),

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from policylearn.arms import arm_policy
+from policylearn.batches import masked_batches
 from policylearn.collator import PolicyCollator
 from policylearn.evaluate import run_trial
 from policylearn.policy import mask_tokens
 from policylearn.problem import Problem
-from policylearn.rollout import masked_batches, rollout
+from policylearn.rollout import rollout
 
 MASK_ID = 4
 DESIGNS = ["systematic", "independent", "explore"]

@@ -1,0 +1,93 @@
+"""Adaptation to the label task: how good is θ for it? The outer loss of a window, and the dev score of a rollout."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from policylearn.config import OuterConfig
+from policylearn.inner.model import Features, InnerModel
+from policylearn.inner.probe import outer_loss
+from policylearn.problem import Examples, Problem
+
+CHUNK = 12_288
+"""Tokens run through the encoder at once."""
+Note = Callable[..., None]
+"""Is told numbers by name."""
+Indices = Sequence[int] | np.ndarray
+
+
+def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Disjoint support and query examples out of so many, drawn by `key`; at most half of them are support.
+
+    >>> [part.tolist() for part in support_and_query(OuterConfig(support=4, query=2), 5, [0])]
+    [[2, 4], [3, 0]]
+    """
+    picked = np.random.default_rng(key).permutation(examples)
+    support = min(config.support, len(picked) // 2)
+    return picked[:support], picked[support : support + config.query]
+
+
+class OuterProblem:
+    """The outer loss on given support and query examples of the training split.
+
+    Args:
+        problem: data.
+        support, query: indices of training examples.
+        note: is told `outer_loss` and `outer_accuracy` of every evaluation.
+    """
+
+    def __init__(self, problem: Problem, support: Indices, query: Indices, note: Note) -> None:
+        self.problem, self.train, self.note = problem, problem.examples("train"), note
+        self.support, self.query = support, query
+
+    def __call__(self, features: Features) -> Tensor:
+        """The loss under the given features, differentiable."""
+        problem, s = self.problem, len(self.support)
+        x = extract(features, self.train, [*self.support, *self.query], problem.tokenizer.pad_token_id)
+        support_y, query_y = self.train.y[self.support], self.train.y[self.query]
+        fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
+        self.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
+        return fit.loss
+
+
+def extract(features: Features, examples: Examples, picked: Indices, pad_id: int) -> Tensor:
+    """Features of the picked examples, [len(picked), d], in chunks of similar length.
+
+    Where a gradient is asked for and there is more than one chunk, each is computed again on the way back: memory
+    then depends on the size of a chunk and not on the number of examples.
+    """
+    lengths = np.array([len(examples.rows[int(i)]) for i in picked])
+    order = lengths.argsort(kind="stable")
+    chunks = _chunks(lengths[order].tolist())
+    again = torch.is_grad_enabled() and len(chunks) > 1
+    parts = []
+    for chunk in chunks:
+        text = examples.rows.batch([int(picked[i]) for i in order[chunk]], pad_id)
+        parts.append(checkpoint(features, *text, use_reentrant=False) if again else features(*text))
+    return torch.cat(parts)[torch.from_numpy(order).argsort()]
+
+
+def _chunks(lengths: Sequence[int]) -> list[slice]:
+    """Neighbours in ascending lengths, such that each chunk holds CHUNK tokens at most, padding included.
+
+    >>> _chunks([4000, 4000, 6000, 13000])
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    cuts = [0]
+    for i, length in enumerate(lengths):
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * length > CHUNK:
+            cuts.append(i)
+    return [slice(low, high) for low, high in pairwise([*cuts, len(lengths)])]
+
+
+def dev_score(problem: Problem, model: InnerModel) -> float:
+    """Accuracy on dev of the ridge probe fitted on train: how good θ has become for the task."""
+    pad = problem.tokenizer.pad_token_id
+    train, dev = problem.examples("train"), problem.examples("dev")
+    with torch.no_grad():
+        x, y = (extract(model, split, range(len(split)), pad) for split in (train, dev))
+        return outer_loss(x, train.y, y, dev.y, len(problem.labels)).accuracy
