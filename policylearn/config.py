@@ -197,10 +197,10 @@ class InnerConfig(_Strict):
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
-    engine: Literal["unroll", "replay", "one_step"] = Field("unroll", description="see policylearn.metagrad")
-    window: int = Field(1, ge=1, description="K: consecutive steps differentiated through")
-    start: float = Field(0.4, ge=0, lt=1, description="share of the steps before the first window")
-    every: int = Field(6, ge=1, description="a window begins every so many steps")
+    engine: Literal["unroll", "replay", "one_step"] = Field("replay", description="see policylearn.metagrad")
+    window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
+    start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
+    every: int = Field(30, ge=1, description="a window begins every so many steps")
     credit_batches: int = Field(16, ge=1, description="`one_step`: MLM batches credited per outer gradient")
 
     @model_validator(mode="after")
@@ -228,7 +228,10 @@ class LearnConfig(_Strict):
 
     rounds: int = Field(8, ge=0)
     rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
-    learning_rate: float = Field(0.5, gt=0, description="of Adam on the policy's parameters")
+    learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
+    trust_rate: float = Field(
+        0.3, ge=0, description="the same for the factors that scorers' strengths are multiplied with, on a log scale"
+    )
     kl: float = Field(0.01, ge=0, description="weight of the KL pull towards the prior")
     select: Literal["dev", "last"] = Field(
         "dev", description="the policy exported: of the best dev score, or the last (for dev sets too small to tell)"

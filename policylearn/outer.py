@@ -61,8 +61,10 @@ def out_of_patience(config: LearnConfig, state: OuterState) -> bool:
 
 
 def make_outer_optimizer(policy: MaskingPolicy, config: LearnConfig) -> torch.optim.Adam:
-    """Adam on φ."""
-    return torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=config.learning_rate)
+    """Adam on φ; how far scorers are trusted, which is a factor, moves in smaller steps."""
+    others = [p for p in policy.parameters() if p.requires_grad and p is not policy.trust]
+    groups = [{"params": others}, {"params": [policy.trust], "lr": config.trust_rate}]
+    return torch.optim.Adam(groups, lr=config.learning_rate)
 
 
 def apply_gradient(policy: MaskingPolicy, optimizer: torch.optim.Optimizer, gradient: dict[str, Tensor]) -> None:

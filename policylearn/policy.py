@@ -54,6 +54,7 @@ class MaskingPolicy(nn.Module):
         self.scores = ScoreTable([scores[scorer_of(name)] for name in self.names], lexicon, size)
         self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
         self.network = build_network(config, size, features)
+        self.trust = nn.Parameter(torch.zeros(len(self.names)), requires_grad=self.network is not None)
 
     @property
     def masking(self) -> MaskingConfig:
@@ -62,8 +63,23 @@ class MaskingPolicy(nn.Module):
 
     def prior_logits(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Σ_h a_h · score_h, [B, T]."""
+        return self._combine(self.strengths, self._scores(input_ids, real, columns))
+
+    def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
+        return self._learned_logits(self._scores(input_ids, real, columns), input_ids, real)
+
+    def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
+        trusted = self._combine(self.strengths * self.trust.exp(), scores)
+        return trusted if self.network is None else trusted + self.network(input_ids, real)
+
+    def _combine(self, strengths: Tensor, scores: Tensor) -> Tensor:
+        return torch.einsum("h,hbt->bt", strengths, scores)
+
+    def _scores(self, input_ids: Tensor, real: Tensor, columns: Columns | None) -> Tensor:
+        """Of every scorer of the prior, [H, B, T]."""
         if not self.names:
-            return torch.zeros(input_ids.shape, device=input_ids.device)
+            return torch.zeros((0, *input_ids.shape), device=input_ids.device)
         ranked = [name.endswith(RANK) for name in self.names]
         needs_words = len(self.scores.lexicon) or any(ranked)
         words = self.segmenter.words(input_ids, real) if needs_words else None
@@ -75,12 +91,7 @@ class MaskingPolicy(nn.Module):
             if ranked[h]:
                 assert words is not None
                 scores[h] = rank_weights(scores[h], self.eligible(input_ids, real), words)
-        return torch.einsum("h,hbt->bt", self.strengths, torch.stack(scores))
-
-    def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
-        """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
-        prior = self.prior_logits(input_ids, real, columns)
-        return prior if self.network is None else prior + self.network(input_ids, real)
+        return torch.stack(scores)
 
     def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """Positions that may be masked, boolean [B, T]."""
@@ -113,8 +124,8 @@ class MaskingPolicy(nn.Module):
     def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
         text = batch.original, batch.real
-        prior = self.prior_logits(*text, batch.columns)
-        logits = prior if self.network is None else prior + self.network(*text)
+        scores = self._scores(*text, batch.columns)
+        logits, prior = self._learned_logits(scores, *text), self._combine(self.strengths, scores)
         now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
         return now, before
 

@@ -48,6 +48,15 @@ def is_useful(word: str) -> bool:
     return word.startswith("class")
 
 
+def is_distracting(word: str) -> bool:
+    """Whether this is a domain word that predicts nothing.
+
+    >>> [is_distracting(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]"]]
+    [False, True, False, False]
+    """
+    return word.startswith("distractor")
+
+
 def planted_tokenizer(config: PlantedConfig) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the planted vocabulary, an ordinary transformers tokenizer."""
     words = [word for label in range(config.classes) for word in class_words(config, label)]

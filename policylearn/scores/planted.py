@@ -1,8 +1,10 @@
-"""The oracle of the planted benchmark, which knows what is worth masking."""
+"""Scorers that know the planted benchmark: the oracle, and its opposite, a prior that is wrong."""
+
+from collections.abc import Callable
 
 import torch
 
-from policylearn.data.planted import is_useful
+from policylearn.data.planted import is_distracting, is_useful
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores
@@ -10,8 +12,17 @@ from policylearn.scores.table import Scores
 
 @scorer("oracle")
 def _oracle(sources: Sources) -> Scores:
+    return _known(sources, is_useful, "oracle")
+
+
+@scorer("distractors")
+def _distractors(sources: Sources) -> Scores:
+    return _known(sources, is_distracting, "distractors")
+
+
+def _known(sources: Sources, wanted: Callable[[str], bool], name: str) -> Scores:
     tokens = sources.tokenizer.convert_ids_to_tokens(list(range(len(sources.tokenizer))))
-    useful = torch.tensor([is_useful(token) for token in tokens])
-    if not useful.any():
-        raise ValueError("the oracle is known on the planted benchmark only: take it out of evaluate.arms")
-    return Scores(useful.float())
+    found = torch.tensor([wanted(token) for token in tokens])
+    if not found.any():
+        raise ValueError(f"scorer {name!r} is known on the planted benchmark only: take it out")
+    return Scores(found.float())

@@ -1,0 +1,137 @@
+"""What makes a policy learn fast and reliably on the planted benchmark; writes result.json, README.md's table, learning.png.
+
+.venv/bin/python experiments/planted/run.py                  # everything, or what is missing of it in runs/planted
+.venv/bin/python experiments/planted/run.py uniform-0 K=10   # these runs only
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from scipy import stats
+
+from policylearn.compare import evaluate_policies
+from policylearn.config import load_config
+from policylearn.experiment import write_up
+from policylearn.train import train
+
+FOLDER, RUNS, SEEDS = Path(__file__).parent, Path("runs/planted"), 10
+FIXED = ("random", "difference", "distractors", "oracle")
+ARMS = [f"evaluate.seeds={SEEDS}"]
+UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
+
+PRIORS = {"difference": [], "uniform": [UNIFORM], "wrong": [WRONG]}
+"""Where learning starts, each with the defaults and three learning seeds."""
+
+SHORT = [UNIFORM, "learn.rounds=5"]
+STUDY = {
+    "K=30": [],
+    "K=1": ["inner.window=1", "inner.every=1"],
+    "K=10": ["inner.window=10", "inner.every=10"],
+    "K=74": ["inner.window=74", "inner.every=74"],
+    "K=149": ["inner.window=149", "inner.every=149"],
+    "first window only": ["inner.every=150"],
+    "last two windows": ["inner.start=0.5"],
+    "rate .5": ["learn.learning_rate=0.5"],
+    "rate 2": ["learn.learning_rate=2.0"],
+    "2 rollouts, 10 rounds": ["learn.rollouts=2", "learn.rounds=10"],
+    "no KL": ["learn.kl=0"],
+    "all parameters": ['outer.parameters="all"'],
+    "explore": ['masking.design="explore"'],
+    "independent": ['masking.design="independent"'],
+    "p_max .5": ["masking.p_max=0.5"],
+    "context network": ['policy.network="context"', "learn.learning_rate=0.03"],
+}
+"""One setting changed at a time, five rounds from no prior at all, where learning is hardest; one learning seed."""
+
+
+def runs() -> dict[str, list[str]]:
+    """Every run's overrides by its name."""
+    learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
+    return learning | {name: [*SHORT, *how] for name, how in STUDY.items()}
+
+
+def learned(name: str, overrides: list[str]) -> dict[str, Any]:
+    """Learn under these settings (or find that done), and score fresh models under the policy."""
+    config = load_config(None, [*overrides, *ARMS, 'evaluate.arms=["learned"]', 'cluster.backend="local"'])
+    folder = RUNS / name.replace(" ", "_")
+    result = train(config, folder, Console(quiet=True))
+    rounds = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "overrides": overrides,
+        "scores": result["arms"]["learned"]["scores"],
+        "dev": [record["dev"] for record in rounds],
+        "steps": [(k + 1) * config.inner.steps * config.learn.rollouts for k in range(len(rounds))],
+        "reliability": [record["reliability"] for record in rounds],
+        "seconds": sum(record["seconds"] for record in rounds),
+    }
+
+
+def fixed() -> dict[str, list[float]]:
+    """Scores of the arms that learn nothing, on the same seeds."""
+    arms = f"evaluate.arms={json.dumps(FIXED)}"
+    config = load_config(None, [*ARMS, arms, 'cluster.backend="local"'])
+    found = evaluate_policies(config, RUNS / "fixed", Console(quiet=True), {})
+    return {arm: found["arms"][arm]["scores"] for arm in FIXED}
+
+
+def share(scores: list[float], arms: dict[str, list[float]]) -> dict[str, Any]:
+    """Share of the gap from random to oracle that was recovered, with its 95 % interval over the seeds."""
+    random, oracle = (np.array(arms[name]) for name in ("random", "oracle"))
+    gap = oracle.mean() - random.mean()
+    gains = (np.array(scores) - random) / gap
+    half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5
+    below = int((np.array(scores) < np.array(arms["difference"])).sum())
+    return {"mean": gains.mean(), "low": gains.mean() - half, "high": gains.mean() + half, "below": below}
+
+
+def table(result: dict[str, Any]) -> list[str]:
+    """One line per arm and per run."""
+    arms = result["fixed"]
+    lines = ["| | test accuracy, 10 fresh models | share of the gap | seeds below Difference-Masking | seconds |"]
+    lines += ["|---" * 5 + "|"]
+    for name, scores in arms.items():
+        lines.append(f"| *{name}* | {_spread(scores)} | | | |")
+    for name, run in result["runs"].items():
+        gap = share(run["scores"], arms)
+        gained = f"{gap['mean']:.0%} [{gap['low']:.0%}, {gap['high']:.0%}]"
+        lines.append(f"| {name} | {_spread(run['scores'])} | {gained} | {gap['below']} | {run['seconds']:.0f} |")
+    return lines
+
+
+def _spread(scores: list[float]) -> str:
+    return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}, worst {min(scores):.3f}"
+
+
+def plot(result: dict[str, Any]) -> None:
+    """Dev score of the rollouts' own models against inner steps, by run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, run in result["runs"].items():
+        axes.plot(run["steps"], run["dev"], marker="o", markersize=3, label=name)
+    axes.set(xlabel="inner MLM steps", ylabel="dev accuracy of the rollouts' models")
+    axes.legend(fontsize=7, ncols=2)
+    figure.savefig(FOLDER / "learning.png", dpi=130)
+
+
+def main(names: list[str]) -> None:
+    written = FOLDER / "result.json"
+    result = json.loads(written.read_text()) if written.exists() else {"runs": {}}
+    result["fixed"] = fixed()
+    for name in names or runs():
+        if name in result["runs"] and result["runs"][name]["overrides"] == runs()[name]:
+            continue
+        result["runs"][name] = learned(name, runs()[name])
+        result["runs"] = {key: result["runs"][key] for key in runs() if key in result["runs"]}
+        write_up(FOLDER, result, table(result))
+        plot(result)
+        print(name, result["runs"][name]["scores"], flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
