@@ -1,8 +1,9 @@
 """The masking policy: which tokens of a text are worth predicting.
 
-    logit_i = Σ_h a_h · score_h(token_i) + g_φ(features_i),      p = budget(logits, rate)
+    logit_i = Σ_h exp(t_h) a_h · score_h(token_i) + g_φ(features_i),      p = budget(logits, rate)
 
-The last layer of g starts at zero: before any learning the policy *is* the prior it was built from.
+The trust t_h in a scorer and the last layer of g start at zero: before any learning the policy *is* the prior it was
+built from. That all tokens have a say in t is how a prior that is wrong loses its strength in a few rounds.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ class MaskingPolicy(nn.Module):
     """Inclusion probabilities for every eligible token of a batch.
 
     Args:
-        config: prior strengths and the kind of network.
+        config: prior strengths a and the kind of network.
         scores: scorer name → its scores; must hold every scorer in `config.prior`.
         lexicon: [W] int64, sorted keys of the words that `scores` know.
         features: [V, F] frozen features of token types, see `token_features`; only the "context" network

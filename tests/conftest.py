@@ -110,6 +110,7 @@ anchors = 10
 steps = 7
 batch_size = 8
 start = 0.4
+window = 1
 every = 3
 [outer]
 support = 16

@@ -63,9 +63,11 @@ def test_agreement_is_the_mean_cosine_of_pairs():
 
 
 def test_a_step_of_phi_is_a_step_of_adam(policy, gradients):
-    config = LearnConfig(learning_rate=0.1)
+    config = LearnConfig(learning_rate=0.1, trust_rate=0.02)
     twin = [p.detach().clone().requires_grad_() for p in policy.parameters() if p.requires_grad]
-    reference, optimizer = torch.optim.Adam(twin, lr=0.1), make_outer_optimizer(policy, config)
+    rates = [0.02 if name == "trust" else 0.1 for name in policy.learned()]
+    groups = [{"params": [p], "lr": rate} for p, rate in zip(twin, rates, strict=True)]
+    reference, optimizer = torch.optim.Adam(groups), make_outer_optimizer(policy, config)
     for gradient in gradients:
         apply_gradient(policy, optimizer, gradient)
         for p, g in zip(twin, gradient.values(), strict=True):
@@ -114,7 +116,7 @@ def test_the_best_phi_is_kept_as_it_was(policy):
     keep_best(policy, state)
     assert state.numbers == {"best_dev": 0.5, "best_round": 0}
     phi = policy.learned()["network.logits"].clone()
-    policy.load_learned({"network.logits": phi + 1})
+    policy.load_learned(policy.learned() | {"network.logits": phi + 1})
     state.history.append({"round": 1, "dev": 0.4})
     keep_best(policy, state)
     assert state.numbers["best_round"] == 0

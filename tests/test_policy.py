@@ -111,11 +111,22 @@ def test_gradient_reaches_the_output_layer_first_and_the_whole_context_network_a
     policy = make_policy("context")
     optimiser = torch.optim.Adam(policy.parameters(), lr=0.01)
     outer(policy, texts).backward()
-    assert reached(policy) == {"network.out.weight"}
+    assert reached(policy) == {"trust", "network.out.weight"}
     optimiser.step()
     optimiser.zero_grad()
     outer(policy, texts).backward()
     assert reached(policy) == set(policy.learned())
+
+
+def test_trust_is_a_factor_of_the_strength_and_not_of_what_the_network_says(make_policy, texts):
+    policy, prior = make_policy(prior=("difference", "tficf"), learned=True), make_policy(prior=("difference", "tficf"))
+    with torch.no_grad():
+        policy.trust.copy_(torch.tensor([2.0, 0.5]).log())
+        said = policy.network(*texts)
+    twice_and_half = make_policy(prior=("difference", "tficf"), network="none")
+    twice_and_half.strengths.data *= torch.tensor([2.0, 0.5])
+    torch.testing.assert_close(policy(*texts), twice_and_half(*texts) + said)
+    assert torch.equal(policy.prior_logits(*texts), prior(*texts))
 
 
 def reached(policy: MaskingPolicy) -> set[str]:

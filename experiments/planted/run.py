@@ -1,4 +1,4 @@
-"""What makes a policy learn fast and reliably on the planted benchmark; writes result.json, README.md's table, learning.png.
+"""What makes a policy learn fast and reliably on the planted benchmark; writes result.json, learning.png, the table.
 
 .venv/bin/python experiments/planted/run.py                  # everything, or what is missing of it in runs/planted
 .venv/bin/python experiments/planted/run.py uniform-0 K=10   # these runs only
