@@ -14,6 +14,7 @@ from policylearn.outer import under
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.heatmap import Heatmap
+from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.run import Run
 
@@ -105,6 +106,7 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
         f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts",
         f"- exported: {_which(run, state)}",
+        *([f"- {signal(state.history).sentence}"] if state.history else []),
         "",
         "## What it likes to mask",
         "",

@@ -25,6 +25,7 @@ from policylearn.policy import MaskingPolicy
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress, TaskProgress
+from policylearn.report.verdict import signal
 from policylearn.rollout import PolicyGradient, rollout
 from policylearn.run import Run
 
@@ -58,6 +59,8 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
     with open_pool(config) as pool:
         state = learn(config, problem, policy, pool, run)
+        if state.history:
+            console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}

@@ -31,7 +31,13 @@ __all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line", "w
 # Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
 _ETA_MEMORY_S = 1800.0
 _BASELINE_PREFIX = "dev_"
-_SHOWN = {"outer_loss": "outer loss", "dev": "dev", "rate": "mask rate", "entropy": "entropy"}
+_SHOWN = {
+    "outer_loss": "outer loss",
+    "dev": "dev",
+    "reliability": "agreement",
+    "rate": "mask rate",
+    "entropy": "entropy",
+}
 _NOT_BASELINES = ("dev_scores",)
 
 

@@ -1,12 +1,14 @@
-"""The result in one plain sentence, which says so when learning did not help."""
+"""Result and signal in one plain sentence each, which say so when learning did not help or had nothing to go by."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from policylearn.report.formats import plural, score
+from policylearn.report.formats import as_number, interval, plural, score
 from policylearn.report.summary import (
     LEARNED,
     ORACLE,
@@ -49,6 +51,28 @@ def verdict(result: dict[str, Any]) -> Verdict:
     outcome, judgement = _judge(gap, baseline.label)
     numbers = f"{_standing(result)} (mean of {seeds}; {_equation(gap, baseline)})"
     return Verdict(outcome, f"{numbers}: {judgement}.")
+
+
+def signal(history: Sequence[dict[str, Any]]) -> Verdict:
+    """Whether the policy gradients of two rollouts agree: their mean cosine, with its 95 % interval over the rounds.
+
+    >>> signal([{"reliability": 0.3}, {"reliability": 0.2}, {"reliability": 0.25}]).sentence
+    'Signal: the gradients of two rollouts agree, mean cosine .250 [.126, .374] over 3 rounds.'
+    >>> signal([{"reliability": 0.1}, {"reliability": -0.1}]).outcome
+    'unclear'
+    """
+    from scipy.stats import t  # here only: every command would wait for it
+
+    cosines = [value for record in history if math.isfinite(value := as_number(record.get("reliability")))]
+    if len(cosines) < 2:
+        return Verdict("unknown", "Signal: not measured; it takes two rounds of two rollouts.")
+    middle = statistics.fmean(cosines)
+    half = float(t.ppf(0.975, len(cosines) - 1)) * statistics.stdev(cosines) / len(cosines) ** 0.5
+    numbers = f"mean cosine {score(middle)} {interval(middle - half, middle + half)} over {len(cosines)} rounds"
+    if middle - half > 0:
+        return Verdict("better", f"Signal: the gradients of two rollouts agree, {numbers}.")
+    noise = f"Signal: noise, as far as the gradients of two rollouts can tell: {numbers}."
+    return Verdict("unclear", noise + " `policylearn diagnose` says how much data a signal takes.")
 
 
 def _standing(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from policylearn.report.summary import best, gap_recovered, paired, strongest_baseline, uneven_masking
-from policylearn.report.verdict import verdict
+from policylearn.report.verdict import signal, verdict
 
 
 def result(comparisons: dict | None = None, **scores: list) -> dict:
@@ -97,3 +97,13 @@ def test_unequal_numbers_of_masks_are_noticed():
 
     assert not uneven_masking(masked(1000, 1005)) and uneven_masking(masked(1000, 1100))
     assert not uneven_masking({}) and not uneven_masking(result(learned=[0.5]))
+
+
+@pytest.mark.parametrize(
+    ("cosines", "outcome"),
+    [([0.2, 0.3, 0.25], "better"), ([0.2, -0.1, 0.1], "unclear"), ([0.2], "unknown"), ([None, 0.2], "unknown")],
+)
+def test_a_run_whose_signal_is_noise_says_so(cosines, outcome):
+    found = signal([{"reliability": cosine} for cosine in cosines])
+    assert found.outcome == outcome
+    assert ("noise" in found.sentence) == (outcome == "unclear")
