@@ -1,4 +1,4 @@
-"""From credits of masked tokens to a gradient of the policy."""
+"""Estimator `credit`: what predicting each masked token was worth, and two numbers about policies."""
 
 from collections.abc import Sequence
 
