@@ -17,6 +17,7 @@ from policylearn.batches import follow_mistakes, masked_batches
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.inner.model import InnerModel
+from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
 from policylearn.metagrad.one_step import one_step
@@ -147,7 +148,7 @@ def _window_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    return batches, engine(trajectory.model, trajectory.optimizer, batches, rates, outer, parameters)
+    return batches, engine(trajectory.model, trajectory.optimizer, Window(batches, rates), outer, parameters)
 
 
 def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
@@ -161,7 +162,8 @@ def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
 def _one_step_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
     batches = list(islice(trajectory.batches, trajectory.problem.config.inner.credit_batches))
     model, optimizer = trajectory.model, trajectory.optimizer
-    gradients = one_step(model, optimizer, batches, trajectory.rate, outer, parameters)
+    window = Window(batches, [trajectory.rate] * len(batches))
+    gradients = one_step(model, optimizer, window, outer, parameters)
     trajectory.take_step(batches[0])
     return batches, gradients
 

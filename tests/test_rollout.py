@@ -103,8 +103,8 @@ def test_a_policy_with_nothing_to_learn_passes_through(tiny, engine):
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])
 def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, monkeypatch):
-    def nothing(model, optimizer, batches, *arguments):
-        return [torch.zeros(int(batch.mask.sum())) for batch in batches]
+    def nothing(model, optimizer, window, *arguments):
+        return [torch.zeros(int(batch.mask.sum())) for batch in window.batches]
 
     monkeypatch.setattr(unroll, "unroll", nothing)
     monkeypatch.setattr("policylearn.rollout.one_step", nothing)

@@ -1,5 +1,7 @@
 """The inner problem: the weighted MLM loss of a masked batch, and its optimiser."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +10,9 @@ from policylearn.inner.model import Watch
 from policylearn.masking import MaskedBatch
 
 
-def mlm_loss(model: nn.Module, batch: MaskedBatch, weights: Tensor | None = None, watch: Watch | None = None) -> Tensor:
+def mlm_loss(
+    model: Callable[..., Tensor], batch: MaskedBatch, weights: Tensor | None = None, watch: Watch | None = None
+) -> Tensor:
     """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar; 0 where nothing is masked).
 
     Args:

@@ -6,43 +6,44 @@ preconditioner, so
     ∂(outer loss)/∂w_i  =  - d · ∇CE_i / M,      d = P ∇(outer loss).
 
 All d · ∇CE_i of a batch are one forward-mode derivative of its token losses along d: no backward pass, no
-graph, and the expensive outer gradient is taken once. P is taken from the moments of the trajectory as they
-are, before the batch's own gradient enters them.
+graph, and the expensive outer gradient is taken once. (Of any loss in any input x: that of ∂ℓ/∂x.) P is taken
+from the moments of the trajectory as they are, before the batch's own gradient enters them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call, grad, jvp
 
 from policylearn.inner.model import Features
+from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
 from policylearn.masking import MaskedBatch
 
 
 def one_step(
     model: nn.Module,
     optimizer: torch.optim.AdamW,
-    batches: Sequence[MaskedBatch],
-    rate: float,
+    window: Window,
     outer: Callable[[Features], Tensor],
     parameters: str = "matrices",
 ) -> list[Tensor]:
-    """∂(outer loss)/∂w of every batch, each as if it alone were the next step; nothing is advanced.
+    """∂(outer loss)/∂x of every batch, each as if it alone were the next step; nothing is advanced.
 
     Args:
         model: an `InnerModel` with forward-mode derivatives (attn_implementation "eager").
         optimizer: warm AdamW over its parameters.
-        batches: masked batches, M_k masked tokens each.
-        rate: learning rate of the step.
+        window: batches, and the learning rate at which each would be taken.
         outer: outer loss as a function of ``features(input_ids, real)``.
         parameters: "matrices" leaves norms and biases out of the direction, "all" does not.
 
     Returns:
-        one tensor [M_k] per batch.
+        one tensor of the shape of x per batch.
     """
-    direction = outer_direction(model, optimizer, rate, outer, parameters)
-    return [-token_derivatives(model, direction, batch) / batch.mask.sum() for batch in batches]
+    direction = outer_direction(model, optimizer, 1.0, outer, parameters)
+    steps = zip(window.batches, window.rates, strict=True)
+    return [-rate * input_derivatives(model, direction, window.loss, batch) for batch, rate in steps]
 
 
 def outer_direction(
@@ -64,15 +65,24 @@ def outer_direction(
     return direction
 
 
-def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
-    """d · ∇CE_i for the M masked tokens of a batch, [M], by one forward-mode pass."""
+def input_derivatives(model: nn.Module, direction: dict[str, Tensor], loss: Loss, batch: Any) -> Tensor:
+    """d · ∇_θ (∂ℓ/∂x), of the shape of x, by one forward-mode pass; for token weights the M numbers d · ∇CE_i / M."""
     point = {name: p.detach() for name, p in model.named_parameters() if name in direction}
+    x = loss.inputs(batch, next(model.parameters()))
 
-    def losses(moved: dict[str, Tensor]) -> Tensor:
-        return functional_call(model, moved, (batch.input_ids, batch.real), {"labels": batch.labels})
+    def slope(moved: dict[str, Tensor]) -> Tensor:
+        def there(*inputs: Any, **settings: Any) -> Tensor:
+            return functional_call(model, moved, inputs, settings)
+
+        return grad(lambda at: loss(there, batch, at))(x)
 
     with torch.no_grad():
-        return jvp(losses, (point,), (direction,))[1]
+        return jvp(slope, (point,), (direction,))[1]
+
+
+def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
+    """d · ∇CE_i for the M masked tokens of a batch, [M], by one forward-mode pass."""
+    return input_derivatives(model, direction, TOKEN_WEIGHTS, batch) * batch.mask.sum()
 
 
 def _preconditioned(gradient: Tensor, state: dict, group: dict, rate: float) -> Tensor:

@@ -14,7 +14,7 @@ a third of a state each, from which AdamW finds its states again; leaves begin a
 by recomputing from an earlier one, binomially (Griewank & Walther, 2000), so that memory hardly grows with K.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,11 +22,10 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.mlm import mlm_loss
 from policylearn.inner.model import Features
-from policylearn.masking import MaskedBatch
+from policylearn.inner.window import Window
 from policylearn.metagrad.adamw import Adjoint, Settings, adjoint_step
-from policylearn.metagrad.one_step import token_derivatives
+from policylearn.metagrad.one_step import input_derivatives
 
 Gradients = tuple[Tensor | None, ...]
 """Of one step, in the order of the model's parameters; None for a parameter the loss does not see."""
@@ -35,17 +34,15 @@ Gradients = tuple[Tensor | None, ...]
 def replay(
     model: nn.Module,
     optimizer: torch.optim.AdamW,
-    batches: Sequence[MaskedBatch],
-    rates: Sequence[float],
+    window: Window,
     outer: Callable[[Features], Tensor],
     parameters: str = "matrices",
     *,
-    seeds: Sequence[int] | None = None,
     leaf: int = 8,
     slots: int = 7,
     store: torch.device | None = None,
 ) -> list[Tensor]:
-    """∂(outer loss)/∂w for K weighted optimiser steps, exactly; advances model and optimiser by these steps.
+    """∂(outer loss)/∂x for the K steps of a window, exactly; advances model and optimiser by these steps.
 
     The steps are the optimiser's own: model and optimiser end as K ordinary ones leave them, to the bit. Beside the
     work of one step, memory holds `leaf` gradients, up to `slots` + 2 states (parameters and moments) and an adjoint
@@ -54,30 +51,30 @@ def replay(
     Args:
         model: an `InnerModel` whose attention has double backward and forward mode (attn_implementation "eager").
         optimizer: AdamW over its parameters, fresh or warm.
-        batches: K masked batches, M_k masked tokens each.
-        rates: K learning rates.
+        window: K steps; with seeds, if the model has dropout.
         outer: outer loss as a function of ``features(input_ids, real)`` under the parameters after step K.
         parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
-        seeds: K seeds of torch's generators, one per step, for a model with dropout.
         leaf: steps whose gradients are kept at once.
         slots: states kept beside those at the start and the end of the window, at least 1.
         store: device to keep states on, such as the CPU when the model is on a GPU; None for the model's own.
 
     Returns:
-        K tensors [M_k], ∂(outer loss)/∂w_i at w = 1.
+        K tensors of the shapes of x_k.
 
     Raises:
         ValueError: the model has dropout, and there are no seeds.
     """
-    if seeds is None and any(isinstance(part, nn.Dropout) and part.training and part.p for part in model.modules()):
+    if window.seeds is None and any(
+        isinstance(part, nn.Dropout) and part.training and part.p for part in model.modules()
+    ):
         raise ValueError("the model draws dropout: pass seeds, so that it can be repeated, or call model.eval()")
-    assert len(batches) == len(rates) > 0 and leaf >= 1 and slots >= 1
+    assert leaf >= 1 and slots >= 1
     assert not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
-    window = _Window(model, optimizer, batches, rates, outer, parameters, seeds, leaf, store)
-    window.walk_back(0, len(batches), window.state(), slots)
-    window.restore(window.end)
-    window.set_rate(rates[-1])
-    return window.credits[::-1]
+    walk = _Walk(model, optimizer, window, outer, parameters, leaf, store)
+    walk.walk_back(0, len(window), walk.state(), slots)
+    walk.restore(walk.end)
+    walk.set_rate(window.rates[-1])
+    return walk.credits[::-1]
 
 
 @cache
@@ -106,16 +103,14 @@ class State:
 
 
 @dataclass
-class _Window:
+class _Walk:
     """K steps of one model and optimiser, which hold the state of the moment; `walk_back` moves both about."""
 
     model: nn.Module
     optimizer: torch.optim.AdamW
-    batches: Sequence[MaskedBatch]
-    rates: Sequence[float]
+    window: Window
     outer: Callable[[Features], Tensor]
     through: str
-    seeds: Sequence[int] | None
     leaf: int
     store: torch.device | None
     adjoints: list[Adjoint] = field(default_factory=list)
@@ -147,7 +142,7 @@ class _Window:
         for k in range(low, high):
             gradients.append(self.gradients(k))
             self.step(k, gradients[-1])
-        if high == len(self.batches):
+        if high == len(self.window):
             self.end = self.state()
             self.adjoints = self.outer_adjoints()
         while gradients:
@@ -158,13 +153,12 @@ class _Window:
             self.credits.append(self.back_over_step(low + len(gradients), last))
 
     def back_over_step(self, k: int, gradients: Gradients) -> Tensor:
-        """∂(outer loss)/∂w of step k, [M_k]; the adjoints, in place, from after the step to before it."""
+        """∂(outer loss)/∂x of step k; the adjoints, in place, from after the step to before it."""
         directions = self.back_over_update(k, gradients)
         if k == 0:
             named = {n: u for n, u in zip(self.names, directions, strict=True) if u is not None}
             with self._seeded(k):
-                derivatives = token_derivatives(self.model, named, self.batches[k])
-            return derivatives / max(1, derivatives.numel())
+                return input_derivatives(self.model, named, self.window.loss, self.window.batches[k])
         return self.back_over_gradient(k, directions)
 
     def back_over_update(self, k: int, gradients: Gradients) -> Gradients:
@@ -172,29 +166,33 @@ class _Window:
         directions: list[Tensor | None] = []
         for p, adjoint, g in zip(self.parameters, self.adjoints, gradients, strict=True):
             state = self.optimizer.state.get(p, {})
-            settings = Settings.of(self.groups[p], state, self.rates[k])
+            settings = Settings.of(self.groups[p], state, self.window.rates[k])
             zero = p.new_zeros(()).expand_as(p)
             m, v = state.get("exp_avg", zero), state.get("exp_avg_sq", zero)
             directions.append(None if g is None else adjoint_step(adjoint, m, v, g, settings))
         return tuple(directions)
 
     def back_over_gradient(self, k: int, directions: Gradients) -> Tensor:
-        """u · ∇CE_i / M, [M_k]; adds the Hessian-vector product to the adjoints."""
+        """u · ∂g_k/∂x; adds the Hessian-vector product to the adjoints."""
         # A backward pass through forward mode would be a little cheaper, but torch's layer norm gets that one wrong.
-        w = self.parameters[0].new_ones(int(self.batches[k].mask.sum())).requires_grad_()
-        seen = [(g, u) for g, u in zip(self.gradients(k, w), directions, strict=True) if g is not None]
+        x = self.inputs(k).requires_grad_()
+        seen = [(g, u) for g, u in zip(self.gradients(k, x), directions, strict=True) if g is not None]
         outputs, along = zip(*seen, strict=True)
-        credit, *products = torch.autograd.grad(outputs, [w, *self.parameters], along, allow_unused=True)
+        credit, *products = torch.autograd.grad(outputs, [x, *self.parameters], along, allow_unused=True)
         for adjoint, product in zip(self.adjoints, products, strict=True):
             if product is not None:
                 adjoint.theta.add_(product)
         return credit
 
-    def gradients(self, k: int, w: Tensor | None = None) -> Gradients:
-        """g_k at the present parameters; with weights, differentiable in both."""
+    def inputs(self, k: int) -> Tensor:
+        """x_k of an ordinary step."""
+        return self.window.loss.inputs(self.window.batches[k], self.parameters[0])
+
+    def gradients(self, k: int, x: Tensor | None = None) -> Gradients:
+        """g_k at the present parameters; with an x, differentiable in both."""
         with self._seeded(k):
-            loss = mlm_loss(self.model, self.batches[k], w)
-        return torch.autograd.grad(loss, self.parameters, create_graph=w is not None, allow_unused=True)
+            loss = self.window.loss(self.model, self.window.batches[k], self.inputs(k) if x is None else x)
+        return torch.autograd.grad(loss, self.parameters, create_graph=x is not None, allow_unused=True)
 
     def outer_adjoints(self) -> list[Adjoint]:
         """Derivatives of the outer loss in the present parameters, none in the moments."""
@@ -207,7 +205,7 @@ class _Window:
 
     def step(self, k: int, gradients: Gradients) -> None:
         """Step k of the optimiser, in place."""
-        self.set_rate(self.rates[k])
+        self.set_rate(self.window.rates[k])
         for p, g in zip(self.parameters, gradients, strict=True):
             p.grad = g
         self.optimizer.step()
@@ -241,10 +239,10 @@ class _Window:
     @contextmanager
     def _seeded(self, k: int) -> Iterator[None]:
         """Within, torch's generators are those of step k; afterwards as they were before."""
-        if self.seeds is None:
+        if self.window.seeds is None:
             yield
             return
         device = self.parameters[0].device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seeds[k])
+            torch.manual_seed(self.window.seeds[k])
             yield

@@ -1,15 +1,14 @@
 """Engine `unroll`: the reference. Keep the graph of every inner step and let autograd walk it (`higher`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import higher
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.mlm import mlm_loss
 from policylearn.inner.model import Features
-from policylearn.masking import MaskedBatch
+from policylearn.inner.window import Window
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -46,35 +45,33 @@ higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
 def unroll(
     model: nn.Module,
     optimizer: torch.optim.AdamW,
-    batches: Sequence[MaskedBatch],
-    rates: Sequence[float],
+    window: Window,
     outer: Callable[[Features], Tensor],
     parameters: str = "matrices",
 ) -> list[Tensor]:
-    """∂(outer loss)/∂w for K weighted optimiser steps, exactly; advances model and optimiser by these steps.
+    """∂(outer loss)/∂x for the K steps of a window, exactly; advances model and optimiser by these steps.
 
     Args:
         model: an `InnerModel` whose attention has a double backward (attn_implementation "eager").
         optimizer: AdamW over its parameters, fresh or warm.
-        batches: K masked batches, M_k masked tokens each.
-        rates: K learning rates.
+        window: K steps.
         outer: outer loss as a function of ``features(input_ids, real)`` under the parameters after step K.
         parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
 
     Returns:
-        K tensors [M_k], ∂(outer loss)/∂w_i at w = 1.
+        K tensors of the shapes of x_k.
     """
     like = next(model.parameters())
-    weights = [like.new_ones(int(batch.mask.sum())).requires_grad_() for batch in batches]
+    inputs = [window.loss.inputs(batch, like).requires_grad_() for batch in window.batches]
     with higher.innerloop_ctx(model, optimizer) as (functional, inner_optimizer):
-        for batch, rate, w in zip(batches, rates, weights, strict=True):
+        for batch, rate, x in zip(window.batches, window.rates, inputs, strict=True):
             for group in inner_optimizer.param_groups:
                 group["lr"] = rate
-            inner_optimizer.step(mlm_loss(functional, batch, w))
+            inner_optimizer.step(window.loss(functional, batch, x))
         final = list(functional.parameters())
         through = [p if p.ndim > 1 or parameters == "all" else p.detach() for p in final]
         loss = outer(lambda ids, real: functional(ids, real, params=through))
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = torch.autograd.grad(loss, inputs)
         _write_back(model, optimizer, final, inner_optimizer)
     return list(gradients)
 
