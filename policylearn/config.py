@@ -226,6 +226,12 @@ class OuterConfig(_Strict):
 class LearnConfig(_Strict):
     """The outer loop over rounds of rollouts."""
 
+    estimator: Literal["credit", "relaxed", "score_function"] = Field(
+        "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
+    )
+    samples: int = Field(
+        4, ge=2, description="`score_function`: trainings of a rollout that differ in their masks only"
+    )
     rounds: int = Field(8, ge=0)
     rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
     learning_rate: float = Field(0.5, gt=0, description="of Adam on the policy's parameters")
@@ -273,6 +279,17 @@ class Config(_Strict):
     learn: LearnConfig = LearnConfig()
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        equal = not self.policy.prior and self.masking.design != "independent"
+        if self.learn.estimator == "score_function" and equal:
+            raise ValueError(
+                'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
+                f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
+                'set masking.design = "independent"'
+            )
+        return self
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:

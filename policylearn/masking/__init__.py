@@ -10,7 +10,16 @@ from policylearn.masking.eligibility import eligible_positions, special_table
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
 from policylearn.masking.schedule import rate_at
 from policylearn.masking.segmenter import Segmenter
-from policylearn.masking.units import at_leads, draw_units, leads, sizes, span_starts, unit_probabilities, word_keys, word_starts
+from policylearn.masking.units import (
+    at_leads,
+    draw_units,
+    leads,
+    sizes,
+    span_starts,
+    unit_probabilities,
+    word_keys,
+    word_starts,
+)
 from policylearn.masking.vocabulary import Vocabulary, vocabulary
 
 __all__ = [

@@ -122,5 +122,8 @@ def room(
     order = random_order(keys, index)
     ahead = mask.gather(1, order).cumsum(1) - laid_end_to_end(p, order)
     start = random_start(keys, index, (draw % draws) / draws if design == "explore" else 0.0)
-    down, up = start - ahead.amax(1, keepdim=True).clamp(min=0.0), 1 + ahead.amin(1, keepdim=True).clamp(max=0.0) - start
+    down, up = (
+        start - ahead.amax(1, keepdim=True).clamp(min=0.0),
+        1 + ahead.amin(1, keepdim=True).clamp(max=0.0) - start,
+    )
     return torch.stack([down, up], 2)

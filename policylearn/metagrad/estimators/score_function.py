@@ -20,6 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from policylearn.config import MaskingConfig
+from policylearn.masking import MaskedBatch, at_leads, positions, room
+
 SHORTEST = 1e-12
 """A mask on the border of an interval may come out with a length of zero, or a rounding error below it."""
 
@@ -33,6 +36,13 @@ def leave_one_out(losses: Tensor) -> Tensor:
     """
     assert len(losses) >= 2, "one training has no other to be compared with"
     return (losses - losses.mean()) * (len(losses) / (len(losses) - 1))
+
+
+def mask_room(p: Tensor, batch: MaskedBatch, masking: MaskingConfig) -> Tensor:
+    """`masking.designs.room` of a batch, in units, [B, S, 2]; p [B, T] is the one it was masked with."""
+    assert batch.keys is not None, "the keys of the draw are not known"
+    units = at_leads(p, batch.lead), at_leads(batch.mask, batch.lead)
+    return room(masking.design, *units, batch.keys, positions(batch.real), batch.draw, masking.draws)
 
 
 def room_derivatives(rooms: Sequence[Tensor], keys: Sequence[Tensor]) -> list[Tensor]:
