@@ -4,24 +4,26 @@ A rollout is a pure function of (φ, config, seed). It may run anywhere, twice, 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import OuterProblem, dev_score, support_and_query
+from policylearn.adaptation import dev_score, outer_problem, support_and_query
 from policylearn.batches import follow_mistakes, masked_batches
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.inner.model import InnerModel
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
+from policylearn.metagrad.engines import Engine, Outer, engine
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
+from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
-from policylearn.metagrad.replay import replay
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.scores.adaptive import AdaptiveWeights
@@ -46,7 +48,7 @@ class Trajectory:
     policy: MaskingPolicy
     seed: int
     model: InnerModel
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     adaptive: AdaptiveWeights | None
     batches: Iterator[MaskedBatch]
     step: int = 0
@@ -76,7 +78,8 @@ class Trajectory:
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch))
+        clip = self.problem.config.inner.clip
+        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch, clip))
         self.step += 1
 
     def note(self, **numbers: float) -> None:
@@ -134,32 +137,29 @@ def learn_from_window(trajectory: Trajectory) -> None:
     trajectory.windows += 1
 
 
-def _outer_problem(trajectory: Trajectory) -> OuterProblem:
+def _outer_problem(trajectory: Trajectory) -> Outer:
     """Support and query examples drawn anew from the training split for every window."""
     problem, key = trajectory.problem, [trajectory.seed, trajectory.step]
     support, query = support_and_query(problem.config.outer, len(problem.examples("train")), key)
-    return OuterProblem(problem, support, query, trajectory.note)
+    return outer_problem(problem, support, query, trajectory.note)
 
 
-def _window_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
-    engine = _window_engine(trajectory.problem.config.inner)
+def _window_credits(trajectory: Trajectory, outer: Outer, parameters: str) -> Credits:
     batches, rates = [], []
     for _ in range(trajectory.problem.config.inner.window):
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    return batches, engine(trajectory.model, trajectory.optimizer, Window(batches, rates), outer, parameters)
+    window = Window(batches, rates, clip=trajectory.problem.config.inner.clip)
+    return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, parameters)
 
 
-def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
-    if config.engine == "replay":
-        return replay
-    from policylearn.metagrad.unroll import unroll  # here only: the other engines run without `higher`
-
-    return unroll
+def _engine(trajectory: Trajectory) -> Engine:
+    name = trajectory.problem.config.inner.engine
+    return partial(finite_difference, note=trajectory.note) if name == "finite_difference" else engine(name)
 
 
-def _one_step_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
+def _one_step_credits(trajectory: Trajectory, outer: Outer, parameters: str) -> Credits:
     batches = list(islice(trajectory.batches, trajectory.problem.config.inner.credit_batches))
     model, optimizer = trajectory.model, trajectory.optimizer
     window = Window(batches, [trajectory.rate] * len(batches))
