@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import OuterProblem, dev_score, support_and_query
+from policylearn.adaptation import dev_score, outer_problem, support_and_query
 from policylearn.config import InnerConfig
 from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
 from policylearn.masking import MaskedBatch
+from policylearn.metagrad.engines import Engine, Outer, engine
 from policylearn.metagrad.estimators import (
     SoftMask,
     advantages,
@@ -28,8 +29,8 @@ from policylearn.metagrad.estimators import (
     relaxed_surrogate,
     room_derivatives,
 )
+from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
-from policylearn.metagrad.replay import replay
 from policylearn.policy import MaskingPolicy, shown_if_masked
 from policylearn.problem import Problem
 from policylearn.trajectory import Trajectory
@@ -103,8 +104,7 @@ def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> lis
         for _ in range(problem.config.inner.steps):
             batches.append(next(trajectory.batches))
             trajectory.take_step(batches[-1])
-        with torch.no_grad():
-            losses.append(_outer_problem(trajectory)(trajectory.model))
+        losses.append(_outer_problem(trajectory)(trajectory.model).detach())
         trainings.append((trajectory, batches))
     for (trajectory, batches), advantage in zip(trainings, leave_one_out(torch.stack(losses).double()), strict=True):
         _accumulate(trajectory, batches, _score_objectives(policy, batches, advantage.item()))
@@ -148,33 +148,30 @@ def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
     return credits(trajectory, loss, _outer_problem(trajectory))
 
 
-def _outer_problem(trajectory: Trajectory) -> OuterProblem:
+def _outer_problem(trajectory: Trajectory) -> Outer:
     """Support and query examples drawn anew from the training split for every window."""
     problem, key = trajectory.problem, [trajectory.seed, trajectory.step]
     support, query = support_and_query(problem.config.outer, len(problem.examples("train")), key)
-    return OuterProblem(problem, support, query, trajectory.note)
+    return outer_problem(problem, support, query, trajectory.note)
 
 
-def _window_credits(trajectory: Trajectory, loss: Loss, outer: OuterProblem) -> Credits:
+def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
     config = trajectory.problem.config
     batches, rates = [], []
     for _ in range(config.inner.window):
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    engine, window = _window_engine(config.inner), Window(batches, rates, loss)
-    return batches, engine(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
+    window = Window(batches, rates, loss, clip=config.inner.clip)
+    return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
 
 
-def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
-    if config.engine == "replay":
-        return replay
-    from policylearn.metagrad.unroll import unroll  # here only: the other engines run without `higher`
-
-    return unroll
+def _engine(trajectory: Trajectory) -> Engine:
+    name = trajectory.problem.config.inner.engine
+    return partial(finite_difference, note=trajectory.note) if name == "finite_difference" else engine(name)
 
 
-def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: OuterProblem) -> Credits:
+def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
     config = trajectory.problem.config
     batches = list(islice(trajectory.batches, config.inner.credit_batches))
     window = Window(batches, [trajectory.rate] * len(batches), loss)

@@ -23,7 +23,7 @@ class Trajectory:
     policy: MaskingPolicy
     seed: int
     model: InnerModel
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     adaptive: AdaptiveWeights | None
     batches: Iterator[MaskedBatch]
     step: int = 0
@@ -55,7 +55,8 @@ class Trajectory:
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch))
+        clip = self.problem.config.inner.clip
+        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch, clip))
         self.step += 1
 
     def note(self, **numbers: float) -> None:

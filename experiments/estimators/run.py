@@ -1,13 +1,14 @@
 """Bias, variance and cost of every estimator under every design, by trying all masks; writes result.json and README.md.
 
-.venv/bin/python experiments/estimators/run.py            # a minute
-.venv/bin/python experiments/estimators/run.py --quick    # one setting; writes nothing
+.venv/bin/python experiments/estimators/run.py            # some minutes
+.venv/bin/python experiments/estimators/run.py --quick    # one text in one setting; writes nothing
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
 from designs import Pieces, independent, systematic
@@ -20,7 +21,7 @@ from policylearn.masking import budget
 from policylearn.metagrad.estimators import leave_one_out
 
 FOLDER = Path(__file__).parent
-RATE, DRAWS, MASKS, SETS = 1 / 3, 3, 12, 20_000
+RATE, DRAWS, MASKS, SETS, TEXTS = 1 / 3, 3, 12, 20_000, 7
 """Two of six words are masked; `explore` draws three masks that cover the text; every estimate spends twelve masks."""
 SETTINGS = {
     "8 texts": dict(texts=8, rate=0.001, warm=200, mask_share=0.8),
@@ -132,21 +133,31 @@ def measure(quick: bool) -> dict:
     unequal = 0.5 * torch.randn(WORDS, generator=seeded())
     rows = []
     for setting in list(SETTINGS)[: 1 if quick else None]:
-        with torch_float32():
-            toy = build(**SETTINGS[setting])
-        rows += rows_of(setting, toy, "unequal", unequal)
-        rows += rows_of(setting, toy, "equal", torch.zeros(WORDS))
+        toys = [toy_of(setting, number) for number in range(1 if quick else TEXTS)]
+        for name, phi in (("unequal", unequal), ("equal", torch.zeros(WORDS))):
+            rows += medians([rows_of(setting, toy, name, phi) for toy in toys])
     return {"masks": MASKS, "draws": DRAWS, "p": {"unequal": spent(unequal).tolist()}, "rows": rows}
 
 
-class torch_float32:
-    """Within, new tensors are of single precision: models are built as everywhere else."""
+def toy_of(setting: str, number: int) -> Toy:
+    """Built in single precision, as everywhere else, but for its inner model."""
+    torch.set_default_dtype(torch.float32)
+    toy = build(number, **SETTINGS[setting])
+    torch.set_default_dtype(torch.float64)
+    return toy
 
-    def __enter__(self) -> None:
-        torch.set_default_dtype(torch.float32)
 
-    def __exit__(self, *_: object) -> None:
-        torch.set_default_dtype(torch.float64)
+def medians(tables: list[list[Row]]) -> list[Row]:
+    """The rows of several texts as one table."""
+    return [
+        {name: value if isinstance(value, str) else median(row[name] for row in rows) for name, value in first.items()}
+        for first, *_ in zip(*tables, strict=True)
+        for rows in [[row for table in tables for row in table if named(row) == named(first)]]
+    ]
+
+
+def named(row: Row) -> tuple:
+    return row["estimator"], row["design"]
 
 
 def table(result: dict) -> list[str]:
@@ -170,7 +181,7 @@ def line(r: Row) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one setting; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one text in one setting; writes nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     result = measure(options.quick)

@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from policylearn.adaptation import outer_problem, support_and_query
 from policylearn.arms import arm_policy
 from policylearn.config import load_config
 from policylearn.inner.model import Blend
@@ -19,7 +20,6 @@ from policylearn.metagrad.estimators import SoftMask
 from policylearn.metagrad.unroll import unroll
 from policylearn.policy import shown_if_masked
 from policylearn.problem import Problem
-from policylearn.rollout import _outer_problem
 from policylearn.trajectory import Trajectory
 
 WORDS = 6
@@ -67,10 +67,11 @@ class Toy:
     seconds: tuple[float, float]
 
 
-def build(texts: int, rate: float, warm: int, mask_share: float) -> Toy:
+def build(number: int, texts: int, rate: float, warm: int, mask_share: float) -> Toy:
     """Train for `warm` steps under random masks, then try every mask of the first text of a batch.
 
     Args:
+        number: of the text: another seed of everything.
         texts: of the batch, the others with fixed masks.
         rate: learning rate of the step.
         warm: steps before.
@@ -80,13 +81,15 @@ def build(texts: int, rate: float, warm: int, mask_share: float) -> Toy:
     shares = f"masking.random_share={round((1 - mask_share) / 2, 3)}"
     problem = Problem(load_config(None, [*PLANTED, *settings, shares]))
     policy = arm_policy(problem, "random")
-    trajectory = Trajectory.start(problem, policy, 0)
+    trajectory = Trajectory.start(problem, policy, number)
     trajectory.model.double()
     for _ in range(warm):
         trajectory.take_step(next(trajectory.batches))
     batch = _batch_with_six_words(trajectory, texts)
     loss = Everywhere(partial(shown_if_masked, policy, mask_token_id=problem.tokenizer.mask_token_id))
-    shown, outer = loss.shown_if_masked(batch), _outer_problem(trajectory)
+    shown = loss.shown_if_masked(batch)
+    labelled = support_and_query(problem.config.outer, len(problem.examples("train")), [number])
+    outer = outer_problem(problem, *labelled, trajectory.note)
     columns = policy.eligible(batch.original, batch.real)[0].nonzero()[:, 0]
     masks = torch.tensor(list(product([False, True], repeat=WORDS)))
     values, gradients, spent = [], [], [0.0, 0.0]

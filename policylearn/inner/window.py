@@ -1,9 +1,11 @@
 """A window: consecutive inner steps to differentiate through, and the inputs x_k to differentiate in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from policylearn.inner.mlm import mlm_loss
@@ -26,7 +28,6 @@ class TokenWeights:
     def inputs(self, batch: MaskedBatch, like: Tensor) -> Tensor:
         """Ones [M].
 
-        >>> import torch
         >>> ids = torch.tensor([[5, 6]])
         >>> batch = MaskedBatch(ids, ids, ids > 0, torch.tensor([[5, -100]]))
         >>> TokenWeights().inputs(batch, like=torch.zeros(3))
@@ -61,8 +62,23 @@ class Window:
     seeds: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        assert len(self.batches) == len(self.rates) > 0
+        assert len(self.batches) == len(self.rates)
         assert self.seeds is None or len(self.seeds) == len(self.batches)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, k: int) -> None:
+        """Give the optimiser the learning rate of step k."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rates[k]
+
+    @contextmanager
+    def seeded(self, k: int, device: torch.device) -> Iterator[None]:
+        """Within, torch's generators are those of step k, if there are seeds; afterwards as they were before."""
+        if self.seeds is None:
+            yield
+            return
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seeds[k])
+            yield
 
     def __len__(self) -> int:
         """K."""
