@@ -1,16 +1,21 @@
 """Adaptation to the label task: how good is θ for it? The outer loss of a window, and the dev score of a rollout."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from policylearn.config import OuterConfig
+from policylearn.config import InnerConfig, OuterConfig
+from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
+from policylearn.inner.mlm import make_optimizer
 from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
+from policylearn.inner.window import Window
 from policylearn.problem import Examples, Problem
 
 CHUNK = 12_288
@@ -31,8 +36,20 @@ def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) ->
     return picked[:support], picked[support : support + config.query]
 
 
+def outer_problem(problem: Problem, support: Indices, query: Indices, note: Note) -> "OuterProblem | FineTuning":
+    """The outer loss by the adaptation of the config, on given support and query examples of the training split.
+
+    Args:
+        problem: data.
+        support, query: indices of training examples.
+        note: is told `outer_loss` and `outer_accuracy` of every evaluation.
+    """
+    kind = fine_tuning if problem.config.outer.adaptation == "finetune" else OuterProblem
+    return kind(problem, support, query, note)
+
+
 class OuterProblem:
-    """The outer loss on given support and query examples of the training split.
+    """The outer loss by a ridge probe.
 
     Args:
         problem: data.
@@ -52,6 +69,31 @@ class OuterProblem:
         fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
         self.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
         return fit.loss
+
+
+def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) -> FineTuning:
+    """The outer loss by fine-tuning: every step takes the next support examples, from the first again after the last.
+
+    Its `query` raises FloatingPointError where the loss is NaN or infinite.
+    """
+    config, train, pad = problem.config.outer, problem.examples("train"), problem.tokenizer.pad_token_id
+    picked = np.resize(support, (config.steps, min(config.batch_size, len(support))))
+    batches = [LabelledBatch(*train.rows.batch([int(i) for i in row], pad), train.y[row]) for row in picked]
+    optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
+
+    def head(features: Features) -> tuple[Tensor, Tensor]:
+        return ridge_head(extract(features, train, support, pad), train.y[support], len(problem.labels))
+
+    def loss(tuned: Features) -> Tensor:
+        logits, y = extract(tuned, train, query, pad), train.y[query]
+        found = cross_entropy(logits, y)
+        if not torch.isfinite(found):
+            raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.learning_rate")
+        note(outer_loss=found.item(), outer_accuracy=(logits.argmax(1) == y).float().mean().item())
+        return found
+
+    window = Window(batches, [config.learning_rate] * config.steps, LabelWeights())
+    return FineTuning(window, head, partial(make_optimizer, config=optimizer), loss)
 
 
 def extract(features: Features, examples: Examples, picked: Indices, pad_id: int) -> Tensor:

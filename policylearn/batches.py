@@ -17,6 +17,7 @@ def masked_batches(
     seed: int,
     adaptive: AdaptiveWeights | None = None,
     progress: Callable[[], float] = lambda: 0.0,
+    mask_seed: int | None = None,
 ) -> Iterator[MaskedBatch]:
     """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
 
@@ -26,10 +27,12 @@ def masked_batches(
         seed: of order and masks.
         adaptive: of `follow_mistakes`; its scores are those of the moment.
         progress: tells the share of training that is done, for a rate that has a schedule.
+        mask_seed: of the masks alone; None: `seed`.
     """
     rng = np.random.default_rng([seed, 0])
     rows, size = problem.domain, problem.config.inner.batch_size
     pad, mask_token_id = problem.tokenizer.pad_token_id, problem.tokenizer.mask_token_id
+    drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []
     epoch = -1
     while True:
@@ -42,7 +45,7 @@ def masked_batches(
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:
             columns[AMLM] = adaptive.scores[input_ids]
-        yield mask_tokens(policy, input_ids, real, mask_token_id, seed, epoch, progress(), columns)
+        yield mask_tokens(policy, input_ids, real, mask_token_id, drawn_by, epoch, progress(), columns)
 
 
 def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:

@@ -193,11 +193,19 @@ class InnerConfig(_Strict):
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(5e-3, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up; then constant")
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
-    engine: Literal["unroll", "replay", "one_step"] = Field("replay", description="see policylearn.metagrad")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate after warm-up; linear and cosine fall to 0 at the end"
+    )
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="of adamw")
+    eps: float = Field(1e-8, gt=0, description="of adamw")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled in adamw, part of the gradient in sgd")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient of a step; unset: any")
+    engine: Literal["unroll", "replay", "finite_difference", "one_step"] = Field(
+        "replay", description="see policylearn.metagrad"
+    )
     window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
     start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
     every: int = Field(30, ge=1, description="a window begins every so many steps")
@@ -211,21 +219,43 @@ class InnerConfig(_Strict):
             raise ValueError('inner.engine "one_step" differentiates one step: set inner.window = 1')
         return self
 
+    @property
+    def attention(self) -> str:
+        """transformers' `attn_implementation`: only "eager" has second derivatives and forward mode."""
+        return "sdpa" if self.engine == "finite_difference" else "eager"
+
 
 class OuterConfig(_Strict):
-    """The outer loss: a ridge probe fitted on support examples, cross-entropy on query examples."""
+    """The outer loss: cross-entropy on query examples, after adaptation to support examples."""
 
-    support: int = Field(128, ge=2, description="labelled training examples the probe is fitted on")
+    adaptation: Literal["probe", "finetune"] = Field(
+        "probe",
+        description="a ridge probe in closed form, or differentiated optimiser steps of the encoder and a linear head",
+    )
+    support: int = Field(128, ge=2, description="labelled training examples to adapt to")
     query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
     parameters: Literal["matrices", "all"] = Field(
         "matrices",
         description="parameters the outer gradient may flow through; matrices leaves out norms and biases",
     )
+    steps: int = Field(4, ge=1, description="`finetune`: optimiser steps")
+    batch_size: int = Field(32, ge=1, description="`finetune`: support examples per step")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "sgd",
+        description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
+    )
+    learning_rate: float = Field(0.05, gt=0, description="`finetune`: constant; adamw wants about 1e-4")
 
 
 class LearnConfig(_Strict):
     """The outer loop over rounds of rollouts."""
 
+    estimator: Literal["credit", "relaxed", "score_function"] = Field(
+        "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
+    )
+    samples: int = Field(
+        4, ge=2, description="`score_function`: trainings of a rollout that differ in their masks only"
+    )
     rounds: int = Field(8, ge=0)
     rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
     learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
@@ -276,6 +306,17 @@ class Config(_Strict):
     learn: LearnConfig = LearnConfig()
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        equal = not self.policy.prior and self.masking.design != "independent"
+        if self.learn.estimator == "score_function" and equal:
+            raise ValueError(
+                'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
+                f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
+                'set masking.design = "independent"'
+            )
+        return self
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:

@@ -181,14 +181,31 @@ def mask_tokens(
     with torch.no_grad():
         p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
-    corrupted, labels = corrupt(
+    corrupted, labels = _corrupt(policy, input_ids, mask, keys, index, mask_token_id)
+    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}), keys, epoch)
+
+
+def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch, mask_token_id: int) -> Tensor:
+    """What every eligible token of a batch shows in its place when masked, by the same coins; [B, T] token ids.
+
+    Where a token is masked that is what `batch.input_ids` shows; where it is not eligible, the token itself.
+    """
+    assert batch.keys is not None, "the keys of the draw are not known"
+    eligible = policy.eligible(batch.original, batch.real)
+    return _corrupt(policy, batch.original, eligible, batch.keys, positions(batch.real), mask_token_id)[0]
+
+
+def _corrupt(
+    policy: MaskingPolicy, input_ids: Tensor, mask: Tensor, keys: Tensor, index: Tensor, mask_token_id: int
+) -> tuple[Tensor, Tensor]:
+    """`corrupt`, as the policy's settings say."""
+    return corrupt(
         input_ids,
         mask,
         keys,
         index,
         mask_token_id=mask_token_id,
         vocab_size=len(policy.segmenter.special),
-        mask_share=masking.mask_share,
-        random_share=masking.random_share,
+        mask_share=policy.masking.mask_share,
+        random_share=policy.masking.random_share,
     )
-    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}))

@@ -137,7 +137,8 @@ class Problem:
         return self._load(seed=0)
 
     def _load(self, seed: int) -> InnerModel:
-        return load_model(self.config.model, len(self.tokenizer), self.tokenizer.pad_token_id, seed, attention="eager")
+        attention, tokenizer = self.config.inner.attention, self.tokenizer
+        return load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention)
 
     def input_embedding(self) -> Tensor:
         """Input embeddings of θ₀ for the tokenizer's V types, [V, d]."""

@@ -3,30 +3,47 @@
 A rollout is a pure function of (φ, config, seed). It may run anywhere, twice, or again after a crash.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import OuterProblem, dev_score, support_and_query
-from policylearn.batches import follow_mistakes, masked_batches
+from policylearn.adaptation import dev_score, outer_problem, support_and_query
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
-from policylearn.inner.model import InnerModel
+from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
 from policylearn.masking import MaskedBatch
-from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
+from policylearn.metagrad.engines import Engine, Outer, engine
+from policylearn.metagrad.estimators import (
+    SoftMask,
+    advantages,
+    credit_surrogate,
+    entropy,
+    kl_divergence,
+    leave_one_out,
+    mask_room,
+    relaxed_parts,
+    relaxed_surrogate,
+    room_derivatives,
+)
+from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
-from policylearn.metagrad.replay import replay
-from policylearn.policy import MaskingPolicy
+from policylearn.policy import MaskingPolicy, shown_if_masked
 from policylearn.problem import Problem
-from policylearn.scores.adaptive import AdaptiveWeights
+from policylearn.trajectory import Trajectory
 
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
-"""Batches of a window, and ∂(outer loss)/∂w of their masked tokens."""
+"""Batches of a window, and ∂(outer loss)/∂x of each."""
+
+Objective = Callable[[Tensor], Tensor]
+"""p [B, T] of a batch → a scalar whose gradient in φ is what an estimator says of the batch."""
+
+
+SAMPLE_BITS = 32
+"""Seeds of rollouts are smaller; what is above them tells the trainings of one rollout apart."""
 
 
 @dataclass(frozen=True)
@@ -37,80 +54,61 @@ class PolicyGradient:
     metrics: dict[str, float]
 
 
-@dataclass
-class Trajectory:
-    """One rollout between two steps: θ, its optimiser, the batches to come, and numbers noted on the way."""
-
-    problem: Problem
-    policy: MaskingPolicy
-    seed: int
-    model: InnerModel
-    optimizer: torch.optim.AdamW
-    adaptive: AdaptiveWeights | None
-    batches: Iterator[MaskedBatch]
-    step: int = 0
-    windows: int = 0
-    notes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    @classmethod
-    def start(cls, problem: Problem, policy: MaskingPolicy, seed: int) -> "Trajectory":
-        """θ₀, a fresh optimiser and the first epoch's order."""
-        model = problem.fresh_model(seed)
-        optimizer = make_optimizer(model, problem.config.inner)
-        trajectory = cls(problem, policy, seed, model, optimizer, follow_mistakes(problem, policy), iter(()))
-        batches = masked_batches(problem, policy, seed, trajectory.adaptive, lambda: trajectory.progress)
-        trajectory.batches = batches
-        return trajectory
-
-    @property
-    def rate(self) -> float:
-        """Learning rate of the next step."""
-        return learning_rate(self.problem.config.inner, self.step, self.problem.config.inner.steps)
-
-    @property
-    def progress(self) -> float:
-        """Share of the steps that are done."""
-        return self.step / self.problem.config.inner.steps
-
-    def take_step(self, batch: MaskedBatch) -> None:
-        """An ordinary optimiser step, in place."""
-        watch = self.adaptive.observe if self.adaptive else None
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch))
-        self.step += 1
-
-    def note(self, **numbers: float) -> None:
-        """Remember numbers, to be averaged over the rollout."""
-        for name, number in numbers.items():
-            self.notes[name].append(number)
-
-
 def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
     """Train a fresh model for H steps under the policy's masks; differentiate through windows on the way.
+
+    With the estimator `score_function`: train several, which differ in their masks alone, and compare them.
 
     Args:
         problem: data and models.
         policy: π_φ; its gradients are used as scratch and left empty.
         seed: of the model (where it is random), the data order, the masks and the support / query draws.
-        differentiate: False trains only, for the dev score of a baseline.
+        differentiate: False trains one model only, for the dev score of a baseline.
 
     Returns:
         gradient by parameter name, averaged over windows, and metrics: `dev` (the probe's dev score at θ_H),
-        `mlm_loss`, and with windows `outer_loss`, `outer_accuracy`, `entropy`, `kl`.
+        `mlm_loss`, `inner_steps` (MLM updates of all models), and with a gradient `outer_loss`, `outer_accuracy`,
+        `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated in).
 
     Raises:
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
     """
-    trajectory = Trajectory.start(problem, policy, seed)
     policy.zero_grad(set_to_none=True)
-    while trajectory.step < problem.config.inner.steps:
-        if differentiate and opens_window(problem.config.inner, trajectory.step):
+    if differentiate and problem.config.learn.estimator == "score_function":
+        trajectories = compare_trainings(problem, policy, seed)
+    else:
+        trajectories = [follow(Trajectory.start(problem, policy, seed), differentiate)]
+    gradient = _collect(policy, sum(t.windows for t in trajectories)) if differentiate else {}
+    policy.zero_grad(set_to_none=True)
+    return PolicyGradient(gradient, _metrics(trajectories, differentiate))
+
+
+def follow(trajectory: Trajectory, differentiate: bool) -> Trajectory:
+    """All H steps, in place, with the gradient of every window added to the policy's."""
+    config = trajectory.problem.config.inner
+    while trajectory.step < config.steps:
+        if differentiate and opens_window(config, trajectory.step):
             learn_from_window(trajectory)
         else:
             trajectory.take_step(next(trajectory.batches))
-    gradient = _collect(policy, trajectory.windows) if differentiate else {}
-    policy.zero_grad(set_to_none=True)
-    means = {name: float(np.mean(numbers)) for name, numbers in trajectory.notes.items()}
-    return PolicyGradient(gradient, means | {"dev": dev_score(problem, trajectory.model)})
+    return trajectory
+
+
+def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """`learn.samples` trainings of all H steps with common random numbers: the same θ₀, data order, support and
+    query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to the policy's."""
+    trainings, losses = [], []
+    for sample in range(problem.config.learn.samples):
+        trajectory = Trajectory.start(problem, policy, seed, mask_seed=seed + (sample << SAMPLE_BITS))
+        batches: list[MaskedBatch] = []
+        for _ in range(problem.config.inner.steps):
+            batches.append(next(trajectory.batches))
+            trajectory.take_step(batches[-1])
+        losses.append(_outer_problem(trajectory)(trajectory.model).detach())
+        trainings.append((trajectory, batches))
+    for (trajectory, batches), advantage in zip(trainings, leave_one_out(torch.stack(losses).double()), strict=True):
+        _accumulate(trajectory, batches, _score_objectives(policy, batches, advantage.item()))
+    return [trajectory for trajectory, _ in trainings]
 
 
 def opens_window(config: InnerConfig, step: int) -> bool:
@@ -125,58 +123,88 @@ def opens_window(config: InnerConfig, step: int) -> bool:
 
 
 def learn_from_window(trajectory: Trajectory) -> None:
-    """Credits of one window, added to the policy's gradient; the trajectory moves on by the window's steps."""
-    config = trajectory.problem.config
-    credits = _one_step_credits if config.inner.engine == "one_step" else _window_credits
-    batches, gradients = credits(trajectory, _outer_problem(trajectory), config.outer.parameters)
-    _accumulate(trajectory, batches, advantages(gradients), config.learn.kl)
-    trajectory.windows += 1
+    """What an estimator says of one window, added to the policy's gradient; the trajectory moves on by its steps."""
+    learn = _relaxed if trajectory.problem.config.learn.estimator == "relaxed" else _credit
+    batches, objectives = learn(trajectory)
+    trajectory.credited += len(batches)
+    _accumulate(trajectory, batches, objectives)
 
 
-def _outer_problem(trajectory: Trajectory) -> OuterProblem:
+def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+    batches, gradients = _credits(trajectory, TOKEN_WEIGHTS)
+    pairs = zip(batches, advantages(gradients), strict=True)
+    return batches, [partial(credit_surrogate, mask=batch.mask, gradient=a) for batch, a in pairs]
+
+
+def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+    policy, mask_id = trajectory.policy, trajectory.problem.tokenizer.mask_token_id
+    batches, gradients = _credits(trajectory, SoftMask(lambda batch: shown_if_masked(policy, batch, mask_id)))
+    parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
+    return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
+
+
+def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
+    credits = _one_step_credits if trajectory.problem.config.inner.engine == "one_step" else _window_credits
+    return credits(trajectory, loss, _outer_problem(trajectory))
+
+
+def _outer_problem(trajectory: Trajectory) -> Outer:
     """Support and query examples drawn anew from the training split for every window."""
     problem, key = trajectory.problem, [trajectory.seed, trajectory.step]
     support, query = support_and_query(problem.config.outer, len(problem.examples("train")), key)
-    return OuterProblem(problem, support, query, trajectory.note)
+    return outer_problem(problem, support, query, trajectory.note)
 
 
-def _window_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
-    engine = _window_engine(trajectory.problem.config.inner)
+def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
+    config = trajectory.problem.config
     batches, rates = [], []
-    for _ in range(trajectory.problem.config.inner.window):
+    for _ in range(config.inner.window):
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    return batches, engine(trajectory.model, trajectory.optimizer, batches, rates, outer, parameters)
+    window = Window(batches, rates, loss, clip=config.inner.clip)
+    return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
 
 
-def _window_engine(config: InnerConfig) -> Callable[..., list[Tensor]]:
-    if config.engine == "replay":
-        return replay
-    from policylearn.metagrad.unroll import unroll  # here only: the other engines run without `higher`
-
-    return unroll
+def _engine(trajectory: Trajectory) -> Engine:
+    name = trajectory.problem.config.inner.engine
+    return partial(finite_difference, note=trajectory.note) if name == "finite_difference" else engine(name)
 
 
-def _one_step_credits(trajectory: Trajectory, outer: OuterProblem, parameters: str) -> Credits:
-    batches = list(islice(trajectory.batches, trajectory.problem.config.inner.credit_batches))
-    model, optimizer = trajectory.model, trajectory.optimizer
-    gradients = one_step(model, optimizer, batches, trajectory.rate, outer, parameters)
+def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
+    config = trajectory.problem.config
+    batches = list(islice(trajectory.batches, config.inner.credit_batches))
+    window = Window(batches, [trajectory.rate] * len(batches), loss)
+    gradients = one_step(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
     trajectory.take_step(batches[0])
     return batches, gradients
 
 
-def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], gradients: Sequence[Tensor], kl: float) -> None:
-    """Add the gradient of credit and KL pull, averaged over the batches of a window, to the policy's."""
-    policy = trajectory.policy
-    for batch, gradient in zip(batches, gradients, strict=True):
+def _score_objectives(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Objective]:
+    """Of the masks of one training; times H, for what is accumulated is a mean over batches."""
+    with torch.no_grad():
+        rooms = [mask_room(policy.reconsider(batch)[0], batch, policy.masking) for batch in batches]
+    derivatives = room_derivatives(rooms, [batch.keys for batch in batches if batch.keys is not None])
+    scale = advantage * len(batches)
+
+    def objective(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
+        return scale * (derivative * mask_room(p, batch, policy.masking)).sum()
+
+    return [partial(objective, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
+
+
+def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], objectives: Sequence[Objective]) -> None:
+    """Add the gradient of objective and KL pull, averaged over the batches of a window, to the policy's."""
+    policy, kl = trajectory.policy, trajectory.problem.config.learn.kl
+    for batch, objective in zip(batches, objectives, strict=True):
         p, prior = policy.reconsider(batch)
         eligible = policy.eligible(batch.original, batch.real)
         pull = kl_divergence(p[eligible], prior.detach()[eligible])
-        loss = (credit_surrogate(p, batch.mask, gradient) + kl * pull) / len(batches)
+        loss = (objective(p) + kl * pull) / len(batches)
         if loss.requires_grad:
             loss.backward()
         trajectory.note(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())
+    trajectory.windows += 1
 
 
 def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:
@@ -189,3 +217,15 @@ def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:
     if not all(torch.isfinite(g).all() for g in gradient.values()):
         raise FloatingPointError("the policy gradient is not finite")
     return gradient
+
+
+def _metrics(trajectories: Sequence[Trajectory], differentiate: bool) -> dict[str, float]:
+    """Numbers noted on the way and the dev score, averaged; work done, summed."""
+    means: dict[str, float] = {}
+    for name in trajectories[0].notes:
+        means[name] = float(np.mean([number for t in trajectories for number in t.notes[name]]))
+    dev = float(np.mean([dev_score(t.problem, t.model) for t in trajectories]))
+    work = {"inner_steps": float(sum(t.step for t in trajectories))}
+    if differentiate:
+        work["credited_batches"] = float(sum(t.credited for t in trajectories))
+    return means | work | {"dev": dev}

@@ -78,6 +78,10 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
     assert "masking" in refused(write(tmp_path, "[masking]\nrate = 0.6\np_max = 0.5\n"))
     assert "inner.every" in refused(None, "inner.window=9", "inner.every=3")
     assert "inner.window" in refused(None, "inner.engine=one_step", "inner.window=2")
+    compared = "learn.estimator=score_function"
+    assert 'set masking.design = "independent"' in refused(None, compared, "policy.prior={}")
+    assert load_config(None, [compared, "policy.prior={}", "masking.design=independent"]).learn.samples >= 2
+    assert "learn.samples" in refused(None, compared, "learn.samples=1")
 
 
 def test_every_mistake_is_reported_at_once(tmp_path):

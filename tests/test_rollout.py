@@ -9,8 +9,9 @@ import torch
 from policylearn.arms import arm_policy, initial_policy
 from policylearn.batches import masked_batches
 from policylearn.metagrad import one_step, unroll
+from policylearn.metagrad.estimators import mask_room
 from policylearn.problem import Problem
-from policylearn.rollout import opens_window, rollout
+from policylearn.rollout import compare_trainings, opens_window, rollout
 
 ENGINES = {
     "replay": (),
@@ -20,6 +21,12 @@ ENGINES = {
     "context": ("policy.network=context", "policy.hidden=8"),
     "explore": ("masking.design=explore", "masking.draws=3"),
     "independent": ("masking.design=independent",),
+    "relaxed": ("learn.estimator=relaxed", "inner.engine=replay", "inner.window=2"),
+    "relaxed, one_step": ("learn.estimator=relaxed", "inner.engine=one_step", "inner.credit_batches=3"),
+    "relaxed, finite_difference": ("learn.estimator=relaxed", "inner.engine=finite_difference"),
+    "score_function, finetune": ("learn.estimator=score_function", "learn.samples=2", "outer.adaptation=finetune"),
+    "score_function": ("learn.estimator=score_function", "learn.samples=2"),
+    "score_function, explore": ("learn.estimator=score_function", "masking.design=explore", "inner.steps=25"),
 }
 
 
@@ -54,7 +61,15 @@ def test_gradient_and_metrics_are_what_they_claim(problem):
     assert all(result.gradient[name].shape == value.shape for name, value in policy.learned().items())
     assert all(torch.isfinite(g).all() for g in result.gradient.values())
     assert sum(g.abs().sum() for g in result.gradient.values()) > 0
-    assert {"dev", "mlm_loss", "outer_loss", "outer_accuracy", "entropy", "kl"} <= result.metrics.keys()
+    assert {
+        "dev",
+        "mlm_loss",
+        "outer_loss",
+        "outer_accuracy",
+        "entropy",
+        "kl",
+        "credited_batches",
+    } <= result.metrics.keys()
     assert all(math.isfinite(value) for value in result.metrics.values())
     assert result.metrics["kl"] == pytest.approx(0, abs=1e-12)  # the policy is still its prior
     assert 0 <= result.metrics["dev"] <= 1
@@ -65,7 +80,7 @@ def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem):
     policy = initial_policy(problem)
     plain, full = rollout(problem, policy, 5, differentiate=False), rollout(problem, policy, 5)
     assert plain.gradient == {}
-    assert plain.metrics.keys() == {"dev", "mlm_loss"}
+    assert plain.metrics.keys() == {"dev", "mlm_loss", "inner_steps"}
     if problem.config.inner.engine == "unroll":  # one_step looks at further batches of the stream
         assert plain.metrics["dev"] == pytest.approx(full.metrics["dev"], abs=0.05)
 
@@ -104,8 +119,8 @@ def test_a_policy_with_nothing_to_learn_passes_through(tiny, engine):
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])
 def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, monkeypatch):
-    def nothing(model, optimizer, batches, *arguments):
-        return [torch.zeros(int(batch.mask.sum())) for batch in batches]
+    def nothing(model, optimizer, window, *arguments):
+        return [torch.zeros(int(batch.mask.sum())) for batch in window.batches]
 
     monkeypatch.setattr(unroll, "unroll", nothing)
     monkeypatch.setattr("policylearn.rollout.one_step", nothing)
@@ -211,3 +226,61 @@ def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corp
     )
     assert (batch.columns["entity"][batch.mask] == 1).all() and int(batch.mask.sum()) >= 8
     assert sum(g.abs().sum() for g in rollout(problem, policy, 0).gradient.values()) > 0
+
+
+@pytest.mark.parametrize("design", ["independent", "systematic", "explore"])
+def test_the_score_function_compares_trainings_that_differ_in_their_masks_alone(tiny, design):
+    settings = ("learn.estimator=score_function", "learn.samples=2", f"masking.design={design}", "learn.kl=0.0")
+    problem = Problem(tiny(*settings, "inner.steps=25"))  # two and a half epochs
+    policy = initial_policy(problem).double()
+    policy.load_learned(policy.learned() | {"network.logits": torch.linspace(-1, 1, len(problem.tokenizer))})
+    first, second = compare_trainings(problem, policy, 5)
+    epochs = [masked_batches(problem, policy, 5, mask_seed=t.seed + (i << 32)) for i, t in enumerate((first, second))]
+    one, other = (list(islice(batches, 25)) for batches in epochs)
+    assert all(torch.equal(a.original, b.original) for a, b in zip(one, other, strict=True))
+    assert not any(torch.equal(a.mask, b.mask) for a, b in zip(one[:3], other[:3], strict=True))
+    # The gradient is half the difference of the losses times that of log P(masks), by numeric differentiation.
+    losses = [t.notes["outer_loss"][-1] for t in (first, second)]
+    gradient = policy.network.logits.grad / 2
+    direction = torch.randn(len(gradient), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    slopes = [slope_of_log_probability(policy, batches, direction) for batches in (one, other)]
+    expected = (losses[0] - losses[1]) * (slopes[0] - slopes[1]) / 2
+    assert (gradient @ direction).item() == pytest.approx(expected, rel=1e-3)
+
+
+def slope_of_log_probability(policy, batches, direction, by: float = 1e-7) -> float:
+    """Of all masks of a training together: what the intervals behind masks of the same keys have in common."""
+    logits = policy.learned()["network.logits"].clone()
+    found = []
+    for sign in (1, -1):
+        policy.load_learned(policy.learned() | {"network.logits": logits + sign * by * direction})
+        common: dict[int, torch.Tensor] = {}
+        for batch in batches:
+            rooms = mask_room(policy.reconsider(batch)[0].detach(), batch, policy.masking)
+            for key, row in zip(batch.keys.tolist(), rooms, strict=True):
+                known = common.get(key)
+                common[key] = row if known is None else torch.minimum(known, row)
+        found.append(sum(row.sum(1).log().sum().item() for row in common.values()))
+    policy.load_learned(policy.learned() | {"network.logits": logits})
+    return (found[0] - found[1]) / (2 * by)
+
+
+def test_inner_steps_count_every_update_of_every_model(tiny):
+    problem = Problem(tiny("inner.engine=one_step", "inner.credit_batches=3"))
+    policy = initial_policy(problem)
+    metrics = rollout(problem, policy, 5).metrics
+    assert (metrics["inner_steps"], metrics["credited_batches"]) == (7, 6)
+    problem = Problem(tiny("learn.estimator=score_function", "learn.samples=3"))
+    metrics = rollout(problem, policy, 5).metrics
+    assert (metrics["inner_steps"], metrics["credited_batches"]) == (21, 0)
+    assert rollout(problem, policy, 5, differentiate=False).metrics["inner_steps"] == 7
+
+
+def test_relaxed_and_credit_take_the_same_steps_and_say_different_things(tiny):
+    found = {}
+    for estimator in ("credit", "relaxed"):
+        problem = Problem(tiny(f"learn.estimator={estimator}", "inner.engine=replay"))
+        found[estimator] = rollout(problem, initial_policy(problem), 5)
+    assert found["credit"].metrics == pytest.approx(found["relaxed"].metrics, rel=1e-4, abs=1e-6)
+    a, b = (found[name].gradient["network.logits"] for name in found)
+    assert 0.1 < torch.cosine_similarity(a, b, dim=0) < 0.999

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,23 @@ Features = Callable[[Tensor, Tensor], Tensor]
 Watch = Callable[[Tensor, Tensor], None]
 """Is shown what was masked and what the model took it for: token ids [M] both."""
 
+
+@dataclass(frozen=True)
+class Blend:
+    """A way off the tokens that are seen: embedding = e(input_ids) + share · (e(to) - e(away)).
+
+    With shares of zero everything is as without, to the bit; their derivatives are those of showing `to` for `away`.
+
+    Attributes:
+        share: [B, T].
+        to, away: [B, T] token ids.
+    """
+
+    share: Tensor
+    to: Tensor
+    away: Tensor
+
+
 _CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie")
 
 
@@ -30,6 +48,7 @@ class InnerModel(nn.Module):
       order). The vocabulary head runs on masked positions only: that is most of the cost of a small model.
       `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
+    - `blend` shows other embeddings than those of `ids`.
     """
 
     def __init__(self, mlm: PreTrainedModel, bf16: bool = False) -> None:
@@ -38,11 +57,17 @@ class InnerModel(nn.Module):
         self.bf16 = bf16
 
     def forward(
-        self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None, watch: Watch | None = None
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        labels: Tensor | None = None,
+        watch: Watch | None = None,
+        blend: Blend | None = None,
     ) -> Tensor:
         device = input_ids.device.type
         with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
-            hidden = self.mlm.base_model(input_ids=input_ids, attention_mask=real.long()).last_hidden_state
+            seen = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
+            hidden = self.mlm.base_model(**seen, attention_mask=real.long()).last_hidden_state
             if labels is None:
                 return mean_pool(_full(hidden), real)
             masked = labels != IGNORED
@@ -50,6 +75,10 @@ class InnerModel(nn.Module):
         if watch is not None:
             watch(labels[masked], logits.detach().argmax(1))
         return cross_entropy(_full(logits), labels[masked], reduction="none")
+
+    def _blended(self, input_ids: Tensor, blend: Blend) -> Tensor:
+        e = self.mlm.get_input_embeddings()
+        return e(input_ids) + blend.share[:, :, None] * (e(blend.to) - e(blend.away))
 
 
 def _full(x: Tensor) -> Tensor:

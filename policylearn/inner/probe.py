@@ -66,16 +66,18 @@ def centred_targets(y: Tensor, classes: int) -> Tensor:
 
 
 def ridge_scores(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
-    """Query scores [Q, C] of the ridge regression of targets [S, C] on support [S, d], penalty ridge · S.
+    """Query scores [Q, C] of the ridge regression of targets [S, C] on support [S, d], penalty ridge · S."""
+    return query @ ridge_coefficients(support, targets, ridge)
 
-    Solved in whichever of d × d and S × S is smaller.
-    """
+
+def ridge_coefficients(support: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Coefficients [d, C] of that regression, solved in whichever of d × d and S × S is smaller."""
     n, d = support.shape
     if d <= n:
         gram = support.T @ support + ridge * n * torch.eye(d, device=support.device)
-        return query @ torch.linalg.solve(gram, support.T @ targets)
+        return torch.linalg.solve(gram, support.T @ targets)
     gram = support @ support.T + ridge * n * torch.eye(n, device=support.device)
-    return query @ (support.T @ torch.linalg.solve(gram, targets))
+    return support.T @ torch.linalg.solve(gram, targets)
 
 
 def _tempered(scores: Tensor, y: Tensor, iterations: int = 20) -> tuple[float, float]:

@@ -5,12 +5,21 @@ tokens."""
 from policylearn.masking.batch import MaskedBatch
 from policylearn.masking.budget import budget, masked_total
 from policylearn.masking.corruption import IGNORED, corrupt
-from policylearn.masking.designs import DesignName, draw_mask, explore, independent, systematic
+from policylearn.masking.designs import DesignName, draw_mask, explore, independent, room, systematic
 from policylearn.masking.eligibility import eligible_positions, special_table
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
 from policylearn.masking.schedule import rate_at
 from policylearn.masking.segmenter import Segmenter
-from policylearn.masking.units import draw_units, leads, sizes, span_starts, unit_probabilities, word_keys, word_starts
+from policylearn.masking.units import (
+    at_leads,
+    draw_units,
+    leads,
+    sizes,
+    span_starts,
+    unit_probabilities,
+    word_keys,
+    word_starts,
+)
 from policylearn.masking.vocabulary import Vocabulary, vocabulary
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "Segmenter",
     "Stream",
     "Vocabulary",
+    "at_leads",
     "budget",
     "corrupt",
     "draw_mask",
@@ -32,6 +42,7 @@ __all__ = [
     "masked_total",
     "positions",
     "rate_at",
+    "room",
     "sizes",
     "span_starts",
     "special_table",

@@ -19,6 +19,8 @@ class MaskedBatch:
         lead: [B, T] of `masking.units`, the units that were masked as one; None: single tokens.
         rate: the masking rate; None: the policy's own.
         columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
+        keys: [B] of `masking.keys`, with which the mask was drawn; None: drawn otherwise.
+        draw: number of the draw, for designs in which several share their keys.
     """
 
     original: Tensor
@@ -28,6 +30,8 @@ class MaskedBatch:
     lead: Tensor | None = None
     rate: float | None = None
     columns: dict[str, Tensor] = field(default_factory=dict)
+    keys: Tensor | None = None
+    draw: int = 0
 
     @property
     def mask(self) -> Tensor:

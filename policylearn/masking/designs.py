@@ -28,14 +28,23 @@ def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float = 0.0) -> T
         index: [B, T] of `positions`.
         offset: added to the random start, modulo 1.
     """
-    order = random_order(keys, index)
-    ends = p.detach().double().gather(1, order).cumsum(1)
-    # Rounding the total keeps 3 from becoming 2.9999999: sizes must not depend on the last bit.
-    ends.mul_(ends[:, -1:].round(decimals=6) / ends[:, -1:].clamp(min=1e-9))
-    start = (uniforms(keys, torch.zeros_like(index[:, :1]), Stream.START) + offset) % 1.0
-    ticks = ends.add_(start).floor_()
+    order, start = random_order(keys, index), random_start(keys, index, offset)
+    ticks = laid_end_to_end(p.detach(), order).add_(start).floor_()
     crossed = ticks.diff(dim=1, prepend=torch.zeros_like(start)).bool()
     return torch.empty_like(crossed).scatter_(1, order, crossed)
+
+
+def laid_end_to_end(p: Tensor, order: Tensor) -> Tensor:
+    """Where each p_i ends when they are laid out in this order, [B, T] float64."""
+    ends = p.double().gather(1, order).cumsum(1)
+    # Rounding the total keeps 3 from becoming 2.9999999: sizes must not depend on the last bit.
+    total = ends[:, -1:].detach()
+    return ends * (total.round(decimals=6) / total.clamp(min=1e-9))
+
+
+def random_start(keys: Tensor, index: Tensor, offset: float = 0.0) -> Tensor:
+    """Where the first whole number stands before the first p_i, [B, 1], uniform in [0, 1)."""
+    return (uniforms(keys, torch.zeros_like(index[:, :1]), Stream.START) + offset) % 1.0
 
 
 def random_order(keys: Tensor, index: Tensor) -> Tensor:
@@ -80,3 +89,41 @@ def draw_mask(design: DesignName, p: Tensor, keys: Tensor, index: Tensor, draw: 
     if design == "independent":
         return independent(p, keys, index)
     return explore(p, keys, index, draw, draws)
+
+
+def room(
+    design: DesignName, p: Tensor, mask: Tensor, keys: Tensor, index: Tensor, draw: int = 0, draws: int = 1
+) -> Tensor:
+    """How far down and up the uniform numbers behind a mask could move before the mask became another; [B, S, 2].
+
+    With all that p has no part in (keys, and with them the random order) given, a mask is decided by S uniform numbers
+    per row, each of which lies somewhere in an interval. The probability of the mask is the product of the intervals'
+    lengths, down + up; that of several masks drawn with the same keys that of the intervals they have in common.
+
+    - independent: S = T coins u_i; [0, p_i) masks position i, [p_i, 1) does not.
+    - systematic, explore: S = 1, the start u. With C_j where the j-th position in the random order ends (C_0 = 0) and
+      k_j the number of masked positions up to there, the mask is the one at hand if ⌊C_j + u⌋ = k_j for every j,
+      that is max_j (k_j - C_j) ≤ u < 1 + min_j (k_j - C_j).
+
+    Args:
+        p: [B, T], differentiable.
+        mask: [B, T] boolean, what `draw_mask` drew with the other arguments.
+        keys, index, draw, draws: as in `draw_mask`.
+
+    >>> p, keys, index = torch.tensor([[0.2, 0.7, 0.6, 0.5]]), torch.tensor([5]), torch.arange(4)[None]
+    >>> mask = independent(p, keys, index)
+    >>> mask, room("independent", p, mask, keys, index).sum(2)
+    (tensor([[False,  True,  True, False]]), tensor([[0.8000, 0.7000, 0.6000, 0.5000]], dtype=torch.float64))
+    """
+    if design == "independent":
+        u = uniforms(keys, index, Stream.INCLUDE)
+        p = p.double()
+        return torch.stack([u - torch.where(mask, 0.0, p), torch.where(mask, p, 1.0) - u], 2)
+    order = random_order(keys, index)
+    ahead = mask.gather(1, order).cumsum(1) - laid_end_to_end(p, order)
+    start = random_start(keys, index, (draw % draws) / draws if design == "explore" else 0.0)
+    down, up = (
+        start - ahead.amax(1, keepdim=True).clamp(min=0.0),
+        1 + ahead.amin(1, keepdim=True).clamp(max=0.0) - start,
+    )
+    return torch.stack([down, up], 2)

@@ -172,5 +172,15 @@ def draw_units(
     """
     if lead is None:
         return draw_mask(design, p, keys, index, draw, draws)
-    first = lead == torch.arange(lead.shape[1], device=lead.device)
-    return draw_mask(design, torch.where(first, p, 0.0), keys, index, draw, draws).gather(1, lead)
+    return draw_mask(design, at_leads(p, lead), keys, index, draw, draws).gather(1, lead)
+
+
+def at_leads(x: Tensor, lead: Tensor | None) -> Tensor:
+    """x [B, T] at the leads of units, zero elsewhere: what a design is shown.
+
+    >>> at_leads(torch.tensor([[0.3, 0.3, 0.5]]), torch.tensor([[0, 0, 2]]))
+    tensor([[0.3000, 0.0000, 0.5000]])
+    """
+    if lead is None:
+        return x
+    return torch.where(lead == torch.arange(lead.shape[1], device=lead.device), x, torch.zeros_like(x))

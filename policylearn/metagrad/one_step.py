@@ -6,77 +6,77 @@ preconditioner, so
     ∂(outer loss)/∂w_i  =  - d · ∇CE_i / M,      d = P ∇(outer loss).
 
 All d · ∇CE_i of a batch are one forward-mode derivative of its token losses along d: no backward pass, no
-graph, and the expensive outer gradient is taken once. P is taken from the moments of the trajectory as they
-are, before the batch's own gradient enters them.
+graph, and the expensive outer gradient is taken once. (Of any loss in any input x: that of ∂ℓ/∂x.) P is taken
+from the moments of the trajectory as they are, before the batch's own gradient enters them, which also means that
+clipping is left out. For SGD P is the learning rate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
 
-from policylearn.inner.model import Features
+from policylearn.inner.window import TOKEN_WEIGHTS, Window
 from policylearn.masking import MaskedBatch
+from policylearn.metagrad.engines import Outer
+from policylearn.metagrad.replay import Replay, input_derivatives
 
 
 def one_step(
     model: nn.Module,
-    optimizer: torch.optim.AdamW,
-    batches: Sequence[MaskedBatch],
-    rate: float,
-    outer: Callable[[Features], Tensor],
+    optimizer: torch.optim.Optimizer,
+    window: Window,
+    outer: Outer,
     parameters: str = "matrices",
 ) -> list[Tensor]:
-    """∂(outer loss)/∂w of every batch, each as if it alone were the next step; nothing is advanced.
+    """∂(outer loss)/∂x of every batch, each as if it alone were the next step; nothing is advanced.
 
     Args:
         model: an `InnerModel` with forward-mode derivatives (attn_implementation "eager").
-        optimizer: warm AdamW over its parameters.
-        batches: masked batches, M_k masked tokens each.
-        rate: learning rate of the step.
-        outer: outer loss as a function of ``features(input_ids, real)``.
+        optimizer: SGD, or warm AdamW, over its parameters.
+        window: batches, and the learning rate at which each would be taken.
+        outer: outer loss.
         parameters: "matrices" leaves norms and biases out of the direction, "all" does not.
 
     Returns:
-        one tensor [M_k] per batch.
+        one tensor of the shape of x per batch.
     """
-    direction = outer_direction(model, optimizer, rate, outer, parameters)
-    return [-token_derivatives(model, direction, batch) / batch.mask.sum() for batch in batches]
+    direction = outer_direction(model, optimizer, 1.0, outer, parameters)
+    gradients = []
+    for k, (batch, rate) in enumerate(zip(window.batches, window.rates, strict=True)):
+        with window.seeded(k, batch.real.device):
+            gradients.append(-rate * input_derivatives(model, direction, window.loss, batch))
+    return gradients
 
 
 def outer_direction(
     model: nn.Module,
-    optimizer: torch.optim.AdamW,
+    optimizer: torch.optim.Optimizer,
     rate: float,
-    outer: Callable[[Features], Tensor],
+    outer: Outer,
     parameters: str = "matrices",
 ) -> dict[str, Tensor]:
-    """d = P ∇(outer loss) by parameter name, with P = rate (1 - β₁) / (1 - β₁ᵗ) / (√v̂ + ε)."""
-    named = {n: p for n, p in model.named_parameters() if p.ndim > 1 or parameters == "all"}
-    gradients = torch.autograd.grad(outer(model), list(named.values()), allow_unused=True)
-    settings = {p: group for group in optimizer.param_groups for p in group["params"]}
+    """d = P ∇(outer loss) by parameter name; P = rate (1 - β₁) / (1 - β₁ᵗ) / (√v̂ + ε) for AdamW, rate for SGD."""
+    walk = Replay(model, optimizer, Window((), ()), outer)
     direction = {}
-    for (name, p), gradient in zip(named.items(), gradients, strict=True):
-        if gradient is not None and p in optimizer.state:
-            direction[name] = _preconditioned(gradient, optimizer.state[p], settings[p], rate)
+    for name, p, gradient in zip(walk.names, walk.parameters, walk.outer_slopes(), strict=True):
+        state, known = optimizer.state.get(p, {}), isinstance(optimizer, torch.optim.SGD) or p in optimizer.state
+        if gradient is not None and known and (p.ndim > 1 or parameters == "all"):
+            direction[name] = _preconditioned(gradient, state, walk.groups[p]) * rate
     assert direction, "the optimiser has no moments yet: take an ordinary step first"
     return direction
 
 
 def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
     """d · ∇CE_i for the M masked tokens of a batch, [M], by one forward-mode pass."""
-    point = {name: p.detach() for name, p in model.named_parameters() if name in direction}
-
-    def losses(moved: dict[str, Tensor]) -> Tensor:
-        return functional_call(model, moved, (batch.input_ids, batch.real), {"labels": batch.labels})
-
-    with torch.no_grad():
-        return jvp(losses, (point,), (direction,))[1]
+    return input_derivatives(model, direction, TOKEN_WEIGHTS, batch) * batch.mask.sum()
 
 
-def _preconditioned(gradient: Tensor, state: dict, group: dict, rate: float) -> Tensor:
+def _preconditioned(gradient: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> Tensor:
+    if "betas" not in group:
+        return gradient
     beta1, beta2 = group["betas"]
     step = float(state["step"]) + 1
     root = (beta2 * state["exp_avg_sq"] / (1 - beta2**step)).sqrt()
-    return rate * (1 - beta1) / (1 - beta1**step) * gradient / (root + group["eps"])
+    return (1 - beta1) / (1 - beta1**step) * gradient / (root + group["eps"])

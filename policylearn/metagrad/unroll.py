@@ -7,9 +7,10 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.mlm import mlm_loss
-from policylearn.inner.model import Features
-from policylearn.masking import MaskedBatch
+from policylearn.inner.finetune import Classifier, FineTuning
+from policylearn.inner.window import Window
+from policylearn.metagrad.engines import Outer
+from policylearn.metagrad.updates import Gradients, clipping
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -45,41 +46,68 @@ higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
 
 def unroll(
     model: nn.Module,
-    optimizer: torch.optim.AdamW,
-    batches: Sequence[MaskedBatch],
-    rates: Sequence[float],
-    outer: Callable[[Features], Tensor],
+    optimizer: torch.optim.Optimizer,
+    window: Window,
+    outer: Outer,
     parameters: str = "matrices",
 ) -> list[Tensor]:
-    """∂(outer loss)/∂w for K weighted optimiser steps, exactly; advances model and optimiser by these steps.
+    """∂(outer loss)/∂x for the K steps of a window, exactly; advances model and optimiser by these steps.
 
     Args:
         model: an `InnerModel` whose attention has a double backward (attn_implementation "eager").
-        optimizer: AdamW over its parameters, fresh or warm.
-        batches: K masked batches, M_k masked tokens each.
-        rates: K learning rates.
-        outer: outer loss as a function of ``features(input_ids, real)`` under the parameters after step K.
+        optimizer: AdamW or SGD over its parameters, fresh or warm.
+        window: K steps.
+        outer: outer loss under the parameters after step K.
         parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
 
     Returns:
-        K tensors [M_k], ∂(outer loss)/∂w_i at w = 1.
+        K tensors of the shapes of x_k.
     """
     like = next(model.parameters())
-    weights = [like.new_ones(int(batch.mask.sum())).requires_grad_() for batch in batches]
+    inputs = [window.loss.inputs(batch, like).requires_grad_() for batch in window.batches]
     with higher.innerloop_ctx(model, optimizer) as (functional, inner_optimizer):
-        for batch, rate, w in zip(batches, rates, weights, strict=True):
-            for group in inner_optimizer.param_groups:
-                group["lr"] = rate
-            inner_optimizer.step(mlm_loss(functional, batch, w))
+        _take_steps(functional, inner_optimizer, window, inputs)
         final = list(functional.parameters())
-        through = [p if p.ndim > 1 or parameters == "all" else p.detach() for p in final]
-        loss = outer(lambda ids, real: functional(ids, real, params=through))
-        gradients = torch.autograd.grad(loss, weights)
+        through = [p if p.ndim > 1 or parameters == "all" else p.detach().requires_grad_() for p in final]
+        gradients = torch.autograd.grad(_outer_loss(model, functional, through, outer), inputs)
         _write_back(model, optimizer, final, inner_optimizer)
+    window.set_rate(optimizer, len(window) - 1)
     return list(gradients)
 
 
-def _write_back(model: nn.Module, optimizer: torch.optim.AdamW, final: list[Tensor], inner_optimizer: Any) -> None:
+def _take_steps(functional: Any, optimizer: Any, window: Window, inputs: Sequence[Tensor]) -> None:
+    for k, (batch, x) in enumerate(zip(window.batches, inputs, strict=True)):
+        window.set_rate(optimizer, k)
+        with window.seeded(k, x.device):
+            loss = window.loss(functional, batch, x)
+        optimizer.step(loss, grad_callback=lambda gradients: _clipped(gradients, window.clip))
+
+
+def _clipped(gradients: Gradients, clip: float | None) -> Gradients:
+    found = clipping(gradients, clip)
+    return gradients if found is None else [g if g is None else g * found[1] for g in gradients]
+
+
+def _outer_loss(model: nn.Module, functional: Callable[..., Tensor], through: list[Tensor], outer: Outer) -> Tensor:
+    """Under the parameters `through`, one graph with them, fine-tuning included."""
+
+    def features(input_ids: Tensor, real: Tensor) -> Tensor:
+        return functional(input_ids, real, params=through)
+
+    if not isinstance(outer, FineTuning):
+        return outer(features)
+    head = outer.head(features)
+    classifier = Classifier(model, *head)
+    with higher.innerloop_ctx(classifier, outer.optimizer(classifier)) as (tuned, optimizer):
+        order = {p: value for p, value in zip(model.parameters(), through, strict=True)}
+        order |= {classifier.weight: head[0], classifier.bias: head[1]}
+        tuned.update_params([order[p] for p in classifier.parameters()])
+        weights = [outer.window.loss.inputs(batch, head[0]) for batch in outer.window.batches]
+        _take_steps(tuned, optimizer, outer.window, weights)
+        return outer.query(tuned)
+
+
+def _write_back(model: nn.Module, optimizer: torch.optim.Optimizer, final: list[Tensor], inner_optimizer: Any) -> None:
     """Copy the parameters and moments reached inside the window into the ordinary model and optimiser."""
     with torch.no_grad():
         for p, value in zip(model.parameters(), final, strict=True):

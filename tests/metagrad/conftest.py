@@ -1,51 +1,77 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from policylearn.config import InnerConfig
+from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
 from policylearn.inner.mlm import make_optimizer, mlm_loss
 from policylearn.inner.model import InnerModel
+from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 
-VOCABULARY, LENGTH = 23, 7  # ids 0 and 1 are padding and [MASK]
+VOCABULARY, LENGTH, WIDTH = 23, 7, 8  # ids 0 and 1 are padding and [MASK]
 # An eps this large keeps the first steps of a fresh AdamW smooth: with a small one they are the gradient's sign.
 SETTINGS = InnerConfig(eps=1e-3, weight_decay=0.1, betas=(0.9, 0.98))
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 2 * LENGTH,
+    "initializer_range": 0.3,
+    "hidden_dropout_prob": 0.5,
+    "attention_probs_dropout_prob": 0.5,
+    "pad_token_id": 0,
+}
+DISTILBERT = {"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 16, "dropout": 0.5, "attention_dropout": 0.5}
+SPECIALS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+ARCHITECTURES = {
+    "bert": COMMON,
+    "roberta": COMMON,
+    "distilbert": {k: v for k, v in COMMON.items() if k in ("vocab_size", "initializer_range")} | DISTILBERT,
+    "modernbert": COMMON | SPECIALS | {"initializer_cutoff_factor": 1.0},
+    "electra": COMMON | {"embedding_size": WIDTH},
+    "deberta-v2": COMMON | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+}
 
 
 class Inner:
-    """A tiny BERT in double precision, with everything an engine is given."""
+    """A tiny model in double precision, with everything an engine is given."""
 
-    def __init__(self, tied: bool = True, warm: int = 0, settings: InnerConfig = SETTINGS, dtype=torch.float64) -> None:
+    def __init__(
+        self,
+        tied: bool = True,
+        warm: int = 0,
+        settings: InnerConfig = SETTINGS,
+        dtype=torch.float64,
+        kind: str = "bert",
+        seeds: list[int] | None = None,
+    ) -> None:
         self.generator = torch.Generator().manual_seed(3)
-        self.dtype = dtype
+        self.dtype, self.clip, self.seeds = dtype, settings.clip, None
         torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=8,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=LENGTH,
-            initializer_range=0.3,
-            hidden_dropout_prob=0.5,
-            attention_probs_dropout_prob=0.5,
-            tie_word_embeddings=tied,
-        )
-        self.model = InnerModel(BertForMaskedLM._from_config(config, attn_implementation="eager").to(dtype).eval())
+        config = AutoConfig.for_model(kind, **ARCHITECTURES[kind], tie_word_embeddings=tied)
+        mlm = AutoModelForMaskedLM.from_config(config, attn_implementation="eager").to(dtype).eval()
+        self.model = InnerModel(mlm)
         if not tied:
-            head = self.model.mlm.cls.predictions.decoder
-            head.weight.data.copy_(self.model.mlm.get_input_embeddings().weight.data)
+            head = mlm.get_output_embeddings()
+            head.weight.data.copy_(mlm.get_input_embeddings().weight.data)
         self.optimizer = make_optimizer(self.model, settings)
         for batch in self.batches(warm):
             self.step(self.model, self.optimizer, batch, 0.02)
+        if seeds is not None:
+            self.seeds = seeds
+            self.model.train()
         self.ids = torch.randint(2, VOCABULARY, (9, LENGTH), generator=self.generator)
         self.real = torch.arange(LENGTH) < torch.randint(3, LENGTH + 1, (9, 1), generator=self.generator)
         self.y = torch.arange(9) % 3
-        self.head = torch.randn(8, 3, dtype=dtype, generator=self.generator)
+        self.head = torch.randn(WIDTH, 3, dtype=dtype, generator=self.generator)
 
     def batches(self, n: int, size: int = 3) -> list[MaskedBatch]:
         """Batches of different masks and numbers of masked tokens."""
@@ -60,17 +86,43 @@ class Inner:
         corrupted = torch.where(mask, 1, ids)
         return MaskedBatch(ids, corrupted, real, torch.where(mask, ids, IGNORED))
 
-    def outer(self, features) -> torch.Tensor:
-        """A smooth outer loss."""
-        return cross_entropy(features(self.ids, self.real) @ self.head, self.y)
+    def window(self, batches, rates) -> Window:
+        """Steps on these batches, with the clipping and the seeds of this problem."""
+        return Window(batches, rates[: len(batches)], clip=self.clip, seeds=self.seeds)
 
-    @staticmethod
-    def step(model, optimizer, batch: MaskedBatch, rate: float, weights=None) -> None:
-        """One step of torch's own AdamW, in place."""
+    def outer(self, features) -> torch.Tensor:
+        """A smooth outer loss; dropout, where there is any, is the same every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return cross_entropy(features(self.ids, self.real) @ self.head, self.y)
+
+    def tuning(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
+        """The loss of three texts after fine-tuning on two batches of three, in turn."""
+        batches = [LabelledBatch(x[:3], r[:3], self.y[:3]) for x, r in self._thirds()]
+        steps = Window([batches[k % 2] for k in range(len(rates))], rates, LabelWeights())
+
+        def head(features):
+            return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], 3)
+
+        def query(features):
+            return cross_entropy(features(self.ids[6:], self.real[6:]), self.y[6:])
+
+        return FineTuning(steps, head, partial(make_optimizer, config=settings), query)
+
+    def _thirds(self):
+        return [(self.ids[i : i + 3], self.real[i : i + 3]) for i in (0, 3)]
+
+    def step(self, model, optimizer, batch: MaskedBatch, rate: float, weights=None, seed: int | None = None) -> None:
+        """One step of torch's own optimiser, in place."""
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        mlm_loss(model, batch, weights).backward()
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            mlm_loss(model, batch, weights).backward()
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
         optimizer.step()
 
     def copies(self):
@@ -88,25 +140,25 @@ class Inner:
     def after(self, batches, rates, weights):
         """The model after ordinary steps on the weighted losses."""
         model, optimizer = self.copies()
-        for batch, rate, w in zip(batches, rates, weights, strict=True):
-            self.step(model, optimizer, batch, rate, w)
+        seeds = self.seeds or [None] * len(batches)
+        for batch, rate, w, seed in zip(batches, rates, weights, seeds, strict=True):
+            self.step(model, optimizer, batch, rate, w, seed)
         return model, optimizer
 
-    def numeric(self, batches, rates, frozen_vectors: bool = False, eps: float = 1e-5) -> torch.Tensor:
+    def numeric(self, batches, rates, frozen_vectors: bool = False, eps: float = 1e-5, outer=None) -> torch.Tensor:
         """∂(outer loss)/∂w by central differences of fourth order, [M_1 + … + M_K].
 
         `frozen_vectors`: norms and biases of the last step stand where w = 1 took them.
         """
+        outer = outer or self.outer
         sizes = [int(batch.mask.sum()) for batch in batches]
         model, _ = self.after(batches, rates, [torch.ones(n, dtype=self.dtype) for n in sizes])
         vectors = {name: p.detach() for name, p in model.named_parameters() if p.ndim == 1}
 
         def loss(flat: torch.Tensor) -> torch.Tensor:
             moved, _ = self.after(batches, rates, flat.split(sizes))
-            with torch.no_grad():
-                if frozen_vectors:
-                    return self.outer(lambda *x: functional_call(moved, vectors, x))
-                return self.outer(moved)
+            with torch.set_grad_enabled(isinstance(outer, FineTuning)):
+                return outer((lambda *x: functional_call(moved, vectors, x)) if frozen_vectors else moved)
 
         slopes = []
         for direction in torch.eye(sum(sizes), dtype=self.dtype):

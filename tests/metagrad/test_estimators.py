@@ -10,6 +10,7 @@ from policylearn.masking import budget
 from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
 
 N = 6
+SIZE = 3  # Σ p
 PHI = torch.tensor([0.7, -0.2, 0.1, 1.3, -0.9, 0.4], dtype=torch.float64)
 CREDIT = torch.tensor([0.3, -1.1, 0.8, 2.0, -0.4, 0.9], dtype=torch.float64)
 
@@ -26,9 +27,9 @@ def true_gradient(credit: torch.Tensor) -> torch.Tensor:
 
 
 def estimate(mask: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """What one mask says; times M, for the surrogate is a mean over its M tokens."""
+    """What one mask says; times Σp, for the surrogate is per masked token."""
     phi = PHI.clone().requires_grad_()
-    (len(gradient) * credit_surrogate(probabilities(phi), mask, gradient)).backward()
+    (SIZE * credit_surrogate(probabilities(phi), mask, gradient)).backward()
     return phi.grad
 
 
@@ -54,6 +55,9 @@ def test_the_mean_over_all_masks_is_the_true_gradient():
     # without the division by p it is another vector
     biased = sum(chance * estimate(m, (CREDIT * p[0])[m[0]]) for m, chance in independent_masks(p) if m.any())
     assert (biased - mean).norm() > 0.1 * mean.norm()
+    # and so it is if each mask is averaged over the tokens it happens to have
+    uneven = [(chance, m, SIZE / int(m.sum())) for m, chance in independent_masks(p) if m.any()]
+    assert (sum(c * by * estimate(m, CREDIT[m[0]]) for c, m, by in uneven) - mean).norm() > 0.05 * mean.norm()
 
 
 def test_a_constant_taken_off_every_credit_changes_nothing_on_average():

@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from policylearn.metagrad.adamw import Adjoint, Settings, adjoint_step
 
 from policylearn.arms import initial_policy
 from policylearn.inner.mlm import mlm_loss
+from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
-from policylearn.metagrad.adamw import Adjoint, Settings, adjoint_step
-from policylearn.metagrad.replay import _Window, replay
+from policylearn.metagrad.replay import _Walk, replay
 from policylearn.metagrad.unroll import unroll
 from policylearn.problem import Problem
 from policylearn.rollout import rollout
@@ -25,7 +26,7 @@ CUTS = [(1, 8, 7), (3, 8, 7), (3, 1, 1), (8, 3, 7), (8, 2, 1)]
 def credits_of(engine, problem, batches, parameters, **settings) -> torch.Tensor:
     model, optimizer = problem.copies()
     rates = RATES[: len(batches)]
-    return torch.cat(engine(model, optimizer, batches, rates, problem.outer, parameters=parameters, **settings))
+    return torch.cat(engine(model, optimizer, Window(batches, rates), problem.outer, parameters=parameters, **settings))
 
 
 @cache
@@ -80,15 +81,15 @@ def test_credits_without_hessian_would_be_found_out(inner, relative_error, monke
     batches = problem.batches(3)
     expected = credits_of(unroll, problem, batches, "all")
 
-    def without_hessian(window, k, directions):
-        kept = [adjoint.theta.clone() for adjoint in window.adjoints]
-        credit = exact(window, k, directions)
-        for adjoint, theta in zip(window.adjoints, kept, strict=True):
+    def without_hessian(walk, k, directions):
+        kept = [adjoint.theta.clone() for adjoint in walk.adjoints]
+        credit = exact(walk, k, directions)
+        for adjoint, theta in zip(walk.adjoints, kept, strict=True):
             adjoint.theta.copy_(theta)
         return credit
 
-    exact = _Window.back_over_gradient
-    monkeypatch.setattr(_Window, "back_over_gradient", without_hessian)
+    exact = _Walk.back_over_gradient
+    monkeypatch.setattr(_Walk, "back_over_gradient", without_hessian)
     assert relative_error(credits_of(replay, problem, batches, "all"), expected) > 1e-3
 
 
@@ -99,7 +100,7 @@ def test_model_and_optimiser_end_where_plain_steps_take_them_to_the_bit(inner, w
     problem = inner(warm=warm, dtype=dtype)
     batches, following = problem.batches(5), problem.batches(1)
     model, optimizer = problem.after(batches, RATES[:5], [None] * 5)
-    replay(problem.model, problem.optimizer, batches, RATES[:5], problem.outer, leaf=leaf, slots=1)
+    replay(problem.model, problem.optimizer, Window(batches, RATES[:5]), problem.outer, leaf=leaf, slots=1)
     assert_same_bits(problem.model, problem.optimizer, model, optimizer)
     assert [group["lr"] for group in problem.optimizer.param_groups] == [RATES[4]] * 2
     assert all(p.grad is None for p in problem.model.parameters())
@@ -129,7 +130,7 @@ def test_a_batch_without_masked_tokens_has_no_credits(inner, relative_error, mas
     problem = inner(warm=2)
     batches = [_with_masks(batch, n) for batch, n in zip(problem.batches(3), masked, strict=True)]
     model, optimizer = problem.copies()
-    found = replay(model, optimizer, batches, RATES[:3], problem.outer)
+    found = replay(model, optimizer, Window(batches, RATES[:3]), problem.outer)
     assert [len(credit) for credit in found] == masked
     if any(masked):
         assert relative_error(torch.cat(found), credits_of(unroll, problem, batches, "matrices")) < 1e-10
@@ -164,13 +165,13 @@ def test_dropout_is_drawn_anew_as_it_was(inner, relative_error):
     expected = problem.numeric(batches, rates)
     before = torch.random.get_rng_state()
     model, optimizer = problem.copies()
-    credits = replay(model, optimizer, batches, rates, problem.outer, "all", seeds=seeds, leaf=2, slots=1)
+    credits = replay(model, optimizer, Window(batches, rates, seeds=seeds), problem.outer, "all", leaf=2, slots=1)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), moved.parameters(), strict=True))
     assert [len(credit) for credit in credits] == sizes
     assert relative_error(torch.cat(credits), expected) < 1e-8
     other, optimizer = problem.copies()
-    credits = replay(other, optimizer, batches, rates, problem.outer, "all", seeds=[11, 7, 6])
+    credits = replay(other, optimizer, Window(batches, rates, seeds=[11, 7, 6]), problem.outer, "all")
     assert relative_error(torch.cat(credits), expected) > 1e-2
 
 
@@ -205,7 +206,7 @@ def test_dropout_without_seeds_is_refused(inner):
     problem = inner()
     problem.model.train()
     with pytest.raises(ValueError, match=r"pass seeds, .* or call model\.eval\(\)"):
-        replay(problem.model, problem.optimizer, problem.batches(1), [0.01], problem.outer)
+        replay(problem.model, problem.optimizer, Window(problem.batches(1), [0.01]), problem.outer)
 
 
 def test_a_rollout_has_the_policy_gradient_of_unrolled_windows(tiny, relative_error):
@@ -263,11 +264,11 @@ def test_a_second_moment_of_zero_counts_as_constant():
     assert adjoint.v.item() == pytest.approx(0.98)
 
 
-class Journal(_Window):
+class Journal(_Walk):
     """Moves a number about instead of a model, and notes what would be computed and kept."""
 
     def __init__(self, steps: int, leaf: int) -> None:
-        super().__init__(None, None, range(steps), None, None, "all", None, leaf, None)
+        super().__init__(None, None, range(steps), None, "all", leaf, None)
         self.at, self.taken, self.alive, self.most = 0, [0] * steps, WeakSet(), 0
 
     def __post_init__(self) -> None:
@@ -292,7 +293,7 @@ class Journal(_Window):
         self.at = state.at
 
     def outer_adjoints(self) -> list:
-        assert self.at == len(self.batches)
+        assert self.at == len(self.window)
         return []
 
     def back_over_step(self, k: int, gradients) -> int:

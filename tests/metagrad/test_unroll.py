@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from policylearn.inner.probe import outer_loss
+from policylearn.inner.window import Window
 from policylearn.metagrad.unroll import DifferentiableAdamW, unroll
 
 RATES = [0.01, 0.03, 0.02]
@@ -53,7 +54,7 @@ def test_credits_are_the_derivatives_of_the_outer_loss(inner, relative_error, ti
     problem = inner(tied=tied, warm=warm)
     batches = problem.batches(steps)
     expected = problem.numeric(batches, RATES[:steps])
-    credits = unroll(problem.model, problem.optimizer, batches, RATES[:steps], problem.outer, parameters="all")
+    credits = unroll(problem.model, problem.optimizer, Window(batches, RATES[:steps]), problem.outer, parameters="all")
     assert [len(c) for c in credits] == [int(batch.mask.sum()) for batch in batches]
     assert all(c.dtype == torch.float64 for c in credits)
     assert relative_error(torch.cat(credits), expected) < 1e-8
@@ -65,7 +66,7 @@ def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, r
     batches = problem.batches(steps)
     expected = problem.numeric(batches, RATES[:steps], frozen_vectors=True)
     everything = problem.numeric(batches, RATES[:steps])
-    credits = torch.cat(unroll(problem.model, problem.optimizer, batches, RATES[:steps], problem.outer))
+    credits = torch.cat(unroll(problem.model, problem.optimizer, Window(batches, RATES[:steps]), problem.outer))
     assert relative_error(credits, expected) < 1e-8
     assert relative_error(credits, everything) > 1e-2
 
@@ -77,7 +78,7 @@ def test_a_model_with_untied_embeddings_has_other_credits(inner, relative_error)
     assert torch.equal(tied.model(tied.ids, tied.real), untied.model(tied.ids, tied.real))
     expected = tied.numeric(batches, RATES[:1])
     untied.ids, untied.real, untied.y, untied.head = tied.ids, tied.real, tied.y, tied.head
-    credits = unroll(untied.model, untied.optimizer, batches, RATES[:1], untied.outer, parameters="all")
+    credits = unroll(untied.model, untied.optimizer, Window(batches, RATES[:1]), untied.outer, parameters="all")
     assert relative_error(credits[0], expected) > 1e-2
 
 
@@ -87,7 +88,7 @@ def test_a_second_moment_without_gradient_would_be_found_out(inner, relative_err
     batches = problem.batches(1)
     expected = problem.numeric(batches, RATES[:1])
     monkeypatch.setattr(torch.Tensor, "sqrt", lambda x, sqrt=torch.Tensor.sqrt: sqrt(x.detach()))
-    credits = unroll(problem.model, problem.optimizer, batches, RATES[:1], problem.outer, parameters="all")
+    credits = unroll(problem.model, problem.optimizer, Window(batches, RATES[:1]), problem.outer, parameters="all")
     assert relative_error(credits[0], expected) > 1e-2
 
 
@@ -102,7 +103,7 @@ def test_credits_through_the_ridge_probe(inner, relative_error):
     problem.outer = outer
     batches = problem.batches(2)
     expected = problem.numeric(batches, RATES[:2], eps=1e-3)
-    credits = unroll(problem.model, problem.optimizer, batches, RATES[:2], outer, parameters="all")
+    credits = unroll(problem.model, problem.optimizer, Window(batches, RATES[:2]), outer, parameters="all")
     assert relative_error(torch.cat(credits), expected) < 1e-6
 
 
@@ -113,7 +114,7 @@ def test_model_and_optimiser_end_where_plain_steps_take_them(inner, warm, dtype)
     problem = inner(warm=warm, dtype=dtype)
     batches, following = problem.batches(3), problem.batches(1)
     model, optimizer = problem.after(batches, RATES, [None] * 3)
-    unroll(problem.model, problem.optimizer, batches, RATES, problem.outer)
+    unroll(problem.model, problem.optimizer, Window(batches, RATES), problem.outer)
     tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 2e-6}
     for _ in range(2):
         torch.testing.assert_close(flat(problem.model), flat(model), **tolerance)
@@ -132,5 +133,5 @@ def test_a_parameter_that_never_had_a_gradient_does_no_harm(inner):
     problem = inner(tied=False, warm=1)
     unseen = problem.optimizer.state[problem.model.mlm.get_input_embeddings().weight]["exp_avg_sq"] == 0
     assert unseen.any()
-    credits = unroll(problem.model, problem.optimizer, problem.batches(2), RATES[:2], problem.outer)
+    credits = unroll(problem.model, problem.optimizer, Window(problem.batches(2), RATES[:2]), problem.outer)
     assert all(math.isfinite(x) for credit in credits for x in credit.tolist())

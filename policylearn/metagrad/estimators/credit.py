@@ -1,4 +1,4 @@
-"""From credits of masked tokens to a gradient of the policy."""
+"""Estimator `credit`: what predicting each masked token was worth, and two numbers about policies."""
 
 from collections.abc import Sequence
 
@@ -19,16 +19,28 @@ def advantages(outer_gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
     (tensor([-1.,  1.]),)
     """
     everything = torch.cat(list(outer_gradients))
-    centred = everything - everything.mean()
-    scaled = centred / centred.square().mean().sqrt().clamp(min=EPS)
+    scaled = (everything - everything.mean()) / spread(outer_gradients)
     return scaled.split([len(g) for g in outer_gradients])
 
 
+def spread(outer_gradients: Sequence[Tensor]) -> Tensor:
+    """Standard deviation of all outer gradients of a window, at least EPS.
+
+    >>> spread([torch.tensor([1.0]), torch.tensor([3.0])])
+    tensor(1.)
+    """
+    everything = torch.cat(list(outer_gradients))
+    squares = (everything - everything.mean()).square().sum() / max(1, len(everything))
+    return squares.sqrt().clamp(min=EPS)
+
+
 def credit_surrogate(p: Tensor, mask: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient in φ is the Horvitz-Thompson policy gradient of one masked batch.
+    """A scalar whose gradient in φ is the Horvitz-Thompson policy gradient of one masked batch, per masked token.
 
     With w_i = m_i · p_i / stop_gradient(p_i) the chain rule gives Σ_i (∂L/∂w_i) (∂p_i/∂φ) / p_i over the masked
-    tokens, whose mean over masks is Σ_i (∂L/∂w_i) ∂p_i/∂φ over all of them (Horvitz & Thompson, 1952).
+    tokens, whose mean over masks is Σ_i (∂L/∂w_i) ∂p_i/∂φ over all of them (Horvitz & Thompson, 1952). It is divided
+    by the number of masked tokens to be expected, Σ p: that is a constant, while the M of a random size would not be,
+    and would weigh masks of few tokens more.
 
     Args:
         p: [B, T] inclusion probabilities, differentiable in φ.
@@ -38,10 +50,19 @@ def credit_surrogate(p: Tensor, mask: Tensor, gradient: Tensor) -> Tensor:
     >>> p = torch.tensor([[0.5, 0.25]], requires_grad=True)
     >>> credit_surrogate(p, torch.tensor([[True, True]]), torch.tensor([1.0, -1.0])).backward()
     >>> p.grad
-    tensor([[ 1., -2.]])
+    tensor([[ 2.6667, -5.3333]])
     """
     drawn = p[mask]
-    return (gradient * drawn / drawn.detach()).sum() / max(1, len(gradient))
+    return (gradient * drawn / drawn.detach()).sum() / expected_size(p)
+
+
+def expected_size(p: Tensor) -> Tensor:
+    """Σ p, which no φ changes; without a gradient.
+
+    >>> expected_size(torch.tensor([[0.5, 0.25]], requires_grad=True))
+    tensor(0.7500)
+    """
+    return p.detach().sum().clamp(min=EPS)
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:

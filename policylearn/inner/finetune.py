@@ -1,0 +1,106 @@
+"""Adaptation by fine-tuning: a few differentiated steps of encoder and head on labelled examples.
+
+The head starts from the ridge solution on the features of θ, which is differentiated like everything else. From a head
+of zeros the few steps would mostly go into the head, the first gives the encoder no gradient at all, and that zero is
+where AdamW's update has a slope of 1 / ε.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from policylearn.inner.model import Features
+from policylearn.inner.probe import centred_targets, ridge_coefficients
+from policylearn.inner.window import Window
+
+RIDGE, TEMPERATURE = 1.0, 4.0
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear head: logits [B, C] of the classes.
+
+    Args:
+        encoder: an `InnerModel`, not copied.
+        weight, bias: [C, d] and [C] where the head starts, copied.
+    """
+
+    def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = nn.Parameter(bias.detach().clone())
+
+    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        return self.encoder(input_ids, real) @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Texts with their classes: input_ids and real [B, T], y [B]."""
+
+    input_ids: Tensor
+    real: Tensor
+    y: Tensor
+
+
+class LabelWeights:
+    """The classification loss Σ_i x_i · CE_i(θ) / B; x are the weights of the B examples, all 1."""
+
+    def inputs(self, batch: LabelledBatch, like: Tensor) -> Tensor:
+        """Ones [B]."""
+        return like.new_ones(len(batch.y))
+
+    def __call__(self, model: Callable[..., Tensor], batch: LabelledBatch, x: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return (x * cross_entropy(model(batch.input_ids, batch.real), batch.y, reduction="none")).mean()
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """The loss after steps of fine-tuning that start from θ.
+
+    Attributes:
+        window: the steps; their model is a `Classifier`.
+        head: weight and bias it starts with, differentiable in the encoder.
+        optimizer: a fresh one for a classifier.
+        query: the loss, as a function of the classifier, after the last step.
+    """
+
+    window: Window
+    head: Callable[[Features], tuple[Tensor, Tensor]]
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    query: Callable[[Features], Tensor]
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The loss (no gradient), by ordinary steps of a copy of the model."""
+        with torch.no_grad():
+            classifier = Classifier(copy.deepcopy(model), *self.head(model))
+        optimizer = self.optimizer(classifier)
+        for k, batch in enumerate(self.window.batches):
+            self.window.set_rate(optimizer, k)
+            x = self.window.loss.inputs(batch, classifier.bias)
+            optimizer.zero_grad()
+            self.window.loss(classifier, batch, x).backward()
+            optimizer.step()
+        with torch.no_grad():
+            return self.query(classifier)
+
+
+def ridge_head(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Weight [C, d] and bias [C] of the ridge regression of classes y [S] on features x [S, d], as logits.
+
+    Ridge strength and temperature are constants here: an optimum on the support examples themselves would overfit,
+    and one on the query examples is not that of the loss after fine-tuning.
+
+    >>> weight, bias = ridge_head(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1]), 2)
+    >>> (torch.tensor([[0.0], [5.0]]) @ weight.T + bias).argmax(1).tolist()
+    [0, 1]
+    """
+    mean, scale = x.mean(0), x.var(0).clamp(min=1e-8).sqrt()
+    targets = centred_targets(y, classes).to(x.dtype)
+    weight = TEMPERATURE * ridge_coefficients((x - mean) / scale, targets, RIDGE).T / scale
+    return weight, -weight @ mean

@@ -1,0 +1,85 @@
+"""A window: consecutive inner steps to differentiate through, and the inputs x_k to differentiate in."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from policylearn.inner.mlm import mlm_loss
+from policylearn.masking import MaskedBatch
+
+
+class Loss(Protocol):
+    """The loss ℓ(θ, x) of one inner step, and the point x at which an ordinary step takes it."""
+
+    def inputs(self, batch: Any, like: Tensor) -> Tensor:
+        """x of an ordinary step on this batch, of the dtype and on the device of `like`."""
+
+    def __call__(self, model: Callable[..., Tensor], batch: Any, x: Tensor) -> Tensor:
+        """ℓ(θ, x), a scalar, differentiable in both. `model` may be functional: all that can be done is call it."""
+
+
+class TokenWeights:
+    """The weighted MLM loss of `mlm_loss`; x are the weights of the M masked tokens, all 1."""
+
+    def inputs(self, batch: MaskedBatch, like: Tensor) -> Tensor:
+        """Ones [M].
+
+        >>> ids = torch.tensor([[5, 6]])
+        >>> batch = MaskedBatch(ids, ids, ids > 0, torch.tensor([[5, -100]]))
+        >>> TokenWeights().inputs(batch, like=torch.zeros(3))
+        tensor([1.])
+        """
+        return like.new_ones(int(batch.mask.sum()))
+
+    def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
+        """Σ_i x_i · CE_i(θ) / M."""
+        return mlm_loss(model, batch, x)
+
+
+TOKEN_WEIGHTS = TokenWeights()
+
+
+@dataclass(frozen=True)
+class Window:
+    """K consecutive inner steps.
+
+    Attributes:
+        batches: what they see, one each.
+        rates: K learning rates.
+        loss: of a step, and the inputs it can be differentiated in.
+        clip: largest norm of a step's whole gradient, as in `torch.nn.utils.clip_grad_norm_`; None: any.
+        seeds: K seeds of torch's generators, for a model with dropout.
+    """
+
+    batches: Sequence[Any]
+    rates: Sequence[float]
+    loss: Loss = TOKEN_WEIGHTS
+    clip: float | None = None
+    seeds: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.batches) == len(self.rates)
+        assert self.seeds is None or len(self.seeds) == len(self.batches)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, k: int) -> None:
+        """Give the optimiser the learning rate of step k."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rates[k]
+
+    @contextmanager
+    def seeded(self, k: int, device: torch.device) -> Iterator[None]:
+        """Within, torch's generators are those of step k, if there are seeds; afterwards as they were before."""
+        if self.seeds is None:
+            yield
+            return
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seeds[k])
+            yield
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.batches)

@@ -1,0 +1,45 @@
+"""The engines by name, as in `inner.engine`. All take the same arguments and give the same answer, each its own way."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from policylearn.inner.finetune import FineTuning
+from policylearn.inner.model import Features
+from policylearn.inner.window import Window
+
+Outer = Callable[[Features], Tensor] | FineTuning
+"""The outer loss: of ``features(input_ids, real)`` under θ_K, or after fine-tuning that starts from θ_K."""
+
+
+class Engine(Protocol):
+    """(θ, optimiser, K steps, outer loss) → ∂(outer loss)/∂x_k."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        window: Window,
+        outer: Outer,
+        parameters: str = "matrices",
+    ) -> list[Tensor]: ...
+
+
+MODULES = {
+    "unroll": "policylearn.metagrad.unroll",
+    "replay": "policylearn.metagrad.replay",
+    "finite_difference": "policylearn.metagrad.finite_difference",
+    "one_step": "policylearn.metagrad.one_step",
+}
+
+
+def engine(name: str) -> Engine:
+    """The engine of this name, imported when it is asked for: only `unroll` needs `higher`.
+
+    >>> engine("replay").__name__
+    'replay'
+    """
+    return getattr(import_module(MODULES[name]), name)

@@ -1,0 +1,237 @@
+"""The walk of `replay` and `finite_difference`: ordinary optimiser steps, then back over them one at a time.
+
+Let a_k be the adjoint of the state before step k, the derivatives of the outer loss L in θ_k and the optimiser's
+moments. Its part of a_{k+1} → a_k, and with it u = ∂L/∂g_k, is a closed formula (`updates`). The gradient
+g_k = ∇ℓ(θ_k, x_k) then gives
+
+    ∂L/∂x_k  =  ∂(g_k · u)/∂x_k,        ∂L/∂θ_k  +=  ∂(g_k · u)/∂θ_k   (a Hessian-vector product)
+
+which is where engines differ. For token weights the first is u · ∇CE_i / M. The first step of a window needs no
+Hessian: nobody asks for ∂L/∂θ_0.
+
+Walking back needs every state again. A window is cut into leaves of a few steps. Within a leaf only gradients are kept,
+a third of a state each, from which the optimiser finds its states again; leaves begin at a saved state, or are reached
+by recomputing from an earlier one, binomially (Griewank & Walther, 2000), so that memory hardly grows with K.
+
+Where the outer loss comes after fine-tuning, its steps are another window: walking back over that one gives ∂L/∂θ_K.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from policylearn.inner.finetune import Classifier, FineTuning
+from policylearn.inner.window import Window
+from policylearn.metagrad.engines import Outer
+from policylearn.metagrad.updates import Adjoint, Gradients, back_over_clipping, clipping, update_of
+
+
+@cache
+def split(leaves: int, slots: int) -> tuple[float, int]:
+    """How to walk back over leaves at the least cost: (leaves computed once more than the leaf itself needs, l).
+
+    Compute the first l leaves, save the state reached, walk back over the others with one slot less, then start
+    over for the first l with all slots. The costs add up to l + cost(leaves - l, slots - 1) + cost(l, slots).
+
+    >>> split(1, 0), split(2, 7), split(8, 7), split(9, 7)
+    ((0, 0), (1, 1), (7, 1), (9, 1))
+    """
+    if leaves <= 1:
+        return 0, 0
+    if slots == 0:
+        return float("inf"), 1
+    return min((left + split(leaves - left, slots - 1)[0] + split(left, slots)[0], left) for left in range(1, leaves))
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters and what the optimiser remembers of each ({} before its first step)."""
+
+    parameters: list[Tensor]
+    moments: list[dict[str, Tensor]]
+
+
+@dataclass
+class Walk(ABC):
+    """K steps of one model and optimiser, which hold the state of the moment; `walk_back` moves both about.
+
+    Args:
+        model: an `InnerModel`, or a `Classifier` on one.
+        optimizer: AdamW or SGD over its parameters, fresh or warm.
+        window: K steps; with seeds, if the model has dropout.
+        outer: the outer loss under the parameters after step K.
+        through: "matrices" stops its gradient at norms and biases, "all" does not.
+        leaf: steps whose gradients are kept at once.
+        slots: states kept beside those at the start and the end of the window, at least 1.
+        store: device to keep states on, such as the CPU when the model is on a GPU; None for the model's own.
+        whole: whether the derivatives in θ_0 are wanted.
+
+    Raises:
+        ValueError: the model has dropout, and there are no seeds; or the optimiser is not known.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    window: Window
+    outer: Outer
+    through: str = "matrices"
+    leaf: int = 8
+    slots: int = 7
+    store: torch.device | None = None
+    whole: bool = False
+    adjoints: list[Adjoint] = field(default_factory=list)
+    credits: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        drops = (isinstance(part, nn.Dropout) and part.training and part.p for part in self.model.modules())
+        if self.window.seeds is None and any(drops):
+            raise ValueError("the model draws dropout: pass seeds, so that it can be repeated, or call model.eval()")
+        assert self.leaf >= 1 and self.slots >= 1
+        self.back_over_optimizer, self.remembered = update_of(self.optimizer)
+        self.groups = {p: group for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad}
+        named = {name: p for name, p in self.model.named_parameters() if p in self.groups}
+        self.names, self.parameters = list(named), list(named.values())
+
+    def run(self) -> list[Tensor]:
+        """∂L/∂x_k for all k; model and optimiser end as K ordinary steps leave them, to the bit."""
+        self.walk_back(0, len(self.window), self.state(), self.slots)
+        self.restore(self.end)
+        self.window.set_rate(self.optimizer, len(self.window) - 1)
+        return self.credits[::-1]
+
+    def walk_back(self, low: int, high: int, start: State, slots: int) -> None:
+        """Take the adjoints from step `high` to `low`, by way of the outer loss if `high` is the end of the window.
+
+        Model and optimiser are in the state `start`, that before step `low`; afterwards in any.
+        """
+        leaves = -(-(high - low) // self.leaf)
+        if leaves <= 1:
+            return self._walk_back_leaf(low, high, start)
+        # The first leaf is the short one: it is computed most often.
+        middle = high - (leaves - split(leaves, slots)[1]) * self.leaf
+        for k in range(low, middle):
+            self.step(k, self.gradients(k))
+        self.walk_back(middle, high, self.state(), slots - 1)
+        self.restore(start)
+        self.walk_back(low, middle, start, slots)
+
+    def _walk_back_leaf(self, low: int, high: int, start: State) -> None:
+        gradients = []
+        for k in range(low, high):
+            gradients.append(self.gradients(k))
+            self.step(k, gradients[-1])
+        if high == len(self.window):
+            self.end = self.state()
+            self.adjoints = self.outer_adjoints()
+        while gradients:
+            last = gradients.pop()
+            self.restore(start)
+            for k, known in enumerate(gradients, low):
+                self.step(k, known)
+            self.credits.append(self.back_over_step(low + len(gradients), last))
+
+    def back_over_step(self, k: int, gradients: Gradients) -> Tensor:
+        """∂L/∂x_k; the adjoints, in place, from after the step to before it."""
+        directions = self.back_over_update(k, gradients)
+        return self.back_over_gradient(k, directions, further=k > 0 or self.whole)
+
+    @abstractmethod
+    def back_over_gradient(self, k: int, directions: Gradients, further: bool) -> Tensor:
+        """∂(g_k · u)/∂x_k for the directions u; adds the Hessian-vector product to the adjoints if `further`."""
+
+    def back_over_update(self, k: int, gradients: Gradients) -> Gradients:
+        """u = ∂L/∂g_k of every parameter that has a gradient."""
+        self.window.set_rate(self.optimizer, k)
+        clipped = clipping(gradients, self.window.clip)
+        directions: list[Tensor | None] = []
+        for p, adjoint, g in zip(self.parameters, self.adjoints, gradients, strict=True):
+            if g is not None:
+                g = g.clone() if clipped is None else g * clipped[1]
+                g = self.back_over_optimizer(adjoint, self.optimizer.state.get(p, {}), g, self.groups[p])
+            directions.append(g)
+        if clipped is not None:
+            back_over_clipping(directions, gradients, *clipped)
+        return directions
+
+    def inputs(self, k: int) -> Tensor:
+        """x_k of an ordinary step."""
+        return self.window.loss.inputs(self.window.batches[k], self.parameters[0])
+
+    def loss(self, k: int, x: Tensor) -> Tensor:
+        """ℓ of step k at the present parameters."""
+        with self.window.seeded(k, x.device):
+            return self.window.loss(self.model, self.window.batches[k], x)
+
+    def gradients(self, k: int) -> Gradients:
+        """g_k at the present parameters."""
+        return torch.autograd.grad(self.loss(k, self.inputs(k)), self.parameters, allow_unused=True)
+
+    def step(self, k: int, gradients: Gradients) -> None:
+        """Step k of the optimiser, in place."""
+        self.window.set_rate(self.optimizer, k)
+        clipped = clipping(gradients, self.window.clip)
+        for p, g in zip(self.parameters, gradients, strict=True):
+            p.grad = g if g is None or clipped is None else g * clipped[1]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def outer_adjoints(self) -> list[Adjoint]:
+        """Derivatives of the outer loss in the present parameters, none in the moments."""
+        adjoints = []
+        for p, slope in zip(self.parameters, self.outer_slopes(), strict=True):
+            open_ = slope is not None and (p.ndim > 1 or self.through == "all")
+            theta = slope.clone() if open_ and slope is not None else torch.zeros_like(p)
+            adjoints.append(Adjoint(theta, {name: torch.zeros_like(p) for name in self.remembered}))
+        return adjoints
+
+    def outer_slopes(self) -> Gradients:
+        """∂L/∂θ at the present parameters, in which the model is left."""
+        if isinstance(self.outer, FineTuning):
+            return self._slopes_through(self.outer)
+        return torch.autograd.grad(self.outer(self.model), self.parameters, allow_unused=True)
+
+    def _slopes_through(self, tuning: FineTuning) -> Gradients:
+        with torch.no_grad():
+            classifier = Classifier(self.model, *tuning.head(self.model))
+        walk = replace(
+            self,
+            model=classifier,
+            optimizer=tuning.optimizer(classifier),
+            window=tuning.window,
+            outer=tuning.query,
+            through="all",
+            whole=True,
+            adjoints=[],
+            credits=[],
+        )
+        start = walk.state()
+        walk.walk_back(0, len(walk.window), start, walk.slots)
+        walk.restore(start)
+        at_start = {name: adjoint.theta for name, adjoint in zip(walk.names, walk.adjoints, strict=True)}
+        head = [at_start.pop(name) for name in ("weight", "bias")]
+        by_way_of_head = torch.autograd.grad(tuning.head(self.model), self.parameters, head, allow_unused=True)
+        slopes = [at_start[f"encoder.{name}"] for name in self.names]
+        return [a if b is None else a.add_(b) for a, b in zip(slopes, by_way_of_head, strict=True)]
+
+    def state(self) -> State:
+        """A copy of the present one."""
+        moments = (self.optimizer.state.get(p, {}) for p in self.parameters)
+        kept = [{name: self._kept(x) for name, x in known.items()} for known in moments]
+        return State([self._kept(p) for p in self.parameters], kept)
+
+    def restore(self, state: State) -> None:
+        """Put model and optimiser into a state."""
+        for p, value, known in zip(self.parameters, state.parameters, state.moments, strict=True):
+            p.detach().copy_(value)
+            present = self.optimizer.state.pop(p, {})
+            if known and not present:
+                present = {name: torch.empty_like(x, device=p.device if x.ndim else None) for name, x in known.items()}
+            if known:
+                self.optimizer.state[p] = {name: present[name].copy_(x) for name, x in known.items()}
+
+    def _kept(self, x: Tensor) -> Tensor:
+        # The number of steps stays where it is: AdamW expects it on the CPU, and it takes no room.
+        return x.detach().to(self.store or x.device, copy=True) if x.ndim else x.detach().clone()
