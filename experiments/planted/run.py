@@ -26,6 +26,13 @@ UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
 PRIORS = {"difference": [], "uniform": [UNIFORM], "wrong": [WRONG]}
 """Where learning starts, each with the defaults and three learning seeds."""
 
+WHOLE_MASK = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=15"]
+REINFORCE = {
+    "score_function": WHOLE_MASK,
+    "score_function, rate .3": [*WHOLE_MASK, "learn.learning_rate=0.3"],
+}
+"""Whole trainings compared, from Difference-Masking, with twenty times the inner steps of three rounds of credit."""
+
 SHORT = [UNIFORM, "learn.rounds=5"]
 STUDY = {
     "K=30": [],
@@ -51,7 +58,7 @@ STUDY = {
 def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
     learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
-    return learning | {name: [*SHORT, *how] for name, how in STUDY.items()}
+    return learning | REINFORCE | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
 def learned(name: str, overrides: list[str]) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def learned(name: str, overrides: list[str]) -> dict[str, Any]:
         "overrides": overrides,
         "scores": result["arms"]["learned"]["scores"],
         "dev": [record["dev"] for record in rounds],
-        "steps": [(k + 1) * config.inner.steps * config.learn.rollouts for k in range(len(rounds))],
+        "steps": np.cumsum([record["inner_steps"] * config.learn.rollouts for record in rounds]).tolist(),
         "reliability": [record["reliability"] for record in rounds],
         "seconds": sum(record["seconds"] for record in rounds),
     }
