@@ -23,7 +23,7 @@ FIXED = ("random", "difference", "distractors", "oracle")
 ARMS = [f"evaluate.seeds={SEEDS}"]
 UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
 
-PRIORS = {"difference": [], "uniform": [UNIFORM], "wrong": [WRONG]}
+PRIORS = {"difference": ["learn.rounds=4"], "uniform": [UNIFORM, "learn.rounds=8"], "wrong": [WRONG, "learn.rounds=8"]}
 """Where learning starts, each with the defaults and three learning seeds."""
 
 WHOLE_MASK = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=15"]
