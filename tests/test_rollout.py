@@ -19,6 +19,8 @@ ENGINES = {
     "context": ("policy.network=context", "policy.hidden=8"),
     "explore": ("masking.design=explore", "masking.draws=3"),
     "independent": ("masking.design=independent",),
+    "finite_difference": ("inner.engine=finite_difference", "inner.window=2", "outer.adaptation=finetune"),
+    "sgd": ("inner.optimizer=sgd", "inner.clip=0.5", "inner.schedule=linear", "inner.engine=replay"),
 }
 
 
