@@ -15,7 +15,7 @@ def test_the_head_starts_where_ridge_regression_classifies_well():
     logits = x @ weight.T + bias
     assert weight.shape == (3, 8) and bias.shape == (3,)
     assert (logits.argmax(1) == y).all()
-    assert cross_entropy(logits, y) < 0.5
+    assert cross_entropy(logits, y) < 0.8
     assert torch.allclose(logits.mean(0), torch.zeros(3), atol=1e-4)  # no class is preferred on the whole
 
 
@@ -31,9 +31,7 @@ def test_the_classification_loss_by_hand():
 
 @pytest.fixture
 def tuned(tiny):
-    problem = Problem(
-        tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6", "outer.learning_rate=0.1")
-    )
+    problem = Problem(tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6"))
     numbers = {}
     return problem, fine_tuning(problem, range(16), range(16, 48), lambda **n: numbers.update(n)), numbers
 
@@ -64,6 +62,7 @@ def test_it_leaves_the_model_alone_and_learns_the_support_examples(tuned):
         tuning.window.set_rate(optimizer, k)
         optimizer.zero_grad()
         tuning.window.loss(classifier, batch, torch.ones(len(batch.y))).backward()
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), problem.config.outer.clip)
         optimizer.step()
     assert support_loss(classifier) < start
     assert tuning.query(classifier).item() == pytest.approx(loss.item())
