@@ -21,7 +21,7 @@ from policylearn.masking import budget
 from policylearn.metagrad.estimators import leave_one_out
 
 FOLDER = Path(__file__).parent
-RATE, DRAWS, MASKS, SETS, TEXTS = 1 / 3, 3, 12, 20_000, 7
+RATE, DRAWS, MASKS, SETS, TEXTS = 1 / 3, 3, 12, 5_000, 5
 """Two of six words are masked; `explore` draws three masks that cover the text; every estimate spends twelve masks."""
 SETTINGS = {
     "8 texts": dict(texts=8, rate=0.001, warm=200, mask_share=0.8),

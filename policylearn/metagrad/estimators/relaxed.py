@@ -11,9 +11,8 @@ h is straight-through, h = m + p - stop_gradient(p), and speaks for tokens that 
 
     Σ_i (m_i / p_i · ∂L/∂w_i + ∂L/∂h_i) ∂p_i/∂φ.
 
-Straight-through for w as well would ask what a little of a loss *that sees its own token* is worth, which is another
-question; its answer is nearer to the truth in one place and several times too long in another, and needs the
-vocabulary head at every position (experiments/estimators).
+Straight-through for w as well would ask what a little of a loss *that sees its own token* is worth. It needs the
+vocabulary head at every position, and lies further from the truth (experiments/estimators).
 """
 
 from collections.abc import Callable, Sequence
