@@ -92,7 +92,7 @@ def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) 
         note(outer_loss=found.item(), outer_accuracy=(logits.argmax(1) == y).float().mean().item())
         return found
 
-    window = Window(batches, [config.learning_rate] * config.steps, LabelWeights())
+    window = Window(batches, [config.learning_rate] * config.steps, LabelWeights(), config.clip)
     return FineTuning(window, head, partial(make_optimizer, config=optimizer), loss)
 
 

@@ -244,7 +244,8 @@ class OuterConfig(_Strict):
         "sgd",
         description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
     )
-    learning_rate: float = Field(0.05, gt=0, description="`finetune`: constant; adamw wants about 1e-4")
+    learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
+    clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
 
 
 class LearnConfig(_Strict):

@@ -26,6 +26,8 @@ ENGINES = {
     "score_function, finetune": ("learn.estimator=score_function", "learn.samples=2", "outer.adaptation=finetune"),
     "score_function": ("learn.estimator=score_function", "learn.samples=2"),
     "score_function, explore": ("learn.estimator=score_function", "masking.design=explore", "inner.steps=25"),
+    "finite_difference": ("inner.engine=finite_difference", "inner.window=2", "outer.adaptation=finetune"),
+    "sgd": ("inner.optimizer=sgd", "inner.clip=0.5", "inner.schedule=linear", "inner.engine=replay"),
 }
 
 

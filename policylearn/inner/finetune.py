@@ -17,7 +17,7 @@ from policylearn.inner.model import Features
 from policylearn.inner.probe import centred_targets, ridge_coefficients
 from policylearn.inner.window import Window
 
-RIDGE, TEMPERATURE = 1.0, 4.0
+RIDGE, TEMPERATURE = 1.0, 2.0
 
 
 class Classifier(nn.Module):
@@ -85,6 +85,8 @@ class FineTuning:
             x = self.window.loss.inputs(batch, classifier.bias)
             optimizer.zero_grad()
             self.window.loss(classifier, batch, x).backward()
+            if self.window.clip is not None:
+                nn.utils.clip_grad_norm_(classifier.parameters(), self.window.clip)
             optimizer.step()
         with torch.no_grad():
             return self.query(classifier)

@@ -8,13 +8,11 @@ and the same difference of ∂ℓ/∂x gives ∂(g · u)/∂x: two ordinary forw
 step of a window and token weights no backward pass at all. So this runs on any attention kernel, under bf16 autocast
 and on compiled models.
 
-The step h balances two errors: rounding of gradients over h, and third derivatives times h². Its best length grows with
-η^⅓, η the precision of the gradients (Nocedal & Wright, 2006, §8.1), in units in which models are alike:
-
-    h² Σ_t ‖u_t‖² / mean(θ_t²)  =  (20 η^⅓)²,        t over parameter tensors
-
-Measured over models, optimisers and single precision and bf16, errors so are within twice the best h's; with ‖θ‖ / ‖u‖
-for a unit, the best h differs a hundredfold between a small random BERT and a trained one, or AdamW and SGD.
+The step h balances two errors, rounding of gradients over h and third derivatives times h², and its best length grows
+with η^⅓, η the precision of the gradients (Nocedal & Wright, 2006, §8.1). In which unit? Lengths in θ do not compare:
+AdamW blows u up just where the loss hardly sees it. Here token losses (any ∂ℓ/∂x, times the number of inputs) are to
+move by ¼ η^⅓ nats, root mean square; forward passes tell how far they do. Over a trained and two random BERTs, AdamW
+and SGD, moves of equal error differ eightfold in this unit, and 160-fold as a share of ‖θ‖.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,14 +21,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients
 from policylearn.metagrad.walk import Walk
 
-SMALLEST = 1e-3
-"""Root mean square of a parameter tensor from which on it sets the unit: biases may be all zeros."""
+FAR, ROUNDS = 4.0, 8
+"""Off by more than this factor, h is searched for, in so many rounds at most."""
 Note = Callable[..., None]
 """Is told numbers by name."""
 
@@ -42,7 +41,7 @@ def finite_difference(
     outer: Outer,
     parameters: str = "matrices",
     *,
-    step: float | None = None,
+    nats: float | None = None,
     note: Note | None = None,
     leaf: int = 8,
     slots: int = 7,
@@ -56,7 +55,7 @@ def finite_difference(
         window: K steps; with seeds, if the model has dropout.
         outer: outer loss under the parameters after step K.
         parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
-        step: length of h u in the units above; None: by the precision of the model.
+        nats: how far token losses are moved; None: by the precision of the model.
         note: is told `difference_error`, how much the derivatives of the last step change, relatively, when taken
             over twice the distance: an estimate of their error, for two more forward passes (token weights).
         leaf, slots, store: see `Walk`.
@@ -67,28 +66,30 @@ def finite_difference(
     Raises:
         ValueError: the model has dropout, and there are no seeds; or the optimiser is not known.
     """
-    step = step_length(model) if step is None else step
-    walk = Differences(model, optimizer, window, outer, parameters, leaf, slots, store, length=step, note=note)
+    nats = best_move(model) if nats is None else nats
+    walk = Differences(model, optimizer, window, outer, parameters, leaf, slots, store, nats=nats, note=note)
     return walk.run()
 
 
-def step_length(model: nn.Module) -> float:
-    """20 η^⅓ for the precision η that the model computes in, bf16 autocast included.
+def best_move(model: nn.Module) -> float:
+    """¼ η^⅓ for the precision η that the model computes in, bf16 autocast included.
 
-    >>> round(step_length(nn.Linear(2, 2)), 3)
-    0.098
+    >>> round(best_move(nn.Linear(2, 2)), 4)
+    0.0012
     """
     half = any(getattr(part, "bf16", False) for part in model.modules())
     dtype = torch.bfloat16 if half else next(model.parameters()).dtype
-    return 20 * torch.finfo(dtype).eps ** (1 / 3)
+    return 0.25 * torch.finfo(dtype).eps ** (1 / 3)
 
 
 @dataclass
 class Differences(Walk):
-    """Differentiates one step by central differences of its gradients, over a distance of `length`."""
+    """Differentiates one step by central differences of its gradients, such that token losses move by `nats`."""
 
-    length: float = 0.0
+    nats: float = 0.0
     note: Note | None = None
+    reach: float | None = None
+    """‖h u‖ that was right for the step last walked over: a good guess for the next."""
 
     def back_over_update(self, k: int, gradients: Gradients) -> Gradients:
         """As for every engine; but no move along what this step does not see, where AdamW's u is beyond all bounds."""
@@ -99,24 +100,49 @@ class Differences(Walk):
         return directions
 
     def back_over_gradient(self, k: int, directions: Gradients, further: bool) -> Tensor:
-        h = self._distance(directions)
-        ahead, gradients_ahead = self._slopes(k, directions, h, further)
-        behind, gradients_behind = self._slopes(k, directions, -h, further)
-        found = (ahead - behind) / (2 * h)
-        for gradients, sign in ((gradients_ahead, 1), (gradients_behind, -1)):
-            for adjoint, g in zip(self.adjoints, gradients, strict=False):
-                if g is not None:
-                    adjoint.theta.add_(g, alpha=sign / (2 * h))
+        size = get_total_norm([u for u in directions if u is not None]).item()
+        if size == 0.0:
+            return torch.zeros_like(self.inputs(k))
+        if self.reach is None:
+            self.reach = self._search(k, directions, size)
+        h = self.reach / size
+        found, gradients = self._difference(k, directions, h, further)
+        if not 1 / FAR < (factor := self._factor(found, h)) < FAR:
+            h = self._search(k, directions, size) / size
+            found, gradients = self._difference(k, directions, h, further)
+            factor = self._factor(found, h)
+        self.reach = h * size * factor
+        for adjoint, product in zip(self.adjoints, gradients, strict=False):
+            if product is not None:
+                adjoint.theta.add_(product)
         if self.note is not None and k == len(self.window) - 1:
-            self.note(difference_error=self._change(k, directions, h, found))
+            wider, _ = self._difference(k, directions, 2 * h, further=False)
+            self.note(difference_error=((wider - found).norm() / found.norm()).item())
         return found
 
-    def _distance(self, directions: Gradients) -> float:
-        """h."""
-        seen = [(p.detach(), u) for p, u in zip(self.parameters, directions, strict=True) if u is not None]
-        squares = [u.square().sum() / p.square().mean().clamp(min=SMALLEST**2) for p, u in seen]
-        norm = torch.stack(squares).sum().sqrt().item()
-        return self.length / norm if norm > 0 else 1.0
+    def _search(self, k: int, directions: Gradients, size: float) -> float:
+        """‖h u‖ that moves token losses as far as they should, by forward passes."""
+        reach = 1e-3 * get_total_norm([p.detach() for p in self.parameters]).item()
+        for _ in range(ROUNDS):
+            found, _ = self._difference(k, directions, reach / size, further=False)
+            factor = self._factor(found, reach / size)
+            reach *= factor
+            if 0.5 < factor < 2:
+                break
+        return reach
+
+    def _factor(self, found: Tensor, h: float) -> float:
+        """What h has to be multiplied with, to move by `nats`; at most 1,000-fold."""
+        moved = h * found.numel() * found.square().mean().sqrt().item()
+        return min(1e3, self.nats / moved) if moved > 0 else 1e3
+
+    def _difference(self, k: int, directions: Gradients, h: float, further: bool) -> tuple[Tensor, Gradients]:
+        """(∂(g · u)/∂x, ∂(g · u)/∂θ) of step k; the second empty unless `further`."""
+        (ahead, gradients), (behind, others) = (self._slopes(k, directions, by, further) for by in (h, -h))
+        for g, other in zip(gradients, others, strict=True):
+            if g is not None and other is not None:
+                g.sub_(other).div_(2 * h)
+        return (ahead - behind) / (2 * h), gradients
 
     def _slopes(self, k: int, directions: Gradients, by: float, further: bool) -> tuple[Tensor, Gradients]:
         """(∂ℓ/∂x, ∇ℓ) at θ + by · u; the second empty unless `further`."""
@@ -125,12 +151,6 @@ class Differences(Walk):
             wanted = [x, *self.parameters] if further else [x]
             slope, *gradients = torch.autograd.grad(self.loss(k, x), wanted, allow_unused=True)
         return slope, gradients
-
-    def _change(self, k: int, directions: Gradients, h: float, found: Tensor) -> float:
-        """How far the derivatives in x are from what they are over twice the distance, relatively."""
-        ahead, behind = (self._slopes(k, directions, by, further=False)[0] for by in (2 * h, -2 * h))
-        wider = (ahead - behind) / (4 * h)
-        return ((wider - found).norm() / found.norm()).item()
 
     @contextmanager
     def _moved(self, directions: Gradients, by: float) -> Iterator[None]:

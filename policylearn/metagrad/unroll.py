@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from policylearn.inner.finetune import Classifier, FineTuning
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
-from policylearn.metagrad.updates import Gradients, clipping
+from policylearn.metagrad.updates import Gradients, clip_factor
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -84,8 +84,10 @@ def _take_steps(functional: Any, optimizer: Any, window: Window, inputs: Sequenc
 
 
 def _clipped(gradients: Gradients, clip: float | None) -> Gradients:
-    found = clipping(gradients, clip)
-    return gradients if found is None else [g if g is None else g * found[1] for g in gradients]
+    if clip is None:
+        return gradients
+    norm = torch.stack([g.norm() for g in gradients if g is not None]).norm()  # torch's own has no gradient
+    return [g if g is None else g * clip_factor(norm, clip) for g in gradients]
 
 
 def _outer_loss(model: nn.Module, functional: Callable[..., Tensor], through: list[Tensor], outer: Outer) -> Tensor:
@@ -101,7 +103,8 @@ def _outer_loss(model: nn.Module, functional: Callable[..., Tensor], through: li
     with higher.innerloop_ctx(classifier, outer.optimizer(classifier)) as (tuned, optimizer):
         order = {p: value for p, value in zip(model.parameters(), through, strict=True)}
         order |= {classifier.weight: head[0], classifier.bias: head[1]}
-        tuned.update_params([order[p] for p in classifier.parameters()])
+        # Views, because head and encoder hang together: each is to be stepped by its own partial derivative.
+        tuned.update_params([order[p].view_as(p) for p in classifier.parameters()])
         weights = [outer.window.loss.inputs(batch, head[0]) for batch in outer.window.batches]
         _take_steps(tuned, optimizer, outer.window, weights)
         return outer.query(tuned)

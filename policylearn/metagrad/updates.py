@@ -136,7 +136,16 @@ def clipping(gradients: Gradients, clip: float | None) -> tuple[Tensor, Tensor] 
     if clip is None:
         return None
     norm = get_total_norm([g for g in gradients if g is not None])
-    return norm, (clip / (norm + 1e-6)).clamp(max=1.0)
+    return norm, clip_factor(norm, clip)
+
+
+def clip_factor(norm: Tensor, clip: float) -> Tensor:
+    """s of a gradient of this norm.
+
+    >>> clip_factor(torch.tensor(0.5), clip=1.0)
+    tensor(1.)
+    """
+    return (clip / (norm + 1e-6)).clamp(max=1.0)
 
 
 def back_over_clipping(u: Gradients, gradients: Gradients, norm: Tensor, scale: Tensor) -> None:

@@ -3,6 +3,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
 
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
@@ -67,6 +72,24 @@ def test_the_learning_rate_warms_up_and_stays():
     assert learning_rate(InnerConfig(learning_rate=0.8, warmup=0.0), 0, 10) == 0.8
 
 
+@pytest.mark.parametrize(
+    ("schedule", "reference"),
+    [
+        ("constant", get_constant_schedule_with_warmup),
+        ("linear", get_linear_schedule_with_warmup),
+        ("cosine", get_cosine_schedule_with_warmup),
+    ],
+)
+def test_schedules_are_those_of_transformers(schedule, reference):
+    """Which begin with a step at rate 0; here step t has the rate they give to t + 1 while warming up."""
+    config = InnerConfig(learning_rate=0.8, warmup=0.3, schedule=schedule)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.8)
+    steps = (3,) if schedule == "constant" else (3, 10)
+    factor = reference(optimizer, *steps).lr_lambdas[0]
+    expected = [0.8 * factor(step + 1 if step < 3 else step) for step in range(10)]
+    assert [learning_rate(config, step, 10) for step in range(10)] == pytest.approx(expected)
+
+
 def test_norms_and_biases_do_not_decay():
     model = Unigram(LOGITS)
     matrices, others = make_optimizer(model, InnerConfig(weight_decay=0.3)).param_groups
@@ -75,20 +98,23 @@ def test_norms_and_biases_do_not_decay():
     assert others["params"][0] is model.bias
 
 
-def test_a_plain_step_is_a_step_of_adamw_at_the_rate_given():
-    config = InnerConfig(weight_decay=0.3, learning_rate=99.0)
+@pytest.mark.parametrize("clip", [None, 0.01])
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_plain_step_is_one_of_torchs_optimiser_at_the_rate_given(kind, clip):
+    config = InnerConfig(optimizer=kind, weight_decay=0.3, learning_rate=99.0, momentum=0.7)
     model, twin = Unigram(LOGITS), Unigram(LOGITS)
     optimizer = make_optimizer(model, config)
-    reference = torch.optim.AdamW(
-        [{"params": [twin.matrix], "weight_decay": 0.3}, {"params": [twin.bias], "weight_decay": 0.0}],
-        lr=0.1,
-        betas=config.betas,
-        eps=config.eps,
-    )
+    groups = [{"params": [twin.matrix], "weight_decay": 0.3}, {"params": [twin.bias], "weight_decay": 0.0}]
+    if kind == "adamw":
+        reference = torch.optim.AdamW(groups, lr=0.1, betas=config.betas, eps=config.eps)
+    else:
+        reference = torch.optim.SGD(groups, lr=0.1, momentum=0.7)
     for _ in range(3):
-        assert plain_step(model, optimizer, BATCH, 0.1) == pytest.approx(mlm_loss(twin, BATCH).item())
+        assert plain_step(model, optimizer, BATCH, 0.1, clip=clip) == pytest.approx(mlm_loss(twin, BATCH).item())
         reference.zero_grad()
         mlm_loss(twin, BATCH).backward()
+        if clip is not None:
+            assert nn.utils.clip_grad_norm_(twin.parameters(), clip) > clip
         reference.step()
     assert torch.equal(model.matrix, twin.matrix)
     assert torch.equal(model.bias, twin.bias)
