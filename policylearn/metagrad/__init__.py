@@ -1,5 +1,9 @@
-"""Engines for ∂(outer loss)/∂w, and the estimators that turn it into a policy gradient.
+"""Engines for ∂(outer loss)/∂w through a window of optimiser steps, and the estimators that make it a policy gradient.
 
-- `unroll`: exact, through every step of a window, with `higher`; the reference
+- `replay`: exact; walks back one recomputed step at a time, in memory that hardly grows with the window
+- `finite_difference`: nearly; the same walk with two ordinary gradients per step, on any attention kernel and in bf16
+- `unroll`: exact; keeps the graph of every step, with `higher`; the reference
 - `one_step`: windows of one step; one outer gradient serves many batches, forward mode only
+
+`walk` is what the first two share, `updates` the adjoints of AdamW, SGD and clipping.
 """
