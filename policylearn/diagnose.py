@@ -35,9 +35,9 @@ from policylearn.signal.credits import (
 from policylearn.signal.halves import labelled_halves, text_halves
 from policylearn.signal.labels import CrossFitted, made_up, shuffled
 from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, type_sums
-from policylearn.signal.variance import Shares, halves_needed, interval, variance_shares
+from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
 
-A, B, MADE_UP = "A", "B", "made up"
+A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
 SEED = 0
 GOAL = 0.5
 """Reliability from which on a signal is called worth learning from: half of what credits say is true."""
@@ -92,7 +92,7 @@ def outer_losses(problem: Problem) -> dict[str, CrossFitted]:
     settings = problem.config.diagnose
     y, (a, b) = problem.examples("train").y, labelled_halves(problem, settings.examples, SEED)
     labels = {A: (a, y[a]), B: (b, y[b])}
-    labels |= {f"shuffled {i + 1}": (b, shuffled(y[b], SEED + i)) for i in range(settings.shuffles)}
+    labels |= {f"{SHUFFLED} {i + 1}": (b, shuffled(y[b], SEED + i)) for i in range(settings.shuffles)}
     if settings.shuffles:
         labels[MADE_UP] = (b, made_up(problem, b, y[b], SEED))
     return {
@@ -141,7 +141,7 @@ def measure_point(
     config, policy = trajectory.problem.config, arm_policy(trajectory.problem, RANDOM)
     assert policy is not None
     ready = {name: preconditioned(trajectory, gradients) for name, gradients in raw.items()}
-    directions = {name: through(trajectory.model, d, config.outer.parameters) for name, d in ready.items()}
+    directions = {name: through(trajectory.model, d, open_parameters(config)) for name, d in ready.items()}
     found, twins = [], np.zeros((0, 2))
     for half, names in enumerate(([A, B], list(directions))):
         batches = take(masked_texts(trajectory.problem, policy, rows[half], number), config.diagnose.batches)
@@ -159,6 +159,11 @@ def measure_point(
         "preconditioned": group_cosines(trajectory.model, ready[A], ready[B]),
     }
     return Point(trajectory.step, list(directions), (found[0], found[1]), twins, cosines)
+
+
+def open_parameters(config: Config) -> str:
+    """Which parameters the outer gradient may flow through, see `through`."""
+    return config.diagnose.parameters or config.outer.parameters
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:
@@ -198,10 +203,12 @@ def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
     cells = np.stack([np.stack([x[:, 0], y[:, 0]], 1), np.stack([x[:, 1], y[:, 1]], 1)], 1)  # [K, labels, text]
     shares = variance_shares(cells)
     names = points[0].names
+    net = net_of(x[:, 0], y[:, 1], y[:, [i for i, name in enumerate(names) if name.startswith(SHUFFLED)]])
     return {
         "reliability": shares.whole,
         "interval": interval(cells, config.diagnose.draws),
         "half": shares.signal,
+        "net": net,
         "controls": {n: correlation(x[:, 0], y[:, i]) for i, n in enumerate(names) if i > 1},
         "shares": vars(shares),
         "types": len(rows[0]),
@@ -285,12 +292,11 @@ def extremes(
 def verdict(result: dict[str, Any]) -> str:
     """One line: signal or noise."""
     value, (low, high) = result["reliability"], result["interval"]
-    strongest = max((abs(r) for n, r in result["controls"].items() if n != MADE_UP), default=0.0)
     numbers = f"word-type reliability {value:.2f} [{low:.2f}, {high:.2f}]"
     if low <= 0 or value < NOISE:
         return f"the signal is noise: {numbers}"
-    if strongest >= result["half"]:
-        return f"the signal is not the task's: {numbers}, but shuffled labels correlate {strongest:.2f}"
+    if result["net"] < result["half"] / 2:
+        return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
     if value < GOAL:
         return f"the signal is weak: {numbers}"
     return f"there is a signal: {numbers}"

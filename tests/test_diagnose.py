@@ -30,7 +30,7 @@ from policylearn.signal.credits import (
 from policylearn.signal.halves import labelled_halves, same_words, solid_types, text_halves
 from policylearn.signal.labels import CrossFitted, made_up, shuffled
 from policylearn.signal.types import add, type_reliability, type_sums
-from policylearn.signal.variance import Shares, halves_needed, interval, variance_shares
+from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
 
 QUICK = ("diagnose.points=2", "diagnose.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
 
@@ -121,6 +121,16 @@ def test_the_interval_covers_the_truth_and_shrinks_with_types():
     assert low < truth < high and high - low < (upper - lower) / 3
 
 
+def test_what_goes_by_way_of_the_controls_is_no_signal():
+    """x and y agree on the task and on the state of the model; the control knows the latter."""
+    rng = np.random.default_rng(7)
+    task, state = rng.normal(size=(2, 20_000))
+    x, y, control = (a * task + state + rng.normal(size=20_000) / 10 for a in (1.0, 1.0, 0.0))
+    assert net_of(x, y, np.zeros((20_000, 0))) == pytest.approx(1, abs=0.02)
+    assert net_of(x, y, control[:, None]) == pytest.approx(0.5**0.5, abs=0.02)  # x has the state, y's rest has not
+    assert abs(net_of(state, y, control[:, None])) < 0.15
+
+
 def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
     a, b = labelled_halves(problem, None, 0)
     examples = problem.examples("train")
@@ -188,6 +198,14 @@ def test_credits_are_those_of_the_engine(problem, warm):
         credits_of(warm, batches, [through(warm.model, direction, "matrices")]), expected, strict=True
     ):
         np.testing.assert_allclose(tokens.credits[:, 0], -gradient.double().numpy(), rtol=1e-4, atol=1e-9)
+
+
+def test_gradients_flow_through_what_they_may(warm):
+    everything = dict(warm.model.named_parameters())
+    names = {which: set(through(warm.model, everything, which)) for which in ("all", "matrices", "layers")}
+    assert names["all"] == set(everything)
+    assert names["matrices"] == {name for name, p in everything.items() if p.ndim > 1}
+    assert {name for name in names["matrices"] - names["layers"]} == {n for n in everything if "embeddings.weight" in n}
 
 
 def test_cosines_are_by_group(warm):

@@ -75,9 +75,15 @@ def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
 
 
 def through(model: nn.Module, gradients: Gradients, parameters: str) -> Gradients:
-    """The part of a gradient that `outer.parameters` lets through."""
-    named = dict(model.named_parameters())
-    return {name: g for name, g in gradients.items() if parameters == "all" or named[name].ndim > 1}
+    """The part of a gradient that flows through "all" parameters, through "matrices", or through those of "layers".
+
+    AdamW's preconditioner divides by what MLM gradients have been. Of most embeddings that is next to nothing, and
+    without damping they outweigh everything else.
+    """
+    groups = {name: group_of(name, p) for name, p in model.named_parameters()}
+    vectors = {"norms", "biases"}
+    shut = {"all": set(), "matrices": vectors, "layers": {*vectors, "embeddings"}}[parameters]
+    return {name: g for name, g in gradients.items() if groups[name] not in shut}
 
 
 def group_cosines(model: nn.Module, a: Gradients, b: Gradients) -> dict[str, float]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policylearn.signal.types import spearman_brown
+from policylearn.signal.types import correlation, spearman_brown
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,22 @@ def variance_shares(cells: np.ndarray) -> Shares:
     label = max(0.0, (cov[0, 1] + cov[2, 3]) / 2 / total - signal)
     text = max(0.0, (cov[0, 2] + cov[1, 3]) / 2 / total - signal)
     return Shares(float(signal), float(label), float(text), float(max(0.0, 1 - signal - label - text)))
+
+
+def net_of(x: np.ndarray, y: np.ndarray, controls: np.ndarray) -> float:
+    """Correlation of x [K] with what is left of y [K] after the least-squares fit of controls [K, C] is taken out.
+
+    What y owes to the state of the model and not to the labels, gradients of other labels on the same examples owe as
+    well; no agreement is counted that goes by way of them.
+
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> round(net_of(x, x, x[:, None]), 6), round(net_of(x, x, np.zeros((4, 0))), 6)
+    (0.0, 1.0)
+    """
+    design = np.column_stack([np.ones(len(y)), controls])
+    left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    known = float(np.square(left).sum() / max(np.square(y - y.mean()).sum(), np.finfo(np.float64).tiny))
+    return correlation(x, left) if known > 1e-9 else 0.0
 
 
 def interval(cells: np.ndarray, draws: int, seed: int = 0) -> tuple[float, float]:
