@@ -1,5 +1,6 @@
-"""The command line: train · score · evaluate · inspect · export."""
+"""The command line: train · score · diagnose · evaluate · inspect · export."""
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,24 @@ def score(
         console.print(f"anchors: {anchors}", highlight=False, markup=False)
     if out is not None:
         console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False)
+
+
+@app.command()
+def diagnose(
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="write what was found to a JSON file")] = None,
+) -> None:
+    """Before learning: do credits of one half of the data agree with those of the other, and how much data would?"""
+    from policylearn.diagnose import diagnose as run_diagnosis
+    from policylearn.report.signal import signal_report
+
+    console = _console()
+    result = run_diagnosis(_config(settings), console)
+    console.print(signal_report(result), highlight=False)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        console.print(f"result  {out}", highlight=False)
 
 
 @app.command()

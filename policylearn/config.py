@@ -290,6 +290,24 @@ class EvaluateConfig(_Strict):
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
 
 
+class DiagnoseConfig(_Strict):
+    """How the reliability of credits is measured, see `policylearn.diagnose`."""
+
+    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
+    batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")
+    examples: int | None = Field(None, ge=8, description="labelled training examples, both halves; unset: all")
+    folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
+    resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")
+    shuffles: int = Field(2, ge=0, description="controls with shuffled labels")
+    parameters: Literal["layers", "matrices", "all"] | None = Field(
+        None,
+        description="parameters the outer gradient may flow through: layers is matrices without the embeddings; "
+        "unset: outer.parameters",
+    )
+    least: int = Field(8, ge=1, description="a word takes part if it was masked so often in each half")
+    draws: int = Field(500, ge=10, description="bootstrap samples of the interval")
+
+
 class Config(_Strict):
     """A whole experiment. Sections of the TOML file are the fields of this class."""
 
@@ -307,6 +325,7 @@ class Config(_Strict):
     learn: LearnConfig = LearnConfig()
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    diagnose: DiagnoseConfig = DiagnoseConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

@@ -1,0 +1,302 @@
+"""`policylearn diagnose`: is there a signal to learn from, and how much data does it take?
+
+Labelled examples and texts are cut into halves A and B that share nothing. At several points of the trajectory
+under the policy's prior, the outer gradients of A and of B are turned into credits of masked tokens of A and of B: four
+cells. Their masks are uniform, so that every word gets its credit.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from policylearn.arms import RANDOM, arm_policy, initial_policy
+from policylearn.config import Config, InnerConfig
+from policylearn.masking import MaskedBatch
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.console import TaskProgress
+from policylearn.rollout import Trajectory, opens_window
+from policylearn.signal.credits import (
+    Gradients,
+    Tokens,
+    credits_of,
+    group_cosines,
+    masked_texts,
+    outer_gradients,
+    preconditioned,
+    spell,
+    take,
+    through,
+)
+from policylearn.signal.halves import labelled_halves, text_halves
+from policylearn.signal.labels import CrossFitted, made_up, shuffled
+from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, type_sums
+from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
+
+A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
+SEED = 0
+GOAL = 0.5
+"""Reliability from which on a signal is called worth learning from: half of what credits say is true."""
+NOISE = 0.2
+"""Below it, credits are called noise."""
+TWIN_SHARE = 4
+"""One batch in so many is masked a second time, to compare the same tokens under two masks."""
+EXTREMES = 15
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one state of the model.
+
+    Attributes:
+        step: optimiser steps before it.
+        names: outer gradients: A, B and, on text half B only, the controls.
+        tokens: of text halves A and B; credits [M, 2] and [M, 2 + controls].
+        twins: [N, 2] credits of the same tokens: labels A under one mask, labels B under another.
+        cosines: of the outer gradients of A and B by group of parameters, as they are and preconditioned.
+    """
+
+    step: int
+    names: list[str]
+    tokens: tuple[Tokens, Tokens]
+    twins: np.ndarray
+    cosines: dict[str, dict[str, float]]
+
+
+def diagnose(config: Config, console: Console) -> dict[str, Any]:
+    """Measure the signal of a config's task.
+
+    Returns:
+        plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
+        needs, token-level correlations, cosines, the words that help most and least, `verdict`.
+
+    Raises:
+        ValueError: bad input, with what to do.
+    """
+    started, worked = time.monotonic(), time.process_time()
+    problem = Problem(config)
+    points, spelling = measure(problem, initial_policy(problem), console)
+    result = analyse(points, config)
+    result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
+    result["words"] = extremes(points, config.diagnose.least, spelling, problem)
+    result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
+    return {"name": config.name, "verdict": verdict(result), **result}
+
+
+def outer_losses(problem: Problem) -> dict[str, CrossFitted]:
+    """The outer losses of A and B, and of B with labels that have nothing to do with the task."""
+    settings = problem.config.diagnose
+    y, (a, b) = problem.examples("train").y, labelled_halves(problem, settings.examples, SEED)
+    labels = {A: (a, y[a]), B: (b, y[b])}
+    labels |= {f"{SHUFFLED} {i + 1}": (b, shuffled(y[b], SEED + i)) for i in range(settings.shuffles)}
+    if settings.shuffles:
+        labels[MADE_UP] = (b, made_up(problem, b, y[b], SEED))
+    return {
+        name: CrossFitted(problem, picked, given, settings.folds, settings.resplits, SEED)
+        for name, (picked, given) in labels.items()
+    }
+
+
+def measure(
+    problem: Problem, policy: MaskingPolicy, console: Console
+) -> tuple[list[Point], dict[int, tuple[int, ...]]]:
+    """Go along the trajectory that `policy` masks and measure at every point; with the token ids of the words met."""
+    losses, rows = outer_losses(problem), text_halves(problem, SEED)
+    trajectory, points = Trajectory.start(problem, policy, SEED), []
+    spelling: dict[int, tuple[int, ...]] = {}
+    per_point = 1 + 2 * problem.config.diagnose.batches
+    with TaskProgress("diagnosing", per_point * problem.config.diagnose.points, console, every_s=30.0) as progress:
+        for number, step in enumerate(steps(problem.config)):
+            while trajectory.step < step:
+                trajectory.take_step(next(trajectory.batches))
+            raw = outer_gradients(trajectory.model, losses)
+            progress.advance()
+            points.append(measure_point(trajectory, raw, rows, number, spelling, progress))
+    return points, spelling
+
+
+def steps(config: Config) -> list[int]:
+    """Where on the trajectory is measured: evenly from the first window to the end, at least one step in.
+
+    >>> steps(Config())
+    [60, 105, 150]
+    """
+    first = config.inner.start * config.inner.steps
+    return [max(1, round(step)) for step in np.linspace(first, config.inner.steps, config.diagnose.points)]
+
+
+def measure_point(
+    trajectory: Trajectory,
+    raw: dict[str, Gradients],
+    rows: tuple[np.ndarray, np.ndarray],
+    number: int,
+    spelling: dict[int, tuple[int, ...]],
+    progress: TaskProgress,
+) -> Point:
+    """Credits of both text halves under the given outer gradients."""
+    config, policy = trajectory.problem.config, arm_policy(trajectory.problem, RANDOM)
+    assert policy is not None
+    ready = {name: preconditioned(trajectory, gradients) for name, gradients in raw.items()}
+    directions = {name: through(trajectory.model, d, open_parameters(config)) for name, d in ready.items()}
+    found, twins = [], np.zeros((0, 2))
+    for half, names in enumerate(([A, B], list(directions))):
+        batches = take(masked_texts(trajectory.problem, policy, rows[half], number), config.diagnose.batches)
+        parts = []
+        for batch, part in zip(batches, credits_of(trajectory, batches, [directions[n] for n in names]), strict=True):
+            spelling |= spell(policy, batch)
+            parts.append(part)
+            progress.advance()
+        found.append(joined(parts))
+        if half == 0:
+            again = take(masked_texts(trajectory.problem, policy, rows[half], number, epoch=1), len(batches))
+            twins = twin_credits(trajectory, batches, again, parts, directions[B])
+    cosines = {
+        "raw": group_cosines(trajectory.model, raw[A], raw[B]),
+        "preconditioned": group_cosines(trajectory.model, ready[A], ready[B]),
+    }
+    return Point(trajectory.step, list(directions), (found[0], found[1]), twins, cosines)
+
+
+def open_parameters(config: Config) -> str:
+    """Which parameters the outer gradient may flow through, see `through`."""
+    return config.diagnose.parameters or config.outer.parameters
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens of several batches as those of one."""
+    return Tokens(np.concatenate([p.keys for p in parts]), np.concatenate([p.credits for p in parts]))
+
+
+def twin_credits(
+    trajectory: Trajectory,
+    batches: Sequence[MaskedBatch],
+    again: Sequence[MaskedBatch],
+    parts: Sequence[Tokens],
+    direction: Gradients,
+) -> np.ndarray:
+    """[N, 2] credits of tokens that both masks of a text chose: the first under A, the second under `direction`."""
+    picked = range(0, len(batches), TWIN_SHARE)
+    pairs = []
+    for i, tokens in zip(picked, credits_of(trajectory, [again[i] for i in picked], [direction]), strict=True):
+        one, two = batches[i], again[i]
+        both = one.mask & two.mask
+        pairs.append(
+            np.stack([parts[i].credits[both[one.mask].numpy(), 0], tokens.credits[both[two.mask].numpy(), 0]], 1)
+        )
+    return np.concatenate(pairs)
+
+
+def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
+    """Everything that credits alone can tell."""
+    first, second = (sums(points, half) for half in (0, 1))
+    rows = common_types(first, second, config.diagnose.least)
+    if len(rows[0]) < 3:
+        raise ValueError(
+            f"only {len(rows[0])} words were masked {config.diagnose.least} times in both halves: "
+            "raise diagnose.batches or lower diagnose.least"
+        )
+    x, y = first.means[rows[0]], second.means[rows[1]]
+    cells = np.stack([np.stack([x[:, 0], y[:, 0]], 1), np.stack([x[:, 1], y[:, 1]], 1)], 1)  # [K, labels, text]
+    shares = variance_shares(cells)
+    names = points[0].names
+    net = net_of(x[:, 0], y[:, 1], y[:, [i for i, name in enumerate(names) if name.startswith(SHUFFLED)]])
+    return {
+        "reliability": shares.whole,
+        "interval": interval(cells, config.diagnose.draws),
+        "half": shares.signal,
+        "net": net,
+        "controls": {n: correlation(x[:, 0], y[:, i]) for i, n in enumerate(names) if i > 1},
+        "shares": vars(shares),
+        "types": len(rows[0]),
+        "tokens": [int(s.counts.sum()) for s in (first, second)],
+        "token_level": token_level(points),
+        "cosines": mean_cosines(points),
+        "steps": [point.step for point in points],
+    }
+
+
+def sums(points: Sequence[Point], half: int) -> TypeSums:
+    """Advantages of one text half by word type, all points together."""
+    return add([type_sums(p.tokens[half].keys, advantage(p.tokens[half].credits)) for p in points])
+
+
+def token_level(points: Sequence[Point]) -> dict[str, float | None]:
+    """Correlations between labels A and B over the same tokens, masked alike and twice; means over points."""
+    same = [correlation(*tokens.credits[:, :2].T) for point in points for tokens in point.tokens]
+    other = [correlation(*point.twins.T) for point in points if len(point.twins)]
+    return {"same masks": float(np.mean(same)), "other masks": float(np.mean(other)) if other else None}
+
+
+def mean_cosines(points: Sequence[Point]) -> dict[str, dict[str, float]]:
+    """By kind and group, the mean over points."""
+    kinds = points[0].cosines
+    return {
+        kind: {group: float(np.mean([p.cosines[kind][group] for p in points])) for group in groups}
+        for kind, groups in kinds.items()
+    }
+
+
+def amounts(problem: Problem) -> dict[str, Any]:
+    """How much data was used, both halves together."""
+    settings = problem.config.diagnose
+    have = len(problem.examples("train"))
+    return {"examples": min(have, settings.examples or have), "batches": 2 * settings.batches * settings.points}
+
+
+def needs(shares: Shares, problem: Problem) -> dict[str, Any]:
+    """Labelled examples, and MLM batches, that would reach the goal: of one with the other as it is, and of both."""
+    had = amounts(problem)
+    half_of = {name: had[name] / 2 for name in ("examples", "batches")}
+    both = halves_needed(shares, GOAL)
+    batches = _whole(halves_needed(shares, GOAL, labels=2.0) * half_of["batches"])
+    return {
+        "goal": GOAL,
+        "examples": _whole(halves_needed(shares, GOAL, text=2.0) * half_of["examples"]),
+        "batches": batches,
+        "rollouts": None if batches is None else -(-batches // batches_of_rollout(problem.config.inner)),
+        "both": [_whole(both * half_of["examples"]), _whole(both * half_of["batches"])],
+    }
+
+
+def batches_of_rollout(config: InnerConfig) -> int:
+    """MLM batches that one rollout credits: of `one_step` several per window, else one per step of a window.
+
+    >>> batches_of_rollout(InnerConfig(steps=20, start=0.5, every=4, engine="one_step", credit_batches=16))
+    48
+    """
+    windows = sum(opens_window(config, step) for step in range(config.steps))
+    return max(1, windows * (config.credit_batches if config.engine == "one_step" else config.window))
+
+
+def _whole(x: float) -> int | None:
+    return int(np.ceil(x)) if np.isfinite(x) else None
+
+
+def extremes(
+    points: Sequence[Point], least: int, spelling: dict[int, tuple[int, ...]], problem: Problem
+) -> dict[str, list[str]]:
+    """The words whose prediction helps most and least: mean credit of all cells, among words seen often enough."""
+    both = add(
+        [TypeSums(s.keys, s.counts, s.totals[:, :2].mean(1, keepdims=True)) for s in (sums(points, 0), sums(points, 1))]
+    )
+    often = np.flatnonzero(both.counts >= 2 * least)
+    order = often[np.argsort(-both.means[often, 0])]
+    names = [str(problem.tokenizer.decode(list(spelling[int(both.keys[row])]))) for row in order]
+    return {"help": names[:EXTREMES], "hurt": names[::-1][:EXTREMES]}
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """One line: signal or noise."""
+    value, (low, high) = result["reliability"], result["interval"]
+    numbers = f"word-type reliability {value:.2f} [{low:.2f}, {high:.2f}]"
+    if low <= 0 or value < NOISE:
+        return f"the signal is noise: {numbers}"
+    if result["net"] < result["half"] / 2:
+        return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
+    if value < GOAL:
+        return f"the signal is weak: {numbers}"
+    return f"there is a signal: {numbers}"

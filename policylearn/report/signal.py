@@ -1,0 +1,83 @@
+"""What `diagnose` found, as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from policylearn.report.formats import MISSING, count, duration, score
+
+
+def signal_report(result: dict[str, Any]) -> RenderableType:
+    """The verdict, the numbers behind it, the cosines of outer gradients, and the words at both ends."""
+    words = [Text(f"{end:<5} {' '.join(found)}") for end, found in result["words"].items()]
+    heading = Text(result["verdict"], style="bold")
+    return Group(heading, Text(), _numbers(result), Text(), _cosines(result["cosines"]), Text(), *words)
+
+
+def _numbers(result: dict[str, Any]) -> Table:
+    table = _table("agreement of two halves of the data", "", "what it is")
+    for name, value, meaning in _rows(result):
+        table.add_row(name, value, meaning)
+    return table
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    low, high = result["interval"]
+    shares, tokens = result["shares"], result["token_level"]
+    return [
+        ("word types", score(result["reliability"]), f"of {_size(result)}; 95 % from {score(low)} to {score(high)}"),
+        ("half against half", score(result["half"]), f"correlation across {count(result['types'])} word types"),
+        *((name, score(r), "the same with labels that mean nothing") for name, r in result["controls"].items()),
+        ("net of shuffled", score(result["net"]), "half against half, without what shuffled labels explain"),
+        ("tokens, same masks", score(tokens["same masks"]), "correlation, disjoint labelled examples"),
+        ("tokens, other masks", score(tokens["other masks"]), "correlation, disjoint labelled examples and masks"),
+        ("signal", score(shares["signal"]), "share of the variance of a half's credits of word types"),
+        ("labelled examples", score(shares["label"]), "share due to which examples were labelled"),
+        ("masks and contexts", score(shares["text"]), "share due to which tokens were masked where"),
+        ("both at once", score(shares["rest"]), "share of the rest"),
+        *_needs(result["needs"]),
+    ]
+
+
+def _size(result: dict[str, Any]) -> str:
+    took = duration(result["seconds"])
+    return f"{count(result['examples'])} examples and {count(result['batches'])} MLM batches, in {took}"
+
+
+def _needs(needs: dict[str, Any]) -> list[tuple[str, str, str]]:
+    goal = f"for {score(needs['goal'], 1)}"
+    return [
+        (f"examples {goal}", _or_none(needs["examples"]), "with as many MLM batches as here"),
+        (f"MLM batches {goal}", _or_none(needs["batches"]), _rollouts(needs["rollouts"])),
+        (f"both {goal}", " + ".join(map(_or_none, needs["both"])), "examples and MLM batches in today's proportion"),
+    ]
+
+
+def _rollouts(rollouts: int | None) -> str:
+    extra = "" if rollouts is None else f"; those of {count(rollouts)} rollouts"
+    return f"with as many examples as here{extra}"
+
+
+def _or_none(number: int | None) -> str:
+    return "no number" if number is None else count(number)
+
+
+def _cosines(cosines: dict[str, dict[str, float]]) -> Table:
+    groups = sorted(set().union(*cosines.values()))
+    table = _table("cosine of the two outer gradients", *groups)
+    for kind, found in cosines.items():
+        table.add_row(kind, *(score(found[g], 2) if g in found else MISSING for g in groups))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for i, heading in enumerate(headings):
+        number = i > 0 and heading != "what it is"
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number)
+    return table

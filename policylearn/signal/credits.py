@@ -1,0 +1,148 @@
+"""Credits of masked tokens under several outer gradients at one state of the model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policylearn.masking import MaskedBatch, sizes, word_keys
+from policylearn.metagrad.one_step import outer_direction, token_derivatives
+from policylearn.policy import MaskingPolicy, mask_tokens
+from policylearn.problem import Problem
+from policylearn.rollout import Trajectory
+from policylearn.signal.labels import CrossFitted
+
+Gradients = dict[str, Tensor]
+"""By parameter name."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Masked tokens of many batches.
+
+    Attributes:
+        keys: [M] int64, the word each is in.
+        credits: [M, D], one column per direction.
+    """
+
+    keys: np.ndarray
+    credits: np.ndarray
+
+
+def group_of(name: str, p: Tensor) -> str:
+    """What kind of parameter it is."""
+    if p.ndim < 2:
+        return "norms" if "norm" in name.lower() else "biases"
+    if "embeddings" in name:
+        return "embeddings"
+    if any(part in name for part in ("cls.", "lm_head", "generator", "vocab_", ".head.", "decoder")):
+        return "head"
+    return "attention" if "attention" in name or "attn" in name else "ffn"
+
+
+def outer_gradients(model: nn.Module, losses: Mapping[str, CrossFitted]) -> dict[str, Gradients]:
+    """∇(outer loss) of every loss; losses on the same examples share a forward pass."""
+    named = dict(model.named_parameters())
+    found: dict[str, Gradients] = {}
+    for names in _same_examples(losses):
+        x = losses[names[0]].features(model)
+        for name in names:
+            slopes = torch.autograd.grad(
+                losses[name].loss(x), list(named.values()), retain_graph=name != names[-1], allow_unused=True
+            )
+            found[name] = {n: g for n, g in zip(named, slopes, strict=True) if g is not None}
+    return found
+
+
+def _same_examples(losses: Mapping[str, CrossFitted]) -> list[list[str]]:
+    groups: dict[bytes, list[str]] = {}
+    for name, loss in losses.items():
+        groups.setdefault(np.asarray(loss.picked).tobytes(), []).append(name)
+    return list(groups.values())
+
+
+def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
+    """P ∇(outer loss), with AdamW's P of the moment: the engine's direction for the linear loss of this gradient."""
+
+    def linear(model: nn.Module) -> Tensor:
+        named = dict(model.named_parameters())
+        return torch.stack([(g * named[name]).sum() for name, g in gradients.items()]).sum()
+
+    return outer_direction(trajectory.model, trajectory.optimizer, trajectory.rate, linear, "all")  # type: ignore[arg-type]
+
+
+def through(model: nn.Module, gradients: Gradients, parameters: str) -> Gradients:
+    """The part of a gradient that flows through "all" parameters, through "matrices", or through those of "layers".
+
+    AdamW's preconditioner divides by what MLM gradients have been. Of most embeddings that is next to nothing, and
+    without damping they outweigh everything else.
+    """
+    groups = {name: group_of(name, p) for name, p in model.named_parameters()}
+    vectors = {"norms", "biases"}
+    shut = {"all": set(), "matrices": vectors, "layers": {*vectors, "embeddings"}}[parameters]
+    return {name: g for name, g in gradients.items() if groups[name] not in shut}
+
+
+def group_cosines(model: nn.Module, a: Gradients, b: Gradients) -> dict[str, float]:
+    """Cosine of two gradients in every group of parameters, and in all matrices together."""
+    groups: dict[str, list[str]] = {}
+    for name, p in model.named_parameters():
+        if name in a and name in b:
+            for group in {group_of(name, p), "matrices" if p.ndim > 1 else "vectors"}:
+                groups.setdefault(group, []).append(name)
+    return {group: _cosine(a, b, names) for group, names in sorted(groups.items())}
+
+
+def _cosine(a: Gradients, b: Gradients, names: Sequence[str]) -> float:
+    dot, aa, bb = (sum((x[n] * y[n]).sum().item() for n in names) for x, y in ((a, b), (a, a), (b, b)))
+    return dot / (aa * bb) ** 0.5 if aa * bb > 0 else 0.0
+
+
+def masked_texts(
+    problem: Problem, policy: MaskingPolicy, rows: np.ndarray, seed: int, epoch: int = 0
+) -> Iterator[MaskedBatch]:
+    """Batches of the given rows, again and again with other masks. `explore` masks a batch of texts as often as its
+    draws need before it goes on to the next."""
+    size, pad = problem.config.inner.batch_size, problem.tokenizer.pad_token_id
+    draws = policy.masking.draws if policy.masking.design == "explore" else 1
+    while True:
+        for start in range(0, max(1, len(rows) - size + 1), size):
+            text = problem.domain.batch(rows[start : start + size], pad)
+            for draw in range(epoch * draws, (epoch + 1) * draws):
+                yield mask_tokens(policy, *text, problem.tokenizer.mask_token_id, seed, draw)
+        epoch += 1
+
+
+def credits_of(
+    trajectory: Trajectory, batches: Sequence[MaskedBatch], directions: Sequence[Gradients]
+) -> Iterator[Tokens]:
+    """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
+    opposite of that."""
+    for batch in batches:
+        columns = [token_derivatives(trajectory.model, d, batch) / batch.mask.sum() for d in directions]
+        yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().numpy())
+
+
+def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
+    """Key of the word that each masked token is in, [M]."""
+    lead = policy.segmenter.words(batch.original, batch.real)
+    return word_keys(batch.original, lead).gather(1, lead)[batch.mask].numpy()
+
+
+def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:
+    """Token ids of the words of a batch by key."""
+    lead = policy.segmenter.words(batch.original, batch.real)
+    keys = word_keys(batch.original, lead)
+    rows, starts = keys.nonzero(as_tuple=True)
+    ends = starts + sizes(lead)[rows, starts]
+    ids = batch.original.tolist()
+    places = zip(keys[rows, starts].tolist(), rows.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    return {key: tuple(ids[row][start:end]) for key, row, start, end in places}
+
+
+def take(batches: Iterator[MaskedBatch], count: int) -> list[MaskedBatch]:
+    """The next so many."""
+    return list(islice(batches, count))

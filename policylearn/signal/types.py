@@ -1,0 +1,122 @@
+"""Credits by word type, and how well two halves of the data agree on them.
+
+Light on purpose: numpy alone, sums that add up over batches, windows and rollouts, a few kilobytes each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEAST = 8
+"""A word type takes part if each half saw it at least so often."""
+
+
+@dataclass(frozen=True)
+class TypeSums:
+    """Credits summed by word type.
+
+    Attributes:
+        keys: [U] int64, ascending, of `masking.units.word_keys`.
+        counts: [U], masked tokens of each type.
+        totals: [U, D] float64, sums of their credits, one column per outer gradient.
+    """
+
+    keys: np.ndarray
+    counts: np.ndarray
+    totals: np.ndarray
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean credits, [U, D]."""
+        return self.totals / self.counts[:, None]
+
+
+def type_sums(keys: np.ndarray, credits: np.ndarray) -> TypeSums:
+    """Sums by type of M tokens.
+
+    Args:
+        keys: [M], the word each token is in.
+        credits: [M] or [M, D].
+
+    >>> type_sums(np.array([7, 3, 7]), np.array([1.0, 5.0, 2.0])).totals[:, 0]
+    array([5., 3.])
+    """
+    found, at, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    columns = credits.reshape(len(keys), -1).astype(np.float64)
+    totals = np.stack([np.bincount(at, column, minlength=len(found)) for column in columns.T], axis=1)
+    return TypeSums(found, counts, totals)
+
+
+def add(parts: Sequence[TypeSums]) -> TypeSums:
+    """The sums of all parts together.
+
+    >>> a = type_sums(np.array([7, 3]), np.array([1.0, 5.0]))
+    >>> add([a, a]).totals[:, 0], add([a, a]).counts
+    (array([10.,  2.]), array([2, 2]))
+    """
+    keys, at = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
+    counts = np.bincount(at, np.concatenate([part.counts for part in parts])).astype(np.int64)
+    totals = np.zeros((len(keys), parts[0].totals.shape[1]))
+    np.add.at(totals, at, np.concatenate([part.totals for part in parts]))
+    return TypeSums(keys, counts, totals)
+
+
+def advantage(credits: np.ndarray) -> np.ndarray:
+    """Credits [M, D] less their mean, over their root mean square, column by column: gradients count alike.
+
+    >>> advantage(np.array([[1.0], [3.0]])).ravel()
+    array([-1.,  1.])
+    """
+    centred = credits - credits.mean(0)
+    return centred / np.maximum(np.sqrt(np.square(centred).mean(0)), np.finfo(np.float64).tiny)
+
+
+def common_types(a: TypeSums, b: TypeSums, least: int = LEAST) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a and of b that hold the types both saw at least `least` times, in the same order."""
+    _, in_a, in_b = np.intersect1d(a.keys, b.keys, assume_unique=True, return_indices=True)
+    kept = np.minimum(a.counts[in_a], b.counts[in_b]) >= least
+    return in_a[kept], in_b[kept]
+
+
+def type_reliability(a: Sequence[TypeSums], b: Sequence[TypeSums], least: int = LEAST) -> float | None:
+    """Reliability of the mean credits of word types from all of a and b: their correlation r across types, stepped up.
+
+    By Spearman (1910) and Brown (1910) the mean of two halves that correlate r has reliability 2 r / (1 + r). Types
+    count alike: weighted by frequency, a dozen function words would decide.
+
+    Args:
+        a, b: sums of the two halves, one column each; nothing in a may have to do with anything in b.
+        least: a type takes part if both saw it so often.
+
+    Returns:
+        the reliability, negative if the halves contradict each other; None with fewer than three types in common.
+
+    >>> keys, credits = np.repeat(np.arange(4), 8), np.repeat([0.0, 1.0, 2.0, 4.0], 8)
+    >>> half = [type_sums(keys, credits)]
+    >>> type_reliability(half, half), type_reliability(half, [type_sums(keys[:8], credits[:8])])
+    (1.0, None)
+    """
+    first, second = add(a), add(b)
+    rows = common_types(first, second, least)
+    if len(rows[0]) < 3:
+        return None
+    r = correlation(first.means[rows[0], 0], second.means[rows[1], 0])
+    return round(spearman_brown(r), 12)
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r; 0 where one of the two is constant."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt(x @ x) * np.sqrt(y @ y))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+def spearman_brown(r: float, times: float = 2.0) -> float:
+    """Reliability of `times` as much data as that which has reliability r; for negative r that of -r, negative.
+
+    >>> round(spearman_brown(0.5), 3), spearman_brown(-1.0)
+    (0.667, -1.0)
+    """
+    size = times * abs(r) / (1 + (times - 1) * abs(r))
+    return size if r >= 0 else -size
