@@ -234,9 +234,10 @@ class OuterConfig(_Strict):
     )
     support: int = Field(128, ge=2, description="labelled training examples to adapt to")
     query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
-    parameters: Literal["matrices", "all"] = Field(
+    parameters: Literal["layers", "matrices", "all"] = Field(
         "matrices",
-        description="parameters the outer gradient may flow through; matrices leaves out norms and biases",
+        description="parameters the outer gradient may flow through: matrices leaves out norms and biases, layers "
+        "the embeddings as well (best where these are pretrained)",
     )
     steps: int = Field(4, ge=1, description="`finetune`: optimiser steps")
     batch_size: int = Field(32, ge=1, description="`finetune`: support examples per step")
@@ -299,11 +300,6 @@ class DiagnoseConfig(_Strict):
     folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
     resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")
     shuffles: int = Field(2, ge=0, description="controls with shuffled labels")
-    parameters: Literal["layers", "matrices", "all"] | None = Field(
-        None,
-        description="parameters the outer gradient may flow through: layers is matrices without the embeddings; "
-        "unset: outer.parameters",
-    )
     least: int = Field(8, ge=1, description="a word takes part if it was masked so often in each half")
     draws: int = Field(500, ge=10, description="bootstrap samples of the interval")
 

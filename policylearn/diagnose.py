@@ -19,7 +19,7 @@ from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import TaskProgress
-from policylearn.rollout import Trajectory, opens_window
+from policylearn.rollout import opens_window
 from policylearn.signal.credits import (
     Gradients,
     Tokens,
@@ -36,6 +36,7 @@ from policylearn.signal.halves import labelled_halves, text_halves
 from policylearn.signal.labels import CrossFitted, made_up, shuffled
 from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, type_sums
 from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
+from policylearn.trajectory import Trajectory
 
 A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
 SEED = 0
@@ -123,7 +124,7 @@ def steps(config: Config) -> list[int]:
     """Where on the trajectory is measured: evenly from the first window to the end, at least one step in.
 
     >>> steps(Config())
-    [60, 105, 150]
+    [1, 75, 150]
     """
     first = config.inner.start * config.inner.steps
     return [max(1, round(step)) for step in np.linspace(first, config.inner.steps, config.diagnose.points)]
@@ -141,7 +142,7 @@ def measure_point(
     config, policy = trajectory.problem.config, arm_policy(trajectory.problem, RANDOM)
     assert policy is not None
     ready = {name: preconditioned(trajectory, gradients) for name, gradients in raw.items()}
-    directions = {name: through(trajectory.model, d, open_parameters(config)) for name, d in ready.items()}
+    directions = {name: through(trajectory.model, d, config.outer.parameters) for name, d in ready.items()}
     found, twins = [], np.zeros((0, 2))
     for half, names in enumerate(([A, B], list(directions))):
         batches = take(masked_texts(trajectory.problem, policy, rows[half], number), config.diagnose.batches)
@@ -159,11 +160,6 @@ def measure_point(
         "preconditioned": group_cosines(trajectory.model, ready[A], ready[B]),
     }
     return Point(trajectory.step, list(directions), (found[0], found[1]), twins, cosines)
-
-
-def open_parameters(config: Config) -> str:
-    """Which parameters the outer gradient may flow through, see `through`."""
-    return config.diagnose.parameters or config.outer.parameters
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:
@@ -265,7 +261,7 @@ def needs(shares: Shares, problem: Problem) -> dict[str, Any]:
 def batches_of_rollout(config: InnerConfig) -> int:
     """MLM batches that one rollout credits: of `one_step` several per window, else one per step of a window.
 
-    >>> batches_of_rollout(InnerConfig(steps=20, start=0.5, every=4, engine="one_step", credit_batches=16))
+    >>> batches_of_rollout(InnerConfig(steps=20, start=0.5, every=4, window=1, engine="one_step", credit_batches=16))
     48
     """
     windows = sum(opens_window(config, step) for step in range(config.steps))

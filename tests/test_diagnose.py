@@ -11,6 +11,7 @@ from policylearn.cli import app
 from policylearn.data.tokens import TokenRows
 from policylearn.diagnose import MADE_UP, A, B, Point, analyse, diagnose, outer_losses, steps, verdict
 from policylearn.inner.probe import outer_loss
+from policylearn.inner.window import Window
 from policylearn.metagrad.one_step import one_step, outer_direction
 from policylearn.problem import Problem
 from policylearn.report.signal import signal_report
@@ -187,7 +188,7 @@ def test_credits_are_those_of_the_engine(problem, warm):
     loss = outer_losses(problem)[A]
     batches = take(masked_texts(problem, warm.policy, text_halves(problem, 0)[0], 0), 2)
     outer = lambda model: loss.loss(loss.features(model))  # noqa: E731
-    expected = one_step(warm.model, warm.optimizer, batches, warm.rate, outer, "matrices")
+    expected = one_step(warm.model, warm.optimizer, Window(batches, [warm.rate] * 2), outer, "matrices")
     raw = outer_gradients(warm.model, {A: loss})[A]
     direction = preconditioned(warm, raw)
     engine = outer_direction(warm.model, warm.optimizer, warm.rate, outer, "all")

@@ -41,7 +41,6 @@ from policylearn.diagnose import (
 from policylearn.experiment import write_up
 from policylearn.inner import probe
 from policylearn.problem import Problem
-from policylearn.rollout import Trajectory
 from policylearn.signal.credits import (
     Gradients,
     Tokens,
@@ -55,6 +54,7 @@ from policylearn.signal.halves import text_halves
 from policylearn.signal.labels import CrossFitted
 from policylearn.signal.types import advantage
 from policylearn.signal.variance import Shares
+from policylearn.trajectory import Trajectory
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER / "records.jsonl"

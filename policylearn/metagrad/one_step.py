@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from policylearn.inner.model import carries
 from policylearn.inner.window import TOKEN_WEIGHTS, Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
@@ -37,7 +38,7 @@ def one_step(
         optimizer: SGD, or warm AdamW, over its parameters.
         window: batches, and the learning rate at which each would be taken.
         outer: outer loss.
-        parameters: "matrices" leaves norms and biases out of the direction, "all" does not.
+        parameters: through which the outer gradient may flow, see `inner.model.carries`.
 
     Returns:
         one tensor of the shape of x per batch.
@@ -62,7 +63,7 @@ def outer_direction(
     direction = {}
     for name, p, gradient in zip(walk.names, walk.parameters, walk.outer_slopes(), strict=True):
         state, known = optimizer.state.get(p, {}), isinstance(optimizer, torch.optim.SGD) or p in optimizer.state
-        if gradient is not None and known and (p.ndim > 1 or parameters == "all"):
+        if gradient is not None and known and carries(name, p, parameters):
             direction[name] = _preconditioned(gradient, state, walk.groups[p]) * rate
     assert direction, "the optimiser has no moments yet: take an ordinary step first"
     return direction

@@ -34,7 +34,7 @@ def replay(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps; with seeds, if the model has dropout.
         outer: outer loss under the parameters after step K.
-        parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
+        parameters: those that the outer gradient may flow through, see `inner.model.carries`.
         leaf, slots, store: see `Walk`.
 
     Returns:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.finetune import Classifier, FineTuning
+from policylearn.inner.model import carries
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients, clip_factor
@@ -58,7 +59,7 @@ def unroll(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps.
         outer: outer loss under the parameters after step K.
-        parameters: "matrices" stops the outer gradient at norms and biases, "all" does not.
+        parameters: those that the outer gradient may flow through, see `inner.model.carries`.
 
     Returns:
         K tensors of the shapes of x_k.
@@ -68,7 +69,11 @@ def unroll(
     with higher.innerloop_ctx(model, optimizer) as (functional, inner_optimizer):
         _take_steps(functional, inner_optimizer, window, inputs)
         final = list(functional.parameters())
-        through = [p if p.ndim > 1 or parameters == "all" else p.detach().requires_grad_() for p in final]
+        names = [name for name, _ in model.named_parameters()]
+        through = [
+            p if carries(name, p, parameters) else p.detach().requires_grad_()
+            for name, p in zip(names, final, strict=True)
+        ]
         gradients = torch.autograd.grad(_outer_loss(model, functional, through, outer), inputs)
         _write_back(model, optimizer, final, inner_optimizer)
     window.set_rate(optimizer, len(window) - 1)

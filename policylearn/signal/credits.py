@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policylearn.inner.model import carries
 from policylearn.masking import MaskedBatch, sizes, word_keys
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Problem
-from policylearn.rollout import Trajectory
 from policylearn.signal.labels import CrossFitted
+from policylearn.trajectory import Trajectory
 
 Gradients = dict[str, Tensor]
 """By parameter name."""
@@ -75,15 +76,9 @@ def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
 
 
 def through(model: nn.Module, gradients: Gradients, parameters: str) -> Gradients:
-    """The part of a gradient that flows through "all" parameters, through "matrices", or through those of "layers".
-
-    AdamW's preconditioner divides by what MLM gradients have been. Of most embeddings that is next to nothing, and
-    without damping they outweigh everything else.
-    """
-    groups = {name: group_of(name, p) for name, p in model.named_parameters()}
-    vectors = {"norms", "biases"}
-    shut = {"all": set(), "matrices": vectors, "layers": {*vectors, "embeddings"}}[parameters]
-    return {name: g for name, g in gradients.items() if groups[name] not in shut}
+    """The part of a gradient that flows through these parameters, see `carries`."""
+    named = dict(model.named_parameters())
+    return {name: g for name, g in gradients.items() if carries(name, named[name], parameters)}
 
 
 def group_cosines(model: nn.Module, a: Gradients, b: Gradients) -> dict[str, float]:

@@ -46,7 +46,7 @@ def assert_same_bits(model, optimizer, other, others_optimizer) -> None:
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-@pytest.mark.parametrize("parameters", ["all", "matrices"])
+@pytest.mark.parametrize("parameters", ["all", "matrices", "layers"])
 @pytest.mark.parametrize("warm", [0, 5], ids=["fresh", "warm"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_credits_are_those_of_the_unrolled_steps(inner, relative_error, tied, warm, parameters, cut):
