@@ -78,8 +78,9 @@ class Trajectory:
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None
-        clip = self.problem.config.inner.clip
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch, clip))
+        config = self.problem.config.inner
+        loss = plain_step(self.model, self.optimizer, batch, self.rate, watch, config.clip, config.micro_batch)
+        self.note(mlm_loss=loss)
         self.step += 1
 
     def note(self, **numbers: float) -> None:
@@ -150,7 +151,8 @@ def _window_credits(trajectory: Trajectory, outer: Outer, parameters: str) -> Cr
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    window = Window(batches, rates, clip=trajectory.problem.config.inner.clip)
+    config = trajectory.problem.config.inner
+    window = Window(batches, rates, clip=config.clip, rows=config.micro_batch)
     return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, parameters)
 
 
