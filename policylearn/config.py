@@ -192,6 +192,9 @@ class InnerConfig(_Strict):
 
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
     batch_size: int = Field(64, ge=1)
+    micro_batch: int | None = Field(
+        None, ge=1, description="texts computed at once, gradients being accumulated; unset: the whole batch"
+    )
     learning_rate: float = Field(5e-3, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -220,9 +223,9 @@ class InnerConfig(_Strict):
         return self
 
     @property
-    def attention(self) -> str:
-        """transformers' `attn_implementation`: only "eager" has second derivatives and forward mode."""
-        return "sdpa" if self.engine == "finite_difference" else "eager"
+    def attention(self) -> str | None:
+        """transformers' `attn_implementation`; None: the fastest a model has, without second derivatives."""
+        return None if self.engine == "finite_difference" else "eager"
 
 
 class OuterConfig(_Strict):

@@ -81,7 +81,7 @@ def _pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: 
         batch = next(batches)
         masked += int(batch.mask.sum())
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive else None
-        losses.append(plain_step(model, optimizer, batch, rate, watch, config.clip))
+        losses.append(plain_step(model, optimizer, batch, rate, watch, config.clip, config.micro_batch))
     return losses, masked
 
 

@@ -162,7 +162,8 @@ def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits
         batches.append(next(trajectory.batches))
         rates.append(trajectory.rate)
         trajectory.step += 1
-    window = Window(batches, rates, loss, clip=config.inner.clip)
+    inner = config.inner
+    window = Window(batches, rates, loss, inner.clip, rows=inner.micro_batch)
     return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
 
 

@@ -55,8 +55,9 @@ class Trajectory:
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None
-        clip = self.problem.config.inner.clip
-        self.note(mlm_loss=plain_step(self.model, self.optimizer, batch, self.rate, watch, clip))
+        config = self.problem.config.inner
+        loss = plain_step(self.model, self.optimizer, batch, self.rate, watch, config.clip, config.micro_batch)
+        self.note(mlm_loss=loss)
         self.step += 1
 
     def note(self, **numbers: float) -> None:

@@ -23,6 +23,7 @@ ENGINES = {
     "independent": ("masking.design=independent",),
     "relaxed": ("learn.estimator=relaxed", "inner.engine=replay", "inner.window=2"),
     "relaxed, one_step": ("learn.estimator=relaxed", "inner.engine=one_step", "inner.credit_batches=3"),
+    "relaxed, in parts": ("learn.estimator=relaxed", "inner.micro_batch=3"),
     "relaxed, finite_difference": ("learn.estimator=relaxed", "inner.engine=finite_difference"),
     "score_function, finetune": ("learn.estimator=score_function", "learn.samples=2", "outer.adaptation=finetune"),
     "score_function": ("learn.estimator=score_function", "learn.samples=2"),

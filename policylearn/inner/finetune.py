@@ -6,7 +6,7 @@ where AdamW's update has a slope of 1 / ε.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,12 @@ class LabelWeights:
         """The loss, a scalar."""
         return (x * cross_entropy(model(batch.input_ids, batch.real), batch.y, reduction="none")).mean()
 
+    def parts(self, batch: LabelledBatch, x: Tensor, rows: int) -> Iterator[tuple[LabelledBatch, Tensor, float]]:
+        """Rows with their weights, and their share of the examples."""
+        for first in range(0, len(x), rows):
+            tensors = (tensor[first : first + rows] for tensor in (batch.input_ids, batch.real, batch.y))
+            yield LabelledBatch(*tensors), x[first : first + rows], len(x[first : first + rows]) / len(x)
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -84,7 +90,8 @@ class FineTuning:
             self.window.set_rate(optimizer, k)
             x = self.window.loss.inputs(batch, classifier.bias)
             optimizer.zero_grad()
-            self.window.loss(classifier, batch, x).backward()
+            for loss in self.window.losses(classifier, k, x):
+                loss.backward()
             if self.window.clip is not None:
                 nn.utils.clip_grad_norm_(classifier.parameters(), self.window.clip)
             optimizer.step()

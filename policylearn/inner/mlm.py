@@ -1,7 +1,7 @@
 """The inner problem: the weighted MLM loss of a masked batch, and its optimiser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,23 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 """Share of the steps after warm-up that are done → factor of the learning rate."""
 
 
+def micro_batches(batch: MaskedBatch, rows: int | None) -> Iterator[tuple[MaskedBatch, float]]:
+    """A batch cut into parts of so many rows (None: not at all), each with its share of the masked tokens.
+
+    >>> ids = torch.tensor([[5, 6], [7, 8]])
+    >>> batch = MaskedBatch(ids, ids, ids > 0, torch.tensor([[5, -100], [7, 8]]))
+    >>> [(part.labels.tolist(), round(share, 2)) for part, share in micro_batches(batch, rows=1)]
+    [([[5, -100]], 0.33), ([[7, 8]], 0.67)]
+    """
+    if rows is None:
+        yield batch, 1.0
+        return
+    masked = max(1, int(batch.mask.sum()))
+    for low in range(0, len(batch.labels), rows):
+        part = batch.rows(slice(low, low + rows))
+        yield part, int(part.mask.sum()) / masked
+
+
 def plain_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -71,22 +88,32 @@ def plain_step(
     rate: float,
     watch: Watch | None = None,
     clip: float | None = None,
+    rows: int | None = None,
 ) -> float:
-    """One ordinary optimiser step on the MLM loss, in place; returns the loss. `watch` is shown what was guessed.
+    """One ordinary optimiser step on the MLM loss, in place; returns the loss.
 
-    The gradient is clipped to the norm `clip`, if there is one.
+    Args:
+        model, optimizer: what is moved.
+        batch: masked texts.
+        rate: learning rate.
+        watch: is shown the masked tokens and the model's guesses.
+        clip: largest norm of the gradient; None: any.
+        rows: of the batch at once, gradients being accumulated; None: all.
 
     Raises:
         FloatingPointError: the loss is NaN or infinite.
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = mlm_loss(model, batch, watch=watch)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the inner MLM loss became {loss.item()}: lower inner.learning_rate")
     optimizer.zero_grad()
-    loss.backward()
+    total = 0.0
+    for part, share in micro_batches(batch, rows):
+        loss = share * mlm_loss(model, part, watch=watch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the inner MLM loss became {loss.item()}: lower inner.learning_rate")
+        loss.backward()
+        total += loss.item()
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return loss.item()
+    return total

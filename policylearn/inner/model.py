@@ -131,7 +131,7 @@ def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
     raise ValueError(f"model type {kind!r} has a vocabulary head I do not know; add it to inner/model.py")
 
 
-def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, attention: str) -> InnerModel:
+def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, attention: str | None) -> InnerModel:
     """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`.
 
     Dropout is off: inner losses are differentiated and compared.
@@ -141,7 +141,7 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
         vocab_size: of the tokenizer; an architecture built from scratch gets this many tokens.
         pad_id: padding token id for an architecture built from scratch.
         seed: of the weights of an architecture built from scratch, and of missing heads.
-        attention: transformers' `attn_implementation` ("eager" where second derivatives are needed).
+        attention: transformers' `attn_implementation` ("eager" where second derivatives are needed); None: its choice.
 
     Raises:
         ValueError: the checkpoint does not exist, is no masked language model or one whose head is not known
@@ -163,7 +163,7 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
     return InnerModel(mlm, config.bf16)
 
 
-def _from_checkpoint(name: str, attention: str) -> PreTrainedModel:
+def _from_checkpoint(name: str, attention: str | None) -> PreTrainedModel:
     check_exists("model.name", name)
     try:
         return AutoModelForMaskedLM.from_pretrained(name, attn_implementation=attention)
@@ -171,7 +171,7 @@ def _from_checkpoint(name: str, attention: str) -> PreTrainedModel:
         raise ValueError(f"model.name {name!r} cannot be loaded as a masked language model: {error}") from error
 
 
-def _from_scratch(config: ModelConfig, vocab_size: int, pad_id: int, attention: str) -> PreTrainedModel:
+def _from_scratch(config: ModelConfig, vocab_size: int, pad_id: int, attention: str | None) -> PreTrainedModel:
     fields = dict(config.architecture)
     kind = fields.pop("model_type", None)
     if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:

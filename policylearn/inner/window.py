@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from policylearn.inner.mlm import mlm_loss
+from policylearn.inner.mlm import micro_batches, mlm_loss
 from policylearn.masking import MaskedBatch
 
 
@@ -20,6 +20,9 @@ class Loss(Protocol):
 
     def __call__(self, model: Callable[..., Tensor], batch: Any, x: Tensor) -> Tensor:
         """ℓ(θ, x), a scalar, differentiable in both. `model` may be functional: all that can be done is call it."""
+
+    def parts(self, batch: Any, x: Tensor, rows: int) -> Iterator[tuple[Any, Tensor, float]]:
+        """The batch cut into so many rows at once: (batch, x, share) such that ℓ = Σ share · ℓ(part)."""
 
 
 class TokenWeights:
@@ -39,6 +42,14 @@ class TokenWeights:
         """Σ_i x_i · CE_i(θ) / M."""
         return mlm_loss(model, batch, x)
 
+    def parts(self, batch: MaskedBatch, x: Tensor, rows: int) -> Iterator[tuple[MaskedBatch, Tensor, float]]:
+        """Rows with their weights, and their share of the masked tokens."""
+        low = 0
+        for part, share in micro_batches(batch, rows):
+            high = low + int(part.mask.sum())
+            yield part, x[low:high], share
+            low = high
+
 
 TOKEN_WEIGHTS = TokenWeights()
 
@@ -53,6 +64,7 @@ class Window:
         loss: of a step, and the inputs it can be differentiated in.
         clip: largest norm of a step's whole gradient, as in `torch.nn.utils.clip_grad_norm_`; None: any.
         seeds: K seeds of torch's generators, for a model with dropout.
+        rows: of a batch at once; the gradient of a step is accumulated over such parts. None: all.
     """
 
     batches: Sequence[Any]
@@ -60,6 +72,7 @@ class Window:
     loss: Loss = TOKEN_WEIGHTS
     clip: float | None = None
     seeds: Sequence[int] | None = None
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         assert len(self.batches) == len(self.rates)
@@ -69,6 +82,15 @@ class Window:
         """Give the optimiser the learning rate of step k."""
         for group in optimizer.param_groups:
             group["lr"] = self.rates[k]
+
+    def losses(self, model: Callable[..., Tensor], k: int, x: Tensor) -> Iterator[Tensor]:
+        """Scalars that add up to ℓ of step k; between two of them nothing need be kept."""
+        with self.seeded(k, x.device):
+            if self.rows is None:
+                yield self.loss(model, self.batches[k], x)
+                return
+            for batch, inputs, share in self.loss.parts(self.batches[k], x, self.rows):
+                yield share * self.loss(model, batch, inputs)
 
     @contextmanager
     def seeded(self, k: int, device: torch.device) -> Iterator[None]:

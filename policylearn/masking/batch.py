@@ -37,3 +37,10 @@ class MaskedBatch:
     def mask(self) -> Tensor:
         """[B, T] boolean, the M positions to be predicted."""
         return self.labels != IGNORED
+
+    def rows(self, cut: slice) -> "MaskedBatch":
+        """Some of the rows."""
+        text = (self.original[cut], self.input_ids[cut], self.real[cut], self.labels[cut])
+        lead, keys = (x if x is None else x[cut] for x in (self.lead, self.keys))
+        columns = {name: values[cut] for name, values in self.columns.items()}
+        return MaskedBatch(*text, lead, self.rate, columns, keys, self.draw)

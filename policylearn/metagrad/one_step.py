@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.model import carries
-from policylearn.inner.window import TOKEN_WEIGHTS, Window
+from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.replay import Replay, input_derivatives
@@ -44,11 +44,7 @@ def one_step(
         one tensor of the shape of x per batch.
     """
     direction = outer_direction(model, optimizer, 1.0, outer, parameters)
-    gradients = []
-    for k, (batch, rate) in enumerate(zip(window.batches, window.rates, strict=True)):
-        with window.seeded(k, batch.real.device):
-            gradients.append(-rate * input_derivatives(model, direction, window.loss, batch))
-    return gradients
+    return [-rate * input_derivatives(model, direction, window, k) for k, rate in enumerate(window.rates)]
 
 
 def outer_direction(
@@ -71,7 +67,7 @@ def outer_direction(
 
 def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
     """d · ∇CE_i for the M masked tokens of a batch, [M], by one forward-mode pass."""
-    return input_derivatives(model, direction, TOKEN_WEIGHTS, batch) * batch.mask.sum()
+    return input_derivatives(model, direction, Window([batch], [1.0]), 0) * batch.mask.sum()
 
 
 def _preconditioned(gradient: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> Tensor:

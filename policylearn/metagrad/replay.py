@@ -1,15 +1,16 @@
 """Engine `replay`: exact, and no graph outlives its step. The walk of `walk`, by one double backward per step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 
-from policylearn.inner.window import Loss, Window
+from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients
-from policylearn.metagrad.walk import Walk
+from policylearn.metagrad.walk import Walk, added
 
 
 def replay(
@@ -52,37 +53,41 @@ class Replay(Walk):
     def back_over_gradient(self, k: int, directions: Gradients, further: bool) -> Tensor:
         if not further:
             named = {name: u for name, u in zip(self.names, directions, strict=True) if u is not None}
-            with self.window.seeded(k, self.parameters[0].device):
-                return input_derivatives(self.model, named, self.window.loss, self.window.batches[k])
+            return input_derivatives(self.model, named, self.window, k)
         # A backward pass through forward mode would be a little cheaper, but torch's layer norm gets that one wrong.
         x = self.inputs(k).requires_grad_()
-        gradients = torch.autograd.grad(self.loss(k, x), self.parameters, create_graph=True, allow_unused=True)
-        seen = [(g, u) for g, u in zip(gradients, directions, strict=True) if g is not None]
-        outputs, along = zip(*seen, strict=True)
-        credit, *products = torch.autograd.grad(outputs, [x, *self.parameters], along, allow_unused=True)
+        losses = self.window.losses(self.model, k, x)
+        credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
+        assert credit is not None
         for adjoint, product in zip(self.adjoints, products, strict=True):
             if product is not None:
                 adjoint.theta.add_(product)
         return credit
 
+    def _along(self, loss: Tensor, directions: Gradients, inputs: Sequence[Tensor]) -> Gradients:
+        """∂(∇ℓ · u) in the inputs."""
+        gradients = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
+        seen = [(g, u) for g, u in zip(gradients, directions, strict=True) if g is not None]
+        outputs, along = zip(*seen, strict=True)
+        return torch.autograd.grad(outputs, inputs, along, allow_unused=True)
 
-def input_derivatives(model: nn.Module, direction: dict[str, Tensor], loss: Loss, batch: Any) -> Tensor:
+
+def input_derivatives(model: nn.Module, direction: dict[str, Tensor], window: Window, k: int) -> Tensor:
     """d · ∇_θ (∂ℓ/∂x), of the shape of x, by one forward-mode pass; for token weights the M numbers d · ∇CE_i / M.
 
     Args:
         model: an `InnerModel`.
         direction: d by parameter name; zero for a name left out.
-        loss: ℓ(θ, x).
-        batch: what it is taken on.
+        window, k: ℓ is the loss of its step k.
     """
     point = {name: p.detach() for name, p in model.named_parameters() if name in direction}
-    x = loss.inputs(batch, next(model.parameters()))
+    x = window.loss.inputs(window.batches[k], next(model.parameters()))
 
     def slope(moved: dict[str, Tensor]) -> Tensor:
         def there(*inputs: Any, **settings: Any) -> Tensor:
             return functional_call(model, moved, inputs, settings)
 
-        return grad(lambda at: loss(there, batch, at))(x)
+        return grad(lambda at: torch.stack(list(window.losses(there, k, at))).sum())(x)
 
     with torch.no_grad():
         return jvp(slope, (point,), (direction,))[1]

@@ -81,10 +81,9 @@ def unroll(
 
 
 def _take_steps(functional: Any, optimizer: Any, window: Window, inputs: Sequence[Tensor]) -> None:
-    for k, (batch, x) in enumerate(zip(window.batches, inputs, strict=True)):
+    for k, x in enumerate(inputs):
         window.set_rate(optimizer, k)
-        with window.seeded(k, x.device):
-            loss = window.loss(functional, batch, x)
+        loss = torch.stack(list(window.losses(functional, k, x))).sum()
         optimizer.step(loss, grad_callback=lambda gradients: _clipped(gradients, window.clip))
 
 

@@ -17,6 +17,7 @@ Where the outer loss comes after fine-tuning, its steps are another window: walk
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -45,6 +46,18 @@ def split(leaves: int, slots: int) -> tuple[float, int]:
     if slots == 0:
         return float("inf"), 1
     return min((left + split(leaves - left, slots - 1)[0] + split(left, slots)[0], left) for left in range(1, leaves))
+
+
+def added(parts: Iterable[Gradients]) -> list[Tensor | None]:
+    """Their sum, None counting as zero; the first is written into.
+
+    >>> added([(torch.ones(1), None), (torch.ones(1), None)])
+    [tensor([2.]), None]
+    """
+    first, *others = ([*part] for part in parts)
+    for other in others:
+        first = [b if a is None else a if b is None else a.add_(b) for a, b in zip(first, other, strict=True)]
+    return first
 
 
 @dataclass(frozen=True)
@@ -161,14 +174,14 @@ class Walk(ABC):
         """x_k of an ordinary step."""
         return self.window.loss.inputs(self.window.batches[k], self.parameters[0])
 
-    def loss(self, k: int, x: Tensor) -> Tensor:
-        """ℓ of step k at the present parameters."""
-        with self.window.seeded(k, x.device):
-            return self.window.loss(self.model, self.window.batches[k], x)
-
     def gradients(self, k: int) -> Gradients:
         """g_k at the present parameters."""
-        return torch.autograd.grad(self.loss(k, self.inputs(k)), self.parameters, allow_unused=True)
+        return self.derivatives(k, self.inputs(k), self.parameters)
+
+    def derivatives(self, k: int, x: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Those of ℓ of step k, accumulated over the parts of its batch."""
+        parts = self.window.losses(self.model, k, x)
+        return added(torch.autograd.grad(loss, inputs, allow_unused=True) for loss in parts)
 
     def step(self, k: int, gradients: Gradients) -> None:
         """Step k of the optimiser, in place."""

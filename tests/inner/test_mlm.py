@@ -120,6 +120,16 @@ def test_a_plain_step_is_one_of_torchs_optimiser_at_the_rate_given(kind, clip):
     assert torch.equal(model.bias, twin.bias)
 
 
+def test_a_step_on_parts_of_a_batch_is_a_step_on_the_batch():
+    whole, parts = Unigram(LOGITS), Unigram(LOGITS)
+    config = InnerConfig(optimizer="sgd")
+    for _ in range(2):
+        expected = plain_step(whole, make_optimizer(whole, config), BATCH, 0.5, clip=0.3)
+        found = plain_step(parts, make_optimizer(parts, config), BATCH, 0.5, clip=0.3, rows=1)
+        assert found == pytest.approx(expected)
+    torch.testing.assert_close(parts.matrix, whole.matrix)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_before_the_step(bad):
     model = Unigram(LOGITS)

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from policylearn.config import ModelConfig
+from policylearn.config import InnerConfig, ModelConfig
 from policylearn.inner.model import InnerModel, load_model, mean_pool, vocabulary_logits
 from policylearn.masking import IGNORED
 
@@ -110,6 +110,14 @@ def test_a_model_from_scratch_follows_its_seed_and_the_vocabulary():
     assert torch.equal(state, torch.random.get_rng_state())  # the global generator is left alone
     assert model.mlm.config.vocab_size == 37
     assert not any(module.training for module in model.mlm.modules())  # no dropout
+
+
+@pytest.mark.parametrize(("kind", "choice"), [("bert", "sdpa"), ("deberta-v2", "eager")])
+def test_finite_differences_get_the_fastest_attention_a_model_has(kind, choice):
+    fields = {"model_type": kind, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    for engine, expected in (("finite_difference", choice), ("replay", "eager")):
+        model = load_model(ModelConfig(architecture=fields), 37, 0, 0, InnerConfig(engine=engine).attention)
+        assert model.mlm.config._attn_implementation == expected
 
 
 def test_an_unknown_head_is_refused():

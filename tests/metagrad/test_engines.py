@@ -10,6 +10,7 @@ from torch.nn.functional import cosine_similarity
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate
 from policylearn.inner.probe import outer_loss
+from policylearn.masking import IGNORED
 from policylearn.metagrad import walk
 from policylearn.metagrad.engines import engine
 from policylearn.metagrad.finite_difference import best_move, finite_difference
@@ -197,6 +198,24 @@ def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, n
     found = setting.credits(name, parameters="matrices")
     assert agrees(name, found, numeric)
     assert not agrees(NEARLY, found, everything)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=str)
+@pytest.mark.parametrize("name", [*EXACT, NEARLY])
+def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
+    """Also where a part has no masked token at all; and the parts are really computed apart."""
+    setting = Setting(inner, case)
+    second = setting.batches[1]
+    labels = second.labels.index_fill(0, torch.tensor([0]), IGNORED)
+    setting.batches[1] = replace(second, labels=labels)
+    expected = setting.credits("unroll")
+    model, optimizer = setting.problem.copies()
+    sizes = []
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    window = replace(setting.problem.window(setting.batches, setting.rates), rows=1)
+    assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), expected)
+    if name != "unroll":  # whose forward is patched, hooks and all
+        assert 1 in sizes and 2 not in sizes
 
 
 def test_one_step_agrees_as_far_as_it_is_documented_to(inner):

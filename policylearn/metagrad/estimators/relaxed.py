@@ -15,10 +15,11 @@ Straight-through for w as well would ask what a little of a loss *that sees its 
 vocabulary head at every position, and lies further from the truth (experiments/estimators).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
+from policylearn.inner.mlm import micro_batches
 from policylearn.inner.model import Blend
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators.credit import advantages, credit_surrogate, expected_size, spread
@@ -45,6 +46,11 @@ class SoftMask:
         blend = Blend(hidden - batch.mask.to(x), self.shown_if_masked(batch), batch.original)
         losses = model(batch.input_ids, batch.real, labels=batch.labels, blend=blend)
         return (weights * losses).sum() / max(1, losses.numel())
+
+    def parts(self, batch: MaskedBatch, x: Tensor, rows: int) -> Iterator[tuple[MaskedBatch, Tensor, float]]:
+        """Rows with their soft masks, and their share of the masked tokens."""
+        for inputs, (part, share) in zip(x.split(rows, dim=1), micro_batches(batch, rows), strict=True):
+            yield part, inputs, share
 
 
 def relaxed_parts(masks: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
