@@ -26,12 +26,8 @@ UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
 PRIORS = {"difference": ["learn.rounds=4"], "uniform": [UNIFORM, "learn.rounds=8"], "wrong": [WRONG, "learn.rounds=8"]}
 """Where learning starts, each with the defaults and three learning seeds."""
 
-WHOLE_MASK = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=15"]
-REINFORCE = {
-    "score_function": WHOLE_MASK,
-    "score_function, rate .3": [*WHOLE_MASK, "learn.learning_rate=0.3"],
-}
-"""Whole trainings compared, from Difference-Masking, with twenty times the inner steps of three rounds of credit."""
+SCORE_FUNCTION = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=6"]
+"""Whole trainings compared, from Difference-Masking, with 24 times the inner steps of one round of credit."""
 
 SHORT = [UNIFORM, "learn.rounds=5"]
 STUDY = {
@@ -58,7 +54,7 @@ STUDY = {
 def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
     learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
-    return learning | REINFORCE | {name: [*SHORT, *how] for name, how in STUDY.items()}
+    return learning | {"score_function": SCORE_FUNCTION} | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
 def learned(name: str, overrides: list[str]) -> dict[str, Any]:
