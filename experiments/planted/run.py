@@ -23,7 +23,7 @@ FIXED = ("random", "difference", "distractors", "oracle")
 ARMS = [f"evaluate.seeds={SEEDS}"]
 UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
 
-PRIORS = {"difference": ["learn.rounds=4"], "uniform": [UNIFORM, "learn.rounds=8"], "wrong": [WRONG, "learn.rounds=8"]}
+PRIORS: dict[str, list[str]] = {"difference": [], "uniform": [UNIFORM], "wrong": [WRONG]}
 """Where learning starts, each with the defaults and three learning seeds."""
 
 SCORE_FUNCTION = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=6"]
@@ -54,6 +54,7 @@ STUDY = {
 def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
     learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
+    learning["difference, 4 rounds"] = ["learn.rounds=4", "learn.seed=0"]
     return learning | {"score_function": SCORE_FUNCTION} | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
