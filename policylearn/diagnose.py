@@ -210,6 +210,7 @@ def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
         "types": len(rows[0]),
         "tokens": [int(s.counts.sum()) for s in (first, second)],
         "token_level": token_level(points),
+        "token_controls": {n: token_control(points, i) for i, n in enumerate(names) if i > 1},
         "cosines": mean_cosines(points),
         "steps": [point.step for point in points],
     }
@@ -225,6 +226,11 @@ def token_level(points: Sequence[Point]) -> dict[str, float | None]:
     same = [correlation(*tokens.credits[:, :2].T) for point in points for tokens in point.tokens]
     other = [correlation(*point.twins.T) for point in points if len(point.twins)]
     return {"same masks": float(np.mean(same)), "other masks": float(np.mean(other)) if other else None}
+
+
+def token_control(points: Sequence[Point], column: int) -> float:
+    """Correlation of labels A with those of a control over the tokens of text half B; the mean of points."""
+    return float(np.mean([correlation(*p.tokens[1].credits[:, [0, column]].T) for p in points]))
 
 
 def mean_cosines(points: Sequence[Point]) -> dict[str, dict[str, float]]:

@@ -303,27 +303,34 @@ def run(tasks: list[str]) -> None:
             file.writelines(json.dumps({"task": task, "study": study, **record, **cost}) + "\n" for record in found)
 
 
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "task": lambda r: r["task"],
+    "variant": lambda r: r["variant"],
+    "reliability [95 %]": lambda r: f"{r['reliability']:.2f} [{r['interval'][0]:.2f}, {r['interval'][1]:.2f}]",
+    "half": lambda r: two(r["half"]),
+    "net": lambda r: two(r.get("net")),
+    "shuffled": lambda r: " ".join(two(v) for n, v in r["controls"].items() if n != MADE_UP),
+    "made up": lambda r: two(r["controls"].get(MADE_UP)),
+    "label": lambda r: two(r["shares"]["label"]),
+    "text": lambda r: two(r["shares"]["text"]),
+    "rest": lambda r: two(r["shares"]["rest"]),
+    "types": lambda r: str(r["types"]),
+    "tokens": lambda r: two(r["token_level"]["same masks"]),
+    "other masks": lambda r: two(r["token_level"]["other masks"]),
+    "tokens, shuffled": lambda r: " ".join(two(v) for n, v in r.get("token_controls", {}).items() if n != MADE_UP),
+    "tokens, made up": lambda r: two(r.get("token_controls", {}).get(MADE_UP)),
+    "CPU s": lambda r: f"{r['cpu_seconds']:.0f}",
+}
+
+
+def two(number: float | None) -> str:
+    return "" if number is None else f"{number:.2f}"
+
+
 def table(found: list[dict[str, Any]]) -> list[str]:
-    head = "| task | variant | reliability [95 %] | half | shuffled | made up | label | text | token | types | CPU s |"
-    lines = [head, "|" + "---|" * 11]
-    for r in found:
-        low, high = r["interval"]
-        shuffled = [v for n, v in r["controls"].items() if n != MADE_UP]
-        cells = [
-            r["task"],
-            r["variant"],
-            f"{r['reliability']:.2f} [{low:.2f}, {high:.2f}]",
-            f"{r['half']:.2f}",
-            " ".join(f"{v:.2f}" for v in shuffled),
-            f"{r['controls'].get(MADE_UP, float('nan')):.2f}",
-            f"{r['shares']['label']:.2f}",
-            f"{r['shares']['text']:.2f}",
-            f"{r['token_level']['same masks']:.2f}",
-            f"{r['types']}",
-            f"{r['cpu_seconds']:.0f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    order = sorted(found, key=lambda r: (r["study"] != "whole", TASKS.index(r["task"])))
+    rows = ([show(r) for show in COLUMNS.values()] for r in order)
+    return [f"| {' | '.join(cells)} |" for cells in (list(COLUMNS), ["---"] * len(COLUMNS), *rows)]
 
 
 if __name__ == "__main__":

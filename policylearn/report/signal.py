@@ -28,13 +28,14 @@ def _numbers(result: dict[str, Any]) -> Table:
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     low, high = result["interval"]
-    shares, tokens = result["shares"], result["token_level"]
+    shares, tokens, of_tokens = result["shares"], result["token_level"], result["token_controls"]
     return [
         ("word types", score(result["reliability"]), f"of {_size(result)}; 95 % from {score(low)} to {score(high)}"),
         ("half against half", score(result["half"]), f"correlation across {count(result['types'])} word types"),
-        *((name, score(r), "the same with labels that mean nothing") for name, r in result["controls"].items()),
+        *((name, score(r), "the same, B with labels that mean nothing") for name, r in result["controls"].items()),
         ("net of shuffled", score(result["net"]), "half against half, without what shuffled labels explain"),
         ("tokens, same masks", score(tokens["same masks"]), "correlation, disjoint labelled examples"),
+        *((f"tokens, {n}", score(r), "the same, B with labels that mean nothing") for n, r in of_tokens.items()),
         ("tokens, other masks", score(tokens["other masks"]), "correlation, disjoint labelled examples and masks"),
         ("signal", score(shares["signal"]), "share of the variance of a half's credits of word types"),
         ("labelled examples", score(shares["label"]), "share due to which examples were labelled"),
