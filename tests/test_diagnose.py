@@ -9,22 +9,21 @@ from typer.testing import CliRunner
 from policylearn.arms import arm_policy, initial_policy
 from policylearn.cli import app
 from policylearn.data.tokens import TokenRows
-from policylearn.diagnose import MADE_UP, A, B, Point, analyse, diagnose, outer_losses, steps, verdict
+from policylearn.diagnose import diagnose, outer_losses, steps
 from policylearn.inner.probe import outer_loss
 from policylearn.inner.window import Window
 from policylearn.metagrad.one_step import one_step, outer_direction
 from policylearn.problem import Problem
 from policylearn.report.signal import signal_report
 from policylearn.rollout import Trajectory
+from policylearn.signal.analysis import MADE_UP, A, B, Point, analyse, verdict
 from policylearn.signal.credits import (
     Tokens,
     credits_of,
     group_cosines,
-    keys_of,
     masked_texts,
     outer_gradients,
     preconditioned,
-    spell,
     take,
     through,
 )
@@ -32,6 +31,7 @@ from policylearn.signal.halves import labelled_halves, same_words, solid_types, 
 from policylearn.signal.labels import CrossFitted, made_up, shuffled
 from policylearn.signal.types import add, type_reliability, type_sums
 from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
+from policylearn.signal.words import keys_of, spell
 
 QUICK = ("diagnose.points=2", "diagnose.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
 
@@ -275,12 +275,12 @@ def points_of(signal: float, control: float = 0.0, types: int = 300) -> list[Poi
     [(0.9, 0.0, "there is a signal"), (0.4, 0.0, "weak"), (0.0, 0.0, "noise"), (0.7, 0.95, "not the task's")],
 )
 def test_the_verdict_tells_signal_from_noise_and_from_what_labels_do_not_matter_to(tiny, signal, control, expected):
-    assert expected in verdict(analyse(points_of(signal, control), tiny()))
+    assert expected in verdict(analyse(points_of(signal, control), tiny().diagnose))
 
 
 def test_too_few_words_are_an_error_that_says_what_to_do(tiny):
     with pytest.raises(ValueError, match=r"raise diagnose\.batches or lower diagnose\.least"):
-        analyse(points_of(0.5), tiny("diagnose.least=11"))
+        analyse(points_of(0.5), tiny("diagnose.least=11").diagnose)
 
 
 @pytest.fixture(scope="module")

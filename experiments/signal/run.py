@@ -26,21 +26,11 @@ from torch.nn.functional import cross_entropy
 
 from policylearn.arms import RANDOM, arm_policy, initial_policy
 from policylearn.config import Config, load_config
-from policylearn.diagnose import (
-    MADE_UP,
-    SEED,
-    A,
-    B,
-    Point,
-    analyse,
-    joined,
-    measure,
-    needs,
-    outer_losses,
-)
+from policylearn.diagnose import SEED, joined, measure, needs, outer_losses
 from policylearn.experiment import write_up
 from policylearn.inner import probe
 from policylearn.problem import Problem
+from policylearn.signal.analysis import MADE_UP, A, B, Point, analyse
 from policylearn.signal.credits import (
     Gradients,
     Tokens,
@@ -263,7 +253,7 @@ def clipped_tokens(tokens: Tokens) -> Tokens:
 
 
 def numbers(points: list[Point], problem: Problem) -> dict[str, Any]:
-    found = analyse(points, problem.config)
+    found = analyse(points, problem.config.diagnose)
     if problem.config.diagnose.examples is None:
         found["examples"] = len(problem.examples("train"))
     found["needs"] = needs(Shares(**found["shares"]), problem)
@@ -272,7 +262,13 @@ def numbers(points: list[Point], problem: Problem) -> dict[str, Any]:
 
 WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "whole": {task: () for task in TASKS},
+    "more": {
+        "scicite": ("diagnose.examples=7320", "diagnose.batches=60", "diagnose.shuffles=1"),
+        "pubmed_sections": ("diagnose.examples=2238", "diagnose.points=2", "diagnose.shuffles=1"),
+        "trec6": ("diagnose.batches=200",),
+    },
 }
+"""Study → task → overrides of the task's config."""
 
 
 def studies(tasks: list[str]) -> Iterator[tuple[str, str, Callable[[], Iterator[dict[str, Any]]]]]:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.model import carries
-from policylearn.masking import MaskedBatch, sizes, word_keys
+from policylearn.masking import MaskedBatch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Problem
 from policylearn.signal.labels import CrossFitted
+from policylearn.signal.words import keys_of
 from policylearn.trajectory import Trajectory
 
 Gradients = dict[str, Tensor]
@@ -119,23 +120,6 @@ def credits_of(
     for batch in batches:
         columns = [token_derivatives(trajectory.model, d, batch) / batch.mask.sum() for d in directions]
         yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().numpy())
-
-
-def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
-    """Key of the word that each masked token is in, [M]."""
-    lead = policy.segmenter.words(batch.original, batch.real)
-    return word_keys(batch.original, lead).gather(1, lead)[batch.mask].numpy()
-
-
-def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:
-    """Token ids of the words of a batch by key."""
-    lead = policy.segmenter.words(batch.original, batch.real)
-    keys = word_keys(batch.original, lead)
-    rows, starts = keys.nonzero(as_tuple=True)
-    ends = starts + sizes(lead)[rows, starts]
-    ids = batch.original.tolist()
-    places = zip(keys[rows, starts].tolist(), rows.tolist(), starts.tolist(), ends.tolist(), strict=True)
-    return {key: tuple(ids[row][start:end]) for key, row, start, end in places}
 
 
 def take(batches: Iterator[MaskedBatch], count: int) -> list[MaskedBatch]:
