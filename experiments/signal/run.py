@@ -263,9 +263,11 @@ def numbers(points: list[Point], problem: Problem) -> dict[str, Any]:
 WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "whole": {task: () for task in TASKS},
     "more": {
-        "scicite": ("diagnose.examples=7320", "diagnose.batches=60", "diagnose.shuffles=1"),
-        "pubmed_sections": ("diagnose.examples=2238", "diagnose.points=2", "diagnose.shuffles=1"),
-        "trec6": ("diagnose.batches=200",),
+        "acl_arc": ("diagnose.batches=120",),
+        "chemprot": ("diagnose.examples=4169", "diagnose.batches=80", "diagnose.shuffles=1"),
+        "scicite": ("diagnose.examples=7320", "diagnose.batches=80", "diagnose.shuffles=1"),
+        "pubmed_sections": ("diagnose.examples=2238", "diagnose.batches=80", "diagnose.points=2"),
+        "trec6": ("diagnose.examples=4914", "diagnose.batches=160", "diagnose.shuffles=1"),
     },
 }
 """Study → task → overrides of the task's config."""
