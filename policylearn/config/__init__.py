@@ -1,0 +1,34 @@
+"""Every setting of policylearn: one pydantic model per component, strict TOML in, resolved JSON out.
+
+The defaults are the planted benchmark: `Config()` is a complete, runnable experiment.
+"""
+
+from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
+from policylearn.config.experiment import Config
+from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.loading import known_keys, load_config, resolved_json
+from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
+from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig
+
+__all__ = [
+    "PLANTED",
+    "ClusterConfig",
+    "Config",
+    "CorpusConfig",
+    "DiagnoseConfig",
+    "EvaluateConfig",
+    "InnerConfig",
+    "LearnConfig",
+    "MaskingConfig",
+    "ModelConfig",
+    "OuterConfig",
+    "PlantedConfig",
+    "PolicyConfig",
+    "Rate",
+    "RateSchedule",
+    "ScoresConfig",
+    "TaskConfig",
+    "known_keys",
+    "load_config",
+    "resolved_json",
+]

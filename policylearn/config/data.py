@@ -1,0 +1,66 @@
+"""Models, texts and labels."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from policylearn.config.strict import Strict
+
+PLANTED = "planted"
+
+
+class ModelConfig(Strict):
+    """The masked language model: a checkpoint by path or Hub name, or an architecture built from scratch."""
+
+    name: str | None = Field(None, description="path or Hub name of a checkpoint; unset: from `architecture`")
+    tokenizer: str | None = Field(None, description="path or Hub name; unset: the checkpoint's own")
+    architecture: dict[str, Any] = Field(
+        default={
+            "model_type": "bert",
+            "hidden_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 128,
+            "initializer_range": 0.1,
+        },
+        description="fields of a transformers config, with its model_type; used when `name` is unset",
+    )
+    max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
+    bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+
+
+class PlantedConfig(Strict):
+    """The synthetic benchmark of `data.planted`."""
+
+    classes: int = Field(2, ge=2)
+    class_words: int = Field(20, ge=2, description="words per class")
+    distractor_words: int = Field(40, ge=2)
+    generic_words: int = Field(100, ge=2)
+    length: int = Field(24, ge=4, description="words per document")
+    class_share: float = Field(0.2, gt=0, lt=1, description="share of a domain document's class words")
+    distractor_share: float = Field(0.25, ge=0, lt=1)
+    documents: int = Field(4000, ge=8, description="unlabelled domain documents (and as many general ones)")
+    labelled_class_words: int = Field(2, ge=1, description="at most so many class words in a labelled document")
+    train: int = Field(1000, ge=2)
+    dev: int = Field(1000, ge=2)
+    test: int = Field(2000, ge=2)
+    seed: int = 0
+
+
+class TaskConfig(Strict):
+    """The downstream task: labelled texts with the splits train, dev and test."""
+
+    path: str = Field(PLANTED, description='"planted", a folder of train/dev/test files, or a Hub data set')
+    text: str = Field("text", description="column of the text")
+    label: str = Field("label", description="column of the label")
+    labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
+    extra_tests: list[str] = Field([], description="further splits to score beside test")
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+
+
+class CorpusConfig(Strict):
+    """A text corpus: "planted", a .jsonl, .jsonl.gz, .txt, .csv or .parquet file, or a Hub data set."""
+
+    path: str = Field(PLANTED, description="file, Hub name, or a pattern such as texts/*.jsonl.gz for several files")
+    text: str = Field("text", description="column of the text")
+    limit: int | None = Field(None, ge=1, description="read only so many documents")

@@ -1,0 +1,40 @@
+"""The sections together."""
+
+from pydantic import model_validator
+
+from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
+from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
+from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig
+from policylearn.config.strict import Strict
+
+
+class Config(Strict):
+    """A whole experiment. Sections of the TOML file are the fields of this class."""
+
+    name: str = PLANTED
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
+    domain: CorpusConfig = CorpusConfig()
+    general: CorpusConfig = CorpusConfig()
+    planted: PlantedConfig = PlantedConfig()
+    scores: ScoresConfig = ScoresConfig()
+    policy: PolicyConfig = PolicyConfig()
+    masking: MaskingConfig = MaskingConfig()
+    inner: InnerConfig = InnerConfig()
+    outer: OuterConfig = OuterConfig()
+    learn: LearnConfig = LearnConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    diagnose: DiagnoseConfig = DiagnoseConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        equal = not self.policy.prior and self.masking.design != "independent"
+        if self.learn.estimator == "score_function" and equal:
+            raise ValueError(
+                'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
+                f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
+                'set masking.design = "independent"'
+            )
+        return self

@@ -1,0 +1,95 @@
+"""The inner and the outer problem, and how the policy is learned."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from policylearn.config.strict import Strict
+
+
+class InnerConfig(Strict):
+    """Inner MLM updates of one rollout, and which of them are differentiated through."""
+
+    steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
+    batch_size: int = Field(64, ge=1)
+    micro_batch: int | None = Field(
+        None, ge=1, description="texts computed at once, gradients being accumulated; unset: the whole batch"
+    )
+    learning_rate: float = Field(5e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate after warm-up; linear and cosine fall to 0 at the end"
+    )
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="of adamw")
+    eps: float = Field(1e-8, gt=0, description="of adamw")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled in adamw, part of the gradient in sgd")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient of a step; unset: any")
+    engine: Literal["unroll", "replay", "finite_difference", "one_step"] = Field(
+        "replay", description="see policylearn.metagrad"
+    )
+    window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
+    start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
+    every: int = Field(30, ge=1, description="a window begins every so many steps")
+    credit_batches: int = Field(16, ge=1, description="`one_step`: MLM batches credited per outer gradient")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InnerConfig":
+        if self.window > self.every:
+            raise ValueError(f"windows of {self.window} steps every {self.every} steps overlap: raise inner.every")
+        if self.engine == "one_step" and self.window != 1:
+            raise ValueError('inner.engine "one_step" differentiates one step: set inner.window = 1')
+        return self
+
+    @property
+    def attention(self) -> str | None:
+        """transformers' `attn_implementation`; None: the fastest a model has, without second derivatives."""
+        return None if self.engine == "finite_difference" else "eager"
+
+
+class OuterConfig(Strict):
+    """The outer loss: cross-entropy on query examples, after adaptation to support examples."""
+
+    adaptation: Literal["probe", "finetune"] = Field(
+        "probe",
+        description="a ridge probe in closed form, or differentiated optimiser steps of the encoder and a linear head",
+    )
+    support: int = Field(128, ge=2, description="labelled training examples to adapt to")
+    query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
+    parameters: Literal["layers", "matrices", "all"] = Field(
+        "matrices",
+        description="parameters the outer gradient may flow through: matrices leaves out norms and biases, layers "
+        "the embeddings as well (best where these are pretrained)",
+    )
+    steps: int = Field(4, ge=1, description="`finetune`: optimiser steps")
+    batch_size: int = Field(32, ge=1, description="`finetune`: support examples per step")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "sgd",
+        description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
+    )
+    learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
+    clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
+
+
+class LearnConfig(Strict):
+    """The outer loop over rounds of rollouts."""
+
+    estimator: Literal["credit", "relaxed", "score_function"] = Field(
+        "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
+    )
+    samples: int = Field(
+        4, ge=2, description="`score_function`: trainings of a rollout that differ in their masks only"
+    )
+    rounds: int = Field(8, ge=0)
+    rollouts: int = Field(4, ge=1, description="R: rollouts averaged per round")
+    learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
+    trust_rate: float = Field(
+        0.3, ge=0, description="the same for the factors that scorers' strengths are multiplied with, on a log scale"
+    )
+    kl: float = Field(0.01, ge=0, description="weight of the KL pull towards the prior")
+    select: Literal["dev", "last"] = Field(
+        "dev", description="the policy exported: of the best dev score, or the last (for dev sets too small to tell)"
+    )
+    patience: int | None = Field(None, ge=1, description="stop after so many rounds without a better dev score")
+    seed: int = 0

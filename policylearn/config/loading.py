@@ -1,0 +1,100 @@
+"""From a TOML file and overrides to a config, with errors that name the key, and back to JSON."""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from policylearn.config.experiment import Config
+from policylearn.config.masking import KINDS_OF_RATE
+
+
+def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a TOML file and apply dotted overrides such as ``inner.steps=64``.
+
+    Args:
+        path: the file; None for the embedded default.
+        overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string.
+
+    Raises:
+        ValueError: naming the key, the file and, for a misspelt key, the nearest valid name.
+
+    >>> load_config(None, ["inner.steps=64", "model.name=bert-base-uncased"]).inner.steps
+    64
+    >>> load_config(None, ["inner.stepz=64"])
+    Traceback (most recent call last):
+    ...
+    ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
+    """
+    source = str(path) if path else "embedded default"
+    tree = _read_toml(Path(path)) if path else {}
+    origin: dict[str, str] = {}
+    for override in overrides or []:
+        key = _set_override(tree, override)
+        origin[key] = f"override {override}"
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(_explain(error, source, origin)) from None
+
+
+def resolved_json(config: Config) -> str:
+    """Every setting, defaults included, as indented JSON; `Config.model_validate_json` reads it back."""
+    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"config file {path} does not exist")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+
+
+def _set_override(tree: dict[str, Any], override: str) -> str:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"override {override!r} is not of the form section.key=value")
+    *sections, leaf = key.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
+    try:
+        tree[leaf] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree[leaf] = text
+    return key.strip()
+
+
+def _explain(error: ValidationError, source: str, origin: dict[str, str]) -> str:
+    return "\n".join(_explain_one(detail, source, origin) for detail in error.errors())
+
+
+def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
+    key = ".".join(str(part) for part in detail["loc"] if part not in KINDS_OF_RATE)
+    where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
+    if detail["type"] == "extra_forbidden":
+        names = difflib.get_close_matches(key, [*Config.model_fields, *known_keys()], n=1, cutoff=0.0)
+        return f"{where}: unknown key {key!r}; did you mean {names[0]!r}?"
+    message = detail["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
+    return f"{where}: {key}: {message}{given}"
+
+
+def _inside(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All dotted keys a config file may set."""
+    keys = []
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        keys += [prefix + name] if section is None else known_keys(section, f"{prefix}{name}.")
+    return keys

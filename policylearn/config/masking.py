@@ -1,0 +1,119 @@
+"""Scores, the policy, and the masks drawn from it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from policylearn.config.strict import Strict
+
+
+class ScoresConfig(Strict):
+    """Scorers: text → one real score per token type and per word."""
+
+    count_on_ray: bool = Field(False, description="count corpora on the cluster, every file of a pattern by itself")
+    words: int = Field(50_000, ge=1, description="words that get scores of their own, the most frequent of the domain")
+    word_count: int = Field(3, ge=1, description="... that occur at least so often in it; others are scored by type")
+    anchors: int = Field(80, ge=1, description="K of Difference-Masking: words most typical of the domain")
+    anchor_count: int = Field(3, ge=1, description="an anchor occurs at least so often in the domain corpus")
+    anchor_ratio: float = Field(
+        4.0,
+        ge=0,
+        description="an anchor is at least so many times as frequent in the domain as in general text",
+    )
+    anchor_order: Literal["tficf", "icf"] = Field(
+        "tficf", description="which come first: the most typical, or the rarest in general text"
+    )
+    anchor_share: float = Field(0.0, ge=0, lt=1, description="an anchor makes up at least this share of the domain")
+    anchor_words: list[str] | None = Field(None, description="anchors by name, instead of finding them")
+    embedding: Literal["input", "encoder"] = Field(
+        "input", description="word vectors: the input embeddings, or the encoder run on the word alone"
+    )
+    embedding_model: str | None = Field(None, description="path or Hub name of an encoder; unset: the inner model")
+    model_texts: int = Field(1000, ge=1, description="texts that scorers which run a model look at")
+    entity_column: str | None = Field(None, description="domain column of entity tags or spans, see data.columns")
+    entity_model: str | None = Field(None, description="path or Hub name of a token classifier, where no column is")
+    pos_column: str = Field("pos", description="domain column of part-of-speech tags")
+    pos_weights: dict[str, float] = Field(
+        {"NOUN": 1.0, "PROPN": 1.0, "VERB": 1.0, "ADJ": 1.0}, description="score of each tag; 0 where not named"
+    )
+    column: str = Field("scores", description="domain column of scores you bring, see data.columns")
+    collocations: int = Field(10_000, ge=1, description="collocations kept, those of highest PMI")
+    collocation_words: int = Field(4, ge=2, le=8, description="longest collocation")
+    collocation_count: int = Field(10, ge=2, description="a collocation occurs at least so often in the domain")
+    amlm_every: int = Field(200, ge=1, description="steps between two updates of AMLM's weights")
+    selective_delta: float = Field(0.01, ge=0, lt=1, description="δ of Train No Evil's test of importance")
+
+
+class PolicyConfig(Strict):
+    """The masking policy: logit = Σ strength · score + network(features)."""
+
+    prior: dict[str, float] = Field(
+        {"difference": 12.0},
+        description='scorer name → strength; {} is uniform; "difference:rank" goes by rank within the text',
+    )
+    network: Literal["none", "table", "context"] = Field(
+        "table",
+        description="what is learned: nothing, a logit per token id, or a small network over features",
+    )
+    features: int = Field(32, ge=1, description="dimensions the frozen token embedding is projected to")
+    hidden: int = Field(64, ge=1, description="width of the context network")
+    kernel: int = Field(5, ge=1, description="tokens of context the network sees, odd")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PolicyConfig":
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd: the network sees equally far to both sides")
+        return self
+
+
+class RateSchedule(Strict):
+    """A masking rate that moves with training progress, see `masking.schedule`."""
+
+    kind: Literal["linear", "cosine", "step", "cyclic"]
+    rates: list[float] = Field(min_length=2, description="linear, cosine: from, to; step, cyclic: one after the other")
+    cycles: int = Field(1, ge=1, description="`cyclic`: so many times through the rates")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RateSchedule":
+        if bad := [rate for rate in self.rates if not 0 < rate < 1]:
+            raise ValueError(f"rate {bad[0]} must lie between 0 and 1")
+        if self.kind in ("linear", "cosine") and len(self.rates) != 2:
+            raise ValueError(f"a {self.kind} schedule goes from one rate to another, got {len(self.rates)} rates")
+        return self
+
+
+KINDS_OF_RATE = ("number", "schedule")
+Rate = Annotated[
+    Annotated[float, Field(gt=0, lt=1), Tag("number")] | Annotated[RateSchedule, Tag("schedule")],
+    # Says which of the two was meant, so that a mistake is explained once.
+    Discriminator(lambda given: KINDS_OF_RATE[isinstance(given, dict | RateSchedule)]),
+]
+
+
+class MaskingConfig(Strict):
+    """How probabilities become masks."""
+
+    unit: Literal["token", "word", "span", "collocation"] = Field("token", description="what is masked as one")
+    rate: Rate = Field(
+        0.15, description="share of eligible tokens masked; a number, or {kind, rates} over training progress"
+    )
+    p_max: float = Field(0.9, gt=0, le=1, description="no unit is masked with more than this probability")
+    design: Literal["systematic", "independent", "explore"] = "systematic"
+    draws: int = Field(6, ge=1, description="`explore`: masks that share the random start")
+    span_mean: float = Field(3.8, ge=1, description="`span`: mean of the geometric length, in words")
+    span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
+    mask_share: float = Field(0.8, ge=0, le=1)
+    random_share: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MaskingConfig":
+        if max(self.rates) >= self.p_max:
+            raise ValueError(f"rate {max(self.rates)} must be below p_max {self.p_max}: lower one or raise the other")
+        if self.mask_share + self.random_share > 1:
+            raise ValueError("mask_share + random_share must not exceed 1")
+        return self
+
+    @property
+    def rates(self) -> list[float]:
+        """Every rate the schedule goes through, the first at the start of training."""
+        return self.rate.rates if isinstance(self.rate, RateSchedule) else [self.rate]

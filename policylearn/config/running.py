@@ -1,0 +1,39 @@
+"""Where work runs, and what is measured besides learning."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from policylearn.config.strict import Strict
+
+
+class ClusterConfig(Strict):
+    """Where rollouts run."""
+
+    backend: Literal["ray", "local"] = "ray"
+    address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
+    workers: int = Field(2, ge=1)
+    threads: int = Field(1, ge=1, description="torch threads per worker")
+    retries: int = Field(3, ge=0, description="how often the work of a lost worker is tried again")
+
+
+class EvaluateConfig(Strict):
+    """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
+
+    arms: list[str] = Field(["random", "difference", "learned", "oracle"])
+    seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
+    steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
+    labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
+
+
+class DiagnoseConfig(Strict):
+    """How the reliability of credits is measured, see `policylearn.diagnose`."""
+
+    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
+    batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")
+    examples: int | None = Field(None, ge=8, description="labelled training examples, both halves; unset: all")
+    folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
+    resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")
+    shuffles: int = Field(2, ge=0, description="controls with shuffled labels")
+    least: int = Field(8, ge=1, description="a word takes part if it was masked so often in each half")
+    draws: int = Field(500, ge=10, description="bootstrap samples of the interval")
