@@ -1,4 +1,4 @@
-"""The command line: train · score · diagnose · evaluate · inspect · export."""
+"""The command line: train · score · diagnose · evaluate · reproduce · inspect · export."""
 
 import json
 import shlex
@@ -114,6 +114,21 @@ def diagnose(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    rollout: Annotated[int | None, typer.Option(help="seed of a rollout of the round under way")] = None,
+    trial: Annotated[tuple[str, int] | None, typer.Option(help="arm and seed of a fresh model")] = None,
+) -> None:
+    """Run one rollout or trial of a run again, in this process, to see what it raises; with a debugger, if you like."""
+    from policylearn.reproduce import reproduce_rollout, reproduce_trial
+
+    if (rollout is None) == (trial is None):
+        raise ValueError("reproduce takes either --rollout SEED or --trial ARM SEED")
+    found = reproduce_rollout(run, rollout) if rollout is not None else reproduce_trial(run, *(trial or ("", 0)))
+    _console().print(found, highlight=False)
+
+
+@app.command()
 def inspect(
     policy: Annotated[str, typer.Argument(help="folder of an exported policy, or org/name on the Hub")],
     text: Annotated[str, typer.Argument(help="a text of the domain")],
@@ -148,7 +163,7 @@ def export(
 
 def main() -> None:
     """Entry point: users' mistakes become one clear message, not a traceback."""
-    from policylearn.cluster.pool import WorkFailed
+    from policylearn.cluster.calls import WorkFailed
 
     try:
         app()
@@ -161,7 +176,7 @@ def main() -> None:
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
     """Whatever ends a run early, say what it kept and how to go on."""
-    from policylearn.cluster.pool import WorkFailed
+    from policylearn.cluster.calls import WorkFailed
 
     try:
         yield
