@@ -80,7 +80,7 @@ def evaluate_policies(
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
     run.check_policies(policies)
-    with open_pool(config) as pool:
+    with open_pool(config, problem.data()) as pool:
         result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
     run.finish(result)
     return result

@@ -41,7 +41,7 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
     problem = Problem(config, run.watch)
     problem.check()
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
-    with open_pool(config) as pool:
+    with open_pool(config, problem.data()) as pool:
         state = learn(config, problem, policy, pool, run)
         if state.history:
             console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)

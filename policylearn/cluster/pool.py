@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.config import Config
-from policylearn.problem import Problem
+from policylearn.problem import Data, Problem
 
 
 class Pool(Protocol):
@@ -57,10 +57,10 @@ class Worker:
     """Holds one problem and runs work on it, with a fixed number of torch threads: sums over a different
     number of threads differ in the last bit."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, data: Data | None = None) -> None:
         torch.set_num_threads(config.cluster.threads)
         disable_progress_bar()
-        self.problem = Problem(config)
+        self.problem = Problem(config, data=data)
 
     def run(self, work: Work, *arguments: Any) -> Any:
         """``work(problem, *arguments)``, or the `Failure` of it."""
@@ -75,9 +75,9 @@ class Worker:
 class LocalPool:
     """One worker, in this process; nothing is tried twice."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, data: Data | None = None) -> None:
         self.lost = 0
-        self._worker = Worker(config)
+        self._worker = Worker(config, data)
         self._tickets = count()
         self._waiting: deque[Call] = deque()
         self._finished: dict[int, Result] = {}
@@ -122,10 +122,15 @@ class LocalPool:
         pass
 
 
-def open_pool(config: Config) -> AbstractContextManager[Pool]:
-    """The pool `config.cluster` asks for; a context manager that frees its workers."""
+def open_pool(config: Config, data: Data | None = None) -> AbstractContextManager[Pool]:
+    """The pool `config.cluster` asks for; a context manager that frees its workers.
+
+    Args:
+        config: what workers build their problem from.
+        data: what it reads from files, where that has been read already: it is sent once to every node.
+    """
     if config.cluster.backend == "local":
-        return LocalPool(config)
+        return LocalPool(config, data)
     from policylearn.cluster.ray_pool import RayPool  # the science runs without ray
 
-    return RayPool(config)
+    return RayPool(config, data)

@@ -22,6 +22,7 @@ from policylearn.cluster.connection import connect
 from policylearn.cluster.pool import Worker
 from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
+from policylearn.problem import Data
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +61,19 @@ class RayPool:
 
     Args:
         config: `config.cluster` says how many workers and what each may use.
+        data: see `open_pool`.
 
     Raises:
         ValueError: the cluster cannot be reached.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, data: Data | None = None) -> None:
         self.lost = 0
         self._config = config
         self._started_here = not ray.is_initialized()
         if self._started_here:
             connect(config)
+        self._data = None if data is None else ray.put(data)  # in the memory all processes of a node share
         self._schedule = Schedule(config.cluster.retries)
         self._tickets, self._numbers = count(), count()
         self._actors: dict[int, Any] = {}
@@ -190,7 +193,7 @@ class RayPool:
             resources=cluster.resources,
             label_selector=cluster.labels,
         )
-        self._actors[worker] = actor.remote(self._config)
+        self._actors[worker] = actor.remote(self._config, self._data)
         self._arriving[self._actors[worker].place.remote()] = worker
 
     def _welcome(self, worker: int, reference: Any) -> None:

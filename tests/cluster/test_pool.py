@@ -1,8 +1,10 @@
 """The pools give the same bits. Ray starts once for the whole file; its workers, which must import torch, per pool."""
 
 import io
+import json
 import logging
 import os
+import shutil
 import signal
 import time
 
@@ -17,6 +19,7 @@ from policylearn.cluster.checkpoint import load_latest
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import Config
+from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.learn import learn
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
@@ -253,6 +256,35 @@ def test_a_shared_value_arrives(two_workers, tiny):
 
     for pool in (two_workers, LocalPool(tiny())):
         assert values(pool, total, pool.share({"a": torch.ones(3), "b": torch.ones(2)})) == [5.0]
+
+
+def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
+    """The folder of the task is gone by the time that the worker would look for it."""
+    task, source = tmp_path / "task", planted_task(tiny().planted)
+    task.mkdir()
+    for name, split in source.splits.items():
+        records = [{"text": t, "label": y} for t, y in zip(split.texts, split.labels, strict=True)]
+        (task / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    planted_tokenizer(tiny().planted).save_pretrained(tmp_path / "tokenizer")
+    settings = tiny(
+        *ROUNDS,
+        "cluster.backend=ray",
+        f"task.path={task}",
+        f"model.tokenizer={tmp_path}/tokenizer",
+        "cluster.workers=1",
+    )
+
+    def what(problem):
+        return problem.examples("test").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
+
+    problem = Problem(settings)
+    data = problem.data()
+    shutil.rmtree(task)
+    with open_pool(settings, data) as pool:
+        (result,) = pool.results(pool.submit(what, [()]))
+    total, labels, copied = result.required()
+    assert (total, labels) == (problem.examples("test").rows.flat.sum(), problem.labels)
+    assert not copied  # it lies in the memory that the processes of a node share
 
 
 def test_an_address_where_no_cluster_answers(config, monkeypatch):
