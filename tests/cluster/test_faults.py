@@ -11,6 +11,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from policylearn.cluster.pool import open_pool
+from policylearn.report.console import RoundProgress
 
 SECONDS = 60
 
@@ -83,6 +84,32 @@ def test_nodes_come_and_go_and_nothing_is_lost(cluster, node, tiny):
         node(1)
         until(lambda: pool.alive() == 1, pool, a_moment())
         assert pool.lost == 3
+
+
+def test_a_node_removed_and_another_added_in_mid_round_change_no_bit(cluster, node, config, check_bits, monkeypatch):
+    advance, calls = RoundProgress.advance, []
+
+    def advance_and_change(progress):
+        calls.append(1)
+        if len(calls) == 1:  # some results of the first round are there, others under way
+            cluster.remove_node(nodes.pop())
+            node(1)
+        advance(progress)
+
+    nodes = [node(1)]
+    monkeypatch.setattr(RoundProgress, "advance", advance_and_change)
+    settings = config(2, "cluster.retries=0")
+    with open_pool(settings) as pool:
+        check_bits(settings, pool)
+        assert pool.lost == 1
+
+
+def test_four_workers_give_the_bits_of_one(node, config, check_bits):
+    node(4)
+    settings = config(4)
+    with open_pool(settings) as pool:
+        until(lambda: pool.alive() == 4, pool, a_moment())
+        check_bits(settings, pool)
 
 
 def test_workers_go_where_resources_and_labels_say(node, tiny):

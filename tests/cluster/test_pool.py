@@ -1,6 +1,5 @@
 """The pools give the same bits. Ray starts once for the whole file; its workers, which must import torch, per pool."""
 
-import io
 import json
 import logging
 import os
@@ -11,21 +10,13 @@ import time
 import pytest
 import ray
 import torch
-from rich.console import Console
 
-from policylearn.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
-from policylearn.cluster.checkpoint import load_latest
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.cluster.ray_pool import RayPool
-from policylearn.config import Config
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.learn import learn
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
-from policylearn.run import Run
-
-ROUNDS = ("learn.rounds=2", "learn.rollouts=3", "inner.steps=5")
 
 
 # Functions inside functions: Ray sends them by value, for its workers do not know this module.
@@ -68,36 +59,6 @@ def failing(error):
     return rollout_of_a_seed
 
 
-def learned_bits(config: Config, pool, folder) -> tuple[dict, list]:
-    """φ and Adam's moments after the last round, and the history without what a clock measured."""
-    run, problem = Run.open(folder, config, Console(file=io.StringIO())), Problem(config)
-    learn(config, problem, initial_policy(problem), pool, run)
-    state, _ = load_latest(folder / "checkpoints")
-    measured = ("seconds", "workers", "lost")
-    return state.tensors, [{k: v for k, v in line.items() if k not in measured} for line in state.history]
-
-
-def assert_same_bits(a: tuple[dict, list], b: tuple[dict, list]) -> None:
-    assert a[0].keys() == b[0].keys()
-    assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
-    assert a[1] == b[1]
-
-
-@pytest.fixture(scope="module")
-def config(tiny):
-    return lambda workers, *more: tiny(
-        *ROUNDS, "cluster.backend=ray", "cluster.retries=1", f"cluster.workers={workers}", *more
-    )
-
-
-@pytest.fixture(scope="module")
-def reference(tiny, tmp_path_factory):
-    config = tiny(*ROUNDS)
-    with open_pool(config) as pool:
-        assert isinstance(pool, LocalPool)
-        return learned_bits(config, pool, tmp_path_factory.mktemp("local") / "run")
-
-
 @pytest.fixture(scope="module")
 def cluster():
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -125,27 +86,28 @@ def test_the_reference_learned_something(reference):
     assert [line["round"] for line in history] == [0, 1]
 
 
-def test_the_order_of_arrival_does_not_matter(tiny, reference, tmp_path):
+def test_the_order_of_arrival_does_not_matter(config, check_bits):
     class Backwards(LocalPool):
         def results(self, tickets):
             yield from reversed(list(super().results(tickets)))
 
-    with Backwards(tiny(*ROUNDS)) as pool:
-        assert_same_bits(learned_bits(tiny(*ROUNDS), pool, tmp_path / "run"), reference)
+    settings = config(1, "cluster.backend=local")
+    with Backwards(settings) as pool:
+        check_bits(settings, pool)
 
 
-def test_two_ray_workers_give_the_bits_of_this_process(two_workers, config, reference, tmp_path):
+def test_two_ray_workers_give_the_bits_of_this_process(two_workers, config, check_bits):
     all_there(two_workers, 2)
     assert len(pids(two_workers)) == 2
-    assert_same_bits(learned_bits(config(2), two_workers, tmp_path / "run"), reference)
+    check_bits(config(2), two_workers)
 
 
-def test_one_ray_worker_gives_the_bits_of_this_process(one_worker, config, reference, tmp_path):
-    assert_same_bits(learned_bits(config(1), one_worker, tmp_path / "run"), reference)
+def test_one_ray_worker_gives_the_bits_of_this_process(one_worker, config, check_bits):
+    check_bits(config(1), one_worker)
     assert one_worker.alive() == 1
 
 
-def test_workers_killed_in_mid_round_change_nothing(two_workers, config, reference, tmp_path, monkeypatch):
+def test_workers_killed_in_mid_round_change_nothing(two_workers, config, check_bits, monkeypatch):
     """All that there are, again and again, each when results of a round are there and others under way."""
     advance, lost, calls = RoundProgress.advance, two_workers.lost, []
 
@@ -158,7 +120,7 @@ def test_workers_killed_in_mid_round_change_nothing(two_workers, config, referen
 
     all_there(two_workers, 2)
     monkeypatch.setattr(RoundProgress, "advance", advance_and_kill)
-    assert_same_bits(learned_bits(config(2), two_workers, tmp_path / "run"), reference)
+    check_bits(config(2), two_workers)
     assert two_workers.lost - lost >= 2  # a worker that had nothing to do may not have been missed
 
 
@@ -267,7 +229,6 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
         (task / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     planted_tokenizer(tiny().planted).save_pretrained(tmp_path / "tokenizer")
     settings = tiny(
-        *ROUNDS,
         "cluster.backend=ray",
         f"task.path={task}",
         f"model.tokenizer={tmp_path}/tokenizer",
