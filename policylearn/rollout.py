@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,14 @@ class PolicyGradient:
 
     gradient: dict[str, Tensor]
     metrics: dict[str, float]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes as arrays: small tensors take ten times as long to pickle as what they hold.
+        return _from_arrays, ({name: value.numpy() for name, value in self.gradient.items()}, self.metrics)
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], metrics: dict[str, float]) -> PolicyGradient:
+    return PolicyGradient({name: torch.tensor(value) for name, value in arrays.items()}, metrics)
 
 
 def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
