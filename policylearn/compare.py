@@ -1,7 +1,8 @@
 """Run the trials of a comparison on the pool, each once, whatever interrupts it."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluate import Trial, run_trial, summarise
 from policylearn.policy import MaskingPolicy
+from policylearn.preemption import preemptible
 from policylearn.problem import Problem
 from policylearn.report.console import TaskProgress
 from policylearn.run import Run
@@ -44,15 +46,19 @@ def compare(
 
 
 def evaluate_policies(
-    config: Config, out: Path, console: Console, folders: dict[str, Path], fresh: bool = False
+    config: Config,
+    out: str | os.PathLike[str],
+    console: Console,
+    folders: Mapping[str, str | os.PathLike[str]],
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """The comparison by itself, for policies exported earlier.
 
     Args:
         config: the arms are `config.evaluate.arms` ("learned" only if a folder is given) and those of `folders`.
-        out: run directory.
+        out: run directory, a path or a URI.
         console: where progress is shown.
-        folders: arm → exported policy.
+        folders: arm → exported policy, as `load_policy` takes it.
         fresh: forget what `out` holds.
 
     Returns:
@@ -60,6 +66,7 @@ def evaluate_policies(
 
     Raises:
         ValueError: bad input, a policy of another tokenizer, or `out` holds trials of another policy.
+        WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
     """
     arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
@@ -71,7 +78,7 @@ def evaluate_policies(
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
     run.check_policies(policies)
-    with open_pool(config) as pool:
+    with run, open_pool(config) as pool, preemptible():
         result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
-    run.finish(result)
+        run.finish(result)
     return result

@@ -1,6 +1,6 @@
 """The outer loop: learn over rounds of rollouts, export the policy, compare it on fresh models, report."""
 
-from pathlib import Path
+import os
 from time import monotonic
 from typing import Any
 
@@ -22,6 +22,7 @@ from policylearn.outer import (
     snapshot,
 )
 from policylearn.policy import MaskingPolicy
+from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress, TaskProgress
@@ -33,12 +34,14 @@ FIRST_ROLLOUT_SEED = 1_000_000
 """Seeds below are left to the evaluation: no fresh model was ever seen by a rollout."""
 
 
-def train(config: Config, out: Path, console: Console, fresh: bool = False, command: str = "") -> dict[str, Any]:
+def train(
+    config: Config, out: str | os.PathLike[str], console: Console, fresh: bool = False, command: str = ""
+) -> dict[str, Any]:
     """The whole job, from texts to report; continues where an earlier call on the same folder stopped.
 
     Args:
         config: the experiment.
-        out: the run directory.
+        out: the run directory: a path, or a URI such as s3://bucket/run.
         console: where progress is shown.
         fresh: forget what `out` holds.
         command: how the user called it, for the report.
@@ -49,6 +52,8 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
     Raises:
         ValueError: bad input, with what to do.
         WorkFailed: a rollout failed; the rounds before it are kept.
+        StorageFailed: `out` cannot be read, or could not be written to the end.
+        Preempted: on SIGTERM; the rounds before the one under way are kept.
     """
     check_arms(config)
     run = Run.open(out, config, console, fresh)
@@ -56,11 +61,16 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
         return run.result()
     problem = Problem(config, run.watch)
     problem.check()
+    with run, preemptible():
+        return _train(config, run, problem, command)
+
+
+def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
-    with open_pool(config) as pool:
+    with open_pool(config) as pool, preemptible():
         state = learn(config, problem, policy, pool, run)
         if state.history:
-            console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
+            run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}
