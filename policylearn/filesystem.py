@@ -50,12 +50,17 @@ def open_filesystem(place: str) -> tuple[FileSystem, str]:
 
 
 def _s3(parts: SplitResult) -> tuple[FileSystem, str]:
-    """One try per request and short time-outs: trying again is done here, where it is said as well."""
+    """One try per request and short time-outs: whoever calls tries again, and says so.
+
+    `allow_delayed_open` makes a small file one request instead of an upload in parts, which a crash leaves open.
+    """
     options: dict[str, Any] = dict(parse_qsl(parts.query))
     if unknown := sorted(options.keys() - S3_OPTIONS):
         raise ValueError(f"unknown option {unknown[0]!r}; known: {sorted(S3_OPTIONS)}")
     once = AwsStandardS3RetryStrategy(max_attempts=1)
-    filesystem = S3FileSystem(**options, connect_timeout=5, request_timeout=20, retry_strategy=once)
+    filesystem = S3FileSystem(
+        **options, allow_delayed_open=True, connect_timeout=5, request_timeout=10, retry_strategy=once
+    )
     return filesystem, (parts.netloc + parts.path).rstrip("/")
 
 

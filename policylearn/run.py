@@ -146,9 +146,16 @@ class Run:
         return self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
 
     def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
-        """Export a policy to a folder of this run; returns it as whoever loads it will see it."""
+        """Export a policy to a folder of this run; returns it as whoever loads it will see it.
+
+        Raises:
+            StorageFailed: there is no room for it among the temporary files of this machine.
+        """
         with TemporaryDirectory(prefix="policylearn-") as local:
-            save_policy(local, artefact, card)
+            try:
+                save_policy(local, artefact, card)
+            except Exception as error:  # storage boundary: tokenizers raise nothing more precise
+                raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
             folder, files = self.storage / name, files_below(Path(local))
             self._save(name, lambda: folder.write_all(files, MANIFEST))
             return load_policy(local).policy

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFileSystem
 
 from policylearn.filesystem import PENDING, open_filesystem, write_file
 
@@ -38,22 +38,24 @@ class Patience:
             is tried only once, unless this is more than 0.
         say: told when the folder begins to fail and when it works again.
         failing_since: of `time.monotonic`; None while it works.
+        place: what failed first.
     """
 
     seconds: float = 0.0
     say: Callable[[str], None] = field(default=lambda line: None)
     failing_since: float | None = None
+    place: str = ""
 
     def failed(self, place: str, error: Exception) -> None:
         """Say so, once."""
         if self.failing_since is None:
-            self.failing_since = monotonic()
+            self.failing_since, self.place = monotonic(), place
             self.say(f"{place} fails, trying again: {_reason(error)}")
 
-    def worked(self, place: str) -> None:
+    def worked(self) -> None:
         """Say so, if it had failed."""
         if self.failing_since is not None:
-            self.say(f"{place} works again after {monotonic() - self.failing_since:.0f} s")
+            self.say(f"{self.place} works again after {monotonic() - self.failing_since:.0f} s")
             self.failing_since = None
 
 
@@ -65,6 +67,8 @@ class Storage:
 
     def __init__(self, filesystem: FileSystem, root: str, shown: tuple[str, str], patience: Patience) -> None:
         self._filesystem, self._root, self._shown, self.patience = filesystem, root, shown, patience
+        # What stands behind fsspec raises whatever its own libraries raise.
+        self._faults = (Exception,) if isinstance(filesystem, PyFileSystem) else (OSError, ArrowException)
 
     @classmethod
     def at(cls, place: "str | os.PathLike[str] | Storage", say: Callable[[str], None] | None = None) -> "Storage":
@@ -98,8 +102,8 @@ class Storage:
         """
 
         def action() -> bytes:
-            with self._filesystem.open_input_stream(self._path(name), compression=None) as stream:
-                return stream.read()
+            with self._filesystem.open_input_file(self._path(name)) as file:
+                return file.read()
 
         return self._patiently(name, action, FileNotFoundError)
 
@@ -164,14 +168,14 @@ class Storage:
             try:
                 result = action()
             except answers:
-                self.patience.worked(str(self))
+                self.patience.worked()
                 raise
-            except (OSError, ArrowException) as error:  # storage boundary
+            except self._faults as error:  # storage boundary
                 self.patience.failed(place, error)
                 if tries >= least and monotonic() + delay > until:
                     raise StorageFailed(f"{place} cannot be reached or used: {_reason(error)}") from error
             else:
-                self.patience.worked(place)
+                self.patience.worked()
                 return result
             sleep(delay)
             tries, delay = tries + 1, min(2 * delay, LONGEST_DELAY_S)
