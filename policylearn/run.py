@@ -11,6 +11,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,7 @@ class Run:
     def __init__(self, storage: Storage, config: Config, console: Console) -> None:
         self.storage, self.config, self.console = storage, config, console
         self._unsaved: dict[str, Callable[[], Any]] = {}
+        self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
     @classmethod
     def open(cls, out: str | os.PathLike[str], config: Config, console: Console, fresh: bool = False) -> "Run":
@@ -93,19 +95,25 @@ class Run:
         """Write result.json, and all that waits before it: from now on the run is finished.
 
         Raises:
-            StorageFailed: it was tried for `cluster.save_timeout` seconds.
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
-        self.storage.patience.seconds = self.config.cluster.save_timeout
         self._unsaved["result.json"] = self._writing("result.json", json.dumps(result, indent=2) + "\n")
-        self._flush()
+        with self._waiting():
+            self._flush()
 
     def latest_state(self) -> OuterState:
-        """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state."""
-        state, complaints = load_latest(self.storage / "checkpoints")
+        """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
+
+        Raises:
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
+        """
+        with self._waiting():
+            state, complaints = load_latest(self.storage / "checkpoints")
+            metrics = self._read("metrics.jsonl")
         for complaint in complaints:
             self.console.print(complaint, style="yellow", highlight=False)
         state = state or OuterState()
-        if self._read("metrics.jsonl") != _lines(state.history):
+        if metrics != _lines(state.history):
             self._save("metrics.jsonl", self._writing("metrics.jsonl", _lines(state.history)))
         return state
 
@@ -116,8 +124,8 @@ class Run:
         self._save("metrics.jsonl", self._writing("metrics.jsonl", _lines(state.history)))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Records of the fresh models finished so far; a line cut short by a crash is dropped."""
-        lines = self._read("trials.jsonl").splitlines(keepends=True)
+        """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
+        lines = self._trials.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
@@ -184,6 +192,16 @@ class Run:
 
     def __exit__(self, *exception: object) -> None:
         self._try_all()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Where there is no going on without the storage."""
+        patience = self.storage.patience
+        patience.seconds, before = self.config.cluster.storage_timeout, patience.seconds
+        try:
+            yield
+        finally:
+            patience.seconds = before
 
     def _read(self, name: str) -> str:
         """Content of a file; empty if there is none."""

@@ -39,22 +39,24 @@ class Patience:
         say: told when the folder begins to fail and when it works again.
         failing_since: of `time.monotonic`; None while it works.
         place: what failed first.
+        writing: whether that was a write; then reading alone, which a full disk allows, is no sign of recovery.
     """
 
     seconds: float = 0.0
     say: Callable[[str], None] = field(default=lambda line: None)
     failing_since: float | None = None
     place: str = ""
+    writing: bool = False
 
-    def failed(self, place: str, error: Exception) -> None:
+    def failed(self, place: str, error: Exception, writing: bool) -> None:
         """Say so, once."""
         if self.failing_since is None:
-            self.failing_since, self.place = monotonic(), place
+            self.failing_since, self.place, self.writing = monotonic(), place, writing
             self.say(f"{place} fails, trying again: {_reason(error)}")
 
-    def worked(self) -> None:
+    def worked(self, writing: bool) -> None:
         """Say so, if it had failed."""
-        if self.failing_since is not None:
+        if self.failing_since is not None and (writing or not self.writing):
             self.say(f"{self.place} works again after {monotonic() - self.failing_since:.0f} s")
             self.failing_since = None
 
@@ -109,7 +111,7 @@ class Storage:
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file in one step: whatever happens, the old one or the new one is there."""
-        self._patiently(name, lambda: write_file(self._filesystem, self._path(name), data))
+        self._patiently(name, lambda: write_file(self._filesystem, self._path(name), data), writing=True)
 
     def write_all(self, files: Mapping[str, bytes], manifest: str) -> None:
         """Write the files of a folder; without the manifest, which goes first and comes last, it is unfinished."""
@@ -160,7 +162,7 @@ class Storage:
         start = len(self._path("x")) - 1
         return sorted(info.path[start:] for info in found)
 
-    def _patiently(self, name: str, action: Callable[[], T], *answers: type[Exception]) -> T:
+    def _patiently(self, name: str, action: Callable[[], T], *answers: type[Exception], writing: bool = False) -> T:
         """Call until it works, with growing delays; errors that are answers, not faults, pass at once."""
         place, delay, tries = str(self / name if name else self), FIRST_DELAY_S, 1
         least, until = 1 if self.patience.failing_since is not None else TRIES, monotonic() + self.patience.seconds
@@ -168,14 +170,14 @@ class Storage:
             try:
                 result = action()
             except answers:
-                self.patience.worked()
+                self.patience.worked(writing)
                 raise
             except self._faults as error:  # storage boundary
-                self.patience.failed(place, error)
+                self.patience.failed(place, error, writing)
                 if tries >= least and monotonic() + delay > until:
                     raise StorageFailed(f"{place} cannot be reached or used: {_reason(error)}") from error
             else:
-                self.patience.worked()
+                self.patience.worked(writing)
                 return result
             sleep(delay)
             tries, delay = tries + 1, min(2 * delay, LONGEST_DELAY_S)

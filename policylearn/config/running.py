@@ -15,8 +15,8 @@ class ClusterConfig(Strict):
     workers: int = Field(2, ge=1)
     threads: int = Field(1, ge=1, description="torch threads per worker")
     retries: int = Field(3, ge=0, description="how often the work of a lost worker is tried again")
-    save_timeout: float = Field(
-        600, ge=0, description="seconds for which a run at its end tries to write to a full disk or a lost bucket"
+    storage_timeout: float = Field(
+        600, ge=0, description="seconds a run waits for a full disk or a lost bucket where it cannot go on without"
     )
 
 

@@ -75,7 +75,7 @@ def test_a_bucket_lost_for_good_ends_the_run_after_the_time_stated(
     out = s3("run", proxy.port)
     with monkeypatch.context() as patch, pytest.raises(StorageFailed, match=r"s3://bucket/.*cannot be reached"):
         after_round(patch, {2: lambda: proxy.become("dropping")})
-        train(tiny("cluster.save_timeout=1"), out, quiet)
+        train(tiny("cluster.storage_timeout=1"), out, quiet)
     proxy.become("open")
     assert load_latest(Storage.at(out) / "checkpoints")[0].round == 2
     train(tiny(), out, quiet)
@@ -167,7 +167,7 @@ def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_last_good_state(
         out = disk.folder / "run"
         with monkeypatch.context() as patch, pytest.raises(StorageFailed, match=rf"{out}.*No space left on device"):
             after_round(patch, {2: disk.fill})
-            train(tiny("cluster.save_timeout=1"), out, quiet)
+            train(tiny("cluster.storage_timeout=1"), out, quiet)
         state, _ = load_latest(out / "checkpoints")
         assert state.round == 2
         assert not (out / "result.json").exists()
