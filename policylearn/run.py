@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, state_files
 from policylearn.config import Config, changes, resolved_json
+from policylearn.outbox import Outbox
 from policylearn.policy import MaskingPolicy
 from policylearn.report.console import TaskProgress
 from policylearn.storage import Storage, StorageFailed, files_below
@@ -48,13 +49,12 @@ PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
 class Run:
     """One run directory. Use `Run.open`; leaving it as a context tries once more to save what is not saved yet.
 
-    While the storage fails, what is to be saved waits in memory, newest state only, and the work goes on: every save
-    tries all that waits. `finish` must succeed.
+    A save that fails does not end the run, see `Outbox`; `finish` must succeed.
     """
 
     def __init__(self, storage: Storage, config: Config, console: Console) -> None:
         self.storage, self.config, self.console = storage, config, console
-        self._unsaved: dict[str, Callable[[], Any]] = {}
+        self._outbox = Outbox(storage, self.warn)
         self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
     @classmethod
@@ -65,7 +65,7 @@ class Run:
             ValueError: the directory holds a run of another config, or something that is no run.
             StorageFailed: it cannot be read or written.
         """
-        storage = Storage.at(out, lambda line: console.print(line, style="yellow", highlight=False, soft_wrap=True))
+        storage = Storage.at(out, lambda line: _warn(console, line))
         if storage.is_file():
             raise ValueError(f"{storage} is a file; --out names a folder")
         names, known = storage.names(), _known_config(storage)
@@ -97,9 +97,9 @@ class Run:
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
-        self._unsaved["result.json"] = self._writing("result.json", json.dumps(result, indent=2) + "\n")
+        self.save_text("result.json", json.dumps(result, indent=2) + "\n")
         with self._waiting():
-            self._flush()
+            self._outbox.flush()
 
     def latest_state(self) -> OuterState:
         """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
@@ -111,17 +111,17 @@ class Run:
             state, complaints = load_latest(self.storage / "checkpoints")
             metrics = self._read("metrics.jsonl")
         for complaint in complaints:
-            self.console.print(complaint, style="yellow", highlight=False)
+            self.warn(complaint)
         state = state or OuterState()
         if metrics != _lines(state.history):
-            self._save("metrics.jsonl", self._writing("metrics.jsonl", _lines(state.history)))
+            self.save_text("metrics.jsonl", _lines(state.history))
         return state
 
     def save_round(self, state: OuterState) -> None:
         """Checkpoint the state, then bring metrics.jsonl up to it."""
         folder, number, files = self.storage / "checkpoints", state.round, state_files(state)
-        self._unsaved["checkpoint"] = lambda: save_files(folder, number, files)
-        self._save("metrics.jsonl", self._writing("metrics.jsonl", _lines(state.history)))
+        metrics = self._writing("metrics.jsonl", _lines(state.history))
+        self._outbox.put(("checkpoint", lambda: save_files(folder, number, files)), ("metrics.jsonl", metrics))
 
     def trials(self) -> list[dict[str, Any]]:
         """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
@@ -130,7 +130,7 @@ class Run:
 
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
         """Rewrite trials.jsonl."""
-        self._save("trials.jsonl", self._writing("trials.jsonl", _lines(trials)))
+        self.save_text("trials.jsonl", _lines(trials))
 
     def check_policies(self, policies: dict[str, MaskingPolicy]) -> None:
         """Note which policies given by the user stand behind which arms, or find them unchanged.
@@ -165,12 +165,16 @@ class Run:
             except Exception as error:  # storage boundary: tokenizers raise nothing more precise
                 raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
             folder, files = self.storage / name, files_below(Path(local))
-            self._save(name, lambda: folder.write_all(files, MANIFEST))
+            self._outbox.put((name, lambda: folder.write_all(files, MANIFEST)))
             return load_policy(local).policy
 
     def save_text(self, name: str, text: str) -> None:
-        """Write a file that the run can do without until its end."""
-        self._save(name, self._writing(name, text))
+        """Write a file."""
+        self._outbox.put((name, self._writing(name, text)))
+
+    def warn(self, line: str) -> None:
+        """Say what a user should know although the run goes on."""
+        _warn(self.console, line)
 
     def artefact(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> PolicyArtefact:
         """A policy with this run's settings and provenance."""
@@ -191,7 +195,7 @@ class Run:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._try_all()
+        self._outbox.try_all()
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -213,31 +217,6 @@ class Run:
     def _writing(self, name: str, text: str) -> Callable[[], None]:
         return lambda: self.storage.write(name, text.encode())
 
-    def _save(self, name: str, write: Callable[[], Any]) -> None:
-        """Save now, or with whatever is saved next; a newer state of the same takes the place of one that waits."""
-        known = self.storage.patience.failing_since is not None
-        self._unsaved[name] = write
-        if not self._try_all() and not known:
-            self.console.print(
-                f"{self.storage} keeps what it held before; the work goes on and will be saved later.",
-                style="yellow",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-    def _try_all(self) -> bool:
-        try:
-            self._flush()
-        except StorageFailed:  # which the storage has said
-            return False
-        return True
-
-    def _flush(self) -> None:
-        """Save what waits, in the order in which it was to be saved first."""
-        for name in list(self._unsaved):
-            self._unsaved[name]()
-            del self._unsaved[name]
-
 
 def provenance(config: Config) -> dict[str, str]:
     """What a policy of this config is made from and with; names of files, not the folders they were in."""
@@ -257,6 +236,10 @@ def provenance(config: Config) -> dict[str, str]:
 def _last_part(name: str) -> str:
     """A path without the folders it happens to lie in; Hub names keep their organisation."""
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
+
+
+def _warn(console: Console, line: str) -> None:
+    console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 def _known_config(storage: Storage) -> dict[str, Any] | None:
