@@ -51,7 +51,7 @@ def train(
     with _resumable(out):
         result = run_training(config, out, console, fresh, _command())
     if already:
-        console.print(f"{out} is finished; --fresh starts over.", highlight=False)
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False, soft_wrap=True)
     if result["arms"]:
         console.print(comparison_table(result))
     report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
@@ -153,7 +153,7 @@ def export(
     from policylearn.present import export_run
 
     folder = export_run(run, out, round_number)
-    _console().print(f"policy  {folder}", highlight=False)
+    _console().print(f"policy  {folder}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:
