@@ -1,4 +1,4 @@
-"""The command line: train · score · diagnose · evaluate · inspect · export."""
+"""The command line: train · score · diagnose · evaluate · reproduce · inspect · export."""
 
 import json
 import shlex
@@ -124,6 +124,21 @@ def diagnose(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="run directory, a path or a URI")],
+    rollout: Annotated[int | None, typer.Option(help="seed of a rollout of the round under way")] = None,
+    trial: Annotated[tuple[str, int] | None, typer.Option(help="arm and seed of a fresh model")] = None,
+) -> None:
+    """Run one rollout or trial of a run again, in this process, to see what it raises; with a debugger, if you like."""
+    from policylearn.reproduce import reproduce_rollout, reproduce_trial
+
+    if (rollout is None) == (trial is None):
+        raise ValueError("reproduce takes either --rollout SEED or --trial ARM SEED")
+    found = reproduce_rollout(run, rollout) if rollout is not None else reproduce_trial(run, *(trial or ("", 0)))
+    _console().print(found, highlight=False)
+
+
+@app.command()
 def inspect(
     policy: Annotated[str, typer.Argument(help="folder or URI of an exported policy, or org/name on the Hub")],
     text: Annotated[str, typer.Argument(help="a text of the domain")],
@@ -158,7 +173,7 @@ def export(
 
 def main() -> None:
     """Entry point: users' mistakes become one clear message, not a traceback."""
-    from policylearn.cluster.pool import WorkFailed
+    from policylearn.cluster.calls import WorkFailed
     from policylearn.storage import StorageFailed
 
     try:
@@ -172,7 +187,7 @@ def main() -> None:
 @contextmanager
 def _resumable(out: str) -> Iterator[None]:
     """Whatever ends a run early, say what it kept and how to go on."""
-    from policylearn.cluster.pool import WorkFailed
+    from policylearn.cluster.calls import WorkFailed
     from policylearn.preemption import Preempted, preemptible
     from policylearn.storage import StorageFailed
 

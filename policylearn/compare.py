@@ -9,6 +9,7 @@ from rich.console import Console
 
 from policylearn.arms import arm_policy, check_arms
 from policylearn.artefact import load_policy
+from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluate import Trial, run_trial, summarise
@@ -38,11 +39,19 @@ def compare(
     shared = {arm: pool.share(policies.get(arm) or arm_policy(problem, arm)) for arm in arms}
     with TaskProgress("training fresh models", len(wanted), run.console) as progress:
         progress.advance(len(done))
-        for _, trial in pool.run(run_trial, [(shared[arm], arm, seed) for arm, seed in missing]):
+        tickets = pool.submit(run_trial, [(shared[arm], arm, seed) for arm, seed in missing])
+        for result in pool.results(tickets):
+            trial: Trial = result.required(how_to_see(result, run))
             done[trial.arm, trial.seed] = trial
             run.save_trials([asdict(done[call]) for call in wanted if call in done])
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}")
     return summarise([done[call] for call in wanted], config.task.metric)
+
+
+def how_to_see(result: Result, run: Run) -> str:
+    """The command that runs a failed trial again, in one process."""
+    _, arm, seed = result.call.arguments
+    return f"See it again, in one process: policylearn reproduce {run.address} --trial {arm} {seed}"
 
 
 def evaluate_policies(
@@ -78,7 +87,8 @@ def evaluate_policies(
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
     run.check_policies(policies)
-    with run, open_pool(config) as pool, preemptible():
-        result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
+    with run, preemptible():
+        with open_pool(config, problem.data()) as pool, preemptible():
+            result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         run.finish(result)
     return result

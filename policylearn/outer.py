@@ -93,12 +93,44 @@ def restore(policy: MaskingPolicy, optimizer: torch.optim.Adam, tensors: dict[st
             optimizer.state[p] = {key: value.clone() for key, value in moments.items()}
 
 
-def keep_best(policy: MaskingPolicy, state: OuterState) -> None:
-    """Remember φ if the newest round, which was run with it, has the best smoothed dev score so far."""
+def keep_best(phi: dict[str, Tensor], state: OuterState) -> None:
+    """Remember the φ that the newest round was run with if that has the best smoothed dev score so far."""
     dev = smoothed_dev(state.history)
     if dev > state.numbers.get("best_dev", -np.inf):
         state.numbers |= {"best_dev": dev, "best_round": state.history[-1]["round"]}
-        state.best = {name: value.clone() for name, value in policy.learned().items()}
+        state.best = {name: value.clone() for name, value in phi.items()}
+
+
+Versions = dict[int, dict[str, Tensor]]
+"""φ by the number of rounds it has learned from."""
+
+
+def add_version(versions: Versions, number: int, phi: dict[str, Tensor], lag: int) -> Versions:
+    """With a copy of the newest φ, and without those that no round to come is run with.
+
+    >>> phi = {"logits": torch.zeros(2)}
+    >>> list(add_version({2: phi, 3: phi}, 4, phi, lag=1))
+    [3, 4]
+    """
+    newest = {name: value.clone() for name, value in phi.items()}
+    return {n: old for n, old in versions.items() if n >= number - lag} | {number: newest}
+
+
+def version_of(versions: Versions, number: int, lag: int) -> dict[str, Tensor]:
+    """The φ that round `number` is run with: what was learned by then from all rounds but the last `lag`."""
+    return versions[max(0, number - lag)]
+
+
+def older_versions(versions: Versions) -> dict[str, Tensor]:
+    """All but the newest as named tensors."""
+    newest = max(versions)
+    return {f"past.{n}.{name}": value for n, phi in versions.items() if n != newest for name, value in phi.items()}
+
+
+def recalled_versions(tensors: dict[str, Tensor]) -> Versions:
+    """Undo `older_versions`."""
+    numbers = {int(name.split(".")[1]) for name in tensors if name.startswith("past.")}
+    return {n: under(f"past.{n}.", tensors) for n in sorted(numbers)}
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

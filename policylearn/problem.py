@@ -1,6 +1,6 @@
 """Everything a rollout needs besides the policy, assembled from the config: tokenizer, texts, labels, models.
 
-Two processes given the same config build the same problem, so it never travels.
+Two processes given the same config build the same problem, so no model ever travels.
 """
 
 import copy
@@ -41,17 +41,39 @@ class Examples:
         return len(self.y)
 
 
+@dataclass(frozen=True)
+class Data:
+    """What of a problem is read from files: domain rows, class names, labelled splits. Read and tokenised once, it is
+    shared with all workers, who need not be able to open the files."""
+
+    domain: TokenRows
+    labels: list[str]
+    examples: dict[str, Examples]
+
+
 class Problem:
     """The differentiable problem of one config; what is expensive is made when first asked for.
 
     Args:
         config: the experiment.
         watch: shows progress on a corpus while it is read.
+        data: of the same config, read before.
     """
 
-    def __init__(self, config: Config, watch: Watch = lambda work, texts: texts) -> None:
+    def __init__(self, config: Config, watch: Watch = lambda work, texts: texts, data: Data | None = None) -> None:
         self.config = config
         self._watch = watch
+        self._examples: dict[str, Examples] = {}
+        if data is not None:
+            self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
+
+    def data(self) -> Data:
+        """Everything read from files, for the problems of other processes."""
+        return Data(self.domain, self.labels, {split: self.examples(split) for split in self._splits})
+
+    @property
+    def _splits(self) -> tuple[str, ...]:
+        return ("train", "dev", "test", *self.config.task.extra_tests)
 
     def check(self) -> None:
         """Touch everything a run will need, so that bad input costs seconds and not the end of a long run.
@@ -60,7 +82,7 @@ class Problem:
             ValueError: whatever is wrong with tokenizer, model, task or corpora.
         """
         self.fresh_model(0)
-        for split in ("train", "dev", "test", *self.config.task.extra_tests):
+        for split in self._splits:
             self.examples(split)
         for which in ("domain", "general"):
             if next(open_corpus(self.config, which), None) is None:
@@ -117,10 +139,6 @@ class Problem:
         if split not in self._examples:
             self._examples[split] = self._tokenise(self._task.splits[split])
         return self._examples[split]
-
-    @cached_property
-    def _examples(self) -> dict[str, Examples]:
-        return {}
 
     def _tokenise(self, split: Split) -> Examples:
         rows = tokenize(split.texts, self.tokenizer, self.config.model.max_length)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -81,6 +82,11 @@ class Run:
                 storage.remove(name)
         storage.write("config.json", resolved_json(config).encode())
         return cls(storage, config, console)
+
+    @property
+    def address(self) -> str:
+        """The run directory as it is typed in a command."""
+        return shlex.quote(str(self.storage))
 
     @property
     def finished(self) -> bool:

@@ -277,9 +277,9 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
             raise FloatingPointError("the inner MLM loss became nan")
         return rollout(problem, policy, seed, differentiate)
 
-    settings = (tiny_toml, "evaluate.seeds=0", "--out", tmp_path / "run")
+    settings = (tiny_toml, "evaluate.seeds=0", "learn.max_dropped=0", "--out", tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("policylearn.train.rollout", sometimes)
+        patch.setattr("policylearn.learn.rollout", sometimes)
         status, _, err = policylearn("train", *settings)
     assert status == 1
     assert "keeps 1 finished rounds. Continue with the same command" in " ".join(err.split())

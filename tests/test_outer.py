@@ -113,25 +113,25 @@ def test_without_adams_moments_the_bits_would_differ(tiny_problem, policy, gradi
 
 def test_the_best_phi_is_kept_as_it_was(policy):
     state = state_after(0.5)
-    keep_best(policy, state)
+    keep_best(policy.learned(), state)
     assert state.numbers == {"best_dev": 0.5, "best_round": 0}
     phi = policy.learned()["network.logits"].clone()
     policy.load_learned(policy.learned() | {"network.logits": phi + 1})
     state.history.append({"round": 1, "dev": 0.4})
-    keep_best(policy, state)
+    keep_best(policy.learned(), state)
     assert state.numbers["best_round"] == 0
     assert torch.equal(state.best["network.logits"], phi)
     state.history.append({"round": 2, "dev": 0.9})
-    keep_best(policy, state)
+    keep_best(policy.learned(), state)
     assert state.numbers == {"best_dev": pytest.approx(0.6), "best_round": 2}
     assert torch.equal(state.best["network.logits"], phi + 1)
 
 
 def test_an_equal_dev_score_does_not_replace_the_earlier_policy(policy):
     state = state_after(0.5)
-    keep_best(policy, state)
+    keep_best(policy.learned(), state)
     state.history.append({"round": 1, "dev": 0.5})
-    keep_best(policy, state)
+    keep_best(policy.learned(), state)
     assert state.numbers["best_round"] == 0
 
 

@@ -132,7 +132,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(finished, tiny, tmp_p
         seeds.append(seed)
         return rollout(problem, policy, seed, differentiate)
 
-    monkeypatch.setattr("policylearn.train.rollout", counted)
+    monkeypatch.setattr("policylearn.learn.rollout", counted)
     for owner, method, calls in (
         (RoundProgress, "update", 1),  # round 1 is over
         (RoundProgress, "advance", 1),  # in the middle of round 2

@@ -1,43 +1,55 @@
 """A pool of workers behind one interface: in this process, or Ray actors. Both give the same bits.
 
-Work is a pure function of (problem, *arguments), so it does not matter where, in which order or how often it
-runs. Every worker builds the problem from the config once.
+Work is a pure function of (problem, *arguments). Every worker builds the problem from the config once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from typing import Any, Protocol
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.config import Config
-from policylearn.problem import Problem
-
-Work = Callable[..., Any]
-
-
-class WorkFailed(RuntimeError):
-    """A piece of work raised, wherever it ran; the message says which and why."""
+from policylearn.problem import Data, Problem
 
 
 class Pool(Protocol):
     """Runs ``work(problem, *arguments)`` for many argument lists."""
 
+    lost: int
+    """How many workers were lost so far."""
+
     def share(self, value: Any) -> Any:
         """Something to put into argument lists instead of a large value that many of them hold."""
         ...
 
-    def run(self, work: Work, calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        """Yield (index of the call, its value) as they finish, in any order.
+    def submit(self, work: Work, calls: Sequence[Sequence[Any]]) -> list[int]:
+        """Queue a call for each argument list, behind all that was submitted before.
 
-        Raises:
-            WorkFailed: a call raised, or its worker was lost too often.
+        Returns:
+            their tickets: numbers that grow in the order of submission.
         """
         ...
 
+    def results(self, tickets: Sequence[int]) -> Iterator[Result]:
+        """What becomes of these calls, as they finish, in any order. Those not waited for to the end are dropped.
+
+        Raises:
+            WorkFailed: no worker can be started.
+        """
+        ...
+
+    def drop(self, tickets: Collection[int]) -> None:
+        """Nobody wants these results any more."""
+        ...
+
     def alive(self) -> int:
-        """How many workers there are right now."""
+        """How many workers are ready right now."""
         ...
 
 
@@ -45,34 +57,63 @@ class Worker:
     """Holds one problem and runs work on it, with a fixed number of torch threads: sums over a different
     number of threads differ in the last bit."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, data: Data | None = None) -> None:
         torch.set_num_threads(config.cluster.threads)
         disable_progress_bar()
-        self.problem = Problem(config)
+        self.problem = Problem(config, data=data)
 
     def run(self, work: Work, *arguments: Any) -> Any:
-        """``work(problem, *arguments)``."""
-        return work(self.problem, *arguments)
+        """``work(problem, *arguments)``, or the `Failure` of it."""
+        try:
+            return work(self.problem, *arguments)
+        except FloatingPointError as error:
+            return Failure("not finite", str(error))
+        except Exception as error:  # fault boundary: whatever work raises is a value to the pool
+            return Failure("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 class LocalPool:
-    """One worker, in this process."""
+    """One worker, in this process; nothing is tried twice."""
 
-    def __init__(self, config: Config) -> None:
-        self._worker = Worker(config)
+    def __init__(self, config: Config, data: Data | None = None) -> None:
+        self.lost = 0
+        self._worker = Worker(config, data)
+        self._tickets = count()
+        self._waiting: deque[Call] = deque()
+        self._finished: dict[int, Result] = {}
 
     def share(self, value: Any) -> Any:
         return value
 
-    def run(self, work: Work, calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        for index, arguments in enumerate(calls):
-            try:
-                yield index, self._worker.run(work, *arguments)
-            except FloatingPointError as error:
-                raise WorkFailed(describe(work, arguments, error)) from error
+    def submit(self, work: Work, calls: Sequence[Sequence[Any]]) -> list[int]:
+        added = [Call(next(self._tickets), work, arguments) for arguments in calls]
+        self._waiting.extend(added)
+        return [call.ticket for call in added]
+
+    def results(self, tickets: Sequence[int]) -> Iterator[Result]:
+        wanted = set(tickets)
+        try:
+            while wanted:
+                result = self._finished.pop(min(wanted), None) or self._next()
+                if result.call.ticket in wanted:
+                    wanted.remove(result.call.ticket)
+                    yield result
+                else:
+                    self._finished[result.call.ticket] = result
+        finally:
+            self.drop(wanted)
+
+    def drop(self, tickets: Collection[int]) -> None:
+        self._waiting = deque(call for call in self._waiting if call.ticket not in tickets)
+        self._finished = {ticket: r for ticket, r in self._finished.items() if ticket not in tickets}
 
     def alive(self) -> int:
         return 1
+
+    def _next(self) -> Result:
+        call = self._waiting.popleft()
+        value = self._worker.run(call.work, *call.arguments)
+        return Result(call, failure=value) if isinstance(value, Failure) else Result(call, value)
 
     def __enter__(self) -> "LocalPool":
         return self
@@ -81,16 +122,15 @@ class LocalPool:
         pass
 
 
-def describe(work: Work, arguments: Sequence[Any], error: BaseException) -> str:
-    """What failed, for people: the work, its plain arguments (seeds, arms) and the reason."""
-    plain = ", ".join(str(a) for a in arguments if isinstance(a, int | str) and not isinstance(a, bool))
-    return f"{work.__name__}({plain}) failed: {error}"
+def open_pool(config: Config, data: Data | None = None) -> AbstractContextManager[Pool]:
+    """The pool `config.cluster` asks for; a context manager that frees its workers.
 
-
-def open_pool(config: Config) -> AbstractContextManager[Pool]:
-    """The pool `config.cluster` asks for; a context manager that frees its workers."""
+    Args:
+        config: what workers build their problem from.
+        data: what it reads from files, where that has been read already: it is sent once to every node.
+    """
     if config.cluster.backend == "local":
-        return LocalPool(config)
+        return LocalPool(config, data)
     from policylearn.cluster.ray_pool import RayPool  # the science runs without ray
 
-    return RayPool(config)
+    return RayPool(config, data)

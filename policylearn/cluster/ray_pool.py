@@ -1,136 +1,235 @@
-"""The pool on Ray: plain actors, `ray.wait`, and work tried again when its worker is lost."""
+"""The pool on Ray: plain actors, `ray.wait`, and a new worker for every one that is lost.
+
+Ray could restart actors itself, but goes on refusing calls to one that restarts for as long as it likes. A new actor
+simply takes part once it answers: after a fault, or when the cluster has room for it.
+"""
 
 import logging
 import os
+import platform
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from policylearn.cluster.pool import Work, Worker, WorkFailed, describe
+from policylearn.cluster.calls import Call, Failure, Result, Work, WorkFailed
+from policylearn.cluster.connection import connect
+from policylearn.cluster.pool import Worker
+from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
-from policylearn.problem import Problem
+from policylearn.problem import Data
 
-IN_FLIGHT = 2
-"""Calls queued per worker: one that runs and one that waits, so that no worker idles between results."""
+log = logging.getLogger(__name__)
+
+LONELY = 60.0
+"""Seconds without any worker after which the log says so."""
+
+
+STILLBORN = 20
+"""How many workers in a row may be lost before they answer. Nodes that go may take many along; one that raises on being
+built would go on doing so, and is tried as often as other work."""
 
 
 @dataclass(frozen=True)
-class _Flight:
-    index: int
-    worker: int
-    tries: int
+class Place:
+    """Where a worker runs: the node's id and name, and the process there."""
+
+    node: str
+    host: str
+    process: int
+
+
+class RayWorker(Worker):
+    """A worker that knows where it is."""
+
+    def place(self) -> Place:
+        """Its place; an answer shows that the worker is ready."""
+        return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
 
 class RayPool:
     """Workers as Ray actors, on the cluster at `cluster.address` or on one started here.
 
+    Workers that find no room in the cluster wait for it and take part from then on. The call that runs on a worker
+    when it is lost, or that raises, is tried again elsewhere, up to `cluster.retries` times; it is not to blame if the
+    whole node is gone.
+
     Args:
         config: `config.cluster` says how many workers and what each may use.
+        data: see `open_pool`.
 
     Raises:
         ValueError: the cluster cannot be reached.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config.cluster
+    def __init__(self, config: Config, data: Data | None = None) -> None:
+        self.lost = 0
+        self._config = config
         self._started_here = not ray.is_initialized()
         if self._started_here:
             connect(config)
-        actor = ray.remote(Worker).options(
-            num_cpus=config.cluster.threads,
-            max_restarts=-1,
-            max_task_retries=0,
-        )
-        self._workers: list[Any] = [actor.remote(config) for _ in range(config.cluster.workers)]
-        self._returning: dict[Any, int] = {}
-        """Lost workers, by a call that Ray holds back until it has restarted them."""
+        self._data = None if data is None else ray.put(data)  # in the memory all processes of a node share
+        self._schedule = Schedule(config.cluster.retries)
+        self._tickets, self._numbers = count(), count()
+        self._actors: dict[int, Any] = {}
+        self._arriving: dict[Any, int] = {}
+        self._running: dict[int, deque[Any]] = {}
+        self._places: dict[int, Place] = {}
+        self._finished: dict[int, Result] = {}
+        self._dropped: set[int] = set()
+        self._failed_starts = 0
+        for _ in range(config.cluster.workers):
+            self._hire()
 
     def share(self, value: Any) -> Any:
         """A reference into the object store; workers see the value."""
         return ray.put(value)
 
-    def run(self, work: Work, calls: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        """See `Pool.run`. At most two calls per worker are in flight."""
-        waiting = deque((index, 0) for index in range(len(calls)))
-        flights: dict[Any, _Flight] = {}
+    def submit(self, work: Work, calls: Sequence[Sequence[Any]]) -> list[int]:
+        """See `Pool.submit`."""
+        added = [Call(next(self._tickets), work, arguments) for arguments in calls]
+        for call in added:
+            self._schedule.add(call)
+        return [call.ticket for call in added]
+
+    def results(self, tickets: Sequence[int]) -> Iterator[Result]:
+        """See `Pool.results`."""
+        wanted = set(tickets)
         try:
-            while waiting or flights:
-                self._launch(work, calls, waiting, flights)
-                (ready,), _ = ray.wait([*self._returning, *flights], num_returns=1)
-                if ready in self._returning:
-                    self._welcome(ready)
-                    continue
-                flight = flights.pop(ready)
-                try:
-                    value = ray.get(ready)
-                except RayTaskError as error:
-                    raise WorkFailed(describe(work, calls[flight.index], error.cause)) from error
-                except RayError as error:
-                    if flight.tries >= self._config.retries:
-                        raise WorkFailed(describe(work, calls[flight.index], error)) from error
-                    self._await_return(flight.worker)
-                    waiting.appendleft((flight.index, flight.tries + 1))
-                else:
-                    yield flight.index, value
+            while wanted:
+                for ticket in wanted & self._finished.keys():
+                    wanted.remove(ticket)
+                    yield self._finished.pop(ticket)
+                if wanted:
+                    self._step()
         finally:
-            for reference in flights:
-                ray.cancel(reference, recursive=False)
+            self.drop(wanted)
 
-    def _launch(self, work: Work, calls: Sequence[Sequence[Any]], waiting: deque, flights: dict) -> None:
-        lost = set(self._returning.values())
-        load = {worker: 0 for worker in range(len(self._workers)) if worker not in lost}
-        for flight in flights.values():
-            if flight.worker in load:
-                load[flight.worker] += 1
-        while waiting and load and min(load.values()) < IN_FLIGHT:
-            worker = min(load, key=load.__getitem__)
-            index, tries = waiting.popleft()
-            flights[self._workers[worker].run.remote(work, *calls[index])] = _Flight(index, worker, tries)
-            load[worker] += 1
-
-    def _await_return(self, worker: int) -> None:
-        """Give a lost worker no work until it answers again: while it restarts, Ray refuses all work at once."""
-        if worker not in self._returning.values():
-            self._returning[self._workers[worker].run.options(max_task_retries=-1).remote(_nothing)] = worker
-
-    def _welcome(self, reference: Any) -> None:
-        worker = self._returning.pop(reference)
-        try:
-            ray.get(reference)
-        except RayError as error:
-            raise WorkFailed(f"worker {worker} was lost and cannot be restarted: {error}") from error
+    def drop(self, tickets: Collection[int]) -> None:
+        """See `Pool.drop`. What is running ends, and its result is thrown away."""
+        self._dropped |= self._schedule.forget(tickets)
+        for ticket in tickets:
+            self._finished.pop(ticket, None)
 
     def alive(self) -> int:
-        """Workers not known to be lost; one that Ray has restarted counts again once it has answered."""
-        return len(self._workers) - len(self._returning)
+        return len(self._schedule.workers)
+
+    def _step(self) -> None:
+        """Hand out calls, wait until something happens, and deal with all that has."""
+        for worker, call in self._schedule.assign(time.monotonic()):
+            self._running[worker].append(self._actors[worker].run.remote(call.work, *call.arguments))
+        heads = {references[0]: worker for worker, references in self._running.items() if references}
+        for reference in self._ready([*heads, *self._arriving]):
+            if reference in self._arriving:
+                self._welcome(self._arriving.pop(reference), reference)
+            else:
+                self._collect(heads[reference], reference)
+        for worker in self._schedule.overdue(time.monotonic(), self._config.cluster.deadline):
+            self._lose(worker, Failure("late", f"no result after {self._config.cluster.deadline:g} s, the deadline"))
+
+    def _ready(self, references: list[Any]) -> list[Any]:
+        """All that are; none if time has come to look at deadlines. Workers often die together: all of them must be
+        known to be gone before the next call is handed out."""
+        ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        if not ready:
+            ready, _ = ray.wait(references, num_returns=1, timeout=self._patience())
+        if not ready and not self._schedule.workers:
+            log.warning("still waiting for a worker: the cluster has no room for one, or is starting it")
+        return ready
+
+    def _patience(self) -> float:
+        """Seconds until the next deadline, or until something must be said."""
+        now, deadline = time.monotonic(), self._config.cluster.deadline
+        left = (self._schedule.remaining(worker, now, deadline) for worker in self._schedule.workers)
+        return max(0.0, min(left, default=LONELY))
+
+    def _collect(self, worker: int, reference: Any) -> None:
+        """The call that ran on a worker has ended, or the worker has."""
+        try:
+            value = ray.get(reference)
+        except RayTaskError as error:  # what is no part of the work: its arguments or value cannot be sent
+            value = Failure("raised", str(error.cause), str(error))
+        except RayError as error:
+            place = self._places[worker]
+            reason = f"its worker, process {place.process} on {place.host}, was lost: {_brief(error)}"
+            return self._lose(worker, Failure("lost", reason))
+        self._running[worker].popleft()
+        call = self._schedule.finish(worker, time.monotonic())
+        if not isinstance(value, Failure):
+            self._settle(Result(call, value))
+        elif value.kind == "not finite":
+            self._settle(Result(call, failure=value))
+        else:
+            self._settle(self._schedule.again(call, value, worker))
+
+    def _lose(self, worker: int, failure: Failure) -> None:
+        """Replace a worker; what it was running is tried again."""
+        self.lost += 1
+        innocent = failure.kind == "lost" and not _is_there(self._places[worker].node)
+        call = self._schedule.leave(worker)
+        self._dismiss(worker)
+        self._hire()
+        if call is not None:
+            self._settle(self._schedule.again(call, failure, worker, innocent))
+
+    def _settle(self, result: Result | None) -> None:
+        if result is None:
+            return
+        if result.call.ticket in self._dropped:
+            self._dropped.remove(result.call.ticket)
+        else:
+            self._finished[result.call.ticket] = result
+
+    def _hire(self) -> None:
+        """Ask Ray for one more worker; it takes part once it answers."""
+        worker, cluster = next(self._numbers), self._config.cluster
+        actor = ray.remote(RayWorker).options(
+            num_cpus=cluster.threads,
+            resources=cluster.resources,
+            label_selector=cluster.labels,
+        )
+        self._actors[worker] = actor.remote(self._config, self._data)
+        self._arriving[self._actors[worker].place.remote()] = worker
+
+    def _welcome(self, worker: int, reference: Any) -> None:
+        try:
+            self._places[worker] = ray.get(reference)
+        except RayError as error:
+            self._dismiss(worker)
+            self._failed_starts += 1
+            broken = isinstance(error, RayActorError) and error.actor_init_failed
+            if self._failed_starts > (self._config.cluster.retries if broken else STILLBORN):
+                raise WorkFailed(f"workers cannot be started: {error}") from error
+            return self._hire()
+        self._failed_starts = 0
+        self._running[worker] = deque()
+        self._schedule.join(worker)
+
+    def _dismiss(self, worker: int) -> None:
+        ray.kill(self._actors.pop(worker))
+        self._running.pop(worker, None)
+        self._places.pop(worker, None)
 
     def __enter__(self) -> "RayPool":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for worker in self._workers:
-            ray.kill(worker)
+        for worker in list(self._actors):
+            self._dismiss(worker)
         if self._started_here:
             ray.shutdown()
 
 
-def _nothing(problem: Problem) -> None:
-    """Work that only shows that its worker is there."""
+def _is_there(node: str) -> bool:
+    return any(known["NodeID"] == node and known["Alive"] for known in ray.nodes())
 
 
-def connect(config: Config) -> None:
-    """Join the cluster named by the config or, as in a Ray job, by RAY_ADDRESS; else start a quiet one here."""
-    cluster = config.cluster
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        ray.init("local", num_cpus=cluster.workers * cluster.threads, include_dashboard=False, **quiet)
-        return
-    try:
-        ray.init(address, **quiet)
-    except (ConnectionError, ValueError) as error:
-        raise ValueError(f"cluster.address {address!r}: no Ray cluster answers there: {error}") from error
+def _brief(error: RayError) -> str:
+    """Ray's explanations run over many lines; the cause stands in the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if isinstance(error, RayActorError) else lines[0]

@@ -92,4 +92,16 @@ class LearnConfig(Strict):
         "dev", description="the policy exported: of the best dev score, or the last (for dev sets too small to tell)"
     )
     patience: int | None = Field(None, ge=1, description="stop after so many rounds without a better dev score")
+    lag: int = Field(
+        0,
+        ge=0,
+        description="rounds by which gradients lag behind the policy they move: so many rounds are begun ahead, and a "
+        "slow worker holds up nobody; the same bits on any cluster all the same",
+    )
+    max_dropped: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the rollouts of a round that may diverge and are left out; more stop the run",
+    )
     seed: int = 0

@@ -12,9 +12,12 @@ class ClusterConfig(Strict):
 
     backend: Literal["ray", "local"] = "ray"
     address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, description="torch threads per worker")
-    retries: int = Field(3, ge=0, description="how often the work of a lost worker is tried again")
+    resources: dict[str, float] = Field({}, description="what each worker takes of the cluster's own resources")
+    labels: dict[str, str] = Field({}, description="labels of the nodes that workers may run on, as Ray's selectors")
+    retries: int = Field(3, ge=0, description="how often work that fails, or whose worker is lost, is tried again")
+    deadline: float = Field(7200.0, gt=0, description="seconds after which a call counts as hung and starts anew")
     storage_timeout: float = Field(
         600, ge=0, description="seconds a run waits for a full disk or a lost bucket where it cannot go on without"
     )

@@ -1,0 +1,85 @@
+"""What a pool is asked and what it answers: calls, results, failures. All are plain values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Work = Callable[..., Any]
+"""A pure function of (problem, *arguments): where, in which order and how often it runs makes no difference."""
+
+Kind = Literal["not finite", "raised", "lost", "late"]
+"""A number overflowed; the work raised something else; its worker was lost; it ran past the deadline."""
+
+
+class WorkFailed(RuntimeError):
+    """Work that a run cannot do without has failed; the message says which, why, and how to see it again."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Work to be done.
+
+    Attributes:
+        ticket: number of the call, in the order of submission.
+        work, arguments: `work(problem, *arguments)` is to be computed.
+        tries: how often that has failed.
+        shunned: the workers on which it has.
+    """
+
+    ticket: int
+    work: Work
+    arguments: Sequence[Any]
+    tries: int = 0
+    shunned: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no value; `trace` is the traceback of what was raised, as text."""
+
+    kind: Kind
+    reason: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a call: its value, or why there is none."""
+
+    call: Call
+    value: Any = None
+    failure: Failure | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+    def required(self, advice: str = "") -> Any:
+        """The value, where a run cannot go on without it.
+
+        Raises:
+            WorkFailed: there is none. The message ends with `advice`.
+
+        >>> call = Call(3, print, ["random", 7], tries=2)
+        >>> Result(call, failure=Failure("lost", "the node was shut down")).required("Try a larger machine.")
+        Traceback (most recent call last):
+        ...
+        policylearn.cluster.calls.WorkFailed: print(random, 7) failed 2 times: the node was shut down
+        Try a larger machine.
+        """
+        if self.failure is not None:
+            raise WorkFailed(self.explained(advice))
+        return self.value
+
+    def explained(self, advice: str = "") -> str:
+        """What failed, how often, why, and `advice`."""
+        assert self.failure is not None
+        often = f" {self.call.tries} times" if self.call.tries > 1 else ""
+        parts = [f"{described(self.call)} failed{often}: {self.failure.reason}", self.failure.trace.strip(), advice]
+        return "\n".join(part for part in parts if part)
+
+
+def described(call: Call) -> str:
+    """The work and its plain arguments (seeds, arms), for people."""
+    plain = [str(a) for a in call.arguments if isinstance(a, int | str) and not isinstance(a, bool)]
+    return f"{call.work.__name__}({', '.join(plain)})"

@@ -1,0 +1,146 @@
+"""Real faults on real Ray nodes of one machine: the bits of an undisturbed run."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+import ray
+import torch
+from ray.cluster_utils import Cluster
+
+from policylearn.cluster.pool import open_pool
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without CPUs, so that all workers are on nodes that may go."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    ray.init(made.address, log_to_driver=False, logging_level="ERROR")
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def node(cluster):
+    """Adds nodes; whatever is left of them goes at the end."""
+    added = []
+
+    def add(cpus=1, **settings):
+        added.append(cluster.add_node(num_cpus=cpus, **settings))
+        return added[-1]
+
+    yield add
+    for each in added:
+        if each in cluster.list_all_nodes():
+            cluster.remove_node(each)
+
+
+def until(condition, pool, work):
+    """Keep the pool busy until something has come to pass."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        list(pool.results(pool.submit(work, [()])))
+
+
+def a_moment():
+    def moment(problem):
+        time.sleep(0.05)
+
+    return moment
+
+
+def slow_square():
+    def square(problem, number):
+        time.sleep(0.3)
+        return number * number
+
+    return square
+
+
+def squares(results):
+    return sorted(result.required() for result in results)
+
+
+def test_nodes_come_and_go_and_nothing_is_lost(cluster, node, tiny):
+    settings = tiny("cluster.backend=ray", "cluster.workers=3", "cluster.retries=0")
+    first = node()
+    with open_pool(settings) as pool:
+        until(lambda: pool.alive() == 1, pool, a_moment())  # two find no room
+        second = node(2)
+        until(lambda: pool.alive() == 3, pool, a_moment())  # and join when there is
+        results = pool.results(pool.submit(slow_square(), [(n,) for n in range(12)]))
+        found = [next(results) for _ in range(2)]
+        cluster.remove_node(first)  # no work is to blame for that, so not even retries = 0 ends it
+        found += results
+        assert squares(found) == [n * n for n in range(12)]
+        cluster.remove_node(second)
+        node(1)
+        until(lambda: pool.alive() == 1, pool, a_moment())
+        assert pool.lost == 3
+
+
+def test_workers_go_where_resources_and_labels_say(node, tiny):
+    here = node(1, labels={"tier": "spot"}, resources={"slot": 1})
+    node(2)
+    settings = tiny(
+        "cluster.backend=ray", "cluster.workers=2", 'cluster.labels={tier="spot"}', "cluster.resources.slot=1"
+    )
+
+    def where(problem):
+        return ray.get_runtime_context().get_node_id()
+
+    with open_pool(settings) as pool:
+        places = {result.required() for result in pool.results(pool.submit(where, [()] * 4))}
+        assert places == {here.node_id}
+        assert pool.alive() == 1  # the other finds no second slot
+
+
+def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tiny):
+    """SIGSTOP: the process is there and answers nothing, as on a machine that hangs."""
+
+    def stop_once(problem, path):
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return 1
+
+    node(1)
+    with open_pool(tiny("cluster.backend=ray", "cluster.workers=1", "cluster.deadline=3")) as pool:
+        path = f"/tmp/policylearn-{os.getpid()}-{time.monotonic_ns()}"
+        (result,) = pool.results(pool.submit(stop_once, [(path,)]))
+        assert result.required() == 1
+        assert pool.lost == 1
+    os.remove(path)
+
+
+@pytest.fixture
+def full_machine(cluster):
+    """A cluster on a machine that Ray takes for full a little above what is used now."""
+    ray.shutdown()
+    cluster.shutdown()
+    used = psutil.virtual_memory().percent / 100
+    system = {"memory_usage_threshold": min(0.95, used + 0.1), "memory_monitor_refresh_ms": 100}
+    ray.init("local", num_cpus=1, _system_config=system, include_dashboard=False, log_to_driver=False)
+
+
+def test_a_worker_out_of_memory_is_replaced_and_its_work_done(full_machine, tiny, tmp_path):
+    """Ray's own memory monitor kills it, as on a machine that runs full."""
+
+    def greedy_once(problem, seed):
+        if not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            held = []
+            while True:
+                held.append(torch.ones(2**26))  # a quarter of a GiB
+        return seed
+
+    with open_pool(tiny("cluster.backend=ray", "cluster.workers=1", "cluster.retries=3")) as pool:
+        (result,) = pool.results(pool.submit(greedy_once, [(3,)]))
+        assert result.required() == 3
+        assert pool.lost >= 1
