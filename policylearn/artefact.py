@@ -96,14 +96,23 @@ def save_policy(folder: str | Path, artefact: PolicyArtefact, card: str) -> Path
     return folder
 
 
-def load_policy(source: str | Path) -> PolicyArtefact:
-    """Load an artefact from a folder, or from the Hub by "org/name".
+def load_policy(source: str | os.PathLike[str]) -> PolicyArtefact:
+    """Load an artefact from a folder, from a URI such as "s3://bucket/run/policy", or from the Hub by "org/name".
 
     Raises:
         ValueError: it is not there, incomplete, damaged, or of a newer format.
+        StorageFailed: the place the URI names cannot be reached.
     """
-    folder = _local_folder(str(source))
-    _verify(folder)
+    if "://" not in str(source):
+        return _load(_local_folder(str(source)), str(source))
+    from policylearn.storage import Storage  # here only: it needs pyarrow, which comes with the extra `train`
+
+    with Storage.at(str(source)).here() as folder:
+        return _load(folder, str(source))
+
+
+def _load(folder: Path, shown: str) -> PolicyArtefact:
+    _verify(folder, shown)
     try:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         config = PolicyConfig.model_validate(settings["policy"])
@@ -114,9 +123,9 @@ def load_policy(source: str | Path) -> PolicyArtefact:
         artefact = PolicyArtefact(policy, tokenizer, settings["provenance"])
         fingerprint = settings["tokenizer"]["fingerprint"]
     except (KeyError, ValueError, RuntimeError, OSError, SafetensorError) as error:  # storage boundary
-        raise ValueError(f"policy {folder} cannot be read although its files are whole: {error}") from error
+        raise ValueError(f"policy {shown} cannot be read although its files are whole: {error}") from error
     if tokenizer_fingerprint(tokenizer) != fingerprint:
-        raise ValueError(f"policy {folder}: the tokenizer in it is not the one the policy was learned with")
+        raise ValueError(f"policy {shown}: the tokenizer in it is not the one the policy was learned with")
     return artefact
 
 
@@ -167,23 +176,23 @@ def _local_folder(source: str) -> Path:
         raise ValueError(f"policy {source!r} is neither a folder nor to be had from the Hub: {error}") from error
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path, shown: str) -> None:
     if not (folder / MANIFEST).is_file():
-        raise ValueError(f"policy {folder} has no {MANIFEST}: it is not a policy, or was not written to the end")
+        raise ValueError(f"policy {shown} has no {MANIFEST}: it is not a policy, or was not written to the end")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version, files = int(manifest["format"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:  # storage boundary
-        raise ValueError(f"policy {folder}: {MANIFEST} is damaged: {error}") from error
+        raise ValueError(f"policy {shown}: {MANIFEST} is damaged: {error}") from error
     if version < FORMAT:
-        raise ValueError(f"policy {folder} has format {version}, this policylearn reads {FORMAT}: export it again")
+        raise ValueError(f"policy {shown} has format {version}, this policylearn reads {FORMAT}: export it again")
     if version > FORMAT:
-        raise ValueError(f"policy {folder} has format {version}, this policylearn reads up to {FORMAT}: upgrade it")
+        raise ValueError(f"policy {shown} has format {version}, this policylearn reads up to {FORMAT}: upgrade it")
     for name in {SETTINGS, TENSORS, *files}:
         # Judged by name: the files of a Hub snapshot are links into the store of its cache.
         inside = not Path(name).is_absolute() and ".." not in Path(name).parts
         if not inside or name not in files or not (folder / name).is_file() or _digest(folder / name) != files[name]:
-            raise ValueError(f"policy {folder}: {name} is missing or does not match the manifest; copy it again")
+            raise ValueError(f"policy {shown}: {name} is missing or does not match the manifest; copy it again")
 
 
 def _digest(path: Path) -> dict[str, Any]:

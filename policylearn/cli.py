@@ -28,47 +28,57 @@ Settings = Annotated[
     list[str] | None,
     typer.Argument(help="TOML file and/or overrides such as inner.steps=64; nothing: the planted benchmark"),
 ]
-Out = Annotated[Path, typer.Option(help="run directory")]
+Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
 
 
 @app.command()
 def train(
     settings: Settings = None,
-    out: Out = Path("runs/train"),
+    out: Out = "runs/train",
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
-    """Learn a policy, export it and compare it on fresh models. Run again on the same OUT to continue."""
+    """Learn a policy, export it and compare it on fresh models. Run again on the same OUT to continue.
+
+    Exit status: 0 finished; 1 a rollout failed or OUT could not be written; 2 bad input; 75 preempted by SIGTERM and
+    130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues.
+    """
     from policylearn.report.console import comparison_table
+    from policylearn.storage import Storage
     from policylearn.train import train as run_training
 
     config, console = _config(settings), _console()
-    already = (out / "result.json").is_file() and not fresh
+    already = Storage.at(out).is_file("result.json") and not fresh
     with _resumable(out):
         result = run_training(config, out, console, fresh, _command())
     if already:
-        console.print(f"{out} is finished; --fresh starts over.", highlight=False)
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False, soft_wrap=True)
     if result["arms"]:
         console.print(comparison_table(result))
-    console.print(f"report  {out}/report.html\npolicy  {out}/policy", highlight=False)
+    report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
+    console.print(f"report  {report}\npolicy  {policy}", highlight=False, soft_wrap=True)
 
 
 @app.command()
 def evaluate(
     settings: Settings = None,
-    out: Out = Path("runs/evaluate"),
+    out: Out = "runs/evaluate",
     policy: Annotated[list[str] | None, typer.Option(help="arm=folder of an exported policy; repeatable")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
-    """Compare masking policies on fresh models, and write OUT/result.json. Run again to continue."""
+    """Compare masking policies on fresh models, and write OUT/result.json. Run again to continue.
+
+    Exit status as of train.
+    """
     from policylearn.compare import evaluate_policies
     from policylearn.report.console import comparison_table
+    from policylearn.storage import Storage
 
     config, console = _config(settings), _console()
     policies = dict(_named(p) for p in policy or [])
     with _resumable(out):
         result = evaluate_policies(config, out, console, policies, fresh)
     console.print(comparison_table(result))
-    console.print(f"result  {out}/result.json", highlight=False)
+    console.print(f"result  {Storage.at(out) / 'result.json'}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -115,7 +125,7 @@ def diagnose(
 
 @app.command()
 def reproduce(
-    run: Annotated[Path, typer.Argument(help="run directory")],
+    run: Annotated[str, typer.Argument(help="run directory, a path or a URI")],
     rollout: Annotated[int | None, typer.Option(help="seed of a rollout of the round under way")] = None,
     trial: Annotated[tuple[str, int] | None, typer.Option(help="arm and seed of a fresh model")] = None,
 ) -> None:
@@ -130,7 +140,7 @@ def reproduce(
 
 @app.command()
 def inspect(
-    policy: Annotated[str, typer.Argument(help="folder of an exported policy, or org/name on the Hub")],
+    policy: Annotated[str, typer.Argument(help="folder or URI of an exported policy, or org/name on the Hub")],
     text: Annotated[str, typer.Argument(help="a text of the domain")],
 ) -> None:
     """Show a text as a heatmap of mask probabilities."""
@@ -150,46 +160,62 @@ def inspect(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="run directory")],
-    out: Annotated[Path, typer.Option(help="where to write the policy")],
+    run: Annotated[str, typer.Argument(help="run directory, a path or a URI")],
+    out: Annotated[str, typer.Option(help="where to write the policy")],
     round_number: Annotated[int | None, typer.Option("--round", help="a kept checkpoint's round")] = None,
 ) -> None:
     """Copy a run's policy to a folder of its own; with --round, φ as it was after that round."""
     from policylearn.present import export_run
 
     folder = export_run(run, out, round_number)
-    _console().print(f"policy  {folder}", highlight=False)
+    _console().print(f"policy  {folder}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point: users' mistakes become one clear message, not a traceback."""
     from policylearn.cluster.calls import WorkFailed
+    from policylearn.storage import StorageFailed
 
     try:
         app()
-    except (ValueError, WorkFailed) as error:
+    except (ValueError, WorkFailed, StorageFailed) as error:
         message = escape(str(error))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
-        sys.exit(1 if isinstance(error, WorkFailed) else 2)
+        sys.exit(2 if isinstance(error, ValueError) else 1)
 
 
 @contextmanager
-def _resumable(out: Path) -> Iterator[None]:
+def _resumable(out: str) -> Iterator[None]:
     """Whatever ends a run early, say what it kept and how to go on."""
     from policylearn.cluster.calls import WorkFailed
+    from policylearn.preemption import Preempted, preemptible
+    from policylearn.storage import StorageFailed
 
     try:
-        yield
-    except (KeyboardInterrupt, WorkFailed) as error:
-        console = Console(stderr=True)
-        rounds = len((out / "metrics.jsonl").read_text().splitlines()) if (out / "metrics.jsonl").is_file() else 0
-        console.print(
-            f"stopped; {out} keeps {rounds} finished rounds. Continue with the same command and the same --out.",
+        with preemptible():
+            yield
+    except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed) as error:
+        Console(stderr=True).print(
+            f"{'preempted' if isinstance(error, Preempted) else 'stopped'}; {out} keeps {_kept(out)}. "
+            "Continue with the same command and the same --out.",
             highlight=False,
+            soft_wrap=True,
         )
-        if isinstance(error, WorkFailed):
+        if not isinstance(error, KeyboardInterrupt):
             raise
         sys.exit(INTERRUPTED)
+
+
+def _kept(out: str) -> str:
+    from policylearn.storage import Storage, StorageFailed
+
+    try:
+        rounds = len(Storage.at(out).read("metrics.jsonl").splitlines())
+    except FileNotFoundError:  # storage boundary: stopped early, or just now out of reach
+        rounds = 0
+    except StorageFailed:
+        return "the rounds saved before"
+    return f"{rounds} finished rounds"
 
 
 def _config(settings: list[str] | None) -> Config:
@@ -199,11 +225,11 @@ def _config(settings: list[str] | None) -> Config:
     return load_config(path, given)
 
 
-def _named(option: str) -> tuple[str, Path]:
+def _named(option: str) -> tuple[str, str]:
     name, equals, folder = option.partition("=")
     if not equals:
         raise ValueError(f"--policy {option!r} is not of the form arm=folder")
-    return name, Path(folder)
+    return name, folder
 
 
 def _console() -> Console:

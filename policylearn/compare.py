@@ -1,7 +1,8 @@
 """Run the trials of a comparison on the pool, each once, whatever interrupts it."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluate import Trial, run_trial, summarise
 from policylearn.policy import MaskingPolicy
+from policylearn.preemption import preemptible
 from policylearn.problem import Problem
 from policylearn.report.console import TaskProgress
 from policylearn.run import Run
@@ -49,19 +51,23 @@ def compare(
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed trial again, in one process."""
     _, arm, seed = result.call.arguments
-    return f"See it again, in one process: policylearn reproduce {run.folder} --trial {arm} {seed}"
+    return f"See it again, in one process: policylearn reproduce {run.address} --trial {arm} {seed}"
 
 
 def evaluate_policies(
-    config: Config, out: Path, console: Console, folders: dict[str, Path], fresh: bool = False
+    config: Config,
+    out: str | os.PathLike[str],
+    console: Console,
+    folders: Mapping[str, str | os.PathLike[str]],
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """The comparison by itself, for policies exported earlier.
 
     Args:
         config: the arms are `config.evaluate.arms` ("learned" only if a folder is given) and those of `folders`.
-        out: run directory.
+        out: run directory, a path or a URI.
         console: where progress is shown.
-        folders: arm → exported policy.
+        folders: arm → exported policy, as `load_policy` takes it.
         fresh: forget what `out` holds.
 
     Returns:
@@ -69,6 +75,7 @@ def evaluate_policies(
 
     Raises:
         ValueError: bad input, a policy of another tokenizer, or `out` holds trials of another policy.
+        WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
     """
     arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
@@ -80,7 +87,8 @@ def evaluate_policies(
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
     run.check_policies(policies)
-    with open_pool(config, problem.data()) as pool:
-        result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
-    run.finish(result)
+    with run, preemptible():
+        with open_pool(config, problem.data()) as pool, preemptible():
+            result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
+        run.finish(result)
     return result

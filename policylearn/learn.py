@@ -112,7 +112,7 @@ def gathered(
 
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed rollout again, in one process."""
-    return f"See it again, in one process: policylearn reproduce {run.folder} --rollout {result.call.arguments[2]}"
+    return f"See it again, in one process: policylearn reproduce {run.address} --rollout {result.call.arguments[2]}"
 
 
 def rollout_with(

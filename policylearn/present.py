@@ -1,13 +1,15 @@
 """What a learned policy looks like: its favourite words, sample texts as heatmaps, the model card, the report."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
-from policylearn.artefact import load_policy, save_policy
+from policylearn.artefact import MANIFEST, load_policy, save_policy
 from policylearn.cluster.checkpoint import OuterState, load_round
 from policylearn.data.tokens import TokenRows
 from policylearn.outer import under
@@ -17,6 +19,7 @@ from policylearn.report.heatmap import Heatmap
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.run import Run
+from policylearn.storage import Storage, files_below
 
 SAMPLE = 2000
 """Domain texts looked at for word statistics."""
@@ -62,18 +65,17 @@ def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: Oute
     """Write `policy/`: usable from now on, whatever happens to the evaluation."""
     favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
     card = model_card(run, favourites, state, result=None)
-    save_policy(run.folder / "policy", run.artefact(policy, problem.tokenizer), card)
+    run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
 
 
 def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, result: dict) -> None:
     """Write the HTML report, and the model card again, now with the comparison."""
-    from policylearn.report.page import write_report  # here only: matplotlib takes a second to import
+    from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words = word_rows(policy, problem.domain, problem)
     card = model_card(run, most_masked(words, CARD_WORDS), state, result)
-    save_policy(run.folder / "policy", run.artefact(policy, problem.tokenizer), card)
-    write_report(
-        run.folder / "report.html",
+    run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
+    page = render_report(
         title=f"policylearn: {run.config.name}",
         config=run.config.model_dump(mode="json"),
         history=state.history,
@@ -83,7 +85,14 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterSt
             for i in range(min(EXAMPLES, len(problem.domain)))
         ],
         words=words,
+        policy=_without_machine(str(run.storage / "policy")),
     )
+    run.save_text("report.html", page)
+
+
+def _without_machine(folder: str) -> str:
+    """A folder as the reader would type it, without this machine's absolute paths."""
+    return "/".join(PurePath(folder).parts[-2:]) if PurePath(folder).is_absolute() else folder
 
 
 def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: dict | None) -> str:
@@ -150,16 +159,20 @@ def _mean_sd(scores: Sequence[float]) -> str:
     return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else f"{scores[0]:.3f}"
 
 
-def export_run(folder: Path, out: Path, number: int | None = None) -> Path:
-    """Copy a run's exported policy to `out`; with a number, φ as it was after that round.
+def export_run(folder: str | os.PathLike[str], out: str | os.PathLike[str], number: int | None = None) -> Storage:
+    """Copy a run's exported policy to `out`; with a number, φ as it was after that round. Both may be URIs.
 
     Raises:
         ValueError: the run has exported nothing yet, or that round's checkpoint is not kept.
+        StorageFailed: one of the two cannot be reached.
     """
-    artefact = load_policy(folder / "policy")
-    card = (folder / "policy" / "README.md").read_text(encoding="utf-8")
+    run, target = Storage.at(folder), Storage.at(out)
+    artefact = load_policy(str(run / "policy"))
+    card = run.read("policy/README.md").decode()
     if number is not None:
-        tensors = load_round(folder / "checkpoints", number).tensors
+        tensors = load_round(run / "checkpoints", number).tensors
         artefact.policy.load_learned(under("phi.", tensors))
         card = f"φ after round {number} of a run; its final policy was described thus:\n\n{card}"
-    return save_policy(out, artefact, card)
+    with TemporaryDirectory(prefix="policylearn-") as local:
+        target.write_all(files_below(save_policy(local, artefact, card)), MANIFEST)
+    return target

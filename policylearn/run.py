@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves behind, and how it is found again.
+"""The run directory, on this disk or in a bucket: what a run leaves behind, and how it is found again.
 
 config.json       every setting, resolved            checkpoints/   the outer state, newest few
 metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
@@ -8,11 +8,14 @@ result.json       the comparison; written last       report.html    all of it to
 
 import hashlib
 import json
+import os
 import platform
-import shutil
+import shlex
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -20,10 +23,12 @@ from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
-from policylearn.cluster.checkpoint import OuterState, load_latest, save_state
-from policylearn.config import Config, resolved_json
+from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, state_files
+from policylearn.config import Config, changes, resolved_json
+from policylearn.outbox import Outbox
 from policylearn.policy import MaskingPolicy
 from policylearn.report.console import TaskProgress
+from policylearn.storage import Storage, StorageFailed, files_below
 
 FREE_TO_CHANGE = ("cluster",)
 """Sections that do not change results: a run may be continued with others."""
@@ -43,69 +48,95 @@ PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
 
 
 class Run:
-    """One run directory. Use `Run.open`."""
+    """One run directory. Use `Run.open`; leaving it as a context tries once more to save what is not saved yet.
 
-    def __init__(self, folder: Path, config: Config, console: Console) -> None:
-        self.folder, self.config, self.console = folder, config, console
+    A save that fails does not end the run, see `Outbox`; `finish` must succeed.
+    """
+
+    def __init__(self, storage: Storage, config: Config, console: Console) -> None:
+        self.storage, self.config, self.console = storage, config, console
+        self._outbox = Outbox(storage, self.warn)
+        self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
     @classmethod
-    def open(cls, folder: Path, config: Config, console: Console, fresh: bool = False) -> "Run":
+    def open(cls, out: str | os.PathLike[str], config: Config, console: Console, fresh: bool = False) -> "Run":
         """Create the directory, or find an earlier run of the same config in it.
 
         Raises:
             ValueError: the directory holds a run of another config, or something that is no run.
+            StorageFailed: it cannot be read or written.
         """
-        if folder.is_file():
-            raise ValueError(f"{folder} is a file; --out names a folder")
-        known = folder / "config.json"
-        if folder.is_dir() and any(folder.iterdir()) and not _holds_run(known):
-            raise ValueError(f"{folder} is not empty and holds no run of policylearn: choose another --out")
-        changes = _changes(known, config) if known.is_file() and not fresh else ""
-        if changes and any((folder / name).exists() for name in PROGRESS):
+        storage = Storage.at(out, lambda line: _warn(console, line))
+        if storage.is_file():
+            raise ValueError(f"{storage} is a file; --out names a folder")
+        names, known = storage.names(), _known_config(storage)
+        if names and known is None:
+            raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
+        changed = changes(known, config, FREE_TO_CHANGE) if known and not fresh else ""
+        if changed and set(PROGRESS) & set(names):
             raise ValueError(
-                f"{folder} holds a run with other settings ({changes}): choose another --out, or --fresh to start over"
+                f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
             )
-        if known.is_file() and (fresh or changes):
-            _clear(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        known.write_text(resolved_json(config), encoding="utf-8")
-        return cls(folder, config, console)
+        if fresh or changed:
+            for name in LEFT_BEHIND:  # and nothing else that may lie beside it
+                storage.remove(name)
+        storage.write("config.json", resolved_json(config).encode())
+        return cls(storage, config, console)
+
+    @property
+    def address(self) -> str:
+        """The run directory as it is typed in a command."""
+        return shlex.quote(str(self.storage))
 
     @property
     def finished(self) -> bool:
         """Whether everything was done by an earlier call."""
-        return (self.folder / "result.json").is_file()
+        return self.storage.is_file("result.json")
 
     def result(self) -> dict[str, Any]:
         """What stands in result.json."""
-        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+        return json.loads(self.storage.read("result.json"))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json: from now on the run is finished."""
-        _write(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        """Write result.json, and all that waits before it: from now on the run is finished.
+
+        Raises:
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
+        """
+        self.save_text("result.json", json.dumps(result, indent=2) + "\n")
+        with self._waiting():
+            self._outbox.flush()
 
     def latest_state(self) -> OuterState:
-        """The newest sound checkpoint, or a new state."""
-        state, complaints = load_latest(self.folder / "checkpoints")
+        """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
+
+        Raises:
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
+        """
+        with self._waiting():
+            state, complaints = load_latest(self.storage / "checkpoints")
+            metrics = self._read("metrics.jsonl")
         for complaint in complaints:
-            self.console.print(complaint, style="yellow", highlight=False)
-        return state or OuterState()
+            self.warn(complaint)
+        state = state or OuterState()
+        if metrics != _lines(state.history):
+            self.save_text("metrics.jsonl", _lines(state.history))
+        return state
 
     def save_round(self, state: OuterState) -> None:
         """Checkpoint the state, then bring metrics.jsonl up to it."""
-        save_state(self.folder / "checkpoints", state)
-        lines = [json.dumps(record) + "\n" for record in state.history]
-        _write(self.folder / "metrics.jsonl", "".join(lines))
+        folder, number, files = self.storage / "checkpoints", state.round, state_files(state)
+        metrics = self._writing("metrics.jsonl", _lines(state.history))
+        self._outbox.put(("checkpoint", lambda: save_files(folder, number, files)), ("metrics.jsonl", metrics))
 
     def trials(self) -> list[dict[str, Any]]:
-        """Records of the fresh models finished so far; a line cut short by a crash is dropped."""
-        path = self.folder / "trials.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
+        lines = self._trials.splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
         """Rewrite trials.jsonl."""
-        _write(self.folder / "trials.jsonl", "".join(json.dumps(trial) + "\n" for trial in trials))
+        self.save_text("trials.jsonl", _lines(trials))
 
     def check_policies(self, policies: dict[str, MaskingPolicy]) -> None:
         """Note which policies given by the user stand behind which arms, or find them unchanged.
@@ -113,22 +144,43 @@ class Run:
         Raises:
             ValueError: earlier trials in this folder were made with another policy.
         """
-        path = self.folder / "policies.json"
         now = {arm: hashlib.sha256(save(policy.state_dict())).hexdigest() for arm, policy in policies.items()}
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+        before = json.loads(self._read("policies.json") or json.dumps(now))
         if changed := [arm for arm in now if before.get(arm) != now[arm]]:
             raise ValueError(
-                f"{self.folder} holds trials of another policy as {changed}: "
+                f"{self.storage} holds trials of another policy as {changed}: "
                 "choose another --out, or --fresh to start over"
             )
-        _write(path, json.dumps(now, indent=2) + "\n")
+        self.storage.write("policies.json", (json.dumps(now, indent=2) + "\n").encode())
 
     def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
         """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
-        folder = self.folder / "prior"
-        if not (folder / MANIFEST).is_file():
-            save_policy(folder, self.artefact(build(), tokenizer), "The policy this run started from.\n")
-        return load_policy(folder).policy
+        if self.storage.is_file(f"prior/{MANIFEST}"):
+            return load_policy(str(self.storage / "prior")).policy
+        return self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
+
+    def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
+        """Export a policy to a folder of this run; returns it as whoever loads it will see it.
+
+        Raises:
+            StorageFailed: there is no room for it among the temporary files of this machine.
+        """
+        with TemporaryDirectory(prefix="policylearn-") as local:
+            try:
+                save_policy(local, artefact, card)
+            except Exception as error:  # storage boundary: tokenizers raise nothing more precise
+                raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
+            folder, files = self.storage / name, files_below(Path(local))
+            self._outbox.put((name, lambda: folder.write_all(files, MANIFEST)))
+            return load_policy(local).policy
+
+    def save_text(self, name: str, text: str) -> None:
+        """Write a file."""
+        self._outbox.put((name, self._writing(name, text)))
+
+    def warn(self, line: str) -> None:
+        """Say what a user should know although the run goes on."""
+        _warn(self.console, line)
 
     def artefact(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> PolicyArtefact:
         """A policy with this run's settings and provenance."""
@@ -144,6 +196,32 @@ class Run:
             for text in texts:
                 yield text
                 progress.advance()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._outbox.try_all()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Where there is no going on without the storage."""
+        patience = self.storage.patience
+        patience.seconds, before = self.config.cluster.storage_timeout, patience.seconds
+        try:
+            yield
+        finally:
+            patience.seconds = before
+
+    def _read(self, name: str) -> str:
+        """Content of a file; empty if there is none."""
+        try:
+            return self.storage.read(name).decode()
+        except FileNotFoundError:
+            return ""
+
+    def _writing(self, name: str, text: str) -> Callable[[], None]:
+        return lambda: self.storage.write(name, text.encode())
 
 
 def provenance(config: Config) -> dict[str, str]:
@@ -166,37 +244,19 @@ def _last_part(name: str) -> str:
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
 
 
-def _holds_run(known: Path) -> bool:
-    """Whether this config.json is ours: every transformers checkpoint has a file of that name as well."""
+def _warn(console: Console, line: str) -> None:
+    console.print(line, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _known_config(storage: Storage) -> dict[str, Any] | None:
+    """The config of the run in a folder. Every transformers checkpoint has a config.json as well: that is no run."""
     try:
-        return set(Config.model_fields) <= set(json.loads(known.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
-        return False
+        known = json.loads(storage.read("config.json"))
+        return known if set(Config.model_fields) <= set(known) else None
+    except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
+        return None
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a run leaves behind, and nothing else that may lie beside it."""
-    for name in LEFT_BEHIND:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _changes(known: Path, config: Config) -> str:
-    """What differs between the config on disk and this one, in words; empty if nothing that matters does."""
-    old, new = json.loads(known.read_text(encoding="utf-8")), config.model_dump(mode="json")
-    changed = [key for key in new if key not in FREE_TO_CHANGE and old.get(key) != new[key]]
-    return "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
-
-
-def _difference(key: str, old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        inner = [k for k in new if old.get(k) != new[k]]
-        return "; ".join(f"{key}.{k} was {old.get(k)!r}, now {new[k]!r}" for k in inner)
-    return f"{key} was {old!r}, now {new!r}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step: a crash leaves the old one or the new one."""
-    pending = path.with_name(path.name + ".partial")
-    pending.write_text(text, encoding="utf-8")
-    pending.replace(path)
+def _lines(records: list[dict[str, Any]]) -> str:
+    """JSON lines."""
+    return "".join(json.dumps(record) + "\n" for record in records)

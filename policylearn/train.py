@@ -1,6 +1,6 @@
 """The whole job: learn over rounds of rollouts, export the policy, compare it on fresh models, report."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 from rich.console import Console
@@ -11,18 +11,21 @@ from policylearn.cluster.pool import open_pool
 from policylearn.compare import compare
 from policylearn.config import Config
 from policylearn.learn import learn
+from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
 from policylearn.report.verdict import signal
 from policylearn.run import Run
 
 
-def train(config: Config, out: Path, console: Console, fresh: bool = False, command: str = "") -> dict[str, Any]:
+def train(
+    config: Config, out: str | os.PathLike[str], console: Console, fresh: bool = False, command: str = ""
+) -> dict[str, Any]:
     """The whole job, from texts to report; continues where an earlier call on the same folder stopped.
 
     Args:
         config: the experiment.
-        out: the run directory.
+        out: the run directory: a path, or a URI such as s3://bucket/run.
         console: where progress is shown.
         fresh: forget what `out` holds.
         command: how the user called it, for the report.
@@ -33,6 +36,8 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
     Raises:
         ValueError: bad input, with what to do.
         WorkFailed: a rollout failed; the rounds before it are kept.
+        StorageFailed: `out` cannot be read, or could not be written to the end.
+        Preempted: on SIGTERM; the rounds before the one under way are kept.
     """
     check_arms(config)
     run = Run.open(out, config, console, fresh)
@@ -40,11 +45,16 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
         return run.result()
     problem = Problem(config, run.watch)
     problem.check()
+    with run, preemptible():
+        return _train(config, run, problem, command)
+
+
+def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
-    with open_pool(config, problem.data()) as pool:
+    with open_pool(config, problem.data()) as pool, preemptible():
         state = learn(config, problem, policy, pool, run)
         if state.history:
-            console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
+            run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}

@@ -1,19 +1,27 @@
-"""Checkpoints of the outer state: safetensors and JSON, written atomically, verified on load, never pickled."""
+"""Checkpoints of the outer state: JSON and safetensors, a manifest written last, verified on load, never pickled.
+
+round-0007/state.json          round, history, numbers
+round-0007/state.safetensors   φ, Adam's moments, the best φ
+round-0007/manifest.json       size and SHA-256 of the two; a folder without it is unfinished
+"""
 
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load, save
 from torch import Tensor
 
+from policylearn.storage import Storage, StorageFailed
+
 KEEP = 3
-STATE, TENSORS = "state.json", "state.safetensors"
+STATE, TENSORS, MANIFEST = "state.json", "state.safetensors", "manifest.json"
 BEST = "best."
+ROUND = "round-"
+
+Place = str | os.PathLike[str] | Storage
 
 
 @dataclass
@@ -35,56 +43,113 @@ class OuterState:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def save_state(folder: Path, state: OuterState) -> Path:
-    """Write `folder/round-0007`, complete or not at all, and remove all but the newest few."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target, pending = folder / f"round-{state.round:04d}", folder / f".round-{state.round:04d}.partial"
-    shutil.rmtree(pending, ignore_errors=True)
-    pending.mkdir()
-    blob = save(state.tensors | {f"{BEST}{name}": value for name, value in state.best.items()})
-    (pending / TENSORS).write_bytes(blob)
-    record = {"round": state.round, "history": state.history, "numbers": state.numbers, "sha256": _sha(blob)}
-    (pending / STATE).write_text(json.dumps(record), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(pending, target)
-    for old in sorted(folder.glob("round-*"))[:-KEEP]:
-        shutil.rmtree(old)
+def state_files(state: OuterState) -> dict[str, bytes]:
+    """The files of a checkpoint, by name: the state as it is now, whenever they are written."""
+    record = {"round": state.round, "history": state.history, "numbers": state.numbers}
+    tensors = state.tensors | {f"{BEST}{name}": value for name, value in state.best.items()}
+    files = {STATE: json.dumps(record).encode(), TENSORS: save(tensors)}
+    manifest = {name: _digest(data) for name, data in files.items()}
+    return files | {MANIFEST: json.dumps(manifest).encode()}
+
+
+def save_state(folder: Place, state: OuterState) -> Storage:
+    """Write `folder/round-0007` and remove all but the newest few. A sound one of that round is left as it is."""
+    return save_files(folder, state.round, state_files(state))
+
+
+def save_files(folder: Place, number: int, files: dict[str, bytes]) -> Storage:
+    """`save_state`, of files made earlier by `state_files`.
+
+    Rounds after `number`, left by a run that found them damaged, are not touched and keep nothing from being kept.
+    """
+    folder = Storage.at(folder)
+    target = _round(folder, number)
+    for unfinished in (n for n in _rounds(folder) if n <= number and not _finished(folder, n)):
+        folder.remove(_round_name(unfinished))
+    if not _sound(target):
+        target.write_all(files, MANIFEST)
+    for old in [n for n in _rounds(folder) if n <= number][:-KEEP]:
+        folder.remove(_round_name(old))
     return target
 
 
-def load_latest(folder: Path) -> tuple[OuterState | None, list[str]]:
-    """The newest sound checkpoint, and a sentence for every damaged one passed over on the way."""
+def load_latest(folder: Place) -> tuple[OuterState | None, list[str]]:
+    """The newest sound checkpoint, and a sentence for every damaged one passed over on the way.
+
+    Raises:
+        StorageFailed: the folder cannot be read, which says nothing about what is in it.
+    """
     complaints: list[str] = []
-    for path in sorted(folder.glob("round-*"), reverse=True):
+    folder = Storage.at(folder)
+    for number in reversed(_rounds(folder)):
+        path = _round(folder, number)
         try:
             return _load(path), complaints
+        except StorageFailed:
+            raise
         except Exception as error:  # storage boundary: whatever is wrong with it, the one before may do
             complaints.append(f"checkpoint {path} is damaged and was passed over: {error}")
     return None, complaints
 
 
-def load_round(folder: Path, number: int) -> OuterState:
+def load_round(folder: Place, number: int) -> OuterState:
     """The checkpoint written after `number` rounds.
 
     Raises:
-        ValueError: it is not kept; only the newest few are.
+        ValueError: it is not kept, only the newest few are; or it is damaged.
     """
-    path = folder / f"round-{number:04d}"
-    if not path.is_dir():
-        kept = [int(p.name.removeprefix("round-")) for p in sorted(folder.glob("round-*"))]
+    folder = Storage.at(folder)
+    if number not in (kept := _rounds(folder)):
         raise ValueError(f"{folder} keeps no checkpoint of round {number}; it keeps {kept}")
-    return _load(path)
+    return _load(_round(folder, number))
 
 
-def _load(path: Path) -> OuterState:
-    record = json.loads((path / STATE).read_text(encoding="utf-8"))
-    blob = (path / TENSORS).read_bytes()
-    if _sha(blob) != record["sha256"]:
-        raise ValueError(f"{TENSORS} does not match {STATE}")
-    tensors = load(blob)
+def _load(path: Storage) -> OuterState:
+    files = _verified(path)
+    record, tensors = json.loads(files[STATE]), load(files[TENSORS])
     best = {name.removeprefix(BEST): tensors.pop(name) for name in list(tensors) if name.startswith(BEST)}
     return OuterState(record["round"], tensors, best, record["history"], record["numbers"])
 
 
-def _sha(blob: bytes) -> str:
-    return hashlib.sha256(blob).hexdigest()
+def _verified(path: Storage) -> dict[str, bytes]:
+    """The payload files, which are what the manifest says they are."""
+    files = {}
+    try:
+        manifest = json.loads(path.read(MANIFEST))
+        for name in (STATE, TENSORS):
+            files[name] = path.read(name)
+            if manifest[name] != _digest(files[name]):
+                raise ValueError(f"{name} does not match {MANIFEST}")
+    except FileNotFoundError as error:
+        raise ValueError(f"{MANIFEST if not files else 'a file'} is missing: {error}") from error
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{MANIFEST} is unreadable: {error!r}") from error
+    return files
+
+
+def _sound(path: Storage) -> bool:
+    try:
+        return bool(_verified(path))
+    except ValueError:
+        return False
+
+
+def _rounds(folder: Storage) -> list[int]:
+    numbers = (name.removeprefix(ROUND) for name in folder.names() if name.startswith(ROUND))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def _finished(folder: Storage, number: int) -> bool:
+    return _round(folder, number).is_file(MANIFEST)
+
+
+def _round_name(number: int) -> str:
+    return f"{ROUND}{number:04d}"
+
+
+def _round(folder: Storage, number: int) -> Storage:
+    return folder / _round_name(number)
+
+
+def _digest(data: bytes) -> dict[str, Any]:
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -6,7 +6,7 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.loading import known_keys, load_config, resolved_json
+from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
 from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig
 
@@ -28,6 +28,7 @@ __all__ = [
     "RateSchedule",
     "ScoresConfig",
     "TaskConfig",
+    "changes",
     "known_keys",
     "load_config",
     "resolved_json",

@@ -3,6 +3,7 @@
 import difflib
 import json
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
@@ -44,6 +45,25 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
 def resolved_json(config: Config) -> str:
     """Every setting, defaults included, as indented JSON; `Config.model_validate_json` reads it back."""
     return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+
+
+def changes(old: dict[str, Any], config: Config, free: Collection[str] = ()) -> str:
+    """What differs between an earlier config, as JSON has it, and this one, in words; sections in `free` may.
+
+    >>> old = json.loads(resolved_json(Config()))
+    >>> changes(old, load_config(None, ["inner.steps=64", "name=mine"]), free=["name"])
+    'inner.steps was 150, now 64'
+    """
+    new = config.model_dump(mode="json")
+    changed = [key for key in new if key not in free and old.get(key) != new[key]]
+    return "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = [k for k in new if old.get(k) != new[k]]
+        return "; ".join(f"{key}.{k} was {old.get(k)!r}, now {new[k]!r}" for k in inner)
+    return f"{key} was {old!r}, now {new!r}"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

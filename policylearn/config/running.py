@@ -18,6 +18,9 @@ class ClusterConfig(Strict):
     labels: dict[str, str] = Field({}, description="labels of the nodes that workers may run on, as Ray's selectors")
     retries: int = Field(3, ge=0, description="how often work that fails, or whose worker is lost, is tried again")
     deadline: float = Field(7200.0, gt=0, description="seconds after which a call counts as hung and starts anew")
+    storage_timeout: float = Field(
+        600, ge=0, description="seconds a run waits for a full disk or a lost bucket where it cannot go on without"
+    )
 
 
 class EvaluateConfig(Strict):
