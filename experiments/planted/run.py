@@ -56,6 +56,7 @@ def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
     learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
     learning["difference, 4 rounds"] = ["learn.rounds=4", "learn.seed=0"]
+    learning["wrong-1, 12 rounds"] = [*learning["wrong-1"], "learn.rounds=12"]
     return learning | {"score_function": SCORE_FUNCTION} | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
