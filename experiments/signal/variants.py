@@ -24,7 +24,7 @@ from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
 from policylearn.signal.analysis import A, B, Point
-from policylearn.signal.credits import Gradients, credits_of, masked_texts, take
+from policylearn.signal.credits import Gradients, credits_of, masked_texts, take, through
 from policylearn.signal.halves import text_halves
 from policylearn.trajectory import Trajectory
 
@@ -79,12 +79,18 @@ class FirstStep(Replay):
         return self.inputs(k)
 
 
-def by_window(length: int) -> Directions:
-    """Through a window of so many ordinary steps: what is credited could have been the batch of the first."""
+def by_window(length: int, parameters: str = "all") -> Directions:
+    """Through a window of so many ordinary steps: what is credited could have been the batch of the first.
+
+    Args:
+        length: of the window.
+        parameters: through which the first step counts; after the window it is always the layers.
+    """
 
     def directions(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
-        rate, batches = trajectory.rate, take(trajectory.batches, length)
-        return {name: first_step(trajectory, Window(batches, [rate] * length), loss) for name, loss in losses.items()}
+        window = Window(take(trajectory.batches, length), [trajectory.rate] * length)
+        found = {name: first_step(trajectory, window, loss) for name, loss in losses.items()}
+        return {name: through(trajectory.model, d, parameters) for name, d in found.items()}
 
     return directions
 
@@ -111,17 +117,11 @@ class Variant:
     directions: Directions = by_probe
 
 
-def tuning(count: int, rate: float) -> Variant:
-    return Variant((f"outer.steps={count}", f"outer.learning_rate={rate}"), directions=by_fine_tuning)
-
-
 VARIANTS = {
     "default": Variant(),
     "one support/query split": Variant(directions=by_one_split),
     "dealt into folds once": Variant(("diagnose.resplits=1",)),
-    "fine-tuning, 4 steps": tuning(4, 0.01),
-    "fine-tuning, 4 steps, rate .1": tuning(4, 0.1),
-    "fine-tuning, 16 steps": tuning(16, 0.01),
+    "fine-tuning, 4 steps": Variant(directions=by_fine_tuning),
     "200 labelled examples": Variant(("diagnose.examples=200",)),
     "400 labelled examples": Variant(("diagnose.examples=400",)),
     "1600 labelled examples": Variant(("diagnose.examples=1600",)),
@@ -131,6 +131,8 @@ VARIANTS = {
     "window of 1": Variant(directions=by_window(1)),
     "window of 4": Variant(directions=by_window(4)),
     "window of 8": Variant(directions=by_window(8)),
+    "window of 4, layers alone": Variant(directions=by_window(4, "layers")),
+    "window of 8, layers alone": Variant(directions=by_window(8, "layers")),
 }
 
 
