@@ -1,6 +1,6 @@
 """Adaptation to the label task: how good is θ for it? The outer loss of a window, and the dev score of a rollout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -23,6 +23,8 @@ CHUNK = 12_288
 Note = Callable[..., None]
 """Is told numbers by name."""
 Indices = Sequence[int] | np.ndarray
+Split = tuple[np.ndarray, np.ndarray]
+"""Support and query."""
 
 
 def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -36,39 +38,71 @@ def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) ->
     return picked[:support], picked[support : support + config.query]
 
 
-def outer_problem(problem: Problem, support: Indices, query: Indices, note: Note) -> "OuterProblem | FineTuning":
-    """The outer loss by the adaptation of the config, on given support and query examples of the training split.
+def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[Split]:
+    """(support, query) of every fold, each class spread over all of them: an example is query once, else support.
+
+    >>> [query.tolist() for _, query in fold(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0))]
+    [[1, 3], [0, 2]]
+    """
+    part = np.empty(len(y), dtype=np.int64)
+    part[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
+    for number in range(folds):
+        yield np.flatnonzero(part != number), np.flatnonzero(part == number)
+
+
+def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> "ProbeLoss | FineTuning":
+    """The outer loss by the adaptation of the config, on training examples drawn by `key`.
 
     Args:
         problem: data.
-        support, query: indices of training examples.
+        key: integers, not negative.
         note: is told `outer_loss` and `outer_accuracy` of every evaluation.
     """
-    kind = fine_tuning if problem.config.outer.adaptation == "finetune" else OuterProblem
-    return kind(problem, support, query, note)
+    config, y = problem.config.outer, problem.examples("train").y
+    support, query = support_and_query(config, len(y), key)
+    if config.adaptation == "finetune":
+        return fine_tuning(problem, support, query, note)
+    picked, split = np.concatenate([support, query]), len(support)
+    splits = [(np.arange(split), np.arange(split, len(picked)))]
+    if config.folds > 1:
+        splits = list(fold(y[picked].numpy(), config.folds, np.random.default_rng([*key, 1])))
+    return ProbeLoss(problem, picked, y[picked], splits, note)
 
 
-class OuterProblem:
-    """The outer loss by a ridge probe.
+class ProbeLoss:
+    """The outer loss by ridge probes: its mean over splits of the same examples into support and query.
+
+    Features are computed once for all splits, and so is their gradient: what a further split costs is a few small
+    linear systems.
 
     Args:
         problem: data.
-        support, query: indices of training examples.
+        picked: [N] training examples.
+        y: [N] their labels, or others.
+        splits: (support, query), each positions among the N.
         note: is told `outer_loss` and `outer_accuracy` of every evaluation.
     """
 
-    def __init__(self, problem: Problem, support: Indices, query: Indices, note: Note) -> None:
-        self.problem, self.train, self.note = problem, problem.examples("train"), note
-        self.support, self.query = support, query
+    def __init__(
+        self, problem: Problem, picked: Indices, y: Tensor, splits: Sequence[Split], note: Note = lambda **_: None
+    ) -> None:
+        self.problem, self.picked, self.y, self.splits, self.note = problem, picked, y, splits, note
 
-    def __call__(self, features: Features) -> Tensor:
-        """The loss under the given features, differentiable."""
-        problem, s = self.problem, len(self.support)
-        x = extract(features, self.train, [*self.support, *self.query], problem.tokenizer.pad_token_id)
-        support_y, query_y = self.train.y[self.support], self.train.y[self.query]
-        fit = outer_loss(x[:s], support_y, x[s:], query_y, len(problem.labels))
-        self.note(outer_loss=fit.loss.item(), outer_accuracy=fit.accuracy)
-        return fit.loss
+    def __call__(self, model: Features) -> Tensor:
+        """The loss under a model's features, differentiable."""
+        return self.loss(self.features(model))
+
+    def features(self, model: Features) -> Tensor:
+        """[N, d], differentiable."""
+        return extract(model, self.problem.examples("train"), self.picked, self.problem.tokenizer.pad_token_id)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """The loss of features [N, d]."""
+        y, classes = self.y, len(self.problem.labels)
+        fits = [outer_loss(x[s], y[s], x[q], y[q], classes) for s, q in self.splits]
+        loss = torch.stack([fit.loss for fit in fits]).mean()
+        self.note(outer_loss=loss.item(), outer_accuracy=float(np.mean([fit.accuracy for fit in fits])))
+        return loss
 
 
 def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) -> FineTuning:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from policylearn.adaptation import ProbeLoss
 from policylearn.arms import RANDOM, arm_policy, initial_policy
 from policylearn.config import Config, InnerConfig
 from policylearn.masking import MaskedBatch
@@ -32,7 +33,7 @@ from policylearn.signal.credits import (
     through,
 )
 from policylearn.signal.halves import labelled_halves, text_halves
-from policylearn.signal.labels import CrossFitted, made_up, shuffled
+from policylearn.signal.labels import cross_fitted, made_up, shuffled
 from policylearn.signal.types import TypeSums, add
 from policylearn.signal.variance import Shares, halves_needed
 from policylearn.signal.words import spell
@@ -64,7 +65,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     return {"name": config.name, "verdict": verdict(result), **result}
 
 
-def outer_losses(problem: Problem) -> dict[str, CrossFitted]:
+def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
     """The outer losses of A and B, and of B with labels that have nothing to do with the task."""
     settings = problem.config.diagnose
     y, (a, b) = problem.examples("train").y, labelled_halves(problem, settings.examples, SEED)
@@ -73,7 +74,7 @@ def outer_losses(problem: Problem) -> dict[str, CrossFitted]:
     if settings.shuffles:
         labels[MADE_UP] = (b, made_up(problem, b, y[b], SEED))
     return {
-        name: CrossFitted(problem, picked, given, settings.folds, settings.resplits, SEED)
+        name: cross_fitted(problem, picked, given, settings.folds, settings.resplits, SEED)
         for name, (picked, given) in labels.items()
     }
 

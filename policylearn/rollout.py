@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import dev_score, outer_problem, support_and_query
+from policylearn.adaptation import dev_score, outer_problem
 from policylearn.config import InnerConfig
 from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
 from policylearn.masking import MaskedBatch
@@ -158,10 +158,8 @@ def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
 
 
 def _outer_problem(trajectory: Trajectory) -> Outer:
-    """Support and query examples drawn anew from the training split for every window."""
-    problem, key = trajectory.problem, [trajectory.seed, trajectory.step]
-    support, query = support_and_query(problem.config.outer, len(problem.examples("train")), key)
-    return outer_problem(problem, support, query, trajectory.note)
+    """Labelled examples drawn anew from the training split for every window."""
+    return outer_problem(trajectory.problem, [trajectory.seed, trajectory.step], trajectory.note)
 
 
 def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:

@@ -28,7 +28,7 @@ from policylearn.signal.credits import (
     through,
 )
 from policylearn.signal.halves import labelled_halves, same_words, solid_types, text_halves
-from policylearn.signal.labels import CrossFitted, made_up, shuffled
+from policylearn.signal.labels import cross_fitted, made_up, shuffled
 from policylearn.signal.types import add, type_reliability, type_sums
 from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
 from policylearn.signal.words import keys_of, spell
@@ -161,7 +161,7 @@ def test_text_halves_share_no_text(problem):
 
 def test_every_example_is_query_once_per_resplit_and_never_its_own_support(problem):
     picked = np.arange(30)
-    loss = CrossFitted(problem, picked, problem.examples("train").y[picked], folds=3, resplits=2, seed=0)
+    loss = cross_fitted(problem, picked, problem.examples("train").y[picked], folds=3, resplits=2, seed=0)
     assert len(loss.splits) == 6
     assert sorted(np.concatenate([q for _, q in loss.splits])) == sorted([*range(30)] * 2)
     assert all(not set(s) & set(q) and len(s) + len(q) == 30 for s, q in loss.splits)
@@ -170,7 +170,7 @@ def test_every_example_is_query_once_per_resplit_and_never_its_own_support(probl
 def test_the_outer_gradient_is_the_mean_over_splits(problem, warm):
     picked = np.arange(24)
     y = problem.examples("train").y[picked]
-    loss = CrossFitted(problem, picked, y, folds=2, resplits=1, seed=0)
+    loss = cross_fitted(problem, picked, y, folds=2, resplits=1, seed=0)
     found = outer_gradients(warm.model, {"one": loss, "same": loss})
     named = {n: p for n, p in warm.model.named_parameters() if n in found["one"]}
     total = dict.fromkeys(named, 0.0)

@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import outer_problem, support_and_query
+from policylearn.adaptation import outer_problem
 from policylearn.arms import arm_policy
 from policylearn.config import load_config
 from policylearn.inner.model import Blend
@@ -88,8 +88,7 @@ def build(number: int, texts: int, rate: float, warm: int, mask_share: float) ->
     batch = _batch_with_six_words(trajectory, texts)
     loss = Everywhere(partial(shown_if_masked, policy, mask_token_id=problem.tokenizer.mask_token_id))
     shown = loss.shown_if_masked(batch)
-    labelled = support_and_query(problem.config.outer, len(problem.examples("train")), [number])
-    outer = outer_problem(problem, *labelled, trajectory.note)
+    outer = outer_problem(problem, [number], trajectory.note)
     columns = policy.eligible(batch.original, batch.real)[0].nonzero()[:, 0]
     masks = torch.tensor(list(product([False, True], repeat=WORDS)))
     values, gradients, spent = [], [], [0.0, 0.0]

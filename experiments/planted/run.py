@@ -42,6 +42,7 @@ STUDY = {
     "rate 2": ["learn.learning_rate=2.0"],
     "2 rollouts, 10 rounds": ["learn.rollouts=2", "learn.rounds=10"],
     "no KL": ["learn.kl=0"],
+    "4 folds": ["outer.folds=4"],
     "all parameters": ['outer.parameters="all"'],
     "explore": ['masking.design="explore"'],
     "independent": ['masking.design="independent"'],
@@ -55,6 +56,7 @@ def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
     learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
     learning["difference, 4 rounds"] = ["learn.rounds=4", "learn.seed=0"]
+    learning["wrong-1, 12 rounds"] = [*learning["wrong-1"], "learn.rounds=12"]
     return learning | {"score_function": SCORE_FUNCTION} | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
@@ -126,7 +128,8 @@ def plot(result: dict[str, Any]) -> None:
 def main(names: list[str]) -> None:
     written = FOLDER / "result.json"
     result = json.loads(written.read_text()) if written.exists() else {"runs": {}}
-    result["fixed"] = fixed()
+    if "fixed" not in result:
+        result["fixed"] = fixed()
     for name in names or runs():
         if name in result["runs"] and result["runs"][name]["overrides"] == runs()[name]:
             continue

@@ -57,6 +57,12 @@ class OuterConfig(Strict):
     )
     support: int = Field(128, ge=2, description="labelled training examples to adapt to")
     query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
+    folds: int = Field(
+        1,
+        ge=1,
+        description="`probe`: 1 draws support and query apart; more deal both together into so many parts, each of "
+        "which is query once and support for the others",
+    )
     parameters: Literal["layers", "matrices", "all"] = Field(
         "matrices",
         description="parameters the outer gradient may flow through: matrices leaves out norms and biases, layers "
@@ -70,6 +76,15 @@ class OuterConfig(Strict):
     )
     learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
     clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OuterConfig":
+        if self.folds > 1 and self.adaptation == "finetune":
+            raise ValueError(
+                f'outer.folds = {self.folds} with outer.adaptation = "finetune" would fine-tune {self.folds} times '
+                'for every outer gradient: set outer.folds = 1 or outer.adaptation = "probe"'
+            )
+        return self
 
 
 class LearnConfig(Strict):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policylearn.adaptation import ProbeLoss
 from policylearn.inner.model import carries
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Problem
-from policylearn.signal.labels import CrossFitted
 from policylearn.signal.words import keys_of
 from policylearn.trajectory import Trajectory
 
@@ -45,7 +45,7 @@ def group_of(name: str, p: Tensor) -> str:
     return "attention" if "attention" in name or "attn" in name else "ffn"
 
 
-def outer_gradients(model: nn.Module, losses: Mapping[str, CrossFitted]) -> dict[str, Gradients]:
+def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss]) -> dict[str, Gradients]:
     """∇(outer loss) of every loss; losses on the same examples share a forward pass."""
     named = dict(model.named_parameters())
     found: dict[str, Gradients] = {}
@@ -59,7 +59,7 @@ def outer_gradients(model: nn.Module, losses: Mapping[str, CrossFitted]) -> dict
     return found
 
 
-def _same_examples(losses: Mapping[str, CrossFitted]) -> list[list[str]]:
+def _same_examples(losses: Mapping[str, ProbeLoss]) -> list[list[str]]:
     groups: dict[bytes, list[str]] = {}
     for name, loss in losses.items():
         groups.setdefault(np.asarray(loss.picked).tobytes(), []).append(name)

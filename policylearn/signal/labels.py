@@ -1,22 +1,17 @@
 """An outer loss that uses every example of a half, and labels that have nothing to do with the task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import extract
-from policylearn.inner.model import Features
-from policylearn.inner.probe import outer_loss
+from policylearn.adaptation import ProbeLoss, fold
 from policylearn.problem import Problem
 
 
-class CrossFitted:
+def cross_fitted(problem: Problem, picked: np.ndarray, y: Tensor, folds: int, resplits: int, seed: int) -> ProbeLoss:
     """Outer loss of all given examples: each is query once and support in the other folds, over several re-splits.
-
-    Features are computed once for all folds and re-splits, and so is their gradient: what they cost beyond one split
-    into support and query is a few small linear systems.
 
     Args:
         problem: data.
@@ -26,33 +21,9 @@ class CrossFitted:
         resplits: how often the examples are dealt into folds.
         seed: of the folds.
     """
-
-    def __init__(self, problem: Problem, picked: np.ndarray, y: Tensor, folds: int, resplits: int, seed: int) -> None:
-        self.problem, self.picked, self.y = problem, picked, y
-        rng = np.random.default_rng([seed, 1])
-        self.splits = [split for _ in range(resplits) for split in fold(y.numpy(), folds, rng)]
-
-    def features(self, model: Features) -> Tensor:
-        """[N, d], differentiable."""
-        return extract(model, self.problem.examples("train"), self.picked, self.problem.tokenizer.pad_token_id)
-
-    def loss(self, x: Tensor) -> Tensor:
-        """Mean over folds and re-splits, of features [N, d]."""
-        y, classes = self.y, len(self.problem.labels)
-        fits = [outer_loss(x[s], y[s], x[q], y[q], classes).loss for s, q in self.splits]
-        return torch.stack(fits).mean()
-
-
-def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(support, query) of every fold, each class spread over all of them.
-
-    >>> [query.tolist() for _, query in fold(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0))]
-    [[1, 3], [0, 2]]
-    """
-    part = np.empty(len(y), dtype=np.int64)
-    part[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
-    for number in range(folds):
-        yield np.flatnonzero(part != number), np.flatnonzero(part == number)
+    rng = np.random.default_rng([seed, 1])
+    splits = [split for _ in range(resplits) for split in fold(y.numpy(), folds, rng)]
+    return ProbeLoss(problem, picked, y, splits)
 
 
 def shuffled(y: Tensor, seed: int) -> Tensor:

@@ -97,7 +97,8 @@ def expected(inner, case: Case) -> tuple[Setting, torch.Tensor]:
 
 def agrees(name: str, found: torch.Tensor, numeric: torch.Tensor) -> bool:
     """Whether credits are those of numeric differentiation, to what the engine promises."""
-    error = (found - numeric).norm() / numeric.norm()
+    found, numeric = found / numeric.norm(), numeric / numeric.norm()
+    error = (found - numeric).norm()
     if name in EXACT:
         return bool(error <= 1e-6)
     return bool(error <= 1e-2 and cosine_similarity(found, numeric, dim=0) >= 0.999)
@@ -218,17 +219,50 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
         assert 1 in sizes and 2 not in sizes
 
 
-def test_one_step_agrees_as_far_as_it_is_documented_to(inner):
+ONE_STEP = [
+    Case("distilbert", settings(**SGD), 2),
+    Case("bert", settings(**SGD), 2, "probe"),
+    Case("bert", settings(**SGD), 2, "finetune"),
+    Case("roberta", settings(**SGD), 2, "finetune", tuning=TUNE_ADAMW),
+]
+SMALL_RATE = 1e-6
+"""At which a step leaves the outer gradient nearly what it was before: `one_step` takes that for the one after it.
+(The error is in proportion to the rate.)"""
+
+
+def by_one_step(setting: Setting) -> torch.Tensor:
+    problem = setting.problem
+    window = problem.window(setting.batches[:1], [SMALL_RATE])
+    return engine("one_step")(problem.model, problem.optimizer, window, setting.outer, "all")[0]
+
+
+@cache
+def expected_of_one_step(inner, case: Case) -> torch.Tensor:
+    setting = Setting(inner, case)
+    return setting.problem.numeric(setting.batches[:1], [SMALL_RATE], outer=setting.outer, eps=1e-4 / SMALL_RATE)
+
+
+@pytest.mark.parametrize("case", ONE_STEP, ids=str)
+def test_one_step_agrees_as_far_as_it_is_documented_to(inner, case):
     """SGD at a small rate: the step itself is exact, the outer gradient that of before it."""
-    case = replace(CASES[5], settings=settings(**SGD), warm=2)
-    problem = inner(kind=case.kind, warm=2, settings=case.settings)
-    batches, rates = problem.batches(1), [1e-4]
-    numeric = problem.numeric(batches, rates, eps=1e-3)
-    (found,) = engine("one_step")(
-        problem.model, problem.optimizer, problem.window(batches, rates), problem.outer, "all"
-    )
-    assert agrees(NEARLY, found, numeric)
-    assert not agrees(NEARLY, 1.5 * found, numeric)
+    assert agrees(NEARLY, by_one_step(Setting(inner, case)), expected_of_one_step(inner, case))
+
+
+def wrong_at_the_end_of_tuning(monkeypatch, inner, case):
+    """The query gradient in the parameters after fine-tuning stands for that in those before."""
+
+    def first_order(walk, k, directions, further):
+        return walk.inputs(k)
+
+    monkeypatch.setattr(Replay, "back_over_gradient", first_order)
+    return Setting(inner, case)
+
+
+@pytest.mark.parametrize("wrong", [wrong_without_head, wrong_at_the_end_of_tuning])
+@pytest.mark.parametrize("case", ONE_STEP[2:], ids=str)
+def test_one_step_that_is_wrong_about_fine_tuning_would_be_found_out(inner, case, wrong, monkeypatch):
+    setting = wrong(monkeypatch, inner, case)
+    assert not agrees(NEARLY, by_one_step(setting), expected_of_one_step(inner, case))
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[2], CASES[5], CASES[6]], ids=str)
