@@ -98,7 +98,7 @@ class ProbeLoss:
 
     def loss(self, x: Tensor) -> Tensor:
         """The loss of features [N, d]."""
-        y, classes = self.y, len(self.problem.labels)
+        y, classes = self.y.to(x.device), len(self.problem.labels)
         fits = [outer_loss(x[s], y[s], x[q], y[q], classes) for s, q in self.splits]
         loss = torch.stack([fit.loss for fit in fits]).mean()
         self.note(outer_loss=loss.item(), outer_accuracy=float(np.mean([fit.accuracy for fit in fits])))
@@ -116,10 +116,12 @@ def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) 
     optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
 
     def head(features: Features) -> tuple[Tensor, Tensor]:
-        return ridge_head(extract(features, train, support, pad), train.y[support], len(problem.labels))
+        x = extract(features, train, support, pad)
+        return ridge_head(x, train.y[support].to(x.device), len(problem.labels))
 
     def loss(tuned: Features) -> Tensor:
-        logits, y = extract(tuned, train, query, pad), train.y[query]
+        logits = extract(tuned, train, query, pad)
+        y = train.y[query].to(logits.device)
         found = cross_entropy(logits, y)
         if not torch.isfinite(found):
             raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.learning_rate")
@@ -166,4 +168,4 @@ def dev_score(problem: Problem, model: InnerModel) -> float:
     train, dev = problem.examples("train"), problem.examples("dev")
     with torch.no_grad():
         x, y = (extract(model, split, range(len(split)), pad) for split in (train, dev))
-        return outer_loss(x, train.y, y, dev.y, len(problem.labels)).accuracy
+        return outer_loss(x, train.y.to(x.device), y, dev.y.to(x.device), len(problem.labels)).accuracy

@@ -106,7 +106,7 @@ def _frozen_features(problem: Problem, model: InnerModel, seed: int) -> dict[str
             picked = np.random.default_rng(seed).permutation(picked)[: problem.config.evaluate.labelled]
         with torch.no_grad():
             x = extract(model, split, picked.tolist(), problem.tokenizer.pad_token_id)
-        found[name] = (x.numpy(), split.y[picked].numpy())
+        found[name] = (x.cpu().numpy(), split.y[picked].numpy())
     return found
 
 

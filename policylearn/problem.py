@@ -58,10 +58,18 @@ class Problem:
         config: the experiment.
         watch: shows progress on a corpus while it is read.
         data: of the same config, read before.
+        device: where fresh models are.
     """
 
-    def __init__(self, config: Config, watch: Watch = lambda work, texts: texts, data: Data | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        watch: Watch = lambda work, texts: texts,
+        data: Data | None = None,
+        device: str = "cpu",
+    ) -> None:
         self.config = config
+        self.device = device
         self._watch = watch
         self._examples: dict[str, Examples] = {}
         if data is not None:
@@ -156,7 +164,8 @@ class Problem:
 
     def _load(self, seed: int) -> InnerModel:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
-        return load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention)
+        model = load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention)
+        return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
         """Input embeddings of θ₀ for the tokenizer's V types, [V, d]."""

@@ -154,7 +154,8 @@ def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Object
 
 def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
     credits = _one_step_credits if trajectory.problem.config.inner.engine == "one_step" else _window_credits
-    return credits(trajectory, loss, _outer_problem(trajectory))
+    batches, gradients = credits(trajectory, loss, _outer_problem(trajectory))
+    return batches, [gradient.cpu() for gradient in gradients]  # where the policy is, whatever the model is on
 
 
 def _outer_problem(trajectory: Trajectory) -> Outer:

@@ -14,7 +14,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.cluster.calls import Call, Failure, Result, Work
-from policylearn.config import Config
+from policylearn.config import ClusterConfig, Config
 from policylearn.problem import Data, Problem
 
 
@@ -60,7 +60,7 @@ class Worker:
     def __init__(self, config: Config, data: Data | None = None) -> None:
         torch.set_num_threads(config.cluster.threads)
         disable_progress_bar()
-        self.problem = Problem(config, data=data)
+        self.problem = Problem(config, data=data, device=device_of(config.cluster))
 
     def run(self, work: Work, *arguments: Any) -> Any:
         """``work(problem, *arguments)``, or the `Failure` of it."""
@@ -70,6 +70,19 @@ class Worker:
             return Failure("not finite", str(error))
         except Exception as error:  # fault boundary: whatever work raises is a value to the pool
             return Failure("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def device_of(config: ClusterConfig) -> str:
+    """Where a worker computes.
+
+    Raises:
+        ValueError: workers are to have GPUs, and there is none here.
+    """
+    if not config.gpus:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ValueError(f"cluster.gpus is {config.gpus:g}, and torch sees no GPU here; set it to 0 for the CPU")
+    return "cuda"
 
 
 class LocalPool:

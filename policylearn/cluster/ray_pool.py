@@ -190,6 +190,7 @@ class RayPool:
         worker, cluster = next(self._numbers), self._config.cluster
         actor = ray.remote(RayWorker).options(
             num_cpus=cluster.threads,
+            num_gpus=cluster.gpus,
             resources=cluster.resources,
             label_selector=cluster.labels,
         )

@@ -56,7 +56,7 @@ class LabelWeights:
 
     def __call__(self, model: Callable[..., Tensor], batch: LabelledBatch, x: Tensor) -> Tensor:
         """The loss, a scalar."""
-        return (x * cross_entropy(model(batch.input_ids, batch.real), batch.y, reduction="none")).mean()
+        return (x * cross_entropy(model(batch.input_ids, batch.real), batch.y.to(x.device), reduction="none")).mean()
 
     def parts(self, batch: LabelledBatch, x: Tensor, rows: int) -> Iterator[tuple[LabelledBatch, Tensor, float]]:
         """Rows with their weights, and their share of the examples."""

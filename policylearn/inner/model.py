@@ -49,6 +49,8 @@ class InnerModel(nn.Module):
       `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
     - `blend` shows other embeddings than those of `ids`.
+
+    Inputs may be on any device; what comes back is on that of the model, what `watch` is shown on the CPU.
     """
 
     def __init__(self, mlm: PreTrainedModel, bf16: bool = False) -> None:
@@ -64,21 +66,25 @@ class InnerModel(nn.Module):
         watch: Watch | None = None,
         blend: Blend | None = None,
     ) -> Tensor:
-        device = input_ids.device.type
-        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
+        weight = self.mlm.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        device = weight.device
+        input_ids, real = input_ids.to(device), real.to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             seen = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
             hidden = self.mlm.base_model(**seen, attention_mask=real.long()).last_hidden_state
             if labels is None:
                 return mean_pool(_full(hidden), real)
+            labels = labels.to(device)
             masked = labels != IGNORED
             logits = vocabulary_logits(self.mlm, hidden[masked])
         if watch is not None:
-            watch(labels[masked], logits.detach().argmax(1))
+            watch(labels[masked].cpu(), logits.detach().argmax(1).cpu())
         return cross_entropy(_full(logits), labels[masked], reduction="none")
 
     def _blended(self, input_ids: Tensor, blend: Blend) -> Tensor:
         e = self.mlm.get_input_embeddings()
-        return e(input_ids) + blend.share[:, :, None] * (e(blend.to) - e(blend.away))
+        return e(input_ids) + blend.share[:, :, None] * (e(blend.to.to(input_ids)) - e(blend.away.to(input_ids)))
 
 
 def carries(name: str, p: Tensor, parameters: str) -> bool:

@@ -119,7 +119,7 @@ def credits_of(
     opposite of that."""
     for batch in batches:
         columns = [token_derivatives(trajectory.model, d, batch) / batch.mask.sum() for d in directions]
-        yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().numpy())
+        yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().cpu().numpy())
 
 
 def take(batches: Iterator[MaskedBatch], count: int) -> list[MaskedBatch]:

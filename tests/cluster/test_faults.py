@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
+from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import open_pool
 from policylearn.report.console import RoundProgress
 
@@ -126,6 +127,15 @@ def test_workers_go_where_resources_and_labels_say(node, tiny):
         places = {result.required() for result in pool.results(pool.submit(where, [()] * 4))}
         assert places == {here.node_id}
         assert pool.alive() == 1  # the other finds no second slot
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows what is said where there is no GPU")
+def test_workers_with_gpus_go_where_ray_sees_some_and_say_so_if_torch_sees_none(node, config):
+    node(1)
+    node(1, num_gpus=1)
+    settings = config(1, "cluster.gpus=0.5", "cluster.retries=0")
+    with open_pool(settings) as pool, pytest.raises(WorkFailed, match=r"cluster\.gpus is 0\.5, and torch sees no GPU"):
+        list(pool.results(pool.submit(a_moment(), [()])))
 
 
 def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tiny):
