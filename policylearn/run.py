@@ -25,7 +25,7 @@ from policylearn.config import Config, resolved_json
 from policylearn.policy import MaskingPolicy
 from policylearn.report.console import TaskProgress
 
-FREE_TO_CHANGE = ("cluster",)
+FREE_TO_CHANGE = ("cluster", "track")
 """Sections that do not change results: a run may be continued with others."""
 LEFT_BEHIND = (
     "metrics.jsonl",
@@ -36,6 +36,7 @@ LEFT_BEHIND = (
     "checkpoints",
     "prior",
     "policy",
+    "tensorboard",
     "config.json",  # last: what is left of a folder cleared halfway is still known as a run
 )
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")

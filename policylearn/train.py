@@ -13,6 +13,7 @@ from policylearn.config import Config
 from policylearn.learn import learn
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
+from policylearn.report.trackers import check_trackers
 from policylearn.report.verdict import signal
 from policylearn.run import Run
 
@@ -35,6 +36,7 @@ def train(config: Config, out: Path, console: Console, fresh: bool = False, comm
         WorkFailed: a rollout failed; the rounds before it are kept.
     """
     check_arms(config)
+    check_trackers(config)
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
