@@ -141,8 +141,10 @@ def trackio_rounds(folder: Path, identity: str) -> list[tuple]:
 
 def wandb_rounds(folder: Path, identity: str) -> list[tuple]:
     """Of the newest of the offline copies, which all go by one name."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # only then all is in the file
     copies = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     assert {path.name for path in copies} == {f"run-{identity}.wandb"}
     entries = [Record.FromString(blob) for blob in records_of_a_log(copies[-1].read_bytes())]
