@@ -15,6 +15,7 @@ from policylearn.problem import Problem
 from policylearn.report import trackers
 from policylearn.report.trackers import KINDS, check_trackers, open_trackers
 from policylearn.run import Run
+from policylearn.train import train
 
 
 def record(number: int) -> dict:
@@ -102,11 +103,14 @@ def test_a_run_that_is_killed_and_continued(service, tiny, tmp_path, quiet, monk
     assert [line["dev"] for line in learned(plain, "plain").history] == [line["dev"] for line in history]
 
 
-def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, monkeypatch):
+def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, tmp_path, monkeypatch):
     config = tiny('track.to=["mlflow"]')
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"track\.to asks for 'mlflow', which is not installed: pip install mlflow"):
         check_trackers(config)
+    with pytest.raises(ValueError, match="not installed"):
+        train(config, tmp_path / "run", quiet)
+    assert not (tmp_path / "run").exists()
     monkeypatch.undo()
     monkeypatch.setattr(trackers, "find_spec", lambda name: object())
     monkeypatch.setitem(KINDS, "mlflow", lambda *arguments: 1 / 0)
