@@ -29,6 +29,7 @@ from policylearn.outer import (
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress, TaskProgress
+from policylearn.report.trackers import open_trackers
 from policylearn.rollout import PolicyGradient, rollout
 from policylearn.run import Run
 
@@ -58,7 +59,10 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
         state.numbers[RANDOM] = baseline_score(config, problem, pool, run)
     versions = add_version(recalled_versions(state.tensors), state.round, policy.learned(), lag)
     under_way: dict[int, list[int]] = {}
-    with RoundProgress(config.learn.rounds, state.round, run.console, config.learn.rollouts) as progress:
+    with (
+        RoundProgress(config.learn.rounds, state.round, run.console, config.learn.rollouts) as progress,
+        open_trackers(config, str(run.storage), state, run.console) as trackers,
+    ):
         while state.round < config.learn.rounds and not out_of_patience(config.learn, state):
             started, lost = monotonic(), pool.lost
             for number in range(state.round, min(state.round + lag + 1, config.learn.rounds)):
@@ -76,6 +80,8 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
             state.tensors = snapshot(policy, optimizer) | older_versions(versions)
             run.save_round(state)
             progress.update(state.history[-1])
+            trackers.update(state.history)
+            pool.count_round()
     for tickets in under_way.values():
         pool.drop(tickets)
     if state.best and config.learn.select == "dev":

@@ -223,7 +223,7 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
         return planted_tokenizer(config.planted)
     check_exists("model.tokenizer" if config.model.tokenizer else "model.name", name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
     except (OSError, ValueError) as error:  # storage boundary
         raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
     if not tokenizer.is_fast:

@@ -30,7 +30,7 @@ from policylearn.policy import MaskingPolicy
 from policylearn.report.console import TaskProgress
 from policylearn.storage import Storage, StorageFailed, files_below
 
-FREE_TO_CHANGE = ("cluster",)
+FREE_TO_CHANGE = ("cluster", "track")
 """Sections that do not change results: a run may be continued with others."""
 LEFT_BEHIND = (
     "metrics.jsonl",
@@ -41,6 +41,7 @@ LEFT_BEHIND = (
     "checkpoints",
     "prior",
     "policy",
+    "tensorboard",
     "config.json",  # last: what is left of a folder cleared halfway is still known as a run
 )
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")

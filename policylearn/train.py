@@ -14,6 +14,7 @@ from policylearn.learn import learn
 from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
+from policylearn.report.trackers import check_trackers
 from policylearn.report.verdict import signal
 from policylearn.run import Run
 
@@ -40,6 +41,7 @@ def train(
         Preempted: on SIGTERM; the rounds before the one under way are kept.
     """
     check_arms(config)
+    check_trackers(config)
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()

@@ -52,6 +52,10 @@ class Pool(Protocol):
         """How many workers are ready right now."""
         ...
 
+    def count_round(self) -> None:
+        """A round is finished: for whoever watches the cluster."""
+        ...
+
 
 class Worker:
     """Holds one problem and runs work on it, with a fixed number of torch threads: sums over a different
@@ -122,6 +126,9 @@ class LocalPool:
 
     def alive(self) -> int:
         return 1
+
+    def count_round(self) -> None:
+        pass
 
     def _next(self) -> Result:
         call = self._waiting.popleft()

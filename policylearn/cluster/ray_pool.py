@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from policylearn.cluster.calls import Call, Failure, Result, Work, WorkFailed
 from policylearn.cluster.connection import connect
+from policylearn.cluster.metrics import PoolMetrics
 from policylearn.cluster.pool import Worker
 from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
@@ -74,6 +75,7 @@ class RayPool:
         if self._started_here:
             connect(config)
         self._data = None if data is None else ray.put(data)  # in the memory all processes of a node share
+        self._metrics = PoolMetrics(config.name)
         self._schedule = Schedule(config.cluster.retries)
         self._tickets, self._numbers = count(), count()
         self._actors: dict[int, Any] = {}
@@ -118,6 +120,10 @@ class RayPool:
 
     def alive(self) -> int:
         return len(self._schedule.workers)
+
+    def count_round(self) -> None:
+        """See `Pool.count_round`."""
+        self._metrics.round()
 
     def _step(self) -> None:
         """Hand out calls, wait until something happens, and deal with all that has."""
@@ -170,8 +176,10 @@ class RayPool:
     def _lose(self, worker: int, failure: Failure) -> None:
         """Replace a worker; what it was running is tried again."""
         self.lost += 1
+        self._metrics.lost()
         innocent = failure.kind == "lost" and not _is_there(self._places[worker].node)
         call = self._schedule.leave(worker)
+        self._metrics.workers(self.alive())
         self._dismiss(worker)
         self._hire()
         if call is not None:
@@ -180,6 +188,7 @@ class RayPool:
     def _settle(self, result: Result | None) -> None:
         if result is None:
             return
+        self._metrics.result(result)
         if result.call.ticket in self._dropped:
             self._dropped.remove(result.call.ticket)
         else:
@@ -210,6 +219,7 @@ class RayPool:
         self._failed_starts = 0
         self._running[worker] = deque()
         self._schedule.join(worker)
+        self._metrics.workers(self.alive())
 
     def _dismiss(self, worker: int) -> None:
         ray.kill(self._actors.pop(worker))

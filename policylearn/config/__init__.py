@@ -8,7 +8,7 @@ from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
-from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig
+from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig
 
 __all__ = [
     "PLANTED",
@@ -28,6 +28,7 @@ __all__ = [
     "RateSchedule",
     "ScoresConfig",
     "TaskConfig",
+    "TrackConfig",
     "changes",
     "known_keys",
     "load_config",

@@ -27,6 +27,7 @@ class ModelConfig(Strict):
     )
     max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
     bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+    trust_remote_code: bool = Field(False, description="run Python code that comes with `name` and `tokenizer`")
 
 
 class PlantedConfig(Strict):

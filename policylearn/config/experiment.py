@@ -5,7 +5,7 @@ from pydantic import model_validator
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
-from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig
+from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig
 from policylearn.config.strict import Strict
 
 
@@ -25,6 +25,7 @@ class Config(Strict):
     outer: OuterConfig = OuterConfig()
     learn: LearnConfig = LearnConfig()
     cluster: ClusterConfig = ClusterConfig()
+    track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
 

@@ -24,6 +24,14 @@ class ClusterConfig(Strict):
     )
 
 
+class TrackConfig(Strict):
+    """Where rounds are shown, besides metrics.jsonl; see `policylearn.report.trackers`."""
+
+    to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="each must be installed")
+    project: str = Field("policylearn", description="the project of wandb and trackio, the experiment of mlflow")
+    name: str | None = Field(None, description="of the run there, with an ending of its own; unset: `name`")
+
+
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 

@@ -156,7 +156,7 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         mlm = (
-            _from_checkpoint(config.name, attention)
+            _from_checkpoint(config.name, config.trust_remote_code, attention)
             if config.name
             else _from_scratch(config, vocab_size, pad_id, attention)
         )
@@ -169,10 +169,10 @@ def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, att
     return InnerModel(mlm, config.bf16)
 
 
-def _from_checkpoint(name: str, attention: str | None) -> PreTrainedModel:
+def _from_checkpoint(name: str, trust: bool, attention: str | None) -> PreTrainedModel:
     check_exists("model.name", name)
     try:
-        return AutoModelForMaskedLM.from_pretrained(name, attn_implementation=attention)
+        return AutoModelForMaskedLM.from_pretrained(name, attn_implementation=attention, trust_remote_code=trust)
     except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
         raise ValueError(f"model.name {name!r} cannot be loaded as a masked language model: {error}") from error
 

@@ -100,7 +100,9 @@ def load_recogniser(name: str) -> "TokenClassificationPipeline":
 
     check_exists("scores.entity_model", name)
     try:
-        recogniser = pipeline("token-classification", model=name, aggregation_strategy="simple")
+        recogniser = pipeline(
+            "token-classification", model=name, aggregation_strategy="simple", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:  # storage boundary
         raise ValueError(f"scores.entity_model {name!r} cannot be loaded as a token classifier: {error}") from error
     labels = sorted((recogniser.model.config.id2label or {}).values())

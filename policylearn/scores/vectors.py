@@ -117,7 +117,8 @@ def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     check_exists("scores.embedding_model", name)
     try:
-        encoder, reader = AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+        encoder = AutoModel.from_pretrained(name, trust_remote_code=False)
+        reader = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
         raise ValueError(f"scores.embedding_model {name!r} cannot be loaded as an encoder: {error}") from error
     reader.pad_token = reader.pad_token or reader.eos_token  # whatever it is, it is not attended to
