@@ -1,0 +1,42 @@
+"""Does the answer depend on which words take part? Reliability by how often a word was masked in each half, from the
+tokens that run.py keeps in runs/signal; prints a table.
+
+.venv/bin/python experiments/signal/counts.py
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, spearman_brown, type_sums
+
+KEPT, LEAST = Path("runs/signal"), (8, 16, 24)
+
+
+def sums(kept: np.lib.npyio.NpzFile, half: str) -> TypeSums:
+    """Of one text half, all states of the model together."""
+    names = sorted(name.removesuffix(" keys") for name in kept.files if name.endswith(f" {half} keys"))
+    return add([type_sums(kept[f"{name} keys"], advantage(kept[f"{name} credits"])) for name in names])
+
+
+def reliability(a: TypeSums, b: TypeSums, least: int) -> str:
+    """With the number of words; labels and texts both differ between what is correlated."""
+    rows = common_types(a, b, least)
+    x, y = a.means[rows[0]], b.means[rows[1]]
+    if len(x) < 10:
+        return f"({len(x)} words)"
+    half = (correlation(x[:, 0], y[:, 1]) + correlation(x[:, 1], y[:, 0])) / 2
+    return f"{spearman_brown(half):.2f} ({len(x)})"
+
+
+def main() -> None:
+    print(f"| task | {' | '.join(f'masked ≥ {least} times' for least in LEAST)} |")
+    print("|---" * (1 + len(LEAST)) + "|")
+    for path in sorted(KEPT.glob("* more.npz")):
+        kept = np.load(path)
+        a, b = (sums(kept, half) for half in "AB")
+        print(f"| {path.stem.removesuffix(' more')} | {' | '.join(reliability(a, b, least) for least in LEAST)} |")
+
+
+if __name__ == "__main__":
+    main()
