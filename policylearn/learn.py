@@ -133,7 +133,7 @@ def rollout_seeds(config: Config, number: int) -> list[int]:
     """Seeds of one round's rollouts: a function of config and round alone, so that resuming repeats nothing.
 
     >>> rollout_seeds(Config(), 2)
-    [1000008, 1000009, 1000010, 1000011]
+    [1000004, 1000005]
     """
     first = FIRST_ROLLOUT_SEED * (config.learn.seed + 1) + number * config.learn.rollouts
     return list(range(first, first + config.learn.rollouts))

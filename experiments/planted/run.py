@@ -26,10 +26,15 @@ UNIFORM, WRONG = "policy.prior={}", "policy.prior={distractors=12}"
 PRIORS: dict[str, list[str]] = {"difference": [], "uniform": [UNIFORM], "wrong": [WRONG]}
 """Where learning starts, each with the defaults and three learning seeds."""
 
-SCORE_FUNCTION = ["learn.estimator=score_function", 'masking.design="independent"', "learn.rounds=6"]
+SCORE_FUNCTION = [
+    "learn.estimator=score_function",
+    'masking.design="independent"',
+    "learn.rounds=6",
+    "learn.rollouts=4",
+]
 """Whole trainings compared, from Difference-Masking, with 24 times the inner steps of one round of credit."""
 
-SHORT = [UNIFORM, "learn.rounds=5"]
+SHORT = [UNIFORM, "learn.rounds=5", "learn.rollouts=4"]
 STUDY = {
     "K=30": [],
     "K=1": ["inner.window=1", "inner.every=1"],
@@ -40,7 +45,6 @@ STUDY = {
     "last two windows": ["inner.start=0.5"],
     "rate .5": ["learn.learning_rate=0.5"],
     "rate 2": ["learn.learning_rate=2.0"],
-    "2 rollouts, 10 rounds": ["learn.rollouts=2", "learn.rounds=10"],
     "no KL": ["learn.kl=0"],
     "4 folds": ["outer.folds=4"],
     "all parameters": ['outer.parameters="all"'],
@@ -49,14 +53,18 @@ STUDY = {
     "p_max .5": ["masking.p_max=0.5"],
     "context network": ['policy.network="context"', "learn.learning_rate=0.03"],
 }
-"""One setting changed at a time, five rounds from no prior at all, where learning is hardest; one learning seed."""
+"""One setting changed at a time, five rounds of four from no prior at all, where learning is hardest; one seed."""
 
 
 def runs() -> dict[str, list[str]]:
     """Every run's overrides by its name."""
-    learning = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
-    learning["difference, 4 rounds"] = ["learn.rounds=4", "learn.seed=0"]
-    learning["wrong-1, 12 rounds"] = [*learning["wrong-1"], "learn.rounds=12"]
+    starts = {f"{name}-{seed}": [*how, f"learn.seed={seed}"] for name, how in PRIORS.items() for seed in range(3)}
+    learning = dict(starts)
+    learning |= {f"difference-{seed}, 8 rounds": [*starts[f"difference-{seed}"], "learn.rounds=8"] for seed in range(2)}
+    for name in starts:
+        learning[f"{name}, 8 rounds of 4"] = [*starts[name], "learn.rounds=8", "learn.rollouts=4"]
+    learning["difference-0, 4 rounds of 4"] = [*starts["difference-0"], "learn.rounds=4", "learn.rollouts=4"]
+    learning["wrong-1, 12 rounds of 4"] = [*starts["wrong-1"], "learn.rounds=12", "learn.rollouts=4"]
     return learning | {"score_function": SCORE_FUNCTION} | {name: [*SHORT, *how] for name, how in STUDY.items()}
 
 
