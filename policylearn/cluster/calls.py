@@ -60,11 +60,11 @@ class Result:
         Raises:
             WorkFailed: there is none. The message ends with `advice`.
 
-        >>> call = Call(3, print, ["random", 7], tries=2)
+        >>> call = Call(3, sorted, ["random", 7], tries=2)
         >>> Result(call, failure=Failure("lost", "the node was shut down")).required("Try a larger machine.")
         Traceback (most recent call last):
         ...
-        policylearn.cluster.calls.WorkFailed: print(random, 7) failed 2 times: the node was shut down
+        policylearn.cluster.calls.WorkFailed: sorted(random, 7) failed 2 times: the node was shut down
         Try a larger machine.
         """
         if self.failure is not None:
