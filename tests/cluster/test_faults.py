@@ -138,7 +138,7 @@ def test_workers_with_gpus_go_where_ray_sees_some_and_say_so_if_torch_sees_none(
         list(pool.results(pool.submit(a_moment(), [()])))
 
 
-def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tiny):
+def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tiny, tmp_path):
     """SIGSTOP: the process is there and answers nothing, as on a machine that hangs."""
 
     def stop_once(problem, path):
@@ -149,11 +149,9 @@ def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tin
 
     node(1)
     with open_pool(tiny("cluster.backend=ray", "cluster.workers=1", "cluster.deadline=3")) as pool:
-        path = f"/tmp/policylearn-{os.getpid()}-{time.monotonic_ns()}"
-        (result,) = pool.results(pool.submit(stop_once, [(path,)]))
+        (result,) = pool.results(pool.submit(stop_once, [(str(tmp_path / "once"),)]))
         assert result.required() == 1
         assert pool.lost == 1
-    os.remove(path)
 
 
 @pytest.fixture
