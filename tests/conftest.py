@@ -1,6 +1,7 @@
 """A tiny planted vocabulary, policies over it and artefacts of them, for the tests of everything built on top."""
 
 import io
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
 from policylearn.data.planted import SPECIALS, planted_tokenizer
@@ -157,3 +159,16 @@ def finished(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny(), folder, Console(file=io.StringIO()), command="policylearn train tiny.toml")
     return folder
+
+
+@pytest.fixture
+def policylearn(monkeypatch, capsys):
+    """`policylearn("train", …)`: exit status, standard output, standard error of a call in this process."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["policylearn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return exit.value.code or 0, *capsys.readouterr()
+
+    return call

@@ -24,19 +24,6 @@ SHORT = ("learn.rounds=1", "learn.rollouts=1", "evaluate.seeds=0")
 
 
 @pytest.fixture
-def policylearn(monkeypatch, capsys):
-    """`policylearn("train", …)`: exit status, standard output, standard error of a call in this process."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["policylearn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def refuses(policylearn):
     """`refuses("train", …)`: the message of a call that must fail with one."""
 

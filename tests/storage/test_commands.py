@@ -2,25 +2,10 @@
 
 import json
 import re
-import sys
 
 import pytest
 
-from policylearn import cli
 from policylearn.storage import Storage
-
-
-@pytest.fixture
-def policylearn(monkeypatch, capsys):
-    """`policylearn("train", …)`: exit status, standard output, standard error of a call in this process."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["policylearn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 def test_every_command_takes_an_address(policylearn, tiny_toml, s3):
