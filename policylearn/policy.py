@@ -6,14 +6,28 @@ The trust t_h in a scorer and the last layer of g start at zero: before any lear
 built from. That all tokens have a say in t is how a prior that is wrong loses its strength in a few rounds.
 """
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import MaskedBatch, Segmenter, budget, corrupt, draw_units, example_keys, positions, rate_at
+from policylearn.masking import (
+    MaskedBatch,
+    Segmenter,
+    budget,
+    corrupt,
+    draw_units,
+    example_keys,
+    positions,
+    rate_at,
+    vocabulary,
+)
 from policylearn.masking.units import unit_probabilities
+from policylearn.masking.vocabulary import marks_words
 from policylearn.networks import build_network
 from policylearn.scores.table import RANK, Scores, ScoreTable, rank_weights, scorer_of
 
@@ -140,6 +154,18 @@ class MaskingPolicy(nn.Module):
             return budget(logits, eligible, rate, self.masking.p_max)
         return unit_probabilities(logits, eligible, lead, rate, self.masking.p_max)
 
+    def under(self, **settings: Any) -> "MaskingPolicy":
+        """The same policy, in the same tensors, under other masking settings.
+
+        Raises:
+            ValueError: a setting is out of its range.
+        """
+        masking = MaskingConfig.model_validate(self.masking.model_dump() | settings)
+        other, segmenter = copy.copy(self), copy.copy(self.segmenter)
+        segmenter.masking = masking
+        other._modules = {**self._modules, "segmenter": segmenter}
+        return other
+
     def learned(self) -> dict[str, Tensor]:
         """φ: the trainable tensors by name, detached."""
         return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
@@ -151,6 +177,18 @@ class MaskingPolicy(nn.Module):
         with torch.no_grad():
             for name, p in own.items():
                 p.copy_(phi[name])
+
+
+def uniform_policy(tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig | None = None) -> MaskingPolicy:
+    """The policy that knows nothing: every eligible token, or unit, is as likely as any other.
+
+    Raises:
+        ValueError: the tokenizer leaves no mark of words, and the unit is not a token.
+    """
+    masking = masking or MaskingConfig()
+    segmenter = Segmenter(vocabulary(tokenizer, words=masking.unit != "token" or marks_words(tokenizer)), masking)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return MaskingPolicy(PolicyConfig(prior={}, network="none"), {}, nothing, torch.zeros(0, 0), segmenter)
 
 
 def mask_tokens(

@@ -54,7 +54,7 @@ def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer):
 @pytest.mark.parametrize("rate", [0.15, 0.4])
 def test_every_row_has_its_share_masked(make_artefact, examples, rate):
     artefact = make_artefact(rate=rate)
-    batch = PolicyCollator(artefact.tokenizer, artefact.policy)(examples)
+    batch = PolicyCollator(artefact.tokenizer, policy=artefact.policy)(examples)
     masked = (batch["labels"] != -100).sum(1)
     wanted = (rate * (batch["attention_mask"].sum(1) - 2)).clamp(min=1)
     assert ((masked - wanted).abs() < 1).all() and masked.sum() / wanted.sum() == pytest.approx(1, abs=0.1)
@@ -91,7 +91,7 @@ def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(colla
     for size in (1, 7, 64):
         batches = [collator(examples[::-1][i : i + size]) for i in range(0, len(examples), size)]
         assert {text: mask for batch in batches for text, mask in text_masks(batch).items()} == together
-    left = PolicyCollator(planted_tokenizer(WORDS), collator.policy, pad_to_multiple_of=32)
+    left = PolicyCollator(planted_tokenizer(WORDS), policy=collator.policy, pad_to_multiple_of=32)
     left.tokenizer.padding_side = "left"
     left.set_epoch(3)
     batch = left(examples)
@@ -204,7 +204,7 @@ def test_in_somebody_elses_trainer(saved_policy, tokenizer, tmp_path, workers):
 
 def test_a_rate_with_a_schedule_follows_the_progress_it_is_told(make_policy, tokenizer):
     policy = make_policy(masking={"rate": {"kind": "linear", "rates": [0.4, 0.1]}})
-    collator = PolicyCollator(tokenizer, policy)
+    collator = PolicyCollator(tokenizer, policy=policy)
     examples = [{"input_ids": [2, *range(5, 45), 3]}] * 4
 
     def masked(progress):
@@ -216,7 +216,7 @@ def test_a_rate_with_a_schedule_follows_the_progress_it_is_told(make_policy, tok
 
 def test_scores_of_an_examples_own_tokens_replace_the_scorers_table(make_policy, tokenizer):
     policy = make_policy("none", prior=("entity",), rate=0.2)
-    collator = PolicyCollator(tokenizer, policy)
+    collator = PolicyCollator(tokenizer, policy=policy)
     entity = [0.0, *([0.0] * 8 + [50.0] * 2) * 2, 0.0]
     examples = [
         {"input_ids": [2, *range(5, 25), 3], "entity": entity},
@@ -239,7 +239,7 @@ def test_scores_of_an_examples_own_tokens_replace_the_scorers_table(make_policy,
     ],
 )
 def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, entity, message):
-    collator = PolicyCollator(tokenizer, make_policy("none", prior=("entity",)))
+    collator = PolicyCollator(tokenizer, policy=make_policy("none", prior=("entity",)))
     other = {"input_ids": [2, 6, 7, 3]} | ({"entity": entity} if entity else {})
     with pytest.raises(ValueError, match=message):
         collator([{"input_ids": [2, 8, 9, 3], "entity": [0.0] * 4}, other])
@@ -247,8 +247,8 @@ def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, ent
 
 @pytest.mark.parametrize("unit", ["token", "word", "span", "collocation"])
 def test_a_row_of_nothing_but_padding_or_special_tokens_does_no_harm(make_policy, tokenizer, unit):
-    collator = PolicyCollator(tokenizer, make_policy(masking={"unit": unit}))
+    collator = PolicyCollator(tokenizer, policy=make_policy(masking={"unit": unit}))
     ids = torch.tensor([[2, 20, 21, 22, 3], [0, 0, 0, 0, 0], [2, 3, 0, 0, 0]])
     real = torch.tensor([[1] * 5, [0] * 5, [1, 1, 0, 0, 0]]).bool()
-    seen, labels = collator.mask_tokens(ids, real)
+    seen, labels = collator.torch_mask_tokens(ids)
     assert (labels[1:] == -100).all() and torch.equal(seen[1:], ids[1:]) and (labels[0] != -100).any()

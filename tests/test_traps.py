@@ -47,7 +47,7 @@ def test_integer_instead_of_boolean_mask_indexing(make_policy, unit):
 
 def test_minus_one_instead_of_minus_100_labels(make_policy, tokenizer):
     """Cross-entropy ignores -100; with -1 it fails, or a model's own loss counts every unmasked token."""
-    collator = PolicyCollator(tokenizer, make_policy())
+    collator = PolicyCollator(tokenizer, policy=make_policy())
     labels = collator([{"input_ids": [2, 20, 21, 22, 3]}, {"input_ids": [2, 20, 3]}])["labels"]
     unmasked = labels[labels < 0]
     assert len(unmasked) and (unmasked == torch.nn.CrossEntropyLoss().ignore_index).all()

@@ -1,0 +1,80 @@
+"""Rows that hold several documents: cut into one row per document, and laid back."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+CUMULATIVE = ("cu_seqlens", "cu_seq_lens_q")
+"""Names under which trainers pass where documents end: [D + 1], from 0 to the number of tokens."""
+NUMBERED = ("seq_idx", "attention_mask")
+"""Columns [B, T] that may hold the number of the document each token belongs to."""
+
+
+class Documents(NamedTuple):
+    """Documents cut out of a batch of packed rows.
+
+    Attributes:
+        source: [D, L], where in the flattened batch each token of a document stands; 0 on padding.
+        real: [D, L] boolean, not padding.
+    """
+
+    source: Tensor
+    real: Tensor
+
+    def rows(self, column: Tensor, fill: float = 0) -> Tensor:
+        """A column [B, T] as one row per document, [D, L]."""
+        return column.flatten()[self.source].masked_fill(~self.real, fill)
+
+    def back(self, rows: Tensor, column: Tensor) -> Tensor:
+        """Rows [D, L] laid back where they came from; what belongs to no document stays as it is in `column`."""
+        return column.flatten().index_copy(0, self.source[self.real], rows[self.real]).view_as(column)
+
+
+def documents_of(batch: Mapping[str, Any], real: Tensor) -> Documents | None:
+    """The documents of packed rows; None where every row holds one.
+
+    Known from `cu_seqlens` or `cu_seq_lens_q`, from a `seq_idx` or `attention_mask` that numbers documents, or from
+    `position_ids` that begin anew.
+
+    Args:
+        batch: columns [B, T].
+        real: [B, T] boolean, not padding.
+
+    Raises:
+        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens.
+
+    >>> packed = {"position_ids": torch.tensor([[0, 1, 0, 1, 2, 0]])}
+    >>> found = documents_of(packed, torch.tensor([[True, True, True, True, True, False]]))
+    >>> found.rows(torch.tensor([[11, 12, 21, 22, 23, 0]]))
+    tensor([[11, 12,  0],
+            [21, 22, 23]])
+    >>> found.back(torch.tensor([[1, 1, 0], [2, 2, 2]]), torch.zeros(1, 6, dtype=torch.int64))
+    tensor([[1, 1, 2, 2, 2, 0]])
+    """
+    starts = _starts(batch, real)
+    if starts is None or not bool((starts & real)[:, 1:][real[:, :-1]].any()):
+        return None
+    at = real.flatten().nonzero()[:, 0]
+    lengths = starts.flatten().cumsum(0)[at].unique_consecutive(return_counts=True)[1]
+    inside = torch.arange(int(lengths.max()), device=real.device) < lengths[:, None]
+    return Documents(torch.zeros_like(inside, dtype=torch.int64).masked_scatter_(inside, at), inside)
+
+
+def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
+    """True where a document begins, and at the head of every row, [B, T]; None where nothing tells of documents."""
+    starts = torch.zeros_like(real)
+    starts[:, :1] = True
+    if name := next((name for name in CUMULATIVE if name in batch), None):
+        ends = torch.as_tensor(batch[name]).long().flatten()
+        if len(ends) < 2 or ends[0] != 0 or ends[-1] != real.numel() or bool((ends.diff() < 0).any()):
+            raise ValueError(f"{name} must rise from 0 to the {real.numel()} tokens of the batch, got {ends.tolist()}")
+        starts.view(-1)[ends[ends < real.numel()]] = True
+    elif name := next((name for name in NUMBERED if name in batch and bool((batch[name] > 1).any())), None):
+        starts[:, 1:] |= batch[name].diff(dim=1) != 0
+    elif "position_ids" in batch:
+        starts[:, 1:] |= batch["position_ids"].diff(dim=1) != 1
+    else:
+        return None
+    return starts
