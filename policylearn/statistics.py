@@ -1,0 +1,170 @@
+"""Statistics of paired comparisons: two arms on the same seeds.
+
+Seeds are what varies: fresh weights or data order, masks, labelled subset, fine-tuning. The test examples are the same
+for all of them, so an interval speaks of these examples, not of others like them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+CONFIDENCE = 0.95
+POWER = 0.8
+RESAMPLES = 9_999
+EXACT = 12
+"""So many seeds and fewer have all their 2^n flips of signs counted, others a sample."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is known of the mean of per-seed differences, after - before. All but the mean are None for a single seed.
+
+    Attributes:
+        mean: of the differences.
+        low, high: its 95 % interval of Student's t. For normal, discrete and skewed differences of five and of ten
+            seeds it holds the truth in 88 to 96 of 100 studies, where the percentile bootstrap does in 79 to 91.
+        bootstrap: the studentised bootstrap interval, which asks for no normality but for ten seeds or so.
+        p: of the paired permutation test, two-sided: no smaller than 2 / 2^seeds.
+        least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies.
+        seeds: how many.
+    """
+
+    mean: float
+    seeds: int
+    low: float | None = None
+    high: float | None = None
+    bootstrap: tuple[float, float] | None = None
+    p: float | None = None
+    least: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def paired_difference(after: Sequence[float], before: Sequence[float]) -> Difference:
+    """Mean per-seed difference with intervals, test and power.
+
+    Args:
+        after, before: scores of two arms, one per seed, in the same order.
+
+    >>> found = paired_difference([0.80, 0.81, 0.84, 0.80, 0.83], [0.78, 0.80, 0.80, 0.79, 0.80])
+    >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3), found.p, round(found.least, 3)
+    (0.022, 0.006, 0.038, 0.0625, 0.022)
+    """
+    return pooled_difference([np.subtract(after, before)])
+
+
+def pooled_difference(differences: Sequence[Sequence[float] | np.ndarray]) -> Difference:
+    """The mean over tasks of their mean differences; seeds are resampled, and signs flipped, within tasks.
+
+    Args:
+        differences: task by task, one number per seed.
+
+    >>> round(pooled_difference([[0.1, 0.2, 0.3], [0.0, 0.1]]).mean, 3)
+    0.125
+    """
+    tasks = [np.asarray(task, dtype=float) for task in differences]
+    seeds, mean = min(map(len, tasks)), float(np.mean([task.mean() for task in tasks]))
+    if seeds < 2:
+        return Difference(mean, seeds)
+    error, freedom = standard_error(tasks)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    bootstrap, p = bootstrap_interval(tasks), permutation_p(tasks)
+    return Difference(mean, seeds, mean - half, mean + half, bootstrap, p, least_effect(error, freedom))
+
+
+def standard_error(tasks: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Of the mean over tasks of their means, and its degrees of freedom (Satterthwaite, 1946)."""
+    parts = np.array([task.var(ddof=1) / len(task) for task in tasks])
+    weights = parts**2 / [len(task) - 1 for task in tasks]
+    freedom = parts.sum() ** 2 / weights.sum() if weights.sum() > 0 else len(tasks[0]) - 1.0
+    return math.sqrt(parts.sum()) / len(tasks), float(freedom)
+
+
+def bootstrap_interval(tasks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Studentised bootstrap interval of the mean over tasks of their means (Efron & Tibshirani, 1993, ch. 12)."""
+    rng, mean = np.random.default_rng(0), float(np.mean([task.mean() for task in tasks]))
+    error = standard_error(tasks)[0]
+    if error < 1e-12:
+        return mean, mean
+    samples = [rng.choice(task, (RESAMPLES, len(task))) for task in tasks]
+    means = np.mean([sample.mean(1) for sample in samples], axis=0)
+    errors = np.sqrt(np.sum([s.var(1, ddof=1) / s.shape[1] for s in samples], axis=0)) / len(tasks)
+    varied = errors > 1e-6 * error  # a resample may be one seed many times over
+    t = (means[varied] - mean) / errors[varied]
+    above, below = np.quantile(t, [(1 + confidence) / 2, (1 - confidence) / 2])
+    return mean - float(above) * error, mean - float(below) * error
+
+
+def permutation_p(tasks: Sequence[np.ndarray]) -> float:
+    """Two-sided p of the mean over tasks of their means, if each difference could as well have had the other sign.
+
+    >>> permutation_p([np.array([0.1, 0.2, 0.3])])  # all three of one sign: 2 of 8
+    0.25
+    """
+    weighted = np.concatenate([task / len(task) for task in tasks])
+    if len(weighted) <= EXACT:
+        signs = 1 - 2 * (np.arange(1 << len(weighted))[:, None] >> np.arange(len(weighted)) & 1)
+        return float(_as_extreme(signs @ weighted, weighted.sum()).mean())
+    signs = np.random.default_rng(0).choice([-1, 1], (RESAMPLES, len(weighted)))
+    return float((1 + _as_extreme(signs @ weighted, weighted.sum()).sum()) / (1 + RESAMPLES))
+
+
+def _as_extreme(sums: np.ndarray, found: float) -> np.ndarray:
+    return np.abs(sums) >= abs(found) * (1 - 1e-9)
+
+
+def least_effect(error: float, freedom: float, power: float = POWER) -> float:
+    """The true difference whose interval leaves out zero in a share `power` of studies; by the noncentral t.
+
+    Args:
+        error: standard error of the difference.
+        freedom: its degrees of freedom.
+
+    >>> round(least_effect(1.0, 9.0), 2)  # ten seeds: 3.15 standard errors
+    3.15
+    """
+    if error < 1e-12:
+        return 0.0
+    bound = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    return error * float(optimize.brentq(lambda shift: stats.nct.sf(bound, freedom, shift) - power, 0.0, 100.0))
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """p-values corrected for their number (Holm, 1979): the chance of any false alarm stays below 5 %.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    corrected, least = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):
+        least = max(least, min(1.0, (len(p) - rank) * p[name]))
+        corrected[name] = least
+    return {name: corrected[name] for name in p}
+
+
+def sentence(after: str, before: str, found: Difference, points: float = 100.0) -> str:
+    """A comparison in plain words, in points of a score out of 100.
+
+    >>> scores = [0.80, 0.81, 0.84, 0.80, 0.83], [0.78, 0.80, 0.80, 0.79, 0.80]
+    >>> sentence("learned", "random", paired_difference(*scores))
+    'learned beats random by 2.2 [0.6, 3.8] points over 5 seeds'
+    >>> sentence("learned", "random", paired_difference([0.80, 0.81, 0.84], [0.81, 0.80, 0.80]))
+    'learned is not shown to differ from random: +1.3 [-4.9, 7.6] points over 3 seeds, which could have seen 8.2'
+    """
+    value = f"{points * found.mean:+.1f}"
+    if found.low is None or found.high is None or found.least is None:
+        return f"{after} and {before} differ by {value} points on one seed, which tells nothing of others"
+    interval = f"[{points * found.low:.1f}, {points * found.high:.1f}] points over {found.seeds} seeds"
+    if found.shown:
+        verb = "beats" if found.mean > 0 else "is worse than"
+        low, high = sorted(points * bound * math.copysign(1, found.mean) for bound in (found.low, found.high))
+        value = f"{points * abs(found.mean):.1f} [{low:.1f}, {high:.1f}] points over {found.seeds} seeds"
+        return f"{after} {verb} {before} by {value}"
+    least = f"{points * found.least:.1f}"
+    return f"{after} is not shown to differ from {before}: {value} {interval}, which could have seen {least}"
