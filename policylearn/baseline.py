@@ -9,7 +9,7 @@ from torch import Tensor
 from policylearn.arms import arm_policy
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.problem import Problem
-from policylearn.run import provenance
+from policylearn.provenance import provenance
 from policylearn.scores.table import scorer_of
 
 

@@ -127,15 +127,13 @@ def diagnose(
 def reproduce(
     run: Annotated[str, typer.Argument(help="run directory, a path or a URI")],
     rollout: Annotated[int | None, typer.Option(help="seed of a rollout of the round under way")] = None,
+    baseline: Annotated[int | None, typer.Option(help="seed of a rollout of the random baseline")] = None,
     trial: Annotated[tuple[str, int] | None, typer.Option(help="arm and seed of a fresh model")] = None,
 ) -> None:
     """Run one rollout or trial of a run again, in this process, to see what it raises; with a debugger, if you like."""
-    from policylearn.reproduce import reproduce_rollout, reproduce_trial
+    from policylearn.reproduce import reproduce as run_again
 
-    if (rollout is None) == (trial is None):
-        raise ValueError("reproduce takes either --rollout SEED or --trial ARM SEED")
-    found = reproduce_rollout(run, rollout) if rollout is not None else reproduce_trial(run, *(trial or ("", 0)))
-    _console().print(found, highlight=False)
+    _console().print(run_again(run, rollout, baseline, trial), highlight=False)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Run the trials of a comparison on the pool, each once, whatever interrupts it."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,7 @@ from policylearn.evaluate import Trial, run_trial, summarise
 from policylearn.policy import MaskingPolicy
 from policylearn.preemption import preemptible
 from policylearn.problem import Problem
+from policylearn.provenance import origin
 from policylearn.report.console import TaskProgress
 from policylearn.run import Run
 
@@ -51,7 +53,7 @@ def compare(
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed trial again, in one process."""
     _, arm, seed = result.call.arguments
-    return f"See it again, in one process: policylearn reproduce {run.address} --trial {arm} {seed}"
+    return f"See it again, in one process: policylearn reproduce {run.address} --trial {shlex.quote(arm)} {seed}"
 
 
 def evaluate_policies(
@@ -86,7 +88,7 @@ def evaluate_policies(
         artefact.check_tokenizer(problem.tokenizer)
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh)
-    run.check_policies(policies)
+    run.check_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}

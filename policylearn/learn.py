@@ -118,15 +118,19 @@ def gathered(
 
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed rollout again, in one process."""
-    return f"See it again, in one process: policylearn reproduce {run.address} --rollout {result.call.arguments[2]}"
+    option = "--baseline" if result.call.work is baseline_rollout else "--rollout"
+    return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"
 
 
-def rollout_with(
-    problem: Problem, skeleton: MaskingPolicy, phi: dict, seed: int, differentiate: bool = True
-) -> PolicyGradient:
+def rollout_with(problem: Problem, skeleton: MaskingPolicy, phi: dict, seed: int) -> PolicyGradient:
     """What a worker runs: the shared policy, with this round's φ."""
     skeleton.load_learned(phi)
-    return rollout(problem, skeleton, seed, differentiate)
+    return rollout(problem, skeleton, seed)
+
+
+def baseline_rollout(problem: Problem, policy: MaskingPolicy, seed: int) -> PolicyGradient:
+    """What a worker runs for the dev score of a policy that learns nothing."""
+    return rollout(problem, policy, seed, differentiate=False)
 
 
 def rollout_seeds(config: Config, number: int) -> list[int]:
@@ -142,7 +146,7 @@ def rollout_seeds(config: Config, number: int) -> list[int]:
 def baseline_score(config: Config, problem: Problem, pool: Pool, run: Run) -> float:
     """Dev score under uniform masks, on the seeds of the first round; that of the prior is round 0 itself."""
     policy = pool.share(arm_policy(problem, RANDOM))
-    tickets = pool.submit(rollout_with, [(policy, {}, seed, False) for seed in rollout_seeds(config, 0)])
+    tickets = pool.submit(baseline_rollout, [(policy, seed) for seed in rollout_seeds(config, 0)])
     with TaskProgress("random baseline", len(tickets), run.console) as progress:
         results = gathered(pool, tickets, config, run, progress)
     return sum(result.metrics["dev"] for result in results) / len(results)

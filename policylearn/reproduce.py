@@ -4,18 +4,39 @@ import os
 
 from rich.console import Console
 
-from policylearn.arms import LEARNED, arm_policy
+from policylearn.arms import LEARNED, RANDOM, arm_policy
 from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest
 from policylearn.cluster.pool import Worker
 from policylearn.config import Config
 from policylearn.evaluate import Trial, run_trial
-from policylearn.learn import rollout_seeds, rollout_with
+from policylearn.learn import baseline_rollout, rollout_seeds, rollout_with
 from policylearn.outer import add_version, recalled_versions, under, version_of
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.provenance import load_again
 from policylearn.run import Run
 from policylearn.storage import Storage
+
+
+def reproduce(
+    folder: str | os.PathLike[str],
+    rollout: int | None = None,
+    baseline: int | None = None,
+    trial: tuple[str, int] | None = None,
+) -> dict[str, float] | Trial:
+    """The one that is asked for: rollout and baseline by seed, a trial by arm and seed.
+
+    Raises:
+        ValueError: not one of the three is asked for; or as below.
+    """
+    if rollout is not None and baseline is None and trial is None:
+        return reproduce_rollout(folder, rollout)
+    if baseline is not None and rollout is None and trial is None:
+        return reproduce_baseline(folder, baseline)
+    if trial is not None and rollout is None and baseline is None:
+        return reproduce_trial(folder, *trial)
+    raise ValueError("reproduce takes one of --rollout SEED, --baseline SEED and --trial ARM SEED")
 
 
 def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, float]:
@@ -36,11 +57,26 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     return rollout_with(problem, policy, version_of(versions, number, config.learn.lag), seed).metrics
 
 
+def reproduce_baseline(folder: str | os.PathLike[str], seed: int) -> dict[str, float]:
+    """The metrics of a rollout of the random baseline, which is run before the first round.
+
+    Raises:
+        ValueError: the folder holds no run, or the seed is not one of the first round.
+    """
+    config = _found(folder).config
+    if seed not in rollout_seeds(config, 0):
+        raise ValueError(f"--baseline {seed} is no rollout of the baseline of {folder}: {_seeds(config, range(1))}")
+    problem = Worker(config).problem
+    policy = arm_policy(problem, RANDOM)
+    assert policy is not None
+    return baseline_rollout(problem, policy, seed).metrics
+
+
 def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Trial:
     """The trial of a fresh model under an arm.
 
     Raises:
-        ValueError: the folder holds no run, or the arm is not known.
+        ValueError: the folder holds no run, the arm is not known, or the policy given for it has changed.
     """
     run = _found(folder)
     problem = Worker(run.config).problem
@@ -55,6 +91,8 @@ def _found(folder: str | os.PathLike[str]) -> Run:
 
 
 def _policy(problem: Problem, run: Run, arm: str) -> MaskingPolicy | None:
+    if kept := run.given_policies().get(arm):
+        return load_again(kept)
     return load_policy(str(run.storage / "policy")).policy if arm == LEARNED else arm_policy(problem, arm)
 
 

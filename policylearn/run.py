@@ -6,20 +6,16 @@ prior/            the policy before learning         policy/        the exported
 result.json       the comparison; written last       report.html    all of it to look at
 """
 
-import hashlib
 import json
 import os
-import platform
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
@@ -27,6 +23,7 @@ from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, 
 from policylearn.config import Config, changes, resolved_json
 from policylearn.outbox import Outbox
 from policylearn.policy import MaskingPolicy
+from policylearn.provenance import Origin, provenance
 from policylearn.report.console import TaskProgress
 from policylearn.storage import Storage, StorageFailed, files_below
 
@@ -139,20 +136,25 @@ class Run:
         """Rewrite trials.jsonl."""
         self.save_text("trials.jsonl", _lines(trials))
 
-    def check_policies(self, policies: dict[str, MaskingPolicy]) -> None:
+    def check_policies(self, given: dict[str, Origin]) -> None:
         """Note which policies given by the user stand behind which arms, or find them unchanged.
 
         Raises:
             ValueError: earlier trials in this folder were made with another policy.
         """
-        now = {arm: hashlib.sha256(save(policy.state_dict())).hexdigest() for arm, policy in policies.items()}
-        before = json.loads(self._read("policies.json") or json.dumps(now))
-        if changed := [arm for arm in now if before.get(arm) != now[arm]]:
+        text = self._read("policies.json")
+        before = self.given_policies() if text else given
+        known, now = ({arm: kept["sha256"] for arm, kept in origins.items()} for origins in (before, given))
+        if changed := sorted(arm for arm in known.keys() | now.keys() if known.get(arm) != now.get(arm)):
             raise ValueError(
                 f"{self.storage} holds trials of another policy as {changed}: "
                 "choose another --out, or --fresh to start over"
             )
-        self.storage.write("policies.json", (json.dumps(now, indent=2) + "\n").encode())
+        self.storage.write("policies.json", (json.dumps(given, indent=2) + "\n").encode())
+
+    def given_policies(self) -> dict[str, Origin]:
+        """What `check_policies` noted, by arm."""
+        return json.loads(self._read("policies.json") or "{}")
 
     def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
         """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
@@ -223,26 +225,6 @@ class Run:
 
     def _writing(self, name: str, text: str) -> Callable[[], None]:
         return lambda: self.storage.write(name, text.encode())
-
-
-def provenance(config: Config) -> dict[str, str]:
-    """What a policy of this config is made from and with; names of files, not the folders they were in."""
-    model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
-    facts = {
-        "run": config.name,
-        "model": _last_part(model),
-        "tokenizer": _last_part(config.model.tokenizer or config.model.name or config.task.path),
-        "task": _last_part(config.task.path),
-        "domain": _last_part(config.domain.path),
-        "general": _last_part(config.general.path),
-        "python": platform.python_version(),
-    }
-    return facts | {package: version(package) for package in ("policylearn", "torch", "transformers")}
-
-
-def _last_part(name: str) -> str:
-    """A path without the folders it happens to lie in; Hub names keep their organisation."""
-    return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
 
 
 def _warn(console: Console, line: str) -> None:

@@ -1,5 +1,7 @@
 import json
 import math
+import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from policylearn.compare import evaluate_policies
 from policylearn.config import Config
 from policylearn.evaluate import METRICS, Trial, paired_difference, run_trial, summarise
 from policylearn.problem import Problem
+from policylearn.reproduce import reproduce_trial
 
 
 def trial(arm: str, seed: int, score: float, masked: int = 100, **extra: float) -> Trial:
@@ -170,6 +173,43 @@ def test_trials_of_one_policy_are_never_shown_as_those_of_another(finished, one_
     with pytest.raises(ValueError, match=r"trials of another policy as \['learned'\].*--fresh"):
         evaluate_policies(one_seed, folder, quiet, {"learned": other})
     evaluate_policies(one_seed, folder, quiet, {"learned": other}, fresh=True)
+
+
+def test_a_trial_of_a_given_policy_is_reproduced_from_wherever_it_came(
+    policylearn, finished, one_seed, tmp_path, quiet, monkeypatch
+):
+    """Given by a relative path, for an arm that has a policy of its own name; called from another folder."""
+    shutil.copytree(finished / "policy", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    evaluate_policies(one_seed, tmp_path / "out", quiet, {"random": "mine"})
+    monkeypatch.chdir("/")
+    known = json.loads((tmp_path / "out" / "trials.jsonl").read_text())
+    again = asdict(reproduce_trial(tmp_path / "out", "random", 0))
+    assert known.pop("seconds") and again.pop("seconds")
+    assert again == known
+    assert policylearn("reproduce", tmp_path / "out", "--trial", "random", 0)[0] == 0
+
+
+@pytest.mark.parametrize("change", ["tensors", "rate", "gone"])
+def test_a_trial_of_a_policy_that_has_changed_is_not_reproduced(change, finished, one_seed, tmp_path, quiet):
+    mine, artefact = tmp_path / "mine", load_policy(finished / "policy")
+    save_policy(mine, artefact, card="")
+    evaluate_policies(one_seed, tmp_path / "out", quiet, {"mine": mine})
+    reproduce_trial(tmp_path / "out", "mine", 0)
+    if change == "tensors":
+        artefact.policy.load_learned({n: v + 1 for n, v in artefact.policy.learned().items()})
+    if change == "rate":
+        artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"rate": 0.3})
+    save_policy(mine, artefact, card="") if change != "gone" else shutil.rmtree(mine)
+    with pytest.raises(ValueError, match=rf"{mine}.* (has changed since|does not exist)"):
+        reproduce_trial(tmp_path / "out", "mine", 0)
+
+
+def test_trials_of_a_given_policy_are_not_those_of_the_arm_it_stood_in_for(finished, one_seed, tmp_path, quiet):
+    config = one_seed.model_copy(update={"evaluate": one_seed.evaluate.model_copy(update={"arms": ["random"]})})
+    evaluate_policies(config, tmp_path / "out", quiet, {"random": finished / "policy"})
+    with pytest.raises(ValueError, match=r"trials of another policy as \['random'\]"):
+        evaluate_policies(config, tmp_path / "out", quiet, {})
 
 
 def test_a_policy_of_another_tokenizer_is_refused(saved_policy, one_seed, tmp_path, quiet):

@@ -9,7 +9,7 @@ from policylearn.cluster.pool import LocalPool
 from policylearn.learn import learn
 from policylearn.outer import add_version, older_versions, recalled_versions, version_of
 from policylearn.problem import Problem
-from policylearn.reproduce import reproduce_rollout, reproduce_trial
+from policylearn.reproduce import reproduce, reproduce_baseline, reproduce_rollout, reproduce_trial
 from policylearn.rollout import rollout
 from policylearn.run import Run
 
@@ -134,6 +134,29 @@ def test_a_failure_names_seed_traceback_and_a_command_that_shows_it_again(tiny, 
     assert alone["dev"] == state.history[1]["dev_scores"][0]  # with the φ of that round, not that of the start
 
 
+def test_a_failed_baseline_names_a_command_that_repeats_the_baseline(tiny, tmp_path, quiet, monkeypatch):
+    def sometimes(problem, policy, seed, differentiate=True):
+        if seed == 1_000_001 and not differentiate:
+            raise KeyError("x")
+        return rollout(problem, policy, seed, differentiate)
+
+    config = tiny(*TWO)
+    with monkeypatch.context() as patch:
+        patch.setattr("policylearn.learn.rollout", sometimes)
+        with pytest.raises(WorkFailed) as failed:
+            learned(config, tmp_path / "run", quiet)
+        assert "baseline_rollout(1000001) failed: KeyError" in str(failed.value)
+        assert f"policylearn reproduce {tmp_path}/run --baseline 1000001" in str(failed.value)
+        with pytest.raises(KeyError):
+            reproduce_baseline(tmp_path / "run", 1_000_001)
+        assert "credited_batches" in reproduce_rollout(tmp_path / "run", 1_000_001)  # which did not fail
+    state, _ = learned(config, tmp_path / "run", quiet)
+    alone = [reproduce_baseline(tmp_path / "run", seed)["dev"] for seed in (1_000_000, 1_000_001)]
+    assert sum(alone) / 2 == state.numbers["random"]
+    with pytest.raises(ValueError, match=r"--baseline 1000002 is no .*: those are 1000000 to 1000001"):
+        reproduce_baseline(tmp_path / "run", 1_000_002)
+
+
 def test_a_trial_is_reproduced_to_the_last_digit(finished):
     import json
 
@@ -147,3 +170,10 @@ def test_a_trial_is_reproduced_to_the_last_digit(finished):
 def test_reproducing_needs_a_run(tmp_path):
     with pytest.raises(ValueError, match="holds no run of policylearn"):
         reproduce_rollout(tmp_path, 1)
+
+
+def test_reproducing_takes_one_of_three(finished):
+    for asked in ((None, None, None), (1, 1, None), (1, None, ("random", 0)), (None, 1, ("random", 0))):
+        with pytest.raises(ValueError, match="takes one of --rollout SEED, --baseline SEED and --trial ARM SEED"):
+            reproduce(finished, *asked)
+    assert reproduce(finished, baseline=1_000_000) == reproduce_baseline(finished, 1_000_000)
