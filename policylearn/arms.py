@@ -1,11 +1,14 @@
 """Policies by name: the one to be learned, and every arm it is compared with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
-from policylearn.config import Config, PolicyConfig
-from policylearn.masking import Segmenter
+from policylearn.config import Config, MaskingConfig, PolicyConfig
+from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking.vocabulary import marks_words
 from policylearn.networks import token_features
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -19,23 +22,53 @@ ARM_STRENGTH = 8.0
 (ranks, adaptive weights) have strength 1: p goes as the weight."""
 
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    RANDOM: {},
+    "random-30": {"rate": 0.3},
+    "random-40": {"rate": 0.4},
+    "random-30-15": {"rate": {"kind": "linear", "rates": [0.3, 0.15]}},
+    "word": {"unit": "word"},
+    "span": {"unit": "span"},
+    "explore": {"design": "explore"},
+}
+"""Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
+Yang et al. (ACL 2023), spans of SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+
+
 def initial_policy(problem: Problem) -> MaskingPolicy:
     """The policy before learning: its probabilities are those of the prior."""
     return _build(problem, problem.config.policy)
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
-    """A policy that learns nothing: "random", or the name of a scorer; None for "none", no further training.
+    """A policy that learns nothing: one of `SETTINGS` or `evaluate.custom`, or the name of a scorer; None for "none",
+    no further training.
 
     Raises:
-        ValueError: the arm is not known.
+        ValueError: the arm is not known, or its settings are out of range.
     """
     if arm == NONE:
         return None
+    if arm in problem.config.evaluate.custom:
+        own = problem.config.evaluate.custom[arm]
+        return _build(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
+    if arm in SETTINGS:
+        return _build(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
     weights = arm.endswith(RANK) or arm == AMLM
     strength = problem.config.policy.prior.get(arm, 1.0 if weights else ARM_STRENGTH)
-    prior = {} if arm == RANDOM else {arm: strength}
-    return _build(problem, PolicyConfig(prior=prior, network="none"))
+    return _build(problem, PolicyConfig(prior={arm: strength}, network="none"))
+
+
+def other_budgets(config: Config) -> dict[str, str]:
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "rate" or "units"."""
+    found = {}
+    for arm in config.evaluate.arms:
+        own = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
+        if own.get("rate", config.masking.rate) != config.masking.rate:
+            found[arm] = "rate"
+        elif own.get("unit", config.masking.unit) != "token":
+            found[arm] = "units"
+    return found
 
 
 def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
@@ -48,7 +81,7 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    names = {RANDOM, NONE, *known, *SCORERS}
+    names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS}
     for arm in config.evaluate.arms:
         if scorer_of(arm) not in names:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
@@ -56,19 +89,21 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
         raise ValueError("evaluate.arms: the oracle is known on the planted benchmark only; take it out")
 
 
-def _build(problem: Problem, config: PolicyConfig) -> MaskingPolicy:
+def _build(problem: Problem, config: PolicyConfig, masking: Mapping[str, Any] = MappingProxyType({})) -> MaskingPolicy:
     scores = problem.scores(scorer_of(name) for name in config.prior)
     needs_lexicon = any(found.words is not None for found in scores.values())
     lexicon = torch.from_numpy(problem.sources.lexicon.keys) if needs_lexicon else torch.zeros(0, dtype=torch.int64)
     types = {name: found.types for name, found in scores.items()}
     features = token_features(problem.input_embedding(), types, config.features)
-    return MaskingPolicy(config, scores, lexicon, features, segmenter(problem))
+    return MaskingPolicy(config, scores, lexicon, features, segmenter(problem, masking))
 
 
-def segmenter(problem: Problem) -> Segmenter:
-    """The tables by which texts are cut into the configured unit."""
-    masking = problem.config.masking
-    if masking.unit != "collocation":
-        return Segmenter(problem.vocabulary, masking)
+def segmenter(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> Segmenter:
+    """The tables by which texts are cut into units; `masking` is what differs from the configured settings."""
+    settings = MaskingConfig.model_validate(problem.config.masking.model_dump() | dict(masking))
+    if settings.unit != "token" and not marks_words(problem.tokenizer):
+        vocabulary(problem.tokenizer)  # says why that cannot be
+    if settings.unit != "collocation":
+        return Segmenter(problem.vocabulary, settings)
     found = problem.sources.collocations
-    return Segmenter(problem.vocabulary, masking, found.keys, found.longest)
+    return Segmenter(problem.vocabulary, settings, found.keys, found.longest)

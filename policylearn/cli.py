@@ -69,7 +69,7 @@ def evaluate(
 
     Exit status as of train.
     """
-    from policylearn.compare import evaluate_policies
+    from policylearn.evaluation.compare import evaluate_policies
     from policylearn.report.console import comparison_table
     from policylearn.storage import Storage
 

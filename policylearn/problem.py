@@ -5,6 +5,7 @@ Two processes given the same config build the same problem, so no model ever tra
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -70,14 +71,14 @@ class Problem:
     ) -> None:
         self.config = config
         self.device = device
-        self._watch = watch
+        self._watch, self._open = watch, False
         self._examples: dict[str, Examples] = {}
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
 
     def data(self) -> Data:
         """Everything read from files, for the problems of other processes."""
-        return Data(self.domain, self.labels, {split: self.examples(split) for split in self._splits})
+        return Data(self.domain, self.labels, {split: self._read(split) for split in self._splits})
 
     @property
     def _splits(self) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ class Problem:
         """
         self.fresh_model(0)
         for split in self._splits:
-            self.examples(split)
+            self._read(split)
         for which in ("domain", "general"):
             if next(open_corpus(self.config, which), None) is None:
                 raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
@@ -143,7 +144,23 @@ class Problem:
         return planted_task(self.config.planted) if planted else load_task(self.config.task)
 
     def examples(self, split: str) -> Examples:
-        """A labelled split, tokenised (kept after the first call)."""
+        """A labelled split, tokenised (kept after the first call).
+
+        Test splits can be had within `test_is_open` only: whoever still has something to choose has no business there.
+        """
+        assert split in ("train", "dev") or self._open, f"{split} was touched while something was still to be chosen"
+        return self._read(split)
+
+    @contextmanager
+    def test_is_open(self) -> Iterator[None]:
+        """For the last step of a trial, when dev has chosen everything."""
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+    def _read(self, split: str) -> Examples:
         if split not in self._examples:
             self._examples[split] = self._tokenise(self._task.splits[split])
         return self._examples[split]

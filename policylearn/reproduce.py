@@ -9,7 +9,7 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest
 from policylearn.cluster.pool import Worker
 from policylearn.config import Config
-from policylearn.evaluate import Trial, run_trial
+from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.learn import baseline_rollout, rollout_seeds, rollout_with
 from policylearn.outer import add_version, recalled_versions, under, version_of
 from policylearn.policy import MaskingPolicy

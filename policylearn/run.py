@@ -9,7 +9,7 @@ result.json       the comparison; written last       report.html    all of it to
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,8 +57,15 @@ class Run:
         self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
     @classmethod
-    def open(cls, out: str | os.PathLike[str], config: Config, console: Console, fresh: bool = False) -> "Run":
-        """Create the directory, or find an earlier run of the same config in it.
+    def open(
+        cls,
+        out: str | os.PathLike[str],
+        config: Config,
+        console: Console,
+        fresh: bool = False,
+        free: Collection[str] = FREE_TO_CHANGE,
+    ) -> "Run":
+        """Create the directory, or find an earlier run of the same config in it, but for sections that are `free`.
 
         Raises:
             ValueError: the directory holds a run of another config, or something that is no run.
@@ -70,7 +77,8 @@ class Run:
         names, known = storage.names(), _known_config(storage)
         if names and known is None:
             raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
-        changed = changes(known, config, FREE_TO_CHANGE) if known and not fresh else ""
+        free = FREE_TO_CHANGE if "prior" in names else free  # a policy was learned here
+        changed = changes(known, config, free) if known and not fresh else ""
         if changed and set(PROGRESS) & set(names):
             raise ValueError(
                 f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
@@ -136,24 +144,12 @@ class Run:
         """Rewrite trials.jsonl."""
         self.save_text("trials.jsonl", _lines(trials))
 
-    def check_policies(self, given: dict[str, Origin]) -> None:
-        """Note which policies given by the user stand behind which arms, or find them unchanged.
-
-        Raises:
-            ValueError: earlier trials in this folder were made with another policy.
-        """
-        text = self._read("policies.json")
-        before = self.given_policies() if text else given
-        known, now = ({arm: kept["sha256"] for arm, kept in origins.items()} for origins in (before, given))
-        if changed := sorted(arm for arm in known.keys() | now.keys() if known.get(arm) != now.get(arm)):
-            raise ValueError(
-                f"{self.storage} holds trials of another policy as {changed}: "
-                "choose another --out, or --fresh to start over"
-            )
+    def note_policies(self, given: dict[str, Origin]) -> None:
+        """Keep which policies given by the user stand behind which arms."""
         self.storage.write("policies.json", (json.dumps(given, indent=2) + "\n").encode())
 
     def given_policies(self) -> dict[str, Origin]:
-        """What `check_policies` noted, by arm."""
+        """What `note_policies` kept, by arm."""
         return json.loads(self._read("policies.json") or "{}")
 
     def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:

@@ -8,8 +8,8 @@ from rich.console import Console
 from policylearn.arms import LEARNED, check_arms, initial_policy
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.cluster.pool import open_pool
-from policylearn.compare import compare
 from policylearn.config import Config
+from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
 from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run

@@ -249,6 +249,5 @@ def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, ent
 def test_a_row_of_nothing_but_padding_or_special_tokens_does_no_harm(make_policy, tokenizer, unit):
     collator = PolicyCollator(tokenizer, policy=make_policy(masking={"unit": unit}))
     ids = torch.tensor([[2, 20, 21, 22, 3], [0, 0, 0, 0, 0], [2, 3, 0, 0, 0]])
-    real = torch.tensor([[1] * 5, [0] * 5, [1, 1, 0, 0, 0]]).bool()
     seen, labels = collator.torch_mask_tokens(ids)
     assert (labels[1:] == -100).all() and torch.equal(seen[1:], ids[1:]) and (labels[0] != -100).any()

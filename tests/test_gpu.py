@@ -5,7 +5,7 @@ import torch
 
 from policylearn.arms import initial_policy
 from policylearn.cluster.pool import Worker
-from policylearn.evaluate import run_trial
+from policylearn.evaluation.trial import run_trial
 from policylearn.rollout import rollout
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -9,7 +9,7 @@ import torch
 from policylearn.arms import arm_policy
 from policylearn.batches import masked_batches
 from policylearn.collator import PolicyCollator
-from policylearn.evaluate import run_trial
+from policylearn.evaluation.trial import run_trial
 from policylearn.policy import mask_tokens
 from policylearn.problem import Problem
 from policylearn.rollout import rollout

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from scipy import stats
 
-from policylearn.compare import evaluate_policies
 from policylearn.config import load_config
+from policylearn.evaluation.compare import evaluate_policies
 from policylearn.experiment import write_up
 from policylearn.train import train
 

@@ -8,15 +8,24 @@ from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
-from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig
+from policylearn.config.running import (
+    ArmConfig,
+    ClusterConfig,
+    DiagnoseConfig,
+    EvaluateConfig,
+    FineTuneConfig,
+    TrackConfig,
+)
 
 __all__ = [
     "PLANTED",
+    "ArmConfig",
     "ClusterConfig",
     "Config",
     "CorpusConfig",
     "DiagnoseConfig",
     "EvaluateConfig",
+    "FineTuneConfig",
     "InnerConfig",
     "LearnConfig",
     "MaskingConfig",

@@ -1,6 +1,6 @@
 """Where work runs, and what is measured besides learning."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -32,13 +32,35 @@ class TrackConfig(Strict):
     name: str | None = Field(None, description="of the run there, with an ending of its own; unset: `name`")
 
 
+class ArmConfig(Strict):
+    """An arm of one's own: a policy that learns nothing."""
+
+    prior: dict[str, float] = Field({}, description="scorer name → strength; {} is uniform")
+    masking: dict[str, Any] = Field({}, description="what of [masking] is different: rate, unit, design …")
+
+
+class FineTuneConfig(Strict):
+    """Full fine-tuning, as a way to use the trained model."""
+
+    epochs: int = Field(10, ge=1, description="dev chooses among them")
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(5e-5, gt=0, description="of AdamW; up over a tenth of all steps, then down to 0")
+    weight_decay: float = Field(0.01, ge=0)
+
+
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 
     arms: list[str] = Field(["random", "difference", "learned", "oracle"])
+    custom: dict[str, ArmConfig] = Field({}, description="arms of your own by name, to be named in `arms`")
     seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
+    subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
+    downstream: list[Literal["probe", "finetune"]] = Field(
+        ["probe"], min_length=1, description="how the trained model is used; the first gives the score"
+    )
+    finetune: FineTuneConfig = FineTuneConfig()
 
 
 class DiagnoseConfig(Strict):

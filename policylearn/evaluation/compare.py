@@ -8,12 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms import arm_policy, check_arms
+from policylearn.arms import RANDOM, arm_policy, check_arms, other_budgets
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
-from policylearn.evaluate import Trial, run_trial, summarise
+from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.plan import plan_line, seconds_per_trial
+from policylearn.evaluation.summary import summarise
+from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.policy import MaskingPolicy
 from policylearn.preemption import preemptible
 from policylearn.problem import Problem
@@ -23,7 +26,7 @@ from policylearn.run import Run
 
 
 def compare(
-    config: Config, problem: Problem, policies: dict[str, MaskingPolicy], pool: Pool, run: Run
+    config: Config, problem: Problem, policies: Mapping[str, MaskingPolicy], pool: Pool, run: Run
 ) -> dict[str, Any]:
     """Run every arm on every seed that is not in trials.jsonl yet, and summarise.
 
@@ -34,25 +37,47 @@ def compare(
         pool: runs the trials.
         run: keeps them, so that stopping costs at most the trials under way.
     """
-    wanted = [(arm, seed) for seed in range(config.evaluate.seeds) for arm in config.evaluate.arms]
-    done = {(r["arm"], r["seed"]): Trial(**r) for r in run.trials() if (r["arm"], r["seed"]) in wanted}
+    seeds, names = range(config.evaluate.seeds), config.evaluate.arms
+    if not seeds:
+        return summarise([], config.task.metric)
+    arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
+    evidence = evidence_key(problem)
+    wanted = {(arm, seed): trial_key(evidence, arms[arm], seed) for seed in seeds for arm in arms}
+    known = {record["key"]: record for record in run.trials() if record.get("key")}
+    done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = [call for call in wanted if call not in done]
-    arms = dict.fromkeys(arm for arm, _ in missing)
-    shared = {arm: pool.share(policies.get(arm) or arm_policy(problem, arm)) for arm in arms}
+    if missing:
+        seconds = seconds_per_trial(problem, arms.get(RANDOM) or _any(arms, problem), list(done.values()))
+        line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
+        run.console.print(line, highlight=False, soft_wrap=True)
+    shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console) as progress:
         progress.advance(len(done))
-        tickets = pool.submit(run_trial, [(shared[arm], arm, seed) for arm, seed in missing])
+        tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
         for result in pool.results(tickets):
             trial: Trial = result.required(how_to_see(result, run))
             done[trial.arm, trial.seed] = trial
-            run.save_trials([asdict(done[call]) for call in wanted if call in done])
+            known[trial.key] = asdict(trial)
+            run.save_trials(list(known.values()))
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}")
-    return summarise([done[call] for call in wanted], config.task.metric)
+    return summarise([done[call] for call in wanted], config.task.metric, other_budgets(config))
+
+
+def _named(record: dict[str, Any], arm: str) -> Trial:
+    """A trial that is known under its key, perhaps of an arm of another name."""
+    return Trial(**(record | {"arm": arm}))
+
+
+def _any(arms: Mapping[str, MaskingPolicy | None], problem: Problem) -> MaskingPolicy:
+    """A policy to rehearse with."""
+    policy = next(filter(None, arms.values()), None) or arm_policy(problem, RANDOM)
+    assert policy is not None
+    return policy
 
 
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed trial again, in one process."""
-    _, arm, seed = result.call.arguments
+    _, arm, seed, _ = result.call.arguments
     return f"See it again, in one process: policylearn reproduce {run.address} --trial {shlex.quote(arm)} {seed}"
 
 
@@ -65,6 +90,9 @@ def evaluate_policies(
 ) -> dict[str, Any]:
     """The comparison by itself, for policies exported earlier.
 
+    Settings may change from one call to the next on the same `out`: every trial is kept with a key of what it depends
+    on, and only those that are missing are run.
+
     Args:
         config: the arms are `config.evaluate.arms` ("learned" only if a folder is given) and those of `folders`.
         out: run directory, a path or a URI.
@@ -76,7 +104,7 @@ def evaluate_policies(
         what stands in result.json.
 
     Raises:
-        ValueError: bad input, a policy of another tokenizer, or `out` holds trials of another policy.
+        ValueError: bad input, or a policy of another tokenizer.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
     """
     arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
@@ -87,8 +115,8 @@ def evaluate_policies(
         artefact = load_policy(folder)
         artefact.check_tokenizer(problem.tokenizer)
         policies[arm] = artefact.policy
-    run = Run.open(out, config, console, fresh)
-    run.check_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
+    run = Run.open(out, config, console, fresh, free=Config.model_fields)
+    run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}

@@ -1,0 +1,11 @@
+"""Does a policy help? Fresh models trained under every arm's masks, everything else being equal, and what that shows.
+
+trial.py        one arm on one seed: continued pretraining, then the label task
+pretraining.py  the first half: an ordinary MLM training under a frozen policy
+downstream.py   the second: a probe on frozen features, or full fine-tuning; dev selects
+identity.py     what a trial depends on, as one key: a trial with that key is never run again
+compare.py      the trials of all arms and seeds of a task, on the pool
+study.py        several tasks
+summary.py      scores, paired differences, budgets
+statistics.py   intervals, tests, power
+"""

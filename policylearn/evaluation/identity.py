@@ -1,0 +1,63 @@
+"""What the outcome of a trial depends on, as one key. A trial that is kept under its key is never run again, and one of
+other data, settings or masks never passes for it."""
+
+import hashlib
+import json
+from typing import Any
+
+from safetensors.torch import save
+
+from policylearn.config import Config
+from policylearn.data.tokens import TokenRows
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Data, Problem
+from policylearn.provenance import fingerprint
+
+VERSION = 1
+"""Of what `run_trial` does: raised when it changes what a trial comes to."""
+_NOT_OF_A_TRIAL = {"evaluate": {"arms", "custom", "seeds"}, "model": {"name", "tokenizer", "trust_remote_code"}}
+
+
+def trial_key(evidence: str, policy: MaskingPolicy | None, seed: int) -> str:
+    """The key of one arm on one seed; the name of the arm is no part of it.
+
+    Args:
+        evidence: of `evidence_key`.
+        policy: the arm's; None: no further training.
+        seed: of the trial.
+    """
+    return _sha256(f"{evidence} {'none' if policy is None else fingerprint(policy)} {seed}".encode())
+
+
+def evidence_key(problem: Problem) -> str:
+    """The key of what all trials of a comparison share: settings, data and θ₀, by content and not by where they lie."""
+    model = problem.fresh_model(0)
+    weights = save({name: p.detach().contiguous() for name, p in model.named_parameters()})  # tied ones once
+    parts = [str(VERSION), json.dumps(_settings(problem.config)), _sha256(weights), _data(problem.data())]
+    return _sha256(" ".join(parts).encode())
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    found = {"metric": config.task.metric, "amlm_every": config.scores.amlm_every}
+    for name in ("inner", "evaluate", "model"):
+        found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
+    return found
+
+
+def _data(data: Data) -> str:
+    digest = hashlib.sha256(json.dumps(data.labels).encode())
+    for name, rows in [("domain", data.domain), *((name, split.rows) for name, split in sorted(data.examples.items()))]:
+        digest.update(name.encode())
+        _add(digest, rows)
+    for split in data.examples.values():
+        digest.update(split.y.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _add(digest: Any, rows: TokenRows) -> None:
+    for array in (rows.flat, rows.offsets, *(rows.columns[name] for name in sorted(rows.columns))):
+        digest.update(array.tobytes())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

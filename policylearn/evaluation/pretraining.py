@@ -1,0 +1,61 @@
+"""Continued pretraining of a fresh model under a frozen policy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from policylearn.batches import follow_mistakes, masked_batches
+from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
+from policylearn.inner.model import InnerModel
+from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
+from policylearn.problem import Problem
+
+HELD_OUT = 256
+"""Texts that the loss on held-out text is taken on, at most."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What a training left behind, besides the model.
+
+    Attributes:
+        losses: one per step, under the arm's own masks.
+        masked_tokens: how many tokens were predicted in all.
+    """
+
+    losses: list[float]
+    masked_tokens: int
+
+    @property
+    def tail(self) -> float | None:
+        """Mean loss of the last tenth of the steps; None without any."""
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 10) :])) if self.losses else None
+
+
+def pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int) -> Pretraining:
+    """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`."""
+    config, adaptive = problem.config.inner, follow_mistakes(problem, policy)
+    optimizer, masked = make_optimizer(model, config), 0
+    losses: list[float] = []
+    batches = masked_batches(problem, policy, seed, adaptive, lambda: len(losses) / steps)
+    for step in range(steps):
+        batch = next(batches)
+        masked += int(batch.mask.sum())
+        rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive else None
+        losses.append(plain_step(model, optimizer, batch, rate, watch, config.clip, config.micro_batch))
+    return Pretraining(losses, masked)
+
+
+def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
+    """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all."""
+    rows, pad = problem.examples("dev").rows, problem.tokenizer.pad_token_id
+    uniform, losses = uniform_policy(problem.tokenizer), []
+    picked = rows.spread(HELD_OUT)
+    for first in range(0, len(picked), size):
+        text = rows.batch(picked[first : first + size].tolist(), pad)
+        batch = mask_tokens(uniform, *text, problem.tokenizer.mask_token_id, seed=0, epoch=0)
+        with torch.no_grad():
+            losses.append((float(mlm_loss(model, batch)), int(batch.mask.sum())))
+    loss, masked = np.array(losses).T
+    return float((loss * masked).sum() / masked.sum())

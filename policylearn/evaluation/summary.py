@@ -1,0 +1,81 @@
+"""A comparison as plain JSON: scores per arm and seed, paired differences, and whether budgets were equal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from policylearn.evaluation.statistics import holm, paired_difference
+from policylearn.evaluation.trial import Trial
+
+TOLERANCE = 0.001
+"""Relative difference of masked tokens that is still the same budget; exact designs stay far below it."""
+UNITS = 0.03
+"""The same where one of the arms masks whole words or spans, of which no number adds up to just so many tokens."""
+
+
+def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Scores and paired differences.
+
+    Args:
+        trials: of all arms and seeds.
+        metric: its name.
+        others: arm → why its budget may differ: "units" (words and spans come as they come, within 3 %) or "rate"
+            (it masks another share on purpose, and is left out of comparisons at equal budget).
+
+    Raises:
+        ValueError: arms of one seed masked different numbers of tokens; the comparison would not be fair.
+    """
+    arms: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda t: t.seed):
+        arms.setdefault(trial.arm, []).append(trial)
+    others = others or {}
+    _check_budget(arms, others)
+    extras = sorted({name for trial in trials for name in trial.extra})
+    return {
+        "metric": metric,
+        "seeds": sorted({trial.seed for trial in trials}),
+        "arms": {
+            arm: {
+                "scores": [t.score for t in rows],
+                "dev": [t.dev for t in rows],
+                "held_out_loss": [t.held_out_loss for t in rows],
+                "masked_tokens": [t.masked_tokens for t in rows],
+                "seconds": [t.seconds for t in rows],
+                "equal_budget": others.get(arm) != "rate",
+            }
+            for arm, rows in arms.items()
+        },
+        "comparisons": _comparisons(arms),
+        "extra": {name: {arm: [t.extra[name] for t in rows] for arm, rows in arms.items()} for name in extras},
+    }
+
+
+def _comparisons(arms: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
+    """ "b - a" → the difference of two arms; `holm` corrects p for the number of arms compared with a."""
+    pairs = [(a, b) for a, b in combinations(arms, 2) if len(arms[a]) == len(arms[b])]
+    scores = {arm: [t.score for t in rows] for arm, rows in arms.items()}
+    found = {(a, b): paired_difference(scores[b], scores[a]) for a, b in pairs}
+    corrected: dict[tuple[str, str], float] = {}
+    for base in arms:
+        p = {b: d.p for (a, b), d in found.items() if a == base and d.p is not None}
+        corrected |= {(base, b): value for b, value in holm(p).items()}
+    return {
+        f"{b} - {a}": {
+            name: value
+            for name, value in (asdict(d) | {"holm": corrected.get((a, b))}).items()
+            if value is not None and name != "seeds"
+        }
+        for (a, b), d in found.items()
+    }
+
+
+def _check_budget(arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> None:
+    compared = {arm: rows for arm, rows in arms.items() if others.get(arm) != "rate"}
+    tolerance = UNITS if "units" in others.values() else TOLERANCE
+    budgets: dict[int, set[int]] = {}
+    for trial in (trial for rows in compared.values() for trial in rows if trial.masked_tokens):
+        budgets.setdefault(trial.seed, set()).add(trial.masked_tokens)
+    for seed, counts in budgets.items():
+        if max(counts) > (1 + tolerance) * min(counts):
+            raise ValueError(f"seed {seed}: arms masked {sorted(counts)} tokens; the comparison would not be fair")

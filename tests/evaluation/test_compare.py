@@ -1,0 +1,100 @@
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from policylearn.arms import check_arms
+from policylearn.artefact import load_policy, save_policy
+from policylearn.evaluation.compare import evaluate_policies
+from policylearn.reproduce import reproduce_trial
+
+
+def test_arms_are_checked_by_name(tiny):
+    check_arms(tiny('evaluate.arms=["none", "random", "difference", "tficf", "oracle", "learned"]'))
+    with pytest.raises(ValueError, match=r"unknown arm 'mine'; known: .*'random'"):
+        check_arms(tiny('evaluate.arms=["mine"]'))
+    check_arms(tiny('evaluate.arms=["mine"]'), known=["mine"])
+    with pytest.raises(ValueError, match="the oracle is known on the planted benchmark only"):
+        check_arms(tiny('evaluate.arms=["oracle"]', "domain.path=elsewhere.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def one_seed(tiny):
+    return tiny("evaluate.seeds=1", 'evaluate.arms=["random", "learned"]')
+
+
+def test_exported_policies_are_compared_with_the_configured_arms(finished, one_seed, tmp_path, quiet):
+    given = {"learned": finished / "policy", "prior": finished / "prior"}
+    result = evaluate_policies(one_seed, tmp_path / "out", quiet, given)
+    assert list(result["arms"]) == ["random", "learned", "prior"]
+    assert result["arms"].keys() == json.loads((tmp_path / "out" / "result.json").read_text())["arms"].keys()
+    whole = json.loads((finished / "result.json").read_text(encoding="utf-8"))["arms"]
+    for arm, twin in (("random", "random"), ("learned", "learned"), ("prior", "difference")):
+        assert result["arms"][arm]["scores"][0] == whole[twin]["scores"][0]
+
+
+def test_learned_is_left_out_where_no_policy_is_given(one_seed, tmp_path, quiet):
+    assert list(evaluate_policies(one_seed, tmp_path / "out", quiet, {})["arms"]) == ["random"]
+
+
+def test_a_policy_may_stand_in_for_a_configured_arm(finished, one_seed, tmp_path, quiet):
+    result = evaluate_policies(one_seed, tmp_path / "out", quiet, {"random": finished / "policy"})
+    assert list(result["arms"]) == ["random"]
+    assert len(result["arms"]["random"]["scores"]) == 1
+
+
+def test_trials_of_one_policy_are_never_shown_as_those_of_another(finished, one_seed, tmp_path, quiet, monkeypatch):
+    folder = tmp_path / "out"
+    first = evaluate_policies(one_seed, folder, quiet, {"learned": finished / "policy"})
+    with monkeypatch.context() as patch:
+        patch.setattr("policylearn.evaluation.compare.run_trial", None)  # all trials are there already
+        assert evaluate_policies(one_seed, folder, quiet, {"learned": finished / "policy"})["arms"] == first["arms"]
+    artefact = load_policy(finished / "policy")
+    artefact.policy.load_learned({n: v + 1 for n, v in artefact.policy.learned().items()})
+    other = save_policy(tmp_path / "other", artefact, card="")
+    again = evaluate_policies(one_seed, folder, quiet, {"learned": other})["arms"]
+    assert again["random"] == first["arms"]["random"] and again["learned"] != first["arms"]["learned"]
+    assert evaluate_policies(one_seed, folder, quiet, {"learned": finished / "policy"})["arms"] == first["arms"]
+
+
+def test_a_trial_of_a_given_policy_is_reproduced_from_wherever_it_came(
+    policylearn, finished, one_seed, tmp_path, quiet, monkeypatch
+):
+    """Given by a relative path, for an arm that has a policy of its own name; called from another folder."""
+    shutil.copytree(finished / "policy", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    evaluate_policies(one_seed, tmp_path / "out", quiet, {"random": "mine"})
+    monkeypatch.chdir("/")
+    known = json.loads((tmp_path / "out" / "trials.jsonl").read_text())
+    again = asdict(reproduce_trial(tmp_path / "out", "random", 0))
+    assert known.pop("seconds") and again.pop("seconds") and known.pop("key") and not again.pop("key")
+    assert again == known
+    assert policylearn("reproduce", tmp_path / "out", "--trial", "random", 0)[0] == 0
+
+
+@pytest.mark.parametrize("change", ["tensors", "rate", "gone"])
+def test_a_trial_of_a_policy_that_has_changed_is_not_reproduced(change, finished, one_seed, tmp_path, quiet):
+    mine, artefact = tmp_path / "mine", load_policy(finished / "policy")
+    save_policy(mine, artefact, card="")
+    evaluate_policies(one_seed, tmp_path / "out", quiet, {"mine": mine})
+    reproduce_trial(tmp_path / "out", "mine", 0)
+    if change == "tensors":
+        artefact.policy.load_learned({n: v + 1 for n, v in artefact.policy.learned().items()})
+    if change == "rate":
+        artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"rate": 0.3})
+    save_policy(mine, artefact, card="") if change != "gone" else shutil.rmtree(mine)
+    with pytest.raises(ValueError, match=rf"{mine}.* (has changed since|does not exist)"):
+        reproduce_trial(tmp_path / "out", "mine", 0)
+
+
+def test_trials_of_a_given_policy_are_not_those_of_the_arm_it_stood_in_for(finished, one_seed, tmp_path, quiet):
+    config = one_seed.model_copy(update={"evaluate": one_seed.evaluate.model_copy(update={"arms": ["random"]})})
+    given = evaluate_policies(config, tmp_path / "out", quiet, {"random": finished / "policy"})
+    assert evaluate_policies(config, tmp_path / "out", quiet, {})["arms"] != given["arms"]
+
+
+def test_a_policy_of_another_tokenizer_is_refused(saved_policy, one_seed, tmp_path, quiet):
+    with pytest.raises(ValueError, match="does not match the policy"):
+        evaluate_policies(one_seed, tmp_path / "out", quiet, {"learned": saved_policy})
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from policylearn.evaluation.summary import summarise
+from policylearn.evaluation.trial import Trial
+
+
+def trial(arm: str, seed: int, score: float, masked: int = 100, **extra: float) -> Trial:
+    return Trial(arm, seed, score, extra, dev=score / 2, mlm_loss=1.0, masked_tokens=masked, seconds=3.0)
+
+
+TRIALS = [
+    trial("random", 1, 0.60),
+    trial("random", 0, 0.50),
+    trial("learned", 0, 0.75),
+    trial("learned", 1, 0.65),
+    trial("random", 2, 0.55),
+    trial("learned", 2, 0.80),
+]
+
+
+def test_a_summary_by_hand():
+    result = summarise(TRIALS, "accuracy")
+    assert result["metric"] == "accuracy"
+    assert result["seeds"] == [0, 1, 2]
+    assert result["arms"]["random"]["scores"] == [0.50, 0.60, 0.55]  # by seed, whatever the order of arrival
+    assert result["arms"]["learned"]["scores"] == [0.75, 0.65, 0.80]
+    assert result["arms"]["learned"]["dev"] == [0.375, 0.325, 0.4]
+    assert result["arms"]["learned"]["masked_tokens"] == [100, 100, 100]
+    assert result["arms"]["learned"]["seconds"] == [3.0, 3.0, 3.0]
+    assert list(result["comparisons"]) == ["learned - random"]
+    assert result["comparisons"]["learned - random"]["mean"] == pytest.approx((0.25 + 0.05 + 0.25) / 3)
+    assert result == json.loads(json.dumps(result))
+
+
+def test_arms_that_masked_different_numbers_of_tokens_are_refused():
+    with pytest.raises(ValueError, match=r"seed 1: arms masked \[100, 103\] tokens"):
+        summarise(
+            [trial("a", 0, 0.5), trial("b", 0, 0.5), trial("a", 1, 0.5), trial("b", 1, 0.5, masked=103)], "accuracy"
+        )
+
+
+def test_seeds_may_mask_different_numbers_of_tokens_and_no_training_masks_none():
+    trials = [trial(arm, seed, 0.5, masked=100 + seed) for arm in "ab" for seed in (0, 1)]
+    result = summarise([*trials, trial("none", 0, 0.4, masked=0), trial("none", 1, 0.4, masked=0)], "accuracy")
+    assert result["arms"]["none"]["masked_tokens"] == [0, 0]
+
+
+def test_further_test_sets_are_listed_by_arm():
+    trials = [trial(arm, seed, 0.5, noverlap=0.1 * seed) for arm in "ab" for seed in (1, 0)]
+    assert summarise(trials, "accuracy")["extra"] == {"noverlap": {"a": [0.0, 0.1], "b": [0.0, 0.1]}}
+
+
+def test_no_trials_are_no_comparison():
+    assert summarise([], "accuracy")["arms"] == {}
