@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from policylearn.arms import arm_policy
 from policylearn.config import Config
-from policylearn.evaluation.downstream import METRICS
+from policylearn.evaluation.downstream import METHODS, METRICS, fine_tune, probe, score, subsets
+from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
 
@@ -39,3 +41,70 @@ def test_without_further_training_nothing_is_masked(tiny_problem):
 def test_a_subset_of_labelled_examples_makes_another_classifier(tiny, tiny_problem):
     few = Problem(tiny("evaluate.labelled=4"))
     assert run_trial(few, None, "none", 0).dev != run_trial(tiny_problem, None, "none", 0).dev
+
+
+def test_fine_tuning_learns_what_a_probe_cannot_and_leaves_the_model_alone(tiny):
+    problem = Problem(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.learning_rate=0.003"))
+    model = problem.fresh_model(0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    chosen = fine_tune(problem, model, np.arange(60), seed=0)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+    frozen = probe(problem, model, np.arange(60), seed=0)
+    assert chosen.dev > frozen.dev + 0.05  # a random encoder's features are poor until they are trained
+    again = fine_tune(problem, model, np.arange(60), seed=0)
+    assert (
+        again.dev == chosen.dev
+        and (again.predict(problem.examples("dev")) == chosen.predict(problem.examples("dev"))).all()
+    )
+
+
+def test_further_methods_stand_beside_the_first(tiny):
+    problem = Problem(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.epochs=1"))
+    found = run_trial(problem, None, "none", 0)
+    assert set(found.extra) == {"finetune"} and 0 <= found.extra["finetune"] <= 1
+    assert found.score == run_trial(Problem(tiny()), None, "none", 0).score
+
+
+@pytest.mark.parametrize("method", [probe, fine_tune])
+def test_whoever_still_chooses_cannot_touch_test(tiny, method):
+    problem = Problem(tiny("evaluate.finetune.epochs=1"))
+    with pytest.raises(AssertionError, match="test was touched while something was still to be chosen"):
+        problem.examples("test")
+    chosen = method(problem, problem.fresh_model(0), np.arange(20), 0)  # gets by without it
+    with problem.test_is_open():
+        assert len(chosen.predict(problem.examples("test"))) == 40
+    with pytest.raises(AssertionError, match="test was touched"):
+        problem.examples("test")
+
+
+def test_a_method_that_looks_at_test_while_it_chooses_does_not_get_through(tiny, monkeypatch):
+    def cheat(problem, model, picked, seed):
+        problem.examples("test")
+        return probe(problem, model, picked, seed)
+
+    monkeypatch.setitem(METHODS, "probe", cheat)
+    with pytest.raises(AssertionError, match="test was touched"):
+        run_trial(Problem(tiny()), None, "none", 0)
+
+
+def test_scores_are_means_over_labelled_subsets(tiny):
+    one, three = (Problem(tiny("evaluate.labelled=6", f"evaluate.subsets={n}")) for n in (1, 3))
+    sets = [tuple(picked) for picked in subsets(three, seed=5)]
+    assert len(set(sets)) == 3 and all(len(picked) == 6 for picked in sets)
+    assert sets[0] == tuple(next(subsets(one, seed=5)))
+    each = []
+    for picked in sets:
+        chosen = probe(three, three.fresh_model(0), np.array(picked), 5)
+        with three.test_is_open():
+            split = three.examples("test")
+            each.append(float(np.mean(chosen.predict(split) == split.y.numpy())))
+    assert score(three, three.fresh_model(0), "probe", 5).test == pytest.approx(np.mean(each))
+
+
+def test_held_out_text_is_better_known_after_training(tiny_problem):
+    random = arm_policy(tiny_problem, "random")
+    before = run_trial(tiny_problem, None, "none", 0).held_out_loss
+    model = tiny_problem.fresh_model(0)
+    pretrain(tiny_problem, model, random, seed=0, steps=40)
+    assert held_out_loss(tiny_problem, model) < before - 0.05
+    assert held_out_loss(tiny_problem, model) == held_out_loss(tiny_problem, model)

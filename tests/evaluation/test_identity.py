@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from policylearn.evaluation.compare import evaluate_policies
+
+ARMS = 'evaluate.arms=["none", "random"]'
+
+
+def calls(tiny, folder, quiet, monkeypatch, *overrides) -> list[tuple[str, int]]:
+    """Which trials an evaluation runs in this folder."""
+    import policylearn.evaluation.compare as module
+
+    ran, real = [], module.run_trial
+
+    def spy(problem, policy, arm, seed, key):
+        ran.append((arm, seed))
+        return real(problem, policy, arm, seed, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run_trial", spy)
+        result = evaluate_policies(tiny(ARMS, "evaluate.seeds=1", *overrides), folder, quiet, {})
+    kept = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert len({record["key"] for record in kept}) == len(kept)
+    assert json.loads((folder / "result.json").read_text())["arms"] == result["arms"]
+    return ran
+
+
+def test_only_what_is_missing_is_run(tiny, tmp_path, quiet, monkeypatch):
+    def run(*overrides):
+        return calls(tiny, tmp_path / "out", quiet, monkeypatch, *overrides)
+
+    assert run() == [("none", 0), ("random", 0)]
+    assert run() == []
+    assert run("evaluate.seeds=2") == [("none", 1), ("random", 1)]
+    assert run('evaluate.arms=["random", "tficf"]') == [("tficf", 0)]
+    assert run() == []  # those of other arms and seeds are kept
+    assert run("learn.rounds=1", "name=other", "cluster.workers=2") == []
+    assert run('evaluate.arms=["random", "again"]', "evaluate.custom={again = {}}") == []  # the same under another name
+
+
+@pytest.mark.parametrize(
+    "change", ["inner.steps=8", "evaluate.labelled=10", "planted.documents=81", "masking.rate=0.2", "model.bf16=true"]
+)
+def test_what_a_trial_depends_on_makes_another_of_it(tiny, tmp_path, quiet, monkeypatch, change):
+    folder = tmp_path / "out"
+    calls(tiny, folder, quiet, monkeypatch)
+    again = calls(tiny, folder, quiet, monkeypatch, change)
+    assert again == ([("random", 0)] if change == "masking.rate=0.2" else [("none", 0), ("random", 0)])
+
+
+def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet):
+    evaluate_policies(tiny(ARMS, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
+    said = quiet.file.getvalue()
+    assert "2 arms × 1 seeds = 2 trials; 2 to run, about" in said
+    evaluate_policies(tiny(ARMS, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
+    assert "2 arms × 2 seeds = 4 trials, 2 of them known; 2 to run, about" in quiet.file.getvalue()
+
+
+def test_a_folder_that_a_policy_was_learned_in_keeps_its_settings(tiny, finished, quiet):
+    with pytest.raises(ValueError, match=r"holds a run with other settings"):
+        evaluate_policies(tiny("inner.steps=8", 'evaluate.arms=["random"]'), finished, quiet, {})
