@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from policylearn.config import Config, load_config
+from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 
 INTERRUPTED = 130
 LOG_WIDTH = 120
@@ -65,20 +65,30 @@ def evaluate(
     policy: Annotated[list[str] | None, typer.Option(help="arm=folder of an exported policy; repeatable")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
-    """Compare masking policies on fresh models, and write OUT/result.json. Run again to continue.
+    """Compare masking policies on fresh models: on a config's task, or on all tasks of a study (a file with [tasks]).
 
-    Exit status as of train.
+    Writes OUT/result.json, or OUT/study.json and a folder per task. Run again to continue, or with more arms or seeds:
+    only what is missing is run. Exit status as of train.
     """
     from policylearn.evaluation.compare import evaluate_policies
+    from policylearn.evaluation.study import run_study
     from policylearn.report.console import comparison_table
+    from policylearn.report.study import study_table
     from policylearn.storage import Storage
 
-    config, console = _config(settings), _console()
-    policies = dict(_named(p) for p in policy or [])
+    console, study, policies = _console(), _study(settings), dict(_named(p) for p in policy or [])
+    if study and policies:
+        raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
     with _resumable(out):
-        result = evaluate_policies(config, out, console, policies, fresh)
-    console.print(comparison_table(result))
-    console.print(f"result  {Storage.at(out) / 'result.json'}", highlight=False, soft_wrap=True)
+        if study:
+            result = run_study(study, out, console, fresh)
+        else:
+            result = evaluate_policies(_config(settings), out, console, policies, fresh)
+    console.print(study_table(result) if study else comparison_table(result))
+    for line in result.get("sentences", []):
+        console.print(line, highlight=False, soft_wrap=True)
+    written = Storage.at(out) / ("study.json" if study else "result.json")
+    console.print(f"result  {written}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -221,6 +231,13 @@ def _config(settings: list[str] | None) -> Config:
     given = list(settings or [])
     path = given.pop(0) if given and "=" not in given[0] else None
     return load_config(path, given)
+
+
+def _study(settings: list[str] | None) -> StudyConfig | None:
+    """The study that the first setting is a file of, if it is one."""
+    path, *overrides = settings or [""]
+    is_file = path and "=" not in path
+    return load_study(path, overrides) if is_file and is_study(path) else None
 
 
 def _named(option: str) -> tuple[str, str]:

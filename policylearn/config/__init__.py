@@ -16,6 +16,7 @@ from policylearn.config.running import (
     FineTuneConfig,
     TrackConfig,
 )
+from policylearn.config.study import StudyConfig, is_study, load_study
 
 __all__ = [
     "PLANTED",
@@ -36,10 +37,13 @@ __all__ = [
     "Rate",
     "RateSchedule",
     "ScoresConfig",
+    "StudyConfig",
     "TaskConfig",
     "TrackConfig",
     "changes",
+    "is_study",
     "known_keys",
     "load_config",
+    "load_study",
     "resolved_json",
 ]

@@ -31,7 +31,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
     """
     source = str(path) if path else "embedded default"
-    tree = _read_toml(Path(path)) if path else {}
+    tree = read_toml(Path(path)) if path else {}
     origin: dict[str, str] = {}
     for override in overrides or []:
         key = _set_override(tree, override)
@@ -66,7 +66,8 @@ def _difference(key: str, old: Any, new: Any) -> str:
     return f"{key} was {old!r}, now {new!r}"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tree of a TOML file; ValueError: it is not there, or is no TOML."""
     if not path.is_file():
         raise ValueError(f"config file {path} does not exist")
     try:

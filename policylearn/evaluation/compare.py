@@ -46,10 +46,10 @@ def compare(
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = [call for call in wanted if call not in done]
-    if missing:
-        seconds = seconds_per_trial(problem, arms.get(RANDOM) or _any(arms, problem), list(done.values()))
-        line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
-        run.console.print(line, highlight=False, soft_wrap=True)
+    rehearsal = arms.get(RANDOM) or _any(arms, problem)
+    seconds = seconds_per_trial(problem, rehearsal, list(done.values())) if missing else 0.0
+    line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
+    run.console.print(line, highlight=False, soft_wrap=True)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console) as progress:
         progress.advance(len(done))

@@ -9,7 +9,7 @@ from policylearn.evaluation.trial import Trial
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.formats import duration
+from policylearn.report.formats import duration, plural
 
 STEPS, TEXTS = 2, 32
 BACKWARD = 3.0
@@ -22,10 +22,10 @@ def plan_line(config: EvaluateConfig, wanted: int, missing: int, seconds: float,
     >>> plan_line(EvaluateConfig(arms=["random", "learned"], seeds=10), 20, 12, 30.0, 2)
     '2 arms × 10 seeds = 20 trials, 8 of them known; 12 to run, about 3 min 0 s on 2 workers'
     """
+    arms, seeds, left = plural(len(config.arms), "arm"), plural(config.seeds, "seed"), missing * seconds / workers
     known = f", {wanted - missing} of them known" if wanted > missing else ""
-    left = duration(missing * seconds / workers)
-    to_run = f"; {missing} to run, about {left} on {workers} workers" if missing else ""
-    return f"{len(config.arms)} arms × {config.seeds} seeds = {wanted} trials{known}{to_run}"
+    to_run = f"; {missing} to run, about {duration(left)} on {plural(workers, 'worker')}" if missing else ""
+    return f"{arms} × {seeds} = {plural(wanted, 'trial')}{known}{to_run}"
 
 
 def seconds_per_trial(problem: Problem, policy: MaskingPolicy, known: list[Trial]) -> float:

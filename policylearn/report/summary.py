@@ -95,12 +95,13 @@ def best(result: dict[str, Any]) -> Arm | None:
 
 
 def strongest_baseline(result: dict[str, Any]) -> Arm | None:
-    """What the learned policy has to beat: the best arm that is neither learned nor the oracle.
+    """What the learned policy has to beat: the best arm of equal budget that is neither learned nor the oracle.
 
     >>> strongest_baseline({"arms": {"random": {"scores": [0.6]}, "learned": {"scores": [0.9]}}}).name
     'random'
     """
-    others = {name: arm for name, arm in (result.get("arms") or {}).items() if name != LEARNED}
+    given = (result.get("arms") or {}).items()
+    others = {name: arm for name, arm in given if name != LEARNED and arm.get("equal_budget", True)}
     return best({"arms": others})
 
 

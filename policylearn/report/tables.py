@@ -38,7 +38,7 @@ def comparison_table(result: dict[str, Any]) -> Table:
     """
     shown = arms(result)
     winner = best(result) if len(shown) > 1 else None
-    table = _table(f"{result.get('metric') or 'score'} of fresh models")
+    table = plain_table(f"{result.get('metric') or 'score'} of fresh models")
     for heading in _headings(result, shown):
         # Where the terminal is narrow, only the lists of seeds and the names of test sets break into lines.
         justify: JustifyMethod = "left" if heading == "masks" else "right"
@@ -54,7 +54,7 @@ def comparison_table(result: dict[str, Any]) -> Table:
 
 def word_table(words: Sequence[WordRow], top: int = 20) -> Table:
     """The `top` words that the learned policy masks most, beside the prior it started from."""
-    table = _table("most masked words")
+    table = plain_table("most masked words")
     table.add_column("word", no_wrap=True)
     for heading in ("learned", "prior", "change", "seen"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -70,7 +70,8 @@ def seeds_shown(shown: Sequence[Arm]) -> list[int]:
     return list(range(most)) if most <= MOST_SEEDS_SHOWN else []
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """An empty table in the style of all of them."""
     plain = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     plain.title_justify = plain.caption_justify = "left"
     return plain

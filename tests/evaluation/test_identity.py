@@ -52,7 +52,7 @@ def test_what_a_trial_depends_on_makes_another_of_it(tiny, tmp_path, quiet, monk
 def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet):
     evaluate_policies(tiny(ARMS, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
     said = quiet.file.getvalue()
-    assert "2 arms × 1 seeds = 2 trials; 2 to run, about" in said
+    assert "2 arms × 1 seed = 2 trials; 2 to run, about" in said
     evaluate_policies(tiny(ARMS, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
     assert "2 arms × 2 seeds = 4 trials, 2 of them known; 2 to run, about" in quiet.file.getvalue()
 

@@ -1,0 +1,82 @@
+"""A study: the same comparison on several tasks."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from policylearn.config.experiment import Config
+from policylearn.config.loading import load_config, read_toml
+from policylearn.config.strict import Strict
+
+
+class StudyTask(Strict):
+    """One task of a study."""
+
+    config: str = Field(description="TOML file of the experiment, relative to where the command is run")
+    set: list[str] = Field([], description="overrides such as evaluate.labelled=200")
+    policies: dict[str, str] = Field({}, description="arm → exported policy: a folder, a URI or a Hub name")
+
+
+class StudyConfig(Strict):
+    """The same arms and seeds on several tasks. Sections of the TOML file are the fields of this class."""
+
+    name: str
+    arms: list[str] = Field(min_length=1, description="on every task, beside those of its `policies`")
+    reference: str = Field("random", description="the arm all others are compared with")
+    seeds: int = Field(10, ge=1)
+    set: list[str] = Field([], description="overrides for every task; those of a task come after them")
+    tasks: dict[str, StudyTask] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StudyConfig":
+        if self.reference not in self.arms:
+            raise ValueError(f"reference {self.reference!r} is not among the arms {self.arms}")
+        if bad := [name for name in self.tasks if "/" in name or name.startswith(".")]:
+            raise ValueError(f"task {bad[0]!r} names a folder of results: give it a plain name")
+        return self
+
+    def config_of(self, task: str) -> Config:
+        """The experiment of one task; ValueError as in `load_config`."""
+        given = self.tasks[task]
+        arms = [*self.arms, *(arm for arm in given.policies if arm not in self.arms)]
+        own = [f"evaluate.arms={_toml(arms)}", f"evaluate.seeds={self.seeds}"]
+        return load_config(given.config, [*self.set, *given.set, *own])
+
+
+def is_study(path: str | Path) -> bool:
+    """Whether a TOML file has tasks, as only a study has."""
+    return "tasks" in read_toml(Path(path))
+
+
+def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
+    """Read a study, and every config it names, so that what is wrong is known before anything runs.
+
+    Args:
+        path: the file.
+        overrides: as in `load_config`, for every task.
+
+    Raises:
+        ValueError: naming the file and the key.
+    """
+    tree: dict[str, Any] = read_toml(Path(path))
+    tree["set"] = [*tree.get("set", []), *overrides]
+    try:
+        study = StudyConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path}: {key + ': ' if key else ''}{message}") from None
+    for task in study.tasks:
+        study.config_of(task)
+    return study
+
+
+def _toml(names: list[str]) -> str:
+    """A list of strings as TOML writes it.
+
+    >>> import tomllib
+    >>> tomllib.loads("a = " + _toml(["x", 'say "y"']))
+    {'a': ['x', 'say "y"']}
+    """
+    return "[" + ", ".join('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in names) + "]"

@@ -1,0 +1,103 @@
+"""A study on several tasks as a person reads it: a table, in the terminal and in Markdown, and a plot of intervals."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from policylearn.report.formats import MISSING, as_number, score
+from policylearn.report.summary import NAMES, Paired, paired
+from policylearn.report.tables import plain_table
+
+POINTS = 100.0
+
+
+def study_table(study: Mapping[str, Any]) -> Table:
+    """One line per arm: mean score on every task, and the difference to the reference averaged over all, in points."""
+    table = plain_table(f"{study['name']}: points of 100, difference to {study['reference']} [95 %]")
+    for number, heading in enumerate(headings(study)):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+    for row in rows(study):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def study_lines(study: Mapping[str, Any]) -> list[str]:
+    """The same as Markdown, and the comparisons in words."""
+    heading = headings(study)
+    lines = [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows(study))]
+    return [*lines, "", *(f"- {sentence}" for sentence in study["sentences"])]
+
+
+def headings(study: Mapping[str, Any]) -> list[str]:
+    """Of the table."""
+    tasks = [f"{name} ({result['metric']}, {len(result['seeds'])} seeds)" for name, result in study["tasks"].items()]
+    return ["masks", *tasks, f"− {study['reference']}", "p, Holm", "could see", "tokens"]
+
+
+def rows(study: Mapping[str, Any]) -> list[list[str]]:
+    """Cells of the table, an arm per row; an arm that some task lacks has gaps."""
+    names = dict.fromkeys(arm for result in study["tasks"].values() for arm in result["arms"])
+    return [
+        [
+            NAMES.get(arm, arm),
+            *(_cell(r, arm, study["reference"]) for r in study["tasks"].values()),
+            *_pooled(study, arm),
+        ]
+        for arm in names
+    ]
+
+
+def _cell(result: dict[str, Any], arm: str, reference: str) -> str:
+    """Mean score, and its difference to the reference with its interval."""
+    if arm not in result["arms"]:
+        return MISSING
+    mean, gap = f"{POINTS * np.mean(result['arms'][arm]['scores']):.1f}", paired(result, arm, reference)
+    return f"{mean} ({_difference(gap)})" if gap else mean
+
+
+def _difference(gap: Paired) -> str:
+    """
+    >>> _difference(Paired(0.013, -0.004, 0.03, [])), _difference(Paired(-0.02, math.nan, math.nan, []))
+    ('+1.3 [-0.4, 3.0]', '-2.0')
+    """
+    interval = f" [{POINTS * gap.low:.1f}, {POINTS * gap.high:.1f}]" if math.isfinite(gap.low) else ""
+    return f"{POINTS * gap.mean:+.1f}{interval}"
+
+
+def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
+    tokens, found = f"{_tokens(study, arm):.2f}×", study["pooled"].get(arm)
+    if found is None:
+        return ["", "", "", tokens]
+    p, least = (as_number(found[key]) for key in ("holm", "least"))
+    return [_difference(pooled_gap(found)), score(p), MISSING if math.isnan(least) else f"{POINTS * least:.1f}", tokens]
+
+
+def pooled_gap(found: Mapping[str, Any]) -> Paired:
+    """A difference averaged over tasks, as study.json has it."""
+    mean, low, high = (as_number(found[key]) for key in ("mean", "low", "high"))
+    return Paired(mean, low, high, per_seed=[])
+
+
+def _tokens(study: Mapping[str, Any], arm: str) -> float:
+    """Masked tokens, as a multiple of the reference's."""
+    shares = [
+        np.mean(result["arms"][arm]["masked_tokens"]) / np.mean(result["arms"][study["reference"]]["masked_tokens"])
+        for result in study["tasks"].values()
+        if arm in result["arms"]
+    ]
+    return float(np.mean(shares))
+
+
+def intervals(study: Mapping[str, Any]) -> dict[str, dict[str, Paired]]:
+    """What is drawn: task → arm → its difference to the reference; the average over the tasks last."""
+    reference, drawn = study["reference"], {}
+    for task, result in study["tasks"].items():
+        gaps = {arm: paired(result, arm, reference) for arm in result["arms"]}
+        drawn[task] = {arm: gap for arm, gap in gaps.items() if gap}
+    if len(drawn) > 1:
+        drawn["all tasks"] = {arm: pooled_gap(found) for arm, found in study["pooled"].items()}
+    return drawn

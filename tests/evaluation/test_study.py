@@ -1,0 +1,126 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from policylearn.config import StudyConfig, is_study, load_study
+from policylearn.evaluation.study import best_baseline, pool, pooled
+from policylearn.report.study import intervals, study_lines
+
+STUDY = """
+name = "small"
+arms = ["none", "random", "random-30"]
+seeds = 2
+set = ["inner.steps=3"]
+[tasks.one]
+config = "{config}"
+[tasks.two]
+config = "{config}"
+set = ["planted.seed=5", "inner.steps=4"]
+policies = {{ mine = "{policy}" }}
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path, tiny_toml, finished):
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(config=tiny_toml, policy=finished / "policy"), encoding="utf-8")
+    return path
+
+
+def test_a_study_is_known_by_its_tasks(study_file, tiny_toml):
+    assert is_study(study_file) and not is_study(tiny_toml)
+
+
+def test_every_task_has_the_arms_seeds_and_settings_of_the_study_and_its_own(study_file):
+    study = load_study(study_file, ["inner.batch_size=4"])
+    one, two = study.config_of("one"), study.config_of("two")
+    assert one.evaluate.arms == ["none", "random", "random-30"] and two.evaluate.arms == [*one.evaluate.arms, "mine"]
+    assert (one.inner.steps, two.inner.steps, two.planted.seed) == (3, 4, 5)
+    assert one.evaluate.seeds == two.evaluate.seeds == 2
+    assert one.inner.batch_size == two.inner.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "small"', "", "study.toml: name: Field required"),
+        ("seeds = 2", "sedes = 2", "study.toml: sedes: Extra inputs"),
+        ('"random", ', "", r"study.toml: reference 'random' is not among the arms \['none', 'random-30'\]"),
+        ("tasks.one", 'tasks."../one"', r"study.toml: task '../one' names a folder"),
+        ("inner.steps=3", "inner.stepz=3", "override inner.stepz=3: unknown key 'inner.stepz'"),
+        ('config = "', 'config = "nowhere', "config file nowhere.* does not exist"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(study_file, old, new, message):
+    study_file.write_text(study_file.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        load_study(study_file, [])
+
+
+def test_a_study_from_the_command_line(policylearn, study_file, tmp_path):
+    arguments = ("evaluate", study_file, "cluster.workers=1", "--out", tmp_path / "out")
+    status, said, _ = policylearn(*arguments)
+    assert status == 0
+    for part in ("task 2 of 2: two", "3 arms × 2 seeds = 6 trials; 6 to run", "no further pretraining", "could see"):
+        assert part in said
+    written = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert list(written["tasks"]) == ["one", "two"] and set(written["pooled"]) == {"none", "random-30"}
+    assert (tmp_path / "out" / "two" / "trials.jsonl").read_text().count("\n") == 8
+    status, said, _ = policylearn(*arguments)
+    assert status == 0 and "4 arms × 2 seeds = 8 trials, 8 of them known\n" in said
+
+
+def test_policies_of_a_study_stand_in_its_file(policylearn, study_file, tmp_path):
+    status, _, said = policylearn("evaluate", study_file, "--policy", "a=b", "--out", tmp_path / "out")
+    assert status == 2 and "a study names policies in its file" in said
+
+
+def result(**scores: list[float]) -> dict:
+    arms = {a: {"scores": s, "masked_tokens": [100] * len(s), "equal_budget": True} for a, s in scores.items()}
+    return {"metric": "accuracy", "seeds": [0, 1, 2], "arms": arms}
+
+
+ONE = result(random=[0.5, 0.6, 0.7], tficf=[0.6, 0.65, 0.7], learned=[0.7, 0.7, 0.9])
+TWO = result(random=[0.2, 0.3, 0.1], tficf=[0.1, 0.1, 0.1], learned=[0.3, 0.4, 0.3])
+RESULTS = {"one": ONE, "two": TWO}
+
+
+def study(**fields) -> StudyConfig:
+    tasks = {name: {"config": "x.toml", "policies": {"learned": "somewhere"}} for name in RESULTS}
+    return StudyConfig(name="s", arms=["random", "tficf", "learned"], tasks=tasks, **fields)
+
+
+def test_the_average_over_tasks_by_hand():
+    found = pooled(RESULTS, "learned", "random")
+    assert found.mean == pytest.approx(np.mean([np.mean([0.2, 0.1, 0.2]), np.mean([0.1, 0.1, 0.2])]))
+    assert found.low < found.mean < found.high and found.p == 2 / 64
+
+
+def test_learned_has_to_beat_the_best_arm_of_equal_budget_that_learned_nothing():
+    assert best_baseline(RESULTS, learned={"learned"}) == "random"  # .4 on the mean, TF-ICF .375
+    for equal, best in ((True, "random-30"), (False, "random")):
+        found = {name: copy.deepcopy(r) for name, r in RESULTS.items()}
+        for r in found.values():
+            r["arms"]["random-30"] = {"scores": [0.9] * 3, "equal_budget": equal}
+        assert best_baseline(found, learned={"learned"}) == best
+
+
+def test_the_comparison_in_words_and_as_a_table():
+    found = pool(study(), RESULTS)
+    assert json.loads(json.dumps(found)) == found
+    assert found["sentences"] == ["learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks"]
+    assert found["pooled"]["learned"]["holm"] == pytest.approx(2 * 2 / 64)  # of two arms
+    lines = study_lines(found)
+    tasks = "one (accuracy, 3 seeds) | two (accuracy, 3 seeds)"
+    assert lines[0] == f"| masks | {tasks} | − random | p, Holm | could see | tokens |"
+    assert "| learned | 76.7 (+16.7) | 33.3 (+13.3) | +15.0 [8.5, 21.5] | .062 | 8.9 | 1.00× |" in lines
+    drawn = intervals(found)
+    assert list(drawn) == ["one", "two", "all tasks"] and drawn["one"]["learned"].mean == pytest.approx(1 / 6)
+
+
+def test_one_task_alone_is_named(tmp_path):
+    found = pool(study(), {"one": ONE})
+    assert found["sentences"][0].endswith(" on one")
+    assert "all tasks" not in intervals(found)
