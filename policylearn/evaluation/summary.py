@@ -11,7 +11,7 @@ from policylearn.evaluation.trial import Trial
 TOLERANCE = 0.001
 """Relative difference of masked tokens that is still the same budget; exact designs stay far below it."""
 UNITS = 0.03
-"""The same where one of the arms masks whole words or spans, of which no number adds up to just so many tokens."""
+"""The same for an arm that masks whole words or spans, of which no number adds up to just so many tokens."""
 
 
 def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -20,17 +20,18 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
     Args:
         trials: of all arms and seeds.
         metric: its name.
-        others: arm → why its budget may differ: "units" (words and spans come as they come, within 3 %) or "rate"
-            (it masks another share on purpose, and is left out of comparisons at equal budget).
+        others: arm → why its budget may differ: "rate" (it masks another share on purpose) or "units" (words and spans
+            come as they come, and in short texts one span may be more than the budget). `equal_budget` tells of each
+            arm whether it still is that of the rest.
 
     Raises:
-        ValueError: arms of one seed masked different numbers of tokens; the comparison would not be fair.
+        ValueError: other arms of one seed masked different numbers of tokens; the comparison would not be fair.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.seed):
         arms.setdefault(trial.arm, []).append(trial)
     others = others or {}
-    _check_budget(arms, others)
+    _check_budget({arm: rows for arm, rows in arms.items() if arm not in others})
     extras = sorted({name for trial in trials for name in trial.extra})
     return {
         "metric": metric,
@@ -42,7 +43,7 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
                 "held_out_loss": [t.held_out_loss for t in rows],
                 "masked_tokens": [t.masked_tokens for t in rows],
                 "seconds": [t.seconds for t in rows],
-                "equal_budget": others.get(arm) != "rate",
+                "equal_budget": arm not in others or (others[arm] == "units" and _is_near(rows, arms, others)),
             }
             for arm, rows in arms.items()
         },
@@ -70,12 +71,17 @@ def _comparisons(arms: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
     }
 
 
-def _check_budget(arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> None:
-    compared = {arm: rows for arm, rows in arms.items() if others.get(arm) != "rate"}
-    tolerance = UNITS if "units" in others.values() else TOLERANCE
+def _check_budget(arms: Mapping[str, Sequence[Trial]]) -> None:
     budgets: dict[int, set[int]] = {}
-    for trial in (trial for rows in compared.values() for trial in rows if trial.masked_tokens):
+    for trial in (trial for rows in arms.values() for trial in rows if trial.masked_tokens):
         budgets.setdefault(trial.seed, set()).add(trial.masked_tokens)
     for seed, counts in budgets.items():
-        if max(counts) > (1 + tolerance) * min(counts):
+        if max(counts) > (1 + TOLERANCE) * min(counts):
             raise ValueError(f"seed {seed}: arms masked {sorted(counts)} tokens; the comparison would not be fair")
+
+
+def _is_near(rows: Sequence[Trial], arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> bool:
+    """Whether an arm masked about as many tokens as those whose budget is exact."""
+    exact = [t.masked_tokens for arm, found in arms.items() if arm not in others for t in found if t.masked_tokens]
+    mine = sum(t.masked_tokens for t in rows) / len(rows)
+    return not exact or abs(mine * len(exact) / sum(exact) - 1) < UNITS
