@@ -4,6 +4,7 @@
 so that it gets past the digests to what reads the file.
 """
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -169,10 +170,12 @@ def _edit(content: Any, rng: random.Random) -> None:
         content = inner
     change = rng.choice(["replace"] * 4 + ["remove", "add"])
     if change == "replace":
-        content[key] = rng.choice(NASTY)
+        content[key] = copy.deepcopy(rng.choice(NASTY))
     elif change == "remove":
         del content[key]
     elif isinstance(content, dict):
-        content[rng.choice(["auto_map", "vocab_file", "tokenizer_file", "gguf_file", "x", "../x"])] = rng.choice(NASTY)
+        content[rng.choice(["auto_map", "vocab_file", "tokenizer_file", "gguf_file", "x", "../x"])] = copy.deepcopy(
+            rng.choice(NASTY)
+        )
     else:
-        content.append(rng.choice(NASTY))
+        content.append(copy.deepcopy(rng.choice(NASTY)))

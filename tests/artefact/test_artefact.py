@@ -272,6 +272,28 @@ def test_what_is_no_plain_file_of_the_folder_is_refused(folder, saved_policy, tm
         load_policy(folder)
 
 
+@pytest.mark.parametrize("number", ["9" * 20, "-" + "9" * 25, "1e999", "NaN", "-Infinity", "9" * 5000])
+def test_numbers_that_nothing_can_hold_are_refused(folder, number):
+    path = folder / "policy.json"
+    path.write_text(path.read_text().replace('"span_longest": 10', f'"span_longest": {number}'))
+    sign(folder)
+    with pytest.raises(ValueError, match=r"policy\.json is damaged: .*(too large|Exceeds)"):
+        load_policy(folder)
+
+
+def test_nothing_is_built_before_the_shapes_are_known_to_be_right(folder, monkeypatch):
+    def build(*_):
+        raise AssertionError("built")
+
+    monkeypatch.setattr("policylearn.artefact.loading.MaskingPolicy", build)
+    with pytest.raises(ValueError, match="is damaged: built"):
+        load_policy(folder)  # ... as it is, if they are right
+    edit(folder / "policy.json", lambda s: s["policy"].update(hidden=10**9))
+    sign(folder)
+    with pytest.raises(ValueError, match=r"'network\.project\.weight' is"):
+        load_policy(folder)
+
+
 def test_links_within_the_folder_are_followed(folder):
     (folder / "policy.json").rename(folder / "other.json")
     (folder / "policy.json").symlink_to("other.json")

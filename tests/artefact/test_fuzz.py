@@ -1,5 +1,6 @@
 """Damaged policies are refused with a ValueError, or are policies all the same: nothing else ever happens."""
 
+import contextlib
 import random
 import shutil
 from collections import Counter
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
+from policylearn.artefact.saving import policy_files
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.units import word_keys
@@ -66,18 +69,27 @@ def outcome(folder: Path) -> str:
         assert str(error).startswith(f"policy {folder}"), error
         assert len(str(error)) < 4_000
         return "refused"
-    ids = torch.tensor(
-        [row + [0] * (24 - len(row)) for row in ([2, 5, 9, 40, 7, 50, 3], [2, 8, 3], list(range(4, 28)))]
-    )
-    for length in (24, 7):
-        cut = ids[:, :length]
-        with torch.no_grad():
-            p = artefact.policy.probabilities(cut, cut > 0)
-        assert bool(torch.isfinite(p).all()) and float(p.min()) >= 0 and float(p.max()) <= 1
-        assert abs(float(artefact.policy(cut, cut > 0).detach().abs().max())) < 1e31
-        mask_tokens(artefact.policy, cut, cut > 0, artefact.tokenizer.mask_token_id, seed=0, epoch=3, progress=0.5)
-    assert artefact.tokenizer(TEXTS, padding=True)["input_ids"]
+    rows = [[2, 5, 9, 40, 7, 50, 3], list(range(4, 28)), *artefact.tokenizer(TEXTS)["input_ids"]]
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    with torch.no_grad():
+        p = artefact.policy.probabilities(ids, ids > 0)
+    assert bool(torch.isfinite(p).all()) and float(p.min()) >= 0 and float(p.max()) <= 1
+    mask_tokens(artefact.policy, ids, ids > 0, artefact.tokenizer.mask_token_id, seed=0, epoch=3, progress=0.5)
+    check_sound(artefact, folder)
     return "used"
+
+
+def check_sound(artefact: PolicyArtefact, folder: Path) -> None:
+    """What was loaded is what the files hold, and what they hold may be believed."""
+    special, lexicon = artefact.policy.segmenter.special, artefact.policy.scores.lexicon
+    given = load((folder / "policy.safetensors").read_bytes())
+    again = load(policy_files(artefact, "")["policy.safetensors"])
+    assert {name: (t.dtype, t.shape) for name, t in given.items()} == {n: (t.dtype, t.shape) for n, t in again.items()}
+    assert all(given[name].numpy().tobytes() == again[name].numpy().tobytes() for name in given)
+    assert bool((lexicon.diff() > 0).all()) and int(special.view(torch.uint8).max()) <= 1
+    vocabulary = artefact.tokenizer.get_vocab()
+    assert sorted(vocabulary.values()) == list(range(len(special)))
+    assert sorted(set(artefact.tokenizer.all_special_ids)) == special.nonzero()[:, 0].tolist()
 
 
 def fuzz(kind, artefacts: list[Files], folder: Path, times: int) -> Counter:
@@ -108,4 +120,33 @@ def test_damage_is_refused_or_harmless(kind, artefacts, tmp_path):
     assert sum(outcomes.values()) == TIMES
     assert outcomes["refused"] > 0
     assert memory("VmHWM") - before < MEMORY
-    print(kind.__name__, dict(outcomes))
+
+
+def only_values(name: str, shown: str):
+    """`_naming`, were it to expect nothing but ValueError."""
+    return contextlib.nullcontext()
+
+
+def only_the_longest(tensors, config) -> None:
+    """`_check_values`, were it to look at nothing else; without this much, a collocation may be endless."""
+    if not 0 <= int(tensors["segmenter.longest"]) <= 8:
+        raise ValueError("longest")
+
+
+WEAKENED = {
+    "numbers in tensors": ("tensors._check_values", only_the_longest, "values"),
+    "size of logits": ("tensors.largest_logit", lambda *_: 0.0, "values"),
+    "kinds of tensors": ("tensors._check_kinds", lambda *_: None, "header"),
+    "identity of the tokenizer": ("loading._check_identity", lambda *_: None, "edit"),
+    "errors of other kinds": ("loading._naming", only_values, "edit"),
+}
+
+
+@pytest.mark.parametrize("name", WEAKENED)
+def test_the_fuzz_sees_that_a_check_is_missing(name, artefacts, tmp_path, monkeypatch):
+    target, replacement, kind = WEAKENED[name]
+    monkeypatch.setattr(f"policylearn.artefact.{target}", replacement)
+    kind = next(each for each in KINDS if each.__name__ == kind)
+    with pytest.raises(Exception) as found:
+        fuzz(kind, artefacts, tmp_path / "policy", TIMES)
+    print(name, found.type, str(found.value)[:200])
