@@ -32,10 +32,14 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     """
     if arm == NONE:
         return None
-    weights = arm.endswith(RANK) or arm == AMLM
-    strength = problem.config.policy.prior.get(arm, 1.0 if weights else ARM_STRENGTH)
+    strength = problem.config.policy.prior.get(arm, default_strength(arm))
     prior = {} if arm == RANDOM else {arm: strength}
     return _build(problem, PolicyConfig(prior=prior, network="none"))
+
+
+def default_strength(arm: str) -> float:
+    """Of a scorer that has no strength of its own."""
+    return 1.0 if arm.endswith(RANK) or arm == AMLM else ARM_STRENGTH
 
 
 def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:

@@ -64,6 +64,16 @@ def plain_card(title: str, about: str, provenance: dict[str, Any]) -> str:
     return model_card("\n".join([f"# {title}", "", about, "", *usage(), "", *facts, ""]), provenance)
 
 
+def with_note(card: str, note: str) -> str:
+    """The card with a paragraph put before its text, after its header.
+
+    >>> with_note("---\\nlicense: mit\\n---\\n\\n# A policy", "Beware.")
+    '---\\nlicense: mit\\n---\\n\\nBeware.\\n\\n# A policy'
+    """
+    head, mark, text = card.partition("\n---\n") if card.startswith("---\n") else ("", "", card)
+    return f"{head}{mark}" + ("\n" if mark else "") + f"{note}\n\n{text.lstrip()}"
+
+
 def usage() -> list[str]:
     """Lines that show how a policy is used."""
     return [
