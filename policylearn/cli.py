@@ -150,15 +150,14 @@ def inspect(
     from policylearn.export import open_policy
     from policylearn.inspection import facts, inspect_texts, read_texts
     from policylearn.report.heatmap import print_heatmaps
-    from policylearn.report.inspected import render_inspected
+    from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
     pairs = inspect_texts(artefact, [*(texts or []), *(read_texts(file) if file else [])])
     if html is None:
         print_heatmaps(console, pairs)
         return
-    html.parent.mkdir(parents=True, exist_ok=True)
-    html.write_text(render_inspected(f"Masking policy: {policy}", pairs, facts(artefact)), encoding="utf-8")
+    write_inspected(html, policy, pairs, facts(artefact))
     console.print(f"page  {html}", highlight=False, soft_wrap=True)
 
 

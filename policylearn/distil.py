@@ -6,7 +6,6 @@ that name uses the column's values, which are exact, in place of the table's.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from policylearn.artefact.artefact import PolicyArtefact
 from policylearn.config import PolicyConfig
+from policylearn.data.tokens import chunks
 from policylearn.policy import Columns, MaskingPolicy
 from policylearn.scores.table import RANK, Scores, scorer_of
 
@@ -74,14 +74,12 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
     size = len(policy.segmenter.special)
     sums, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     held: list[Tensor] = []
-    for place, row in enumerate(_rows(artefact, texts, max_length)):
-        if place % EVERY == 0 and len(held) < MOST:
-            held.append(row)
-            continue
+    for batch in chunks(_but_held_out(_rows(artefact, texts, max_length), held), BATCH):
+        ids, real = padded(batch)
         with torch.no_grad():
-            logits = policy(row, torch.ones_like(row, dtype=torch.bool))
-        sums.index_add_(0, row[0], logits[0].double())
-        counts += row[0].bincount(minlength=size)
+            logits = policy(ids, real)
+        sums.index_add_(0, ids[real], logits[real].double())
+        counts += ids[real].bincount(minlength=size)
     if not counts.sum():
         raise ValueError("a table needs at least two texts with a token that may be masked: give it more of the domain")
     logits = torch.where(counts > 0, sums / counts, _alone(policy, float(sums.sum() / counts.sum()))).float()
@@ -93,12 +91,28 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
 
 
 def _rows(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[Tensor]:
-    """Token ids [1, T] of the texts that have anything to mask."""
+    """Token ids [T] of the texts that have anything to mask."""
     special = artefact.policy.segmenter.special
     for text in texts:
-        row = torch.tensor([artefact.tokenizer(text, truncation=True, max_length=max_length)["input_ids"]])
+        row = torch.tensor(artefact.tokenizer(text, truncation=True, max_length=max_length)["input_ids"])
         if row.numel() and not bool(special[row].all()):
             yield row
+
+
+def _but_held_out(rows: Iterable[Tensor], held: list[Tensor]) -> Iterator[Tensor]:
+    """All rows but those that are held out, which go to `held`."""
+    for place, row in enumerate(rows):
+        if place % EVERY == 0 and len(held) < MOST:
+            held.append(row)
+        else:
+            yield row
+
+
+def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of token ids [T] as one batch: ids, 0 on padding, and where they are real, [B, T] both."""
+    lengths = torch.tensor([len(row) for row in rows])
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
 
 def _alone(policy: MaskingPolicy, mean: float) -> Tensor:
@@ -118,13 +132,13 @@ def table_policy(policy: MaskingPolicy, logits: Tensor) -> MaskingPolicy:
 
 
 def fidelity(policy: MaskingPolicy, table: MaskingPolicy, rows: Iterable[Tensor]) -> Fidelity:
-    """How far a table does what a policy does on texts, token ids [1, T] each."""
+    """How far a table does what a policy does on texts, token ids [T] each."""
     shared, spent, correlations = 0.0, 0.0, []
     for row in rows:
-        real = torch.ones_like(row, dtype=torch.bool)
-        eligible = policy.eligible(row, real)
+        ids, real = padded([row])
+        eligible = policy.eligible(ids, real)
         with torch.no_grad():
-            p, q = (each.probabilities(row, real)[eligible] for each in (policy, table))
+            p, q = (each.probabilities(ids, real)[eligible] for each in (policy, table))
         shared, spent = shared + float(p.minimum(q).sum()), spent + float(p.sum())
         correlations.append(spearman(p, q))
     return Fidelity(shared / spent, sum(correlations) / len(correlations), len(correlations))
@@ -174,7 +188,7 @@ def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **
     if hasattr(dataset, "map"):
         score = _Column(artefact.policy)
         return dataset.map(score, batched=True, batch_size=batch_size, **options)
-    return _annotated(artefact.policy, iter(dataset), batch_size)
+    return _annotated(artefact.policy, dataset, batch_size)
 
 
 @dataclass(frozen=True)
@@ -192,8 +206,8 @@ class _Column:
         }
 
 
-def _annotated(policy: MaskingPolicy, examples: Iterator[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
-    while chunk := list(islice(examples, size)):
+def _annotated(policy: MaskingPolicy, examples: Iterable[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
+    for chunk in chunks(examples, size):
         for example, logits in zip(chunk, logits_of(policy, chunk), strict=True):
             yield {**example, COLUMN: logits}
 
@@ -205,11 +219,9 @@ def logits_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]]) -> list[
     if any("input_ids" not in example for example in examples):
         raise ValueError(f"an example has no input_ids, but {sorted(examples[0])}: tokenise the data set first")
     rows = [torch.as_tensor(example["input_ids"], dtype=torch.int64) for example in examples]
-    lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    real = torch.arange(ids.shape[1]) < lengths[:, None]
+    ids, real = padded(rows)
     known = {scorer_of(name) for name in policy.names} & set(examples[0])
     columns: Columns = {name: score_column(name, examples, real) for name in sorted(known)}
     with torch.no_grad():
         logits = policy(ids, real, columns)
-    return [row[:n].tolist() for row, n in zip(logits, lengths.tolist(), strict=True)]
+    return [row[:n].tolist() for row, n in zip(logits, map(len, rows), strict=True)]

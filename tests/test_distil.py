@@ -66,7 +66,7 @@ def test_the_table_of_a_context_network_holds_mean_logits(artefact_of, tokenizer
 def test_fidelity_falls_with_what_a_table_cannot_say(artefact_of, make_policy, tokenizer):
     artefact, texts = artefact_of("context"), texts_of(200)
     good = to_table(artefact, texts).fidelity
-    rows = [torch.tensor([tokenizer(text)["input_ids"]]) for text in texts[::10]]
+    rows = [torch.tensor(tokenizer(text)["input_ids"]) for text in texts[::10]]
     noise = table_policy(artefact.policy, torch.randn(len(tokenizer), generator=torch.Generator().manual_seed(9)))
     bad = fidelity(artefact.policy, noise, rows)
     assert 0.8 < good.overlap < 1 and 0.5 < good.rank_correlation < 1
@@ -82,8 +82,8 @@ def test_overlap_is_the_share_of_masks_in_common(make_policy, tokenizer):
     logits = torch.zeros(len(tokenizer))
     logits[tokenizer.convert_tokens_to_ids("generic_001")] = 1.0
     one, other = (table_policy(make_policy(rate=0.5), sign * logits) for sign in (1, -1))
-    row = torch.tensor([tokenizer("generic_001 generic_002")["input_ids"]])
-    p, q = (policy.probabilities(row, row > 0)[0, 1:3] for policy in (one, other))
+    row = torch.tensor(tokenizer("generic_001 generic_002")["input_ids"])
+    p, q = (policy.probabilities(row[None], row[None] > 0)[0, 1:3] for policy in (one, other))
     found = fidelity(one, other, [row])
     assert found.overlap == pytest.approx(float(p.minimum(q).sum())) and 0.7 < found.overlap < 0.8
     assert found.rank_correlation == -1

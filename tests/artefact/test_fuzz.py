@@ -4,15 +4,19 @@ import contextlib
 import random
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.saving import policy_files
 from policylearn.config import MaskingConfig, PolicyConfig
+from policylearn.data.planted import SPECIALS
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.units import word_keys
 from policylearn.policy import MaskingPolicy, mask_tokens
@@ -46,12 +50,34 @@ def word_policy(tokenizer, network: str, unit: str) -> MaskingPolicy:
 @pytest.fixture(scope="module")
 def artefacts(wordpiece, tmp_path_factory) -> list[Files]:
     """The files of sound policies of several kinds."""
-    found = []
-    for network, unit in (("table", "token"), ("context", "word"), ("none", "span"), ("context", "collocation")):
-        artefact = PolicyArtefact(word_policy(wordpiece, network, unit), wordpiece, {"task": "fuzz"})
+    found, others = [], [trained(*family) for family in FAMILIES.values()]
+    kinds = [
+        ("table", "token"),
+        ("context", "word"),
+        ("none", "span"),
+        ("context", "collocation"),
+        *[("none", "word")] * 2,
+    ]
+    for (network, unit), tokenizer in zip(kinds, [wordpiece] * 4 + others, strict=True):
+        artefact = PolicyArtefact(word_policy(tokenizer, network, unit), tokenizer, {"task": "fuzz"})
         folder = save_policy(tmp_path_factory.mktemp(network), artefact, "# A policy\n")
         found.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
     return found
+
+
+def trained(model, trainer, pre_tokenizer) -> PreTrainedTokenizerFast:
+    """A small tokenizer of another family than WordPiece."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(TEXTS * 5, trainer(vocab_size=300, special_tokens=SPECIALS, show_progress=False))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIALS, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+FAMILIES = {
+    "bytes": (models.BPE(), trainers.BpeTrainer, pre_tokenizers.ByteLevel()),
+    "unigram": (models.Unigram(), partial(trainers.UnigramTrainer, unk_token="[UNK]"), pre_tokenizers.Metaspace()),
+}
 
 
 def write(folder: Path, files: Files) -> None:
