@@ -54,8 +54,7 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
         return _build(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
     if arm in SETTINGS:
         return _build(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
-    weights = arm.endswith(RANK) or arm == AMLM
-    strength = problem.config.policy.prior.get(arm, 1.0 if weights else ARM_STRENGTH)
+    strength = problem.config.policy.prior.get(arm, default_strength(arm))
     return _build(problem, PolicyConfig(prior={arm: strength}, network="none"))
 
 
@@ -69,6 +68,11 @@ def other_budgets(config: Config) -> dict[str, str]:
         elif own.get("unit", config.masking.unit) != "token":
             found[arm] = "units"
     return found
+
+
+def default_strength(arm: str) -> float:
+    """Of a scorer that has no strength of its own."""
+    return 1.0 if arm.endswith(RANK) or arm == AMLM else ARM_STRENGTH
 
 
 def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from policylearn.arms import arm_policy
 from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.artefact.card import plain_card
 from policylearn.problem import Problem
 from policylearn.provenance import provenance
 from policylearn.scores.table import scorer_of
@@ -67,14 +68,6 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
-    card = "\n".join(
-        [
-            f"# Masking policy: {name}",
-            "",
-            f"The heuristic {name!r} as it is; nothing was learned. Made with policylearn.",
-            "",
-            *(f"- {key}: {value}" for key, value in provenance(problem.config).items()),
-            "",
-        ]
-    )
-    return save_policy(out, PolicyArtefact(policy, problem.tokenizer, provenance(problem.config)), card)
+    facts = provenance(problem.config)
+    card = plain_card(f"Masking policy: {name}", f"The heuristic {name!r} as it is; nothing was learned.", facts)
+    return save_policy(out, PolicyArtefact(policy, problem.tokenizer, facts), card)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -28,6 +28,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Argument(help="TOML file and/or overrides such as inner.steps=64; nothing: the planted benchmark"),
 ]
+Form = Literal["policy", "table", "annotated"]
 Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
 
 
@@ -148,35 +149,45 @@ def reproduce(
 
 @app.command()
 def inspect(
-    policy: Annotated[str, typer.Argument(help="folder or URI of an exported policy, or org/name on the Hub")],
-    text: Annotated[str, typer.Argument(help="a text of the domain")],
+    policy: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
+    texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain")] = None,
+    file: Annotated[str | None, typer.Option(help="further texts, one a line")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
-    """Show a text as a heatmap of mask probabilities."""
-    from policylearn.artefact import load_policy
-    from policylearn.present import heatmaps
-    from policylearn.report.heatmap import scale_top, terminal_heatmap, terminal_legend
+    """Show texts as heatmaps of mask probabilities."""
+    from policylearn.export import open_policy
+    from policylearn.inspection import facts, inspect_texts, read_texts
+    from policylearn.report.heatmap import print_heatmaps
+    from policylearn.report.inspected import write_inspected
 
-    console, artefact = _console(), load_policy(policy)
-    tokenizer = artefact.tokenizer
-    pair = heatmaps(artefact.policy, tokenizer, tokenizer(text)["input_ids"])
-    top = scale_top(*pair)
-    for name, heatmap in zip(("prior", "learned"), pair, strict=True):
-        console.print(f"[bold]{name}[/]")
-        console.print(terminal_heatmap(heatmap, top, console))
-    console.print(terminal_legend(top, console))
+    console, artefact = _console(), open_policy(policy)
+    pairs = inspect_texts(artefact, [*(texts or []), *(read_texts(file) if file else [])])
+    if html is None:
+        print_heatmaps(console, pairs)
+        return
+    write_inspected(html, policy, pairs, facts(artefact))
+    console.print(f"page  {html}", highlight=False, soft_wrap=True)
 
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="run directory, a path or a URI")],
-    out: Annotated[str, typer.Option(help="where to write the policy")],
-    round_number: Annotated[int | None, typer.Option("--round", help="a kept checkpoint's round")] = None,
+    source: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
+    out: Annotated[str, typer.Option(help="where to write")],
+    form: Annotated[Form, typer.Option(help="as it is, a table over token ids, or a data set it scored")] = "policy",
+    round_number: Annotated[int | None, typer.Option("--round", help="of a run: φ after this kept round")] = None,
+    corpus: Annotated[str | None, typer.Option(help="file of texts; unset: the domain corpus of the run")] = None,
+    column: Annotated[str, typer.Option(help="column of the text in it")] = "text",
+    max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,
 ) -> None:
-    """Copy a run's policy to a folder of its own; with --round, φ as it was after that round."""
-    from policylearn.present import export_run
+    """Write a policy to a folder of its own: as it is, as a table over token ids, or with a data set it has scored.
 
-    folder = export_run(run, out, round_number)
-    _console().print(f"policy  {folder}", highlight=False, soft_wrap=True)
+    A table costs nothing to use, and approximates a policy that looks at the context: how well is said. The annotated
+    form is exact for the texts it holds.
+    """
+    from policylearn.export import export as export_policy
+
+    done = export_policy(source, out, form, round_number, corpus, column, max_length)
+    _console().print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
 
 def main() -> None:

@@ -1,25 +1,20 @@
 """What a learned policy looks like: its favourite words, sample texts as heatmaps, the model card, the report."""
 
-import os
 from collections.abc import Sequence
 from pathlib import PurePath
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 
-from policylearn.artefact import MANIFEST, load_policy, save_policy
-from policylearn.cluster.checkpoint import OuterState, load_round
+from policylearn.artefact.card import model_card, usage
+from policylearn.cluster.checkpoint import OuterState
 from policylearn.data.tokens import TokenRows
-from policylearn.outer import under
+from policylearn.inspection import heatmaps
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.heatmap import Heatmap
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.run import Run
-from policylearn.storage import Storage, files_below
 
 SAMPLE = 2000
 """Domain texts looked at for word statistics."""
@@ -49,22 +44,10 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: 
     return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
-def heatmaps(policy: MaskingPolicy, tokenizer: Any, input_ids: Sequence[int]) -> tuple[Heatmap, Heatmap]:
-    """(prior, learned) mask probabilities of one tokenised text; NaN where nothing may be masked."""
-    ids = torch.tensor([list(input_ids)])
-    real = torch.ones_like(ids, dtype=torch.bool)
-    eligible = policy.eligible(ids, real)
-    with torch.no_grad():
-        pair = policy.prior_probabilities(ids, real), policy.probabilities(ids, real)
-    tokens = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-    prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist()) for p in pair)
-    return prior, learned
-
-
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation."""
     favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
-    card = model_card(run, favourites, state, result=None)
+    card = run_card(run, favourites, state, result=None)
     run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
 
 
@@ -73,7 +56,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterSt
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words = word_rows(policy, problem.domain, problem)
-    card = model_card(run, most_masked(words, CARD_WORDS), state, result)
+    card = run_card(run, most_masked(words, CARD_WORDS), state, result)
     run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
@@ -95,7 +78,7 @@ def _without_machine(folder: str) -> str:
     return "/".join(PurePath(folder).parts[-2:]) if PurePath(folder).is_absolute() else folder
 
 
-def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: dict | None) -> str:
+def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dict | None) -> str:
     """README.md of an exported policy: what it was learned on, what it likes to mask, how it compared."""
     facts = run.provenance()
     lines = [
@@ -103,11 +86,7 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
         "",
         "Which tokens to mask when a masked language model is further trained on this domain. Made with policylearn.",
         "",
-        "```python",
-        "from policylearn import PolicyCollator",
-        "",
-        'collator = PolicyCollator.from_pretrained("this folder")  # give it to any trainer as data_collator',
-        "```",
+        *usage(),
         "",
         "## What it was learned on",
         "",
@@ -126,7 +105,7 @@ def model_card(run: Run, favourites: list[WordRow], state: OuterState, result: d
     if result and result["arms"]:
         about = "Fresh models trained under each policy's masks, scored on test, paired seeds:"
         lines += ["", "## How it compared", "", about, "", *comparison_lines(result)]
-    return "\n".join(lines) + "\n"
+    return model_card("\n".join(lines) + "\n", facts)
 
 
 def _which(run: Run, state: OuterState) -> str:
@@ -157,22 +136,3 @@ def _extra_lines(result: dict) -> list[str]:
 
 def _mean_sd(scores: Sequence[float]) -> str:
     return f"{np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}" if len(scores) > 1 else f"{scores[0]:.3f}"
-
-
-def export_run(folder: str | os.PathLike[str], out: str | os.PathLike[str], number: int | None = None) -> Storage:
-    """Copy a run's exported policy to `out`; with a number, φ as it was after that round. Both may be URIs.
-
-    Raises:
-        ValueError: the run has exported nothing yet, or that round's checkpoint is not kept.
-        StorageFailed: one of the two cannot be reached.
-    """
-    run, target = Storage.at(folder), Storage.at(out)
-    artefact = load_policy(str(run / "policy"))
-    card = run.read("policy/README.md").decode()
-    if number is not None:
-        tensors = load_round(run / "checkpoints", number).tensors
-        artefact.policy.load_learned(under("phi.", tensors))
-        card = f"φ after round {number} of a run; its final policy was described thus:\n\n{card}"
-    with TemporaryDirectory(prefix="policylearn-") as local:
-        target.write_all(files_below(save_policy(local, artefact, card)), MANIFEST)
-    return target

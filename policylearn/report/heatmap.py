@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import rich
@@ -104,6 +104,16 @@ def terminal_legend(top: float, console: Console | None = None) -> Text:
         middle = (level + 0.5) / (len(TERMINAL_RAMP) + 1) * top
         text.append("  ·  " if level == 0 else "     ", _terminal_style(middle, top))
     return text.append(f" {score(top, 1)}")
+
+
+def print_heatmaps(console: Console, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> None:
+    """Texts as (prior, learned) heatmaps on one scale, with what the colours mean."""
+    top = scale_top(*(heatmap for pair in pairs for heatmap in pair))
+    for pair in pairs:
+        for name, heatmap in zip(("prior", "learned"), pair, strict=True):
+            console.print(f"[bold]{name}[/]")
+            console.print(terminal_heatmap(heatmap, top, console))
+    console.print(terminal_legend(top, console))
 
 
 def html_heatmap(heatmap: Heatmap, top: float | None = None) -> str:

@@ -82,7 +82,7 @@ def render_report(
     (prior, learned) heatmaps of the same text. words: word types with mean mask probabilities. policy: where
     the exported artefact is. Whatever is empty or missing is left out of the page or said to be missing.
     """
-    page = _environment().get_template("template.html")
+    page = environment().get_template("template.html")
     return page.render(
         title=title,
         verdict=verdict(result),
@@ -97,7 +97,8 @@ def render_report(
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this folder, and the filters they use."""
     found = Environment(
         loader=PackageLoader("policylearn.report", "."),
         autoescape=True,

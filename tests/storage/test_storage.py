@@ -11,7 +11,7 @@ from pyarrow import ArrowException
 from policylearn import storage as module
 from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import load_round
-from policylearn.present import export_run
+from policylearn.export import export
 from policylearn.storage import TRIES, Storage, StorageFailed, files_below
 from policylearn.train import train
 
@@ -80,7 +80,7 @@ def test_a_run_lives_there(place, tiny, quiet, finished, assert_same_run, tmp_pa
     assert {"config.json", "prior", "policy", "report.html", "result.json"} <= set(Storage.at(place).names())
     policy = str(Storage.at(place) / "policy")
     assert load_policy(policy).provenance["task"] == "planted"
-    copy = str(export_run(place, str(Storage.at(place) / "copy"), 2))
+    copy = export(place, str(Storage.at(place) / "copy"), number=2).policy
     phi = load_round(Storage.at(place) / "checkpoints", 2).tensors["phi.network.logits"]
     assert load_policy(copy).policy.learned()["network.logits"].equal(phi)
     with pytest.raises(ValueError, match=r"holds a run with other settings \(inner\.steps was 7, now 8\)"):

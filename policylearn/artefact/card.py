@@ -1,0 +1,85 @@
+"""The model card: what the Hub shows of a policy, and finds it by."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+TAGS = ["policylearn", "masked-language-modeling", "masking-policy", "fill-mask"]
+HERE = "this folder"
+"""Stands for the policy's own place in the card's example."""
+
+
+def model_card(
+    text: str,
+    provenance: dict[str, Any],
+    *,
+    license: str | None = None,
+    base_model: str | None = None,
+    datasets: Sequence[str] | None = None,
+) -> str:
+    """A README.md with the YAML header of a model card; one that the text has already is brought up to date.
+
+    Args:
+        text: in Markdown.
+        provenance: of the artefact; model and data that have a name on the Hub ("org/name") go into the header.
+        license: as the Hub names it, such as "apache-2.0".
+        base_model, datasets: instead of what `provenance` has.
+
+    >>> print(model_card("# A policy", {"model": "org/bert"}, license="mit"))
+    ---
+    base_model: org/bert
+    library_name: policylearn
+    license: mit
+    tags:
+    - policylearn
+    - masked-language-modeling
+    - masking-policy
+    - fill-mask
+    ---
+    <BLANKLINE>
+    # A policy
+    """
+    card = ModelCard(text) if text.startswith("---") else None
+    before = card.data.to_dict() if card else {}
+    named = {key: value for key, value in provenance.items() if isinstance(value, str) and value.count("/") == 1}
+    data = ModelCardData(
+        library_name="policylearn",
+        tags=TAGS,
+        license=license or before.get("license"),
+        base_model=base_model or before.get("base_model") or named.get("model"),
+        datasets=list(datasets or before.get("datasets") or _unique(named.get("domain"), named.get("task"))) or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{(card.text if card else text).lstrip()}"
+
+
+def _unique(*names: str | None) -> list[str]:
+    """Those that there are, each once."""
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def plain_card(title: str, about: str, provenance: dict[str, Any]) -> str:
+    """A card for a policy of which there is little to tell."""
+    facts = [f"- {name}: {value}" for name, value in provenance.items()]
+    return model_card("\n".join([f"# {title}", "", about, "", *usage(), "", *facts, ""]), provenance)
+
+
+def with_note(card: str, note: str) -> str:
+    """The card with a paragraph put before its text, after its header.
+
+    >>> with_note("---\\nlicense: mit\\n---\\n\\n# A policy", "Beware.")
+    '---\\nlicense: mit\\n---\\n\\nBeware.\\n\\n# A policy'
+    """
+    head, mark, text = card.partition("\n---\n") if card.startswith("---\n") else ("", "", card)
+    return f"{head}{mark}" + ("\n" if mark else "") + f"{note}\n\n{text.lstrip()}"
+
+
+def usage() -> list[str]:
+    """Lines that show how a policy is used."""
+    return [
+        "```python",
+        "from policylearn import PolicyCollator",
+        "",
+        f'collator = PolicyCollator.from_pretrained("{HERE}")  # give it to any trainer as data_collator',
+        "```",
+    ]

@@ -1,0 +1,138 @@
+"""From a folder, a URI or a name on the Hub to a policy."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.artefact.artefact import PolicyArtefact
+from policylearn.artefact.hub import download
+from policylearn.artefact.manifest import (
+    AGAIN,
+    CARD,
+    FORMAT,
+    MANIFEST,
+    SETTINGS,
+    TENSORS,
+    TOKENIZER,
+    TOKENIZER_SETTINGS,
+    read_files,
+    read_json,
+)
+from policylearn.artefact.tensors import read_tensors
+from policylearn.artefact.tokenizer import read_tokenizer, tokenizer_fingerprint
+from policylearn.config import MaskingConfig, PolicyConfig
+from policylearn.config.strict import Strict
+from policylearn.masking import Segmenter, Vocabulary
+from policylearn.masking.eligibility import special_table
+from policylearn.masking.segmenter import TABLES
+from policylearn.policy import MaskingPolicy
+from policylearn.scores.table import Scores, scorer_of
+
+REASON = 500
+"""Characters shown of an error, which may repeat what is in a file."""
+
+
+class TokenizerIdentity(Strict):
+    """Which tokenizer a policy was learned with."""
+
+    fingerprint: str
+    size: int
+    mask_token: str | None
+
+
+class Settings(Strict):
+    """policy.json."""
+
+    format: int = Field(ge=FORMAT, le=FORMAT)
+    tokenizer: TokenizerIdentity
+    policy: PolicyConfig
+    masking: MaskingConfig
+    provenance: dict[str, Any]
+
+
+def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> PolicyArtefact:
+    """Load an artefact from a folder, from a URI such as "s3://bucket/run/policy", or from the Hub by "org/name".
+
+    Args:
+        source: where it is.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        ValueError: it is not there, incomplete, damaged, or of another format; the message names the file.
+        StorageFailed: the place the URI names cannot be reached.
+    """
+    shown = str(source)
+    if "://" not in shown:
+        return load_folder(_local_folder(shown, revision), shown)
+    from policylearn.storage import Storage  # here only: it needs pyarrow, which comes with the extra `train`
+
+    with Storage.at(shown).here() as folder:
+        return load_folder(folder, shown)
+
+
+def load_folder(folder: Path, shown: str) -> PolicyArtefact:
+    """Load an artefact from a folder on this machine, which the user knows by another name perhaps."""
+    files = read_files(folder, shown)
+    with _naming(SETTINGS, shown):
+        settings = Settings.model_validate(read_json(files[SETTINGS], SETTINGS, shown))
+    with _naming(TENSORS, shown):
+        tensors = read_tensors(files[TENSORS], settings.policy)
+        policy = rebuild(settings.policy, settings.masking, tensors)
+    with _naming(TOKENIZER, shown):
+        given = read_json(
+            files[TOKENIZER_SETTINGS], TOKENIZER_SETTINGS, shown, digits=40
+        )  # no limit is 10**30 to tokenizers
+        tokenizer = read_tokenizer(files[TOKENIZER].decode(), given)
+        _check_identity(tokenizer, settings.tokenizer, policy)
+    return PolicyArtefact(policy, tokenizer, settings.provenance, files[CARD].decode(errors="replace"))
+
+
+@contextmanager
+def _naming(name: str, shown: str) -> Iterator[None]:
+    """Whatever a file turns out not to be, its name is said."""
+    try:
+        yield
+    except Exception as error:  # storage boundary: tokenizers raise nothing more precise
+        reason = " ".join(str(error).split())[:REASON]
+        known = reason.startswith(f"policy {shown}:")
+        raise ValueError(reason if known else f"policy {shown}: {name} is damaged: {reason}; {AGAIN}") from error
+
+
+def rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, Tensor]) -> MaskingPolicy:
+    """A policy of the right shape; its tensors are then loaded as they are."""
+    types, words, lexicon = (tensors[f"scores.{name}"] for name in ("types", "words", "lexicon"))
+    names = sorted(config.prior)
+    scores = {scorer_of(name): Scores(types[h], words[h]) for h, name in enumerate(names)}
+    vocabulary = Vocabulary(*(tensors[f"segmenter.{name}"] for name in TABLES))
+    segmenter = Segmenter(vocabulary, masking, tensors["segmenter.collocations"])
+    features = tensors.get("network.features", torch.zeros(0, 0))
+    policy = MaskingPolicy(config, scores, lexicon, features, segmenter)
+    policy.load_state_dict(tensors)
+    return policy.eval()
+
+
+def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdentity, policy: MaskingPolicy) -> None:
+    """Raises ValueError if the ids of the tokenizer are not those of the policy."""
+    special = policy.segmenter.special
+    size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if tokenizer_fingerprint(tokenizer) != identity.fingerprint:
+        raise ValueError("the tokenizer in it is not the one the policy was learned with")
+    if size != len(special) or not torch.equal(special_table(tokenizer.all_special_ids, size), special):
+        raise ValueError(f"the tokenizer has {size} tokens and {len(special)} are known, or others of them are special")
+
+
+def _local_folder(source: str, revision: str | None) -> Path:
+    if Path(source).is_dir():
+        if revision is not None:
+            raise ValueError(f"policy {source!r} is a folder, which has no revision {revision!r}: leave it out")
+        return Path(source)
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise ValueError(f"policy {source!r} does not exist; give a folder with a {MANIFEST}, or a Hub name org/name")
+    return download(source, revision)

@@ -1,0 +1,150 @@
+"""A scorer as a policy that learned nothing, straight from texts: no config, no run."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from policylearn.arms import default_strength
+from policylearn.artefact import PolicyArtefact
+from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresConfig
+from policylearn.data.records import matching_files, read_records
+from policylearn.data.tokens import tokenize
+from policylearn.inner.model import InnerModel, load_model
+from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking.vocabulary import marks_words
+from policylearn.policy import MaskingPolicy
+from policylearn.scores.registry import score
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import scorer_of
+
+Corpus = Iterable[str] | str | os.PathLike[str]
+"""Texts, a column of a data set, or a file (.txt, .jsonl, .csv, .parquet, a pattern of several)."""
+ROW = 128
+"""Tokens per row where a model reads the corpus."""
+
+
+def scorer_policy(
+    scorer: str,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus | None = None,
+    general: Corpus | None = None,
+    *,
+    model: PreTrainedModel | str | None = None,
+    strength: float | None = None,
+    masking: MaskingConfig | Mapping[str, Any] | None = None,
+    settings: ScoresConfig | Mapping[str, Any] | None = None,
+    column: str = "text",
+) -> PolicyArtefact:
+    """A policy that masks by a scorer alone: logit = strength · score.
+
+    ==============================  ==================================================================
+    scorer                          reads
+    ==============================  ==================================================================
+    uniform                         nothing
+    idf, pmi, informative           corpus
+    tficf                           corpus, general
+    difference                      corpus, general, model
+    loss                            corpus, model
+    ==============================  ==================================================================
+
+    Args:
+        scorer: its name; "tficf:rank" goes by rank within the text.
+        tokenizer: a fast one, of the model that will be trained.
+        corpus: texts of the domain.
+        general: ordinary texts, to tell what is typical of the domain.
+        model: a masked language model, or its path or name on the Hub.
+        strength: what the scores are multiplied with; None: that of the arm of this name in an evaluation.
+        masking: rate, unit, design, as in the section [masking] of a config.
+        settings: as in the section [scores].
+        column: of the text, where a corpus is a file.
+
+    Raises:
+        ValueError: the scorer is not known, or reads what was not given; or a setting or a corpus is wrong.
+
+    >>> from policylearn.config import PlantedConfig
+    >>> from policylearn.data.planted import planted_tokenizer
+    >>> texts = ["class0_01 generic_001", "class0_01 generic_002"]
+    >>> found = scorer_policy("idf", planted_tokenizer(PlantedConfig()), texts, masking={"rate": 0.3})
+    >>> found.policy.names, found.policy.masking.rate
+    (['idf'], 0.3)
+    """
+    cut = MaskingConfig.model_validate(masking or {})
+    words = marks_words(tokenizer) or cut.unit != "token"  # else every token is one
+    sources = Sources(
+        ScoresConfig.model_validate(settings or {}),
+        tokenizer,
+        vocabulary(tokenizer, words),
+        domain=_opened(scorer, "corpus", corpus, column),
+        general=_opened(scorer, "general", general, column),
+        records=lambda columns: _refuse(scorer, f"reads the column {', '.join(columns)} of a corpus"),
+        model=lambda: _model(scorer, model, tokenizer),
+        labelled=lambda: _refuse(scorer, "learns from labelled examples"),
+        domain_rows=lambda: tokenize(sources.domain(), tokenizer, ROW, split=True),
+    )
+    policy = _policy(scorer, sources, strength, cut)
+    provenance = {"scorer": scorer, "tokenizer": os.path.basename(tokenizer.name_or_path) or "unnamed"}
+    return PolicyArtefact(policy, tokenizer, provenance | {"policylearn": version("policylearn")})
+
+
+def _policy(scorer: str, sources: Sources, strength: float | None, masking: MaskingConfig) -> MaskingPolicy:
+    name = scorer_of(scorer)
+    found = score(name, sources)
+    lexicon = torch.from_numpy(sources.lexicon.keys) if found.words is not None else torch.zeros(0, dtype=torch.int64)
+    config = PolicyConfig(prior={scorer: default_strength(scorer) if strength is None else strength}, network="none")
+    joined = sources.collocations if masking.unit == "collocation" else None
+    cut = (joined.keys, joined.longest) if joined else ()
+    return MaskingPolicy(
+        config, {name: found}, lexicon, torch.zeros(0, 0), Segmenter(sources.vocabulary, masking, *cut)
+    )
+
+
+class _Texts:
+    """A corpus that may be read any number of times."""
+
+    def __init__(self, name: str, corpus: Corpus, column: str) -> None:
+        self.name, self.column = name, column
+        # An iterator is spent when it was read once.
+        self.corpus = list(corpus) if isinstance(corpus, Iterator) else corpus
+
+    def __call__(self) -> Iterator[str]:
+        if isinstance(self.corpus, str | os.PathLike):
+            for file in matching_files(os.fspath(self.corpus), self.name):
+                yield from (str(record[self.column]) for record in read_records(file, (self.column,), key=self.name))
+            return
+        for place, text in enumerate(self.corpus):
+            if not isinstance(text, str):
+                raise ValueError(
+                    f"{self.name}, item {place} is a {type(text).__name__}, not a text: give strings, a file, "
+                    'or a column of a data set, dataset["text"]'
+                )
+            yield text
+
+
+def _opened(scorer: str, name: str, corpus: Corpus | None, column: str) -> Any:
+    if corpus is not None:
+        return _Texts(name, corpus, column)
+    what = {"corpus": "texts of the domain", "general": "general text, to compare the domain with"}[name]
+    return lambda: _missing(scorer, what, name)
+
+
+def _model(scorer: str, model: PreTrainedModel | str | None, tokenizer: PreTrainedTokenizerBase) -> InnerModel:
+    if model is None:
+        _missing(scorer, "a masked language model", "model")
+    if isinstance(model, PreTrainedModel):
+        return InnerModel(model.eval())
+    return load_model(ModelConfig(name=str(model)), len(tokenizer), tokenizer.pad_token_id, seed=0, attention=None)
+
+
+def _missing(scorer: str, what: str, name: str) -> NoReturn:
+    raise ValueError(f"scorer {scorer!r} reads {what}: give it as {name}=…")
+
+
+def _refuse(scorer: str, what: str) -> NoReturn:
+    raise ValueError(
+        f"scorer {scorer!r} {what}, which texts alone do not have: write a config, and export it with "
+        f"`policylearn score CONFIG --scorer {scorer} --out DIR`"
+    )
