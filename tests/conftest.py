@@ -7,12 +7,12 @@ import pytest
 import torch
 from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
-from policylearn.data.planted import SPECIALS, planted_tokenizer
+from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -78,6 +78,56 @@ def make_artefact(make_policy, tokenizer):
 def saved_policy(make_artefact, tmp_path_factory):
     """A folder with an exported policy; not to be written to."""
     return save_policy(tmp_path_factory.mktemp("policy"), make_artefact(), card="# A policy\n")
+
+
+@pytest.fixture(scope="session")
+def trained_texts():
+    """32 texts of 20 words, all different: what the trainers of others are given."""
+    words = PlantedConfig(class_words=5, distractor_words=6, generic_words=30, documents=32, length=20)
+    return domain_corpus(words)
+
+
+@pytest.fixture(scope="session")
+def trained_examples(trained_texts, tokenizer):
+    """Their token ids."""
+    return [{"input_ids": ids} for ids in tokenizer(trained_texts)["input_ids"]]
+
+
+@pytest.fixture
+def masked_lm(tokenizer):
+    """A BERT that trains in milliseconds."""
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    return BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **shape))
+
+
+@pytest.fixture
+def seen(masked_lm):
+    """The batches `masked_lm` is given, in order."""
+    batches: list[dict] = []
+
+    def keep(module, args, batch):
+        batches.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels")})
+
+    masked_lm.register_forward_pre_hook(keep, with_kwargs=True)
+    return batches
+
+
+@pytest.fixture(scope="session")
+def masks_of():
+    """Batches → {text: which of its tokens are to be predicted}; a text must not come twice."""
+
+    def masks(batches):
+        found = {}
+        for batch in batches:
+            texts = torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
+            for ids, labels, real in zip(texts, batch["labels"], batch["attention_mask"].bool(), strict=True):
+                text = tuple(ids[real].tolist())
+                assert text not in found, "a text came twice"
+                found[text] = (labels[real] != -100).tolist()
+        return found
+
+    return masks
 
 
 @pytest.fixture(scope="session", autouse=True)
