@@ -1,7 +1,11 @@
 """A tiny planted vocabulary, policies over it and artefacts of them, for the tests of everything built on top."""
 
 import io
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +22,8 @@ from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.scores.table import Scores, scorer_of
 from policylearn.train import train
+
+TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +102,13 @@ def trained_examples(trained_texts, tokenizer):
 @pytest.fixture
 def masked_lm(tokenizer):
     """A BERT that trains in milliseconds."""
+    return tiny_bert(len(tokenizer))
+
+
+def tiny_bert(size):
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    return BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **shape))
+    return BertForMaskedLM(BertConfig(vocab_size=size, **shape))
 
 
 @pytest.fixture
@@ -128,6 +138,37 @@ def masks_of():
         return found
 
     return masks
+
+
+@pytest.fixture(scope="session")
+def run_scripts(tmp_path_factory, tokenizer, trained_texts, saved_policy):
+    """`run_scripts({name: (script, ranks)})`: the folder where each wrote into one of its name, and what they said.
+
+    The scripts are those of configs/trainers, on one model, policy and file of texts; see trainers/recorded.py.
+    """
+
+    def run(scripts):
+        folder = tmp_path_factory.mktemp("scripts")
+        (folder / "texts.txt").write_text("\n".join(trained_texts), encoding="utf-8")
+        tiny_bert(len(tokenizer)).save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        given = f"--model {folder}/model --policy {saved_policy} --texts {folder}/texts.txt".split()
+        jobs = [
+            {
+                "script": str(TESTS.parent / "configs" / "trainers" / f"{script}.py"),
+                "arguments": [*given, "--out", str(folder / name)],
+                "ranks": ranks,
+                "out": str(folder / name),
+            }
+            for name, (script, ranks) in scripts.items()
+        ]
+        (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+        command = [sys.executable, str(TESTS / "trainers" / "recorded.py"), str(folder / "jobs.json")]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=280)
+        return folder, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)
