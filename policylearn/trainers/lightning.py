@@ -42,12 +42,13 @@ class LightningEpochCallback(Callback):
         self._tell(trainer.current_epoch, self._progress)
 
     def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
-        """Progress in optimiser steps; 0 where nobody knows how many there will be."""
+        """Progress in optimiser steps, 0 where nobody knows how many there will be; after an epoch's last, the next."""
         steps = trainer.estimated_stepping_batches
-        self._tell(self._epoch, trainer.global_step / steps if steps > 0 else 0.0)
+        progress = trainer.global_step / steps if steps > 0 else 0.0
+        self._tell(trainer.current_epoch + trainer.is_last_batch, progress)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """What a checkpoint written now will begin with."""
+        """The epoch that a checkpoint written now will begin with; this one may have ended early."""
         self._tell(trainer.current_epoch + 1, self._progress)
 
     def state_dict(self) -> dict[str, Any]:
