@@ -1,5 +1,6 @@
 """The scripts of configs/trainers, run in processes of their own, and the page that shows them."""
 
+import re
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -82,3 +83,25 @@ def test_the_stock_collator_repeats_them(tokenizer, trained_examples):
     stock = [DataCollatorForLanguageModeling(tokenizer, seed=0) for _ in range(2)]
     ranks = [[[collator(trained_examples[half::2])]] for half, collator in enumerate(stock)]
     assert repeated(ranks) == 16
+
+
+def shown(script):
+    """A script without its own docstring and command line."""
+    body = script.split('"""\n\n', 1)[1].split("\n\n\nif __name__")[0]
+    return body.replace("import argparse\n", "").strip()
+
+
+def test_the_page_shows_the_scripts():
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.py"))}
+    blocks = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    assert len(scripts) == 5 and sorted(blocks) == sorted(map(shown, scripts.values()))
+    assert set(re.findall(r"\]\((\w+\.py)\)", page)) == set(scripts)
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) == headings
+
+
+def test_the_page_does_not_show_just_anything():
+    script = (FOLDER / "plain_loader.py").read_text(encoding="utf-8")
+    assert shown(script) != shown(script.replace("set_epoch(epoch)", "set_epoch(0)"))
+    assert len(shown(script).splitlines()) < 30
