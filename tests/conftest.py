@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.collator import PolicyCollator
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
 from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import Segmenter, vocabulary
@@ -141,6 +142,18 @@ def masks_of():
 
 
 @pytest.fixture(scope="session")
+def masks_of_epoch(saved_policy, trained_examples, masks_of):
+    """Epoch → the masks that `saved_policy` gives to all texts, whoever asks for them and however."""
+    collator = PolicyCollator.from_pretrained(saved_policy)
+
+    def masks(epoch):
+        collator.set_epoch(epoch)
+        return masks_of([collator(trained_examples)])
+
+    return masks
+
+
+@pytest.fixture(scope="session")
 def run_scripts(tmp_path_factory, tokenizer, trained_texts, saved_policy):
     """`run_scripts({name: (script, ranks)})`: the folder where each wrote into one of its name, and what they said.
 
@@ -149,21 +162,11 @@ def run_scripts(tmp_path_factory, tokenizer, trained_texts, saved_policy):
 
     def run(scripts):
         folder = tmp_path_factory.mktemp("scripts")
+        (folder / "scripts.json").write_text(json.dumps(scripts), encoding="utf-8")
         (folder / "texts.txt").write_text("\n".join(trained_texts), encoding="utf-8")
         tiny_bert(len(tokenizer)).save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
-        given = f"--model {folder}/model --policy {saved_policy} --texts {folder}/texts.txt".split()
-        jobs = [
-            {
-                "script": str(TESTS.parent / "configs" / "trainers" / f"{script}.py"),
-                "arguments": [*given, "--out", str(folder / name)],
-                "ranks": ranks,
-                "out": str(folder / name),
-            }
-            for name, (script, ranks) in scripts.items()
-        ]
-        (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-        command = [sys.executable, str(TESTS / "trainers" / "recorded.py"), str(folder / "jobs.json")]
+        command = [sys.executable, str(TESTS / "trainers" / "recorded.py"), str(folder), str(saved_policy)]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=280)
         return folder, done.stdout + done.stderr

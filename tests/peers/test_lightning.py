@@ -60,26 +60,14 @@ def collator(saved_policy):
     return PolicyCollator.from_pretrained(saved_policy)
 
 
-@pytest.fixture
-def expected(saved_policy, trained_examples, masks_of):
-    """Epoch → the masks that belong to it."""
-    collator = PolicyCollator.from_pretrained(saved_policy)
-
-    def masks(epoch):
-        collator.set_epoch(epoch)
-        return masks_of([collator(trained_examples)])
-
-    return masks
-
-
 def by_epoch(seen):
     return [seen[i : i + STEPS] for i in range(0, len(seen), STEPS)]
 
 
 @pytest.mark.parametrize("loading", LOADING)
-def test_masks_are_those_of_the_epoch(fit, seen, collator, masks_of, expected, loading):
+def test_masks_are_those_of_the_epoch(fit, seen, collator, masks_of, masks_of_epoch, loading):
     fit(collator, loading={"shuffle": True, **loading})
-    assert [masks_of(batches) for batches in by_epoch(seen)] == [expected(epoch) for epoch in range(3)]
+    assert [masks_of(batches) for batches in by_epoch(seen)] == [masks_of_epoch(epoch) for epoch in range(3)]
 
 
 class Stream(IterableDataset):
@@ -92,21 +80,21 @@ class Stream(IterableDataset):
         return iter(self.examples)
 
 
-def test_the_first_batches_of_a_stream_too(fit, seen, collator, trained_examples, masks_of, expected):
+def test_the_first_batches_of_a_stream_too(fit, seen, collator, trained_examples, masks_of, masks_of_epoch):
     fit(collator, Stream(trained_examples), epochs=2)
-    assert [masks_of(batches) for batches in by_epoch(seen)] == [expected(0), expected(1)]
+    assert [masks_of(batches) for batches in by_epoch(seen)] == [masks_of_epoch(0), masks_of_epoch(1)]
 
 
 @pytest.mark.parametrize("loading", LOADING[:2])
-def test_a_run_resumed_after_an_epoch(pl, fit, seen, saved_policy, masks_of, expected, tmp_path, loading):
+def test_a_run_resumed_after_an_epoch(pl, fit, seen, saved_policy, masks_of, masks_of_epoch, tmp_path, loading):
     saving = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
     fit(PolicyCollator.from_pretrained(saved_policy), callbacks=[saving], loading=loading)
     seen.clear()
     fit(PolicyCollator.from_pretrained(saved_policy), ckpt_path=tmp_path / "epoch=0.ckpt", loading=loading)
-    assert [masks_of(batches) for batches in by_epoch(seen)] == [expected(1), expected(2)]
+    assert [masks_of(batches) for batches in by_epoch(seen)] == [masks_of_epoch(1), masks_of_epoch(2)]
 
 
-def test_a_checkpoint_that_does_not_know_the_callback(pl, fit, seen, collator, masks_of, expected, tmp_path):
+def test_a_checkpoint_that_does_not_know_the_callback(pl, fit, seen, collator, masks_of, masks_of_epoch, tmp_path):
     fit(collator, callbacks=[pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)])
     path = tmp_path / "epoch=0.ckpt"
     checkpoint = torch.load(path, weights_only=False)
@@ -115,12 +103,12 @@ def test_a_checkpoint_that_does_not_know_the_callback(pl, fit, seen, collator, m
     torch.save(checkpoint | {"callbacks": kept}, path)
     seen.clear()
     fit(collator, ckpt_path=path)
-    assert [masks_of(batches) for batches in by_epoch(seen)] == [expected(1), expected(2)]
+    assert [masks_of(batches) for batches in by_epoch(seen)] == [masks_of_epoch(1), masks_of_epoch(2)]
 
 
 @pytest.mark.parametrize("loading", LOADING[:2])
 @pytest.mark.parametrize("step", [2, 4, 6])
-def test_a_run_resumed_after_a_step(pl, fit, seen, saved_policy, masks_of, expected, tmp_path, loading, step):
+def test_a_run_resumed_after_a_step(pl, fit, seen, saved_policy, masks_of, masks_of_epoch, tmp_path, loading, step):
     """Lightning takes up the count of batches, not the data: it begins the epoch's data anew."""
     saving = pl.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
     fit(PolicyCollator.from_pretrained(saved_policy), callbacks=[saving], loading=loading)
@@ -128,10 +116,10 @@ def test_a_run_resumed_after_a_step(pl, fit, seen, saved_policy, masks_of, expec
     fit(PolicyCollator.from_pretrained(saved_policy), ckpt_path=tmp_path / f"step={step}.ckpt", loading=loading)
     assert len(seen) == 12 - step
     first, rest = seen[: -step % 4], seen[-step % 4 :]
-    whole = expected(step // 4)
+    whole = masks_of_epoch(step // 4)
     assert all(whole[text] == mask for text, mask in masks_of(first).items())
     later = [masks_of(batches) for batches in by_epoch(rest)]
-    assert later == [expected(epoch) for epoch in range(3 - len(later), 3)]
+    assert later == [masks_of_epoch(epoch) for epoch in range(3 - len(later), 3)]
 
 
 def test_the_rate_follows_training(fit, seen, tokenizer):

@@ -1,9 +1,9 @@
-"""Run scripts, each in processes of its own, and keep what their models were given.
+"""Run scripts of configs/trainers, each in processes of its own, and keep what their models were given.
 
-python recorded.py JOBS, a JSON file: [{"script": path, "arguments": [...], "ranks": 1 or more, "out": folder}, …].
-In every `out` there are then rank0.pt, rank1.pt, …: the batches in the order in which a BERT saw them.
+python recorded.py FOLDER POLICY, where FOLDER has model/, texts.txt and scripts.json: {name: [script, processes], …}.
+FOLDER/name then holds what the script wrote, and rank0.pt, rank1.pt, …: the batches in the order a BERT saw them.
 
-Jobs are forked from this process, which has imported what all of them need: that takes longer than they do.
+Scripts are forked from this process, which has imported what all of them need: that takes longer than they do.
 """
 
 import functools
@@ -22,6 +22,8 @@ from transformers import AutoModelForMaskedLM, BertForMaskedLM, Trainer  # noqa:
 import policylearn.collator
 import policylearn.trainers.huggingface  # noqa: F401
 
+SCRIPTS = Path(__file__).parents[2] / "configs" / "trainers"
+
 
 def keep_batches(seen: list[dict]) -> None:
     """Append what every BERT is given from now on."""
@@ -35,17 +37,19 @@ def keep_batches(seen: list[dict]) -> None:
     BertForMaskedLM.forward = watched
 
 
-def run(job: dict, rank: int, port: int) -> None:
+def run(script: str, folder: Path, policy: str, out: Path, rank: int, processes: int, port: int) -> None:
     """One script as `python script …` would run it, or, as one of several processes, `accelerate launch --cpu`."""
-    if job["ranks"] > 1:
-        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["ranks"], "MASTER_PORT": port}
+    if processes > 1:
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
         os.environ |= {name: str(value) for name, value in group.items()}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
     seen: list[dict] = []
     keep_batches(seen)
-    sys.argv = [job["script"], *job["arguments"]]
-    runpy.run_path(job["script"], run_name="__main__")
-    torch.save(seen, Path(job["out"]) / f"rank{rank}.pt")
+    path, given = str(SCRIPTS / f"{script}.py"), {"model": folder / "model", "texts": folder / "texts.txt"}
+    options = {**given, "policy": policy, "out": out}
+    sys.argv = [path, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+    runpy.run_path(path, run_name="__main__")
+    torch.save(seen, out / f"rank{rank}.pt")
 
 
 def free_port() -> int:
@@ -54,16 +58,16 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def main(jobs: list[dict]) -> None:
+def main(folder: Path, policy: str) -> None:
     fork = get_context("fork")
-    for job in jobs:
-        port = free_port()
-        processes = [fork.Process(target=run, args=(job, rank, port)) for rank in range(job["ranks"])]
-        for process in processes:
+    for name, (script, processes) in json.loads((folder / "scripts.json").read_text()).items():
+        job, port = (script, folder, policy, folder / name), free_port()
+        ranks = [fork.Process(target=run, args=(*job, rank, processes, port)) for rank in range(processes)]
+        for process in ranks:
             process.start()
-        for process in processes:
+        for process in ranks:
             process.join()
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -66,18 +66,6 @@ def exploring(tokenizer):
     return PolicyCollator(tokenizer, policy=uniform_policy(tokenizer, masking))
 
 
-@pytest.fixture
-def expected(saved_policy, trained_examples, masks_of):
-    """Epoch → the masks that belong to it, whoever asks for them and however."""
-    collator = PolicyCollator.from_pretrained(saved_policy)
-
-    def masks(epoch):
-        collator.set_epoch(epoch)
-        return masks_of([collator(trained_examples)])
-
-    return masks
-
-
 def by_epoch(seen, steps=STEPS):
     return [seen[i : i + steps] for i in range(0, len(seen), steps)]
 
@@ -93,12 +81,12 @@ def same(batches, others):
 
 
 @pytest.mark.parametrize("loading", LOADING)
-def test_masks_are_those_of_the_epoch(trainer, masked_lm, seen, collator, masks_of, expected, loading):
+def test_masks_are_those_of_the_epoch(trainer, masked_lm, seen, collator, masks_of, masks_of_epoch, loading):
     before = {name: p.detach().clone() for name, p in masked_lm.named_parameters()}
     assert torch.isfinite(torch.tensor(trainer(collator, **loading).train().training_loss))
     assert any(not torch.equal(before[name], p) for name, p in masked_lm.named_parameters())
     epochs = [masks_of(batches) for batches in by_epoch(seen)]
-    assert epochs == [expected(epoch) for epoch in range(3)]
+    assert epochs == [masks_of_epoch(epoch) for epoch in range(3)]
     assert all(sum(one[text] != other[text] for text in one) > 24 for one, other in pairwise(epochs))
 
 
@@ -136,14 +124,14 @@ def test_a_resumed_run_sees_what_an_undisturbed_one_would(trainer, seen, saved_p
     assert same(seen, undisturbed)
 
 
-def test_accumulated_steps_resume_in_the_right_epoch(trainer, seen, collator, tmp_path, masks_of, expected):
+def test_accumulated_steps_resume_in_the_right_epoch(trainer, seen, collator, tmp_path, masks_of, masks_of_epoch):
     """Four batches an epoch, three to a step: two steps, the second of one batch."""
     settings = {"save_strategy": "steps", "save_steps": 1, "gradient_accumulation_steps": 3}
     trainer(collator, **settings).train()
     seen.clear()
     trainer(collator, **settings).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert len(seen) == 1 + 4
-    assert part_of(masks_of(seen[:1]), expected(1)) and masks_of(seen[1:]) == expected(2)
+    assert part_of(masks_of(seen[:1]), masks_of_epoch(1)) and masks_of(seen[1:]) == masks_of_epoch(2)
 
 
 class StopEpochs(TrainerCallback):
@@ -153,11 +141,11 @@ class StopEpochs(TrainerCallback):
         control.should_epoch_stop = state.global_step % 2 == 0
 
 
-def test_epochs_that_end_early_are_counted(trainer, seen, collator, masks_of, expected):
+def test_epochs_that_end_early_are_counted(trainer, seen, collator, masks_of, masks_of_epoch):
     trainer(collator, callbacks=[EpochCallback(collator), StopEpochs()]).train()
     assert len(seen) == 3 * 2
     for epoch, batches in enumerate(by_epoch(seen, 2)):
-        assert part_of(masks_of(batches), expected(epoch))
+        assert part_of(masks_of(batches), masks_of_epoch(epoch))
 
 
 class Stream(IterableDataset):
@@ -170,11 +158,11 @@ class Stream(IterableDataset):
         return iter(self.examples)
 
 
-def test_epochs_of_a_stream_are_counted(trainer, seen, collator, trained_examples, masks_of, expected, tmp_path):
+def test_epochs_of_a_stream_are_counted(trainer, seen, collator, trained_examples, masks_of, masks_of_epoch, tmp_path):
     settings = {"max_steps": 10, "save_strategy": "steps", "save_steps": 6}
     trainer(collator, Stream(trained_examples), **settings).train()
-    assert [masks_of(batches) for batches in by_epoch(seen[:8])] == [expected(0), expected(1)]
-    assert part_of(masks_of(seen[8:]), expected(2))
+    assert [masks_of(batches) for batches in by_epoch(seen[:8])] == [masks_of_epoch(0), masks_of_epoch(1)]
+    assert part_of(masks_of(seen[8:]), masks_of_epoch(2))
 
 
 @pytest.mark.parametrize(("workers", "ahead"), [(0, 1), (2, 4)])
