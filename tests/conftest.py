@@ -1,23 +1,30 @@
 """A tiny planted vocabulary, policies over it and artefacts of them, for the tests of everything built on top."""
 
 import io
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.collator import PolicyCollator
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
-from policylearn.data.planted import SPECIALS, planted_tokenizer
+from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.scores.table import Scores, scorer_of
 from policylearn.train import train
+
+TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +85,93 @@ def make_artefact(make_policy, tokenizer):
 def saved_policy(make_artefact, tmp_path_factory):
     """A folder with an exported policy; not to be written to."""
     return save_policy(tmp_path_factory.mktemp("policy"), make_artefact(), card="# A policy\n")
+
+
+@pytest.fixture(scope="session")
+def trained_texts():
+    """32 texts of 20 words, all different: what the trainers of others are given."""
+    words = PlantedConfig(class_words=5, distractor_words=6, generic_words=30, documents=32, length=20)
+    return domain_corpus(words)
+
+
+@pytest.fixture(scope="session")
+def trained_examples(trained_texts, tokenizer):
+    """Their token ids."""
+    return [{"input_ids": ids} for ids in tokenizer(trained_texts)["input_ids"]]
+
+
+@pytest.fixture
+def masked_lm(tokenizer):
+    """A BERT that trains in milliseconds."""
+    return tiny_bert(len(tokenizer))
+
+
+def tiny_bert(size):
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    return BertForMaskedLM(BertConfig(vocab_size=size, **shape))
+
+
+@pytest.fixture
+def seen(masked_lm):
+    """The batches `masked_lm` is given, in order."""
+    batches: list[dict] = []
+
+    def keep(module, args, batch):
+        batches.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels")})
+
+    masked_lm.register_forward_pre_hook(keep, with_kwargs=True)
+    return batches
+
+
+@pytest.fixture(scope="session")
+def masks_of():
+    """Batches → {text: which of its tokens are to be predicted}; a text must not come twice."""
+
+    def masks(batches):
+        found = {}
+        for batch in batches:
+            texts = torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
+            for ids, labels, real in zip(texts, batch["labels"], batch["attention_mask"].bool(), strict=True):
+                text = tuple(ids[real].tolist())
+                assert text not in found, "a text came twice"
+                found[text] = (labels[real] != -100).tolist()
+        return found
+
+    return masks
+
+
+@pytest.fixture(scope="session")
+def masks_of_epoch(saved_policy, trained_examples, masks_of):
+    """Epoch → the masks that `saved_policy` gives to all texts, whoever asks for them and however."""
+    collator = PolicyCollator.from_pretrained(saved_policy)
+
+    def masks(epoch):
+        collator.set_epoch(epoch)
+        return masks_of([collator(trained_examples)])
+
+    return masks
+
+
+@pytest.fixture(scope="session")
+def run_scripts(tmp_path_factory, tokenizer, trained_texts, saved_policy):
+    """`run_scripts({name: (script, ranks)})`: the folder where each wrote into one of its name, and what they said.
+
+    The scripts are those of configs/trainers, on one model, policy and file of texts; see trainers/recorded.py.
+    """
+
+    def run(scripts):
+        folder = tmp_path_factory.mktemp("scripts")
+        (folder / "scripts.json").write_text(json.dumps(scripts), encoding="utf-8")
+        (folder / "texts.txt").write_text("\n".join(trained_texts), encoding="utf-8")
+        tiny_bert(len(tokenizer)).save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        command = [sys.executable, str(TESTS / "trainers" / "recorded.py"), str(folder), str(saved_policy)]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=280)
+        return folder, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,9 +14,10 @@ HEAVY = ["ray", "higher", "datasets", "sklearn", "typer", "rich", "matplotlib"]
 
 USE_A_POLICY = """
 import json, sys
-import policylearn
+import policylearn.trainers
 light = sorted(set({heavy}) & set(sys.modules)) + sorted({{"torch", "transformers"}} & set(sys.modules))
 from policylearn import PolicyCollator
+from policylearn.trainers import EpochCallback
 collator = PolicyCollator.from_pretrained({folder!r})
 batch = collator([{{"input_ids": collator.tokenizer("class0_01 generic_003")["input_ids"]}}])
 assert (batch["labels"] != -100).any()
