@@ -4,22 +4,20 @@ Two processes given the same config build the same problem, so no model ever tra
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from policylearn.config import PLANTED, Config, CorpusConfig
+from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
-from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
-from policylearn.data.records import matching_files, read_records
+from policylearn.data.corpora import corpus_shards, open_corpus, open_records
+from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.task import Split, Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.inner.model import InnerModel, check_exists, load_model
@@ -249,38 +247,3 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
         if getattr(tokenizer, token) is None:
             raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")
     return tokenizer
-
-
-def open_corpus(config: Config, which: str) -> Iterator[str]:
-    """A stream of the texts of config.domain or config.general."""
-    corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED:
-        texts = domain_corpus(config.planted) if which == "domain" else general_corpus(config.planted)
-        return islice(texts, corpus.limit)
-    return (text for text, _ in open_records(config, which))
-
-
-def corpus_shards(config: Config, which: str) -> list[Callable[[], Iterator[str]]]:
-    """Functions that open a stream of texts each, together those of `open_corpus`: one per file, or one for all of a
-    corpus that is limited."""
-    corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED or corpus.limit is not None:
-        return [partial(open_corpus, config, which)]
-    files = matching_files(corpus.path, f"{which}.path")
-    parts = [config.model_copy(update={which: corpus.model_copy(update={"path": file})}) for file in files]
-    return [partial(open_corpus, part, which) for part in parts]
-
-
-def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A stream of config.domain or config.general: each text with its record, which holds the named columns.
-
-    Raises:
-        ValueError: a record lacks a column, or the corpus is the planted one, which has none.
-    """
-    corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED:
-        raise ValueError(f"the planted corpus has no column {', '.join(columns)}: take out the scorer that reads it")
-    key, needed = f"{which}.path", (corpus.text, *columns)
-    files = matching_files(corpus.path, key)
-    records = chain.from_iterable(read_records(file, needed, key=key) for file in files)
-    return ((str(record[corpus.text]), record) for record in islice(records, corpus.limit))

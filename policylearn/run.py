@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -202,15 +202,9 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self._outbox.try_all()
 
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def _waiting(self) -> AbstractContextManager[None]:
         """Where there is no going on without the storage."""
-        patience = self.storage.patience
-        patience.seconds, before = self.config.cluster.storage_timeout, patience.seconds
-        try:
-            yield
-        finally:
-            patience.seconds = before
+        return self.storage.patience.lasting(self.config.cluster.storage_timeout)
 
     def _read(self, name: str) -> str:
         """Content of a file; empty if there is none."""

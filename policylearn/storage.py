@@ -34,15 +34,15 @@ class Patience:
     """How faults of a folder, and of all in it, are met.
 
     Attributes:
-        seconds: for how long a call is tried again after its first few tries; while the folder is known to fail a call
-            is tried only once, unless this is more than 0.
+        until: of `time.monotonic`: till when a call is tried again after its first few tries; after that, while the
+            folder is known to fail, it is tried only once.
         say: told when the folder begins to fail and when it works again.
         failing_since: of `time.monotonic`; None while it works.
         place: what failed first.
         writing: whether that was a write; then reading alone, which a full disk allows, is no sign of recovery.
     """
 
-    seconds: float = 0.0
+    until: float = 0.0
     say: Callable[[str], None] = field(default=lambda line: None)
     failing_since: float | None = None
     place: str = ""
@@ -53,6 +53,15 @@ class Patience:
         if self.failing_since is None:
             self.failing_since, self.place, self.writing = monotonic(), place, writing
             self.say(f"{place} fails, trying again: {_reason(error)}")
+
+    @contextmanager
+    def lasting(self, seconds: float) -> Iterator[None]:
+        """What is done meanwhile is tried again for so long, all of it together."""
+        before, self.until = self.until, monotonic() + seconds
+        try:
+            yield
+        finally:
+            self.until = before
 
     def worked(self, writing: bool) -> None:
         """Say so, if it had failed."""
@@ -95,6 +104,10 @@ class Storage:
 
     def __str__(self) -> str:
         return "".join(self._shown)
+
+    def impatient(self) -> "Storage":
+        """The same folder, for files that may be missed: a few tries, and nothing is said."""
+        return Storage(self._filesystem, self._root, self._shown, Patience())
 
     def read(self, name: str) -> bytes:
         """Content of a file.
@@ -165,7 +178,7 @@ class Storage:
     def _patiently(self, name: str, action: Callable[[], T], *answers: type[Exception], writing: bool = False) -> T:
         """Call until it works, with growing delays; errors that are answers, not faults, pass at once."""
         place, delay, tries = str(self / name if name else self), FIRST_DELAY_S, 1
-        least, until = 1 if self.patience.failing_since is not None else TRIES, monotonic() + self.patience.seconds
+        least = 1 if self.patience.failing_since is not None else TRIES
         while True:
             try:
                 result = action()
@@ -174,7 +187,7 @@ class Storage:
                 raise
             except self._faults as error:  # storage boundary
                 self.patience.failed(place, error, writing)
-                if tries >= least and monotonic() + delay > until:
+                if tries >= least and monotonic() + delay > self.patience.until:
                     raise StorageFailed(f"{place} cannot be reached or used: {_reason(error)}") from error
             else:
                 self.patience.worked(writing)

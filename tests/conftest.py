@@ -13,7 +13,7 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from policylearn import cli
+from policylearn import cli, storage
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.collator import PolicyCollator
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
@@ -266,3 +266,12 @@ def policylearn(monkeypatch, capsys):
         return exit.value.code or 0, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def delays(monkeypatch):
+    """The delays that would have been slept before a storage is tried again."""
+    slept: list[float] = []
+    monkeypatch.setattr(storage, "sleep", slept.append)
+    monkeypatch.setattr(storage, "monotonic", lambda: sum(slept))
+    return slept

@@ -74,22 +74,38 @@ def save_files(folder: Place, number: int, files: dict[str, bytes]) -> Storage:
 
 
 def load_latest(folder: Place) -> tuple[OuterState | None, list[str]]:
-    """The newest sound checkpoint, and a sentence for every damaged one passed over on the way.
+    """The newest sound checkpoint, and a sentence for every one passed over on the way: damaged, or not to be read
+    although another one can.
 
     Raises:
-        StorageFailed: the folder cannot be read, which says nothing about what is in it.
+        StorageFailed: nothing can be read here, which says nothing about what there is.
     """
-    complaints: list[str] = []
     folder = Storage.at(folder)
-    for number in reversed(_rounds(folder)):
+    rounds, at_once = _rounds(folder), folder.impatient()
+    state, complaints, failure = _newest(at_once, rounds)
+    if failure and state:  # an older one can be read: the place is there, or has just come back
+        state, complaints, failure = _newest(at_once, rounds)
+    if failure and not state:  # none can: it is the place
+        state, complaints, failure = _newest(folder, rounds)
+    if failure and not state:
+        raise failure
+    return state, complaints
+
+
+def _newest(folder: Storage, rounds: list[int]) -> tuple[OuterState | None, list[str], StorageFailed | None]:
+    """State and complaints of `load_latest`, and what kept the newest from being read that could not be."""
+    complaints: list[str] = []
+    failure = None
+    for number in reversed(rounds):
         path = _round(folder, number)
         try:
-            return _load(path), complaints
-        except StorageFailed:
-            raise
+            return _load(path), complaints, failure
+        except StorageFailed as error:
+            failure = failure or error
+            complaints.append(f"checkpoint {path} was passed over: {error}")
         except Exception as error:  # storage boundary: whatever is wrong with it, the one before may do
             complaints.append(f"checkpoint {path} is damaged and was passed over: {error}")
-    return None, complaints
+    return None, complaints, failure
 
 
 def load_round(folder: Place, number: int) -> OuterState:
@@ -128,9 +144,10 @@ def _verified(path: Storage) -> dict[str, bytes]:
 
 
 def _sound(path: Storage) -> bool:
+    """Whether it need not be written; what cannot be read is replaced, if the place takes anything at all."""
     try:
-        return bool(_verified(path))
-    except ValueError:
+        return bool(_verified(path.impatient()))
+    except (ValueError, StorageFailed):
         return False
 
 

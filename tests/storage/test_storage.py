@@ -117,15 +117,6 @@ def test_addresses_that_are_none(place, said):
 # faults
 
 
-@pytest.fixture
-def delays(monkeypatch):
-    """The delays that would have been slept."""
-    slept: list[float] = []
-    monkeypatch.setattr(module, "sleep", slept.append)
-    monkeypatch.setattr(module, "monotonic", lambda: sum(slept))
-    return slept
-
-
 def failing(monkeypatch, times: int, error: Exception) -> list[str]:
     """Writes fail that often."""
     write, calls = module.write_file, []
@@ -167,8 +158,7 @@ def test_a_fault_that_stays_is_given_up_and_then_tried_once_a_call(tmp_path, mon
 def test_patience_is_a_time_and_folders_below_share_it(tmp_path, monkeypatch, delays):
     calls = failing(monkeypatch, sys.maxsize, OSError("gone"))
     storage = Storage.at(tmp_path / "run")
-    storage.patience.seconds = 600
-    with pytest.raises(StorageFailed):
+    with storage.patience.lasting(600), pytest.raises(StorageFailed):
         (storage / "below").write("x", b"1")
     assert 560 < sum(delays) <= 600
     assert (max(delays), len(calls)) == (20, len(delays) + 1)
