@@ -12,6 +12,7 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
+from policylearn.report.study_page import render_study
 from policylearn.storage import Storage
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -19,7 +20,8 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console, fresh: bool = False) -> dict[str, Any]:
-    """Evaluate task by task, each in a folder of its own, and pool what was found; writes OUT/study.json.
+    """Evaluate task by task, each in a folder of its own, and pool what was found; writes OUT/study.json
+    and OUT/report.html.
 
     What was run before is not run again: every trial is known by what it depends on.
 
@@ -38,6 +40,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         results[task] = evaluate_policies(study.config_of(task), str(storage / task), console, given.policies, fresh)
         found = pool(study, results)
         storage.write("study.json", (json.dumps(found, indent=2) + "\n").encode())
+        storage.write("report.html", render_study(found).encode())
     return found
 
 

@@ -73,7 +73,7 @@ def _scores(axes: Axes, shown: list[Arm], metric: str) -> None:
     for row, arm in enumerate(shown):
         ink = arm_ink(arm.name, names)
         axes.plot(arm.scores, [row] * len(arm.scores), "o", color=ink, markersize=4, alpha=0.55, zorder=2)
-        _interval(axes, row, arm.mean, arm.mean - arm.spread, arm.mean + arm.spread, ink)
+        interval_mark(axes, row, arm.mean, arm.mean - arm.spread, arm.mean + arm.spread, ink)
         axes.annotate(score(arm.mean), (arm.mean, row), (0, 8), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(shown)), [arm.label for arm in shown], color=INK)
     axes.set_title(f"{metric} (mean ± sd, one dot per seed)", pad=12)
@@ -89,14 +89,15 @@ def _gaps(axes: Axes, shown: list[Arm], gaps: dict[str, Paired | None]) -> None:
             continue
         ink = arm_ink(arm.name, names)
         axes.plot(gap.per_seed, [row] * len(gap.per_seed), "o", color=ink, markersize=4, alpha=0.55)
-        _interval(axes, row, gap.mean, gap.low, gap.high, ink)
+        interval_mark(axes, row, gap.mean, gap.low, gap.high, ink)
         axes.annotate(difference_text(gap), (gap.mean, row), (0, 8), textcoords="offset points", ha="center")
     bounded = any(gap and math.isfinite(gap.low) for gap in gaps.values())
     axes.set_title("learned − this arm, same seed" + " (95 % interval)" * bounded, pad=12)
     _rows(axes, len(shown), signs=True)
 
 
-def _interval(axes: Axes, row: int, middle: float, low: float, high: float, ink: str) -> None:
+def interval_mark(axes: Axes, row: int, middle: float, low: float, high: float, ink: str) -> None:
+    """A mean as a dot, and a line from low to high where they are known."""
     if math.isfinite(low) and math.isfinite(high):
         axes.plot([low, high], [row, row], color=ink, linewidth=2.2, zorder=3)
     axes.plot([middle], [row], "o", color=ink, markersize=7.5, markeredgecolor=PAPER, zorder=4)

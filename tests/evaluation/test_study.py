@@ -7,6 +7,7 @@ import pytest
 from policylearn.config import StudyConfig, is_study, load_study
 from policylearn.evaluation.study import best_baseline, pool, pooled
 from policylearn.report.study import intervals, study_lines
+from policylearn.report.study_page import interval_plot, render_study
 
 STUDY = """
 name = "small"
@@ -124,3 +125,17 @@ def test_one_task_alone_is_named(tmp_path):
     found = pool(study(), {"one": ONE})
     assert found["sentences"][0].endswith(" on one")
     assert "all tasks" not in intervals(found)
+
+
+def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
+    page = render_study(pool(study(), RESULTS))
+    assert "learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks." in page
+    assert page.count("<svg") == 1 and "all tasks" in page and "<td>76.7\n(+16.7)</td>" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "nan" not in page.lower()
+
+
+def test_a_page_of_one_arm_has_nothing_to_draw():
+    alone = {"metric": "accuracy", "seeds": [0], "arms": {"random": ONE["arms"]["random"]}}
+    found = pool(StudyConfig(name="s", arms=["random"], tasks={"one": {"config": "x.toml"}}), {"one": alone})
+    assert interval_plot(found) == "" and "<svg" not in render_study(found)
