@@ -3,22 +3,53 @@
 import copy
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
-from tokenizers import AddedToken, Tokenizer
+from pydantic import BaseModel, Field, field_validator
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(SPECIAL, (str, dict, type(None))),
-    "extra_special_tokens": (list,),
-    "model_max_length": (int, float),
-    "padding_side": (str,),
-    "truncation_side": (str,),
-    "clean_up_tokenization_spaces": (bool,),
-    "model_input_names": (list,),
-}
-"""What of `tokenizer_config.json` is read: no names of files, classes or code."""
+SAMPLE = "a1 b-c 学 é\t\u0301🙂 #[MASK]"
+"""Some faults of a tokenizer only show when it is used."""
+Token = str | dict[str, Any] | None
+
+
+class TokenizerSettings(BaseModel):
+    """What of `tokenizer_config.json` is read: no names of files, classes or code."""
+
+    bos_token: Token = None
+    eos_token: Token = None
+    unk_token: Token = None
+    sep_token: Token = None
+    pad_token: Token = None
+    cls_token: Token = None
+    mask_token: Token = None
+    extra_special_tokens: list[str | dict[str, Any]] = []
+    model_max_length: float | None = Field(None, ge=1)
+    padding_side: Literal["left", "right"] = "right"
+    truncation_side: Literal["left", "right"] = "right"
+    clean_up_tokenization_spaces: bool = False
+    model_input_names: list[str] = ["input_ids", "token_type_ids", "attention_mask"]
+
+    @field_validator("model_input_names")
+    @classmethod
+    def _begins_with_tokens(cls, names: list[str]) -> list[str]:
+        if names[:1] != ["input_ids"]:
+            raise ValueError(f"model_input_names is {names}, which does not begin with input_ids")
+        return names
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of a tokenizer's constructor."""
+        found = {name: _spelt(value) if name in SPECIAL else value for name, value in self}
+        if self.model_max_length is not None:
+            found["model_max_length"] = int(self.model_max_length)
+        return found | {"extra_special_tokens": [_spelt(token) for token in self.extra_special_tokens]}
+
+
+def _spelt(token: Token) -> str | None:
+    """A special token, of which old files say more than how it is spelt."""
+    return str(token["content"]) if isinstance(token, dict) else token
 
 
 def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
@@ -34,7 +65,7 @@ def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     backend.no_truncation()
     backend.no_padding()
     settings: dict[str, Any] = {name: getattr(tokenizer, name) for name in SPECIAL}
-    settings |= {name: getattr(tokenizer, name, None) for name in KINDS if name not in SPECIAL}
+    settings |= {name: getattr(tokenizer, name, None) for name in TokenizerSettings.model_fields if name not in SPECIAL}
     settings["extra_special_tokens"] = [str(token) for token in tokenizer.extra_special_tokens]
     kept = {name: value for name, value in settings.items() if value is not None}
     config = {"tokenizer_class": PreTrainedTokenizerFast.__name__, **kept}
@@ -42,21 +73,15 @@ def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def read_tokenizer(content: str, settings: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A tokenizer from `tokenizer.json` and the settings of `tokenizer_config.json`, of which only `KINDS` matter.
+    """A tokenizer from `tokenizer.json` and `tokenizer_config.json`.
 
     Raises:
         ValueError: they do not make a tokenizer with a mask and a padding token.
     """
     if "auto_map" in settings:
         raise ValueError("the tokenizer wants to run code that comes with it, which is never done")
-    known = {name: settings[name] for name in KINDS if name in settings}
-    if wrong := [name for name, value in known.items() if not isinstance(value, KINDS[name])]:
-        raise ValueError(f"{wrong[0]} is {known[wrong[0]]!r}")
-    backend = _backend(content)
-    for name in SPECIAL:
-        if isinstance(known.get(name), dict):
-            known[name] = AddedToken(str(known[name].get("content")), special=True)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **known)
+    arguments = TokenizerSettings.model_validate(settings).arguments()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_backend(content), **arguments)
     if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
         raise ValueError("the tokenizer has no mask token or no padding token")
     return tokenizer
@@ -65,13 +90,16 @@ def read_tokenizer(content: str, settings: dict[str, Any]) -> PreTrainedTokenize
 def _backend(content: str) -> Tokenizer:
     try:
         backend = Tokenizer.from_str(content)
-    except BaseException as error:  # storage boundary: what breaks off in Rust is no Exception
+        # A padding to a length of its own would be a way to take any amount of memory.
+        backend.no_truncation()
+        backend.no_padding()
+        ids = backend.encode(SAMPLE).ids
+    except BaseException as error:  # storage boundary: a panic in Rust is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise ValueError(f"it cannot be read: {error}") from error
-    # A padding to a length of its own would be a way to take any amount of memory.
-    backend.no_truncation()
-    backend.no_padding()
+        raise ValueError(f"it makes no tokenizer: {error}") from error
+    if strange := set(ids) - set(backend.get_vocab().values()):
+        raise ValueError(f"it uses id {min(strange)}, which no token has")
     return backend
 
 

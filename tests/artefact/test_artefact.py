@@ -272,6 +272,51 @@ def test_what_is_no_plain_file_of_the_folder_is_refused(folder, saved_policy, tm
         load_policy(folder)
 
 
+def template_of(tokens: dict, piece: str = "[CLS]") -> dict:
+    single = [{"SpecialToken": {"id": piece, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    pair = [*single, {"Sequence": {"id": "B", "type_id": 1}}]
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c | {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        lambda c: c | {"post_processor": template_of({"x": {"id": "x", "ids": [2], "tokens": ["x"]}})},
+        lambda c: c | {"post_processor": template_of({"[CLS]": {"id": "[CLS]", "ids": [10**6], "tokens": ["[CLS]"]}})},
+        lambda c: c | {"model": c["model"] | {"unk_token": "no such token"}},
+        lambda c: c | {"model": c["model"] | {"type": "Unigram"}},
+    ],
+    ids=["panics when read", "panics when used", "id without a token", "unknown token is unknown", "model"],
+)
+def test_a_tokenizer_that_does_not_work_is_refused(folder, change):
+    edit(folder / "tokenizer" / "tokenizer.json", change)
+    sign(folder)
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged: it (makes no tokenizer|uses id 1000000)"):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"padding_side": "up"},
+        {"model_max_length": -1},
+        {"model_max_length": "all"},
+        {"model_input_names": ["attention_mask"]},
+        {"mask_token": None},
+        {"pad_token": 7},
+        {"extra_special_tokens": [None]},
+        {"mask_token": "[NEW]"},
+    ],
+    ids=str,
+)
+def test_settings_of_a_tokenizer_that_make_none(folder, settings):
+    edit(folder / "tokenizer" / "tokenizer_config.json", lambda c: c.update(settings))
+    sign(folder)
+    with pytest.raises(ValueError, match=r"policy .*: tokenizer/tokenizer\.json is damaged: "):
+        load_policy(folder)
+
+
 @pytest.mark.parametrize("number", ["9" * 20, "-" + "9" * 25, "1e999", "NaN", "-Infinity", "9" * 5000])
 def test_numbers_that_nothing_can_hold_are_refused(folder, number):
     path = folder / "policy.json"
