@@ -12,11 +12,12 @@ import os
 import runpy
 import socket
 import sys
-from multiprocessing import get_context
+import traceback
 from pathlib import Path
 
 import accelerate  # noqa: F401  imported for the jobs
 import torch
+from torch.multiprocessing.spawn import ProcessException, start_processes
 from transformers import AutoModelForMaskedLM, BertForMaskedLM, Trainer  # noqa: F401
 
 import policylearn.collator
@@ -37,7 +38,7 @@ def keep_batches(seen: list[dict]) -> None:
     BertForMaskedLM.forward = watched
 
 
-def run(script: str, folder: Path, policy: str, out: Path, rank: int, processes: int, port: int) -> None:
+def run(rank: int, script: str, folder: Path, policy: str, out: Path, processes: int, port: int) -> None:
     """One script as `python script …` would run it, or, as one of several processes, `accelerate launch --cpu`."""
     if processes > 1:
         group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
@@ -59,14 +60,12 @@ def free_port() -> int:
 
 
 def main(folder: Path, policy: str) -> None:
-    fork = get_context("fork")
     for name, (script, processes) in json.loads((folder / "scripts.json").read_text()).items():
-        job, port = (script, folder, policy, folder / name), free_port()
-        ranks = [fork.Process(target=run, args=(*job, rank, processes, port)) for rank in range(processes)]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join()
+        job = (script, folder, policy, folder / name, processes, free_port())
+        try:
+            start_processes(run, job, processes, start_method="fork")  # where one fails the others are ended
+        except ProcessException:
+            traceback.print_exc()
 
 
 if __name__ == "__main__":
