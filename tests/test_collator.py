@@ -39,7 +39,7 @@ def text_masks(batch: dict) -> dict[tuple[int, ...], list[bool]]:
 
 def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer):
     batch = collator(examples)
-    assert type(batch) is dict and set(batch) == {"input_ids", "attention_mask", "labels"}
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
     real = batch["attention_mask"].bool()
     original = unmasked(batch)
     for i, example in enumerate(examples):
