@@ -198,13 +198,21 @@ def _joined(name: str, values: Sequence[Any]) -> np.ndarray:
     """The rows of a column end to end, [N, ...]."""
     try:
         if name in INTEGERS and all(map(_is_list, values)):
-            return np.fromiter(chain.from_iterable(values), np.int64, sum(map(len, values)))
+            return _joined_integers(values)
         joined = np.concatenate([np.asarray(value) for value in values if len(value)] or [np.zeros(0, np.int64)])
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(name, values[0]) from error
     if joined.dtype.kind not in "biuf":
         raise _no_numbers(name, values[0])
     return joined.astype(np.float32) if _is_list(values[0]) and joined.dtype == np.float64 else joined
+
+
+def _joined_integers(values: Sequence[Any]) -> np.ndarray:
+    """The same of lists of integers; those that hold one number alone, as most masks do, are not read one by one."""
+    first, total = next(chain.from_iterable(values), 0), sum(map(len, values))
+    if all(value.count(first) == len(value) for value in values):
+        return np.full(total, first, np.int64)
+    return np.fromiter(chain.from_iterable(values), np.int64, total)
 
 
 def _stacked(name: str, values: Sequence[Any]) -> Any:
