@@ -10,8 +10,6 @@ from policylearn.masking.corruption import IGNORED
 
 CUMULATIVE = ("cu_seqlens", "cu_seq_lens_q")
 """Names under which trainers pass where documents end: [D + 1], from 0 to the number of tokens."""
-NUMBERED = ("seq_idx", "attention_mask")
-"""Columns [B, T] that may hold the number of the document each token belongs to."""
 Masking = Callable[..., tuple[Tensor, Tensor]]
 """(input_ids, protected, **scores), one document per row → (corrupted input_ids, labels); all [B, T]."""
 
@@ -75,13 +73,21 @@ def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
         if len(ends) < 2 or ends[0] != 0 or ends[-1] != real.numel() or bool((ends.diff() < 0).any()):
             raise ValueError(f"{name} must rise from 0 to the {real.numel()} tokens of the batch, got {ends.tolist()}")
         starts.view(-1)[ends[ends < real.numel()]] = True
-    elif name := next((name for name in NUMBERED if name in batch and bool((batch[name] > 1).any())), None):
-        starts[:, 1:] |= batch[name].diff(dim=1) != 0
+    elif (number := _numbers(batch)) is not None:
+        starts[:, 1:] |= number.diff(dim=1) != 0
     elif "position_ids" in batch:
         starts[:, 1:] |= batch["position_ids"].diff(dim=1) != 1
     else:
         return None
     return starts
+
+
+def _numbers(batch: Mapping[str, Any]) -> Tensor | None:
+    """The number of the document each token belongs to, [B, T]; None where no column holds it."""
+    if "seq_idx" in batch:
+        return batch["seq_idx"]
+    mask = batch.get("attention_mask")
+    return mask if mask is not None and bool((mask > 1).any()) else None
 
 
 def mask_documents(

@@ -81,7 +81,7 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
 
 def is_flat(examples: Rows) -> bool:
     """Whether documents stand end to end, in a batch without a dimension of rows."""
-    return isinstance(examples, Mapping) and np.ndim(examples["input_ids"]) == 1
+    return isinstance(examples, Mapping) and not _is_nested(examples["input_ids"])
 
 
 def flattened(batch: Batch) -> Batch:
@@ -101,8 +101,8 @@ def _rows_of(examples: Rows) -> Rows:
     if "input_ids" not in examples:
         raise ValueError(f"the batch has columns {sorted(examples)} but no 'input_ids': tokenize the texts first")
     ids = examples["input_ids"]
-    nested = _is_list(ids) and len(ids) > 0 and _length(ids[0]) is not None
-    if not nested or any(_length(column) != len(ids) for column in examples.values()):
+    listed = _is_list(ids) and _is_nested(ids)
+    if not listed or any(_length(column) != len(ids) for column in examples.values()):
         return examples
     return [dict(zip(examples, values, strict=True)) for values in zip(*examples.values(), strict=True)]
 
@@ -177,6 +177,10 @@ def _check_columns(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
+
+
+def _is_nested(ids: Any) -> bool:
+    return any(_length(first) is not None for first in ids[:1]) if _is_list(ids) else ids.ndim > 1
 
 
 def _is_array(value: Any) -> bool:

@@ -2,42 +2,13 @@ import pickle
 
 import pytest
 import torch
-from datasets import Dataset
-from torch.utils.data import DataLoader
-from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
 from policylearn import PolicyCollator
 from policylearn.config import PlantedConfig
-from policylearn.data.planted import domain_corpus, planted_tokenizer
-
-WORDS = PlantedConfig(class_words=5, distractor_words=6, generic_words=30, documents=64, length=20)
-TEXTS = domain_corpus(WORDS)
+from policylearn.data.planted import planted_tokenizer
 
 
-@pytest.fixture
-def collator(saved_policy) -> PolicyCollator:
-    return PolicyCollator.from_pretrained(saved_policy)
-
-
-@pytest.fixture(scope="module")
-def examples(tokenizer) -> list[dict]:
-    """Texts of 1 to 20 words, tokenised."""
-    encoded = tokenizer([" ".join(text.split()[: 1 + i % 20]) for i, text in enumerate(TEXTS)])
-    return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in encoded["input_ids"]]
-
-
-def unmasked(batch: dict) -> torch.Tensor:
-    """The texts as they were before masking."""
-    return torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
-
-
-def text_masks(batch: dict) -> dict[tuple[int, ...], list[bool]]:
-    """Text (its real tokens) → which of them are to be predicted."""
-    rows = zip(unmasked(batch), batch["labels"] != -100, batch["attention_mask"].bool(), strict=True)
-    return {tuple(ids[real].tolist()): mask[real].tolist() for ids, mask, real in rows}
-
-
-def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer):
+def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer, unmasked):
     batch = collator(examples)
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
     real = batch["attention_mask"].bool()
@@ -84,14 +55,18 @@ def test_without_an_epoch_every_batch_is_masked_anew(collator, examples):
     assert len({str(collator(examples)["labels"].tolist()) for _ in range(5)}) == 5
 
 
-def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(collator, examples, tokenizer):
+def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(collator, examples, tokenizer, text_masks):
     collator.set_epoch(3)
     together = text_masks(collator(examples))
     assert len(together) > 50
     for size in (1, 7, 64):
         batches = [collator(examples[::-1][i : i + size]) for i in range(0, len(examples), size)]
         assert {text: mask for batch in batches for text, mask in text_masks(batch).items()} == together
-    left = PolicyCollator(planted_tokenizer(WORDS), policy=collator.policy, pad_to_multiple_of=32)
+    left = PolicyCollator(
+        planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30)),
+        policy=collator.policy,
+        pad_to_multiple_of=32,
+    )
     left.tokenizer.padding_side = "left"
     left.set_epoch(3)
     batch = left(examples)
@@ -130,76 +105,6 @@ def test_another_tokenizer_is_refused_and_an_equal_one_taken(saved_policy, token
     assert PolicyCollator.from_pretrained(saved_policy, tokenizer).tokenizer is tokenizer
     with pytest.raises(ValueError, match="does not match the policy"):
         PolicyCollator.from_pretrained(saved_policy, planted_tokenizer(PlantedConfig()))
-
-
-def epochs_of_a_loader(collator, examples, **settings) -> list[dict]:
-    loader = DataLoader(examples, batch_size=8, collate_fn=collator, **settings)
-    return [{t: m for batch in loader for t, m in text_masks(batch).items()} for _ in range(2)]
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_workers_of_a_plain_loader_mask_anew_every_epoch(collator, examples, persistent):
-    """A trap: forked anew, workers start from the same state, and epoch 2 repeats the masks of epoch 1."""
-    first, second = epochs_of_a_loader(collator, examples, num_workers=2, persistent_workers=persistent)
-    long = [text for text in first if len(text) > 8]
-    assert first.keys() == second.keys() and sum(first[t] != second[t] for t in long) > 0.5 * len(long)
-
-
-def test_with_the_epoch_set_workers_and_their_number_change_nothing(collator, examples):
-    collator.set_epoch(5)
-    alone, shuffled = epochs_of_a_loader(collator, examples, shuffle=True)
-    assert alone == shuffled == epochs_of_a_loader(collator, examples, num_workers=2, shuffle=True)[0]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_in_somebody_elses_trainer(saved_policy, tokenizer, tmp_path, workers):
-    """Their model, their data set with columns of its own, their default settings; only the collator is ours."""
-    encoded = tokenizer(TEXTS)
-    data = Dataset.from_dict({**encoded, "text": TEXTS, "special_tokens_mask": [[0]] * len(TEXTS)})
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **shape))
-    seen: list[dict] = []
-
-    def record(module, args, batch):
-        seen.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels")})
-
-    model.register_forward_pre_hook(record, with_kwargs=True)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    arguments = TrainingArguments(
-        output_dir=str(tmp_path),
-        num_train_epochs=2,
-        per_device_train_batch_size=8,
-        learning_rate=1e-2,
-        dataloader_num_workers=workers,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=data,
-        data_collator=PolicyCollator.from_pretrained(saved_policy),
-    )
-    assert torch.isfinite(torch.tensor(trainer.train().training_loss))
-    assert any(not torch.equal(before[name], p) for name, p in model.named_parameters())
-
-    assert len(seen) == 16
-    texts = {tuple(ids) for ids in encoded["input_ids"]}
-    epochs = [{t: m for batch in seen[i : i + 8] for t, m in text_masks(batch).items()} for i in (0, 8)]
-    assert epochs[0].keys() == epochs[1].keys() == texts
-    special = set(tokenizer.all_special_ids)
-    for masks in epochs:
-        assert all(2 <= sum(mask) <= 4 for mask in masks.values())
-        rate = sum(map(sum, masks.values())) / sum(len(text) - 2 for text in texts)
-        assert rate == pytest.approx(0.15, abs=0.01)
-        assert not any(
-            masked and token in special for t, m in masks.items() for token, masked in zip(t, m, strict=True)
-        )
-    assert sum(epochs[0][text] != epochs[1][text] for text in texts) > 0.8 * len(texts)
-    hidden = torch.cat([(b["input_ids"] == tokenizer.mask_token_id)[b["labels"] != -100] for b in seen])
-    assert hidden.float().mean() == pytest.approx(0.8, abs=0.08)
 
 
 def test_a_rate_with_a_schedule_follows_the_progress_it_is_told(make_policy, tokenizer):
@@ -249,6 +154,5 @@ def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, ent
 def test_a_row_of_nothing_but_padding_or_special_tokens_does_no_harm(make_policy, tokenizer, unit):
     collator = PolicyCollator(tokenizer, policy=make_policy(masking={"unit": unit}))
     ids = torch.tensor([[2, 20, 21, 22, 3], [0, 0, 0, 0, 0], [2, 3, 0, 0, 0]])
-    real = torch.tensor([[1] * 5, [0] * 5, [1, 1, 0, 0, 0]]).bool()
     seen, labels = collator.torch_mask_tokens(ids)
     assert (labels[1:] == -100).all() and torch.equal(seen[1:], ids[1:]) and (labels[0] != -100).any()
