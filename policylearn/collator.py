@@ -211,7 +211,7 @@ class PolicyCollator(DataCollatorMixin):
         if "attention_mask" not in batch and documents is None:
             # Beside an attention mask, models overlook that `position_ids` begin anew.
             batch["attention_mask"] = real.long()
-        if self.mlm:
+        if self.mlm and ids.numel():
             shown, labels = mask_documents(mask, documents, ids, protected, scores, self._padding_id())
             batch |= {"input_ids": shown, "labels": predictable(labels, ids, real)}
         else:
@@ -271,7 +271,7 @@ def predictable(labels: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
     >>> predictable(torch.full_like(ids, -100), ids, ids != 0)
     tensor([[   2, -100, -100]])
     """
-    if labels.numel() and not bool((labels != IGNORED).any()):
+    if not bool((labels != IGNORED).any()):
         first = int(real.flatten().long().argmax())
         labels = labels.flatten().index_fill(0, torch.tensor(first), int(input_ids.flatten()[first])).view_as(labels)
     return labels
