@@ -14,7 +14,7 @@ from transformers.data.data_collator import DataCollatorMixin
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.clock import Clock
 from policylearn.examples import check_scores, protected_positions
-from policylearn.masking import IGNORED
+from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
 from policylearn.masking.vocabulary import marks_words
 from policylearn.packing import Masking, documents_of, mask_documents
@@ -25,6 +25,8 @@ from policylearn.scores.table import scorer_of
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping")
 """Columns that are made anew, or not needed."""
+SETTINGS = {"mlm_probability": "rate", "mask_replace_prob": "mask_share", "random_replace_prob": "random_share"}
+"""Field → setting of the policy."""
 
 
 @dataclass
@@ -234,14 +236,9 @@ class PolicyCollator(DataCollatorMixin):
 
     def _current(self) -> MaskingPolicy:
         """The policy under the settings of this collator, which may be changed at any time."""
-        unit = None if self.whole_word_mask is None else ("word" if self.whole_word_mask else "token")
-        settings = {
-            "unit": unit,
-            "rate": self.mlm_probability,
-            "mask_share": self.mask_replace_prob,
-            "random_share": self.random_replace_prob,
-        }
-        changes = {name: value for name, value in settings.items() if value is not None}
+        changes = {name: value for field, name in SETTINGS.items() if (value := getattr(self, field)) is not None}
+        if self.whole_word_mask is not None:
+            changes["unit"] = "word" if self.whole_word_mask else "token"
         if changes != self._changes:
             self._check_settings()
             self._changes, self._changed = changes, self.policy.under(**changes)
@@ -262,16 +259,3 @@ class PolicyCollator(DataCollatorMixin):
         if self.generator is not None:
             return int(self.generator.integers(1 << 62)), 0
         return self.seed or 0, self._clock.draw()
-
-
-def predictable(labels: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
-    """Labels [B, T] of which there is at least one: of no label at all, the mean loss is NaN, and the model lost.
-
-    >>> ids = torch.tensor([[2, 3, 0]])  # a text without a word
-    >>> predictable(torch.full_like(ids, -100), ids, ids != 0)
-    tensor([[   2, -100, -100]])
-    """
-    if not bool((labels != IGNORED).any()):
-        first = int(real.flatten().long().argmax())
-        labels = labels.flatten().index_fill(0, torch.tensor(first), int(input_ids.flatten()[first])).view_as(labels)
-    return labels

@@ -49,7 +49,7 @@ def mix(x: Tensor) -> Tensor:
 
 
 def _mixed_array(x: Tensor) -> Tensor:
-    """`mix` in NumPy, whose integers without a sign need no mask after a shift: half of the time of torch's on a CPU."""
+    """`mix` in NumPy, whose integers without a sign need no mask after a shift: half the time of torch's on a CPU."""
     bits = x.numpy().view(np.uint64)
     scratch, mixed = np.empty_like(bits), np.empty_like(bits)
     np.right_shift(bits, np.uint64(30), out=scratch)
@@ -89,6 +89,8 @@ def positions(real: Tensor) -> Tensor:
     tensor([[-1,  0,  1],
             [ 0,  1,  1]])
     """
+    if bool(real.all()):
+        return torch.arange(real.shape[1], device=real.device).expand(real.shape)
     return real.long().cumsum(1) - 1
 
 
@@ -97,8 +99,8 @@ def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int = 0) -> 
 
     Two identical texts get identical masks within an epoch, and different ones in the next.
     """
-    tokens = mix((input_ids.long() * GOLDEN).add_(real.long().cumsum(1)))
-    row = torch.where(real.bool(), tokens, 0).sum(1)
+    tokens = mix((input_ids.long() * GOLDEN).add_(positions(real) + 1))
+    row = (tokens if bool(real.all()) else torch.where(real.bool(), tokens, 0)).sum(1)
     return mix(mix(row ^ _scrambled(seed)) + _scrambled(epoch))
 
 
