@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.masking import IGNORED
+from policylearn.clock import Clock
+from policylearn.examples import check_scores, protected_positions
+from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
-from policylearn.packing import documents_of
+from policylearn.masking.vocabulary import marks_words
+from policylearn.packing import Masking, documents_of, mask_documents
 from policylearn.padding import Batch, Padding, Rows, assemble, flattened, is_flat
 from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.scores.table import scorer_of
@@ -23,6 +25,8 @@ from policylearn.scores.table import scorer_of
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping")
 """Columns that are made anew, or not needed."""
+SETTINGS = {"mlm_probability": "rate", "mask_replace_prob": "mask_share", "random_replace_prob": "random_share"}
+"""Field → setting of the policy."""
 
 
 @dataclass
@@ -33,6 +37,12 @@ class PolicyCollator(DataCollatorMixin):
     A mask depends on (seed, epoch, the example's own tokens): not on workers, ranks, neighbours, padding or packing.
     Tell the collator the epoch with `set_epoch`, or let a callback of `policylearn.trainers` do it; without it, every
     batch drawn counts as its own epoch, so masks differ between epochs all the same.
+
+    What differs from `DataCollatorForLanguageModeling`: every text has its exact share masked, at least one token; no
+    global random state is read or changed, with a seed or without; an `attention_mask` is always added, but for packed
+    rows without one; whole words need no `offset_mapping`, `torch_mask_tokens` is not handed any, and words too are
+    replaced by the two shares; and where nothing in a batch can be masked, its first token is to be predicted as it
+    stands: a loss of no label would be NaN.
 
     Attributes:
         tokenizer: whose ids the policy speaks; pads.
@@ -70,9 +80,7 @@ class PolicyCollator(DataCollatorMixin):
                 f"the tokenizer has {len(self.tokenizer)} tokens, the policy knows {known}: it is another's"
             )
         self.generator: torch.Generator | np.random.Generator | None = None
-        self._batches = 0
-        # Epoch and progress, in shared memory: the workers of a loader hear of a new epoch too.
-        self._clock = torch.tensor([torch.nan, 0.0], dtype=torch.float64).share_memory_()
+        self._clock = Clock()
         self._changes: dict[str, Any] = {}
         self._changed = self.policy
         self._current()
@@ -96,19 +104,50 @@ class PolicyCollator(DataCollatorMixin):
             artefact.check_tokenizer(tokenizer)
         return cls(tokenizer or artefact.tokenizer, policy=artefact.policy, **options)
 
+    @classmethod
+    def from_scorer(
+        cls,
+        scorer: str,
+        tokenizer: PreTrainedTokenizerBase,
+        corpus: Any = None,
+        general: Any = None,
+        model: Any = None,
+        **options: Any,
+    ) -> "PolicyCollator":
+        """A heuristic as a policy, nothing learned: mask what a scorer ranks highest.
+
+        Args:
+            scorer: its name, "tficf" for one.
+            tokenizer: of the model to train.
+            corpus, general: texts of the domain, and general ones for scorers that compare the two: iterables or files;
+                see `policylearn.heuristic.scorer_policy`, which has more settings.
+            model: the masked language model, or its name, for scorers that ask it.
+            options: the fields above.
+
+        Raises:
+            ValueError: the scorer is not known, or something it reads is missing.
+        """
+        from policylearn.heuristic import scorer_policy  # the extra `train` is needed for this alone
+
+        return cls(tokenizer, policy=scorer_policy(scorer, tokenizer, corpus, general, model=model).policy, **options)
+
     def set_epoch(self, epoch: int) -> None:
         """From now on masks are those of this epoch, in the workers of a loader as well."""
-        self._clock[0] = epoch
+        self._clock.epoch = epoch
 
     def set_progress(self, progress: float) -> None:
         """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
-        self._clock[1] = progress
+        self._clock.progress = progress
 
     def create_rng(self) -> None:
-        """Asked before every batch. A subclass that sets `self.generator` here has masks follow that generator instead
-        of seed and epoch; as it is, nothing here has a state."""
+        """Asked before the first batch if there is a seed. A subclass that sets `self.generator` here has masks follow
+        that generator instead of seed and epoch; as it is, nothing here has a state."""
 
-    def torch_call(self, examples: Examples) -> Batch:
+    def get_generator(self, seed: int) -> torch.Generator | np.random.Generator:
+        """A generator as `create_rng` may set one."""
+        return torch.Generator().manual_seed(seed) if self.return_tensors == "pt" else np.random.default_rng(seed)
+
+    def torch_call(self, examples: Examples) -> BatchEncoding:
         """Examples → input_ids, attention_mask, labels and what else they hold, in PyTorch.
 
         Args:
@@ -122,26 +161,23 @@ class PolicyCollator(DataCollatorMixin):
             labels are -100 where nothing is to be predicted.
 
         Raises:
-            ValueError: a column does not fit the tokens.
+            ValueError: a column does not fit the tokens, or a token is none of the tokenizer's.
         """
-        rows = self._kept(examples)
-        batch = assemble(rows, self._padding())
-        real = batch["attention_mask"].bool()
-        protected = batch.pop("special_tokens_mask", ~real).bool() | ~real
-        scores = {name: batch.pop(name) for name in self._scorers() if name in batch}
-        if self.mlm:
-            batch["input_ids"], batch["labels"] = self._masked(batch, real, protected, scores)
-        else:
-            batch["labels"] = batch["input_ids"].masked_fill(~real, IGNORED)
-        return flattened(batch) if is_flat(rows) else batch
+        return BatchEncoding(self._call(examples, self.torch_mask_tokens))
 
-    def numpy_call(self, examples: Examples) -> Batch:
+    def numpy_call(self, examples: Examples) -> BatchEncoding:
         """The same in NumPy."""
-        batch = self.torch_call(examples)
-        return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+        def mask(*text: Tensor, **scores: Tensor) -> tuple[Tensor, Tensor]:
+            given = {name: column.numpy() for name, column in scores.items()}
+            shown, labels = self.numpy_mask_tokens(*(x.numpy() for x in text), **given)
+            return torch.as_tensor(shown), torch.as_tensor(labels)
+
+        batch = self._call(examples, mask)
+        return BatchEncoding({name: x.numpy() if isinstance(x, Tensor) else x for name, x in batch.items()})
 
     def torch_mask_tokens(
-        self, inputs: Tensor, special_tokens_mask: Tensor | None = None, offset_mapping: Any = None, **scores: Tensor
+        self, inputs: Tensor, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Corrupted input_ids and labels for token ids [B, T]; override it to have the last word on a batch.
 
@@ -154,33 +190,42 @@ class PolicyCollator(DataCollatorMixin):
         """
         policy = self._current()
         special = look_up(policy.segmenter.special, inputs)
-        protected = special if special_tokens_mask is None else special_tokens_mask.bool()
+        protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
         real = ~protected | (special & (inputs != self._padding_id()))
-        seed, epoch = self._draw()
-        mask_id, progress = self.tokenizer.mask_token_id, float(self._clock[1])
-        masked = mask_tokens(policy, inputs, real, mask_id, seed, epoch, progress, scores)
+        mask_id = self.tokenizer.mask_token_id
+        masked = mask_tokens(policy, inputs, real, mask_id, *self._draw(), self._clock.progress, scores)
         return masked.input_ids, masked.labels
 
     def numpy_mask_tokens(
-        self, inputs: Any, special_tokens_mask: Any = None, offset_mapping: Any = None
+        self, inputs: Any, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Any
     ) -> tuple[Any, Any]:
         """`torch_mask_tokens` for arrays."""
-        special = None if special_tokens_mask is None else torch.as_tensor(special_tokens_mask)
-        shown, labels = self.torch_mask_tokens(torch.as_tensor(inputs), special)
+        given = {name: torch.as_tensor(column) for name, column in scores.items()}
+        shown, labels = PolicyCollator.torch_mask_tokens(
+            self, torch.as_tensor(inputs), special_tokens_mask, None, **given
+        )
         return shown.numpy(), labels.numpy()
 
-    def _masked(
-        self, batch: Batch, real: Tensor, protected: Tensor, scores: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Corrupted input_ids and labels [B, T], document by document."""
+    def _call(self, examples: Examples, mask: Masking) -> Batch:
+        if self.seed is not None and self.generator is None:
+            self.create_rng()
+        rows = self._kept(examples)
+        batch, real = assemble(rows, Padding.of(self.tokenizer, self.pad_to_multiple_of))
         ids, documents = batch["input_ids"], documents_of(batch, real)
-        if documents is None:
-            return self.torch_mask_tokens(ids, protected, **scores)
-        rows = {name: documents.rows(column) for name, column in scores.items()}
-        text = documents.rows(ids, self._padding_id()), documents.rows(protected, True)
-        shown, labels = self.torch_mask_tokens(*text, **rows)
-        return documents.back(shown, ids), documents.back(labels, torch.full_like(ids, IGNORED))
+        protected = protected_positions(
+            ids, real, self.policy.segmenter.special, batch.pop("special_tokens_mask", None)
+        )
+        scores = {name: batch.pop(name) for name in self._scorers() if name in batch}
+        if "attention_mask" not in batch and documents is None:
+            # Beside an attention mask, models overlook that `position_ids` begin anew.
+            batch["attention_mask"] = real.long()
+        if self.mlm and ids.numel():
+            shown, labels = mask_documents(mask, documents, ids, protected, scores, self._padding_id())
+            batch |= {"input_ids": shown, "labels": predictable(labels, ids, real)}
+        else:
+            batch["labels"] = ids.masked_fill(~real, IGNORED)
+        return flattened(batch) if is_flat(rows) else batch
 
     def _kept(self, examples: Examples) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""
@@ -190,12 +235,6 @@ class PolicyCollator(DataCollatorMixin):
         check_scores(rows, self._scorers())
         return [{name: value for name, value in row.items() if name not in DROPPED} for row in rows]
 
-    def _padding(self) -> Padding:
-        tokenizer, pad = self.tokenizer, self.tokenizer.pad_token_id
-        fill = {"special_tokens_mask": 1, "token_type_ids": tokenizer.pad_token_type_id}
-        telling = pad not in (None, tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
-        return Padding(pad, fill, tokenizer.padding_side, self.pad_to_multiple_of, telling)
-
     def _padding_id(self) -> int:
         return 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
@@ -204,50 +243,26 @@ class PolicyCollator(DataCollatorMixin):
 
     def _current(self) -> MaskingPolicy:
         """The policy under the settings of this collator, which may be changed at any time."""
-        unit = None if self.whole_word_mask is None else ("word" if self.whole_word_mask else "token")
-        settings = {
-            "unit": unit,
-            "rate": self.mlm_probability,
-            "mask_share": self.mask_replace_prob,
-            "random_share": self.random_replace_prob,
-        }
-        changes = {name: value for name, value in settings.items() if value is not None}
+        changes = {name: value for field, name in SETTINGS.items() if (value := getattr(self, field)) is not None}
+        if self.whole_word_mask is not None:
+            changes["unit"] = "word" if self.whole_word_mask else "token"
         if changes != self._changes:
+            self._check_settings()
             self._changes, self._changed = changes, self.policy.under(**changes)
         return self._changed
 
+    def _check_settings(self) -> None:
+        """By the names of the fields; what else is wrong, the policy says."""
+        rate, highest = self.mlm_probability, self.policy.masking.p_max
+        if rate is not None and not 0 < rate < highest:
+            raise ValueError(f"mlm_probability {rate} must lie between 0 and {highest}; mlm=False masks nothing")
+        if self.whole_word_mask and not marks_words(self.tokenizer):
+            raise ValueError("the tokenizer leaves no mark of words that is known here: set whole_word_mask=False")
+
     def _draw(self) -> tuple[int, int]:
         """Seed and epoch of the batch at hand."""
-        self.create_rng()
         if isinstance(self.generator, torch.Generator):
             return int(torch.randint(1 << 62, (), generator=self.generator)), 0
         if self.generator is not None:
             return int(self.generator.integers(1 << 62)), 0
-        if not self._clock[0].isnan():
-            return self.seed or 0, int(self._clock[0])
-        self._batches += 1
-        worker = get_worker_info()
-        # Workers are forked anew each epoch with a fresh base seed, and with their counters set back to zero.
-        return self.seed or 0, self._batches + (0 if worker is None else worker.seed - worker.id)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._clock.share_memory_()
-
-
-def check_scores(examples: Sequence[Mapping[str, Any]], scorers: Sequence[str]) -> None:
-    """Refuse scores that do not fit the tokens of their example.
-
-    Raises:
-        ValueError: an example has no such column, too few or too many scores, or one that is NaN or infinite.
-    """
-    for name in [name for name in scorers if any(name in example for example in examples)]:
-        for row, example in enumerate(examples):
-            values, tokens = torch.as_tensor(example.get(name, []), dtype=torch.float32), len(example["input_ids"])
-            if values.shape != (tokens,):
-                raise ValueError(
-                    f"example {row} of the batch has {values.numel()} scores in column {name!r} for {tokens} "
-                    "tokens: give one number per token, special tokens included, in every example or in none"
-                )
-            if not torch.isfinite(values).all():
-                raise ValueError(f"example {row} of the batch has a score in column {name!r} that is NaN or infinite")
+        return self.seed or 0, self._clock.draw()

@@ -4,7 +4,7 @@ Both go together: the table is a policy whose only scorer is called "policy", an
 that name uses the column's values, which are exact, in place of the table's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import Tensor
 from policylearn.artefact.artefact import PolicyArtefact
 from policylearn.config import PolicyConfig
 from policylearn.data.tokens import chunks
-from policylearn.policy import Columns, MaskingPolicy
+from policylearn.examples import check_scores
+from policylearn.padding import Padding, assemble
+from policylearn.policy import MaskingPolicy
 from policylearn.scores.table import RANK, Scores, scorer_of
 
 COLUMN = "policy"
@@ -75,7 +77,7 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
     sums, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     held: list[Tensor] = []
     for batch in chunks(_but_held_out(_rows(artefact, texts, max_length), held), BATCH):
-        ids, real = padded(batch)
+        ids, real = _ids(batch)
         with torch.no_grad():
             logits = policy(ids, real)
         sums.index_add_(0, ids[real], logits[real].double())
@@ -108,11 +110,15 @@ def _but_held_out(rows: Iterable[Tensor], held: list[Tensor]) -> Iterator[Tensor
             yield row
 
 
-def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of token ids [T] as one batch: ids, 0 on padding, and where they are real, [B, T] both."""
-    lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return ids, torch.arange(ids.shape[1]) < lengths[:, None]
+def _ids(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of token ids [T] as one batch, and where they are real, [B, T] both."""
+    batch, real = _batch([{"input_ids": row} for row in rows])
+    return batch["input_ids"], real
+
+
+def _batch(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Tensor]:
+    """Examples side by side, and where they are real; no token id is padding by itself."""
+    return assemble(rows, Padding(0, telling=False))
 
 
 def _alone(policy: MaskingPolicy, mean: float) -> Tensor:
@@ -135,7 +141,7 @@ def fidelity(policy: MaskingPolicy, table: MaskingPolicy, rows: Iterable[Tensor]
     """How far a table does what a policy does on texts, token ids [T] each."""
     shared, spent, correlations = 0.0, 0.0, []
     for row in rows:
-        ids, real = padded([row])
+        ids, real = _ids([row])
         eligible = policy.eligible(ids, real)
         with torch.no_grad():
             p, q = (each.probabilities(ids, real)[eligible] for each in (policy, table))
@@ -214,14 +220,12 @@ def _annotated(policy: MaskingPolicy, examples: Iterable[Mapping[str, Any]], siz
 
 def logits_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]]) -> list[list[float]]:
     """Logits of every token of some examples, float32."""
-    from policylearn.collator import score_column  # here only: a collator imports artefacts, and they this file
-
     if any("input_ids" not in example for example in examples):
         raise ValueError(f"an example has no input_ids, but {sorted(examples[0])}: tokenise the data set first")
-    rows = [torch.as_tensor(example["input_ids"], dtype=torch.int64) for example in examples]
-    ids, real = padded(rows)
-    known = {scorer_of(name) for name in policy.names} & set(examples[0])
-    columns: Columns = {name: score_column(name, examples, real) for name in sorted(known)}
+    known = sorted({scorer_of(name) for name in policy.names} & set(examples[0]))
+    check_scores(examples, known)
+    rows = [{name: example[name] for name in ("input_ids", *known)} for example in examples]
+    batch, real = _batch(rows)
     with torch.no_grad():
-        logits = policy(ids, real, columns)
-    return [row[:n].tolist() for row, n in zip(logits, map(len, rows), strict=True)]
+        logits = policy(batch["input_ids"], real, {name: batch[name].float() for name in known})
+    return [row[: len(example["input_ids"])].tolist() for row, example in zip(logits, rows, strict=True)]

@@ -1,5 +1,7 @@
 """What of a policy is learned: small networks from a text to one logit per token, zero before any learning."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -31,13 +33,41 @@ class ContextNetwork(nn.Module):
         self.context = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
         self.out = nn.Linear(hidden, 1, bias=False)  # the budget makes up for any constant
         nn.init.zeros_(self.out.weight)
+        self._projection: tuple[Tensor, Tensor] | None = None
 
     features: Tensor
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        x = self.project(self.features[input_ids]) * real[..., None]
-        x = x + self.context(x.transpose(1, 2)).transpose(1, 2)
-        return self.out(nn.functional.gelu(x))[..., 0]
+        x = self._projected(input_ids, real)
+        return self.out(nn.functional.gelu(self._with_context(x)))[..., 0]
+
+    def _projected(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """[B, T, hidden], zero in padding. Where no gradient is wanted, a row of the table of all types."""
+        if torch.is_grad_enabled():
+            return self.project(self.features[input_ids]) * real[..., None]
+        types = self._projected_types()
+        return nn.functional.embedding(torch.where(real, input_ids, len(types) - 1), types)
+
+    def _projected_types(self) -> Tensor:
+        """Linear layer of every type, and a row of zeros, [V + 1, hidden]; kept until the layer changes."""
+        layer = torch.cat([self.project.weight.detach(), self.project.bias.detach()[:, None]], 1)
+        known = self._projection
+        if known is None or known[0].device != layer.device or not torch.equal(known[0], layer):
+            types = nn.functional.pad(self.project(self.features), (0, 0, 0, 1))
+            self._projection = known = layer, types.detach()
+        return known[1]
+
+    def _with_context(self, x: Tensor) -> Tensor:
+        """x + convolution of x, [B, T, hidden]: sums of shifted texts, ten times as fast on a CPU as `Conv1d` is."""
+        taps, length = self.context.weight[:, 0].T.contiguous(), x.shape[1]
+        around = nn.functional.pad(x, (0, 0, len(taps) // 2, len(taps) // 2))
+        x = x + cast(Tensor, self.context.bias)
+        for shift, tap in enumerate(taps):
+            x.addcmul_(around[:, shift : shift + length], tap)
+        return x
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_projection": None}  # soon made anew, and larger than all the rest
 
 
 def token_features(embedding: Tensor, scores: dict[str, Tensor], dimensions: int) -> Tensor:

@@ -1,15 +1,17 @@
 """Rows that hold several documents: cut into one row per document, and laid back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from policylearn.masking.corruption import IGNORED
+
 CUMULATIVE = ("cu_seqlens", "cu_seq_lens_q")
 """Names under which trainers pass where documents end: [D + 1], from 0 to the number of tokens."""
-NUMBERED = ("seq_idx", "attention_mask")
-"""Columns [B, T] that may hold the number of the document each token belongs to."""
+Masking = Callable[..., tuple[Tensor, Tensor]]
+"""(input_ids, protected, **scores), one document per row → (corrupted input_ids, labels); all [B, T]."""
 
 
 class Documents(NamedTuple):
@@ -71,10 +73,43 @@ def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
         if len(ends) < 2 or ends[0] != 0 or ends[-1] != real.numel() or bool((ends.diff() < 0).any()):
             raise ValueError(f"{name} must rise from 0 to the {real.numel()} tokens of the batch, got {ends.tolist()}")
         starts.view(-1)[ends[ends < real.numel()]] = True
-    elif name := next((name for name in NUMBERED if name in batch and bool((batch[name] > 1).any())), None):
-        starts[:, 1:] |= batch[name].diff(dim=1) != 0
+    elif (number := _numbers(batch)) is not None:
+        starts[:, 1:] |= number.diff(dim=1) != 0
     elif "position_ids" in batch:
         starts[:, 1:] |= batch["position_ids"].diff(dim=1) != 1
     else:
         return None
     return starts
+
+
+def _numbers(batch: Mapping[str, Any]) -> Tensor | None:
+    """The number of the document each token belongs to, [B, T]; None where no column holds it."""
+    if "seq_idx" in batch:
+        return batch["seq_idx"]
+    mask = batch.get("attention_mask")
+    return mask if mask is not None and bool((mask > 1).any()) else None
+
+
+def mask_documents(
+    mask: Masking,
+    documents: Documents | None,
+    input_ids: Tensor,
+    protected: Tensor,
+    scores: Mapping[str, Tensor],
+    padding: int,
+) -> tuple[Tensor, Tensor]:
+    """`mask` where rows may hold several documents: each is handed over as a row of its own, and laid back.
+
+    Args:
+        mask: the masking of a batch.
+        documents: of `documents_of`.
+        input_ids: [B, T].
+        protected: [B, T] boolean, padding included.
+        scores: scorer → [B, T].
+        padding: id of the padding token.
+    """
+    if documents is None:
+        return mask(input_ids.clone(), protected, **scores)  # a copy, for it may write into what it is given
+    rows = documents.rows(input_ids, padding), documents.rows(protected, True)
+    shown, labels = mask(*rows, **{name: documents.rows(column) for name, column in scores.items()})
+    return documents.back(shown, input_ids), documents.back(labels, torch.full_like(input_ids, IGNORED))

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate, chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.packing import CUMULATIVE
 
 Batch = dict[str, Any]
 """Column name → tensor, or whatever it was that is no number."""
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
-"""Mappings with `input_ids`; or one mapping of arrays, a batch that is put together already."""
+"""Mappings with `input_ids`; or one mapping of columns, a batch that is put together already."""
+INTEGERS = frozenset({"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask"})
+"""Columns of integers, whoever made them: lists of them are read three times as fast when that is known."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,17 @@ class Padding:
     multiple: int | None = None
     telling: bool = True
 
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, multiple: int | None = None) -> "Padding":
+        """As a tokenizer pads."""
+        pad = tokenizer.pad_token_id
+        fill = {"special_tokens_mask": 1, "token_type_ids": tokenizer.pad_token_type_id}
+        telling = pad not in (None, tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
+        return cls(pad, fill, tokenizer.padding_side, multiple, telling)
 
-def assemble(examples: Rows, padding: Padding) -> Batch:
-    """Examples side by side, with an `attention_mask`.
+
+def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
+    """Examples side by side, and which of their positions are no padding, [B, T] boolean.
 
     Returns:
         Columns as long as the tokens are [B, T]; others are stacked as they are, strings stay lists.
@@ -43,29 +57,31 @@ def assemble(examples: Rows, padding: Padding) -> Batch:
         ValueError: there are no examples, one lacks `input_ids` or a column that others have, or what a column holds
             cannot be laid side by side.
 
-    >>> batch = assemble([{"input_ids": [2, 7, 3], "index": 4}, {"input_ids": [2, 3], "index": 5}], Padding(0))
-    >>> batch["input_ids"]
-    tensor([[2, 7, 3],
-            [2, 3, 0]])
-    >>> batch["attention_mask"]
-    tensor([[1, 1, 1],
-            [1, 1, 0]])
-    >>> batch["index"]
-    tensor([4, 5])
+    >>> batch, real = assemble([{"input_ids": [2, 7, 3], "index": 4}, {"input_ids": [2, 3], "index": 5}], Padding(0))
+    >>> batch["input_ids"], batch["index"]
+    (tensor([[2, 7, 3],
+            [2, 3, 0]]), tensor([4, 5]))
+    >>> real
+    tensor([[ True,  True,  True],
+            [ True,  True, False]])
     """
-    batch = _together(examples) if isinstance(examples, Mapping) else _side_by_side(examples, padding)
+    examples = _rows_of(examples)
+    batch, inside = _together(examples) if isinstance(examples, Mapping) else _side_by_side(examples, padding)
     ids = batch["input_ids"]
+    if ids.dim() != 2:
+        raise ValueError(f"input_ids has shape {list(ids.shape)}: give one list of token ids per example")
     if "attention_mask" not in batch:
-        real = batch.pop(_LENGTHS) if _LENGTHS in batch else torch.ones_like(ids)
-        batch["attention_mask"] = real * (ids != padding.token) if padding.telling else real
-    if batch["attention_mask"].shape != ids.shape:
-        raise ValueError(f"attention_mask is {list(batch['attention_mask'].shape)}, input_ids {list(ids.shape)}")
-    return batch
+        return batch, inside & (ids != padding.token) if padding.telling else inside
+    if (mask := batch["attention_mask"]).shape != ids.shape:
+        raise ValueError(
+            f"attention_mask has shape {list(mask.shape)}, input_ids {list(ids.shape)}: give one number per token"
+        )
+    return batch, mask.bool()
 
 
 def is_flat(examples: Rows) -> bool:
     """Whether documents stand end to end, in a batch without a dimension of rows."""
-    return isinstance(examples, Mapping) and np.ndim(examples["input_ids"]) == 1
+    return isinstance(examples, Mapping) and not _is_nested(examples["input_ids"])
 
 
 def flattened(batch: Batch) -> Batch:
@@ -78,69 +94,147 @@ def flattened(batch: Batch) -> Batch:
     return {name: value[0] if np.shape(value)[:2] == shape else value for name, value in batch.items()}
 
 
-_LENGTHS = "lengths of examples"
+def _rows_of(examples: Rows) -> Rows:
+    """A mapping of lists, as a slice of a data set is, as examples."""
+    if not isinstance(examples, Mapping):
+        return examples
+    if "input_ids" not in examples:
+        raise ValueError(f"the batch has columns {sorted(examples)} but no 'input_ids': tokenize the texts first")
+    ids = examples["input_ids"]
+    listed = _is_list(ids) and _is_nested(ids)
+    if not listed or any(_length(column) != len(ids) for column in examples.values()):
+        return examples
+    return [dict(zip(examples, values, strict=True)) for values in zip(*examples.values(), strict=True)]
 
 
-def _together(batch: Mapping[str, Any]) -> Batch:
-    tensors = {name: _tensor(name, value) for name, value in batch.items()}
+def _together(batch: Mapping[str, Any]) -> tuple[Batch, Tensor]:
+    arrays = {name: _tensor(name, value) if _is_array(value) else value for name, value in batch.items()}
     if is_flat(batch):
-        length = tensors["input_ids"].shape
-        along = {name for name, value in tensors.items() if value.shape[:1] == length and name != "cu_seqlens"}
-        tensors = {name: value[None] if name in along else value for name, value in tensors.items()}
-    return tensors | {"input_ids": tensors["input_ids"].long()}
+        length, apart = arrays["input_ids"].shape, {*CUMULATIVE, "cu_seq_lens_k"}
+        along = {name for name, value in arrays.items() if np.shape(value)[:1] == length and name not in apart}
+        arrays = {name: value[None] if name in along else value for name, value in arrays.items()}
+    ids = arrays["input_ids"].long()
+    return arrays | {"input_ids": ids}, torch.ones_like(ids, dtype=torch.bool)
 
 
-def _side_by_side(rows: Sequence[Mapping[str, Any]], padding: Padding) -> Batch:
-    if not rows or any("input_ids" not in row for row in rows):
-        raise ValueError("a batch needs examples, each with a column 'input_ids' of token ids")
-    if odd := [i for i, row in enumerate(rows) if row.keys() != rows[0].keys()]:
-        raise ValueError(
-            f"example {odd[0]} of the batch has columns {sorted(rows[odd[0]])}, example 0 {sorted(rows[0])}"
-        )
+class _Layout(NamedTuple):
+    """Where the tokens of each example go."""
+
+    lengths: list[int]
+    width: int
+    left: bool
+
+    def lay(self, joined: np.ndarray, fill: int) -> Tensor:
+        """Rows end to end [N, ...] as [B, T, ...]."""
+        shape = (len(self.lengths), self.width, *joined.shape[1:])
+        if len(joined) == shape[0] * shape[1]:
+            return torch.from_numpy(joined.reshape(shape))
+        rows = np.full(shape, fill, joined.dtype)
+        for row, (start, end) in zip(rows, pairwise(accumulate(self.lengths, initial=0)), strict=True):
+            first = self.width - (end - start) if self.left else 0
+            row[first : first + end - start] = joined[start:end]
+        return torch.from_numpy(rows)
+
+    def inside(self) -> Tensor:
+        """True at the tokens of examples, [B, T]."""
+        at, lengths = torch.arange(self.width), torch.tensor(self.lengths)[:, None]
+        return at >= self.width - lengths if self.left else at < lengths
+
+
+def _side_by_side(rows: Sequence[Mapping[str, Any]], padding: Padding) -> tuple[Batch, Tensor]:
+    _check_columns(rows)
     lengths = [len(row["input_ids"]) for row in rows]
     if padding.token is None and len(set(lengths)) > 1:
         raise ValueError("examples differ in length, and the tokenizer has no padding token: set tokenizer.pad_token")
     width = max(lengths) if padding.multiple is None else -(-max(lengths) // padding.multiple) * padding.multiple
-    before = [width - n if padding.side == "left" else 0 for n in lengths]
+    layout = _Layout(lengths, width, padding.side == "left")
     fill = {"input_ids": padding.token or 0, **padding.fill}
     batch: Batch = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
         if [_length(value) for value in values] == lengths:
-            batch[name] = _padded(name, values, before, width, fill.get(name, 0))
+            batch[name] = layout.lay(_joined(name, values), fill.get(name, 0))
         else:
             batch[name] = _stacked(name, values)
-    if "attention_mask" not in batch:
-        at, first, n = torch.arange(width), torch.tensor(before)[:, None], torch.tensor(lengths)[:, None]
-        batch[_LENGTHS] = ((at >= first) & (at < first + n)).long()
-    return batch | {"input_ids": batch["input_ids"].long()}
+    return batch | {"input_ids": batch["input_ids"].long()}, layout.inside()
+
+
+def _check_columns(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not len(rows):
+        raise ValueError("the batch is empty: a batch needs at least one example")
+    columns = rows[0].keys()
+    for i, row in enumerate(rows):
+        if _length(row.get("input_ids")) is None:
+            raise ValueError(
+                f"example {i} of the batch has columns {sorted(row)} but no list of token ids in 'input_ids': tokenize "
+                "the texts first"
+            )
+        if row.keys() != columns:
+            raise ValueError(
+                f"example {i} of the batch has columns {sorted(row)}, example 0 {sorted(columns)}: give all the same"
+            )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _is_nested(ids: Any) -> bool:
+    return any(_length(first) is not None for first in ids[:1]) if _is_list(ids) else ids.ndim > 1
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a column of a batch holds numbers; strings, and settings such as `max_length_q`, are left alone."""
+    if _is_list(value):
+        return not any(isinstance(first, str | None) for first in value[:1])
+    return isinstance(value, (Tensor, np.ndarray))
 
 
 def _length(value: Any) -> int | None:
-    if isinstance(value, str | bytes):
-        return None
-    return len(value) if isinstance(value, Sequence) or np.ndim(value) else None
+    """Entries along the first dimension; None where there is none."""
+    if _is_list(value):
+        return len(value)
+    shape = getattr(value, "shape", ())
+    return shape[0] if shape else None
 
 
-def _padded(name: str, values: Sequence[Any], before: Sequence[int], width: int, fill: int) -> Tensor:
-    rows = [_tensor(name, value) for value in values]
-    batch = torch.full((len(rows), width, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
-    for row, tokens, start in zip(batch, rows, before, strict=True):
-        row[start : start + len(tokens)] = tokens
-    return batch
+def _joined(name: str, values: Sequence[Any]) -> np.ndarray:
+    """The rows of a column end to end, [N, ...]."""
+    try:
+        if name in INTEGERS and all(map(_is_list, values)):
+            return _joined_integers(values)
+        joined = np.concatenate([np.asarray(value) for value in values if len(value)] or [np.zeros(0, np.int64)])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(name, values[0]) from error
+    if joined.dtype.kind not in "biuf":
+        raise _no_numbers(name, values[0])
+    return joined.astype(np.float32) if _is_list(values[0]) and joined.dtype == np.float64 else joined
+
+
+def _joined_integers(values: Sequence[Any]) -> np.ndarray:
+    """The same of lists of integers; those that hold one number alone, as most masks do, are not read one by one."""
+    first, total = next(chain.from_iterable(values), 0), sum(map(len, values))
+    if all(value.count(first) == len(value) for value in values):
+        return np.full(total, first, np.int64)
+    return np.fromiter(chain.from_iterable(values), np.int64, total)
 
 
 def _stacked(name: str, values: Sequence[Any]) -> Any:
     if isinstance(values[0], str | bytes | None):
         return list(values)
-    rows = [_tensor(name, value) for value in values]
-    if len({row.shape for row in rows}) > 1:
+    if len({getattr(value, "shape", _length(value)) for value in values}) > 1:
         raise ValueError(f"column {name!r} is neither as long as the tokens nor of one length in all examples: drop it")
-    return torch.stack(rows)
+    if isinstance(values[0], (Tensor, np.ndarray)):
+        return torch.stack([_tensor(name, value) for value in values])
+    return _tensor(name, values)
 
 
 def _tensor(name: str, value: Any) -> Tensor:
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"column {name!r} holds what is no tensor: {value!r:.80}") from error
+        raise _no_numbers(name, value) from error
+
+
+def _no_numbers(name: str, value: Any) -> ValueError:
+    return ValueError(f"column {name!r} holds what is no array of numbers: {value!r:.80}; drop it from the data set")

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from policylearn.masking.eligibility import flat_positions
 from policylearn.masking.keys import Stream, fractions, random_bits, stream_keys
 
 IGNORED = -100
@@ -33,11 +34,25 @@ def corrupt(
         (corrupted input_ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
     """
     # Only the masked positions are hashed, a seventh of all.
-    flat = mask.flatten().nonzero()[:, 0]
+    flat = flat_positions(mask)
     kept, at = (x.reshape(-1).index_select(0, flat) for x in (input_ids, index))
     streams = stream_keys(keys, Stream.CORRUPTION, Stream.REPLACEMENT).index_select(1, flat // mask.shape[1])
     u, v = fractions(random_bits(streams, at))
     shown = torch.where(u < mask_share, mask_token_id, (v * vocab_size).to(kept.dtype))
     shown = torch.where(u < mask_share + random_share, shown, kept)
     corrupted = input_ids.flatten().index_copy(0, flat, shown).view_as(input_ids)
-    return corrupted, torch.where(mask, input_ids, IGNORED)
+    labels = torch.full_like(corrupted, IGNORED).flatten().index_copy_(0, flat, kept).view_as(input_ids)
+    return corrupted, labels
+
+
+def predictable(labels: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
+    """Labels [B, T] of which there is at least one: of no label at all, the mean loss is NaN, and the model lost.
+
+    >>> ids = torch.tensor([[2, 3, 0]])  # a text without a word
+    >>> predictable(torch.full_like(ids, -100), ids, ids != 0)
+    tensor([[   2, -100, -100]])
+    """
+    if not bool((labels != IGNORED).any()):
+        first = int(real.flatten().long().argmax())
+        labels = labels.flatten().index_fill(0, torch.tensor(first), int(input_ids.flatten()[first])).view_as(labels)
+    return labels

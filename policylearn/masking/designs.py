@@ -55,11 +55,12 @@ def random_order(keys: Tensor, index: Tensor) -> Tensor:
     moves no inclusion probability, and chance puts any two of them together once in 65,536 draws. What is gained is
     a sort in linear time.
     """
-    bits = (random_bits(stream_keys(keys, Stream.ORDER)[0, :, None], index) >> 48).bitwise_and_(0xFFFF)
+    bits = random_bits(stream_keys(keys, Stream.ORDER)[0, :, None], index)
     if bits.device.type != "cpu":
-        return bits.sort(dim=1, stable=True).indices
+        return (bits >> 48).bitwise_and_(0xFFFF).sort(dim=1, stable=True).indices
     # NumPy's stable sort of 16-bit integers is a radix sort, several times faster than torch's on a CPU.
-    return torch.from_numpy(np.argsort(bits.to(torch.uint16).numpy(), 1, kind="stable"))
+    upper = (bits.numpy().view(np.uint64) >> np.uint64(48)).astype(np.uint16)
+    return torch.from_numpy(np.argsort(upper, 1, kind="stable"))
 
 
 def independent(p: Tensor, keys: Tensor, index: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Which positions may be masked at all."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,17 @@ def look_up(table: Tensor, input_ids: Tensor) -> Tensor:
     """
     # `table[..., input_ids]` says the same and takes three times as long.
     return table.index_select(-1, input_ids.flatten()).view(*table.shape[:-1], *input_ids.shape)
+
+
+def flat_positions(mask: Tensor) -> Tensor:
+    """Where a mask of any shape is True, once it is flattened; [M] int64.
+
+    >>> flat_positions(torch.tensor([[True, False], [False, True]]))
+    tensor([0, 3])
+    """
+    if mask.device.type == "cpu":  # several times as fast as torch's
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.flatten().nonzero()[:, 0]
 
 
 def eligible_positions(input_ids: Tensor, real: Tensor, special: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from policylearn.masking.eligibility import look_up
+from policylearn.masking.eligibility import flat_positions, look_up
 from policylearn.masking.units import sizes, word_keys
 
 RANK = ":rank"
@@ -74,7 +74,7 @@ class ScoreTable(nn.Module):
         if not len(self.lexicon):
             return types
         assert lead is not None
-        longer = (sizes(lead) > 1).flatten().nonzero()[:, 0]
+        longer = flat_positions(sizes(lead) > 1)
         found = self._search(word_keys(input_ids, lead).flatten().index_select(0, longer))
         rows = look_up(self.rows, input_ids).flatten().index_copy(0, longer, found).view_as(lead).gather(1, lead)
         words = look_up(self.words, rows.clamp(min=0))

@@ -2,42 +2,15 @@ import pickle
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from policylearn import PolicyCollator
 from policylearn.config import PlantedConfig
-from policylearn.data.planted import domain_corpus, planted_tokenizer
-
-WORDS = PlantedConfig(class_words=5, distractor_words=6, generic_words=30, documents=64, length=20)
-TEXTS = domain_corpus(WORDS)
+from policylearn.data.planted import planted_tokenizer
 
 
-@pytest.fixture
-def collator(saved_policy) -> PolicyCollator:
-    return PolicyCollator.from_pretrained(saved_policy)
-
-
-@pytest.fixture(scope="module")
-def examples(tokenizer) -> list[dict]:
-    """Texts of 1 to 20 words, tokenised."""
-    encoded = tokenizer([" ".join(text.split()[: 1 + i % 20]) for i, text in enumerate(TEXTS)])
-    return [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in encoded["input_ids"]]
-
-
-def unmasked(batch: dict) -> torch.Tensor:
-    """The texts as they were before masking."""
-    return torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
-
-
-def text_masks(batch: dict) -> dict[tuple[int, ...], list[bool]]:
-    """Text (its real tokens) → which of them are to be predicted."""
-    rows = zip(unmasked(batch), batch["labels"] != -100, batch["attention_mask"].bool(), strict=True)
-    return {tuple(ids[real].tolist()): mask[real].tolist() for ids, mask, real in rows}
-
-
-def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer):
+def test_a_batch_is_padded_masked_and_labelled(collator, examples, tokenizer, unmasked):
     batch = collator(examples)
-    assert type(batch) is dict and set(batch) == {"input_ids", "attention_mask", "labels"}
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
     real = batch["attention_mask"].bool()
     original = unmasked(batch)
     for i, example in enumerate(examples):
@@ -82,14 +55,18 @@ def test_without_an_epoch_every_batch_is_masked_anew(collator, examples):
     assert len({str(collator(examples)["labels"].tolist()) for _ in range(5)}) == 5
 
 
-def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(collator, examples, tokenizer):
+def test_neighbours_order_and_padding_change_nothing_once_the_epoch_is_set(collator, examples, tokenizer, text_masks):
     collator.set_epoch(3)
     together = text_masks(collator(examples))
     assert len(together) > 50
     for size in (1, 7, 64):
         batches = [collator(examples[::-1][i : i + size]) for i in range(0, len(examples), size)]
         assert {text: mask for batch in batches for text, mask in text_masks(batch).items()} == together
-    left = PolicyCollator(planted_tokenizer(WORDS), policy=collator.policy, pad_to_multiple_of=32)
+    left = PolicyCollator(
+        planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30)),
+        policy=collator.policy,
+        pad_to_multiple_of=32,
+    )
     left.tokenizer.padding_side = "left"
     left.set_epoch(3)
     batch = left(examples)
@@ -128,25 +105,6 @@ def test_another_tokenizer_is_refused_and_an_equal_one_taken(saved_policy, token
     assert PolicyCollator.from_pretrained(saved_policy, tokenizer).tokenizer is tokenizer
     with pytest.raises(ValueError, match="does not match the policy"):
         PolicyCollator.from_pretrained(saved_policy, planted_tokenizer(PlantedConfig()))
-
-
-def epochs_of_a_loader(collator, examples, **settings) -> list[dict]:
-    loader = DataLoader(examples, batch_size=8, collate_fn=collator, **settings)
-    return [{t: m for batch in loader for t, m in text_masks(batch).items()} for _ in range(2)]
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_workers_of_a_plain_loader_mask_anew_every_epoch(collator, examples, persistent):
-    """A trap: forked anew, workers start from the same state, and epoch 2 repeats the masks of epoch 1."""
-    first, second = epochs_of_a_loader(collator, examples, num_workers=2, persistent_workers=persistent)
-    long = [text for text in first if len(text) > 8]
-    assert first.keys() == second.keys() and sum(first[t] != second[t] for t in long) > 0.5 * len(long)
-
-
-def test_with_the_epoch_set_workers_and_their_number_change_nothing(collator, examples):
-    collator.set_epoch(5)
-    alone, shuffled = epochs_of_a_loader(collator, examples, shuffle=True)
-    assert alone == shuffled == epochs_of_a_loader(collator, examples, num_workers=2, shuffle=True)[0]
 
 
 def test_a_rate_with_a_schedule_follows_the_progress_it_is_told(make_policy, tokenizer):

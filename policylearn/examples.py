@@ -1,0 +1,73 @@
+"""What examples must be like: tokens that are the tokenizer's, columns that fit them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from policylearn.masking.eligibility import look_up
+
+
+def protected_positions(input_ids: Tensor, real: Tensor, special: Tensor, given: Tensor | None) -> Tensor:
+    """Where nothing may be masked: padding, special tokens, and what the examples protect; [B, T] boolean.
+
+    Args:
+        input_ids: [B, T].
+        real: [B, T] boolean, not padding.
+        special: [V] boolean.
+        given: the column `special_tokens_mask`, [B, T].
+
+    Raises:
+        ValueError: a token is not in the vocabulary, or the column has another shape.
+
+    >>> ids, special = torch.tensor([[2, 7, 8, 3, 0]]), torch.arange(9) < 4
+    >>> protected_positions(ids, ids != 0, special, torch.tensor([[0, 0, 1, 0, 0]]))
+    tensor([[ True, False,  True,  True,  True]])
+    """
+    check_tokens(input_ids, len(special))
+    protected = look_up(special, input_ids) | ~real
+    if given is None:
+        return protected
+    if given.shape != input_ids.shape:
+        raise ValueError(
+            f"special_tokens_mask has shape {list(given.shape)}, input_ids {list(input_ids.shape)}: give one number "
+            "per token, or drop the column"
+        )
+    return protected | given.bool()
+
+
+def check_tokens(input_ids: Tensor, vocab_size: int) -> None:
+    """Refuse what is no token.
+
+    Raises:
+        ValueError: an id is negative, or not in the vocabulary.
+    """
+    if not input_ids.numel():
+        return
+    low, high = (int(end) for end in input_ids.aminmax())
+    if low < 0 or high >= vocab_size:
+        wrong = low if low < 0 else high
+        row = int((input_ids == wrong).any(1).nonzero()[0])
+        raise ValueError(
+            f"row {row} of the batch holds token id {wrong}, the policy knows ids from 0 to {vocab_size - 1}: tokenize "
+            "with the tokenizer the policy was made with"
+        )
+
+
+def check_scores(examples: Sequence[Mapping[str, Any]], scorers: Sequence[str]) -> None:
+    """Refuse scores that do not fit the tokens of their example.
+
+    Raises:
+        ValueError: an example has no such column, too few or too many scores, or one that is NaN or infinite.
+    """
+    for name in [name for name in scorers if any(name in example for example in examples)]:
+        for row, example in enumerate(examples):
+            values, tokens = torch.as_tensor(example.get(name, []), dtype=torch.float32), len(example["input_ids"])
+            if values.shape != (tokens,):
+                raise ValueError(
+                    f"example {row} of the batch has {values.numel()} scores in column {name!r} for {tokens} "
+                    "tokens: give one number per token, special tokens included, in every example or in none"
+                )
+            if not torch.isfinite(values).all():
+                raise ValueError(f"example {row} of the batch has a score in column {name!r} that is NaN or infinite")

@@ -1,0 +1,232 @@
+"""However documents come, each is masked as if it stood alone."""
+
+from itertools import accumulate, chain, pairwise
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BatchEncoding
+
+from policylearn import PolicyCollator
+from policylearn.config import MaskingConfig
+from policylearn.policy import mask_tokens, uniform_policy
+
+PAD, CLS, SEP = 0, 2, 3
+BODIES = st.lists(st.lists(st.integers(5, 50), max_size=18), min_size=1, max_size=5)
+LONG = list(range(20, 30))
+"""Stands in every batch, so that there is something to mask."""
+
+
+def documents(bodies: list[list[int]]) -> list[list[int]]:
+    return [[CLS, *body, SEP] for body in [*bodies, LONG]]
+
+
+def padded(docs, width, side="right", fill=PAD):
+    blank = [[fill] * (width - len(doc)) for doc in docs]
+    return [[*gap, *doc] if side == "left" else [*doc, *gap] for gap, doc in zip(blank, docs, strict=True)]
+
+
+def ones(docs):
+    return [[1] * len(doc) for doc in docs]
+
+
+def widest(docs, spare=0):
+    return max(map(len, docs)) + spare
+
+
+# -- forms: collator, documents → batch, with as many rows as documents -----------------------------------------------
+
+
+def as_rows(convert, **columns):
+    return lambda docs: [{"input_ids": convert(doc), **columns} for doc in docs]
+
+
+def already_padded(side, mask):
+    def rows(docs):
+        ids, real = (padded(x, widest(docs, spare=3), side) for x in (docs, ones(docs)))
+        return [{"input_ids": i} | ({"attention_mask": r} if mask else {}) for i, r in zip(ids, real, strict=True)]
+
+    return rows
+
+
+def together(convert, mask):
+    def batch(docs):
+        ids, real = (convert(padded(x, widest(docs, spare=2), "left")) for x in (docs, ones(docs)))
+        return {"input_ids": ids} | ({"attention_mask": real} if mask else {})
+
+    return batch
+
+
+ROWS = {
+    "lists": as_rows(list),
+    "tuples": as_rows(tuple),
+    "tensors": as_rows(torch.tensor),
+    "short tensors": as_rows(lambda doc: torch.tensor(doc, dtype=torch.int32)),
+    "arrays": as_rows(np.array),
+    "with foreign columns": as_rows(list, name="a", weight=0.5, vector=[1.0, 2.0, 3.0]),
+    "lists of ids": lambda docs: docs,
+    "tensors of ids": lambda docs: [torch.tensor(doc) for doc in docs],
+    "encodings": lambda docs: [BatchEncoding({"input_ids": doc}) for doc in docs],
+    "an encoding": lambda docs: BatchEncoding({"input_ids": docs, "attention_mask": ones(docs)}),
+    "rows of a data set": lambda docs: list(Dataset.from_dict({"input_ids": docs})),
+    "rows of a data set in torch": lambda docs: list(Dataset.from_dict({"input_ids": docs}).with_format("torch")),
+    "a slice of a data set": lambda docs: Dataset.from_dict({"input_ids": docs})[:],
+    "padded right": already_padded("right", mask=True),
+    "padded left": already_padded("left", mask=True),
+    "padded right, no mask": already_padded("right", mask=False),
+    "padded left, no mask": already_padded("left", mask=False),
+    "a batch of tensors": together(torch.tensor, mask=True),
+    "a batch of tensors, no mask": together(torch.tensor, mask=False),
+    "a batch of arrays": together(np.array, mask=True),
+}
+
+
+def joined(docs):
+    return list(chain.from_iterable(docs))
+
+
+def numbers(docs, first=0):
+    return [n for n, doc in enumerate(docs, start=first) for _ in doc]
+
+
+def ends(docs):
+    return list(accumulate(map(len, docs), initial=0))
+
+
+def places(docs):
+    return [i for doc in docs for i in range(len(doc))]
+
+
+PACKED = {
+    "position_ids": places,
+    "seq_idx": numbers,
+    "attention_mask": lambda docs: numbers(docs, first=1),
+    "cu_seqlens": ends,
+    "cu_seq_lens_q": ends,
+}
+"""Column → what it says of documents end to end."""
+
+
+@pytest.fixture(scope="module")
+def collators(tokenizer, wordpiece, make_policy) -> dict[str, PolicyCollator]:
+    found = {
+        "context": PolicyCollator(tokenizer, policy=make_policy("context", learned=True), seed=2),
+        "words": PolicyCollator(wordpiece, whole_word_mask=True, mlm_probability=0.3),
+        "spans": PolicyCollator(wordpiece, policy=uniform_policy(wordpiece, MaskingConfig(unit="span"))),
+    }
+    for collator in found.values():
+        collator.set_epoch(3)
+    return found
+
+
+KINDS = st.sampled_from(["context", "words", "spans"])
+
+
+def alone(collator, doc) -> tuple[list[int], list[int]]:
+    """What the policy itself makes of one document: what is shown, and labels."""
+    ids = torch.tensor([doc])
+    policy, seed = collator._current(), collator.seed or 0
+    masked = mask_tokens(policy.train(), ids, ids >= 0, collator.tokenizer.mask_token_id, seed, epoch=3)
+    policy.eval()
+    return masked.input_ids[0].tolist(), masked.labels[0].tolist()
+
+
+def assert_rows(collator, batch, docs):
+    assert len(batch["input_ids"]) == len(docs)
+    rows = zip(*(batch[name] for name in ("input_ids", "labels", "attention_mask")), docs, strict=True)
+    for shown, labels, real, doc in rows:
+        real = real.bool()
+        assert (shown[real].tolist(), labels[real].tolist()) == alone(collator, doc)
+        assert (labels[~real] == -100).all() and (shown[~real] == PAD).all()
+
+
+@pytest.mark.parametrize("form", ROWS)
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES)
+def test_a_document_per_row(collators, form, kind, bodies):
+    docs = documents(bodies)
+    assert_rows(collators[kind], collators[kind](ROWS[form](docs)), docs)
+
+
+@pytest.mark.parametrize(("side", "multiple"), [("left", None), ("left", 16), ("right", 16)])
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES)
+def test_padding_of_its_own(collators, side, multiple, kind, bodies):
+    collator, docs = collators[kind], documents(bodies)
+    before = collator.tokenizer.padding_side
+    collator.tokenizer.padding_side, collator.pad_to_multiple_of = side, multiple
+    try:
+        batch = collator(ROWS["lists"](docs))
+    finally:
+        collator.tokenizer.padding_side, collator.pad_to_multiple_of = before, None
+    assert_rows(collator, batch, docs)
+    assert batch["input_ids"].shape[1] == (widest(docs) if multiple is None else -(-widest(docs) // 16) * 16)
+    assert bool(batch["attention_mask"][:, 0 if side == "right" else -1].all())
+
+
+def assert_packed(collator, shown, labels, docs):
+    expected = [alone(collator, doc) for doc in docs]
+    for (start, end), (tokens, marks) in zip(pairwise(ends(docs)), expected, strict=True):
+        assert (shown[start:end].tolist(), labels[start:end].tolist()) == (tokens, marks)
+    assert (labels[ends(docs)[-1] :] == -100).all()
+
+
+@pytest.mark.parametrize("column", PACKED)
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES, st.booleans())
+def test_documents_end_to_end_in_a_row_of_a_batch(collators, column, kind, bodies, as_list):
+    collator, docs = collators[kind], documents(bodies)
+    row = {"input_ids": joined(docs), column: PACKED[column](docs)}
+    batch = {name: value if name.startswith("cu_") else [value] for name, value in row.items()}
+    if not as_list:
+        batch = {name: torch.tensor(value) for name, value in batch.items()}
+    masked = collator(batch)
+    assert_packed(collator, masked["input_ids"][0], masked["labels"][0], docs)
+    assert torch.equal(torch.as_tensor(batch[column]), masked[column])
+    # With an attention mask models would look from one document to the next.
+    assert ("attention_mask" in masked) == (column == "attention_mask")
+
+
+@pytest.mark.parametrize("column", ["position_ids", "seq_idx", "attention_mask"])
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES)
+def test_packed_rows_as_examples_of_unequal_length(collators, column, kind, bodies):
+    collator, rows = collators[kind], (documents(bodies), documents([*bodies[:1], [7, 8, 9]]))
+    batch = collator([{"input_ids": joined(docs), column: PACKED[column](docs)} for docs in rows])
+    for shown, labels, docs in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        assert_packed(collator, shown, labels, docs)
+
+
+@pytest.mark.parametrize("column", PACKED)
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES)
+def test_documents_end_to_end_without_rows(collators, column, kind, bodies):
+    collator, docs = collators[kind], documents(bodies)
+    flat = {"input_ids": joined(docs), column: PACKED[column](docs)}
+    batch = collator({name: torch.tensor(value) for name, value in flat.items()} | {"max_length_q": 20})
+    assert batch["input_ids"].shape == batch["labels"].shape == (ends(docs)[-1],)
+    assert_packed(collator, batch["input_ids"], batch["labels"], docs)
+    assert batch[column].tolist() == flat[column] and batch["max_length_q"] == 20
+
+
+def test_scores_of_packed_documents_stay_with_their_tokens(make_policy, tokenizer):
+    collator = PolicyCollator(tokenizer, policy=make_policy("none", prior=("entity",), rate=0.2))
+    first, second = [0.0, *([0.0] * 8 + [50.0] * 2) * 2, 0.0], [0.0, 50.0, *[0.0] * 4, 0.0]
+    row = {"input_ids": [2, *range(5, 25), 3, 2, *range(5, 10), 3], "entity": first + second}
+    batch = collator([row | {"position_ids": [*range(22), *range(7)]}])
+    assert "entity" not in batch
+    assert (batch["labels"][0] != -100).nonzero().flatten().tolist() == [9, 10, 19, 20, 23]
+
+
+@pytest.mark.parametrize("kind", ["context", "words", "spans"])
+def test_numpy_is_the_same(collators, kind):
+    docs = documents([[7, 8, 9, 10], [], [11] * 12])
+    rows = [{"input_ids": doc, "name": "x", "index": i} for i, doc in enumerate(docs)]
+    torch_batch, numpy_batch = collators[kind](rows), collators[kind](rows, return_tensors="np")
+    assert torch_batch.keys() == numpy_batch.keys() and numpy_batch["name"] == ["x"] * 4
+    for name in numpy_batch.keys() - {"name"}:
+        assert isinstance(numpy_batch[name], np.ndarray) and numpy_batch[name].dtype == np.int64
+        assert numpy_batch[name].tolist() == torch_batch[name].tolist()

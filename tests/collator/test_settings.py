@@ -1,0 +1,156 @@
+"""Fields that may change while training, state that is nobody else's, and what is refused."""
+
+import copy
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from policylearn import PolicyCollator
+
+TEXT = {"input_ids": [2, *range(5, 45), 3]}
+
+
+def masked(batch) -> int:
+    return int((batch["labels"] != -100).sum())
+
+
+def test_settings_may_change_at_any_time(tokenizer):
+    collator, counts = PolicyCollator(tokenizer), []
+    for rate in (None, 0.4, 0.1, None):
+        collator.mlm_probability = rate
+        counts.append(masked(collator([TEXT])))
+    assert counts == [6, 16, 4, 6]
+    collator.mlm_probability, collator.mask_replace_prob, collator.random_replace_prob = 0.8, 1.0, 0.0
+    assert (collator([TEXT])["input_ids"] == tokenizer.mask_token_id).sum() == 32
+    collator.mask_replace_prob, collator.random_replace_prob = 0.0, 0.0
+    assert collator([TEXT])["input_ids"][0].tolist() == TEXT["input_ids"]
+    collator.mlm_probability = 1.5
+    with pytest.raises(ValueError, match=r"mlm_probability 1\.5 must lie between 0 and 0\.9"):
+        collator([TEXT])
+
+
+def test_whole_words(wordpiece):
+    text = wordpiece("babebibo fafefi gagegigo mamemimo dadedi nanenino kakekiko")
+    words = torch.tensor([-1 if word is None else word for word in text.word_ids()])
+    cut = {}
+    for whole in (True, False, None):
+        collator, split = PolicyCollator(wordpiece, whole_word_mask=whole, mlm_probability=0.4), 0
+        for _ in range(20):
+            mask = (collator([text])["labels"] != -100)[0]
+            split += sum(0 < mask[words == word].sum() < (words == word).sum() for word in range(7))
+        cut[whole] = split
+    assert cut[True] == 0 and cut[False] > 20 and cut[None] > 20  # the policy's own unit is a token
+
+
+def test_a_seed_is_another_draw(tokenizer):
+    def first(seed):
+        return PolicyCollator(tokenizer, seed=seed)([TEXT])["labels"].tolist()
+
+    assert first(None) == first(0) != first(1) != first(2)
+
+
+def test_no_global_random_state_is_read_or_changed(collator, examples):
+    collator.set_epoch(0)
+    seen = []
+    for seed in (0, 1):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+        before = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+        seen.append(collator(examples)["input_ids"])
+        PolicyCollator(collator.tokenizer, seed=3)(examples, return_tensors="np")
+        assert before == (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())
+    assert torch.equal(*seen)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_copies_agree_and_go_their_own_way(collator, examples, copied):
+    collator.set_epoch(1)
+    collator.set_progress(0.5)
+    collator(examples)
+    other = copied(collator)
+    assert torch.equal(other(examples)["labels"], collator(examples)["labels"])
+    other.set_epoch(2)
+    changed = collator(examples)["labels"]
+    assert torch.equal(changed, copied(collator)(examples)["labels"])
+    assert not torch.equal(changed, other(examples)["labels"])
+
+
+def test_what_a_collator_carries_to_a_worker_is_its_policy_alone(collator, examples):
+    fresh = len(pickle.dumps(collator))
+    collator(examples)
+    assert len(pickle.dumps(collator)) < fresh + 200
+
+
+WRONG = {
+    "no examples": ([], "the batch is empty"),
+    "no tokens": ([TEXT, {"text": "a"}], r"example 1 of the batch has columns \['text'\] but no list of token ids"),
+    "no tokens in a batch": ({"text": ["a"]}, r"the batch has columns \['text'\] but no 'input_ids'"),
+    "a list of numbers": ([5, 6], "example 0 .* no list of token ids"),
+    "nested tokens": ([{"input_ids": [[5, 6]]}], r"input_ids.*"),
+    "a batch per example": ([{"input_ids": torch.ones(1, 3)}], r"input_ids has shape \[1, 1, 3\]: give one list"),
+    "no token": ([TEXT, [2, 99, 3]], r"row 1 of the batch holds token id 99, the policy knows ids from 0 to 50"),
+    "a negative id": ([TEXT, [2, -7, 3]], "row 1 of the batch holds token id -7"),
+    "other columns": ([TEXT, TEXT | {"x": 1}], r"example 1 of the batch has columns \['input_ids', 'x'\], example 0"),
+    "ragged": ([TEXT | {"x": [1]}, TEXT | {"x": [1, 2]}], "column 'x' is neither as long as the tokens nor of one"),
+    "ragged inside": ([TEXT | {"x": [[1], [2, 3]]}], "column 'x' holds what is no array of numbers"),
+    "words": ([TEXT | {"x": ["a"] * 42}], "column 'x' holds what is no array of numbers.*drop it"),
+    "mask of a batch": (
+        {"input_ids": torch.ones(2, 4).long(), "attention_mask": torch.ones(2, 3)},
+        r"attention_mask has shape \[2, 3\], input_ids \[2, 4\]: give one number per token",
+    ),
+    "mask of an example": ([TEXT | {"attention_mask": [1]}], r"attention_mask has shape \[1, 1\], input_ids \[1, 42\]"),
+    "special mask": ([TEXT | {"special_tokens_mask": [0]}], r"special_tokens_mask has shape \[1, 1\]"),
+    "ends": (
+        {"input_ids": torch.arange(5, 9), "cu_seqlens": torch.tensor([0, 2])},
+        r"cu_seqlens must rise from 0 to the 4 tokens of the batch, got \[0, 2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("examples", "message"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("form", ["pt", "np"])
+def test_examples_that_cannot_be_masked(tokenizer, examples, message, form):
+    with pytest.raises(ValueError, match=message):
+        PolicyCollator(tokenizer, return_tensors=form)(examples)
+
+
+def words_without_marks() -> PreTrainedTokenizerFast:
+    """WordPiece with nothing before the pieces inside a word."""
+    pieces = {piece: i for i, piece in enumerate(["[UNK]", "[MASK]", "[PAD]", "a", "b"])}
+    model = models.WordPiece(pieces, unk_token="[UNK]", continuing_subword_prefix="")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(model), mask_token="[MASK]", pad_token="[PAD]", unk_token="[UNK]"
+    )
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 0.95])
+def test_rates_out_of_range(tokenizer, rate):
+    with pytest.raises(ValueError, match=f"mlm_probability {rate} must lie between 0 and 0.9"):
+        PolicyCollator(tokenizer, mlm_probability=rate)
+
+
+def test_shares_out_of_range(tokenizer):
+    with pytest.raises(ValueError, match="mask_share"):
+        PolicyCollator(tokenizer, mask_replace_prob=1.2)
+    with pytest.raises(ValueError, match="must not exceed 1"):
+        PolicyCollator(tokenizer, mask_replace_prob=0.8, random_replace_prob=0.3)
+
+
+def test_whole_words_of_a_tokenizer_that_does_not_mark_them():
+    tokenizer = words_without_marks()
+    PolicyCollator(tokenizer)
+    with pytest.raises(ValueError, match=r"no mark of words .* whole_word_mask=False"):
+        PolicyCollator(tokenizer, whole_word_mask=True)
+
+
+def test_no_padding_token(tokenizer):
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token = None
+    collator = PolicyCollator(bare)
+    assert masked(collator([TEXT, TEXT])) == 12
+    with pytest.raises(ValueError, match=r"differ in length.*set tokenizer\.pad_token"):
+        collator([TEXT, [2, 7, 3]])
