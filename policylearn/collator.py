@@ -72,6 +72,8 @@ class PolicyCollator(DataCollatorMixin):
     policy: MaskingPolicy = None  # type: ignore[assignment]  # set below
 
     def __post_init__(self) -> None:
+        if isinstance(self.mlm, MaskingPolicy):
+            raise ValueError("the second field is mlm: give the policy by name, PolicyCollator(tokenizer, policy=...)")
         if self.mlm and self.tokenizer.mask_token_id is None:
             raise ValueError("the tokenizer has no mask token: take one that has, or mlm=False to mask nothing")
         self.policy = (self.policy or uniform_policy(self.tokenizer)).eval()

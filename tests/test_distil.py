@@ -129,7 +129,7 @@ def test_annotated_examples_are_masked_as_by_the_policy_itself(artefact_of, toke
     annotated = list(annotate(artefact, kind([dict(e) for e in examples])))
     assert [e["id"] for e in annotated] == list(range(20))
     table = to_table(artefact, texts_of(40)).artefact
-    exact, cheap, by_table = (PolicyCollator(tokenizer, each.policy) for each in (artefact, table, table))
+    exact, cheap, by_table = (PolicyCollator(tokenizer, policy=each.policy) for each in (artefact, table, table))
     same = 0
     for start in range(0, 20, 4):
         for collator in (exact, cheap, by_table):
@@ -179,7 +179,7 @@ def test_logits_do_not_depend_on_the_padding_of_a_batch(artefact_of, examples):
 def test_a_data_loader_feeds_annotated_examples(artefact_of, tokenizer, examples):
     artefact = artefact_of("context")
     table = to_table(artefact, texts_of(40)).artefact
-    collator = PolicyCollator(tokenizer, table.policy)
+    collator = PolicyCollator(tokenizer, policy=table.policy)
     columns = ["input_ids", "policy"]
     loader = DataLoader(annotate(artefact, as_dataset(examples)).select_columns(columns), 4, collate_fn=collator)
     assert all(bool((batch["labels"] != -100).any()) and "policy" not in batch for batch in loader)

@@ -93,7 +93,7 @@ def test_the_annotated_form_masks_as_the_policy_does(policylearn, make_artefact,
     assert isinstance(dataset, datasets.Dataset) and set(dataset.column_names) == {"input_ids", "policy"}
     assert f"({len(dataset):,})" in out and max(map(len, dataset["input_ids"])) == 8
     artefact = load_policy(tmp_path / "policy")
-    itself = PolicyCollator(artefact.tokenizer, artefact.policy)
+    itself = PolicyCollator(artefact.tokenizer, policy=artefact.policy)
     different = 0
     for start in range(0, 40, 8):
         rows = [dataset[i] for i in range(start, start + 8)]

@@ -85,7 +85,7 @@ def test_masking_settings_are_those_given(tiny_problem, corpora, unit, tmp_path)
     loaded = load_policy(save_policy(tmp_path, artefact, "card"))
     assert loaded.policy.masking.unit == unit and loaded.policy.masking.rate == 0.3
     assert loaded.provenance["scorer"] == "tficf"
-    collator = PolicyCollator(loaded.tokenizer, loaded.policy)
+    collator = PolicyCollator(loaded.tokenizer, policy=loaded.policy)
     batch = collator([{"input_ids": loaded.tokenizer(text)["input_ids"]} for text in corpora["corpus"][:20]])
     assert 0.1 < float((batch["labels"] != -100).float().mean()) < 0.5
 
@@ -138,3 +138,13 @@ print([name for name in ("ray", "higher", "datasets", "sklearn", "rich", "pyarro
 def test_scores_of_texts_need_nothing_that_only_learning_needs():
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_collator_straight_from_a_scorer(tokenizer):
+    corpus, general = ["class0_01 generic_001 generic_002"] * 4, ["generic_001 generic_002"] * 4
+    collator = PolicyCollator.from_scorer("tficf", tokenizer, corpus, general, mlm_probability=0.3, seed=5)
+    batch = collator([{"input_ids": tokenizer(corpus[0])["input_ids"]}])
+    favourite = tokenizer.convert_tokens_to_ids("class0_01")
+    assert batch["labels"].tolist()[0].count(-100) == 4 and favourite in batch["labels"]
+    with pytest.raises(ValueError, match="general"):
+        PolicyCollator.from_scorer("tficf", tokenizer, corpus)

@@ -154,3 +154,8 @@ def test_no_padding_token(tokenizer):
     assert masked(collator([TEXT, TEXT])) == 12
     with pytest.raises(ValueError, match=r"differ in length.*set tokenizer\.pad_token"):
         collator([TEXT, [2, 7, 3]])
+
+
+def test_a_policy_in_the_place_of_mlm_is_not_overlooked(tokenizer, make_policy):
+    with pytest.raises(ValueError, match="policy by name, PolicyCollator"):
+        PolicyCollator(tokenizer, make_policy())
