@@ -171,7 +171,7 @@ def export(
     column: Annotated[str, typer.Option(help="column of the text in it")] = "text",
     max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,
 ) -> None:
-    """Write a policy as it is, as a table (how faithful is said), or with a data set it scored (exact for its texts)."""
+    """Write a policy as it is, as a table (how faithful is said), or with a data set it scored (exact for it)."""
     from policylearn.export import export as export_policy
 
     done = export_policy(source, out, form, round_number, corpus, column, max_length)
