@@ -179,11 +179,7 @@ def export(
     column: Annotated[str, typer.Option(help="column of the text in it")] = "text",
     max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,
 ) -> None:
-    """Write a policy to a folder of its own: as it is, as a table over token ids, or with a data set it has scored.
-
-    A table costs nothing to use, and approximates a policy that looks at the context: how well is said. The annotated
-    form is exact for the texts it holds.
-    """
+    """Write a policy as it is, as a table (how faithful is said), or with a data set it scored (exact for it)."""
     from policylearn.export import export as export_policy
 
     done = export_policy(source, out, form, round_number, corpus, column, max_length)
