@@ -89,19 +89,24 @@ class PolicyCollator(DataCollatorMixin):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, tokenizer: PreTrainedTokenizerBase | None = None, **options: Any
+        cls,
+        source: str | Path,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        revision: str | None = None,
+        **options: Any,
     ) -> "PolicyCollator":
         """Load an exported policy from a folder or the Hub.
 
         Args:
             source: folder with a policy artefact, or "org/name" on the Hub.
             tokenizer: the one the policy was learned with; None: the copy that came with the policy.
+            revision: branch, tag or commit on the Hub.
             options: the fields above.
 
         Raises:
             ValueError: no such policy, a damaged one, or another tokenizer.
         """
-        artefact: PolicyArtefact = load_policy(source)
+        artefact: PolicyArtefact = load_policy(source, revision)
         if tokenizer is not None:
             artefact.check_tokenizer(tokenizer)
         return cls(tokenizer or artefact.tokenizer, policy=artefact.policy, **options)
