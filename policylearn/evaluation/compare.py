@@ -15,6 +15,7 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluation.identity import evidence_key, trial_key
 from policylearn.evaluation.plan import plan_line, seconds_per_trial
+from policylearn.evaluation.pooling import pool as together
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.policy import MaskingPolicy
@@ -22,6 +23,7 @@ from policylearn.preemption import preemptible
 from policylearn.problem import Problem
 from policylearn.provenance import origin
 from policylearn.report.console import TaskProgress
+from policylearn.report.study_page import render_study
 from policylearn.run import Run
 
 
@@ -120,5 +122,8 @@ def evaluate_policies(
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
+        alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
+        result |= {"sentences": alone["sentences"]}
+        run.save_text("report.html", render_study(alone))
         run.finish(result)
     return result

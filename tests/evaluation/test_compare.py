@@ -28,6 +28,11 @@ def test_exported_policies_are_compared_with_the_configured_arms(finished, one_s
     given = {"learned": finished / "policy", "prior": finished / "prior"}
     result = evaluate_policies(one_seed, tmp_path / "out", quiet, given)
     assert list(result["arms"]) == ["random", "learned", "prior"]
+    assert [line.split(" by ")[0].split(":")[0] for line in result["sentences"]] == [
+        "learned and random differ",
+        "prior and random differ",
+    ]
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
     assert result["arms"].keys() == json.loads((tmp_path / "out" / "result.json").read_text())["arms"].keys()
     whole = json.loads((finished / "result.json").read_text(encoding="utf-8"))["arms"]
     for arm, twin in (("random", "random"), ("learned", "learned"), ("prior", "difference")):

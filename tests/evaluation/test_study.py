@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from policylearn.config import StudyConfig, is_study, load_study
-from policylearn.evaluation.study import best_baseline, pool, pooled
+from policylearn.config import is_study, load_study
+from policylearn.evaluation.pooling import best_baseline, pool, pooled
 from policylearn.report.study import intervals, study_lines
 from policylearn.report.study_page import interval_plot, render_study
 
@@ -88,9 +88,8 @@ TWO = result(random=[0.2, 0.3, 0.1], tficf=[0.1, 0.1, 0.1], learned=[0.3, 0.4, 0
 RESULTS = {"one": ONE, "two": TWO}
 
 
-def study(**fields) -> StudyConfig:
-    tasks = {name: {"config": "x.toml", "policies": {"learned": "somewhere"}} for name in RESULTS}
-    return StudyConfig(name="s", arms=["random", "tficf", "learned"], tasks=tasks, **fields)
+def study(results: dict) -> dict:
+    return pool("s", results, "random", learned={"learned"})
 
 
 def test_the_average_over_tasks_by_hand():
@@ -109,7 +108,7 @@ def test_learned_has_to_beat_the_best_arm_of_equal_budget_that_learned_nothing()
 
 
 def test_the_comparison_in_words_and_as_a_table():
-    found = pool(study(), RESULTS)
+    found = study(RESULTS)
     assert json.loads(json.dumps(found)) == found
     assert found["sentences"] == ["learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks"]
     assert found["pooled"]["learned"]["holm"] == pytest.approx(2 * 2 / 64)  # of two arms
@@ -122,13 +121,13 @@ def test_the_comparison_in_words_and_as_a_table():
 
 
 def test_one_task_alone_is_named(tmp_path):
-    found = pool(study(), {"one": ONE})
+    found = study({"one": ONE})
     assert found["sentences"][0].endswith(" on one")
     assert "all tasks" not in intervals(found)
 
 
 def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
-    page = render_study(pool(study(), RESULTS))
+    page = render_study(study(RESULTS))
     assert "learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks." in page
     assert page.count("<svg") == 1 and "all tasks" in page and "<td>76.7\n(+16.7)</td>" in page
     assert "http" not in page.replace("http-equiv", "")
@@ -137,5 +136,5 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
 
 def test_a_page_of_one_arm_has_nothing_to_draw():
     alone = {"metric": "accuracy", "seeds": [0], "arms": {"random": ONE["arms"]["random"]}}
-    found = pool(StudyConfig(name="s", arms=["random"], tasks={"one": {"config": "x.toml"}}), {"one": alone})
+    found = study({"one": alone})
     assert interval_plot(found) == "" and "<svg" not in render_study(found)

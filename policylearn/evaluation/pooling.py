@@ -1,0 +1,71 @@
+"""What comparisons on one or several tasks show together."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
+
+Results = Mapping[str, Mapping[str, Any]]
+"""Task → its comparison, of `summarise`."""
+
+
+def pool(name: str, results: Results, reference: str, learned: Collection[str]) -> dict[str, Any]:
+    """Results of several tasks and their averages, as plain JSON.
+
+    Args:
+        name: of the study.
+        results: task by task.
+        reference: the arm all others are compared with.
+        learned: arms that have learned from the task.
+
+    Returns:
+        `tasks`: the result of each; `pooled`: arm → its difference to the reference, averaged over the tasks;
+        `baseline`: the best arm of equal budget that learned nothing; `sentences`: the comparisons in plain words.
+    """
+    arms = shared_arms(results)
+    compared = [arm for arm in arms if arm != reference] if reference in arms else []
+    found = {arm: pooled(results, arm, reference) for arm in compared}
+    corrected = holm({arm: d.p for arm, d in found.items() if d.p is not None})
+    baseline = best_baseline(results, learned)
+    others = [other for other in dict.fromkeys([reference, baseline]) if other in arms]
+    return {
+        "name": name,
+        "reference": reference,
+        "tasks": dict(results),
+        "pooled": {arm: asdict(d) | {"holm": corrected.get(arm)} for arm, d in found.items()},
+        "baseline": baseline,
+        "sentences": [_sentence(results, arm, other) for arm in arms if arm in learned for other in others],
+    }
+
+
+def pooled(results: Results, after: str, before: str) -> Difference:
+    """The difference of two arms, averaged over the tasks."""
+    return pooled_difference([np.subtract(scores(r, after), scores(r, before)) for r in results.values()])
+
+
+def best_baseline(results: Results, learned: Collection[str]) -> str | None:
+    """The arm that scores highest on the mean of all tasks, among those of equal budget that learned nothing from the
+    task and know nothing of the answer (as the oracle does); picked by these very scores, which favours it."""
+    fair = [arm for arm in shared_arms(results) if all(r["arms"][arm]["equal_budget"] for r in results.values())]
+    asked = [arm for arm in fair if arm not in {*learned, "oracle"}]
+    means = {arm: float(np.mean([np.mean(scores(r, arm)) for r in results.values()])) for arm in asked}
+    return max(means, key=lambda arm: means[arm], default=None)
+
+
+def shared_arms(results: Results) -> list[str]:
+    """Arms that every task has, in the order of the first."""
+    first, *others = results.values()
+    return [arm for arm in first["arms"] if all(arm in other["arms"] for other in others)]
+
+
+def scores(result: Mapping[str, Any], arm: str) -> list[float]:
+    """One per seed."""
+    return result["arms"][arm]["scores"]
+
+
+def _sentence(results: Results, after: str, before: str) -> str:
+    tasks = f", averaged over {len(results)} tasks" if len(results) > 1 else f" on {next(iter(results))}"
+    return sentence(after, before, pooled(results, after, before)) + tasks
