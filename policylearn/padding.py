@@ -202,7 +202,7 @@ def _joined(name: str, values: Sequence[Any]) -> np.ndarray:
     """The rows of a column end to end, [N, ...]."""
     try:
         if name in INTEGERS and all(map(_is_list, values)):
-            return _joined_integers(values)
+            return _joined_flags(values) if name == "special_tokens_mask" else _joined_integers(values)
         joined = np.concatenate([np.asarray(value) for value in values if len(value)] or [np.zeros(0, np.int64)])
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(name, values[0]) from error
@@ -217,6 +217,11 @@ def _joined_integers(values: Sequence[Any]) -> np.ndarray:
     if all(value.count(first) == len(value) for value in values):
         return np.full(total, first, np.int64)
     return np.fromiter(chain.from_iterable(values), np.int64, total)
+
+
+def _joined_flags(values: Sequence[Any]) -> np.ndarray:
+    """The same of lists of zeros and ones, of which bytes are made fastest."""
+    return np.frombuffer(bytearray().join(map(bytes, values)), np.uint8)
 
 
 def _stacked(name: str, values: Sequence[Any]) -> Any:
