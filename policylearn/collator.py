@@ -16,7 +16,7 @@ from policylearn.clock import Clock
 from policylearn.examples import check_scores, protected_positions
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
-from policylearn.masking.vocabulary import marks_words
+from policylearn.overrides import Overrides
 from policylearn.packing import Masking, documents_of, mask_documents
 from policylearn.padding import Batch, Padding, Rows, assemble, flattened, is_flat
 from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
@@ -25,8 +25,6 @@ from policylearn.scores.table import scorer_of
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping")
 """Columns that are made anew, or not needed."""
-SETTINGS = {"mlm_probability": "rate", "mask_replace_prob": "mask_share", "random_replace_prob": "random_share"}
-"""Field → setting of the policy."""
 
 
 @dataclass
@@ -58,6 +56,19 @@ class PolicyCollator(DataCollatorMixin):
     Raises:
         ValueError: the tokenizer has no mask token or another number of tokens than the policy, or a setting is out of
             its range.
+
+    >>> from policylearn.config import PlantedConfig
+    >>> from policylearn.data.planted import planted_tokenizer
+    >>> tokenizer = planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30))
+    >>> collator = PolicyCollator(tokenizer, mlm_probability=0.4)  # 2, 3, 4 are [CLS], [SEP], [MASK]
+    >>> collator.set_epoch(0)
+    >>> batch = collator([{"input_ids": [2, 20, 21, 22, 23, 24, 3]}, {"input_ids": [2, 30, 31, 3]}])
+    >>> batch["input_ids"]
+    tensor([[ 2,  4, 21, 22, 23,  4,  3],
+            [ 2, 30,  4,  3,  0,  0,  0]])
+    >>> batch["labels"]
+    tensor([[-100,   20, -100, -100, -100,   24, -100],
+            [-100, -100,   31, -100, -100, -100, -100]])
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -83,9 +94,8 @@ class PolicyCollator(DataCollatorMixin):
             )
         self.generator: torch.Generator | np.random.Generator | None = None
         self._clock = Clock()
-        self._changes: dict[str, Any] = {}
-        self._changed = self.policy
-        self._current()
+        self._overrides = Overrides(self.policy, self.tokenizer)
+        self._overrides.under(vars(self))
 
     @classmethod
     def from_pretrained(
@@ -195,7 +205,7 @@ class PolicyCollator(DataCollatorMixin):
             offset_mapping: not needed; words are known from the tokens.
             scores: scorer → [B, T] scores that came with the text.
         """
-        policy = self._current()
+        policy = self._overrides.under(vars(self))
         special = look_up(policy.segmenter.special, inputs)
         protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
@@ -247,24 +257,6 @@ class PolicyCollator(DataCollatorMixin):
 
     def _scorers(self) -> list[str]:
         return sorted({scorer_of(name) for name in self.policy.names})
-
-    def _current(self) -> MaskingPolicy:
-        """The policy under the settings of this collator, which may be changed at any time."""
-        changes = {name: value for field, name in SETTINGS.items() if (value := getattr(self, field)) is not None}
-        if self.whole_word_mask is not None:
-            changes["unit"] = "word" if self.whole_word_mask else "token"
-        if changes != self._changes:
-            self._check_settings()
-            self._changes, self._changed = changes, self.policy.under(**changes)
-        return self._changed
-
-    def _check_settings(self) -> None:
-        """By the names of the fields; what else is wrong, the policy says."""
-        rate, highest = self.mlm_probability, self.policy.masking.p_max
-        if rate is not None and not 0 < rate < highest:
-            raise ValueError(f"mlm_probability {rate} must lie between 0 and {highest}; mlm=False masks nothing")
-        if self.whole_word_mask and not marks_words(self.tokenizer):
-            raise ValueError("the tokenizer leaves no mark of words that is known here: set whole_word_mask=False")
 
     def _draw(self) -> tuple[int, int]:
         """Seed and epoch of the batch at hand."""

@@ -1,0 +1,56 @@
+"""The settings of a collator that take the place of the policy's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.masking.vocabulary import marks_words
+from policylearn.policy import MaskingPolicy
+
+FIELDS = {
+    "mlm_probability": "rate",
+    "mask_replace_prob": "mask_share",
+    "random_replace_prob": "random_share",
+    "whole_word_mask": "unit",
+}
+"""Field of a collator → setting of a policy."""
+UNITS = {True: "word", False: "token"}
+
+
+class Overrides:
+    """A policy under settings that may change from one batch to the next.
+
+    Args:
+        policy: π_φ.
+        tokenizer: tells whether words can be masked.
+    """
+
+    def __init__(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.policy, self.tokenizer = policy, tokenizer
+        self._given: dict[str, Any] = {}
+        self._applied = policy
+
+    def under(self, fields: Mapping[str, Any]) -> MaskingPolicy:
+        """The policy under these fields of a collator, of which None leaves the policy's own setting.
+
+        Raises:
+            ValueError: one is out of its range.
+        """
+        given = {name: value for name in FIELDS if (value := fields[name]) is not None}
+        if given != self._given:
+            self._check(given)
+            words = {True: "word", False: "token"}
+            changes = {
+                FIELDS[name]: words[value] if name == "whole_word_mask" else value for name, value in given.items()
+            }
+            self._given, self._applied = given, self.policy.under(**changes)
+        return self._applied
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        """By the names of the fields; what else is wrong, the policy says."""
+        rate, highest = given.get("mlm_probability"), self.policy.masking.p_max
+        if rate is not None and not 0 < rate < highest:
+            raise ValueError(f"mlm_probability {rate} must lie between 0 and {highest}; mlm=False masks nothing")
+        if given.get("whole_word_mask") and not marks_words(self.tokenizer):
+            raise ValueError("the tokenizer leaves no mark of words that is known here: set whole_word_mask=False")
