@@ -5,12 +5,9 @@ simply takes part once it answers: after a fault, or when the cluster has room f
 """
 
 import logging
-import os
-import platform
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -20,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from policylearn.cluster.calls import Call, Failure, Result, Work, WorkFailed
 from policylearn.cluster.connection import connect
 from policylearn.cluster.metrics import PoolMetrics
-from policylearn.cluster.pool import Worker
+from policylearn.cluster.ray_worker import Place, RayWorker, Shared
 from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
 from policylearn.problem import Data
@@ -34,23 +31,6 @@ LONELY = 60.0
 STILLBORN = 20
 """How many workers in a row may be lost before they answer. Nodes that go may take many along; one that raises on being
 built would go on doing so, and is tried as often as other work."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker runs: the node's id and name, and the process there."""
-
-    node: str
-    host: str
-    process: int
-
-
-class RayWorker(Worker):
-    """A worker that knows where it is."""
-
-    def place(self) -> Place:
-        """Its place; an answer shows that the worker is ready."""
-        return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
 
 class RayPool:
@@ -89,8 +69,8 @@ class RayPool:
             self._hire()
 
     def share(self, value: Any) -> Any:
-        """A reference into the object store; workers see the value."""
-        return ray.put(value)
+        """Put into the object store once; workers see the value."""
+        return Shared(ray.put(value))
 
     def submit(self, work: Work, calls: Sequence[Sequence[Any]]) -> list[int]:
         """See `Pool.submit`."""

@@ -14,6 +14,7 @@ import torch
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.cluster.ray_pool import RayPool
+from policylearn.cluster.ray_worker import FETCHED
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
@@ -218,6 +219,21 @@ def test_a_shared_value_arrives(two_workers, tiny):
 
     for pool in (two_workers, LocalPool(tiny())):
         assert values(pool, total, pool.share({"a": torch.ones(3), "b": torch.ones(2)})) == [5.0]
+
+
+def test_a_shared_value_is_unpacked_once_a_worker_and_forgotten_after_newer_ones(one_worker):
+    def remember(problem, value, number):
+        known = value.setdefault("numbers", [])
+        known.append(number)
+        return list(known)
+
+    shared = [one_worker.share({}) for _ in range(FETCHED + 1)]
+    calls = [(value, n) for value in (shared[0], *shared, shared[0]) for n in (1, 2)]
+    tickets = one_worker.submit(remember, calls)
+    found = {result.call.ticket: result.required() for result in one_worker.results(tickets)}
+    answers = [found[ticket] for ticket in tickets]
+    assert answers[:4] == [[1], [1, 2], [1, 2, 1], [1, 2, 1, 2]]
+    assert answers[4:] == [[1], [1, 2]] * (FETCHED + 1)
 
 
 def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):

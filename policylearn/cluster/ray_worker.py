@@ -1,0 +1,50 @@
+"""A worker as a Ray actor, and the values that all its calls share."""
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ray
+
+from policylearn.cluster.calls import Work
+from policylearn.cluster.pool import Worker
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs: the node's id and name, and the process there."""
+
+    node: str
+    host: str
+    process: int
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A value in the object store. Ray would look up and unpickle a plain reference again for every call."""
+
+    reference: ray.ObjectRef
+
+
+FETCHED = 8
+"""How many shared values a worker keeps at hand: the policy, and φ of the rounds under way."""
+
+
+@lru_cache(maxsize=FETCHED)
+def fetched(shared: Shared) -> Any:
+    """The value, as all calls on this worker see it; in one process (`LocalPool`) calls share it as well."""
+    return ray.get(shared.reference)
+
+
+class RayWorker(Worker):
+    """A worker that takes shared values from the object store, and knows where it is."""
+
+    def run(self, work: Work, *arguments: Any) -> Any:
+        """See `Worker.run`."""
+        return super().run(work, *[fetched(a) if isinstance(a, Shared) else a for a in arguments])
+
+    def place(self) -> Place:
+        """Its place; an answer shows that the worker is ready."""
+        return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
