@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.masking.keys import Stream, random_bits, stream_keys, uniforms
+from policylearn.masking.keys import Stream, numpy_can_read, random_bits, stream_keys, uniforms
 
 DesignName = Literal["systematic", "independent", "explore"]
 
@@ -56,7 +56,7 @@ def random_order(keys: Tensor, index: Tensor) -> Tensor:
     a sort in linear time.
     """
     bits = random_bits(stream_keys(keys, Stream.ORDER)[0, :, None], index)
-    if bits.device.type != "cpu":
+    if not numpy_can_read(bits):
         return (bits >> 48).bitwise_and_(0xFFFF).sort(dim=1, stable=True).indices
     # NumPy's stable sort of 16-bit integers is a radix sort, several times faster than torch's on a CPU.
     upper = (bits.numpy().view(np.uint64) >> np.uint64(48)).astype(np.uint16)

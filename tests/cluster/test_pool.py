@@ -252,7 +252,7 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
     )
 
     def what(problem):
-        return problem.examples("test").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
+        return problem.examples("dev").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
 
     problem = Problem(settings)
     data = problem.data()
@@ -260,7 +260,7 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
     with open_pool(settings, data) as pool:
         (result,) = pool.results(pool.submit(what, [()]))
     total, labels, copied = result.required()
-    assert (total, labels) == (problem.examples("test").rows.flat.sum(), problem.labels)
+    assert (total, labels) == (problem.examples("dev").rows.flat.sum(), problem.labels)
     assert not copied  # it lies in the memory that the processes of a node share
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from policylearn.masking import Stream, example_keys, positions, uniforms
+from policylearn.masking.keys import mix
 
 ROWS = st.lists(st.integers(0, 30_000), min_size=1, max_size=20)
 
@@ -107,3 +108,15 @@ def test_global_random_state_is_neither_read_nor_moved():
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
     assert torch.equal(uniforms(torch.tensor([3]), torch.arange(4)[None], Stream.ORDER), u)
+
+
+def test_inside_a_transform_of_torch_the_same_bits_are_drawn():
+    x = torch.arange(6).view(2, 3)
+    inside = []
+
+    def loss(w):
+        inside.append(mix(x + 0 * w.long()))
+        return (w * inside[0]).sum()
+
+    torch.func.grad(loss)(torch.ones(2, 3))
+    assert inside[0].tolist() == mix(x).tolist()

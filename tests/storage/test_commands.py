@@ -17,7 +17,7 @@ def test_every_command_takes_an_address(policylearn, tiny_toml, s3):
     assert f"report  {report}\npolicy  {policy}" in out
     assert f"{run} is finished" in policylearn("train", *settings, "evaluate.seeds=0", "--out", run)[1]
     status, out, _ = policylearn("export", run, "--out", copy, "--round", 1)
-    assert (status, out) == (0, f"policy  {copy}\n")
+    assert (status, out.split()) == (0, ["policy", copy])
     assert policylearn("inspect", copy, "class0_01 generic_003")[0] == 0
     arms = ("evaluate.seeds=1", 'evaluate.arms=["random"]', "--policy", f"learned={policy}")
     status, out, _ = policylearn("evaluate", *settings, *arms, "--out", comparison)
