@@ -27,6 +27,13 @@ from policylearn.train import train
 TESTS = Path(__file__).parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start a Ray cluster spend their time waiting: one process runs them, another all the rest."""
+    for item in items:
+        if "cluster" in item.path.parts or item.path.name in ("test_train.py", "test_preemption.py"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30))
