@@ -28,10 +28,11 @@ TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start a Ray cluster spend their time waiting: one process runs them, another all the rest."""
+    """Under pytest-xdist the tests of a file stay in one process, for what they share. Those that start a Ray cluster,
+    and spend their time waiting, are all in the same."""
     for item in items:
-        if "cluster" in item.path.parts or item.path.name in ("test_train.py", "test_preemption.py"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        ray = "cluster" in item.path.parts or item.path.name in ("test_train.py", "test_preemption.py")
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")
