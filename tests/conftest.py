@@ -27,6 +27,7 @@ from policylearn.train import train
 TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under pytest-xdist the tests of a file stay in one process, for what they share. Those that start a Ray cluster,
     and spend their time waiting, are all in the same."""

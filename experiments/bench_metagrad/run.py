@@ -30,9 +30,9 @@ from policylearn.experiment import write_up
 FOLDER = Path(__file__).parent
 STEPS = {"small": (1, 4, 8, 16, 64, 256), "base": (1, 2, 4, 8, 16)}
 QUICK = ("plain", "replay", "finite_difference", "higher")
-ALWAYS = ("replay", "finite_difference")
+ALWAYS = ("small-replay", "small-finite_difference")
 REPEATS, SHORT = 3, 30.0  # measurements of a window that takes less than SHORT seconds, others once
-LONGEST = 240.0  # seconds of a window that is run, for all but ALWAYS
+LONGEST = 240.0  # seconds of a window that is run, for all but ALWAYS, which the targets are about
 SPARE = 2048.0  # MiB that stay free
 
 # glibc keeps freed blocks for later, as fast as that is, and they count as resident. Blocks of 1 MiB and more from the
@@ -76,7 +76,7 @@ class Bench:
 def measure(bench: Bench, rows: dict[str, dict[str, Cell]], size: str, steps: int, names: list[str]) -> None:
     """All contenders at one K, into `rows`; the machine's moods fall on all alike."""
     guesses = {name: extrapolated(rows.setdefault(name, {}), steps) for name in names}
-    run = [name for name in names if fits(guesses[name], name in ALWAYS)]
+    run = [name for name in names if fits(guesses[name], f"{size}-{name}" in ALWAYS)]
     held = {name: bench.held(size, name, steps) for name in run}
     # A window this long is run once: what glibc does differently is seen in shorter ones.
     seen = {name: [held[name]] if held[name]["seconds"] > LONGEST else [] for name in run}
