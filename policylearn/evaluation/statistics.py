@@ -26,8 +26,8 @@ class Difference:
 
     Attributes:
         mean: of the differences.
-        low, high: its 95 % interval of Student's t. For normal differences of five and of ten seeds it holds the truth in
-            95 of 100 studies, where the percentile bootstrap does in less than 88 and 93 (tests hold both).
+        low, high: its 95 % interval of Student's t. For normal differences of five and of ten seeds it holds the
+            truth in 95 of 100 studies, where the percentile bootstrap does in less than 88 and 93 (tests hold both).
         bootstrap: the studentised bootstrap interval, which asks for no normality but for eight seeds or more.
         p: of the paired permutation test, two-sided: no smaller than 2 / 2^seeds.
         least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies.
