@@ -59,7 +59,7 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
 
 
 def other_budgets(config: Config) -> dict[str, str]:
-    """Arms that do not mask exactly as many tokens as random masks do, and why: "rate" or "units"."""
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "rate", "units" or "design"."""
     found = {}
     for arm in config.evaluate.arms:
         own = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
@@ -67,6 +67,8 @@ def other_budgets(config: Config) -> dict[str, str]:
             found[arm] = "rate"
         elif own.get("unit", config.masking.unit) != "token":
             found[arm] = "units"
+        elif own.get("design", config.masking.design) != config.masking.design:
+            found[arm] = "design"
     return found
 
 

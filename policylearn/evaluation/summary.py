@@ -11,7 +11,7 @@ from policylearn.evaluation.trial import Trial
 TOLERANCE = 0.001
 """Relative difference of masked tokens that is still the same budget; exact designs stay far below it."""
 UNITS = 0.03
-"""The same for an arm that masks whole words or spans, of which no number adds up to just so many tokens."""
+"""The same for an arm whose units or design never add up to just so many tokens."""
 
 
 def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
     Args:
         trials: of all arms and seeds.
         metric: its name.
-        others: arm → why its budget may differ: "rate" (it masks another share on purpose) or "units" (words and spans
-            come as they come, and in short texts one span may be more than the budget). `equal_budget` tells of each
-            arm whether it still is that of the rest.
+        others: arm → why its budget may differ: "rate" (it masks another share on purpose), "units" (words and spans
+            come as they come, and in short texts one span may be more than the budget) or "design" (another one rounds
+            the budget of a text elsewhere). `equal_budget` tells of each arm whether it still is that of the rest.
 
     Raises:
         ValueError: other arms of one seed masked different numbers of tokens; the comparison would not be fair.
@@ -43,7 +43,7 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
                 "held_out_loss": [t.held_out_loss for t in rows],
                 "masked_tokens": [t.masked_tokens for t in rows],
                 "seconds": [t.seconds for t in rows],
-                "equal_budget": arm not in others or (others[arm] == "units" and _is_near(rows, arms, others)),
+                "equal_budget": arm not in others or (others[arm] != "rate" and _is_near(rows, arms, others)),
             }
             for arm, rows in arms.items()
         },

@@ -49,7 +49,7 @@ def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))
     rate = {"random-30": "rate", "random-40": "rate", "random-30-15": "rate"}
-    assert other_budgets(config) == rate | {"word": "units", "span": "units"}
+    assert other_budgets(config) == rate | {"word": "units", "span": "units", "explore": "design"}
 
 
 def test_arms_of_another_rate_are_compared_but_not_at_equal_budget(tiny, tmp_path, quiet):

@@ -52,13 +52,17 @@ def test_further_test_sets_are_listed_by_arm():
     assert summarise(trials, "accuracy")["extra"] == {"noverlap": {"a": [0.0, 0.1], "b": [0.0, 0.1]}}
 
 
+OTHERS = {"word": "units", "span": "units", "explore": "design", "random-30": "rate"}
+
+
 def test_arms_whose_budget_may_differ_say_whether_it_does():
     trials = [trial("random", 0, 0.5, masked=1000), trial("word", 0, 0.5, masked=1010)]
     trials += [trial("span", 0, 0.5, masked=1100), trial("random-30", 0, 0.5, masked=2000)]
+    trials += [trial("explore", 0, 0.5, masked=998)]
     with pytest.raises(ValueError, match="would not be fair"):
         summarise(trials, "accuracy")
-    arms = summarise(trials, "accuracy", {"word": "units", "span": "units", "random-30": "rate"})["arms"]
-    assert [arm for arm, found in arms.items() if found["equal_budget"]] == ["random", "word"]
+    arms = summarise(trials, "accuracy", OTHERS)["arms"]
+    assert [arm for arm, found in arms.items() if found["equal_budget"]] == ["random", "word", "explore"]
 
 
 def test_no_trials_are_no_comparison():
