@@ -201,9 +201,15 @@ class Problem:
             model=lambda: self.fresh_model(0),
             labelled=lambda: (self.examples("train").rows, self.examples("train").y),
             domain_rows=lambda: self.domain,
+            credits=self._credits,
             watch=self._watch,
             counter=self._count_on_ray if self.config.scores.count_on_ray else None,
         )
+
+    def _credits(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        from policylearn.signal.domain import domain_credits  # here only: what measures a problem is built upon it
+
+        return domain_credits(self)
 
     def _count_on_ray(self, which: str, only: np.ndarray | None) -> CorpusCounts:
         from policylearn.cluster.counting import count_corpus_on_ray  # here only: who counts here needs no Ray

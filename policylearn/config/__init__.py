@@ -15,6 +15,7 @@ from policylearn.config.running import (
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
+    parts_of,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
 
@@ -45,5 +46,6 @@ __all__ = [
     "known_keys",
     "load_config",
     "load_study",
+    "parts_of",
     "resolved_json",
 ]

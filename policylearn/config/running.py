@@ -1,6 +1,6 @@
 """Where work runs, and what is measured besides learning."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -57,10 +57,23 @@ class EvaluateConfig(Strict):
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
     subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
-    downstream: list[Literal["probe", "finetune"]] = Field(
-        ["probe"], min_length=1, description="how the trained model is used; the first gives the score"
+    downstream: list[Annotated[str, Field(pattern=r"^(probe|finetune)(@([2-9]|\d{2,}))?$")]] = Field(
+        ["probe"],
+        min_length=1,
+        description='how the trained model is used: "probe" or "finetune"; "probe@200" with so many labelled examples '
+        "instead of `labelled`; the first gives the score",
     )
     finetune: FineTuneConfig = FineTuneConfig()
+
+
+def parts_of(method: str) -> tuple[str, int | None]:
+    """An entry of `evaluate.downstream`: how, and from how many labelled examples if it says so.
+
+    >>> parts_of("probe"), parts_of("finetune@200")
+    (('probe', None), ('finetune', 200))
+    """
+    how, _, labelled = method.partition("@")
+    return how, int(labelled) if labelled else None
 
 
 class DiagnoseConfig(Strict):

@@ -1,7 +1,7 @@
 """The label task on a trained encoder: dev selects, test is read once, when nothing is left to choose."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cross_entropy
 
 from policylearn.adaptation import extract
+from policylearn.config import parts_of
 from policylearn.inner.finetune import Classifier, ridge_head
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Examples, Problem
@@ -40,28 +41,60 @@ class Scores:
     extra: dict[str, float]
 
 
-def score(problem: Problem, model: InnerModel, method: str, seed: int) -> Scores:
-    """Adapt a model to the label task and score it, for every labelled subset; the model stays as it is.
+class FrozenFeatures:
+    """Features of a model that does not change any more: of every text when first asked for, and once."""
+
+    def __init__(self, problem: Problem, model: InnerModel) -> None:
+        self.problem, self.model = problem, model
+        self._kept: dict[int, tuple[Examples, np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, split: Examples, rows: np.ndarray | None = None) -> np.ndarray:
+        """[len(rows), d] of some texts of a split, or of all."""
+        rows = np.arange(len(split)) if rows is None else rows
+        if id(split) not in self._kept:  # which is kept as well, so that no other takes its id
+            self._kept[id(split)] = split, np.zeros(len(split), bool), np.zeros((len(split), 0), np.float32)
+        _, known, x = self._kept[id(split)]
+        if len(new := np.unique(rows[~known[rows]])):
+            with torch.no_grad():
+                found = extract(self.model, split, new, self.problem.tokenizer.pad_token_id).cpu().numpy()
+            x = x if x.size else np.zeros((len(split), found.shape[1]), found.dtype)
+            x[new], known[new] = found, True
+            self._kept[id(split)] = split, known, x
+        return x[rows]
+
+
+def score(problem: Problem, model: InnerModel, methods: Sequence[str], seed: int) -> dict[str, Scores]:
+    """Adapt a model to the label task in several ways and score each, averaged over labelled subsets; the model stays
+    as it is.
 
     Args:
         problem: holds the task.
         model: the encoder.
-        method: of `METHODS`.
+        methods: entries of `evaluate.downstream`.
         seed: of the labelled subsets and of fine-tuning.
     """
-    parts = [_score(problem, METHODS[method](problem, model, picked, seed)) for picked in subsets(problem, seed)]
+    features = FrozenFeatures(problem, model)
+    return {method: _mean_score(features, method, seed) for method in methods}
+
+
+def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
+    problem, (adapt, labelled) = features.problem, parts_of(method)
+    picks = subsets(problem, seed, labelled)
+    parts = [_score(problem, METHODS[adapt](features, picked, seed)) for picked in picks]
     extra = {name: float(np.mean([part.extra[name] for part in parts])) for name in parts[0].extra}
     return Scores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
 
 
-def subsets(problem: Problem, seed: int) -> Iterator[np.ndarray]:
-    """Which training examples have their labels: all, or `evaluate.subsets` draws of `evaluate.labelled` of them."""
+def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterator[np.ndarray]:
+    """Which training examples have their labels: all, or `evaluate.subsets` draws of so many of them; None: as
+    `evaluate.labelled` says."""
     examples, config = len(problem.examples("train")), problem.config.evaluate
-    if config.labelled is None:
+    labelled = labelled or config.labelled
+    if labelled is None:
         yield np.arange(examples)
         return
     for number in range(config.subsets):
-        yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[: config.labelled]
+        yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
 
 
 def _score(problem: Problem, chosen: Chosen) -> Scores:
@@ -72,32 +105,27 @@ def _score(problem: Problem, chosen: Chosen) -> Scores:
     return Scores(chosen.dev, tests.pop("test"), tests)
 
 
-def probe(problem: Problem, model: InnerModel, picked: np.ndarray, seed: int) -> Chosen:
+def probe(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
     """Logistic regression on frozen features; dev selects its regularisation."""
-    metric, dev = METRICS[problem.config.task.metric], problem.examples("dev")
-    x, y = _features(problem, model, problem.examples("train"), picked), problem.examples("train").y[picked].numpy()
-    seen = _features(problem, model, dev)
+    problem = features.problem
+    metric, train, dev = METRICS[problem.config.task.metric], problem.examples("train"), problem.examples("dev")
+    x, y = features(train, picked), train.y[picked].numpy()
     fits = [make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(x, y) for c in REGULARISATION]
-    scores = [metric(dev.y.numpy(), fit.predict(seen)) for fit in fits]
+    scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]
     best = fits[int(np.argmax(scores))]
-    return Chosen(max(scores), lambda split: best.predict(_features(problem, model, split)))
+    return Chosen(max(scores), lambda split: best.predict(features(split)))
 
 
-def _features(problem: Problem, model: InnerModel, split: Examples, picked: np.ndarray | None = None) -> np.ndarray:
-    rows = np.arange(len(split)) if picked is None else picked
-    with torch.no_grad():
-        return extract(model, split, rows, problem.tokenizer.pad_token_id).cpu().numpy()
-
-
-def fine_tune(problem: Problem, model: InnerModel, picked: np.ndarray, seed: int) -> Chosen:
+def fine_tune(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
     """All of the encoder and a linear head, by AdamW; dev selects the epoch.
 
     The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et al., ICLR
     2022), so that the first steps do not spoil the features for a head that knows nothing.
     """
+    problem = features.problem
     metric, dev, train = METRICS[problem.config.task.metric], problem.examples("dev"), problem.examples("train")
-    x = torch.from_numpy(_features(problem, model, train, picked))
-    tuned = Classifier(copy.deepcopy(model), *ridge_head(x, train.y[picked], len(problem.labels)))
+    x = torch.from_numpy(features(train, picked))
+    tuned = Classifier(copy.deepcopy(features.model), *ridge_head(x, train.y[picked], len(problem.labels)))
 
     def predict(split: Examples) -> np.ndarray:
         with torch.no_grad():
@@ -152,4 +180,4 @@ def _accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": _accuracy, "macro_f1": _macro_f1}
-METHODS: dict[str, Callable[[Problem, InnerModel, np.ndarray, int], Chosen]] = {"probe": probe, "finetune": fine_tune}
+METHODS: dict[str, Callable[[FrozenFeatures, np.ndarray, int], Chosen]] = {"probe": probe, "finetune": fine_tune}

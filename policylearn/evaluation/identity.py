@@ -13,7 +13,7 @@ from policylearn.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
 from policylearn.provenance import fingerprint
 
-VERSION = 1
+VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
 _NOT_OF_A_TRIAL = {"evaluate": {"arms", "custom", "seeds"}, "model": {"name", "tokenizer", "trust_remote_code"}}
 

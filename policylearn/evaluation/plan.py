@@ -4,7 +4,7 @@ import time
 
 from policylearn.adaptation import extract
 from policylearn.batches import masked_batches
-from policylearn.config import EvaluateConfig
+from policylearn.config import EvaluateConfig, parts_of
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
 from policylearn.policy import MaskingPolicy
@@ -51,13 +51,13 @@ def _rehearsed(problem: Problem, policy: MaskingPolicy) -> float:
 
 def _texts_seen(problem: Problem) -> float:
     """Texts the downstream task looks at in one trial, those trained on counted as often as they cost."""
-    data, config = problem.data().examples, problem.config.evaluate
-    labelled, draws = len(data["train"]), 1
-    if config.labelled is not None:
-        labelled, draws = min(labelled, config.labelled), config.subsets
-    others = sum(len(split) for name, split in data.items() if name != "train")
-    passes = {
-        "probe": float(labelled + others),
-        "finetune": config.finetune.epochs * (BACKWARD * labelled + len(data["dev"])) + others,
-    }
-    return draws * sum(passes[method] for method in config.downstream)
+    data, config, probed, tuned = problem.data().examples, problem.config.evaluate, 0.0, 0.0
+    train, others = len(data["train"]), sum(len(split) for name, split in data.items() if name != "train")
+    for how, asked in map(parts_of, config.downstream):
+        some = asked or config.labelled
+        labelled, draws = (train, 1) if some is None else (min(train, some), config.subsets)
+        if how == "probe":  # looks at a text once, however many subsets it is in
+            probed = max(probed, min(train, labelled * draws) + others)
+        else:
+            tuned += draws * (config.finetune.epochs * (BACKWARD * labelled + len(data["dev"])) + others)
+    return probed + tuned

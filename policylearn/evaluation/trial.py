@@ -16,7 +16,8 @@ class Trial:
     Attributes:
         arm, seed: which.
         score: the task's metric on test, by the first method of `evaluate.downstream`.
-        extra: the same on further test splits, and by further methods: "finetune", "finetune, test_noverlap".
+        extra: the same on further test splits, and by further methods: "finetune", "finetune, test_noverlap",
+            "probe@200".
         dev: the same on dev, for what was selected there.
         mlm_loss: mean training loss of the last tenth of the steps (under the arm's own masks).
         masked_tokens: how many tokens were predicted in all.
@@ -52,11 +53,9 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
     steps = config.evaluate.steps or config.inner.steps
     training = pretrain(problem, model, policy, seed, steps) if policy else Pretraining([], 0)
     loss = held_out_loss(problem, model)
-    main, *further = config.evaluate.downstream
-    found = score(problem, model, main, seed)
+    (_, found), *further = score(problem, model, config.evaluate.downstream, seed).items()
     extra = dict(found.extra)
-    for method in further:
-        other = score(problem, model, method, seed)
+    for method, other in further:
         extra |= {method: other.test} | {f"{method}, {name}": value for name, value in other.extra.items()}
     seconds = time.monotonic() - started
     tail, masked = training.tail, training.masked_tokens

@@ -13,15 +13,22 @@ PRIOR = 5
 
 
 class Means:
-    """Running means of values in `size` bins; NaN where a bin has none."""
+    """Running means of values in `size` bins; NaN where a bin has none.
+
+    Attributes:
+        sums, squares: [size], of the values and of their squares.
+        counts: [size], how many there were.
+    """
 
     def __init__(self, size: int) -> None:
         self.sums = torch.zeros(size, dtype=torch.float64)
+        self.squares = torch.zeros(size, dtype=torch.float64)
         self.counts = torch.zeros(size, dtype=torch.int64)
 
     def add(self, bins: Tensor, values: Tensor) -> None:
         """Add values [N] to bins [N]."""
         self.sums.index_add_(0, bins, values.double())
+        self.squares.index_add_(0, bins, values.double().square())
         self.counts += bins.bincount(minlength=len(self.counts))
 
     def __call__(self, shrunk: bool = False) -> Tensor:

@@ -42,6 +42,7 @@ def score(name: str, sources: Sources) -> Scores:
 
 # The families register themselves with `scorer`, so they are imported last.
 from policylearn.scores import (  # noqa: E402, F401
+    credit,
     difference,
     frequency,
     informative,

@@ -35,6 +35,8 @@ class Sources:
         labelled: function that gives the labelled training texts, tokenised, and their class indices y [N].
         domain_rows: function that gives the domain corpus, tokenised.
         watch: shows progress on a stream while it is read.
+        credits: function that opens a stream of masked domain texts with what predicting each token was worth for the
+            task, see `signal.domain`. None: there is no task.
         counter: counts a corpus elsewhere (see `cluster.counting`): ("domain" or "general", keys of the only words to
             count or None) → counts. None: in this process.
     """
@@ -49,6 +51,7 @@ class Sources:
     labelled: Callable[[], tuple[TokenRows, Tensor]]
     domain_rows: Callable[[], TokenRows]
     watch: Watch = lambda work, items: items
+    credits: Callable[[], Iterator[tuple[Tensor, Tensor, Tensor]]] | None = None
     counter: Callable[[str, np.ndarray | None], CorpusCounts] | None = None
 
     @cached_property

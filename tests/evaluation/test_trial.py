@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from policylearn.adaptation import extract
 from policylearn.arms import arm_policy
 from policylearn.config import Config
-from policylearn.evaluation.downstream import METHODS, METRICS, fine_tune, probe, score, subsets
+from policylearn.evaluation import downstream
+from policylearn.evaluation.downstream import METHODS, METRICS, FrozenFeatures, fine_tune, probe, score, subsets
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
@@ -47,11 +49,12 @@ def test_fine_tuning_learns_what_a_probe_cannot_and_leaves_the_model_alone(tiny)
     problem = Problem(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.learning_rate=0.003"))
     model = problem.fresh_model(0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    chosen = fine_tune(problem, model, np.arange(60), seed=0)
+    features = FrozenFeatures(problem, model)
+    chosen = fine_tune(features, np.arange(60), seed=0)
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
-    frozen = probe(problem, model, np.arange(60), seed=0)
+    frozen = probe(features, np.arange(60), seed=0)
     assert chosen.dev > frozen.dev + 0.05  # a random encoder's features are poor until they are trained
-    again = fine_tune(problem, model, np.arange(60), seed=0)
+    again = fine_tune(features, np.arange(60), seed=0)
     assert (
         again.dev == chosen.dev
         and (again.predict(problem.examples("dev")) == chosen.predict(problem.examples("dev"))).all()
@@ -70,7 +73,7 @@ def test_whoever_still_chooses_cannot_touch_test(tiny, method):
     problem = Problem(tiny("evaluate.finetune.epochs=1"))
     with pytest.raises(AssertionError, match="test was touched while something was still to be chosen"):
         problem.examples("test")
-    chosen = method(problem, problem.fresh_model(0), np.arange(20), 0)  # gets by without it
+    chosen = method(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(20), 0)  # gets by without it
     with problem.test_is_open():
         assert len(chosen.predict(problem.examples("test"))) == 40
     with pytest.raises(AssertionError, match="test was touched"):
@@ -78,9 +81,9 @@ def test_whoever_still_chooses_cannot_touch_test(tiny, method):
 
 
 def test_a_method_that_looks_at_test_while_it_chooses_does_not_get_through(tiny, monkeypatch):
-    def cheat(problem, model, picked, seed):
-        problem.examples("test")
-        return probe(problem, model, picked, seed)
+    def cheat(features, picked, seed):
+        features.problem.examples("test")
+        return probe(features, picked, seed)
 
     monkeypatch.setitem(METHODS, "probe", cheat)
     with pytest.raises(AssertionError, match="test was touched"):
@@ -94,11 +97,38 @@ def test_scores_are_means_over_labelled_subsets(tiny):
     assert sets[0] == tuple(next(subsets(one, seed=5)))
     each = []
     for picked in sets:
-        chosen = probe(three, three.fresh_model(0), np.array(picked), 5)
+        chosen = probe(FrozenFeatures(three, three.fresh_model(0)), np.array(picked), 5)
         with three.test_is_open():
             split = three.examples("test")
             each.append(float(np.mean(chosen.predict(split) == split.y.numpy())))
-    assert score(three, three.fresh_model(0), "probe", 5).test == pytest.approx(np.mean(each))
+    assert score(three, three.fresh_model(0), ["probe"], 5)["probe"].test == pytest.approx(np.mean(each))
+
+
+def test_a_method_may_name_its_number_of_labelled_examples(tiny):
+    few = Problem(tiny("evaluate.labelled=6", "evaluate.subsets=3"))
+    both = Problem(tiny('evaluate.downstream=["probe", "probe@6"]', "evaluate.subsets=3"))
+    found = run_trial(both, None, "none", 0)
+    assert found.extra["probe@6"] == run_trial(few, None, "none", 0).score
+    assert found.score == run_trial(Problem(tiny()), None, "none", 0).score
+    for wrong in ("probe@1", "prob", "probe@", "probe@many"):
+        with pytest.raises(ValueError, match=r"evaluate\.downstream"):
+            tiny(f'evaluate.downstream=["{wrong}"]')
+
+
+def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monkeypatch):
+    asked, train = [], tiny_problem.examples("train")
+
+    def counted(model, split, rows, pad):
+        asked.append(rows.tolist())
+        return extract(model, split, rows, pad)
+
+    monkeypatch.setattr(downstream, "extract", counted)
+    features = FrozenFeatures(tiny_problem, tiny_problem.fresh_model(0))
+    first, second = features(train, np.array([3, 1, 3])), features(train, np.array([5, 1]))
+    assert asked == [[1, 3], [5]]
+    with torch.no_grad():
+        right = extract(tiny_problem.fresh_model(0), train, [3, 1, 3, 5, 1], tiny_problem.tokenizer.pad_token_id)
+    np.testing.assert_allclose(np.concatenate([first, second]), right.numpy(), atol=1e-5)
 
 
 def test_held_out_text_is_better_known_after_training(tiny_problem):

@@ -1,0 +1,58 @@
+"""Credit: what predicting a word was worth for the task, to first order, averaged over its occurrences.
+
+The outer gradient of all labelled examples is turned into credits of masked tokens of the domain (`signal.domain`); a
+word's score is what they say of it. It is the first step of meta-learning, taken from far more tokens than a rollout
+has, without regard to what changes when the policy is followed.
+"""
+
+import torch
+from torch import Tensor
+
+from policylearn.scores.occurrences import Means, OccurrenceMeans
+from policylearn.scores.registry import scorer
+from policylearn.scores.sources import Sources
+from policylearn.scores.table import Scores
+
+
+@scorer("credit")
+def credit(sources: Sources) -> Scores:
+    """Expected credit of types and words, in standard deviations between them: strength 1 makes a word whose credit is
+    one deviation above the mean e times as likely as a mean one. What was never masked has the mean, 0.
+
+    The measurement is that of `diagnose`, with its settings; what it says of reliability holds for these scores.
+
+    Raises:
+        ValueError: there is no task to differentiate.
+    """
+    if sources.credits is None:
+        raise ValueError('scorer "credit" is measured on a task: name it in policy.prior or evaluate.arms of a config')
+    means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
+    for ids, real, credits in sources.watch("credits of domain texts", sources.credits()):
+        means.add(ids, real, credits)
+    return Scores(expected(means.types).nan_to_num(0.0), expected(means.words))
+
+
+def expected(means: Means) -> Tensor:
+    """Best linear prediction of every bin's true mean, in standard deviations between bins; NaN where a bin is empty.
+
+    One-way random effects: value = μ + b + e with variance τ² between bins and σ² within, both by the moments of the
+    analysis of variance (Searle, Casella & McCulloch, *Variance Components*, 1992, ch. 3). A bin of n values with mean
+    m is predicted τ² / (τ² + σ² / n) · (m − μ). Where the bins do not differ more than chance lets them, all are 0.
+
+    >>> means = Means(3)
+    >>> means.add(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), torch.tensor([4.0, 6.0, 4.0, 6.0, -4.0, -6.0, -4.0, -6.0]))
+    >>> expected(means)
+    tensor([ 0.7047, -0.7047,     nan], dtype=torch.float64)
+    """
+    n, seen = means.counts.double(), means.counts > 0
+    total, bins = n.sum(), seen.sum()
+    mean = means.sums.sum() / total
+    apart = (means() - mean)[seen]
+    between = (n[seen] * apart.square()).sum()
+    within = (means.squares.sum() - total * mean.square() - between) / (total - bins).clamp(min=1)
+    spread = (between - (bins - 1) * within) / (total - n.square().sum() / total).clamp(min=1e-12)
+    found = torch.full_like(n, torch.nan)
+    if spread <= 0:
+        return found.masked_fill(seen, 0.0)
+    found[seen] = apart / (1 + within / (n[seen] * spread)) / spread.sqrt()
+    return found

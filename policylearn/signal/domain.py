@@ -1,0 +1,55 @@
+"""Credits of the domain's tokens under all labels at once: what `diagnose` measures by halves, for a score."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.arms import RANDOM, arm_policy
+from policylearn.diagnose import SEED, steps
+from policylearn.masking import MaskedBatch
+from policylearn.problem import Problem
+from policylearn.signal.credits import credits_of, masked_texts, outer_gradients, preconditioned, take, through
+from policylearn.signal.labels import cross_fitted
+from policylearn.trajectory import Trajectory
+
+ALL = "all"
+
+
+def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Masked tokens of the domain with their credits, batch by batch, along a training under uniform masks.
+
+    As many texts as `diagnose` looks at, at the same points, under the outer gradient of all of its labelled examples:
+    what it says of reliability holds for these.
+
+    Args:
+        problem: `config.diagnose` names points, batches, examples and folds.
+
+    Yields:
+        ids [B, T], real [B, T] (not padding), credits [B, T]: of mean 0 and variance 1 over the tokens of a point, NaN
+        where nothing was masked.
+    """
+    policy, settings = arm_policy(problem, RANDOM), problem.config.diagnose
+    assert policy is not None
+    y, rng = problem.examples("train").y, np.random.default_rng(SEED)
+    picked, rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
+    loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
+    trajectory, texts = Trajectory.start(problem, policy, SEED), masked_texts(problem, policy, rows, SEED)
+    for step in steps(problem.config):
+        while trajectory.step < step:
+            trajectory.take_step(next(trajectory.batches))
+        gradient = outer_gradients(trajectory.model, {ALL: loss})[ALL]
+        direction = through(trajectory.model, preconditioned(trajectory, gradient), problem.config.outer.parameters)
+        batches = take(texts, 2 * settings.batches)
+        found = [tokens.credits[:, 0] for tokens in credits_of(trajectory, batches, [direction])]
+        mean, scale = np.mean(np.concatenate(found)), np.std(np.concatenate(found))
+        for batch, credits in zip(batches, found, strict=True):
+            yield batch.original, batch.real, in_place(batch, (credits - mean) / max(scale, np.finfo(float).tiny))
+
+
+def in_place(batch: MaskedBatch, credits: np.ndarray) -> Tensor:
+    """Credits of masked tokens [M] where they stand, NaN elsewhere; [B, T] float64."""
+    values = torch.full(batch.mask.shape, torch.nan, dtype=torch.float64)
+    values[batch.mask] = torch.from_numpy(credits)
+    return values
