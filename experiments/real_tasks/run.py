@@ -1,0 +1,118 @@
+"""Does a learned policy help on real tasks? Learns the policies, trains fresh models under every arm's masks, writes
+result.json, trials.jsonl and the tables of README.md.
+
+.venv/bin/python experiments/real_tasks/run.py                           # hours on one core; may be interrupted
+.venv/bin/python experiments/real_tasks/run.py scratch trec6 acl_arc     # one study, some of its tasks
+.venv/bin/python experiments/real_tasks/run.py --table                   # from the trials there are
+"""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertTokenizerFast
+
+from policylearn.config import Config, StudyConfig, load_config, load_study
+from policylearn.evaluation.pooling import pool
+from policylearn.evaluation.study import run_study
+from policylearn.evaluation.summary import summarise
+from policylearn.evaluation.trial import Trial
+from policylearn.experiment import write_up
+from policylearn.report.study import study_lines
+from policylearn.train import train
+
+FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
+STUDIES = {"checkpoint": "a pretrained checkpoint", "scratch": "a small encoder from scratch"}
+LEARNED = {
+    # The scorer `credit` alone: one meta-gradient of all labels, early in the training, over very many tokens.
+    "credit": ["policy.prior={credit=1.0}", "policy.network=none", "learn.rounds=0", "inner.start=0.1"],
+    # Meta-learning from the prior of the best scorer, differentiated exactly through windows of thirty steps.
+    "learned": [
+        *["policy.prior={saliency=8.0}", "policy.network=table", "learn.rounds=10", "learn.learning_rate=0.3"],
+        *["inner.engine=replay", "inner.window=30", "inner.every=100", "outer.support=400", "outer.query=800"],
+    ],
+}
+ALONE = ["evaluate.seeds=0", 'evaluate.arms=["random"]']
+AMOUNT = {"trec6": 300}
+"""Batches credited, where texts are short; else 100."""
+PIECES = 6000
+
+
+def study_of(which: str, tasks: list[str]) -> StudyConfig:
+    """The study, or some tasks of it."""
+    study = load_study(FOLDER / f"{which}.toml", [])
+    return study.model_copy(update={"tasks": {name: study.tasks[name] for name in tasks or study.tasks}})
+
+
+def learn(study: StudyConfig, which: str, task: str) -> None:
+    """Tokenizer and policies of a task, where they are missing."""
+    config = study.config_of(task)
+    if config.model.name is None:
+        make_tokenizer(config)
+    amount = ["diagnose.points=1", f"diagnose.batches={AMOUNT.get(task, 100)}"]
+    for policy, folder in study.tasks[task].policies.items():
+        if not Path(folder).exists():
+            given = [*study.set, *study.tasks[task].set, *ALONE, *LEARNED[policy], *amount]
+            train(load_config(study.tasks[task].config, given), Path(folder).parent, Console())
+
+
+def make_tokenizer(config: Config) -> None:
+    """WordPiece over the training texts."""
+    folder = Path(str(config.model.tokenizer))
+    if folder.exists():
+        return
+    with gzip.open(config.domain.path, "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    pieces = BertWordPieceTokenizer(lowercase=True)
+    pieces.train_from_iterator(texts, vocab_size=PIECES, min_frequency=2, show_progress=False)
+    BertTokenizerFast(tokenizer_object=pieces._tokenizer, do_lower_case=True).save_pretrained(folder)
+
+
+def finished(which: str) -> dict[str, Any]:
+    """Task → its comparison, of the tasks that are done, in the order of the study."""
+    tasks = study_of(which, []).tasks
+    paths = {task: OUT / which / "study" / task / "result.json" for task in tasks}
+    return {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
+
+
+def scored_by(result: dict[str, Any], method: str) -> dict[str, Any]:
+    """The same comparison with the scores of another way to use the model."""
+    trials = [
+        Trial(arm, seed, result["extra"][method][arm][i], {}, found["dev"][i], None, found["masked_tokens"][i], 0.0)
+        for arm, found in result["arms"].items()
+        for i, seed in enumerate(result["seeds"])
+    ]
+    return summarise(trials, result["metric"])
+
+
+def tables(which: str) -> tuple[dict[str, Any], list[str]]:
+    """Both tables of a study, and what they were made from."""
+    study, results = study_of(which, []), finished(which)
+    views = {"200 labelled examples": results}
+    views["all labels"] = {task: scored_by(result, "probe") for task, result in results.items()}
+    found, lines = {}, [f"**{STUDIES[which]}**", ""]
+    for name, view in views.items():
+        found[name] = pool(f"{study.name}, {name}", view, study.reference, LEARNED)
+        lines += [f"{name}:", "", *study_lines(found[name]), ""]
+    return found, lines
+
+
+def write_tables() -> None:
+    """Of the tasks that are done."""
+    made = {which: tables(which) for which in STUDIES if finished(which)}
+    result = {which: found for which, (found, _) in made.items()}
+    write_up(FOLDER, result, [line for _, lines in made.values() for line in lines])
+
+
+if __name__ == "__main__":
+    names = [name for name in sys.argv[1:] if name in STUDIES] or list(STUDIES)
+    for which in [] if "--table" in sys.argv else names:
+        study = study_of(which, [name for name in sys.argv[1:] if name not in STUDIES])
+        for task in study.tasks:
+            learn(study, which, task)
+            run_study(study.model_copy(update={"tasks": {task: study.tasks[task]}}), OUT / which / "study", Console())
+    write_tables()
