@@ -9,7 +9,7 @@ from policylearn.networks import projected_embedding, token_features
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.scores.table import Scores
 
-NETWORKS = ["none", "table", "context"]
+NETWORKS = ["none", "table", "context", "span"]
 
 
 @pytest.fixture(scope="module")
