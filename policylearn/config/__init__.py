@@ -17,6 +17,7 @@ from policylearn.config.running import (
     TrackConfig,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
+from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
     "PLANTED",
@@ -38,6 +39,7 @@ __all__ = [
     "RateSchedule",
     "ScoresConfig",
     "StudyConfig",
+    "SupervisedConfig",
     "TaskConfig",
     "TrackConfig",
     "changes",

@@ -30,7 +30,7 @@ from policylearn.report.summary import (
 )
 from policylearn.report.svg import arm_css
 from policylearn.report.tables import seeds_shown
-from policylearn.report.verdict import signal, verdict
+from policylearn.report.verdict import measured, signal, verdict
 from policylearn.report.words import WordRow, fallers, least_masked, most_masked, risers
 
 __all__ = ["WordRow", "render_report", "write_report"]
@@ -160,7 +160,7 @@ def _learning(history: Sequence[dict[str, Any]], best_round: Any) -> dict[str, A
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
-        "signal": signal(history).sentence if history else "",
+        "signal": signal(history).sentence if measured(history) else "",
     }
 
 
