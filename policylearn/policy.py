@@ -25,12 +25,11 @@ from policylearn.masking import (
     corrupt,
     draw_units,
     example_keys,
-    leads,
     positions,
     rate_at,
     vocabulary,
 )
-from policylearn.masking.spans import drawn_span_starts, span_logits
+from policylearn.masking.spans import span_logits
 from policylearn.masking.units import unit_probabilities
 from policylearn.masking.vocabulary import marks_words
 from policylearn.networks import SpanNetwork, build_network
@@ -107,11 +106,7 @@ class MaskingPolicy(nn.Module):
             return self.segmenter.units(input_ids, real, keys)
         assert self.network is not None
         with torch.no_grad():
-            ends = self.network(input_ids, real)
-        keys = example_keys(input_ids, real, seed=0) if keys is None else keys
-        starts, eligible = self.segmenter.word_starts(input_ids, real), self.eligible(input_ids, real)
-        cut = self.masking.span_mean, self.masking.span_longest
-        return leads(drawn_span_starts(ends, starts, eligible, keys, positions(real), *cut))
+            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real))
 
     def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
         """[B, T]; `lead` says what are units, which only a network of spans asks."""

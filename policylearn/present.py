@@ -12,7 +12,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.inspection import heatmaps
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.verdict import measured, signal
+from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.run import Run
 
@@ -94,7 +94,7 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
         f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
         f"- rounds: {_rounds(run, state)}",
         f"- exported: {_which(run, state)}",
-        *([f"- {signal(state.history).sentence}"] if measured(state.history) else []),
+        *([f"- {signal(state.history).sentence}"] if state.history and run.config.learn.method == "meta" else []),
         "",
         "## What it likes to mask",
         "",

@@ -53,11 +53,6 @@ def verdict(result: dict[str, Any]) -> Verdict:
     return Verdict(outcome, f"{numbers}: {judgement}.")
 
 
-def measured(history: Sequence[dict[str, Any]]) -> bool:
-    """Whether gradients of rollouts were compared at all: policies that learn from token targets have none."""
-    return any("reliability" in record for record in history)
-
-
 def signal(history: Sequence[dict[str, Any]]) -> Verdict:
     """Whether the policy gradients of two rollouts agree: their mean cosine, with its 95 % interval over the rounds.
 

@@ -39,12 +39,12 @@ def coverage(policy: MaskingPolicy, rows: TokenRows, pad_id: int, draws: int = 1
         rows: of `token_targets`.
         pad_id: padding token.
         draws: epochs; a mask of each is drawn, and spans are cut anew.
-        known: a scorer of the policy that is given the targets as its scores: the policy that knows the answer.
+        known: a scorer of the policy that is told the targets, 100 there and 0 elsewhere: a policy that knows them.
     """
     sums = torch.zeros(6, dtype=torch.float64)
     for picked in rows.by_length(BATCH):
         ids, real, numbers = batch_of(policy, rows, picked, pad_id)
-        columns = {known: (numbers > 0).float()} if known else None
+        columns = {known: 100.0 * (numbers > 0)} if known else None
         for p, mask in _drawn(policy, ids, real, draws, columns):
             sums += _sums(p, mask, numbers, policy.eligible(ids, real))
     covered, targets, spent, eligible, whole, spans = sums.tolist()

@@ -29,7 +29,6 @@ def test_equal_probabilities_cover_their_rate(make_policy, rows):
 def test_a_policy_that_knows_the_targets_spends_all_it_can_on_them(make_policy, rows):
     policy = make_policy("none", ("difference",), rate=0.3, p_max=1.0)
     policy.scores.types.zero_()
-    policy.strengths.data.fill_(100.0)
     found = coverage(policy, rows, 0, 20, known="difference")
     assert found.recall == pytest.approx(1.0, abs=1e-6) and found.whole == 1.0
     assert found.precision == pytest.approx(9 / (0.3 * sum(SIZES)), rel=1e-6)
