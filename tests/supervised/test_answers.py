@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from policylearn.config import SupervisedConfig
 from policylearn.supervised.answers import TARGET, answer_texts, numbered
 
+SQUAD = Path(__file__).parents[3] / "shared" / "data" / "qa" / "qa_squad_dev_part"
 ROW = {"context": "He met Ann Lee in May 1999.", "answers": ["Ann Lee"], "answer_start": [7], "is_impossible": False}
 
 
@@ -66,3 +68,10 @@ def test_a_split_without_answers_is_refused(tmp_path):
 def test_answers_that_touch_are_two_and_those_that_overlap_one():
     assert numbered(6, [(0, 2), (2, 4), (3, 5)]).tolist() == [1, 1, 2, 2, 2, 0]
     assert numbered(6, [(0, 6), (1, 2), (4, 5)]).tolist() == [1] * 6
+
+
+@pytest.mark.skipif(not SQUAD.is_dir(), reason="the data are not here")
+def test_real_questions():
+    texts = answer_texts(SupervisedConfig(path=str(SQUAD)), "train")
+    assert len(texts) == 401
+    assert sum(columns[TARGET].max() for _, columns in texts) > 1500
