@@ -132,3 +132,9 @@ def test_a_text_with_nothing_to_mask_is_left_as_it_is():
     nothing = torch.zeros_like(ELIGIBLE)
     starts = drawn_span_starts(torch.zeros(1, 12, 2), TEXT, nothing, torch.tensor([1]), torch.arange(12)[None], MEAN, 3)
     assert torch.equal(starts, TEXT)
+
+
+def test_spans_of_mean_length_one_are_words():
+    ends = torch.randn(1, 12, 2, generator=torch.Generator().manual_seed(3))
+    starts = drawn_span_starts(ends, TEXT, ELIGIBLE, torch.tensor([1]), torch.arange(12)[None], 1.0, 3)
+    assert torch.equal(starts, TEXT)

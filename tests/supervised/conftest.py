@@ -1,6 +1,8 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from policylearn.data.planted import domain_corpus
 from policylearn.train import train
@@ -9,7 +11,7 @@ from policylearn.train import train
 @pytest.fixture(scope="session")
 def questions(tiny, tmp_path_factory):
     """A folder of questions about planted documents, the answers to which are their class words."""
-    folder, texts = tmp_path_factory.mktemp("questions"), list(domain_corpus(tiny().planted))
+    folder, texts = tmp_path_factory.mktemp("questions", numbered=False), list(domain_corpus(tiny().planted))
     for name, part in (("train", texts[:60]), ("dev", texts[60:])):
         lines = [json.dumps(question(text, word)) for text in part for word in text.split() if word.startswith("class")]
         (folder / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -42,10 +44,6 @@ def supervised(tiny, questions):
 @pytest.fixture(scope="session")
 def learned_answers(supervised, tmp_path_factory):
     """The folder of a finished run; not to be written to."""
-    import io
-
-    from rich.console import Console
-
     folder = tmp_path_factory.mktemp("supervised") / "run"
     train(supervised(), folder, Console(file=io.StringIO()), command="policylearn train answers.toml")
     return folder

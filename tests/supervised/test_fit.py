@@ -44,6 +44,7 @@ def test_what_is_exported_is_what_dev_chose(learned_answers):
     assert result["best_round"] == max(records, key=lambda record: record["dev"])["round"]
     card, page = ((learned_answers / name).read_text(encoding="utf-8") for name in ("policy/README.md", "report.html"))
     assert "rollouts" not in card and "Signal" not in card + page
+    assert "- targets: answers in questions" in card
     assert "class" in card.partition("What it likes to mask")[2]
 
 
