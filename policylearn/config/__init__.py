@@ -18,6 +18,7 @@ from policylearn.config.running import (
     parts_of,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
+from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
     "PLANTED",
@@ -39,6 +40,7 @@ __all__ = [
     "RateSchedule",
     "ScoresConfig",
     "StudyConfig",
+    "SupervisedConfig",
     "TaskConfig",
     "TrackConfig",
     "changes",

@@ -90,6 +90,14 @@ class OuterConfig(Strict):
 class LearnConfig(Strict):
     """The outer loop over rounds of rollouts."""
 
+    method: Literal["meta", "supervised"] = Field(
+        "meta", description="meta-gradients of the downstream task, or token targets, see [supervised]"
+    )
+    start: str | None = Field(
+        None,
+        description="exported policy to start from instead of `policy.prior` alone, and to be pulled towards; it must "
+        "have the [policy] section of this config",
+    )
     estimator: Literal["credit", "relaxed", "score_function"] = Field(
         "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
     )
