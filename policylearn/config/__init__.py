@@ -15,6 +15,7 @@ from policylearn.config.running import (
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
+    WeightMaskConfig,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
 
@@ -40,6 +41,7 @@ __all__ = [
     "StudyConfig",
     "TaskConfig",
     "TrackConfig",
+    "WeightMaskConfig",
     "changes",
     "is_study",
     "known_keys",

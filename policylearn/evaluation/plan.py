@@ -56,8 +56,10 @@ def _texts_seen(problem: Problem) -> float:
     if config.labelled is not None:
         labelled, draws = min(labelled, config.labelled), config.subsets
     others = sum(len(split) for name, split in data.items() if name != "train")
+    per_epoch = BACKWARD * labelled + len(data["dev"])
     passes = {
         "probe": float(labelled + others),
-        "finetune": config.finetune.epochs * (BACKWARD * labelled + len(data["dev"])) + others,
+        "finetune": config.finetune.epochs * per_epoch + others,
+        "weight_mask": config.weight_mask.epochs * per_epoch + others,
     }
     return draws * sum(passes[method] for method in config.downstream)

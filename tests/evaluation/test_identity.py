@@ -2,7 +2,10 @@ import json
 
 import pytest
 
+from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.identity import evidence_key
+from policylearn.problem import Problem
 
 ARMS = 'evaluate.arms=["none", "random"]'
 
@@ -47,6 +50,14 @@ def test_what_a_trial_depends_on_makes_another_of_it(tiny, tmp_path, quiet, monk
     calls(tiny, folder, quiet, monkeypatch)
     again = calls(tiny, folder, quiet, monkeypatch, change)
     assert again == ([("random", 0)] if change == "masking.rate=0.2" else [("none", 0), ("random", 0)])
+
+
+def test_settings_of_weight_masks_count_where_they_are_learned(tiny):
+    """And elsewhere not even that there are any: trials from before there were are known again."""
+    settings, learned = ("evaluate.weight_mask.sparsity=0.1",), 'evaluate.downstream=["weight_mask"]'
+    assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(*settings)))
+    assert evidence_key(Problem(tiny(learned))) != evidence_key(Problem(tiny(learned, *settings)))
+    assert "weight_mask" not in json.dumps(identity._settings(tiny()))
 
 
 def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet):
