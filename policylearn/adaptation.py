@@ -136,7 +136,7 @@ def mask_tuning(problem: Problem, support: Indices, query: Indices, key: Sequenc
 
     head, loss = partial(_head, problem, support), partial(_query_loss, problem, query, note)
     batches = support_batches(problem, support)
-    return MaskTuning(batches, config.learning_rate, scores, head, loss, config.first_order)
+    return MaskTuning(batches, config.mask_rate, scores, head, loss, config.first_order)
 
 
 def support_batches(problem: Problem, support: Indices) -> list[LabelledBatch]:
@@ -159,7 +159,8 @@ def _query_loss(problem: Problem, query: Indices, note: Note, classifier: Featur
     y = train.y[query].to(logits.device)
     found = cross_entropy(logits, y)
     if not torch.isfinite(found):
-        raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.learning_rate")
+        rate = "mask_rate" if problem.config.outer.adaptation == "weight_mask" else "learning_rate"
+        raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.{rate}")
     note(outer_loss=found.item(), outer_accuracy=(logits.argmax(1) == y).float().mean().item())
     return found
 

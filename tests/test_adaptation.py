@@ -90,7 +90,7 @@ def test_folds_of_training_are_refused(tiny, adaptation):
         tiny(FOLDED, f"outer.adaptation={adaptation}")
 
 
-MASKS = ("outer.adaptation=weight_mask", "outer.steps=3", "outer.learning_rate=0.1")
+MASKS = ("outer.adaptation=weight_mask", "outer.steps=3", "outer.mask_rate=0.1")
 
 
 def mask_loss(tiny, key, *settings):
@@ -108,7 +108,7 @@ def test_weight_masks_are_drawn_by_the_key_and_set_by_the_config(tiny):
     assert mask_loss(tiny, [3])[0] == loss and mask_loss(tiny, [4])[0] != loss
     first_order = mask_loss(tiny, [3], "outer.first_order=true")
     assert first_order[0] == loss and not torch.allclose(first_order[1], gradient, rtol=1e-2)
-    others = ("outer.sparsity=0.3", "outer.steps=1", "outer.learning_rate=0.3")
+    others = ("outer.sparsity=0.3", "outer.steps=1", "outer.mask_rate=0.3")
     assert len({loss, *(mask_loss(tiny, [3], other)[0] for other in others)}) == 4
 
 
@@ -117,7 +117,7 @@ def test_a_weight_mask_loss_that_is_not_finite_is_an_error(tiny):
     model = problem.fresh_model(0)
     with torch.no_grad():
         model.mlm.bert.encoder.layer[0].output.LayerNorm.weight.fill_(float("inf"))
-    with pytest.raises(FloatingPointError, match="the outer loss became nan"):
+    with pytest.raises(FloatingPointError, match=r"the outer loss became nan: lower outer\.mask_rate"):
         outer_problem(problem, [0], lambda **found: None)(model)
 
 

@@ -75,14 +75,15 @@ class OuterConfig(Strict):
         "sgd",
         description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
     )
-    learning_rate: float = Field(
-        0.01,
-        gt=0,
-        description="`finetune`: constant, adamw wants less; `weight_mask`: root mean square of what a step adds to "
-        "the scores, which start within (-.02, .58) for a sparsity of .05",
-    )
+    learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
     clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
     sparsity: float = Field(0.05, gt=0, lt=1, description="`weight_mask`: share of the weights masked at first")
+    mask_rate: float = Field(
+        5e-4,
+        gt=0,
+        description="`weight_mask`: root mean square of what a step adds to the scores, which start within (-.02, .58) "
+        "for a sparsity of .05; ten times as much may do harm",
+    )
     first_layer: int = Field(0, ge=0, description="`weight_mask`: layers below stay whole; they count from 0")
     first_order: bool = Field(
         False, description="`weight_mask`: take masks for constants in the outer gradient: no second derivatives"

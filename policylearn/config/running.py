@@ -53,7 +53,7 @@ class WeightMaskConfig(Strict):
 
     epochs: int = Field(10, ge=1, description="dev chooses among them")
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, description="of Adam on scores; up over a tenth of all steps, then to 0")
+    learning_rate: float = Field(3e-3, gt=0, description="of Adam; up over a tenth of all steps, then down to 0")
     sparsity: float = Field(0.05, gt=0, lt=1, description="share of the weights that are masked at first")
     first_layer: int = Field(0, ge=0, description="of the encoder, from 0; those below stay whole")
 

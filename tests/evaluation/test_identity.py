@@ -60,11 +60,13 @@ def test_settings_of_weight_masks_count_where_they_are_learned(tiny):
     assert "weight_mask" not in json.dumps(identity._settings(tiny()))
 
 
-def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet):
-    evaluate_policies(tiny(ARMS, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
+@pytest.mark.parametrize("method", ["probe", "weight_mask"])
+def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet, method):
+    settings = (ARMS, f'evaluate.downstream=["{method}"]', "evaluate.weight_mask.epochs=1")
+    evaluate_policies(tiny(*settings, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
     said = quiet.file.getvalue()
     assert "2 arms × 1 seed = 2 trials; 2 to run, about" in said
-    evaluate_policies(tiny(ARMS, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
+    evaluate_policies(tiny(*settings, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
     assert "2 arms × 2 seeds = 4 trials, 2 of them known; 2 to run, about" in quiet.file.getvalue()
 
 
