@@ -15,6 +15,7 @@ from policylearn.config.running import (
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
+    WeightMaskConfig,
     parts_of,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
@@ -43,6 +44,7 @@ __all__ = [
     "SupervisedConfig",
     "TaskConfig",
     "TrackConfig",
+    "WeightMaskConfig",
     "changes",
     "is_study",
     "known_keys",
