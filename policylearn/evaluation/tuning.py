@@ -40,7 +40,7 @@ def learn_masks(
     """A classifier under masks of the encoder, which stays as it is, and its dev score."""
     config = problem.config.evaluate.weight_mask
     scores = initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
-    weights = dict(model.named_parameters())
+    weights = {name: p.detach() for name, p in model.named_parameters()}
     masks = {name: binarise(m).to(weights[name]) for name, m in scores.items()}
     start = Elsewhere(model, masked(weights, masks))
     tuned = MaskedClassifier(model, scores, *_ridge_head(problem, start, picked))

@@ -48,14 +48,14 @@ def load_masks(path: str | os.PathLike[str]) -> WeightMasks:
     Raises:
         ValueError: there is no such file, or it is damaged, of another format or of another kind.
     """
+    if not os.path.isfile(path):
+        raise ValueError(f"weight masks {path}: there is no such file")
     try:
         if os.path.getsize(path) > LARGEST:
             raise ValueError(f"it has more than {LARGEST} bytes")
         with safe_open(os.fspath(path), "pt") as file:
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _built(metadata, tensors)
-    except FileNotFoundError:
-        raise ValueError(f"weight masks {path}: there is no such file") from None
     except (OSError, SafetensorError, ValueError, RecursionError) as error:  # storage boundary
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"weight masks {path} cannot be read: {reason}; save them again") from error

@@ -1,5 +1,7 @@
 """The gradient of the outer loss in θ, against numeric differentiation in double precision."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -119,6 +121,32 @@ def test_with_constant_masks_it_is_the_slope_of_the_loss_itself(problem, directi
 
     for wrong in (tuning_of(problem, first_order=False), tuning_of(problem, first_order=True, head=constant_head)):
         assert not close(directions @ gradient(problem, wrong), expected)
+
+
+def test_the_loss_by_hand(problem):
+    """Masks multiplied into the weights of a copy; ∂ℓ/∂M = W ∘ ∂ℓ/∂(W ∘ M)."""
+    tuning, names = tuning_of(problem, first_order=False), list(maskable(problem.model, 0))
+    scores = {name: m.double() for name, m in tuning.scores(problem.model).items()}
+    model, own = copy.deepcopy(problem.model), dict(problem.model.named_parameters())
+    weights = [p for name, p in model.named_parameters() if name in names]
+
+    def put_in_place():
+        with torch.no_grad():
+            for name, w in zip(names, weights, strict=True):
+                w.copy_(own[name] * (scores[name] > 0.01))
+
+    put_in_place()
+    with torch.no_grad():
+        weight, bias = tuning.head(model)
+    for batch in tuning.batches:
+        loss = cross_entropy(model(batch.input_ids, batch.real) @ weight.T + bias, batch.y)
+        slopes = torch.autograd.grad(loss, weights)
+        g = {name: own[name].detach() * slope for name, slope in zip(names, slopes, strict=True)}
+        size = torch.cat([part.flatten() for part in g.values()]).square().mean().sqrt()
+        scores = {name: m - RATE * g[name] / size for name, m in scores.items()}
+        put_in_place()
+    expected = tuning.query(lambda *text: model(*text) @ weight.T + bias).item()
+    assert tuning(problem.model).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_it_leaves_the_model_alone_and_steps_change_masks(problem):

@@ -52,7 +52,9 @@ def spoil(path, tensors=None, **manifest):
 
 def test_files_that_are_something_else_are_refused(path, tmp_path):
     assert "no such file" in refused(tmp_path / "nothing")
-    assert "cannot be read" in refused(tmp_path)
+    assert "no such file" in refused(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert "no such file" in refused(tmp_path / "pipe")  # at once: nobody will ever write to it
     save_file({"x": torch.zeros(2)}, tmp_path / "other")
     assert "it holds no weight masks" in refused(tmp_path / "other")
     save_file({"x": torch.zeros(2)}, tmp_path / "other", {MANIFEST: "[" * 100_000})
