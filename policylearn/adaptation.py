@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +17,9 @@ from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
 from policylearn.inner.window import Window
 from policylearn.problem import Examples, Problem
+from policylearn.weight_masks.masks import initial_scores
+from policylearn.weight_masks.outer import MaskTuning
+from policylearn.weight_masks.selection import maskable
 
 CHUNK = 12_288
 """Tokens run through the encoder at once."""
@@ -50,7 +53,7 @@ def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[Split]
         yield np.flatnonzero(part != number), np.flatnonzero(part == number)
 
 
-def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> "ProbeLoss | FineTuning":
+def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> "ProbeLoss | FineTuning | MaskTuning":
     """The outer loss by the adaptation of the config, on training examples drawn by `key`.
 
     Args:
@@ -62,6 +65,8 @@ def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> "ProbeLos
     support, query = support_and_query(config, len(y), key)
     if config.adaptation == "finetune":
         return fine_tuning(problem, support, query, note)
+    if config.adaptation == "weight_mask":
+        return mask_tuning(problem, support, query, key, note)
     picked, split = np.concatenate([support, query]), len(support)
     splits = [(np.arange(split), np.arange(split, len(picked)))]
     if config.folds > 1:
@@ -110,26 +115,54 @@ def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) 
 
     Its `query` raises FloatingPointError where the loss is NaN or infinite.
     """
+    config = problem.config.outer
+    optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
+    batches, rates = support_batches(problem, support), [config.learning_rate] * config.steps
+    window = Window(batches, rates, LabelWeights(), config.clip)
+    head, loss = partial(_head, problem, support), partial(_query_loss, problem, query, note)
+    return FineTuning(window, head, partial(make_optimizer, config=optimizer), loss)
+
+
+def mask_tuning(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> MaskTuning:
+    """The outer loss by weight masks: steps as in `fine_tuning`, of scores whose initial values are drawn by `key`.
+
+    Raises FloatingPointError where the loss is NaN or infinite.
+    """
+    config, seed = problem.config.outer, int(np.random.SeedSequence([*key, 2]).generate_state(1)[0])
+
+    def scores(model: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(model, InnerModel)
+        return initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
+
+    head, loss = partial(_head, problem, support), partial(_query_loss, problem, query, note)
+    batches = support_batches(problem, support)
+    return MaskTuning(batches, config.mask_rate, scores, head, loss, config.first_order)
+
+
+def support_batches(problem: Problem, support: Indices) -> list[LabelledBatch]:
+    """Of `outer.steps` steps: each takes the next support examples, from the first again after the last."""
     config, train, pad = problem.config.outer, problem.examples("train"), problem.tokenizer.pad_token_id
     picked = np.resize(support, (config.steps, min(config.batch_size, len(support))))
-    batches = [LabelledBatch(*train.rows.batch([int(i) for i in row], pad), train.y[row]) for row in picked]
-    optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
+    return [LabelledBatch(*train.rows.batch([int(i) for i in row], pad), train.y[row]) for row in picked]
 
-    def head(features: Features) -> tuple[Tensor, Tensor]:
-        x = extract(features, train, support, pad)
-        return ridge_head(x, train.y[support].to(x.device), len(problem.labels))
 
-    def loss(tuned: Features) -> Tensor:
-        logits = extract(tuned, train, query, pad)
-        y = train.y[query].to(logits.device)
-        found = cross_entropy(logits, y)
-        if not torch.isfinite(found):
-            raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.learning_rate")
-        note(outer_loss=found.item(), outer_accuracy=(logits.argmax(1) == y).float().mean().item())
-        return found
+def _head(problem: Problem, support: Indices, features: Features) -> tuple[Tensor, Tensor]:
+    """Where the head starts: `ridge_head` of the support examples."""
+    train = problem.examples("train")
+    x = extract(features, train, support, problem.tokenizer.pad_token_id)
+    return ridge_head(x, train.y[support].to(x.device), len(problem.labels))
 
-    window = Window(batches, [config.learning_rate] * config.steps, LabelWeights(), config.clip)
-    return FineTuning(window, head, partial(make_optimizer, config=optimizer), loss)
+
+def _query_loss(problem: Problem, query: Indices, note: Note, classifier: Features) -> Tensor:
+    train = problem.examples("train")
+    logits = extract(classifier, train, query, problem.tokenizer.pad_token_id)
+    y = train.y[query].to(logits.device)
+    found = cross_entropy(logits, y)
+    if not torch.isfinite(found):
+        rate = "mask_rate" if problem.config.outer.adaptation == "weight_mask" else "learning_rate"
+        raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.{rate}")
+    note(outer_loss=found.item(), outer_accuracy=(logits.argmax(1) == y).float().mean().item())
+    return found
 
 
 def extract(features: Features, examples: Examples, picked: Indices, pad_id: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from policylearn.artefact import load_policy
 from policylearn.config import Config, MaskingConfig, PolicyConfig
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
@@ -36,8 +37,28 @@ Yang et al. (ACL 2023), spans of SpanBERT, disjoint masks of Fully-Explored mask
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
-    """The policy before learning: its probabilities are those of the prior."""
-    return _build(problem, problem.config.policy)
+    """The policy before learning: its probabilities are those of the prior, or of the policy `learn.start` names.
+
+    Raises:
+        ValueError: that policy is of another tokenizer, or other settings.
+    """
+    start = problem.config.learn.start
+    return _build(problem, problem.config.policy) if start is None else _loaded(problem, start)
+
+
+def _loaded(problem: Problem, source: str) -> MaskingPolicy:
+    """An exported policy, under the masking settings of the problem."""
+    artefact = load_policy(source)
+    artefact.check_tokenizer(problem.tokenizer)
+    policy, wanted = artefact.policy, problem.config.policy.model_dump()
+    for key, given in policy.config.model_dump().items():
+        if given != wanted[key]:
+            raise ValueError(
+                f"learn.start {source}: that policy has policy.{key} = {given!r}, this config has {wanted[key]!r}; "
+                "set it to what that policy has"
+            )
+    policy.segmenter = segmenter(problem)
+    return policy
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:

@@ -1,4 +1,4 @@
-"""The command line: train · score · diagnose · evaluate · reproduce · inspect · export."""
+"""The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export."""
 
 import json
 import shlex
@@ -29,6 +29,7 @@ Settings = Annotated[
     typer.Argument(help="TOML file and/or overrides such as inner.steps=64; nothing: the planted benchmark"),
 ]
 Form = Literal["policy", "table", "annotated"]
+Method = Literal["weight_mask", "finetune"]
 Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
 
 
@@ -132,6 +133,27 @@ def diagnose(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         console.print(f"result  {out}", highlight=False)
+
+
+@app.command()
+def adapt(
+    settings: Settings = None,
+    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("runs/adapt"),
+    method: Annotated[Method, typer.Option(help="masks of the weights, or all weights trained")] = "weight_mask",
+    model: Annotated[str | None, typer.Option(help="folder or Hub name; unset: model.name of the config")] = None,
+    fold: Annotated[bool, typer.Option("--fold", help="also write a plain transformers model")] = False,
+    seed: Annotated[int, typer.Option(help="of the labelled subset, the masks and the order of examples")] = 0,
+) -> None:
+    """Adapt a model to the label task, its settings being those of [evaluate.weight_mask] or [evaluate.finetune]. Dev
+    selects the epoch; test is scored at the end."""
+    from policylearn.adapt import adapt as run_adaptation
+
+    config, console = (
+        _config(settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]),
+        _console(),
+    )
+    done = run_adaptation(config, out, method, fold, seed, console)
+    console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

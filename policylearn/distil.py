@@ -70,9 +70,10 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
         the table as an artefact, and its fidelity.
 
     Raises:
-        ValueError: fewer than two texts have a token that may be masked.
+        ValueError: fewer than two texts have a token that may be masked, or the policy cuts texts into spans.
     """
     policy = artefact.policy
+    _check_units(policy)
     size = len(policy.segmenter.special)
     sums, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     held: list[Tensor] = []
@@ -90,6 +91,14 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
     return Distilled(
         PolicyArtefact(table, artefact.tokenizer, provenance, artefact.card), fidelity(policy, table, held)
     )
+
+
+def _check_units(policy: MaskingPolicy) -> None:
+    if policy.cuts_spans:
+        raise ValueError(
+            'a policy of policy.network "span" with masking.unit "span" cuts texts as no score per token can say: use '
+            "it as it is, or mask tokens or words with it"
+        )
 
 
 def _rows(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[Tensor]:
@@ -189,8 +198,9 @@ def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **
         a data set of the same kind; for an iterable of examples, an iterator over copies of them.
 
     Raises:
-        ValueError: an example has no `input_ids`.
+        ValueError: an example has no `input_ids`, or the policy cuts texts into spans.
     """
+    _check_units(artefact.policy)
     if hasattr(dataset, "map"):
         score = _Column(artefact.policy)
         return dataset.map(score, batched=True, batch_size=batch_size, **options)

@@ -66,6 +66,7 @@ def facts(artefact: PolicyArtefact) -> dict[str, str]:
     config, masking = artefact.policy.config, artefact.policy.masking
     prior = " + ".join(f"{strength:g} · {name}" for name, strength in config.prior.items()) or "uniform"
     learned = {"none": "nothing", "table": "a logit per token id", "context": "a network over the text"}
+    learned["span"] = "a network over the text, of where spans begin and end"
     return {
         "rate": " → ".join(f"{rate:g}" for rate in masking.rates),
         "unit": masking.unit,

@@ -1,4 +1,4 @@
-"""What of a policy is learned: small networks from a text to one logit per token, zero before any learning."""
+"""What of a policy is learned: small networks from a text to logits of its tokens, zero before any learning."""
 
 from typing import Any, cast
 
@@ -26,20 +26,25 @@ class ContextNetwork(nn.Module):
     → GELU → linear to one logit, which starts at zero.
     """
 
+    outputs = 1
+
     def __init__(self, features: Tensor, hidden: int, kernel: int) -> None:
         super().__init__()
         self.register_buffer("features", features)
         self.project = nn.Linear(features.shape[1], hidden)
         self.context = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
-        self.out = nn.Linear(hidden, 1, bias=False)  # the budget makes up for any constant
+        self.out = nn.Linear(hidden, self.outputs, bias=False)  # the budget makes up for any constant
         nn.init.zeros_(self.out.weight)
         self._projection: tuple[Tensor, Tensor] | None = None
 
     features: Tensor
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        x = self._projected(input_ids, real)
-        return self.out(nn.functional.gelu(self._with_context(x)))[..., 0]
+        return self._outputs(input_ids, real)[..., 0]
+
+    def _outputs(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """[B, T, outputs]."""
+        return self.out(nn.functional.gelu(self._with_context(self._projected(input_ids, real))))
 
     def _projected(self, input_ids: Tensor, real: Tensor) -> Tensor:
         """[B, T, hidden], zero in padding. Where no gradient is wanted, a row of the table of all types."""
@@ -68,6 +73,16 @@ class ContextNetwork(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_projection": None}  # soon made anew, and larger than all the rest
+
+
+class SpanNetwork(ContextNetwork):
+    """The same with three logits per token, of a span that begins there, one that ends there, and one that the token is
+    inside of; [B, T, 3]. See `masking.spans`."""
+
+    outputs = 3
+
+    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        return self._outputs(input_ids, real)
 
 
 def token_features(embedding: Tensor, scores: dict[str, Tensor], dimensions: int) -> Tensor:
@@ -100,4 +115,5 @@ def build_network(config: PolicyConfig, vocab_size: int, features: Tensor) -> nn
         return TypeTable(vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ContextNetwork(features, config.hidden, config.kernel)
+        kind = SpanNetwork if config.network == "span" else ContextNetwork
+        return kind(features, config.hidden, config.kernel)

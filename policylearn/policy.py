@@ -4,6 +4,9 @@
 
 The trust t_h in a scorer and the last layer of g start at zero: before any learning the policy *is* the prior it was
 built from. That all tokens have a say in t is how a prior that is wrong loses its strength in a few rounds.
+
+The "span" network has g_φ(token) = start(first of its unit) + end(last of its unit) + inside(token) instead, and where
+units are spans it also says how texts are cut into them (`masking.spans`).
 """
 
 import copy
@@ -26,9 +29,10 @@ from policylearn.masking import (
     rate_at,
     vocabulary,
 )
+from policylearn.masking.spans import span_logits
 from policylearn.masking.units import unit_probabilities
 from policylearn.masking.vocabulary import marks_words
-from policylearn.networks import build_network
+from policylearn.networks import SpanNetwork, build_network
 from policylearn.scores.table import RANK, Scores, ScoreTable, rank_weights, scorer_of
 
 Columns = Mapping[str, Tensor]
@@ -42,8 +46,8 @@ class MaskingPolicy(nn.Module):
         config: prior strengths a and the kind of network.
         scores: scorer name → its scores; must hold every scorer in `config.prior`.
         lexicon: [W] int64, sorted keys of the words that `scores` know.
-        features: [V, F] frozen features of token types, see `token_features`; only the "context" network
-            looks at them.
+        features: [V, F] frozen features of token types, see `token_features`; only the "context" and "span"
+            networks look at them.
         segmenter: tables of the vocabulary, with the masking settings: budget, unit, design and corruption.
 
     Raises:
@@ -70,6 +74,7 @@ class MaskingPolicy(nn.Module):
         self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
         self.network = build_network(config, size, features)
         self.trust = nn.Parameter(torch.zeros(len(self.names)), requires_grad=self.network is not None)
+        self.start: tuple[MaskingPolicy] | None = None  # in a tuple, for it is no part of what is learned or saved
 
     @property
     def masking(self) -> MaskingConfig:
@@ -82,11 +87,34 @@ class MaskingPolicy(nn.Module):
 
     def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
-        return self._learned_logits(self._scores(input_ids, real, columns), input_ids, real)
+        lead = self.units(input_ids, real) if self._scores_spans else None
+        return self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
 
-    def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
+    @property
+    def _scores_spans(self) -> bool:
+        return isinstance(self.network, SpanNetwork)
+
+    @property
+    def cuts_spans(self) -> bool:
+        """Whether the network says how texts are cut into units."""
+        return self._scores_spans and self.masking.unit == "span"
+
+    def units(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor | None:
+        """Lead of the unit each position belongs to, [B, T], as `Segmenter.units`; spans as the network wants them,
+        if it is one of spans."""
+        if not self.cuts_spans:
+            return self.segmenter.units(input_ids, real, keys)
+        assert self.network is not None
+        with torch.no_grad():
+            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real))
+
+    def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
+        """[B, T]; `lead` says what are units, which only a network of spans asks."""
         trusted = self._combine(self.strengths * self.trust.exp(), scores)
-        return trusted if self.network is None else trusted + self.network(input_ids, real)
+        if self.network is None:
+            return trusted
+        found = self.network(input_ids, real)
+        return trusted + (span_logits(found, lead) if self._scores_spans else found)
 
     def _combine(self, strengths: Tensor, scores: Tensor) -> Tensor:
         return torch.einsum("h,hbt->bt", strengths, scores)
@@ -130,17 +158,25 @@ class MaskingPolicy(nn.Module):
             rate: another rate than the one training starts with.
             columns: scores that came with the text.
         """
-        return self._spend(self(input_ids, real, columns), input_ids, real, lead, rate)
+        lead = self.units(input_ids, real) if lead is None else lead
+        logits = self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
+        return self._spend(logits, input_ids, real, lead, rate)
 
     def prior_probabilities(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        """What `probabilities` was before any learning."""
-        return self._spend(self.prior_logits(input_ids, real), input_ids, real, None, None)
+        """What `probabilities` was before any learning, in the units of now."""
+        if self.start is not None:
+            return self.start[0].probabilities(input_ids, real, lead=self.units(input_ids, real))
+        return self._spend(self.prior_logits(input_ids, real), input_ids, real, self.units(input_ids, real), None)
 
     def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
         text = batch.original, batch.real
         scores = self._scores(*text, batch.columns)
-        logits, prior = self._learned_logits(scores, *text), self._combine(self.strengths, scores)
+        logits = self._learned_logits(scores, *text, batch.lead)
+        prior = self._combine(self.strengths, scores)
+        if self.start is not None:
+            with torch.no_grad():
+                prior = self.start[0]._learned_logits(scores, *text, batch.lead)
         now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
         return now, before
 
@@ -149,7 +185,6 @@ class MaskingPolicy(nn.Module):
     ) -> Tensor:
         eligible = self.eligible(input_ids, real)
         rate = self.masking.rates[0] if rate is None else rate
-        lead = self.segmenter.units(input_ids, real) if lead is None else lead
         if lead is None:
             return budget(logits, eligible, rate, self.masking.p_max)
         return unit_probabilities(logits, eligible, lead, rate, self.masking.p_max)
@@ -165,6 +200,11 @@ class MaskingPolicy(nn.Module):
         segmenter.masking = masking
         other._modules = {**self._modules, "segmenter": segmenter}
         return other
+
+    def start_here(self) -> "MaskingPolicy":
+        """From now on the prior, towards which learning is pulled, is the policy as it is now; returns the policy."""
+        self.start = (copy.deepcopy(self),)
+        return self
 
     def learned(self) -> dict[str, Tensor]:
         """φ: the trainable tensors by name, detached."""
@@ -215,7 +255,7 @@ def mask_tokens(
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
-    lead, rate = policy.segmenter.units(input_ids, real, keys), rate_at(masking.rate, progress)
+    lead, rate = policy.units(input_ids, real, keys), rate_at(masking.rate, progress)
     with torch.no_grad():
         p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)

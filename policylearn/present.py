@@ -92,9 +92,9 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
-        f"- rounds: {state.round} of {run.config.learn.rollouts} rollouts",
+        f"- rounds: {_rounds(run, state)}",
         f"- exported: {_which(run, state)}",
-        *([f"- {signal(state.history).sentence}"] if state.history else []),
+        *([f"- {signal(state.history).sentence}"] if state.history and run.config.learn.method == "meta" else []),
         "",
         "## What it likes to mask",
         "",
@@ -106,6 +106,12 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
         about = "Fresh models trained under each policy's masks, scored on test, paired seeds:"
         lines += ["", "## How it compared", "", about, "", *comparison_lines(result)]
     return model_card("\n".join(lines) + "\n", facts)
+
+
+def _rounds(run: Run, state: OuterState) -> str:
+    if run.config.learn.method == "meta":
+        return f"{state.round} of {run.config.learn.rollouts} rollouts"
+    return f"{state.round}, passes over texts of which the targets ({run.config.supervised.targets}) are known"
 
 
 def _which(run: Run, state: OuterState) -> str:

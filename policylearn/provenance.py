@@ -28,6 +28,9 @@ def provenance(config: Config) -> dict[str, str]:
         "general": _last_part(config.general.path),
         "python": platform.python_version(),
     }
+    if config.learn.method == "supervised":
+        path = f" in {_last_part(config.supervised.path)}" if config.supervised.path else ""
+        facts["targets"] = f"{config.supervised.targets}{path}"
     return facts | {package: version(package) for package in ("policylearn", "torch", "transformers")}
 
 

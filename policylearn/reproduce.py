@@ -52,6 +52,8 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
     problem, policy = Worker(config).problem, load_policy(str(run.storage / "prior")).policy
+    if config.learn.start is not None:
+        policy.start_here()
     phi = under("phi.", state.tensors) or policy.learned()
     versions = add_version(recalled_versions(state.tensors), state.round, phi, config.learn.lag)
     return rollout_with(problem, policy, version_of(versions, number, config.learn.lag), seed).metrics

@@ -155,8 +155,10 @@ class Run:
     def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
         """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
         if self.storage.is_file(f"prior/{MANIFEST}"):
-            return load_policy(str(self.storage / "prior")).policy
-        return self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
+            policy = load_policy(str(self.storage / "prior")).policy
+        else:
+            policy = self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
+        return policy.start_here() if self.config.learn.start is not None else policy
 
     def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
         """Export a policy to a folder of this run; returns it as whoever loads it will see it.

@@ -1,4 +1,5 @@
-"""The whole job: learn over rounds of rollouts, export the policy, compare it on fresh models, report."""
+"""The whole job: learn over rounds of rollouts, or from token targets, export the policy, compare it on fresh models,
+report."""
 
 import os
 from typing import Any
@@ -17,6 +18,7 @@ from policylearn.problem import Problem
 from policylearn.report.trackers import check_trackers
 from policylearn.report.verdict import signal
 from policylearn.run import Run
+from policylearn.supervised.fit import fit
 
 
 def train(
@@ -53,10 +55,13 @@ def train(
 
 def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
+    supervised = config.learn.method == "supervised"
+    state = fit(config, problem, policy, run) if supervised else OuterState()
     with open_pool(config, problem.data()) as pool, preemptible():
-        state = learn(config, problem, policy, pool, run)
-        if state.history:
-            run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
+        if not supervised:
+            state = learn(config, problem, policy, pool, run)
+            if state.history:
+                run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}

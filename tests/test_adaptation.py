@@ -84,6 +84,44 @@ def test_folds_change_the_gradient_and_not_the_way_of_the_model(tiny, how):
     assert not torch.allclose(*gradients)
 
 
-def test_folds_of_fine_tuning_are_refused(tiny):
+@pytest.mark.parametrize("adaptation", ["finetune", "weight_mask"])
+def test_folds_of_training_are_refused(tiny, adaptation):
     with pytest.raises(ValueError, match=r"outer\.folds = 4 .* set outer\.folds = 1"):
-        tiny(FOLDED, "outer.adaptation=finetune")
+        tiny(FOLDED, f"outer.adaptation={adaptation}")
+
+
+MASKS = ("outer.adaptation=weight_mask", "outer.steps=3", "outer.mask_rate=0.1")
+
+
+def mask_loss(tiny, key, *settings):
+    """Loss and gradient in θ."""
+    problem, numbers = Problem(tiny(*MASKS, *settings)), {}
+    model = problem.fresh_model(0)
+    loss = outer_problem(problem, key, lambda **found: numbers.update(found))(model)
+    assert numbers["outer_loss"] == loss.item() and 0 <= numbers["outer_accuracy"] <= 1
+    named = {name: p for name, p in model.named_parameters() if "cls" not in name}
+    return loss.item(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(named.values()))])
+
+
+def test_weight_masks_are_drawn_by_the_key_and_set_by_the_config(tiny):
+    loss, gradient = mask_loss(tiny, [3])
+    assert mask_loss(tiny, [3])[0] == loss and mask_loss(tiny, [4])[0] != loss
+    first_order = mask_loss(tiny, [3], "outer.first_order=true")
+    assert first_order[0] == loss and not torch.allclose(first_order[1], gradient, rtol=1e-2)
+    others = ("outer.sparsity=0.3", "outer.steps=1", "outer.mask_rate=0.3")
+    assert len({loss, *(mask_loss(tiny, [3], other)[0] for other in others)}) == 4
+
+
+def test_a_weight_mask_loss_that_is_not_finite_is_an_error(tiny):
+    problem = Problem(tiny(*MASKS))
+    model = problem.fresh_model(0)
+    with torch.no_grad():
+        model.mlm.bert.encoder.layer[0].output.LayerNorm.weight.fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match=r"the outer loss became nan: lower outer\.mask_rate"):
+        outer_problem(problem, [0], lambda **found: None)(model)
+
+
+def test_a_first_layer_that_is_not_there_is_an_error(tiny):
+    problem = Problem(tiny(*MASKS, "outer.first_layer=1"))
+    with pytest.raises(ValueError, match=r"BertModel has 1 layers, the first is 0; lower first_layer"):
+        outer_problem(problem, [0], lambda **found: None)(problem.fresh_model(0))

@@ -128,7 +128,7 @@ def test_settings_without_a_file_change_the_embedded_default(policylearn, tmp_pa
     assert "class1_03" not in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "score", "inspect", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "adapt", "score", "inspect", "export"])
 def test_every_command_explains_itself(policylearn, command):
     status, out, _ = policylearn(command, "--help")
     assert status == 0

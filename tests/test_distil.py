@@ -183,3 +183,11 @@ def test_a_data_loader_feeds_annotated_examples(artefact_of, tokenizer, examples
     columns = ["input_ids", "policy"]
     loader = DataLoader(annotate(artefact, as_dataset(examples)).select_columns(columns), 4, collate_fn=collator)
     assert all(bool((batch["labels"] != -100).any()) and "policy" not in batch for batch in loader)
+
+
+def test_a_policy_that_cuts_spans_is_no_matter_of_scores_per_token(artefact_of, examples):
+    cutting = artefact_of("span", masking={"unit": "span"})
+    for refused in (lambda: to_table(cutting, texts_of(30)), lambda: annotate(cutting, examples)):
+        with pytest.raises(ValueError, match="cuts texts as no score per token can say"):
+            refused()
+    assert to_table(artefact_of("span"), texts_of(30)).fidelity.overlap > 0.5

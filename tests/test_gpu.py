@@ -19,7 +19,7 @@ def test_asking_for_gpus_where_there_are_none(tiny, monkeypatch):
 
 @needs_gpu
 @pytest.mark.parametrize("engine", ["replay", "finite_difference", "one_step", "unroll"])
-@pytest.mark.parametrize("adaptation", ["probe", "finetune"])
+@pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask"])
 def test_the_policy_gradient_of_a_rollout(tiny, engine, adaptation):
     window = 1 if engine == "one_step" else 2
     settings = (f"inner.engine={engine}", f"inner.window={window}", f"outer.adaptation={adaptation}")

@@ -9,7 +9,7 @@ from policylearn.networks import projected_embedding, token_features
 from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.scores.table import Scores
 
-NETWORKS = ["none", "table", "context"]
+NETWORKS = ["none", "table", "context", "span"]
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +268,53 @@ def test_masking_builds_no_graph_and_leaves_the_policy_alone(make_policy, texts,
     assert not batch.input_ids.requires_grad and not batch.labels.requires_grad
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     assert isinstance(policy, nn.Module) and all(p.grad is None for p in policy.parameters())
+
+
+def span_policy(make_policy, **settings) -> MaskingPolicy:
+    return make_policy("span", masking={"unit": "span"}, **settings)
+
+
+def test_a_network_of_spans_is_its_prior_before_learning_and_spends_the_same_budget_after(make_policy, texts):
+    fresh, learned = span_policy(make_policy), span_policy(make_policy, learned=True)
+    assert torch.equal(fresh.probabilities(*texts), fresh.prior_probabilities(*texts))
+    assert (learned.probabilities(*texts) - learned.prior_probabilities(*texts)).abs().max() > 0.01
+    long = learned.eligible(*texts).sum(1) > 16  # in shorter texts a single span may be more than the budget
+    p, n = learned.probabilities(*texts)[long], learned.eligible(*texts)[long].sum(1).double()
+    lead = learned.units(*texts)[long]
+    assert torch.equal(p, p.gather(1, lead))
+    at_leads = torch.where(lead == torch.arange(lead.shape[1]), p, 0).sum(1)
+    spent = torch.where(at_leads > 1 + 1e-6, p.sum(1) / n, 0.15)
+    torch.testing.assert_close(spent, torch.full_like(spent, 0.15), atol=1e-6, rtol=0)
+
+
+def test_spans_are_cut_anew_in_every_epoch_and_masked_whole(make_policy, texts):
+    policy = span_policy(make_policy, learned=True, rate=0.4)
+    first, again, other = (mask_tokens(policy, *texts, 4, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    assert torch.equal(first.lead, again.lead) and torch.equal(first.mask, again.mask)
+    assert not torch.equal(first.lead, other.lead)
+    assert torch.equal(first.mask, first.mask.gather(1, first.lead))
+    longest = torch.zeros_like(first.lead).scatter_add(1, first.lead, torch.ones_like(first.lead))
+    assert 1 < int(longest.max()) <= policy.masking.span_longest
+
+
+def test_start_and_end_logits_move_where_spans_are_cut(make_policy, texts):
+    """A network that wants spans to begin at one type of token cuts there; geometric spans do not care."""
+    policy, ids = span_policy(make_policy, prior=()), texts[0].masked_fill(texts[0] == 20, 21)
+    ids[:, 5] = 20
+    real = torch.ones_like(ids, dtype=torch.bool)
+    before = (policy.units(ids, real)[:, 5] == 5).float().mean()
+    with torch.no_grad():
+        policy.network.features.zero_()[20] = 1.0
+        policy.network.project.weight.fill_(1.0)
+        policy.network.context.weight.zero_()
+        policy.network.out.weight[0] = 1.0
+    eligible = policy.eligible(ids, real)[:, 5]
+    after = (policy.units(ids, real)[:, 5] == 5)[eligible].float().mean()
+    assert before < 0.9 and after == 1.0
+
+
+def test_other_units_have_the_logits_of_the_same_network(make_policy, texts):
+    policy = span_policy(make_policy, prior=(), learned=True)
+    words, start, end, inside = policy.under(unit="token"), *policy.network(*texts).unbind(2)
+    assert not words.cuts_spans and words.units(*texts) is None
+    torch.testing.assert_close(words(*texts), start + end + inside)

@@ -29,6 +29,9 @@ ENGINES = {
     "score_function": ("learn.estimator=score_function", "learn.samples=2"),
     "score_function, explore": ("learn.estimator=score_function", "masking.design=explore", "inner.steps=25"),
     "finite_difference": ("inner.engine=finite_difference", "inner.window=2", "outer.adaptation=finetune"),
+    "weight_mask": ("inner.engine=replay", "outer.adaptation=weight_mask"),
+    "finite_difference, weight_mask": ("inner.engine=finite_difference", "outer.adaptation=weight_mask"),
+    "one_step, weight_mask": ("inner.engine=one_step", "outer.adaptation=weight_mask", "inner.credit_batches=3"),
     "sgd": ("inner.optimizer=sgd", "inner.clip=0.5", "inner.schedule=linear", "inner.engine=replay"),
 }
 

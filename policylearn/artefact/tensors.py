@@ -68,15 +68,15 @@ def kinds(tensors: dict[str, Tensor], config: PolicyConfig) -> dict[str, Kind]:
     }
     if config.network == "table":
         found["network.logits"] = (real, (types,))
-    if config.network == "context":
-        hidden = config.hidden
+    if config.network in ("context", "span"):
+        hidden, outputs = config.hidden, 3 if config.network == "span" else 1
         found |= {
             "network.features": (real, (types, features)),
             "network.project.weight": (real, (hidden, features)),
             "network.project.bias": (real, (hidden,)),
             "network.context.weight": (real, (hidden, 1, config.kernel)),
             "network.context.bias": (real, (hidden,)),
-            "network.out.weight": (real, (1, hidden)),
+            "network.out.weight": (real, (outputs, hidden)),
         }
     return found
 
@@ -113,9 +113,9 @@ def largest_logit(tensors: dict[str, Tensor], config: PolicyConfig) -> float:
     bounds = [trusted.sum(), (trusted * scores.amax(1).clamp(min=100.0)).sum()] if scores.numel() else [torch.zeros(())]
     if config.network == "table":
         bounds.append(size["network.logits"].amax())
-    if config.network == "context":
+    if config.network in ("context", "span"):
         features = torch.cat([size["network.features"], torch.zeros(1, size["network.features"].shape[1])]).amax(0)
         x = size["network.project.weight"] @ features + size["network.project.bias"]
         x = x + size["network.context.weight"].sum((1, 2)) * x + size["network.context.bias"]
-        bounds += [x.amax(), (size["network.out.weight"] @ x).amax()]
+        bounds += [x.amax(), (size["network.out.weight"] @ x).sum()]
     return float(sum(bounds))

@@ -15,9 +15,11 @@ from policylearn.config.running import (
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
+    WeightMaskConfig,
     parts_of,
 )
 from policylearn.config.study import StudyConfig, is_study, load_study
+from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
     "PLANTED",
@@ -39,8 +41,10 @@ __all__ = [
     "RateSchedule",
     "ScoresConfig",
     "StudyConfig",
+    "SupervisedConfig",
     "TaskConfig",
     "TrackConfig",
+    "WeightMaskConfig",
     "changes",
     "is_study",
     "known_keys",

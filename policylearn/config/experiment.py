@@ -7,6 +7,7 @@ from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
 from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig
 from policylearn.config.strict import Strict
+from policylearn.config.supervised import SupervisedConfig
 
 
 class Config(Strict):
@@ -24,6 +25,7 @@ class Config(Strict):
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
     learn: LearnConfig = LearnConfig()
+    supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
     track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -38,4 +40,18 @@ class Config(Strict):
                 f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
                 'set masking.design = "independent"'
             )
+        if self.learn.method == "supervised":
+            self._check_supervised()
         return self
+
+    def _check_supervised(self) -> None:
+        if self.policy.network == "none":
+            raise ValueError(
+                'learn.method "supervised" with policy.network "none" has nothing to learn: set policy.network to '
+                '"context", "span" or "table"'
+            )
+        if self.supervised.targets == "answers" and self.supervised.path is None:
+            raise ValueError(
+                'supervised.targets "answers" needs supervised.path, a folder of train/dev files of questions: set it, '
+                'or supervised.targets = "importance"'
+            )

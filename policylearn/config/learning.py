@@ -51,9 +51,10 @@ class InnerConfig(Strict):
 class OuterConfig(Strict):
     """The outer loss: cross-entropy on query examples, after adaptation to support examples."""
 
-    adaptation: Literal["probe", "finetune"] = Field(
+    adaptation: Literal["probe", "finetune", "weight_mask"] = Field(
         "probe",
-        description="a ridge probe in closed form, or differentiated optimiser steps of the encoder and a linear head",
+        description="a ridge probe in closed form, or differentiated optimiser steps: of the encoder and a linear "
+        "head, or of binary masks over the weights of the encoder, which are frozen",
     )
     support: int = Field(128, ge=2, description="labelled training examples to adapt to")
     query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
@@ -68,21 +69,32 @@ class OuterConfig(Strict):
         description="parameters the outer gradient may flow through: matrices leaves out norms and biases, layers "
         "the embeddings as well (best where these are pretrained)",
     )
-    steps: int = Field(4, ge=1, description="`finetune`: optimiser steps")
-    batch_size: int = Field(32, ge=1, description="`finetune`: support examples per step")
+    steps: int = Field(4, ge=1, description="`finetune`, `weight_mask`: optimiser steps")
+    batch_size: int = Field(32, ge=1, description="the same: support examples per step")
     optimizer: Literal["adamw", "sgd"] = Field(
         "sgd",
         description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
     )
     learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
     clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
+    sparsity: float = Field(0.05, gt=0, lt=1, description="`weight_mask`: share of the weights masked at first")
+    mask_rate: float = Field(
+        5e-4,
+        gt=0,
+        description="`weight_mask`: root mean square of what a step adds to the scores, which start within (-.02, .58) "
+        "for a sparsity of .05; ten times as much may do harm",
+    )
+    first_layer: int = Field(0, ge=0, description="`weight_mask`: layers below stay whole; they count from 0")
+    first_order: bool = Field(
+        False, description="`weight_mask`: take masks for constants in the outer gradient: no second derivatives"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "OuterConfig":
-        if self.folds > 1 and self.adaptation == "finetune":
+        if self.folds > 1 and self.adaptation != "probe":
             raise ValueError(
-                f'outer.folds = {self.folds} with outer.adaptation = "finetune" would fine-tune {self.folds} times '
-                'for every outer gradient: set outer.folds = 1 or outer.adaptation = "probe"'
+                f'outer.folds = {self.folds} with outer.adaptation = "{self.adaptation}" would train {self.folds} '
+                'times for every outer gradient: set outer.folds = 1 or outer.adaptation = "probe"'
             )
         return self
 
@@ -90,6 +102,14 @@ class OuterConfig(Strict):
 class LearnConfig(Strict):
     """The outer loop over rounds of rollouts."""
 
+    method: Literal["meta", "supervised"] = Field(
+        "meta", description="meta-gradients of the downstream task, or token targets, see [supervised]"
+    )
+    start: str | None = Field(
+        None,
+        description="exported policy to start from instead of `policy.prior` alone, and to be pulled towards; it must "
+        "have the [policy] section of this config",
+    )
     estimator: Literal["credit", "relaxed", "score_function"] = Field(
         "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
     )

@@ -51,13 +51,14 @@ class PolicyConfig(Strict):
         {"difference": 12.0},
         description='scorer name → strength; {} is uniform; "difference:rank" goes by rank within the text',
     )
-    network: Literal["none", "table", "context"] = Field(
+    network: Literal["none", "table", "context", "span"] = Field(
         "table",
-        description="what is learned: nothing, a logit per token id, or a small network over features",
+        description="what is learned: nothing, a logit per token id, a small network over features, or the same with "
+        'logits of where spans begin and end, by which masking.unit = "span" cuts texts',
     )
     features: int = Field(32, ge=1, description="dimensions the frozen token embedding is projected to")
-    hidden: int = Field(64, ge=1, description="width of the context network")
-    kernel: int = Field(5, ge=1, description="tokens of context the network sees, odd")
+    hidden: int = Field(64, ge=1, description="width of the networks over features")
+    kernel: int = Field(5, ge=1, description="tokens of context they see, odd")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PolicyConfig":

@@ -48,6 +48,16 @@ class FineTuneConfig(Strict):
     weight_decay: float = Field(0.01, ge=0)
 
 
+class WeightMaskConfig(Strict):
+    """Binary masks over frozen weights, as a way to use the trained model; see `policylearn.weight_masks`."""
+
+    epochs: int = Field(10, ge=1, description="dev chooses among them")
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of Adam; up over a tenth of all steps, then down to 0")
+    sparsity: float = Field(0.05, gt=0, lt=1, description="share of the weights that are masked at first")
+    first_layer: int = Field(0, ge=0, description="of the encoder, from 0; those below stay whole")
+
+
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 
@@ -57,13 +67,14 @@ class EvaluateConfig(Strict):
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
     subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
-    downstream: list[Annotated[str, Field(pattern=r"^(probe|finetune)(@([2-9]|\d{2,}))?$")]] = Field(
+    downstream: list[Annotated[str, Field(pattern=r"^(probe|finetune|weight_mask)(@([2-9]|\d{2,}))?$")]] = Field(
         ["probe"],
         min_length=1,
-        description='how the trained model is used: "probe" or "finetune"; "probe@200" with so many labelled examples '
-        "instead of `labelled`; the first gives the score",
+        description='how the trained model is used: "probe", "finetune" or "weight_mask"; "probe@200" with so many '
+        "labelled examples instead of `labelled`; the first gives the score",
     )
     finetune: FineTuneConfig = FineTuneConfig()
+    weight_mask: WeightMaskConfig = WeightMaskConfig()
 
 
 def parts_of(method: str) -> tuple[str, int | None]:

@@ -1,20 +1,19 @@
 """The label task on a trained encoder: dev selects, test is read once, when nothing is left to choose."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.nn.functional import cross_entropy
 
 from policylearn.adaptation import extract
 from policylearn.config import parts_of
-from policylearn.inner.finetune import Classifier, ridge_head
+from policylearn.evaluation.training import METRICS, predicted
+from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Examples, Problem
 
@@ -80,7 +79,7 @@ def score(problem: Problem, model: InnerModel, methods: Sequence[str], seed: int
 def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
     problem, (adapt, labelled) = features.problem, parts_of(method)
     picks = subsets(problem, seed, labelled)
-    parts = [_score(problem, METHODS[adapt](features, picked, seed)) for picked in picks]
+    parts = [score_chosen(problem, METHODS[adapt](features, picked, seed)) for picked in picks]
     extra = {name: float(np.mean([part.extra[name] for part in parts])) for name in parts[0].extra}
     return Scores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
 
@@ -97,7 +96,8 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
         yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
 
 
-def _score(problem: Problem, chosen: Chosen) -> Scores:
+def score_chosen(problem: Problem, chosen: Chosen) -> Scores:
+    """What dev has chosen, on the test splits."""
     metric = METRICS[problem.config.task.metric]
     with problem.test_is_open():
         splits = {name: problem.examples(name) for name in ("test", *problem.config.task.extra_tests)}
@@ -117,67 +117,19 @@ def probe(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
 
 
 def fine_tune(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
-    """All of the encoder and a linear head, by AdamW; dev selects the epoch.
-
-    The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et al., ICLR
-    2022), so that the first steps do not spoil the features for a head that knows nothing.
-    """
-    problem = features.problem
-    metric, dev, train = METRICS[problem.config.task.metric], problem.examples("dev"), problem.examples("train")
-    x = torch.from_numpy(features(train, picked))
-    tuned = Classifier(copy.deepcopy(features.model), *ridge_head(x, train.y[picked], len(problem.labels)))
-
-    def predict(split: Examples) -> np.ndarray:
-        with torch.no_grad():
-            return extract(tuned, split, np.arange(len(split)), problem.tokenizer.pad_token_id).argmax(1).cpu().numpy()
-
-    best, kept = -1.0, tuned.state_dict()
-    for _ in _epochs(tuned, problem, picked, seed):
-        if (found := metric(dev.y.numpy(), predict(dev))) > best:
-            best, kept = found, copy.deepcopy(tuned.state_dict())
-    tuned.load_state_dict(kept)
-    return Chosen(best, predict)
+    """All of the encoder and a linear head, by AdamW; dev selects the epoch."""
+    dev, tuned = tune(features.problem, features.model, picked, seed)
+    return Chosen(dev, partial(predicted, features.problem, tuned))
 
 
-def _epochs(tuned: Classifier, problem: Problem, picked: np.ndarray, seed: int) -> Iterator[int]:
-    """Train, and stop for a look at the end of every epoch."""
-    config, train, pad = problem.config.evaluate.finetune, problem.examples("train"), problem.tokenizer.pad_token_id
-    groups = [
-        {"params": [p for p in tuned.parameters() if (p.ndim > 1) == decays], "weight_decay": decay}
-        for decays, decay in ((True, config.weight_decay), (False, 0.0))
-    ]
-    optimizer, steps = torch.optim.AdamW(groups, lr=config.learning_rate), -(-len(picked) // config.batch_size)
-    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, steps * config.epochs))
-    for epoch in range(config.epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(picked)
-        for first in range(0, len(order), config.batch_size):
-            rows = order[first : first + config.batch_size]
-            logits = tuned(*train.rows.batch(rows.tolist(), pad))
-            optimizer.zero_grad()
-            cross_entropy(logits, train.y[rows].to(logits.device)).backward()
-            torch.nn.utils.clip_grad_norm_(tuned.parameters(), 1.0)
-            optimizer.step()
-            warmup.step()
-        yield epoch
+def weight_mask(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
+    """Binary masks of the encoder's weights and a linear head, the weights being frozen; dev selects the epoch."""
+    dev, tuned = learn_masks(features.problem, features.model, picked, seed)
+    return Chosen(dev, partial(predicted, features.problem, tuned))
 
 
-def _warm_then_linear(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Factor of the learning rate: up over a tenth of all steps, then down to zero.
-
-    >>> [round(_warm_then_linear(step, 10), 2) for step in (0, 1, 5, 10)]
-    [1.0, 1.0, 0.56, 0.0]
-    """
-    warm = max(1.0, warmup * steps)
-    return min((step + 1) / warm, (steps - step) / max(1.0, steps - warm)) if step < steps else 0.0
-
-
-def _macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
-    return float(f1_score(y, predicted, average="macro"))
-
-
-def _accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
-    return float(accuracy_score(y, predicted))
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": _accuracy, "macro_f1": _macro_f1}
-METHODS: dict[str, Callable[[FrozenFeatures, np.ndarray, int], Chosen]] = {"probe": probe, "finetune": fine_tune}
+METHODS: dict[str, Callable[[FrozenFeatures, np.ndarray, int], Chosen]] = {
+    "probe": probe,
+    "finetune": fine_tune,
+    "weight_mask": weight_mask,
+}

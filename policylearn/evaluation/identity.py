@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import save
 
-from policylearn.config import Config
+from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
@@ -38,9 +38,11 @@ def evidence_key(problem: Problem) -> str:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    found = {"metric": config.task.metric, "amlm_every": config.scores.amlm_every}
+    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm_every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
+    if "weight_mask" not in {parts_of(method)[0] for method in config.evaluate.downstream}:
+        del found["evaluate"]["weight_mask"]  # trials from before there was such a section are known again
     return found
 
 

@@ -59,5 +59,6 @@ def _texts_seen(problem: Problem) -> float:
         if how == "probe":  # looks at a text once, however many subsets it is in
             probed = max(probed, min(train, labelled * draws) + others)
         else:
-            tuned += draws * (config.finetune.epochs * (BACKWARD * labelled + len(data["dev"])) + others)
+            epochs = (config.finetune if how == "finetune" else config.weight_mask).epochs
+            tuned += draws * (epochs * (BACKWARD * labelled + len(data["dev"])) + others)
     return probed + tuned

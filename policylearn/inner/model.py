@@ -1,6 +1,6 @@
 """A transformers masked language model, called in the two ways the inner problem needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -85,6 +86,17 @@ class InnerModel(nn.Module):
     def _blended(self, input_ids: Tensor, blend: Blend) -> Tensor:
         e = self.mlm.get_input_embeddings()
         return e(input_ids) + blend.share[:, :, None] * (e(blend.to.to(input_ids)) - e(blend.away.to(input_ids)))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A model at other parameters than its own: `Features`, differentiable in them."""
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+
+    def __call__(self, *inputs: Any) -> Any:
+        return functional_call(self.model, dict(self.parameters), inputs)
 
 
 def carries(name: str, p: Tensor, parameters: str) -> bool:

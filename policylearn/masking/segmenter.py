@@ -7,6 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
 from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
+from policylearn.masking.spans import drawn_span_starts
 from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
 
@@ -61,13 +62,17 @@ class Segmenter(nn.Module):
         """True where a word begins, [B, T]."""
         return word_borders(input_ids, real, Borders(self.before, self.after, self._depends))
 
-    def units(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor | None:
+    def units(
+        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, ends: Tensor | None = None
+    ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
 
         Args:
             input_ids: [B, T].
             real: [B, T] boolean, not padding.
             keys: [B] of `example_keys`, by which spans are cut; None: one fixed cut of each text.
+            ends: [B, T, 2 or more], start and end logits that spans are to follow, see `masking.spans`; None: they
+                follow nothing.
         """
         unit = self.masking.unit
         if unit == "token":
@@ -77,7 +82,11 @@ class Segmenter(nn.Module):
             eligible = self.eligible(input_ids, real)
             keys = example_keys(input_ids, real, seed=0) if keys is None else keys
             cut = self.masking.span_mean, self.masking.span_longest
-            starts = span_starts(starts, eligible, keys, positions(real), *cut)
+            index = positions(real)
+            if ends is None:
+                starts = span_starts(starts, eligible, keys, index, *cut)
+            else:
+                starts = drawn_span_starts(ends, starts, eligible, keys, index, *cut)
         elif unit == "collocation":
             words, eligible = word_keys(input_ids, leads(starts)), self.eligible(input_ids, real)
             starts = join_collocations(starts, words, eligible, self.collocations, int(self.longest))

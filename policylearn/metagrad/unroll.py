@@ -1,6 +1,6 @@
 """Engine `unroll`: the reference. Keep the graph of every inner step and let autograd walk it (`higher`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import higher
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.finetune import Classifier, FineTuning
-from policylearn.inner.model import carries
+from policylearn.inner.model import Elsewhere, carries
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients, clip_factor
@@ -74,7 +74,7 @@ def unroll(
             p if carries(name, p, parameters) else p.detach().requires_grad_()
             for name, p in zip(names, final, strict=True)
         ]
-        gradients = torch.autograd.grad(_outer_loss(model, functional, through, outer), inputs)
+        gradients = torch.autograd.grad(_outer_loss(model, through, outer), inputs)
         _write_back(model, optimizer, final, inner_optimizer)
     window.set_rate(optimizer, len(window) - 1)
     return list(gradients)
@@ -94,12 +94,10 @@ def _clipped(gradients: Gradients, clip: float | None) -> Gradients:
     return [g if g is None else g * clip_factor(norm, clip) for g in gradients]
 
 
-def _outer_loss(model: nn.Module, functional: Callable[..., Tensor], through: list[Tensor], outer: Outer) -> Tensor:
+def _outer_loss(model: nn.Module, through: list[Tensor], outer: Outer) -> Tensor:
     """Under the parameters `through`, one graph with them, fine-tuning included."""
-
-    def features(input_ids: Tensor, real: Tensor) -> Tensor:
-        return functional(input_ids, real, params=through)
-
+    names = (name for name, _ in model.named_parameters())
+    features = Elsewhere(model, dict(zip(names, through, strict=True)))
     if not isinstance(outer, FineTuning):
         return outer(features)
     head = outer.head(features)

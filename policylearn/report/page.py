@@ -88,7 +88,7 @@ def render_report(
         verdict=verdict(result),
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
         comparison=_comparison(result),
-        learning=_learning(history, result.get("best_round")),
+        learning=_learning(history, result.get("best_round"), supervised(config)),
         examples=_examples(examples),
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
@@ -150,17 +150,23 @@ def _seed_name(result: dict[str, Any], place: int) -> str:
     return str(names[place] if place < len(names) else place)
 
 
-def _learning(history: Sequence[dict[str, Any]], best_round: Any) -> dict[str, Any]:
+def supervised(config: dict[str, Any]) -> bool:
+    """Whether the policy of a resolved config is learned from token targets, and not from rollouts."""
+    return (config.get("learn") or {}).get("method") == "supervised"
+
+
+def _learning(history: Sequence[dict[str, Any]], best_round: Any, supervised: bool) -> dict[str, Any]:
     names = baseline_names(history)
     kept = best_round if isinstance(best_round, int) else None
     return {
         "rounds": len(history),
+        "supervised": supervised,
         "plot": Markup(learning_plot(history, kept)),
         "legend": [("learned policy", arm_css(LEARNED, names))]
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
-        "signal": signal(history).sentence if history else "",
+        "signal": signal(history).sentence if history and not supervised else "",
     }
 
 

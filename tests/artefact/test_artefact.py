@@ -23,7 +23,7 @@ def probabilities(artefact: PolicyArtefact) -> torch.Tensor:
     return artefact.policy.probabilities(*batch(artefact)).detach()
 
 
-@pytest.mark.parametrize("network", ["none", "table", "context"])
+@pytest.mark.parametrize("network", ["none", "table", "context", "span"])
 @pytest.mark.parametrize("prior", [(), ("tficf", "difference")])
 def test_a_loaded_policy_gives_the_probabilities_of_the_saved_one_to_the_last_bit(
     make_policy, make_artefact, tmp_path, network, prior

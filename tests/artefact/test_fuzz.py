@@ -54,7 +54,7 @@ def artefacts(wordpiece, tmp_path_factory) -> list[Files]:
     kinds = [
         ("table", "token"),
         ("context", "word"),
-        ("none", "span"),
+        ("span", "span"),
         ("context", "collocation"),
         *[("none", "word")] * 2,
     ]

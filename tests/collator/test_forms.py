@@ -115,6 +115,7 @@ def collators(tokenizer, wordpiece, make_policy) -> dict[str, PolicyCollator]:
     found = {
         "context": PolicyCollator(tokenizer, policy=make_policy("context", learned=True), seed=2),
         "words": PolicyCollator(wordpiece, whole_word_mask=True, mlm_probability=0.3),
+        "cut": PolicyCollator(tokenizer, policy=make_policy("span", learned=True, masking={"unit": "span"}), seed=1),
         "spans": PolicyCollator(wordpiece, policy=uniform_policy(wordpiece, MaskingConfig(unit="span"))),
     }
     for collator in found.values():
@@ -122,7 +123,7 @@ def collators(tokenizer, wordpiece, make_policy) -> dict[str, PolicyCollator]:
     return found
 
 
-KINDS = st.sampled_from(["context", "words", "spans"])
+KINDS = st.sampled_from(["context", "words", "cut", "spans"])
 
 
 def alone(collator, doc) -> tuple[list[int], list[int]]:
@@ -221,7 +222,7 @@ def test_scores_of_packed_documents_stay_with_their_tokens(make_policy, tokenize
     assert (batch["labels"][0] != -100).nonzero().flatten().tolist() == [9, 10, 19, 20, 23]
 
 
-@pytest.mark.parametrize("kind", ["context", "words", "spans"])
+@pytest.mark.parametrize("kind", ["context", "words", "cut", "spans"])
 def test_numpy_is_the_same(collators, kind):
     docs = documents([[7, 8, 9, 10], [], [11] * 12])
     rows = [{"input_ids": doc, "name": "x", "index": i} for i, doc in enumerate(docs)]

@@ -2,7 +2,10 @@ import json
 
 import pytest
 
+from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.identity import evidence_key
+from policylearn.problem import Problem
 
 ARMS = 'evaluate.arms=["none", "random"]'
 
@@ -49,11 +52,21 @@ def test_what_a_trial_depends_on_makes_another_of_it(tiny, tmp_path, quiet, monk
     assert again == ([("random", 0)] if change == "masking.rate=0.2" else [("none", 0), ("random", 0)])
 
 
-def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet):
-    evaluate_policies(tiny(ARMS, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
+def test_settings_of_weight_masks_count_where_they_are_learned(tiny):
+    """And elsewhere not even that there are any: trials from before there were are known again."""
+    settings, learned = ("evaluate.weight_mask.sparsity=0.1",), 'evaluate.downstream=["weight_mask"]'
+    assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(*settings)))
+    assert evidence_key(Problem(tiny(learned))) != evidence_key(Problem(tiny(learned, *settings)))
+    assert "weight_mask" not in json.dumps(identity._settings(tiny()))
+
+
+@pytest.mark.parametrize("method", ["probe", "weight_mask"])
+def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet, method):
+    settings = (ARMS, f'evaluate.downstream=["{method}"]', "evaluate.weight_mask.epochs=1")
+    evaluate_policies(tiny(*settings, "evaluate.seeds=1"), tmp_path / "out", quiet, {})
     said = quiet.file.getvalue()
     assert "2 arms × 1 seed = 2 trials; 2 to run, about" in said
-    evaluate_policies(tiny(ARMS, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
+    evaluate_policies(tiny(*settings, "evaluate.seeds=2"), tmp_path / "out", quiet, {})
     assert "2 arms × 2 seeds = 4 trials, 2 of them known; 2 to run, about" in quiet.file.getvalue()
 
 

@@ -8,7 +8,16 @@ from policylearn.adaptation import extract
 from policylearn.arms import arm_policy
 from policylearn.config import Config
 from policylearn.evaluation import downstream
-from policylearn.evaluation.downstream import METHODS, METRICS, FrozenFeatures, fine_tune, probe, score, subsets
+from policylearn.evaluation.downstream import (
+    METHODS,
+    METRICS,
+    FrozenFeatures,
+    fine_tune,
+    probe,
+    score,
+    subsets,
+    weight_mask,
+)
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
@@ -62,15 +71,29 @@ def test_fine_tuning_learns_what_a_probe_cannot_and_leaves_the_model_alone(tiny)
 
 
 def test_further_methods_stand_beside_the_first(tiny):
-    problem = Problem(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.epochs=1"))
+    short = ("evaluate.finetune.epochs=1", "evaluate.weight_mask.epochs=1")
+    problem = Problem(tiny('evaluate.downstream=["probe", "finetune", "weight_mask"]', *short))
     found = run_trial(problem, None, "none", 0)
-    assert set(found.extra) == {"finetune"} and 0 <= found.extra["finetune"] <= 1
+    assert set(found.extra) == {"finetune", "weight_mask"} and 0 <= found.extra["finetune"] <= 1
     assert found.score == run_trial(Problem(tiny()), None, "none", 0).score
 
 
-@pytest.mark.parametrize("method", [probe, fine_tune])
+def test_weight_masks_learn_more_than_their_head_and_leave_the_model_alone(tiny):
+    def learned(rate, seed=0):
+        problem = Problem(tiny("planted.train=300", "planted.dev=300", f"evaluate.weight_mask.learning_rate={rate}"))
+        model = problem.fresh_model(0)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        chosen = weight_mask(FrozenFeatures(problem, model), np.arange(300), seed)
+        assert all(torch.equal(before[name], p) and p.grad is None for name, p in model.named_parameters())
+        return chosen.dev
+
+    assert learned(0.05) > learned(1e-9) + 0.03
+    assert learned(0.05) == learned(0.05) != learned(0.05, seed=1)
+
+
+@pytest.mark.parametrize("method", [probe, fine_tune, weight_mask])
 def test_whoever_still_chooses_cannot_touch_test(tiny, method):
-    problem = Problem(tiny("evaluate.finetune.epochs=1"))
+    problem = Problem(tiny("evaluate.finetune.epochs=1", "evaluate.weight_mask.epochs=1"))
     with pytest.raises(AssertionError, match="test was touched while something was still to be chosen"):
         problem.examples("test")
     chosen = method(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(20), 0)  # gets by without it

@@ -5,6 +5,7 @@ from torch.nn.functional import cross_entropy
 from policylearn.adaptation import ProbeLoss, fine_tuning, outer_problem
 from policylearn.inner.finetune import Classifier, FineTuning, LabelledBatch, LabelWeights, ridge_head
 from policylearn.problem import Problem
+from policylearn.weight_masks.outer import MaskTuning
 
 
 def test_the_head_starts_where_ridge_regression_classifies_well():
@@ -69,7 +70,7 @@ def test_it_leaves_the_model_alone_and_learns_the_support_examples(tuned):
 
 
 def test_the_config_says_which_adaptation(tiny):
-    for name, kind in (("probe", ProbeLoss), ("finetune", FineTuning)):
+    for name, kind in (("probe", ProbeLoss), ("finetune", FineTuning), ("weight_mask", MaskTuning)):
         problem = Problem(tiny(f"outer.adaptation={name}"))
         assert isinstance(outer_problem(problem, [0], lambda **numbers: None), kind)
 

@@ -1,0 +1,129 @@
+"""Weight masks against full fine-tuning: one JSON record per task, method, sparsity and seed, appended to records.jsonl
+as it comes; a run that was stopped goes on where it was. Then sizes and switching are measured, and result.json and the
+table of README.md are written.
+
+    .venv/bin/python experiments/weight_masks/run.py                   # all tasks and seeds
+    .venv/bin/python experiments/weight_masks/run.py trec6 --seeds 2   # a part of it
+    .venv/bin/python experiments/weight_masks/run.py --write           # only sizes and the write-up
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from sizes import sizes
+from table import table
+
+from policylearn.config import Config, load_config
+from policylearn.evaluation.downstream import METHODS, score_chosen, subsets
+from policylearn.experiment import write_up
+from policylearn.problem import Examples, Problem
+from policylearn.report.console import TaskProgress
+
+FOLDER = Path(__file__).parent
+RECORDS = FOLDER / "records.jsonl"
+TASKS = ("chemprot", "scicite", "trec6")
+SEEDS = 5
+DEV = 500
+"""Dev examples that select the epoch, at most."""
+SETTINGS = (
+    "policy.prior={}",
+    "domain.path=../shared/data/tasks/{task}/train.jsonl.gz",
+    "domain.limit=10",  # no text but the labelled ones is read
+    "evaluate.labelled=1000",
+    "evaluate.finetune={epochs=5, batch_size=16, learning_rate=1e-4}",
+    "evaluate.weight_mask={epochs=5, batch_size=16, learning_rate=3e-3}",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method, and for masks the share of the weights that is masked before learning."""
+
+    method: str
+    sparsity: float | None = None
+
+    def of(self, config: Config) -> Config:
+        """The config with this sparsity."""
+        if self.sparsity is None:
+            return config
+        masks = config.evaluate.weight_mask.model_copy(update={"sparsity": self.sparsity})
+        return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"weight_mask": masks})})
+
+
+ARMS = (Arm("finetune"), *(Arm("weight_mask", sparsity) for sparsity in (0.03, 0.05, 0.1)))
+
+
+def config_of(task: str) -> Config:
+    """The task's config in configs/, with the settings of this experiment."""
+    return load_config(f"configs/{task}.toml", [setting.replace("{task}", task) for setting in SETTINGS])
+
+
+def problem_of(task: str) -> Problem:
+    """The task, with at most `DEV` dev examples."""
+    config = config_of(task)
+    data = Problem(config).data()
+    dev = data.examples["dev"]
+    kept = Examples(dev.rows.take(range(min(DEV, len(dev)))), dev.y[:DEV])
+    return Problem(config, data=replace(data, examples={**data.examples, "dev": kept}))
+
+
+def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
+    """One arm on one seed: the seed draws the labelled examples, their order and the initial masks."""
+    wall, cpu = time.monotonic(), time.process_time()
+    problem = Problem(arm.of(problem.config), data=problem.data())
+    picked = next(subsets(problem, seed))
+    chosen = METHODS[arm.method](problem, problem.fresh_model(0), picked, seed)
+    learned = time.process_time() - cpu
+    found = score_chosen(problem, chosen)
+    scores = {"metric": problem.config.task.metric, "dev": found.dev, "test": found.test, "extra": found.extra}
+    cost = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu, "cpu_learning": learned}
+    return scores | cost
+
+
+def missing(tasks: list[str], seeds: int) -> Iterator[tuple[str, Arm, int]]:
+    """What is not in the records yet: seed by seed, so that a run cut short has whole comparisons."""
+    done = {(r["task"], r["method"], r["sparsity"], r["seed"]) for r in records()}
+    for seed in range(seeds):
+        for task in tasks:
+            for arm in ARMS:
+                if (task, arm.method, arm.sparsity, seed) not in done:
+                    yield task, arm, seed
+
+
+def records() -> list[dict[str, Any]]:
+    lines = RECORDS.read_text(encoding="utf-8").splitlines() if RECORDS.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def run(tasks: list[str], seeds: int) -> None:
+    """All that is missing, one record at a time."""
+    torch.set_num_threads(1)
+    todo, problems = list(missing(tasks, seeds)), {}
+    with TaskProgress("weight masks", len(todo), Console()) as progress:
+        for task, arm, seed in todo:
+            if task not in problems:
+                problems[task] = problem_of(task)
+            record = {"task": task, "method": arm.method, "sparsity": arm.sparsity, "seed": seed}
+            record |= trial(problems[task], arm, seed)
+            with RECORDS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            progress.advance(1, f"{task}, {arm.method} {arm.sparsity or ''}, seed {seed}: dev {record['dev']:.3f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--write", action="store_true", help="only sizes and the write-up")
+    given = parser.parse_args()
+    if not given.write:
+        run(given.tasks, given.seeds)
+    measured = sizes(problem_of(TASKS[-1]), tasks=8)
+    write_up(FOLDER, {"records": records(), "sizes": measured}, table(records(), measured))

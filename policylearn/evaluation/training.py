@@ -1,0 +1,110 @@
+"""Training a classifier on labelled examples; dev selects the epoch."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from policylearn.adaptation import extract
+from policylearn.problem import Examples, Problem
+
+Watch = Callable[[int, float], None]
+"""Is told of every epoch that is over, and of the dev score then."""
+
+
+class Schedule(Protocol):
+    """For how long, and how much at once."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
+def train_classifier(
+    problem: Problem,
+    classifier: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    picked: np.ndarray,
+    seed: int,
+    watch: Watch = lambda epoch, dev: None,
+) -> float:
+    """Train in place; it ends as it was after the epoch with the best dev score, which is returned.
+
+    Args:
+        problem: holds the examples.
+        classifier: (input_ids, real) → logits [B, C].
+        optimizer: at its highest learning rate: up over a tenth of all steps, then down to 0.
+        schedule: epochs and batch size.
+        picked: training examples.
+        seed: of their order.
+        watch: is told of every epoch.
+    """
+    metric, dev = METRICS[problem.config.task.metric], problem.examples("dev")
+    best, kept = -1.0, classifier.state_dict()
+    for epoch in _epochs(problem, classifier, optimizer, schedule, picked, seed):
+        found = metric(dev.y.numpy(), predicted(problem, classifier, dev))
+        if found > best:
+            best, kept = found, copy.deepcopy(classifier.state_dict())
+        watch(epoch, found)
+    classifier.load_state_dict(kept)
+    return best
+
+
+def predicted(problem: Problem, classifier: nn.Module, split: Examples) -> np.ndarray:
+    """Class indices [N]."""
+    with torch.no_grad():
+        logits = extract(classifier, split, np.arange(len(split)), problem.tokenizer.pad_token_id)
+        return logits.argmax(1).cpu().numpy()
+
+
+def _epochs(
+    problem: Problem,
+    classifier: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    picked: np.ndarray,
+    seed: int,
+) -> Iterator[int]:
+    """Train, and stop for a look at the end of every epoch."""
+    train, pad = problem.examples("train"), problem.tokenizer.pad_token_id
+    steps = -(-len(picked) // schedule.batch_size) * schedule.epochs
+    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, steps))
+    for epoch in range(schedule.epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(picked)
+        for first in range(0, len(order), schedule.batch_size):
+            rows = order[first : first + schedule.batch_size]
+            logits = classifier(*train.rows.batch(rows.tolist(), pad))
+            optimizer.zero_grad()
+            cross_entropy(logits, train.y[rows].to(logits.device)).backward()
+            torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+            optimizer.step()
+            warmup.step()
+        yield epoch
+
+
+def _warm_then_linear(step: int, steps: int, warmup: float = 0.1) -> float:
+    """Factor of the learning rate: up over a tenth of all steps, then down to zero.
+
+    >>> [round(_warm_then_linear(step, 10), 2) for step in (0, 1, 5, 10)]
+    [1.0, 1.0, 0.56, 0.0]
+    """
+    warm = max(1.0, warmup * steps)
+    return min((step + 1) / warm, (steps - step) / max(1.0, steps - warm)) if step < steps else 0.0
+
+
+def _macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float(f1_score(y, predicted, average="macro"))
+
+
+def _accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
+    return float(accuracy_score(y, predicted))
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": _accuracy, "macro_f1": _macro_f1}

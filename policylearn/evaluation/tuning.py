@@ -1,0 +1,55 @@
+"""Classifiers that are trained on top of an encoder: all of it fine-tuned, or masks of its weights learned.
+
+Heads start from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et al., ICLR 2022), so
+that the first steps do not spoil the features for a head that knows nothing.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.adaptation import extract
+from policylearn.evaluation.training import Watch, train_classifier
+from policylearn.inner.finetune import Classifier, ridge_head
+from policylearn.inner.model import Elsewhere, Features, InnerModel
+from policylearn.problem import Problem
+from policylearn.weight_masks.classifier import MaskedClassifier
+from policylearn.weight_masks.masks import binarise, initial_scores, masked
+from policylearn.weight_masks.selection import maskable
+
+
+def tune(
+    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
+) -> tuple[float, Classifier]:
+    """A fine-tuned copy of the encoder with its head, and its dev score."""
+    config = problem.config.evaluate.finetune
+    tuned = Classifier(copy.deepcopy(model), *_ridge_head(problem, model, picked))
+    groups = [
+        {"params": [p for p in tuned.parameters() if (p.ndim > 1) == decays], "weight_decay": decay}
+        for decays, decay in ((True, config.weight_decay), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    return train_classifier(problem, tuned, optimizer, config, picked, seed, watch), tuned
+
+
+def learn_masks(
+    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
+) -> tuple[float, MaskedClassifier]:
+    """A classifier under masks of the encoder, which stays as it is, and its dev score."""
+    config = problem.config.evaluate.weight_mask
+    scores = initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    masks = {name: binarise(m).to(weights[name]) for name, m in scores.items()}
+    start = Elsewhere(model, masked(weights, masks))
+    tuned = MaskedClassifier(model, scores, *_ridge_head(problem, start, picked))
+    optimizer = torch.optim.Adam(tuned.parameters(), lr=config.learning_rate)
+    return train_classifier(problem, tuned, optimizer, config, picked, seed, watch), tuned
+
+
+def _ridge_head(problem: Problem, features: Features, picked: np.ndarray) -> tuple[Tensor, Tensor]:
+    train = problem.examples("train")
+    with torch.no_grad():
+        x = extract(features, train, picked, problem.tokenizer.pad_token_id)
+    return ridge_head(x, train.y[picked].to(x.device), len(problem.labels))

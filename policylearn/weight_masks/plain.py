@@ -1,0 +1,109 @@
+"""A task as an ordinary model of transformers, its masks multiplied into the weights.
+
+Which class? The features of a text are the mean of its last hidden states, and no sequence classification model of the
+BERT family has just that in front of its linear map: BERT's pools the first token, through a layer and a tanh that
+were never trained here. But the map is linear, so that it may come before the mean:
+
+    W · mean_t h_t + b  =  mean_t (W h_t + b)
+
+A token classification model has the right-hand side as its logits. So a text's logits are the mean of its tokens'
+logits, special tokens included and padding left out: the same numbers, by construction, without any code of ours.
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from policylearn.inner.model import Elsewhere, InnerModel, mean_pool
+from policylearn.weight_masks.selection import prefix
+from policylearn.weight_masks.task import WeightMasks
+
+CARD = """# A text classifier
+
+The logits of a text are the mean of the logits of its tokens, padding left out:
+
+```python
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForTokenClassification.from_pretrained(folder)
+batch = tokenizer(texts, padding=True, truncation=True, max_length={length}, return_tensors="pt")
+real = batch["attention_mask"][:, :, None]
+with torch.no_grad():
+    logits = (model(**batch).logits * real).sum(1) / real.sum(1)
+labels = [model.config.id2label[int(i)] for i in logits.argmax(1)]
+```
+"""
+
+
+def fold(model: InnerModel, masks: WeightMasks) -> PreTrainedModel:
+    """The task as a token classification model, the masks multiplied into the weights; `model` is not changed.
+
+    Raises:
+        ValueError: the masks are of another encoder, or the architecture has no such model.
+    """
+    return plain_model(model, masks.weights(model), masks.weight, masks.bias, masks.labels)
+
+
+def plain_model(
+    model: InnerModel, parameters: Mapping[str, Tensor], weight: Tensor, bias: Tensor, labels: tuple[str, ...]
+) -> PreTrainedModel:
+    """A token classification model of this encoder and head.
+
+    Args:
+        model: gives the architecture.
+        parameters: of the encoder, by name in `model`.
+        weight, bias: of the head, [C, d] and [C].
+        labels: C class names.
+
+    Raises:
+        ValueError: transformers has none for this architecture, or its head is not a linear map.
+    """
+    config = copy.deepcopy(model.mlm.config)
+    config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    try:
+        plain = AutoModelForTokenClassification.from_config(config)
+    except ValueError:
+        raise ValueError(f"transformers has no token classification model of type {config.model_type!r}") from None
+    start = prefix(model)
+    encoder = {name.removeprefix(start): p for name, p in parameters.items() if name.startswith(start)}
+    plain.eval().base_model.load_state_dict(encoder)
+    head = getattr(plain, "classifier", None)
+    if isinstance(head, nn.Linear):
+        head.load_state_dict({"weight": weight, "bias": bias})
+    if not isinstance(head, nn.Linear) or not _same(Elsewhere(InnerModel(model.mlm), parameters), plain, weight, bias):
+        raise ValueError(
+            f"the token classification model of type {config.model_type!r} is more than a linear map on the encoder, "
+            "so it cannot say the same: use the weight masks themselves"
+        )
+    return plain
+
+
+def _same(features: Elsewhere, plain: PreTrainedModel, weight: Tensor, bias: Tensor) -> bool:
+    """Whether both say the same of two made-up texts, one of them padded; bf16 is not asked for."""
+    ids = torch.arange(plain.config.vocab_size - 6, plain.config.vocab_size).expand(2, 6)
+    real = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    with torch.no_grad():
+        ours = features(ids, real).float().cpu() @ weight.cpu().T + bias.cpu()
+        return torch.allclose(ours, text_logits(plain, ids, real), atol=1e-3 * float(1 + ours.abs().max()))
+
+
+def text_logits(plain: PreTrainedModel, input_ids: Tensor, real: Tensor) -> Tensor:
+    """Logits of texts [B, C] by a folded model: the mean over real tokens."""
+    return mean_pool(plain(input_ids=input_ids, attention_mask=real.long()).logits, real)
+
+
+def save_plain(
+    folder: str | os.PathLike[str], plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int
+) -> Path:
+    """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen."""
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (Path(folder) / "README.md").write_text(CARD.format(length=length), encoding="utf-8")
+    return Path(folder)

@@ -1,0 +1,13 @@
+"""Tiny encoders of different architectures, three layers each."""
+
+SMALL = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+SPECIALS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+DISTILBERT = {"vocab_size": 30, "dim": 8, "n_layers": 3, "n_heads": 2, "hidden_dim": 16}
+ARCHITECTURES = {
+    "bert": SMALL,
+    "roberta": SMALL | {"pad_token_id": 1},
+    "distilbert": DISTILBERT,
+    "electra": SMALL | {"embedding_size": 8},
+    "modernbert": SMALL | SPECIALS,
+    "deberta-v2": SMALL,
+}
