@@ -21,7 +21,7 @@ from sizes import sizes
 from table import table
 
 from policylearn.config import Config, load_config
-from policylearn.evaluation.downstream import METHODS, score_chosen, subsets
+from policylearn.evaluation.downstream import METHODS, FrozenFeatures, score_chosen, subsets
 from policylearn.experiment import write_up
 from policylearn.problem import Examples, Problem
 from policylearn.report.console import TaskProgress
@@ -79,7 +79,7 @@ def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
     wall, cpu = time.monotonic(), time.process_time()
     problem = Problem(arm.of(problem.config), data=problem.data())
     picked = next(subsets(problem, seed))
-    chosen = METHODS[arm.method](problem, problem.fresh_model(0), picked, seed)
+    chosen = METHODS[arm.method](FrozenFeatures(problem, problem.fresh_model(0)), picked, seed)
     learned = time.process_time() - cpu
     found = score_chosen(problem, chosen)
     scores = {"metric": problem.config.task.metric, "dev": found.dev, "test": found.test, "extra": found.extra}
