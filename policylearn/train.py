@@ -2,13 +2,14 @@
 report."""
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
 
 from policylearn.arms import LEARNED, check_arms, initial_policy
 from policylearn.cluster.checkpoint import OuterState
-from policylearn.cluster.pool import open_pool
+from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
@@ -57,7 +58,7 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
     policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
     supervised = config.learn.method == "supervised"
     state = fit(config, problem, policy, run) if supervised else OuterState()
-    with open_pool(config, problem.data()) as pool, preemptible():
+    with _pool(config, problem) as pool, preemptible():
         if not supervised:
             state = learn(config, problem, policy, pool, run)
             if state.history:
@@ -68,6 +69,13 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
     report_run(run, problem, policy, state, result)
     run.finish(result)
     return result
+
+
+def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
+    """The pool of the config; one that starts nothing where there are neither rollouts nor trials to be run."""
+    idle = config.learn.method == "supervised" and not config.evaluate.seeds
+    cluster = config.cluster.model_copy(update={"backend": "local"} if idle else {})
+    return open_pool(config.model_copy(update={"cluster": cluster}), problem.data())
 
 
 def kept_round(config: Config, state: OuterState) -> int | None:

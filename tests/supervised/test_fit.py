@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -96,6 +97,15 @@ def test_the_other_networks_and_units_learn_as_well(supervised, tmp_path, quiet,
     train(config, tmp_path / "run", quiet)
     records = lines(tmp_path / "run")
     assert records[-1]["dev"] > records[0]["dev"] + 0.2
+
+
+def test_ray_is_not_asked_for_what_one_process_does(supervised, tmp_path, quiet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "policylearn.cluster.ray_pool", None)
+    ray = ("cluster.backend=ray", "supervised.epochs=1")
+    train(supervised(*ray), tmp_path / "run", quiet)
+    assert (tmp_path / "run" / "result.json").exists()
+    with pytest.raises(ImportError):
+        train(supervised(*ray, "evaluate.seeds=1"), tmp_path / "compared", quiet)
 
 
 def test_importance_is_learned_from_labelled_texts(supervised, tmp_path, quiet):
