@@ -36,8 +36,9 @@ class Adapted:
     def lines(self) -> list[str]:
         """For a person; test comes last."""
         numbers = {"dev": self.scores.dev, **self.scores.extra, "test": self.scores.test}
-        files = [f"{what:6}  {path}" for what, path in self.written.items()]
-        return [*files, *(f"{name:6}  {score(number)} {self.metric}" for name, number in numbers.items())]
+        width = max(map(len, [*self.written, *numbers]))
+        files = [f"{what:{width}}  {path}" for what, path in self.written.items()]
+        return [*files, *(f"{name:{width}}  {score(number)} {self.metric}" for name, number in numbers.items())]
 
 
 def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, console: Console) -> Adapted:

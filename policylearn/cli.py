@@ -144,7 +144,7 @@ def adapt(
     fold: Annotated[bool, typer.Option("--fold", help="also write a plain transformers model")] = False,
     seed: Annotated[int, typer.Option(help="of the labelled subset, the masks and the order of examples")] = 0,
 ) -> None:
-    """Adapt a model to the label task, its settings being those of [evaluate.weight_mask] or [evaluate.finetune]. Dev
+    """Adapt a model to the label task, its settings being those of evaluate.weight_mask or evaluate.finetune. Dev
     selects the epoch; test is scored at the end."""
     from policylearn.adapt import adapt as run_adaptation
 

@@ -71,7 +71,7 @@ def learned_masks(classifier: MaskedClassifier, labels: list[str]) -> WeightMask
     return WeightMasks(
         {name[start:]: pack(mask) for name, mask in found.items()},
         {name[start:]: (mask.shape[0], mask.shape[1]) for name, mask in found.items()},
-        classifier.weight.detach().cpu().clone(),
+        classifier.weight.detach().cpu().clone(memory_format=torch.contiguous_format),
         classifier.bias.detach().cpu().clone(),
         tuple(labels),
         fingerprint(classifier.encoder.mlm.base_model),

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import random
@@ -9,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from policylearn.weight_masks.storage import MANIFEST, load_masks, save_masks
+from policylearn.weight_masks.task import learned_masks
 
 
 @pytest.fixture
@@ -126,3 +128,11 @@ def test_another_encoder_is_refused_by_name(problem, masks, encoder):
     del other.mlm.bert.encoder.layer[0].output.LayerNorm.weight
     with pytest.raises(ValueError, match=r"here encoder\.layer\.0\.output\.LayerNorm\.weight is missing"):
         masks.check(other)
+
+
+def test_a_head_is_written_however_it_lies_in_memory(problem, learned, tmp_path):
+    other = copy.copy(learned)
+    other._parameters = learned._parameters | {"weight": torch.nn.Parameter(learned.weight.detach().T.contiguous().T)}
+    assert not other.weight.is_contiguous()
+    found = load_masks(save_masks(tmp_path / "masks.safetensors", learned_masks(other, problem.labels)))
+    assert torch.equal(found.weight, learned.weight)
