@@ -87,7 +87,7 @@ def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
 def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterator[np.ndarray]:
     """Which training examples have their labels: all, or `evaluate.subsets` draws of so many of them; None: as
     `evaluate.labelled` says."""
-    examples, config = len(problem.examples("train")), problem.config.evaluate
+    examples, config = len(problem.labelled("train")), problem.config.evaluate
     labelled = labelled or config.labelled
     if labelled is None:
         yield np.arange(examples)
