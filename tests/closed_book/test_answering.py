@@ -120,7 +120,7 @@ def test_trials_depend_on_the_answers(asked):
 
 
 def test_a_whole_run_learns_compares_and_exports(asked, tmp_path, quiet):
-    few = "evaluate.seeds=1", "learn.rounds=2", "evaluate.finetune.epochs=2"
+    few = "evaluate.seeds=1", "learn.rounds=2", "learn.select=last", "evaluate.finetune.epochs=2"
     config = asked('evaluate.arms=["random", "learned"]', *few)
     train(config, tmp_path / "run", quiet, command="policylearn train asked.toml")
     result = json.loads((tmp_path / "run" / "result.json").read_text())

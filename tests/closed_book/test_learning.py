@@ -2,9 +2,12 @@
 
 import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from policylearn.adaptation import dev_score, outer_problem
 from policylearn.arms import initial_policy
@@ -139,3 +142,18 @@ def test_support_and_query_are_drawn_anew(problem):
     for key in ([0], [0], [1]):
         losses.append(outer_problem(problem, key, lambda **_: None)(model).item())
     assert losses[0] == losses[1] != losses[2]
+
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+@pytest.mark.skipif(not (SHARED / "data" / "qa").is_dir(), reason="needs the shared data")
+@pytest.mark.parametrize(("name", "choices"), [("qa_webquestions", None), ("qa_opentrivia", "choices")])
+def test_real_questions_are_read(name, choices):
+    path, tokenizer = str(SHARED / "data" / "qa" / name), SHARED / "models" / "minilm-l6-mlm"
+    config = TaskConfig(path=path, text="question", answers="answers", choices=choices, metric="likelihood")
+    dev = load_questions(config, "dev", AutoTokenizer.from_pretrained(tokenizer), 64)
+    assert len(dev) > 100 and all(dev.accepted) and (dev.tokens(range(len(dev))) >= 3).all()
+    assert len(dev.choices) == (dev.first[-1] if choices else 0) and (np.diff(dev.first) > dev.right).all() == bool(
+        choices
+    )
