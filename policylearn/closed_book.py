@@ -44,7 +44,7 @@ def _tuning(problem: Problem, support: Indices, query: Callable[..., Tensor]) ->
 def _query_loss(
     problem: Problem, questions: Questions, query: Indices, note: Note, model: Callable[..., Tensor]
 ) -> Tensor:
-    """-log p of the answers to the query questions, per token."""
+    """-log p of the answers to the query questions, per token; what is noted as accuracy is a token's likelihood."""
     pad = problem.tokenizer.pad_token_id
     losses = answer_losses(model, questions, query, pad)
     found = losses.sum() / int(questions.tokens(query).sum())
