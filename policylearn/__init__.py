@@ -3,6 +3,7 @@
 Public names are imported when first used, so that `import policylearn` costs nothing:
 
 - `PolicyCollator`: an exported policy as a data collator for any trainer
+- `DenoisingCollator`: the same for an encoder–decoder
 - `MaskingPolicy`: the policy itself, text → inclusion probabilities
 - `load_policy`, `save_policy`, `PolicyArtefact`: the exported form
 """
@@ -14,12 +15,13 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "PolicyCollator": "policylearn.collator",
+    "DenoisingCollator": "policylearn.denoising",
     "MaskingPolicy": "policylearn.policy",
     "PolicyArtefact": "policylearn.artefact",
     "load_policy": "policylearn.artefact",
     "save_policy": "policylearn.artefact",
 }
-__all__ = ["MaskingPolicy", "PolicyArtefact", "PolicyCollator", "load_policy", "save_policy"]
+__all__ = ["DenoisingCollator", "MaskingPolicy", "PolicyArtefact", "PolicyCollator", "load_policy", "save_policy"]
 
 
 def __getattr__(name: str) -> Any:

@@ -59,6 +59,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
     problem = Problem(config)
+    problem.examples("train")  # refuses a task of questions
     model = problem.fresh_model(seed)
     if folded or method == "finetune":
         _check_plain(problem, model)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
+from policylearn.closed_book import answer_tuning, dev_likelihood
 from policylearn.config import InnerConfig, OuterConfig
+from policylearn.data.questions import Questions
+from policylearn.extraction import Indices, in_chunks
 from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
 from policylearn.inner.mlm import make_optimizer
 from policylearn.inner.model import Features, InnerModel
@@ -21,11 +22,8 @@ from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.outer import MaskTuning
 from policylearn.weight_masks.selection import maskable
 
-CHUNK = 12_288
-"""Tokens run through the encoder at once."""
 Note = Callable[..., None]
 """Is told numbers by name."""
-Indices = Sequence[int] | np.ndarray
 Split = tuple[np.ndarray, np.ndarray]
 """Support and query."""
 
@@ -61,7 +59,10 @@ def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> "ProbeLos
         key: integers, not negative.
         note: is told `outer_loss` and `outer_accuracy` of every evaluation.
     """
-    config, y = problem.config.outer, problem.examples("train").y
+    config = problem.config.outer
+    if problem.config.task.answers is not None:
+        return answer_tuning(problem, *support_and_query(config, len(problem.questions("train")), key), note)
+    y = problem.examples("train").y
     support, query = support_and_query(config, len(y), key)
     if config.adaptation == "finetune":
         return fine_tuning(problem, support, query, note)
@@ -165,38 +166,17 @@ def _query_loss(problem: Problem, query: Indices, note: Note, classifier: Featur
     return found
 
 
-def extract(features: Features, examples: Examples, picked: Indices, pad_id: int) -> Tensor:
-    """Features of the picked examples, [len(picked), d], in chunks of similar length.
-
-    Where a gradient is asked for and there is more than one chunk, each is computed again on the way back: memory
-    then depends on the size of a chunk and not on the number of examples.
-    """
-    lengths = np.array([len(examples.rows[int(i)]) for i in picked])
-    order = lengths.argsort(kind="stable")
-    chunks = _chunks(lengths[order].tolist())
-    again = torch.is_grad_enabled() and len(chunks) > 1
-    parts = []
-    for chunk in chunks:
-        text = examples.rows.batch([int(picked[i]) for i in order[chunk]], pad_id)
-        parts.append(checkpoint(features, *text, use_reentrant=False) if again else features(*text))
-    return torch.cat(parts)[torch.from_numpy(order).argsort()]
-
-
-def _chunks(lengths: Sequence[int]) -> list[slice]:
-    """Neighbours in ascending lengths, such that each chunk holds CHUNK tokens at most, padding included.
-
-    >>> _chunks([4000, 4000, 6000, 13000])
-    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
-    """
-    cuts = [0]
-    for i, length in enumerate(lengths):
-        if i > cuts[-1] and (i + 1 - cuts[-1]) * length > CHUNK:
-            cuts.append(i)
-    return [slice(low, high) for low, high in pairwise([*cuts, len(lengths)])]
+def extract(features: Features, examples: Examples | Questions, picked: Indices, pad_id: int) -> Tensor:
+    """Features of the picked examples, [len(picked), d], see `in_chunks`."""
+    lengths = [len(examples.rows[int(i)]) for i in picked]
+    return in_chunks(features, partial(examples.rows.batch, pad_id=pad_id), picked, lengths)
 
 
 def dev_score(problem: Problem, model: InnerModel) -> float:
-    """Accuracy on dev of the ridge probe fitted on train: how good θ has become for the task."""
+    """Accuracy on dev of the ridge probe fitted on train: how good θ has become for the task. Where it is to answer
+    questions, see `closed_book.dev_likelihood`."""
+    if problem.config.task.answers is not None:
+        return dev_likelihood(problem, model)
     pad = problem.tokenizer.pad_token_id
     train, dev = problem.examples("train"), problem.examples("dev")
     with torch.no_grad():

@@ -13,7 +13,8 @@ from policylearn.artefact import PolicyArtefact
 from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresConfig
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.tokens import tokenize
-from policylearn.inner.model import InnerModel, load_model
+from policylearn.inner.loading import load_model
+from policylearn.inner.model import InnerModel
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy import MaskingPolicy

@@ -18,15 +18,20 @@ from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import corpus_shards, open_corpus, open_records
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.data.task import Split, Task, load_task
+from policylearn.data.questions import Questions, load_questions
+from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
-from policylearn.inner.model import InnerModel, check_exists, load_model
+from policylearn.inner.loading import check_exists, load_model, text_ends
+from policylearn.inner.model import InnerModel
+from policylearn.inner.seq2seq import Seq2SeqModel
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources, Watch
 from policylearn.scores.table import Scores, scorer_of
+
+SENTINEL = "<extra_id_0>"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class Examples:
         return len(self.y)
 
 
+Labelled = Examples | Questions
+
+
 @dataclass(frozen=True)
 class Data:
     """What of a problem is read from files: domain rows, class names, labelled splits. Read and tokenised once, it is
@@ -47,7 +55,7 @@ class Data:
 
     domain: TokenRows
     labels: list[str]
-    examples: dict[str, Examples]
+    examples: dict[str, Labelled]
 
 
 class Problem:
@@ -70,7 +78,7 @@ class Problem:
         self.config = config
         self.device = device
         self._watch, self._open = watch, False
-        self._examples: dict[str, Examples] = {}
+        self._examples: dict[str, Labelled] = {}
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
 
@@ -88,7 +96,12 @@ class Problem:
         Raises:
             ValueError: whatever is wrong with tokenizer, model, task or corpora.
         """
-        self.fresh_model(0)
+        generates = isinstance(self.fresh_model(0), Seq2SeqModel)
+        if self.config.task.answers is not None and not generates:
+            raise ValueError(
+                "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
+                '{model_type = "bart"}'
+            )
         for split in self._splits:
             self._read(split)
         for which in ("domain", "general"):
@@ -133,21 +146,35 @@ class Problem:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The label set, in the order of class indices."""
-        return self._task.labels
+        """The label set, in the order of class indices; none where the task is one of questions."""
+        return self._task.labels if self.config.task.answers is None else []
 
     @cached_property
     def _task(self) -> Task:
         planted = self.config.task.path == PLANTED
         return planted_task(self.config.planted) if planted else load_task(self.config.task)
 
-    def examples(self, split: str) -> Examples:
-        """A labelled split, tokenised (kept after the first call).
+    def labelled(self, split: str) -> Labelled:
+        """A labelled split, tokenised (kept after the first call): texts with classes, or questions with answers.
 
         Test splits can be had within `test_is_open` only: whoever still has something to choose has no business there.
         """
         assert split in ("train", "dev") or self._open, f"{split} was touched while something was still to be chosen"
         return self._read(split)
+
+    def examples(self, split: str) -> Examples:
+        """The same of texts with classes. ValueError: the task is one of questions."""
+        if not isinstance(found := self.labelled(split), Examples):
+            raise ValueError(
+                "this needs texts with classes, but task.answers makes the task one of questions: unset it"
+            )
+        return found
+
+    def questions(self, split: str) -> Questions:
+        """The same of questions with answers."""
+        found = self.labelled(split)
+        assert isinstance(found, Questions)
+        return found
 
     @contextmanager
     def test_is_open(self) -> Iterator[None]:
@@ -158,14 +185,18 @@ class Problem:
         finally:
             self._open = False
 
-    def _read(self, split: str) -> Examples:
+    def _read(self, split: str) -> Labelled:
         if split not in self._examples:
-            self._examples[split] = self._tokenise(self._task.splits[split])
+            self._examples[split] = self._tokenised(split)
         return self._examples[split]
 
-    def _tokenise(self, split: Split) -> Examples:
-        rows = tokenize(split.texts, self.tokenizer, self.config.model.max_length)
-        return Examples(rows, torch.tensor([self.labels.index(label) for label in split.labels]))
+    def _tokenised(self, split: str) -> Labelled:
+        length = self.config.model.max_length
+        if self.config.task.answers is not None:
+            return load_questions(self.config.task, split, self.tokenizer, length)
+        read = self._task.splits[split]
+        rows = tokenize(read.texts, self.tokenizer, length)
+        return Examples(rows, torch.tensor([self.labels.index(label) for label in read.labels]))
 
     def fresh_model(self, seed: int) -> InnerModel:
         """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`."""
@@ -179,7 +210,8 @@ class Problem:
 
     def _load(self, seed: int) -> InnerModel:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
-        model = load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention)
+        ends = text_ends(tokenizer)
+        model = load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
@@ -249,6 +281,8 @@ def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
         raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise ValueError(f"tokenizer {name!r} is a slow one; policylearn needs its fast version (tokenizer.json)")
+    if tokenizer.mask_token is None and SENTINEL in tokenizer.get_vocab():
+        tokenizer.mask_token = SENTINEL  # of T5: it stands for what is left out
     for token in ("mask_token", "pad_token"):
         if getattr(tokenizer, token) is None:
             raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")

@@ -6,7 +6,7 @@ import sys
 import pytest
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from policylearn.inner.model import load_model
+from policylearn.inner.loading import load_model
 from policylearn.problem import load_tokenizer
 from policylearn.scores.tagged import load_recogniser
 from policylearn.scores.vectors import load_encoder

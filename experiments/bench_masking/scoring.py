@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, PreTrainedTokenizerBase
 
 from policylearn.config import ModelConfig, ScoresConfig
-from policylearn.inner.model import load_model
+from policylearn.inner.loading import load_model
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.scores.counting import CorpusCounts, Tally, count_chunk, text_chunks
 from policylearn.scores.difference import anchor_similarity

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policylearn.config.strict import Strict
 
@@ -56,7 +56,30 @@ class TaskConfig(Strict):
     label: str = Field("label", description="column of the label")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    metric: Literal["accuracy", "macro_f1", "likelihood", "exact_match", "choice"] = Field(
+        "accuracy",
+        description="with `answers`: the likelihood of a token of the answers (geometric mean), the share of questions "
+        "with an accepted answer written out greedily, or that of choices made right, by likelihood per token",
+    )
+    answers: str | None = Field(
+        None,
+        description="column of an answer or a list of them: the task is to answer the questions in `text` by heart, "
+        "with an encoder–decoder",
+    )
+    choices: str | None = Field(None, description="column of a list of choices, one of which is an answer")
+    answer_length: int = Field(16, ge=2, description="tokens per answer, special tokens included; longer is cut")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TaskConfig":
+        fitting = ("accuracy", "macro_f1") if self.answers is None else ("likelihood", "exact_match", "choice")
+        if self.metric not in fitting:
+            given = "without task.answers" if self.answers is None else "with task.answers"
+            raise ValueError(f"metric {self.metric!r} {given}: set it to one of {', '.join(fitting)}")
+        if self.metric == "choice" and self.choices is None:
+            raise ValueError("metric 'choice' needs task.choices, a column of choices")
+        if self.answers is not None and self.path == PLANTED:
+            raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
+        return self
 
 
 class CorpusConfig(Strict):

@@ -5,7 +5,7 @@ from pydantic import model_validator
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
-from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig
+from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig, parts_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
 
@@ -42,7 +42,15 @@ class Config(Strict):
             )
         if self.learn.method == "supervised":
             self._check_supervised()
+        if self.task.answers is not None:
+            self._check_answers()
         return self
+
+    def _check_answers(self) -> None:
+        if self.outer.adaptation != "finetune":
+            raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
+        if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
+            raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
 
     def _check_supervised(self) -> None:
         if self.policy.network == "none":

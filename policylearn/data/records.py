@@ -28,6 +28,11 @@ def find_split(folder: str, name: str) -> str:
     raise ValueError(f"{folder} has no file for split {name!r}; looked for {name} with {', '.join(SUFFIXES)}")
 
 
+def split_source(path: str, name: str) -> str:
+    """Where a split of a task is read from: its file in a folder, or a Hub data set; raises as `find_split`."""
+    return find_split(path, name) if Path(path).is_dir() else path
+
+
 def matching_files(source: str, key: str = "path") -> list[str]:
     """The files that a pattern such as `texts/*.jsonl.gz` matches, in alphabetical order; what is no pattern stays as
     it is.

@@ -1,10 +1,9 @@
 """Labelled tasks: a folder of split files or a Hub data set, read and checked before anything is trained."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from policylearn.config import TaskConfig
-from policylearn.data.records import find_split, read_records
+from policylearn.data.records import read_records, split_source
 
 SPLITS = ("train", "dev", "test")
 
@@ -45,9 +44,10 @@ def load_task(config: TaskConfig) -> Task:
 
 
 def _load_split(config: TaskConfig, name: str) -> Split:
-    source = find_split(config.path, name) if Path(config.path).is_dir() else config.path
     texts, labels = [], []
-    for record in read_records(source, (config.text, config.label), split=name, key="task.path"):
+    for record in read_records(
+        split_source(config.path, name), (config.text, config.label), split=name, key="task.path"
+    ):
         texts.append(str(record[config.text]))
         labels.append(str(record[config.label]))
     if not texts:

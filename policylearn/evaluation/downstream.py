@@ -12,6 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from policylearn.adaptation import extract
 from policylearn.config import parts_of
+from policylearn.data.questions import Questions
+from policylearn.evaluation.answering import answer_score, tune_answers
 from policylearn.evaluation.training import METRICS, predicted
 from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.inner.model import InnerModel
@@ -29,6 +31,14 @@ class Chosen:
 
     dev: float
     predict: Predict
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A model that dev has chosen to answer questions with: its score there, and how it is scored on others."""
+
+    dev: float
+    score: Callable[[Questions], float]
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
 def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterator[np.ndarray]:
     """Which training examples have their labels: all, or `evaluate.subsets` draws of so many of them; None: as
     `evaluate.labelled` says."""
-    examples, config = len(problem.examples("train")), problem.config.evaluate
+    examples, config = len(problem.labelled("train")), problem.config.evaluate
     labelled = labelled or config.labelled
     if labelled is None:
         yield np.arange(examples)
@@ -96,13 +106,18 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
         yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
 
 
-def score_chosen(problem: Problem, chosen: Chosen) -> Scores:
+def score_chosen(problem: Problem, chosen: Chosen | Answering) -> Scores:
     """What dev has chosen, on the test splits."""
-    metric = METRICS[problem.config.task.metric]
     with problem.test_is_open():
-        splits = {name: problem.examples(name) for name in ("test", *problem.config.task.extra_tests)}
-        tests = {name: metric(split.y.numpy(), chosen.predict(split)) for name, split in splits.items()}
+        tests = {name: _score_on(problem, chosen, name) for name in ("test", *problem.config.task.extra_tests)}
     return Scores(chosen.dev, tests.pop("test"), tests)
+
+
+def _score_on(problem: Problem, chosen: Chosen | Answering, name: str) -> float:
+    if isinstance(chosen, Answering):
+        return chosen.score(problem.questions(name))
+    split = problem.examples(name)
+    return METRICS[problem.config.task.metric](split.y.numpy(), chosen.predict(split))
 
 
 def probe(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
@@ -116,8 +131,11 @@ def probe(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
     return Chosen(max(scores), lambda split: best.predict(features(split)))
 
 
-def fine_tune(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen:
-    """All of the encoder and a linear head, by AdamW; dev selects the epoch."""
+def fine_tune(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chosen | Answering:
+    """All of the encoder and a linear head, or of an encoder–decoder, by AdamW; dev selects the epoch."""
+    if features.problem.config.task.answers is not None:
+        found, answerer = tune_answers(features.problem, features.model, picked, seed)
+        return Answering(found, partial(answer_score, features.problem, answerer))
     dev, tuned = tune(features.problem, features.model, picked, seed)
     return Chosen(dev, partial(predicted, features.problem, tuned))
 
@@ -128,7 +146,7 @@ def weight_mask(features: FrozenFeatures, picked: np.ndarray, seed: int) -> Chos
     return Chosen(dev, partial(predicted, features.problem, tuned))
 
 
-METHODS: dict[str, Callable[[FrozenFeatures, np.ndarray, int], Chosen]] = {
+METHODS: dict[str, Callable[[FrozenFeatures, np.ndarray, int], Chosen | Answering]] = {
     "probe": probe,
     "finetune": fine_tune,
     "weight_mask": weight_mask,

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.policy import MaskingPolicy
-from policylearn.problem import Data, Problem
+from policylearn.problem import Data, Examples, Labelled, Problem
 from policylearn.provenance import fingerprint
 
 VERSION = 2
@@ -52,8 +52,16 @@ def _data(data: Data) -> str:
         digest.update(name.encode())
         _add(digest, rows)
     for split in data.examples.values():
-        digest.update(split.y.numpy().tobytes())
+        _add_labels(digest, split)
     return digest.hexdigest()
+
+
+def _add_labels(digest: Any, split: Labelled) -> None:
+    if isinstance(split, Examples):
+        return digest.update(split.y.numpy().tobytes())
+    for rows in (split.answers, split.choices):
+        _add(digest, rows)
+    digest.update(json.dumps(split.accepted).encode() + split.first.tobytes() + split.right.tobytes())
 
 
 def _add(digest: Any, rows: TokenRows) -> None:

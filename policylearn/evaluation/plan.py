@@ -42,7 +42,7 @@ def _rehearsed(problem: Problem, policy: MaskingPolicy) -> float:
         rate = learning_rate(config.inner, step, STEPS)
         plain_step(model, optimizer, next(batches), rate, clip=config.inner.clip, rows=config.inner.micro_batch)
     per_step = (time.monotonic() - started) / STEPS
-    started, dev = time.monotonic(), problem.examples("dev")
+    started, dev = time.monotonic(), problem.labelled("dev")
     looked_at = dev.rows.spread(TEXTS)
     extract(model, dev, looked_at, problem.tokenizer.pad_token_id).detach()
     per_text = (time.monotonic() - started) / len(looked_at)

@@ -49,7 +49,7 @@ def pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: i
 
 def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
     """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all."""
-    rows, pad = problem.examples("dev").rows, problem.tokenizer.pad_token_id
+    rows, pad = problem.labelled("dev").rows, problem.tokenizer.pad_token_id
     uniform, losses = uniform_policy(problem.tokenizer), []
     picked = rows.spread(HELD_OUT)
     for first in range(0, len(picked), size):

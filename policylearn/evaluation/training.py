@@ -1,4 +1,4 @@
-"""Training a classifier on labelled examples; dev selects the epoch."""
+"""Training on labelled examples; dev selects the epoch."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from policylearn.adaptation import extract
+from policylearn.config import FineTuneConfig
 from policylearn.problem import Examples, Problem
 
 Watch = Callable[[int, float], None]
@@ -46,15 +47,47 @@ def train_classifier(
         seed: of their order.
         watch: is told of every epoch.
     """
-    metric, dev = METRICS[problem.config.task.metric], problem.examples("dev")
-    best, kept = -1.0, classifier.state_dict()
-    for epoch in _epochs(problem, classifier, optimizer, schedule, picked, seed):
-        found = metric(dev.y.numpy(), predicted(problem, classifier, dev))
+    metric, train, dev = METRICS[problem.config.task.metric], problem.examples("train"), problem.examples("dev")
+
+    def loss(rows: list[int]) -> Tensor:
+        logits = classifier(*train.rows.batch(rows, problem.tokenizer.pad_token_id))
+        return cross_entropy(logits, train.y[rows].to(logits.device))
+
+    def dev_score() -> float:
+        return metric(dev.y.numpy(), predicted(problem, classifier, dev))
+
+    return train_best(classifier, loss, dev_score, optimizer, schedule, picked, seed, watch)
+
+
+def train_best(
+    model: nn.Module,
+    loss: Callable[[list[int]], Tensor],
+    dev_score: Callable[[], float],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    picked: np.ndarray,
+    seed: int,
+    watch: Watch = lambda epoch, dev: None,
+) -> float:
+    """`train_classifier` of any model: `loss` is that of a batch of training examples, `dev_score` that of the model as
+    it is."""
+    best, kept = -1.0, model.state_dict()
+    for epoch in _epochs(model, loss, optimizer, schedule, picked, seed):
+        found = dev_score()
         if found > best:
-            best, kept = found, copy.deepcopy(classifier.state_dict())
+            best, kept = found, copy.deepcopy(model.state_dict())
         watch(epoch, found)
-    classifier.load_state_dict(kept)
+    model.load_state_dict(kept)
     return best
+
+
+def adamw(model: nn.Module, config: FineTuneConfig) -> torch.optim.AdamW:
+    """For fine-tuning: no weight decay on norms and biases."""
+    groups = [
+        {"params": [p for p in model.parameters() if (p.ndim > 1) == decays], "weight_decay": decay}
+        for decays, decay in ((True, config.weight_decay), (False, 0.0))
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
 def predicted(problem: Problem, classifier: nn.Module, split: Examples) -> np.ndarray:
@@ -65,25 +98,23 @@ def predicted(problem: Problem, classifier: nn.Module, split: Examples) -> np.nd
 
 
 def _epochs(
-    problem: Problem,
-    classifier: nn.Module,
+    model: nn.Module,
+    loss: Callable[[list[int]], Tensor],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     picked: np.ndarray,
     seed: int,
 ) -> Iterator[int]:
     """Train, and stop for a look at the end of every epoch."""
-    train, pad = problem.examples("train"), problem.tokenizer.pad_token_id
     steps = -(-len(picked) // schedule.batch_size) * schedule.epochs
     warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, steps))
     for epoch in range(schedule.epochs):
         order = np.random.default_rng([seed, epoch]).permutation(picked)
         for first in range(0, len(order), schedule.batch_size):
-            rows = order[first : first + schedule.batch_size]
-            logits = classifier(*train.rows.batch(rows.tolist(), pad))
+            found = loss(order[first : first + schedule.batch_size].tolist())
             optimizer.zero_grad()
-            cross_entropy(logits, train.y[rows].to(logits.device)).backward()
-            torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+            found.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             warmup.step()
         yield epoch

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from policylearn.adaptation import extract
-from policylearn.evaluation.training import Watch, train_classifier
+from policylearn.evaluation.training import Watch, adamw, train_classifier
 from policylearn.inner.finetune import Classifier, ridge_head
 from policylearn.inner.model import Elsewhere, Features, InnerModel
 from policylearn.problem import Problem
@@ -26,11 +26,7 @@ def tune(
     """A fine-tuned copy of the encoder with its head, and its dev score."""
     config = problem.config.evaluate.finetune
     tuned = Classifier(copy.deepcopy(model), *_ridge_head(problem, model, picked))
-    groups = [
-        {"params": [p for p in tuned.parameters() if (p.ndim > 1) == decays], "weight_decay": decay}
-        for decays, decay in ((True, config.weight_decay), (False, 0.0))
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    optimizer = adamw(tuned, config)
     return train_classifier(problem, tuned, optimizer, config, picked, seed, watch), tuned
 
 

@@ -70,33 +70,39 @@ class FineTuning:
     """The loss after steps of fine-tuning that start from θ.
 
     Attributes:
-        window: the steps; their model is a `Classifier`.
-        head: weight and bias it starts with, differentiable in the encoder.
-        optimizer: a fresh one for a classifier.
-        query: the loss, as a function of the classifier, after the last step.
+        window: the steps; their model is a `Classifier`, or θ itself.
+        head: weight and bias the classifier starts with, differentiable in the encoder; None: θ itself is tuned.
+        optimizer: a fresh one for what is tuned.
+        query: the loss, as a function of what was tuned, after the last step.
     """
 
     window: Window
-    head: Callable[[Features], tuple[Tensor, Tensor]]
+    head: Callable[[Features], tuple[Tensor, Tensor]] | None
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     query: Callable[[Features], Tensor]
 
     def __call__(self, model: nn.Module) -> Tensor:
         """The loss (no gradient), by ordinary steps of a copy of the model."""
-        with torch.no_grad():
-            classifier = Classifier(copy.deepcopy(model), *self.head(model))
-        optimizer = self.optimizer(classifier)
+        tuned = copy.deepcopy(self.start(model))
+        optimizer = self.optimizer(tuned)
         for k, batch in enumerate(self.window.batches):
             self.window.set_rate(optimizer, k)
-            x = self.window.loss.inputs(batch, classifier.bias)
+            x = self.window.loss.inputs(batch, next(tuned.parameters()))
             optimizer.zero_grad()
-            for loss in self.window.losses(classifier, k, x):
+            for loss in self.window.losses(tuned, k, x):
                 loss.backward()
             if self.window.clip is not None:
-                nn.utils.clip_grad_norm_(classifier.parameters(), self.window.clip)
+                nn.utils.clip_grad_norm_(tuned.parameters(), self.window.clip)
             optimizer.step()
         with torch.no_grad():
-            return self.query(classifier)
+            return self.query(tuned)
+
+    def start(self, model: nn.Module) -> nn.Module:
+        """What the steps begin with, θ not copied."""
+        if self.head is None:
+            return model
+        with torch.no_grad():
+            return Classifier(model, *self.head(model))
 
 
 def ridge_head(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:

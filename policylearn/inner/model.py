@@ -1,19 +1,16 @@
 """A transformers masked language model, called in the two ways the inner problem needs."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers import PreTrainedModel
 
-from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
 
 Features = Callable[[Tensor, Tensor], Tensor]
@@ -71,17 +68,38 @@ class InnerModel(nn.Module):
         assert isinstance(weight, Tensor)
         device = weight.device
         input_ids, real = input_ids.to(device), real.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
-            seen = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
-            hidden = self.mlm.base_model(**seen, attention_mask=real.long()).last_hidden_state
+        with self.precision(device):
+            hidden = self.encode(input_ids, real, blend)
             if labels is None:
-                return mean_pool(_full(hidden), real)
+                return mean_pool(full(hidden), real)
             labels = labels.to(device)
             masked = labels != IGNORED
-            logits = vocabulary_logits(self.mlm, hidden[masked])
+            logits = self.vocabulary_logits(self.states(hidden, input_ids, real, labels)[masked])
         if watch is not None:
             watch(labels[masked].cpu(), logits.detach().argmax(1).cpu())
-        return cross_entropy(_full(logits), labels[masked], reduction="none")
+        return cross_entropy(full(logits), labels[masked], reduction="none")
+
+    def precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """bf16 autocast, or nothing."""
+        return torch.autocast(device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def encode(self, input_ids: Tensor, real: Tensor, blend: Blend | None = None) -> Tensor:
+        """Last hidden states of the encoder, [B, T, d]."""
+        seen = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
+        return self.encoder(**seen, attention_mask=real.long()).last_hidden_state
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What reads the text."""
+        return self.mlm.base_model
+
+    def states(self, hidden: Tensor, input_ids: Tensor, real: Tensor, labels: Tensor) -> Tensor:
+        """[B, T, d] that masked tokens are predicted from; here the encoder's own."""
+        return hidden
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """The model's own vocabulary head on hidden states [M, d]; [M, V]. ValueError: it is not known here."""
+        return vocabulary_logits(self.mlm, hidden)
 
     def _blended(self, input_ids: Tensor, blend: Blend) -> Tensor:
         e = self.mlm.get_input_embeddings()
@@ -95,8 +113,8 @@ class Elsewhere:
     model: nn.Module
     parameters: Mapping[str, Tensor]
 
-    def __call__(self, *inputs: Any) -> Any:
-        return functional_call(self.model, dict(self.parameters), inputs)
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        return functional_call(self.model, dict(self.parameters), inputs, settings)
 
 
 def carries(name: str, p: Tensor, parameters: str) -> bool:
@@ -117,7 +135,7 @@ def carries(name: str, p: Tensor, parameters: str) -> bool:
     return p.ndim > 1 and (parameters == "matrices" or "embeddings" not in name)
 
 
-def _full(x: Tensor) -> Tensor:
+def full(x: Tensor) -> Tensor:
     """At least single precision: out of bf16, and double stays double."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -147,76 +165,3 @@ def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
     if kind in _CLS_HEADS and hasattr(mlm, "cls"):
         return head.cls(hidden)
     raise ValueError(f"model type {kind!r} has a vocabulary head I do not know; add it to inner/model.py")
-
-
-def load_model(config: ModelConfig, vocab_size: int, pad_id: int, seed: int, attention: str | None) -> InnerModel:
-    """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`.
-
-    Dropout is off: inner losses are differentiated and compared.
-
-    Args:
-        config: where the model comes from.
-        vocab_size: of the tokenizer; an architecture built from scratch gets this many tokens.
-        pad_id: padding token id for an architecture built from scratch.
-        seed: of the weights of an architecture built from scratch, and of missing heads.
-        attention: transformers' `attn_implementation` ("eager" where second derivatives are needed); None: its choice.
-
-    Raises:
-        ValueError: the checkpoint does not exist, is no masked language model or one whose head is not known
-            here, or `architecture` is wrong.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        mlm = (
-            _from_checkpoint(config.name, config.trust_remote_code, attention)
-            if config.name
-            else _from_scratch(config, vocab_size, pad_id, attention)
-        )
-    if mlm.config.vocab_size < vocab_size:
-        raise ValueError(
-            f"model {config.name}: {mlm.config.vocab_size} token embeddings, but the tokenizer has {vocab_size} tokens"
-        )
-    mlm = mlm.float().eval()
-    vocabulary_logits(mlm, torch.zeros(1, mlm.config.hidden_size))  # an unknown head is better found out now
-    return InnerModel(mlm, config.bf16)
-
-
-def _from_checkpoint(name: str, trust: bool, attention: str | None) -> PreTrainedModel:
-    check_exists("model.name", name)
-    try:
-        return AutoModelForMaskedLM.from_pretrained(name, attn_implementation=attention, trust_remote_code=trust)
-    except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
-        raise ValueError(f"model.name {name!r} cannot be loaded as a masked language model: {error}") from error
-
-
-def _from_scratch(config: ModelConfig, vocab_size: int, pad_id: int, attention: str | None) -> PreTrainedModel:
-    fields = dict(config.architecture)
-    kind = fields.pop("model_type", None)
-    if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        given = "no model_type" if kind is None else f"model_type {kind!r}"
-        raise ValueError(
-            f"model.architecture has {given}; transformers builds a masked language model from, for example, 'bert'"
-        )
-    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    architecture = AutoConfig.for_model(
-        kind,
-        **{
-            **dropout,
-            "vocab_size": vocab_size,
-            "pad_token_id": pad_id,
-            "max_position_embeddings": config.max_length + 2,
-            **fields,
-        },
-    )
-    return AutoModelForMaskedLM.from_config(architecture, attn_implementation=attention)
-
-
-def check_exists(key: str, name: str) -> None:
-    """A name that can only be a path must be there: say so before a Hub look-up hides the mistake.
-
-    Raises:
-        ValueError: it looks like a path and does not exist.
-    """
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_path and not Path(name).expanduser().exists():
-        raise ValueError(f"{key} {name!r} does not exist; give a folder with a checkpoint, or a Hub name")

@@ -100,14 +100,15 @@ def _outer_loss(model: nn.Module, through: list[Tensor], outer: Outer) -> Tensor
     features = Elsewhere(model, dict(zip(names, through, strict=True)))
     if not isinstance(outer, FineTuning):
         return outer(features)
-    head = outer.head(features)
-    classifier = Classifier(model, *head)
-    with higher.innerloop_ctx(classifier, outer.optimizer(classifier)) as (tuned, optimizer):
-        order = {p: value for p, value in zip(model.parameters(), through, strict=True)}
-        order |= {classifier.weight: head[0], classifier.bias: head[1]}
+    start = outer.start(model)
+    order = {p: value for p, value in zip(model.parameters(), through, strict=True)}
+    if outer.head is not None:
+        assert isinstance(start, Classifier)
+        order |= dict(zip((start.weight, start.bias), outer.head(features), strict=True))
+    with higher.innerloop_ctx(start, outer.optimizer(start)) as (tuned, optimizer):
         # Views, because head and encoder hang together: each is to be stepped by its own partial derivative.
-        tuned.update_params([order[p].view_as(p) for p in classifier.parameters()])
-        weights = [outer.window.loss.inputs(batch, head[0]) for batch in outer.window.batches]
+        tuned.update_params([order[p].view_as(p) for p in start.parameters()])
+        weights = [outer.window.loss.inputs(batch, through[0]) for batch in outer.window.batches]
         _take_steps(tuned, optimizer, outer.window, weights)
         return outer.query(tuned)
 

@@ -24,7 +24,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.finetune import Classifier, FineTuning
+from policylearn.inner.finetune import FineTuning
 from policylearn.inner.model import carries
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
@@ -208,12 +208,11 @@ class Walk(ABC):
         return torch.autograd.grad(self.outer(self.model), self.parameters, allow_unused=True)
 
     def _slopes_through(self, tuning: FineTuning) -> Gradients:
-        with torch.no_grad():
-            classifier = Classifier(self.model, *tuning.head(self.model))
+        tuned = tuning.start(self.model)
         walk = replace(
             self,
-            model=classifier,
-            optimizer=tuning.optimizer(classifier),
+            model=tuned,
+            optimizer=tuning.optimizer(tuned),
             window=tuning.window,
             outer=tuning.query,
             through="all",
@@ -225,6 +224,8 @@ class Walk(ABC):
         walk.walk_back(0, len(walk.window), start, walk.slots)
         walk.restore(start)
         at_start = {name: adjoint.theta for name, adjoint in zip(walk.names, walk.adjoints, strict=True)}
+        if tuning.head is None:
+            return [at_start[name] for name in self.names]
         head = [at_start.pop(name) for name in ("weight", "bias")]
         by_way_of_head = torch.autograd.grad(tuning.head(self.model), self.parameters, head, allow_unused=True)
         slopes = [at_start[f"encoder.{name}"] for name in self.names]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
-from policylearn.inner.model import check_exists
+from policylearn.inner.loading import check_exists
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources

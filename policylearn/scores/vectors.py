@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from policylearn.inner.model import Features, InnerModel, check_exists, mean_pool
+from policylearn.inner.loading import check_exists
+from policylearn.inner.model import Features, InnerModel, mean_pool
 from policylearn.scores.lexicon import PIECES
 from policylearn.scores.sources import Sources
 

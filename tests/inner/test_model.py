@@ -4,7 +4,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from policylearn.config import InnerConfig, ModelConfig
-from policylearn.inner.model import InnerModel, load_model, mean_pool, vocabulary_logits
+from policylearn.inner.loading import load_model
+from policylearn.inner.model import InnerModel, mean_pool, vocabulary_logits
 from policylearn.masking import IGNORED
 
 COMMON = {

@@ -5,12 +5,15 @@ import pytest
 import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from policylearn.config import InnerConfig
+from policylearn.inner.answering import AnsweredBatch, AnswerWeights
 from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
 from policylearn.inner.mlm import make_optimizer, mlm_loss
 from policylearn.inner.model import InnerModel
+from policylearn.inner.seq2seq import KINDS, Seq2SeqModel
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 
@@ -31,6 +34,13 @@ COMMON = {
 }
 DISTILBERT = {"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 16, "dropout": 0.5, "attention_dropout": 0.5}
 SPECIALS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+BOTH = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+HALVES = {
+    f"{half}_{name}": value
+    for half in ("encoder", "decoder")
+    for name, value in {"layers": 1, "attention_heads": 2, "ffn_dim": 16}.items()
+}
+T5 = {"d_model": WIDTH, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "feed_forward_proj": "gated-gelu"}
 ARCHITECTURES = {
     "bert": COMMON,
     "roberta": COMMON | {"max_position_embeddings": LENGTH + 1},
@@ -38,6 +48,9 @@ ARCHITECTURES = {
     "modernbert": COMMON | SPECIALS | {"initializer_cutoff_factor": 1.0},
     "electra": COMMON | {"embedding_size": WIDTH},
     "deberta-v2": COMMON | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "bart": BOTH | HALVES | {"d_model": WIDTH, "max_position_embeddings": LENGTH, "init_std": 0.3, "dropout": 0.5},
+    "t5": BOTH
+    | {"d_model": WIDTH, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "feed_forward_proj": "gated-gelu"},
 }
 
 
@@ -57,8 +70,9 @@ class Inner:
         self.dtype, self.clip, self.seeds = dtype, settings.clip, None
         torch.manual_seed(0)
         config = AutoConfig.for_model(kind, **ARCHITECTURES[kind], tie_word_embeddings=tied)
-        mlm = AutoModelForMaskedLM.from_config(config, attn_implementation="eager").to(dtype).eval()
-        self.model = InnerModel(mlm)
+        auto, wrapped = (AutoModelForSeq2SeqLM, Seq2SeqModel) if kind in KINDS else (AutoModelForMaskedLM, InnerModel)
+        mlm = auto.from_config(config, attn_implementation="eager").to(dtype).eval()
+        self.model = wrapped(mlm)
         if not tied:
             head = mlm.get_output_embeddings()
             head.weight.data.copy_(mlm.get_input_embeddings().weight.data)
@@ -108,6 +122,24 @@ class Inner:
             return cross_entropy(features(self.ids[6:], self.real[6:]), self.y[6:])
 
         return FineTuning(steps, head, partial(make_optimizer, config=settings), query)
+
+    def answering(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
+        """The loss of three answers after fine-tuning on two batches of three questions, in turn."""
+        asked = [(x, r, self.answers(3)) for x, r in [*self._thirds(), (self.ids[6:], self.real[6:])]]
+        steps = Window([AnsweredBatch(*asked[k % 2]) for k in range(len(rates))], rates, AnswerWeights(), clip=1.0)
+
+        def query(model):
+            ids, real, answers = asked[2]
+            return model(ids, real, answers=answers).mean()
+
+        return FineTuning(steps, None, partial(make_optimizer, config=settings), query)
+
+    def answers(self, n: int) -> torch.Tensor:
+        """Of one to three tokens and an end, [n, 4]."""
+        tokens = torch.randint(4, VOCABULARY, (n, 4), generator=self.generator)
+        last = torch.randint(1, 4, (n, 1), generator=self.generator)
+        at = torch.arange(4)
+        return torch.where(at < last, tokens, torch.where(at == last, 3, IGNORED))
 
     def _thirds(self):
         return [(self.ids[i : i + 3], self.real[i : i + 3]) for i in (0, 3)]
@@ -181,7 +213,10 @@ def relative_error():
 
 @pytest.fixture
 def all_double(monkeypatch):
-    """ModernBERT computes attention and positions in single precision whatever its weights: here it does not."""
+    """ModernBERT and T5 compute attention, positions and norms in single precision whatever their weights: here they do
+    not."""
     softmax = torch.nn.functional.softmax
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     monkeypatch.setattr(torch.nn.functional, "softmax", lambda x, dim=None, dtype=None: softmax(x, dim=dim))
+    rms_norm = torch.nn.functional.rms_norm
+    monkeypatch.setattr(T5LayerNorm, "forward", lambda self, x: rms_norm(x, x.shape[-1:], self.weight, 1e-6))

@@ -50,6 +50,8 @@ CASES = [
     Case("modernbert", settings(optimizer="sgd", momentum=0.0, schedule="linear"), warm=2, adaptation="finetune"),
     Case("electra", settings(**ADAMW, schedule="cosine", weight_decay=0.1), warm=2),
     Case("deberta-v2", settings(**SGD, weight_decay=0.2), warm=2, adaptation="finetune"),
+    Case("bart", settings(**SGD, weight_decay=0.2, clip=0.5), warm=2, adaptation="answers"),
+    Case("t5", settings(**ADAMW, weight_decay=0.1), adaptation="answers"),
 ]
 STEPS = 3
 EXACT, NEARLY = ("unroll", "replay"), "finite_difference"
@@ -69,8 +71,9 @@ class Setting:
 
     def _outer(self, case: Case):
         problem = self.problem
-        if case.adaptation == "finetune":
-            return problem.tuning(case.tuning, [0.05, 0.02] if case.tuning is TUNE_SGD else [0.01, 0.02])
+        if case.adaptation in ("finetune", "answers"):
+            tuning = problem.tuning if case.adaptation == "finetune" else problem.answering
+            return tuning(case.tuning, [0.05, 0.02] if case.tuning is TUNE_SGD else [0.01, 0.02])
         if case.adaptation == "smooth":
             return problem.outer
 
@@ -179,6 +182,7 @@ def wrong_without_head(monkeypatch, inner, case):
         (wrong_without_moments, CASES[0]),
         (wrong_without_moments, CASES[5]),
         (wrong_without_hessian, CASES[0]),
+        (wrong_without_hessian, CASES[-1]),
         (wrong_in_clipping, CASES[5]),
         (wrong_dropout, CASES[3]),
         (wrong_without_head, CASES[4]),
@@ -222,6 +226,7 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
 ONE_STEP = [
     Case("distilbert", settings(**SGD), 2),
     Case("bert", settings(**SGD), 2, "probe"),
+    Case("bart", settings(**SGD), 2, "answers"),
     Case("bert", settings(**SGD), 2, "finetune"),
     Case("roberta", settings(**SGD), 2, "finetune", tuning=TUNE_ADAMW),
 ]
@@ -259,7 +264,7 @@ def wrong_at_the_end_of_tuning(monkeypatch, inner, case):
 
 
 @pytest.mark.parametrize("wrong", [wrong_without_head, wrong_at_the_end_of_tuning])
-@pytest.mark.parametrize("case", ONE_STEP[2:], ids=str)
+@pytest.mark.parametrize("case", ONE_STEP[3:], ids=str)
 def test_one_step_that_is_wrong_about_fine_tuning_would_be_found_out(inner, case, wrong, monkeypatch):
     setting = wrong(monkeypatch, inner, case)
     assert not agrees(NEARLY, by_one_step(setting), expected_of_one_step(inner, case))

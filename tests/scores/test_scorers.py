@@ -3,7 +3,8 @@ import torch
 
 from policylearn.config import ModelConfig, PlantedConfig, ScoresConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
-from policylearn.inner.model import InnerModel, load_model
+from policylearn.inner.loading import load_model
+from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import vocabulary
 from policylearn.scores.registry import SCORERS, score, scorer
 from policylearn.scores.sources import Sources

@@ -1,0 +1,145 @@
+"""DenoisingCollator: a policy as the data collator of an encoder–decoder, which restores what is masked.
+
+Lewis et al. (2020) for `tokens` and `infilling`, Raffel et al. (2020) for `sentinels`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.collator import Examples, PolicyCollator
+from policylearn.masking.corruption import IGNORED
+from policylearn.packing import Masking
+from policylearn.padding import Batch, Padding, assemble
+
+STYLES = ("tokens", "infilling", "sentinels")
+Row = dict[str, Tensor]
+
+
+@dataclass
+class DenoisingCollator(PolicyCollator):
+    """Corrupted text in, restored text out: for HF `Seq2SeqTrainer` and models such as BART and T5, which make
+    `decoder_input_ids` of the labels themselves. What is masked is what `PolicyCollator` masks.
+
+    Attributes:
+        style: "tokens": every masked token is shown as the policy says ([MASK], a random one, or as it stands), and
+            labels are the whole text; "infilling": every run of masked tokens is shown as one [MASK], labels are the
+            whole text; "sentinels": every run is shown as the next of `<extra_id_0>`, `<extra_id_1>`, …, and labels are
+            the runs, each after its sentinel, then one more sentinel and the end of text.
+
+    Labels are -100 in padding, which is on the right. A tokenizer without a mask token, as that of T5, needs one to
+    learn a policy with: `tokenizer.mask_token = "<extra_id_0>"` costs nothing.
+
+    Raises:
+        ValueError: as `PolicyCollator`; the style is not known, or the tokenizer has no sentinels.
+
+    >>> from policylearn.config import PlantedConfig
+    >>> from policylearn.data.planted import planted_tokenizer
+    >>> tokenizer = planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30))
+    >>> collator = DenoisingCollator(tokenizer, mlm_probability=0.5, style="infilling")  # 4 is [MASK]
+    >>> collator.set_epoch(0)
+    >>> batch = collator([{"input_ids": [2, 20, 21, 22, 23, 24, 25, 3]}, {"input_ids": [2, 30, 31, 3]}])
+    >>> batch["input_ids"]
+    tensor([[ 2,  4, 22,  4, 24, 25,  3],
+            [ 2, 30,  4,  3,  0,  0,  0]])
+    >>> batch["labels"]
+    tensor([[   2,   20,   21,   22,   23,   24,   25,    3],
+            [   2,   30,   31,    3, -100, -100, -100, -100]])
+    """
+
+    style: str = "tokens"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.style not in STYLES:
+            raise ValueError(f"style {self.style!r}: take one of {', '.join(STYLES)}")
+        self._sentinels = sentinels_of(self.tokenizer) if self.style == "sentinels" else torch.zeros(0)
+        if self.style == "sentinels" and len(self._sentinels) < 2:
+            raise ValueError('the tokenizer has no <extra_id_0> and <extra_id_1>: take style="infilling"')
+
+    def _call(self, examples: Examples, mask: Masking) -> Batch:
+        batch = super()._call(examples, mask)
+        if "attention_mask" not in batch or batch["input_ids"].dim() != 2:
+            raise ValueError("documents are packed, which an encoder–decoder does not take apart: give one per example")
+        if not self.mlm or not batch["input_ids"].numel():
+            return batch
+        rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
+        pairs = [self._restored(shown[real], labels[real]) for shown, labels, real in rows]
+        return self._padded([pair[0] for pair in pairs], [pair[1] for pair in pairs], batch)
+
+    def _restored(self, shown: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What encoder and decoder are to be given for one masked text, [T] each before."""
+        masked = labels != IGNORED
+        original = torch.where(masked, labels, shown)
+        if self.style == "tokens":
+            return shown, original
+        if self.style == "infilling":
+            return infilled(original, masked, self.tokenizer.mask_token_id), original
+        return with_sentinels(original, masked, self._sentinels, self.tokenizer.eos_token_id)
+
+    def _padded(self, shown: list[Tensor], labels: list[Tensor], batch: Batch) -> Batch:
+        """Side by side; columns that are as long as the old tokens have lost their meaning."""
+        shape, padding = batch["input_ids"].shape, Padding.of(self.tokenizer, self.pad_to_multiple_of)
+        kept = {name: value for name, value in batch.items() if getattr(value, "shape", ())[:2] != shape}
+        # Each text says by its length where it ends, whatever tokens it holds.
+        ids, real = assemble([{"input_ids": row} for row in shown], replace(padding, telling=False))
+        told, _ = assemble(
+            [{"input_ids": row} for row in labels], replace(padding, token=IGNORED, side="right", telling=False)
+        )
+        return kept | {**ids, "attention_mask": real.long(), "labels": told["input_ids"]}
+
+
+def infilled(original: Tensor, masked: Tensor, mask_id: int) -> Tensor:
+    """A text [T] with every run of masked tokens shown as one [MASK].
+
+    >>> infilled(torch.tensor([5, 6, 7, 8]), torch.tensor([False, True, True, False]), mask_id=4)
+    tensor([5, 4, 8])
+    """
+    begins = first_of_runs(masked)
+    return original.masked_fill(begins, mask_id)[begins | ~masked]
+
+
+def with_sentinels(original: Tensor, masked: Tensor, sentinels: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
+    """A text [T] with runs of masked tokens shown as one sentinel each; and the runs, each after its sentinel, with one
+    more sentinel and the end of text.
+
+    Raises:
+        ValueError: there are more runs than sentinels, less one.
+
+    >>> text, masked = torch.tensor([5, 6, 7, 8, 9]), torch.tensor([False, True, True, False, True])
+    >>> with_sentinels(text, masked, sentinels=torch.tensor([30, 31, 32]), end=3)
+    (tensor([ 5, 30,  8, 31]), tensor([30,  6,  7, 31,  9, 32,  3]))
+    """
+    begins = first_of_runs(masked)
+    runs = int(begins.sum())
+    if runs >= len(sentinels):
+        raise ValueError(
+            f"a text has {runs} runs of masked tokens, the tokenizer {len(sentinels)} sentinels, and one is for the "
+            "end: cut texts shorter, lower the rate, or mask spans"
+        )
+    names = sentinels[(begins.cumsum(0) - 1).clamp(min=0)]
+    shown = torch.where(begins, names, original)[begins | ~masked]
+    told = torch.stack([names, original], 1)[torch.stack([begins, masked], 1)]
+    last = [int(sentinels[runs]), *([] if end is None else [end])]
+    return shown, torch.cat([told, told.new_tensor(last)])
+
+
+def first_of_runs(masked: Tensor) -> Tensor:
+    """Where runs of True begin, [T].
+
+    >>> first_of_runs(torch.tensor([True, True, False, True])).tolist()
+    [True, False, False, True]
+    """
+    return masked & ~torch.cat([masked.new_zeros(1), masked[:-1]])
+
+
+def sentinels_of(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Ids of `<extra_id_0>`, `<extra_id_1>`, … as far as the tokenizer has them."""
+    known: dict[str, Any] = tokenizer.get_vocab()
+    found: list[int] = []
+    while (name := f"<extra_id_{len(found)}>") in known:
+        found.append(known[name])
+    return torch.tensor(found, dtype=torch.int64)

@@ -1,0 +1,58 @@
+"""A tiny task of questions, and a BART that is to answer them by heart."""
+
+import json
+
+import numpy as np
+import pytest
+
+from policylearn.config import PlantedConfig, load_config
+from policylearn.data.planted import planted_tokenizer
+from policylearn.problem import Problem
+
+WORDS = [f"generic_{i:03}" for i in range(12)]
+ARCHITECTURE = (
+    'model_type="bart", d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, '
+    "decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, init_std=0.1"
+)
+
+
+def rows(n, seed):
+    """The answer to a question is the word after its first one; there are four choices."""
+    draw = np.random.default_rng(seed)
+    for _ in range(n):
+        first, *others = draw.permutation(12)[:4].tolist()
+        answer = WORDS[(first + 1) % 12]
+        choices = sorted({answer, *(WORDS[i] for i in others)})
+        yield {"question": f"{WORDS[first]} {WORDS[0]}", "answers": [answer, "spelt otherwise"], "choices": choices}
+
+
+@pytest.fixture(scope="session")
+def asked_rows():
+    """Of every split."""
+    return {split: list(rows(n, seed)) for seed, (split, n) in enumerate({"train": 40, "dev": 20, "test": 20}.items())}
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory, tiny_toml, asked_rows):
+    """`asked("inner.steps=4", …)`: a tiny config of a BART that is to answer questions."""
+    folder = tmp_path_factory.mktemp("asked")
+    for split, found in asked_rows.items():
+        lines = "\n".join(map(json.dumps, found))
+        (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    planted = PlantedConfig(class_words=4, distractor_words=6, generic_words=12)
+    planted_tokenizer(planted).save_pretrained(folder / "tokenizer")
+    text = tiny_toml.read_text(encoding="utf-8")
+    start, end = text.index("[model]"), text.index("[planted]")
+    model = f'[model]\nmax_length = 16\ntokenizer = "{folder / "tokenizer"}"\narchitecture = {{{ARCHITECTURE}}}\n'
+    task = f'[task]\npath = "{folder}"\ntext = "question"\nanswers = "answers"\nchoices = "choices"\n'
+    task += 'metric = "likelihood"\nanswer_length = 6\n'
+    path = folder / "asked.toml"
+    path.write_text(text[:start] + model + task + text[end:], encoding="utf-8")
+    fixed = ["outer.adaptation=finetune", "outer.steps=2", "outer.batch_size=8", 'evaluate.downstream=["finetune"]']
+    fixed += ["policy.prior={}", "inner.learning_rate=0.003", "outer.learning_rate=0.1"]
+    return lambda *overrides: load_config(path, [*fixed, *overrides])
+
+
+@pytest.fixture
+def problem(asked):
+    return Problem(asked())
