@@ -274,6 +274,11 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def hear_interrupts() -> None:
+    """Whoever runs the tests in the background of a shell has been made deaf to them, and so have all below."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("backend", ["local", "ray"])
 def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml, tmp_path, policylearn, backend):
     """As a terminal does it: the interrupt goes to every process of the group."""
@@ -286,6 +291,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     metrics, deadline = out / "metrics.jsonl", time.monotonic() + 120
     while not metrics.is_file() and process.poll() is None and time.monotonic() < deadline:
