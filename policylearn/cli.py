@@ -148,10 +148,8 @@ def adapt(
     selects the epoch; test is scored at the end."""
     from policylearn.adapt import adapt as run_adaptation
 
-    config, console = (
-        _config(settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]),
-        _console(),
-    )
+    config = _config(settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"])
+    console = _console()
     done = run_adaptation(config, out, method, fold, seed, console)
     console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 

@@ -15,18 +15,15 @@ class MaskedClassifier(nn.Module):
         encoder: an `InnerModel`, neither copied nor changed.
         scores: m by name of the matrix among the encoder's parameters, copied.
         weight, bias: [C, d] and [C] where the head starts, copied.
-        train_head: whether the head is trained along.
     """
 
-    def __init__(
-        self, encoder: InnerModel, scores: Mapping[str, Tensor], weight: Tensor, bias: Tensor, train_head: bool = True
-    ) -> None:
+    def __init__(self, encoder: InnerModel, scores: Mapping[str, Tensor], weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self._frozen = (encoder,)  # in a tuple, so that it is no part: not moved, not saved, not trained
         self.names = list(scores)
         self.scores = nn.ParameterList(m.detach().clone().to(weight.device) for m in scores.values())
-        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=train_head)
-        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=train_head)
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.bias = nn.Parameter(bias.detach().clone())
 
     @property
     def encoder(self) -> InnerModel:

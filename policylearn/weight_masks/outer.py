@@ -14,10 +14,8 @@ straight through the binarisation. Exactly, a mask has no slope but where it fli
 uniform, the probability that it is set changes by 1 / (s + s₀) per unit of its score, about 1.7 for a sparsity of .05:
 that is what the straight line stands for. `first_order` leaves it out, and with it all second derivatives.
 
-How far to go? MiniLM on TREC-6, four steps on 32 examples each: η of 3·10⁻⁴ to 10⁻³ lowers the query loss from 1.37 to
-1.20, 10⁻² raises it to 2.5. At the former rates the gradient by way of the scores is as long as the rest (the whole is
-1.0 to 1.7 times as long as without it, cosine .6 to .75); at the latter it is a thousand times as long, and means
-nothing.
+How far to go is a matter of η: steps that are too long raise the query loss instead of lowering it, and the gradient by
+way of the scores then outgrows the rest and means nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
