@@ -41,6 +41,8 @@ LEFT_BEHIND = (
     "tensorboard",
     "config.json",  # last: what is left of a folder cleared halfway is still known as a run
 )
+MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
+"""Sections by which a config.json is known, of this version or an earlier one."""
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
@@ -227,7 +229,7 @@ def _known_config(storage: Storage) -> dict[str, Any] | None:
     """The config of the run in a folder. Every transformers checkpoint has a config.json as well: that is no run."""
     try:
         known = json.loads(storage.read("config.json"))
-        return known if set(Config.model_fields) <= set(known) else None
+        return known if set(MARKS_OF_A_RUN) <= set(known) else None
     except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
         return None
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import math
 
 import pytest
@@ -174,6 +175,23 @@ def test_a_finished_run_returns_at_once_with_its_result(finished, tiny, quiet, m
 def test_where_a_run_is_made_does_not_change_it(finished, tiny, quiet):
     train(tiny("cluster.workers=7", "cluster.backend=ray"), finished, quiet)
     train(tiny(), finished, quiet)
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_found_again(finished, tiny, tmp_path, quiet):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del known["supervised"], known["task"]["answer_length"], known["evaluate"]["weight_mask"]["epochs"]
+    (folder / "config.json").write_text(json.dumps(known), encoding="utf-8")
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    train(tiny(), folder, quiet)
+    assert before == (folder / "metrics.jsonl").stat().st_mtime_ns
+    assert (folder / "config.json").read_text(encoding="utf-8") == resolved_json(tiny())
+    with pytest.raises(ValueError, match=r"other settings \(task\.answer_length was 16, now 8\)"):
+        train(tiny("task.answer_length=8"), folder, quiet)
+    known["inner"]["forgotten"] = known["inner"].pop("steps")
+    (folder / "config.json").write_text(json.dumps(known), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"inner\.steps was None, now 7"):
+        train(tiny(), folder, quiet)
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,24 @@ def resolved_json(config: Config) -> str:
 def changes(old: dict[str, Any], config: Config, free: Collection[str] = ()) -> str:
     """What differs between an earlier config, as JSON has it, and this one, in words; sections in `free` may.
 
+    A setting that was not there yet has been what is its default now.
+
     >>> old = json.loads(resolved_json(Config()))
+    >>> del old["inner"]["clip"]
     >>> changes(old, load_config(None, ["inner.steps=64", "name=mine"]), free=["name"])
     'inner.steps was 150, now 64'
     """
-    new = config.model_dump(mode="json")
+    old, new = _completed(old), config.model_dump(mode="json")
     changed = [key for key in new if key not in free and old.get(key) != new[key]]
     return "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
+
+
+def _completed(old: dict[str, Any]) -> dict[str, Any]:
+    """With today's defaults; as it is where an earlier version knew settings that today's does not."""
+    try:
+        return Config.model_validate(old).model_dump(mode="json")
+    except ValidationError:  # storage boundary
+        return old
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

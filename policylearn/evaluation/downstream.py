@@ -72,17 +72,15 @@ class FrozenFeatures:
         return x[rows]
 
 
-def score(problem: Problem, model: InnerModel, methods: Sequence[str], seed: int) -> dict[str, Scores]:
+def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[str, Scores]:
     """Adapt a model to the label task in several ways and score each, averaged over labelled subsets; the model stays
     as it is.
 
     Args:
-        problem: holds the task.
-        model: the encoder.
+        features: of the encoder, with the task.
         methods: entries of `evaluate.downstream`.
         seed: of the labelled subsets and of fine-tuning.
     """
-    features = FrozenFeatures(problem, model)
     return {method: _mean_score(features, method, seed) for method in methods}
 
 

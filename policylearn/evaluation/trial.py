@@ -2,8 +2,9 @@
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
-from policylearn.evaluation.downstream import score
+from policylearn.evaluation.downstream import FrozenFeatures, score
 from policylearn.evaluation.pretraining import Pretraining, held_out_loss, pretrain
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -49,14 +50,24 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
         key: kept with what is found.
     """
     started, config = time.monotonic(), problem.config
-    model = problem.fresh_model(seed)
-    steps = config.evaluate.steps or config.inner.steps
-    training = pretrain(problem, model, policy, seed, steps) if policy else Pretraining([], 0)
-    loss = held_out_loss(problem, model)
-    (_, found), *further = score(problem, model, config.evaluate.downstream, seed).items()
+    if policy is None and config.model.name is not None:
+        training, (features, loss) = Pretraining([], 0), _checkpoint(problem)
+    else:
+        model = problem.fresh_model(seed)
+        steps = config.evaluate.steps or config.inner.steps
+        training = pretrain(problem, model, policy, seed, steps) if policy else Pretraining([], 0)
+        features, loss = FrozenFeatures(problem, model), held_out_loss(problem, model)
+    (_, found), *further = score(features, config.evaluate.downstream, seed).items()
     extra = dict(found.extra)
     for method, other in further:
         extra |= {method: other.test} | {f"{method}, {name}": value for name, value in other.extra.items()}
     seconds = time.monotonic() - started
     tail, masked = training.tail, training.masked_tokens
     return Trial(arm, seed, found.test, extra, found.dev, tail, masked, seconds, loss, key)
+
+
+@lru_cache(maxsize=1)
+def _checkpoint(problem: Problem) -> tuple[FrozenFeatures, float]:
+    """θ₀ of a checkpoint, the same for all seeds: its features, and its loss on held-out text."""
+    model = problem.fresh_model(0)
+    return FrozenFeatures(problem, model), held_out_loss(problem, model)

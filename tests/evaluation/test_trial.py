@@ -126,7 +126,8 @@ def test_scores_are_means_over_labelled_subsets(tiny):
         with three.test_is_open():
             split = three.examples("test")
             each.append(float(np.mean(chosen.predict(split) == split.y.numpy())))
-    assert score(three, three.fresh_model(0), ["probe"], 5)["probe"].test == pytest.approx(np.mean(each))
+    found = score(FrozenFeatures(three, three.fresh_model(0)), ["probe"], 5)
+    assert found["probe"].test == pytest.approx(np.mean(each))
 
 
 def test_a_method_may_name_its_number_of_labelled_examples(tiny):
@@ -154,6 +155,22 @@ def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monke
     with torch.no_grad():
         right = extract(tiny_problem.fresh_model(0), train, [3, 1, 3, 5, 1], tiny_problem.tokenizer.pad_token_id)
     np.testing.assert_allclose(np.concatenate([first, second]), right.numpy(), atol=1e-5)
+
+
+def test_a_checkpoint_that_is_not_trained_further_is_looked_at_once(tiny, tmp_path, monkeypatch):
+    made = Problem(tiny())
+    made.fresh_model(3).mlm.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    overrides = f"model.name={tmp_path}", "model.architecture={}", "evaluate.labelled=8"
+    alone = [run_trial(Problem(tiny(*overrides)), None, "none", seed) for seed in (0, 1)]
+    asked = []
+    monkeypatch.setattr(downstream, "extract", lambda *given: asked.append(given[2].tolist()) or extract(*given))
+    problem = Problem(tiny(*overrides))
+    for seed, right in enumerate(alone):
+        found = run_trial(problem, None, "none", seed)
+        assert (found.score, found.dev, found.held_out_loss) == (right.score, right.dev, right.held_out_loss)
+    assert alone[0].dev != alone[1].dev  # the labelled examples are others
+    assert len(asked) == 4  # train, dev and test of seed 0; what else seed 1 has of train
 
 
 def test_held_out_text_is_better_known_after_training(tiny_problem):
