@@ -6,7 +6,8 @@
 
 The last line printed is one JSON object of ratios, see `tables.targets`. Every number comes from a process of its own
 with one thread, see engines.py, and is kept in runs/bench_metagrad/: a cell that lies there is not run again. What free
-memory or four minutes cannot hold is extrapolated, a straight line through the two largest K that were run.
+memory or four minutes cannot hold (forty for `replay` and `finite_difference`) is extrapolated, a straight line through
+the two largest K that were run.
 """
 
 import argparse
@@ -28,11 +29,11 @@ from tables import Cell, Cells, ratios, tables
 from policylearn.experiment import write_up
 
 FOLDER = Path(__file__).parent
-STEPS = {"small": (1, 4, 8, 16, 64, 256), "base": (1, 2, 4, 8, 16)}
+STEPS = {"small": (1, 4, 8, 16, 64, 256), "base": (1, 2, 4, 8, 16, 64, 256)}
 QUICK = ("plain", "replay", "finite_difference", "higher")
-ALWAYS = ("small-replay", "small-finite_difference")
+LONGER = ("replay", "finite_difference")  # what the targets are about
 REPEATS, SHORT = 3, 30.0  # measurements of a window that takes less than SHORT seconds, others once
-LONGEST = 240.0  # seconds of a window that is run, for all but ALWAYS, which the targets are about
+LONGEST, LONGER_STILL = 240.0, 2400.0  # seconds of a window that is run, and of one by LONGER
 SPARE = 2048.0  # MiB that stay free
 
 # glibc keeps freed blocks for later, as fast as that is, and they count as resident. Blocks of 1 MiB and more from the
@@ -76,7 +77,7 @@ class Bench:
 def measure(bench: Bench, rows: dict[str, dict[str, Cell]], size: str, steps: int, names: list[str]) -> None:
     """All contenders at one K, into `rows`; the machine's moods fall on all alike."""
     guesses = {name: extrapolated(rows.setdefault(name, {}), steps) for name in names}
-    run = [name for name in names if fits(guesses[name], f"{size}-{name}" in ALWAYS)]
+    run = [name for name in names if fits(guesses[name], LONGER_STILL if name in LONGER else LONGEST)]
     held = {name: bench.held(size, name, steps) for name in run}
     # A window this long is run once: what glibc does differently is seen in shorter ones.
     seen = {name: [held[name]] if held[name]["seconds"] > LONGEST else [] for name in run}
@@ -94,10 +95,8 @@ def cell(held: dict[str, float], seen: list[dict[str, float]]) -> Cell:
     return {"seconds": medians["seconds"], "mib": held["mib"], "mib_seen": medians["mib"], "extrapolated": False}
 
 
-def fits(guess: Cell | None, however_long: bool) -> bool:
-    if guess is None:
-        return True
-    return guess["mib_seen"] + SPARE < available_mib() and (however_long or guess["seconds"] < LONGEST)
+def fits(guess: Cell | None, longest: float) -> bool:
+    return guess is None or (guess["mib_seen"] + SPARE < available_mib() and guess["seconds"] < longest)
 
 
 def extrapolated(row: dict[str, Cell], steps: int) -> Cell | None:

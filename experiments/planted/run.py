@@ -48,6 +48,7 @@ STUDY = {
     "no KL": ["learn.kl=0"],
     "4 folds": ["outer.folds=4"],
     "all parameters": ['outer.parameters="all"'],
+    "relaxed": ["learn.estimator=relaxed"],
     "explore": ['masking.design="explore"'],
     "independent": ['masking.design="independent"'],
     "p_max .5": ["masking.p_max=0.5"],

@@ -50,22 +50,22 @@ VIEWS = {
 """Name → which of the scores of a trial; None: the first."""
 
 
-def study_of(which: str, tasks: list[str]) -> StudyConfig:
-    """The study, or some tasks of it."""
-    study = load_study(FOLDER / f"{which}.toml", [])
-    return study.model_copy(update={"tasks": {name: study.tasks[name] for name in tasks or study.tasks}})
+def learn(study: StudyConfig, folder: Path) -> None:
+    """A policy, where it is missing; the folder is named `<task it is learned on>-<kind>`."""
+    if not (folder / "policy").exists():
+        task, _, kind = folder.name.partition("-")
+        amount = ["diagnose.points=1", f"diagnose.batches={AMOUNT.get(task, 100)}"]
+        given = [*study.set, *study.tasks[task].set, *ALONE, *LEARNED[kind], *amount]
+        train(load_config(study.tasks[task].config, given), folder, Console())
 
 
-def learn(study: StudyConfig, which: str, task: str) -> None:
+def prepare(study: StudyConfig, task: str) -> None:
     """Tokenizer and policies of a task, where they are missing."""
     config = study.config_of(task)
     if config.model.name is None:
         make_tokenizer(config)
-    amount = ["diagnose.points=1", f"diagnose.batches={AMOUNT.get(task, 100)}"]
-    for policy, folder in study.tasks[task].policies.items():
-        if not Path(folder).exists():
-            given = [*study.set, *study.tasks[task].set, *ALONE, *LEARNED[policy], *amount]
-            train(load_config(study.tasks[task].config, given), Path(folder).parent, Console())
+    for policy in study.tasks[task].policies.values():
+        learn(study, Path(policy).parent)
 
 
 def make_tokenizer(config: Config) -> None:
@@ -82,7 +82,7 @@ def make_tokenizer(config: Config) -> None:
 
 def finished(which: str) -> dict[str, Any]:
     """Task → its comparison, of the tasks that are done, in the order of the study."""
-    tasks = study_of(which, []).tasks
+    tasks = load_study(FOLDER / f"{which}.toml", []).tasks
     paths = {task: OUT / which / "study" / task / "result.json" for task in tasks}
     return {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
 
@@ -99,14 +99,14 @@ def scored_by(result: dict[str, Any], method: str) -> dict[str, Any]:
 
 def tables(which: str) -> tuple[dict[str, Any], list[str]]:
     """The tables of a study, and what they were made from."""
-    study, results = study_of(which, []), finished(which)
+    study, results = load_study(FOLDER / f"{which}.toml", []), finished(which)
     found, lines = {}, [f"**{STUDIES[which]}**", ""]
     for name, method in VIEWS.items():
         known = {task: result for task, result in results.items() if method is None or method in result["extra"]}
         view = {task: scored_by(result, method) if method else result for task, result in known.items()}
         if not view:
             continue
-        found[name] = pool(f"{study.name}, {name}", view, study.reference, LEARNED)
+        found[name] = pool(f"{study.name}, {name}", view, study.reference, [*LEARNED, "transferred"])
         lines += [f"{name}:", "", *study_lines(found[name]), ""]
     return found, lines
 
@@ -121,8 +121,8 @@ def write_tables() -> None:
 if __name__ == "__main__":
     names = [name for name in sys.argv[1:] if name in STUDIES] or list(STUDIES)
     for which in [] if "--table" in sys.argv else names:
-        study = study_of(which, [name for name in sys.argv[1:] if name not in STUDIES])
-        for task in study.tasks:
-            learn(study, which, task)
+        study = load_study(FOLDER / f"{which}.toml", [])
+        for task in [name for name in sys.argv[1:] if name not in STUDIES] or study.tasks:
+            prepare(study, task)
             run_study(study.model_copy(update={"tasks": {task: study.tasks[task]}}), OUT / which / "study", Console())
     write_tables()
