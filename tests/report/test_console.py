@@ -95,9 +95,8 @@ def test_the_bar_is_closed_when_the_loop_fails():
     assert console.file.getvalue().endswith("\x1b[?25h")  # the cursor is visible again
 
 
-def test_a_dumb_terminal_gets_lines(monkeypatch):
-    monkeypatch.setenv("TERM", "dumb")
-    console = Console(file=io.StringIO(), force_terminal=True)
+def test_a_dumb_terminal_gets_lines():
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
     with RoundProgress(2, 0, console) as progress:
         progress.update(record(0))
     assert not CONTROL.search(console.file.getvalue())
