@@ -14,8 +14,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "PolicyCollator": "policylearn.collator",
-    "DenoisingCollator": "policylearn.denoising",
+    "PolicyCollator": "policylearn.collator.policy_collator",
+    "DenoisingCollator": "policylearn.collator.denoising",
     "MaskingPolicy": "policylearn.policy",
     "PolicyArtefact": "policylearn.artefact",
     "load_policy": "policylearn.artefact",

@@ -45,7 +45,7 @@ def train(
     130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues.
     """
     from policylearn.report.console import comparison_table
-    from policylearn.storage import Storage
+    from policylearn.storage.folder import Storage
     from policylearn.train import train as run_training
 
     config, console = _config(settings), _console()
@@ -76,7 +76,7 @@ def evaluate(
     from policylearn.evaluation.study import run_study
     from policylearn.report.console import comparison_table
     from policylearn.report.study import study_table
-    from policylearn.storage import Storage
+    from policylearn.storage.folder import Storage
 
     console, study, policies = _console(), _study(settings), dict(_named(p) for p in policy or [])
     if study and policies:
@@ -123,8 +123,8 @@ def diagnose(
     out: Annotated[Path | None, typer.Option(help="write what was found to a JSON file")] = None,
 ) -> None:
     """Before learning: do credits of one half of the data agree with those of the other, and how much data would?"""
-    from policylearn.diagnose import diagnose as run_diagnosis
     from policylearn.report.signal import signal_report
+    from policylearn.signal.diagnose import diagnose as run_diagnosis
 
     console = _console()
     result = run_diagnosis(_config(settings), console)
@@ -209,7 +209,7 @@ def export(
 def main() -> None:
     """Entry point: users' mistakes become one clear message, not a traceback."""
     from policylearn.cluster.calls import WorkFailed
-    from policylearn.storage import StorageFailed
+    from policylearn.storage.folder import StorageFailed
 
     try:
         app()
@@ -224,7 +224,7 @@ def _resumable(out: str) -> Iterator[None]:
     """Whatever ends a run early, say what it kept and how to go on."""
     from policylearn.cluster.calls import WorkFailed
     from policylearn.preemption import Preempted, preemptible
-    from policylearn.storage import StorageFailed
+    from policylearn.storage.folder import StorageFailed
 
     try:
         with preemptible():
@@ -242,7 +242,7 @@ def _resumable(out: str) -> Iterator[None]:
 
 
 def _kept(out: str) -> str:
-    from policylearn.storage import Storage, StorageFailed
+    from policylearn.storage.folder import Storage, StorageFailed
 
     try:
         rounds = len(Storage.at(out).read("metrics.jsonl").splitlines())

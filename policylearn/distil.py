@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from policylearn.artefact.artefact import PolicyArtefact
+from policylearn.collator.examples import check_scores
+from policylearn.collator.padding import Padding, assemble
 from policylearn.config import PolicyConfig
 from policylearn.data.tokens import chunks
-from policylearn.examples import check_scores
-from policylearn.padding import Padding, assemble
 from policylearn.policy import MaskingPolicy
 from policylearn.scores.table import RANK, Scores, scorer_of
 

@@ -17,7 +17,7 @@ from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table
 from policylearn.outer import under
 from policylearn.problem import open_corpus
-from policylearn.storage import Storage, files_below
+from policylearn.storage.folder import Storage, files_below
 
 Form = Literal["policy", "table", "annotated"]
 POLICY, EXAMPLES = "policy", "examples.jsonl"

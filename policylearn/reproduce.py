@@ -16,7 +16,7 @@ from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.provenance import load_again
 from policylearn.run import Run
-from policylearn.storage import Storage
+from policylearn.storage.folder import Storage
 
 
 def reproduce(

@@ -21,11 +21,11 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, state_files
 from policylearn.config import Config, changes, resolved_json
-from policylearn.outbox import Outbox
 from policylearn.policy import MaskingPolicy
 from policylearn.provenance import Origin, provenance
 from policylearn.report.console import TaskProgress
-from policylearn.storage import Storage, StorageFailed, files_below
+from policylearn.storage.folder import Storage, StorageFailed, files_below
+from policylearn.storage.outbox import Outbox
 
 FREE_TO_CHANGE = ("cluster", "track")
 """Sections that do not change results: a run may be continued with others."""

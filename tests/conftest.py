@@ -13,15 +13,16 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from policylearn import cli, storage
+from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
-from policylearn.collator import PolicyCollator
+from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
 from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.scores.table import Scores, scorer_of
+from policylearn.storage import folder
 from policylearn.train import train
 
 TESTS = Path(__file__).parent
@@ -281,6 +282,6 @@ def policylearn(monkeypatch, capsys):
 def delays(monkeypatch):
     """The delays that would have been slept before a storage is tried again."""
     slept: list[float] = []
-    monkeypatch.setattr(storage, "sleep", slept.append)
-    monkeypatch.setattr(storage, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(folder, "sleep", slept.append)
+    monkeypatch.setattr(folder, "monotonic", lambda: sum(slept))
     return slept

@@ -66,8 +66,8 @@ def test_datasets_is_imported_in_one_file():
 
 
 def test_file_systems_are_opened_and_used_in_two_files():
-    assert importers("pyarrow") == {"filesystem.py", "storage.py"}
-    assert importers("fsspec") == {"filesystem.py"}
+    assert importers("pyarrow") == {"storage/filesystem.py", "storage/folder.py"}
+    assert importers("fsspec") == {"storage/filesystem.py"}
 
 
 def test_the_scan_sees_what_there_is_to_see(tmp_path):

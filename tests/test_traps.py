@@ -8,7 +8,7 @@ import torch
 
 from policylearn.arms import arm_policy
 from policylearn.batches import masked_batches
-from policylearn.collator import PolicyCollator
+from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy import mask_tokens
 from policylearn.problem import Problem

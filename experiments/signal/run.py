@@ -25,11 +25,11 @@ from tasks import TASKS, config_of, numbers
 from variants import VARIANTS, vary
 
 from policylearn.arms import initial_policy
-from policylearn.diagnose import measure
 from policylearn.experiment import write_up
 from policylearn.problem import Problem
 from policylearn.signal.analysis import MADE_UP, A, B, Point
 from policylearn.signal.credits import Tokens
+from policylearn.signal.diagnose import measure
 from policylearn.signal.types import advantage
 
 FOLDER = Path(__file__).parent

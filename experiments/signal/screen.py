@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from policylearn.adaptation import ProbeLoss, fold
 from policylearn.arms import RANDOM, arm_policy, initial_policy
-from policylearn.diagnose import SEED, joined, outer_losses
 from policylearn.inner import probe
 from policylearn.problem import Problem
 from policylearn.signal.analysis import A, B, Point
@@ -25,6 +24,7 @@ from policylearn.signal.credits import (
     preconditioned,
     take,
 )
+from policylearn.signal.diagnose import SEED, joined, outer_losses
 from policylearn.signal.halves import text_halves
 from policylearn.signal.types import advantage
 from policylearn.trajectory import Trajectory

@@ -3,9 +3,9 @@
 from typing import Any
 
 from policylearn.config import Config, load_config
-from policylearn.diagnose import amounts, needs
 from policylearn.problem import Problem
 from policylearn.signal.analysis import Point, analyse
+from policylearn.signal.diagnose import amounts, needs
 from policylearn.signal.variance import Shares
 
 TASKS = ("acl_arc", "chemprot", "scicite", "pubmed_sections", "trec6")

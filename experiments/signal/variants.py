@@ -15,7 +15,6 @@ from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
 from policylearn.adaptation import ProbeLoss, fine_tuning
 from policylearn.arms import RANDOM, arm_policy, initial_policy
-from policylearn.diagnose import SEED, joined, outer_losses, steps
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
@@ -25,6 +24,7 @@ from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
 from policylearn.signal.analysis import A, B, Point
 from policylearn.signal.credits import Gradients, credits_of, masked_texts, take, through
+from policylearn.signal.diagnose import SEED, joined, outer_losses, steps
 from policylearn.signal.halves import text_halves
 from policylearn.trajectory import Trajectory
 

@@ -71,7 +71,7 @@ def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> 
     shown = str(source)
     if "://" not in shown:
         return load_folder(_local_folder(shown, revision), shown)
-    from policylearn.storage import Storage  # here only: it needs pyarrow, which comes with the extra `train`
+    from policylearn.storage.folder import Storage  # here only: it needs pyarrow, which comes with the extra `train`
 
     with Storage.at(shown).here() as folder:
         return load_folder(folder, shown)

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from policylearn.storage import Storage, StorageFailed
+from policylearn.storage.folder import Storage, StorageFailed
 
 KEEP = 3
 STATE, TENSORS, MANIFEST = "state.json", "state.safetensors", "manifest.json"

@@ -88,7 +88,7 @@ def parts_of(method: str) -> tuple[str, int | None]:
 
 
 class DiagnoseConfig(Strict):
-    """How the reliability of credits is measured, see `policylearn.diagnose`."""
+    """How the reliability of credits is measured, see `policylearn.signal.diagnose`."""
 
     points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
     batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")

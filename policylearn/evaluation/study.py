@@ -10,7 +10,7 @@ from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.pooling import pool
 from policylearn.report.study_page import render_study
-from policylearn.storage import Storage
+from policylearn.storage.folder import Storage
 
 
 def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console, fresh: bool = False) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from policylearn.arms import RANDOM, arm_policy
-from policylearn.diagnose import SEED, steps
 from policylearn.masking import MaskedBatch
 from policylearn.problem import Problem
 from policylearn.signal.credits import credits_of, masked_texts, outer_gradients, preconditioned, take, through
+from policylearn.signal.diagnose import SEED, steps
 from policylearn.signal.labels import cross_fitted
 from policylearn.trajectory import Trajectory
 

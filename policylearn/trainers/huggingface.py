@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import has_length
 
-from policylearn.collator import PolicyCollator
+from policylearn.collator.policy_collator import PolicyCollator
 
 
 class EpochCallback(TrainerCallback):

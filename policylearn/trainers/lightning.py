@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from typing import Any
 
-from policylearn.collator import PolicyCollator
+from policylearn.collator.policy_collator import PolicyCollator
 
 if find_spec("lightning"):
     from lightning.pytorch import Callback

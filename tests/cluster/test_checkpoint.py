@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from policylearn.cluster.checkpoint import KEEP, OuterState, load_latest, load_round, save_state
-from policylearn.storage import Storage, StorageFailed
+from policylearn.storage.folder import Storage, StorageFailed
 
 
 def state(number: int) -> OuterState:

@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from policylearn.cluster.checkpoint import OuterState, load_latest, save_state
-from policylearn.storage import TRIES, Storage, StorageFailed
+from policylearn.storage.folder import TRIES, Storage, StorageFailed
 
 
 def state(number: int) -> OuterState:
@@ -41,7 +41,7 @@ def bad_disk(monkeypatch):
                     raise OSError(errno.EIO, "Input/output error", path)
             return super().open_input_file(path)
 
-    monkeypatch.setattr("policylearn.storage.open_filesystem", lambda place: (BadDisk(), place))
+    monkeypatch.setattr("policylearn.storage.folder.open_filesystem", lambda place: (BadDisk(), place))
     return lambda bad, times=sys.maxsize: left.update({bad: times})
 
 

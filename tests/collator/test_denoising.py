@@ -16,8 +16,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from policylearn.collator import PolicyCollator
-from policylearn.denoising import STYLES, DenoisingCollator
+from policylearn.collator.denoising import STYLES, DenoisingCollator
+from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.masking import IGNORED
 
 SENTINELS = 12

@@ -4,11 +4,11 @@ import torch
 
 from policylearn.arms import arm_policy, initial_policy
 from policylearn.config import Config
-from policylearn.diagnose import steps
 from policylearn.heuristic import scorer_policy
 from policylearn.problem import Problem
 from policylearn.scores.credit import expected
 from policylearn.scores.occurrences import Means
+from policylearn.signal.diagnose import steps
 from policylearn.signal.domain import domain_credits
 
 

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
 from policylearn.cluster.checkpoint import load_latest
-from policylearn.storage import Storage
+from policylearn.storage.folder import Storage
 
 MEASURED = ("seconds", "workers", "lost")
 BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

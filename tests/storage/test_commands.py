@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from policylearn.storage import Storage
+from policylearn.storage.folder import Storage
 
 
 def test_every_command_takes_an_address(policylearn, tiny_toml, s3):

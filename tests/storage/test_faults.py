@@ -11,7 +11,7 @@ import pytest
 
 from policylearn.cluster.checkpoint import load_latest
 from policylearn.report.console import RoundProgress, TaskProgress
-from policylearn.storage import Storage, StorageFailed
+from policylearn.storage.folder import Storage, StorageFailed
 from policylearn.train import train
 
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from policylearn.storage import Storage
+from policylearn.storage.folder import Storage
 
 KILLS = 10
 """Of each kind: at random moments, and at random steps of saving, which random moments hit too seldom."""
@@ -19,7 +19,7 @@ KILLS = 10
 HARNESS = r"""
 import json, os, pathlib, random, signal, sys, time, traceback
 from rich.console import Console
-from policylearn import storage
+from policylearn.storage import folder as storage
 from policylearn.config import load_config
 from policylearn.report import page  # now, not in every child
 from policylearn.train import train

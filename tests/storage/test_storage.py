@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pyarrow import ArrowException
 
-from policylearn import storage as module
 from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import load_round
 from policylearn.export import export
-from policylearn.storage import TRIES, Storage, StorageFailed, files_below
+from policylearn.storage import folder as module
+from policylearn.storage.folder import TRIES, Storage, StorageFailed, files_below
 from policylearn.train import train
 
 

@@ -20,7 +20,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessException, start_processes
 from transformers import AutoModelForMaskedLM, BertForMaskedLM, Trainer  # noqa: F401
 
-import policylearn.collator
+import policylearn.collator.policy_collator
 import policylearn.trainers.huggingface  # noqa: F401
 
 SCRIPTS = Path(__file__).parents[2] / "configs" / "trainers"

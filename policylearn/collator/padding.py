@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.packing import CUMULATIVE
+from policylearn.collator.packing import CUMULATIVE
 
 Batch = dict[str, Any]
 """Column name → tensor, or whatever it was that is no number."""

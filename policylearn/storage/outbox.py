@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from policylearn.storage import Storage, StorageFailed
+from policylearn.storage.folder import Storage, StorageFailed
 
 
 class Outbox:

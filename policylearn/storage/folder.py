@@ -15,7 +15,7 @@ from typing import TypeVar
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFileSystem
 
-from policylearn.filesystem import PENDING, open_filesystem, write_file
+from policylearn.storage.filesystem import PENDING, open_filesystem, write_file
 
 TRIES = 4
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.2, 20.0

@@ -12,13 +12,13 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.clock import Clock
-from policylearn.examples import check_scores, protected_positions
+from policylearn.collator.clock import Clock
+from policylearn.collator.examples import check_scores, protected_positions
+from policylearn.collator.overrides import Overrides
+from policylearn.collator.packing import Masking, documents_of, mask_documents
+from policylearn.collator.padding import Batch, Padding, Rows, assemble, flattened, is_flat
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
-from policylearn.overrides import Overrides
-from policylearn.packing import Masking, documents_of, mask_documents
-from policylearn.padding import Batch, Padding, Rows, assemble, flattened, is_flat
 from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.scores.table import scorer_of
 
@@ -170,7 +170,7 @@ class PolicyCollator(DataCollatorMixin):
         Args:
             examples: mappings with `input_ids`, or lists of token ids; or a batch that is put together already, one
                 mapping of arrays [B, T], or [T] where documents stand end to end and `cu_seqlens` says where. Rows may
-                hold several documents, see `policylearn.packing`: each is masked as if it stood alone.
+                hold several documents, see `policylearn.collator.packing`: each is masked as if it stood alone.
                 A column named after a scorer of the policy holds scores of the example's own tokens, which replace the
                 scorer's table. `special_tokens_mask` protects further tokens from being masked.
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.collator import Examples, PolicyCollator
+from policylearn.collator.packing import Masking
+from policylearn.collator.padding import Batch, Padding, assemble
+from policylearn.collator.policy_collator import Examples, PolicyCollator
 from policylearn.masking.corruption import IGNORED
-from policylearn.packing import Masking
-from policylearn.padding import Batch, Padding, assemble
 
 STYLES = ("tokens", "infilling", "sentinels")
 Row = dict[str, Tensor]

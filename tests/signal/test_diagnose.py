@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 from policylearn.arms import arm_policy, initial_policy
 from policylearn.cli import app
 from policylearn.data.tokens import TokenRows
-from policylearn.diagnose import diagnose, outer_losses, steps
 from policylearn.inner.probe import outer_loss
 from policylearn.inner.window import Window
 from policylearn.metagrad.one_step import one_step, outer_direction
@@ -27,6 +26,7 @@ from policylearn.signal.credits import (
     take,
     through,
 )
+from policylearn.signal.diagnose import diagnose, outer_losses, steps
 from policylearn.signal.halves import labelled_halves, same_words, solid_types, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
 from policylearn.signal.types import add, type_reliability, type_sums
