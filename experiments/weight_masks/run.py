@@ -4,6 +4,7 @@ table of README.md are written.
 
     .venv/bin/python experiments/weight_masks/run.py                   # all tasks and seeds
     .venv/bin/python experiments/weight_masks/run.py trec6 --seeds 2   # a part of it
+    .venv/bin/python experiments/weight_masks/run.py --last-first      # beside the first, on another core
     .venv/bin/python experiments/weight_masks/run.py --write           # only sizes and the write-up
 """
 
@@ -11,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,16 @@ def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
 
 def missing(tasks: list[str], seeds: int) -> Iterator[tuple[str, Arm, int]]:
     """What is not in the records yet: seed by seed, so that a run cut short has whole comparisons."""
-    done = {(r["task"], r["method"], r["sparsity"], r["seed"]) for r in records()}
     for seed in range(seeds):
         for task in tasks:
             for arm in ARMS:
-                if (task, arm.method, arm.sparsity, seed) not in done:
+                if not recorded(task, arm, seed):
                     yield task, arm, seed
+
+
+def recorded(task: str, arm: Arm, seed: int) -> bool:
+    """Whether this cell is there, written by whatever process."""
+    return any((r["task"], r["method"], r["sparsity"], r["seed"]) == (task, *astuple(arm), seed) for r in records())
 
 
 def records() -> list[dict[str, Any]]:
@@ -102,16 +107,20 @@ def records() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def run(tasks: list[str], seeds: int) -> None:
+def run(tasks: list[str], seeds: int, last_first: bool) -> None:
     """All that is missing, one record at a time."""
     torch.set_num_threads(1)
     todo, problems = list(missing(tasks, seeds)), {}
     with TaskProgress("weight masks", len(todo), Console()) as progress:
-        for task, arm, seed in todo:
+        for task, arm, seed in reversed(todo) if last_first else todo:
+            if recorded(task, arm, seed):
+                break  # here the process that comes from the other end has been
             if task not in problems:
                 problems[task] = problem_of(task)
             record = {"task": task, "method": arm.method, "sparsity": arm.sparsity, "seed": seed}
             record |= trial(problems[task], arm, seed)
+            if recorded(task, arm, seed):
+                break
             with RECORDS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             progress.advance(1, f"{task}, {arm.method} {arm.sparsity or ''}, seed {seed}: dev {record['dev']:.3f}")
@@ -121,9 +130,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--last-first", action="store_true", help="begin at the end, until what is done already")
     parser.add_argument("--write", action="store_true", help="only sizes and the write-up")
     given = parser.parse_args()
     if not given.write:
-        run(given.tasks, given.seeds)
+        run(given.tasks, given.seeds, given.last_first)
     measured = sizes(problem_of(TASKS[-1]), tasks=8)
     write_up(FOLDER, {"records": records(), "sizes": measured}, table(records(), measured))
