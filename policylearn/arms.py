@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from policylearn.artefact import load_policy
-from policylearn.config import Config, MaskingConfig, PolicyConfig
+from policylearn.config import PLANTED, Config, MaskingConfig, PolicyConfig
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.networks import token_features
@@ -18,6 +18,7 @@ from policylearn.scores.registry import SCORERS
 from policylearn.scores.table import RANK, scorer_of
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
+PLANTED_ONLY = ("oracle", "distractors")
 ARM_STRENGTH = 8.0
 """Strength of a scorer that is an arm but no part of the configured prior. Those whose scores are logarithms of weights
 (ranks, adaptive weights) have strength 1: p goes as the weight."""
@@ -110,10 +111,13 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     """
     names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS}
     for arm in config.evaluate.arms:
-        if scorer_of(arm) not in names:
+        if arm not in names and scorer_of(arm) not in SCORERS:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
-    if "oracle" in config.evaluate.arms and config.domain.path != "planted":
-        raise ValueError("evaluate.arms: the oracle is known on the planted benchmark only; take it out")
+        if scorer_of(arm) in PLANTED_ONLY and config.domain.path != PLANTED:
+            raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")
+    for arm, own in config.evaluate.custom.items():
+        if unknown := [name for name in own.prior if scorer_of(name) not in SCORERS]:
+            raise ValueError(f"evaluate.custom.{arm}.prior: unknown scorer {unknown[0]!r}; known: {sorted(SCORERS)}")
 
 
 def _build(problem: Problem, config: PolicyConfig, masking: Mapping[str, Any] = MappingProxyType({})) -> MaskingPolicy:

@@ -11,7 +11,9 @@ from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
 from policylearn.problem import Problem
 from policylearn.provenance import provenance
+from policylearn.scores.adaptive import check_follows_no_model
 from policylearn.scores.table import scorer_of
+from policylearn.scores.tficf import counts_of
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,10 @@ def scored_words(problem: Problem, name: str, top: int) -> list[ScoredWord]:
         return _scored_types(problem, scores.types, top)
     lexicon = sources.lexicon
     rows = _highest(scores.words.nan_to_num(nan=-np.inf), lexicon.counts, top)
-    # Not every corpus is counted by every scorer: the general one only if asked for.
-    general = sources.general_counts.words
-    found = general.find(lexicon.keys[rows])
-    in_general = np.where(found >= 0, general.counts[found], 0) if len(general) else np.zeros_like(found)
+    texts, general = lexicon.take(rows).texts(problem.tokenizer), counts_of(lexicon.keys[rows], sources.general_counts)
     return [
         ScoredWord(text, float(scores.words[row]), int(lexicon.counts[row]), int(count))
-        for text, row, count in zip(lexicon.take(rows).texts(problem.tokenizer), rows, in_general, strict=True)
+        for text, row, count in zip(texts, rows, general, strict=True)
     ]
 
 
@@ -65,6 +64,7 @@ def _highest(scores: Tensor, counts: np.ndarray, top: int) -> np.ndarray:
 
 def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     """Write a scorer as a policy: what `PolicyCollator.from_pretrained` loads, with nothing learned in it."""
+    check_follows_no_model(name)
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")

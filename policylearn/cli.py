@@ -1,6 +1,7 @@
 """The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ Settings = Annotated[
 Form = Literal["policy", "table", "annotated"]
 Method = Literal["weight_mask", "finetune"]
 Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
+
+
+def _on_this_machine(path: Path | None) -> Path | None:
+    """Refuse an address such as s3://bucket/x, of which a path makes the folder s3:."""
+    if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise ValueError(f"{path} is no path: what this command writes goes to this machine; give a file or folder")
+    return path
 
 
 @app.command()
@@ -98,7 +106,9 @@ def score(
     settings: Settings = None,
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(help="how many words to show")] = 20,
-    out: Annotated[Path | None, typer.Option(help="export the scorer as a policy that learned nothing")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="export the scorer as a policy that learned nothing", callback=_on_this_machine)
+    ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
@@ -120,7 +130,9 @@ def score(
 @app.command()
 def diagnose(
     settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="write what was found to a JSON file")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write what was found to a JSON file", callback=_on_this_machine)
+    ] = None,
 ) -> None:
     """Before learning: do credits of one half of the data agree with those of the other, and how much data would?"""
     from policylearn.report.signal import signal_report
@@ -138,11 +150,11 @@ def diagnose(
 @app.command()
 def adapt(
     settings: Settings = None,
-    out: Annotated[Path, typer.Option(help="folder to write to")] = Path("runs/adapt"),
+    out: Annotated[Path, typer.Option(help="folder to write to", callback=_on_this_machine)] = Path("runs/adapt"),
     method: Annotated[Method, typer.Option(help="masks of the weights, or all weights trained")] = "weight_mask",
     model: Annotated[str | None, typer.Option(help="folder or Hub name; unset: model.name of the config")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="also write a plain transformers model")] = False,
-    seed: Annotated[int, typer.Option(help="of the labelled subset, the masks and the order of examples")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the labelled subset, the masks and the order of examples")] = 0,
 ) -> None:
     """Adapt a model to the label task, its settings being those of evaluate.weight_mask or evaluate.finetune. Dev
     selects the epoch; test is scored at the end."""

@@ -18,6 +18,7 @@ from policylearn.inner.model import InnerModel
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy import MaskingPolicy
+from policylearn.scores.adaptive import check_follows_no_model
 from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import scorer_of
@@ -46,11 +47,15 @@ def scorer_policy(
     scorer                          reads
     ==============================  ==================================================================
     uniform                         nothing
+    entity                          corpus, and ``settings={"entity_model": …}``
     idf, pmi, informative           corpus
     tficf                           corpus, general
     difference                      corpus, general, model
     loss                            corpus, model
     ==============================  ==================================================================
+
+    "amlm" follows the mistakes of the model in training, which a policy by itself does not see: it is an arm of
+    `policylearn evaluate` only.
 
     Args:
         scorer: its name; "tficf:rank" goes by rank within the text.
@@ -73,6 +78,7 @@ def scorer_policy(
     >>> found.policy.names, found.policy.masking.rate
     (['idf'], 0.3)
     """
+    check_follows_no_model(scorer)
     cut = MaskingConfig.model_validate(masking or {})
     words = marks_words(tokenizer) or cut.unit != "token"  # else every token is one
     sources = Sources(

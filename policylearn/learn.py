@@ -155,6 +155,6 @@ def baseline_score(config: Config, problem: Problem, pool: Pool, run: Run) -> fl
 def baselines(config: Config, state: OuterState, results: list[PolicyGradient]) -> dict[str, float]:
     """Dev scores of random masks and of the prior, which the first round ran with."""
     scorers = list(config.policy.prior)
-    name = scorers[0] if len(scorers) == 1 else "prior"
+    name = scorers[0] if len(scorers) == 1 and config.learn.start is None else "prior"
     first = state.history[0]["dev"] if state.history else sum(r.metrics["dev"] for r in results) / len(results)
     return {RANDOM: state.numbers[RANDOM], name: first}

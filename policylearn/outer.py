@@ -101,6 +101,11 @@ def keep_best(phi: dict[str, Tensor], state: OuterState) -> None:
         state.best = {name: value.clone() for name, value in phi.items()}
 
 
+def kept_the_prior(config: LearnConfig, state: OuterState) -> bool:
+    """Whether no round was better on dev than those the prior was run in: the first, and as many more as φ lags."""
+    return state.numbers.get("best_round", 0) <= (config.lag if config.method == "meta" else 0)
+
+
 Versions = dict[int, dict[str, Tensor]]
 """φ by the number of rounds it has learned from."""
 

@@ -10,6 +10,7 @@ from policylearn.artefact.card import model_card, usage
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.data.tokens import TokenRows
 from policylearn.inspection import heatmaps
+from policylearn.outer import kept_the_prior
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.verdict import signal
@@ -92,7 +93,7 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
-        f"- rounds: {_rounds(run, state)}",
+        f"- {_rounds(run, state)}",
         f"- exported: {_which(run, state)}",
         *([f"- {signal(state.history).sentence}"] if state.history and run.config.learn.method == "meta" else []),
         "",
@@ -110,15 +111,17 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
 
 def _rounds(run: Run, state: OuterState) -> str:
     if run.config.learn.method == "meta":
-        return f"{state.round} of {run.config.learn.rollouts} rollouts"
-    return f"{state.round}, passes over texts of which the targets ({run.config.supervised.targets}) are known"
+        return f"rounds: {state.round} of {run.config.learn.rollouts} rollouts"
+    targets = run.config.supervised.targets
+    return f"rounds: {state.round}; the prior, and a pass over texts with known targets ({targets}) before every other"
 
 
 def _which(run: Run, state: OuterState) -> str:
     if run.config.learn.select == "last":
         return "φ after the last round"
-    best = state.numbers.get("best_round", 0)
-    return f"φ of round {best + 1}, the best on dev" if best else "the prior, which no round beat on dev"
+    if kept_the_prior(run.config.learn, state):
+        return "the prior, which no round beat on dev"
+    return f"φ of round {state.numbers['best_round'] + 1}, the best on dev"
 
 
 def comparison_lines(result: dict) -> list[str]:

@@ -17,7 +17,10 @@ Origin = dict[str, str]
 
 
 def provenance(config: Config) -> dict[str, str]:
-    """What a policy of this config is made from and with; names of files, not the folders they were in."""
+    """What a policy of this config is made from and with; names of files, not the folders they were in.
+
+    This is what goes along with a policy. What a run keeps in its own folder has paths, and the command, as typed.
+    """
     model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
     facts = {
         "run": config.name,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from policylearn.adaptation import dev_score, outer_problem
-from policylearn.config import InnerConfig
+from policylearn.config import Config, InnerConfig
 from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Engine, Outer, engine
@@ -120,6 +120,21 @@ def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> lis
     return [trajectory for trajectory, _ in trainings]
 
 
+def check_windows(config: Config) -> None:
+    """Refuse settings under which a rollout ends before its first window does, and nothing would be learned.
+
+    Raises:
+        ValueError: naming them.
+    """
+    inner, learn = config.inner, config.learn
+    learns = learn.method == "meta" and learn.rounds and config.policy.network != "none"
+    if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
+        raise ValueError(
+            f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "
+            "does not fit: raise inner.steps, or lower inner.window or inner.start"
+        )
+
+
 def opens_window(config: InnerConfig, step: int) -> bool:
     """Whether a window begins before this step.
 
@@ -127,8 +142,8 @@ def opens_window(config: InnerConfig, step: int) -> bool:
     >>> [step for step in range(20) if opens_window(config, step)]
     [10, 14, 18]
     """
-    first = max(1, round(config.start * config.steps))
-    return step >= first and (step - first) % config.every == 0 and step + config.window <= config.steps
+    since = step - config.first_window
+    return since >= 0 and since % config.every == 0 and step + config.window <= config.steps
 
 
 def learn_from_window(trajectory: Trajectory) -> None:

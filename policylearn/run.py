@@ -4,6 +4,7 @@ config.json       every setting, resolved            checkpoints/   the outer st
 metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
 prior/            the policy before learning         policy/        the exported policy
 result.json       the comparison; written last       report.html    all of it to look at
+policies.json     where policies that were given came from; tensorboard/, if that was asked for
 """
 
 import json

@@ -13,11 +13,13 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
+from policylearn.outer import kept_the_prior
 from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
 from policylearn.report.trackers import check_trackers
 from policylearn.report.verdict import signal
+from policylearn.rollout import check_windows
 from policylearn.run import Run
 from policylearn.supervised.fit import fit
 
@@ -44,6 +46,7 @@ def train(
         Preempted: on SIGTERM; the rounds before the one under way are kept.
     """
     check_arms(config)
+    check_windows(config)
     check_trackers(config)
     run = Run.open(out, config, console, fresh)
     if run.finished:
@@ -82,4 +85,4 @@ def kept_round(config: Config, state: OuterState) -> int | None:
     """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round."""
     if config.learn.select == "last":
         return None
-    return state.numbers.get("best_round") or -1
+    return -1 if kept_the_prior(config.learn, state) else state.numbers["best_round"]

@@ -138,6 +138,11 @@ def test_every_command_explains_itself(policylearn, command):
 # bad input
 
 
+def test_an_address_where_a_file_is_written_is_refused(refuses, tiny_toml):
+    for command in ("score", "diagnose", "adapt"):
+        assert "goes to this machine" in refuses(command, tiny_toml, "--out", "s3://bucket/x")
+
+
 def test_an_unknown_key(refuses, tiny_toml, tmp_path):
     message = refuses("train", tiny_toml, "inner.stepz=3", "--out", tmp_path / "run")
     assert message == "override inner.stepz=3: unknown key 'inner.stepz'; did you mean 'inner.steps'?"

@@ -98,6 +98,14 @@ def test_a_wrong_override_is_shown_as_it_was_given(tmp_path):
     assert refused(path, "masking.rate=0.95").startswith("override masking.rate=0.95: masking: rate 0.95 must be below")
 
 
+def test_settings_that_contradict_each_other_or_reach_too_far():
+    assert "planted.class_share + planted.distractor_share" in refused(None, "planted.class_share=0.9")
+    assert "planted.labelled_class_words must not exceed" in refused(None, "planted.labelled_class_words=60")
+    for key in ("learn.seed", "planted.seed"):
+        assert refused(None, f"{key}=-1").startswith(f"override {key}=-1: {key}: Input should be greater")
+    assert "did you mean 'evaluate.custom'" in refused(None, "evaluate.custm={}")
+
+
 def test_a_mistake_in_the_file_is_not_blamed_on_an_override(tmp_path):
     path = write(tmp_path, "[inner]\nsteps = 0\n[learn]\nrounds = -1\n")
     message = refused(path, "inner.step=3", "learn.rollouts=2")

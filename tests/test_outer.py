@@ -10,6 +10,7 @@ from policylearn.outer import (
     agreement,
     apply_gradient,
     keep_best,
+    kept_the_prior,
     make_outer_optimizer,
     mean_gradient,
     out_of_patience,
@@ -133,6 +134,14 @@ def test_an_equal_dev_score_does_not_replace_the_earlier_policy(policy):
     state.history.append({"round": 1, "dev": 0.5})
     keep_best(policy.learned(), state)
     assert state.numbers["best_round"] == 0
+
+
+def test_the_first_rounds_and_those_that_phi_lags_behind_are_run_with_the_prior():
+    state = state_after(0.1, 0.4, 0.5)
+    for best, lag, prior in ((0, 0, True), (1, 0, False), (1, 1, True), (2, 1, False)):
+        state.numbers["best_round"] = best
+        assert kept_the_prior(LearnConfig(lag=lag), state) is prior
+    assert kept_the_prior(LearnConfig(), OuterState())
 
 
 def test_dev_is_smoothed_over_the_last_three_rounds():

@@ -11,7 +11,8 @@ from policylearn.batches import masked_batches
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.problem import Problem
-from policylearn.rollout import compare_trainings, opens_window, rollout
+from policylearn.rollout import check_windows, compare_trainings, opens_window, rollout
+from policylearn.train import train
 
 ENGINES = {
     "replay": (),
@@ -149,6 +150,14 @@ def test_a_window_in_which_nothing_is_masked_does_no_harm(tiny):
     assert 0 in sizes
     result = rollout(problem, policy, 5)
     assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+@pytest.mark.parametrize("short", [("inner.steps=3", "inner.window=3"), ("inner.steps=7", "inner.start=0.8")])
+def test_a_rollout_too_short_for_a_window_is_refused(tiny, short, tmp_path, quiet):
+    with pytest.raises(ValueError, match=r"inner\.window = 3 after the first .* does not fit: raise inner\.steps"):
+        train(tiny(*short, "inner.window=3", "inner.every=3"), tmp_path / "run", quiet)
+    check_windows(tiny("inner.steps=4", "inner.start=0", "inner.window=3", "inner.every=3"))
+    check_windows(tiny(*short, "learn.rounds=0"))
 
 
 def test_a_learning_rate_far_too_high_is_an_error_and_not_a_result(tiny):

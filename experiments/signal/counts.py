@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, spearman_brown, type_sums
+from policylearn.signal.types import TypeSums, add, advantage, common_types, type_sums
+from policylearn.signal.variance import variance_shares
 
 KEPT, LEAST = Path("runs/signal"), (8, 16, 24)
 
@@ -20,13 +21,10 @@ def sums(kept: np.lib.npyio.NpzFile, half: str) -> TypeSums:
 
 
 def reliability(a: TypeSums, b: TypeSums, least: int) -> str:
-    """With the number of words; labels and texts both differ between what is correlated."""
+    """With the number of words."""
     rows = common_types(a, b, least)
-    x, y = a.means[rows[0]], b.means[rows[1]]
-    if len(x) < 10:
-        return f"({len(x)} words)"
-    half = (correlation(x[:, 0], y[:, 1]) + correlation(x[:, 1], y[:, 0])) / 2
-    return f"{spearman_brown(half):.2f} ({len(x)})"
+    cells = np.stack([a.means[rows[0]][:, :2], b.means[rows[1]][:, :2]], 2)  # [K, labels, text]
+    return f"{variance_shares(cells).whole:.2f} ({len(cells)})" if len(cells) >= 10 else f"({len(cells)} words)"
 
 
 def main() -> None:

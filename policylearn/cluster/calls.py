@@ -50,10 +50,6 @@ class Result:
     value: Any = None
     failure: Failure | None = None
 
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
-
     def required(self, advice: str = "") -> Any:
         """The value, where a run cannot go on without it.
 

@@ -15,7 +15,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.cluster.ray_pool import connect
+from policylearn.cluster.connection import connect
 from policylearn.config import Config
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.counting import LIMIT, CorpusCounts, Tally, count_chunk

@@ -40,9 +40,8 @@ class Overrides:
         given = {name: value for name in FIELDS if (value := fields[name]) is not None}
         if given != self._given:
             self._check(given)
-            words = {True: "word", False: "token"}
             changes = {
-                FIELDS[name]: words[value] if name == "whole_word_mask" else value for name, value in given.items()
+                FIELDS[name]: UNITS[value] if name == "whole_word_mask" else value for name, value in given.items()
             }
             self._given, self._applied = given, self.policy.under(**changes)
         return self._applied

@@ -36,11 +36,11 @@ class PolicyCollator(DataCollatorMixin):
     Tell the collator the epoch with `set_epoch`, or let a callback of `policylearn.trainers` do it; without it, every
     batch drawn counts as its own epoch, so masks differ between epochs all the same.
 
-    What differs from `DataCollatorForLanguageModeling`: every text has its exact share masked, at least one token; no
-    global random state is read or changed, with a seed or without; an `attention_mask` is always added, but for packed
-    rows without one; whole words need no `offset_mapping`, `torch_mask_tokens` is not handed any, and words too are
-    replaced by the two shares; and where nothing in a batch can be masked, its first token is to be predicted as it
-    stands: a loss of no label would be NaN.
+    What differs from `DataCollatorForLanguageModeling`: every text has its exact share masked, at least one token
+    (unless the policy's design is "independent"); no global random state is read or changed, with a seed or without; an
+    `attention_mask` is always added, but for packed rows without one; whole words need no `offset_mapping`,
+    `torch_mask_tokens` is not handed any, and words too are replaced by the two shares; and where nothing in a batch can
+    be masked, its first token is to be predicted as it stands: a loss of no label would be NaN.
 
     Attributes:
         tokenizer: whose ids the policy speaks; pads.
@@ -108,13 +108,14 @@ class PolicyCollator(DataCollatorMixin):
         """Load an exported policy from a folder or the Hub.
 
         Args:
-            source: folder with a policy artefact, or "org/name" on the Hub.
+            source: folder with a policy artefact, a URI such as s3://bucket/policy, or "org/name" on the Hub.
             tokenizer: the one the policy was learned with; None: the copy that came with the policy.
             revision: branch, tag or commit on the Hub.
             options: the fields above.
 
         Raises:
             ValueError: no such policy, a damaged one, or another tokenizer.
+            StorageFailed: the place of a URI cannot be reached.
         """
         artefact: PolicyArtefact = load_policy(source, revision)
         if tokenizer is not None:
@@ -157,8 +158,8 @@ class PolicyCollator(DataCollatorMixin):
         self._clock.progress = progress
 
     def create_rng(self) -> None:
-        """Asked before the first batch if there is a seed. A subclass that sets `self.generator` here has masks follow
-        that generator instead of seed and epoch; as it is, nothing here has a state."""
+        """Asked before every batch for as long as there is a seed and no `self.generator`. A subclass that sets one here
+        has masks follow that generator instead of seed and epoch; as it is, nothing here has a state."""
 
     def get_generator(self, seed: int) -> torch.Generator | np.random.Generator:
         """A generator as `create_rng` may set one."""

@@ -45,7 +45,15 @@ class PlantedConfig(Strict):
     train: int = Field(1000, ge=2)
     dev: int = Field(1000, ge=2)
     test: int = Field(2000, ge=2)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PlantedConfig":
+        if self.class_share + self.distractor_share > 1:
+            raise ValueError("planted.class_share + planted.distractor_share must not exceed 1")
+        if self.labelled_class_words > self.length:
+            raise ValueError(f"planted.labelled_class_words must not exceed planted.length, {self.length}")
+        return self
 
 
 class TaskConfig(Strict):

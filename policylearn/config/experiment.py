@@ -1,6 +1,8 @@
 """The sections together."""
 
-from pydantic import model_validator
+from typing import Any
+
+from pydantic import ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
@@ -42,6 +44,8 @@ class Config(Strict):
             )
         if self.learn.method == "supervised":
             self._check_supervised()
+        for arm, own in self.evaluate.custom.items():
+            self._check_masking(arm, own.masking)
         if self.task.answers is not None:
             self._check_answers()
         return self
@@ -51,6 +55,15 @@ class Config(Strict):
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
         if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
             raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
+
+    def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
+        try:
+            MaskingConfig.model_validate(self.masking.model_dump() | changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(["evaluate.custom", arm, "masking", *map(str, first["loc"])])
+            what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{key}: {what}") from None
 
     def _check_supervised(self) -> None:
         if self.policy.network == "none":

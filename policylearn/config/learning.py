@@ -13,7 +13,10 @@ class InnerConfig(Strict):
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
     batch_size: int = Field(64, ge=1)
     micro_batch: int | None = Field(
-        None, ge=1, description="texts computed at once, gradients being accumulated; unset: the whole batch"
+        None,
+        ge=1,
+        description="texts computed at once, gradients being accumulated; unset: the whole batch, as always in batches "
+        "that `one_step` credits",
     )
     learning_rate: float = Field(5e-3, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up")
@@ -25,7 +28,11 @@ class InnerConfig(Strict):
     betas: tuple[float, float] = Field((0.9, 0.98), description="of adamw")
     eps: float = Field(1e-8, gt=0, description="of adamw")
     weight_decay: float = Field(0.01, ge=0, description="decoupled in adamw, part of the gradient in sgd")
-    clip: float | None = Field(None, gt=0, description="largest norm of the gradient of a step; unset: any")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="largest norm of the gradient of a step; unset: any; `one_step` does not see it",
+    )
     engine: Literal["unroll", "replay", "finite_difference", "one_step"] = Field(
         "replay", description="see policylearn.metagrad"
     )
@@ -41,6 +48,11 @@ class InnerConfig(Strict):
         if self.engine == "one_step" and self.window != 1:
             raise ValueError('inner.engine "one_step" differentiates one step: set inner.window = 1')
         return self
+
+    @property
+    def first_window(self) -> int:
+        """Steps before the first window: at least one, so that an optimiser has moments."""
+        return max(1, round(self.start * self.steps))
 
     @property
     def attention(self) -> str | None:
@@ -139,4 +151,4 @@ class LearnConfig(Strict):
         le=1,
         description="share of the rollouts of a round that may diverge and are left out; more stop the run",
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="of the rollouts: models, data order, masks, labelled examples")

@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -115,7 +115,7 @@ def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
         return f"{where}: unknown key {key!r}; did you mean {names[0]!r}?"
     message = detail["msg"].removeprefix("Value error, ")
     given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
-    return f"{where}: {key}: {message}{given}"
+    return f"{where}: {key + ': ' if key else ''}{message}{given}"
 
 
 def _inside(key: str, section: str) -> bool:
@@ -126,7 +126,7 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
     """All dotted keys a config file may set."""
     keys = []
     for name, field in model.model_fields.items():
-        kinds = [field.annotation, *get_args(field.annotation)]
+        kinds = [field.annotation, *(() if get_origin(field.annotation) is dict else get_args(field.annotation))]
         section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
         keys += [prefix + name] if section is None else known_keys(section, f"{prefix}{name}.")
     return keys

@@ -9,6 +9,9 @@ from policylearn.config.experiment import Config
 from policylearn.config.loading import load_config, read_toml
 from policylearn.config.strict import Strict
 
+OWN_KEYS = {"evaluate.arms": "arms", "evaluate.seeds": "seeds"}
+"""What a study says itself, for all tasks alike → how."""
+
 
 class StudyTask(Strict):
     """One task of a study."""
@@ -60,14 +63,18 @@ def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
         ValueError: naming the file and the key.
     """
     tree: dict[str, Any] = read_toml(Path(path))
-    tree["set"] = [*tree.get("set", []), *overrides]
+    if isinstance(given := tree.get("set", []), list):  # else pydantic says so
+        tree["set"] = [*given, *overrides]
     try:
         study = StudyConfig.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{path}: {key + ': ' if key else ''}{message}") from None
-    for task in study.tasks:
+    for task, settings in study.tasks.items():
+        for override in [*study.set, *settings.set]:
+            if (key := override.partition("=")[0].strip()) in OWN_KEYS:
+                raise ValueError(f"override {override}: a study has its own; set `{OWN_KEYS[key]}` in {path}")
         study.config_of(task)
     return study
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import ScoresConfig
-from policylearn.data.tokens import Annotated, at_tokens
+from policylearn.data.tokens import Annotated
 
 WORD = re.compile(r"\S+")
 NO_ENTITY = ("O", "", None, 0)
@@ -118,18 +118,6 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
             raise ValueError(f"{where}: item {item!r} is not {column.expected}")
         numbers[start:end] = number
     return numbers
-
-
-def token_values(text: str, value: Any, offsets: np.ndarray, column: Column, row: int) -> np.ndarray:
-    """The number of every token, float32 [T], from the tokens' `offset_mapping` [T, 2].
-
-    A token has the number of its first character that is no space, special tokens 0. Raises as `character_values`.
-
-    >>> own = columns_of(["column"], ScoresConfig())["column"]
-    >>> token_values("in Berlin", [0.5, 2], np.array([[0, 0], [0, 2], [2, 6], [6, 9], [0, 0]]), own, row=0)
-    array([0. , 0.5, 2. , 2. , 0. ], dtype=float32)
-    """
-    return at_tokens(text, character_values(text, value, column, row), offsets)
 
 
 def _spans(text: str, value: Any, where: str) -> list[tuple[int, int, Any]]:

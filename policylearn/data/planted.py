@@ -11,6 +11,7 @@ Words are named after what they are (`class0_07`, `distractor_31`, `generic_102`
 judged at a glance; the models see only token ids.
 """
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -42,19 +43,19 @@ def generic_words(config: PlantedConfig) -> list[str]:
 def is_useful(word: str) -> bool:
     """Whether the oracle would mask this word.
 
-    >>> [is_useful(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]"]]
-    [True, False, False, False]
+    >>> [is_useful(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]", "classic"]]
+    [True, False, False, False, False]
     """
-    return word.startswith("class")
+    return re.fullmatch(r"class\d+_\d+", word) is not None
 
 
 def is_distracting(word: str) -> bool:
     """Whether this is a domain word that predicts nothing.
 
-    >>> [is_distracting(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]"]]
-    [False, True, False, False]
+    >>> [is_distracting(word) for word in ["class1_03", "distractor_11", "generic_000", "[CLS]", "distractor"]]
+    [False, True, False, False, False]
     """
-    return word.startswith("distractor")
+    return re.fullmatch(r"distractor_\d+", word) is not None
 
 
 def planted_tokenizer(config: PlantedConfig) -> PreTrainedTokenizerFast:

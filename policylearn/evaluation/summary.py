@@ -59,8 +59,8 @@ def _comparisons(arms: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
     found = {(a, b): paired_difference(scores[b], scores[a]) for a, b in pairs}
     corrected: dict[tuple[str, str], float] = {}
     for base in arms:
-        p = {b: d.p for (a, b), d in found.items() if a == base and d.p is not None}
-        corrected |= {(base, b): value for b, value in holm(p).items()}
+        p = {b if a == base else a: d.p for (a, b), d in found.items() if base in (a, b) and d.p is not None}
+        corrected |= {(base, other): value for other, value in holm(p).items()}
     return {
         f"{b} - {a}": {
             name: value

@@ -46,6 +46,9 @@ def train_classifier(
         picked: training examples.
         seed: of their order.
         watch: is told of every epoch.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
     """
     metric, train, dev = METRICS[problem.config.task.metric], problem.examples("train"), problem.examples("dev")
 
@@ -112,6 +115,8 @@ def _epochs(
         order = np.random.default_rng([seed, epoch]).permutation(picked)
         for first in range(0, len(order), schedule.batch_size):
             found = loss(order[first : first + schedule.batch_size].tolist())
+            if not torch.isfinite(found):
+                raise FloatingPointError(f"the loss became {found.item()} in epoch {epoch}: lower the learning rate")
             optimizer.zero_grad()
             found.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,5 +1,6 @@
 """Inner models: a checkpoint, or an architecture with random weights; a masked language model or an encoder–decoder."""
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,10 @@ def _from_scratch(
         raise ValueError(
             f"model.architecture has {given}; transformers builds a masked language model from, for example, 'bert'"
         )
+    known = AutoConfig.for_model(kind)
+    if unknown := [name for name in fields if not hasattr(known, name)]:
+        near = difflib.get_close_matches(unknown[0], known.to_dict(), n=1, cutoff=0.0)[0]
+        raise ValueError(f"model.architecture.{unknown[0]}: {kind!r} has no such field; did you mean {near!r}?")
     given_by_texts = {
         "vocab_size": vocab_size,
         "pad_token_id": pad_id,

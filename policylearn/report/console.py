@@ -24,9 +24,9 @@ from rich.progress import (
 from rich.text import Text
 
 from policylearn.report.formats import as_number, count, duration, score
-from policylearn.report.tables import comparison_table, word_table
+from policylearn.report.tables import comparison_table
 
-__all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line", "word_table"]
+__all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line"]
 
 # Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
 _ETA_MEMORY_S = 1800.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -33,37 +32,9 @@ from policylearn.report.tables import seeds_shown
 from policylearn.report.verdict import signal, verdict
 from policylearn.report.words import WordRow, fallers, least_masked, most_masked, risers
 
-__all__ = ["WordRow", "render_report", "write_report"]
+__all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
-
-
-def write_report(
-    path: str | Path,
-    *,
-    title: str,
-    config: dict[str, Any],
-    history: Sequence[dict[str, Any]],
-    result: dict[str, Any],
-    examples: Sequence[tuple[Heatmap, Heatmap]],
-    words: Sequence[WordRow],
-) -> None:
-    """Write the page to `path`, whole or not at all. Arguments as in `render_report`."""
-    path = Path(path)
-    policy = _policy_beside(path)
-    page = render_report(
-        title=title,
-        config=config,
-        history=history,
-        result=result,
-        examples=examples,
-        words=words,
-        policy=policy,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def render_report(
@@ -192,9 +163,3 @@ def _seconds(history: Sequence[dict[str, Any]], result: dict[str, Any]) -> dict[
     trials = [mean([arm.seconds]) * len(arm.scores) for arm in arms(result)]
     sums = {"learning": learning, "evaluation": trials}
     return {name: sum(v for v in values if math.isfinite(v)) for name, values in sums.items()}
-
-
-def _policy_beside(report: Path) -> str:
-    """The artefact's folder as the reader would type it, without this machine's absolute paths."""
-    folder = PurePath(report.parent.name) if report.is_absolute() else PurePath(report.parent)
-    return (folder / "policy").as_posix()

@@ -69,7 +69,7 @@ def _difference(gap: Paired) -> str:
 
 
 def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
-    tokens, found = f"{_tokens(study, arm):.2f}×", study["pooled"].get(arm)
+    tokens, found = _tokens(study, arm), study["pooled"].get(arm)
     if found is None:
         return ["", "", "", tokens]
     p, least = (as_number(found[key]) for key in ("holm", "least"))
@@ -82,14 +82,15 @@ def pooled_gap(found: Mapping[str, Any]) -> Paired:
     return Paired(mean, low, high, per_seed=[])
 
 
-def _tokens(study: Mapping[str, Any], arm: str) -> float:
-    """Masked tokens, as a multiple of the reference's."""
-    shares = [
-        np.mean(result["arms"][arm]["masked_tokens"]) / np.mean(result["arms"][study["reference"]]["masked_tokens"])
+def _tokens(study: Mapping[str, Any], arm: str) -> str:
+    """Masked tokens, as a multiple of the reference's; a gap where that is not there or masks nothing."""
+    masked = [
+        {name: np.mean(result["arms"][name]["masked_tokens"]) for name in (arm, study["reference"])}
         for result in study["tasks"].values()
-        if arm in result["arms"]
+        if {arm, study["reference"]} <= result["arms"].keys()
     ]
-    return float(np.mean(shares))
+    shares = [found[arm] / found[study["reference"]] for found in masked if found[study["reference"]]]
+    return f"{np.mean(shares):.2f}×" if shares else MISSING
 
 
 def intervals(study: Mapping[str, Any]) -> dict[str, dict[str, Paired]]:

@@ -11,7 +11,7 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from policylearn.report.formats import MISSING, count, score, signed
+from policylearn.report.formats import MISSING, count, score
 from policylearn.report.summary import (
     ORACLE,
     Arm,
@@ -23,7 +23,6 @@ from policylearn.report.summary import (
     mean_and_spread,
     paired,
 )
-from policylearn.report.words import WordRow, most_masked
 
 MOST_SEEDS_SHOWN = 5
 _WHOLE = ("masks", "mean ± sd", "vs random [95 %]", "masked", "sec")
@@ -49,18 +48,6 @@ def comparison_table(result: dict[str, Any]) -> Table:
         table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
     if winner:
         table.caption = f"* best{_apart_from_oracle(shown)}"
-    return table
-
-
-def word_table(words: Sequence[WordRow], top: int = 20) -> Table:
-    """The `top` words that the learned policy masks most, beside the prior it started from."""
-    table = plain_table("most masked words")
-    table.add_column("word", no_wrap=True)
-    for heading in ("learned", "prior", "change", "seen"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in most_masked(words, top):
-        numbers = (score(row.learned), score(row.prior), signed(row.change), count(row.count))
-        table.add_row(escape(row.word), *numbers)
     return table
 
 

@@ -33,6 +33,19 @@ def amlm_update(weights: Tensor, p: float, hits: Tensor, seen: Tensor) -> Tensor
     return p * floored / floored.mean()
 
 
+def check_follows_no_model(scorer: str) -> None:
+    """Refuse a scorer that is nothing without the training of a model, where a policy is to be had by itself.
+
+    Raises:
+        ValueError: it is AMLM.
+    """
+    if scorer == AMLM:
+        raise ValueError(
+            f"scorer {AMLM!r} follows the mistakes of the model in training, which a policy by itself does not see: "
+            "compare it as an arm of `policylearn evaluate`"
+        )
+
+
 class AdaptiveWeights(nn.Module):
     """Masking weights that follow the model's mistakes while it trains; see `amlm_update`.
 

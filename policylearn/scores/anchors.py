@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import ScoresConfig
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.lexicon import Lexicon
-from policylearn.scores.tficf import in_general, word_tficf
+from policylearn.scores.tficf import counts_of, word_tficf
 
 MIN_LETTERS = 2
 BLOCK = 1000
@@ -49,7 +49,8 @@ def find_anchors(
     Raises:
         ValueError: a corpus is empty, or no word qualifies.
     """
-    typicality, counts, others = word_tficf(domain, general), domain.words.counts, in_general(domain, general)
+    typicality, counts = word_tficf(domain, general), domain.words.counts
+    others = counts_of(domain.words.keys, general)
     frequency = counts / domain.total_words
     usable = (counts >= config.anchor_count) & (frequency >= config.anchor_share)
     usable &= frequency >= config.anchor_ratio * (others + 1) / general.total_words

@@ -50,12 +50,12 @@ def check_not_empty(corpus: str, total: int) -> None:
         )
 
 
-def in_general(domain: CorpusCounts, general: CorpusCounts) -> np.ndarray:
-    """Occurrences in the general corpus of every word of the domain, int64."""
-    row = general.words.find(domain.words.keys)
-    return np.where(row >= 0, np.append(general.words.counts, 0)[row], 0)
+def counts_of(keys: np.ndarray, corpus: CorpusCounts) -> np.ndarray:
+    """Occurrences of words, given by their keys, in a corpus; int64."""
+    row = corpus.words.find(keys)
+    return np.where(row >= 0, np.append(corpus.words.counts, 0)[row], 0)
 
 
 def word_tficf(domain: CorpusCounts, general: CorpusCounts) -> np.ndarray:
     """`tficf` of every word of the domain, float64."""
-    return tficf(domain.words.counts, domain.total_words, in_general(domain, general), general.total_words)
+    return tficf(domain.words.counts, domain.total_words, counts_of(domain.words.keys, general), general.total_words)

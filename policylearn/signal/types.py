@@ -79,32 +79,6 @@ def common_types(a: TypeSums, b: TypeSums, least: int = LEAST) -> tuple[np.ndarr
     return in_a[kept], in_b[kept]
 
 
-def type_reliability(a: Sequence[TypeSums], b: Sequence[TypeSums], least: int = LEAST) -> float | None:
-    """Reliability of the mean credits of word types from all of a and b: their correlation r across types, stepped up.
-
-    By Spearman (1910) and Brown (1910) the mean of two halves that correlate r has reliability 2 r / (1 + r). Types
-    count alike: weighted by frequency, a dozen function words would decide.
-
-    Args:
-        a, b: sums of the two halves, one column each; nothing in a may have to do with anything in b.
-        least: a type takes part if both saw it so often.
-
-    Returns:
-        the reliability, negative if the halves contradict each other; None with fewer than three types in common.
-
-    >>> keys, credits = np.repeat(np.arange(4), 8), np.repeat([0.0, 1.0, 2.0, 4.0], 8)
-    >>> half = [type_sums(keys, credits)]
-    >>> type_reliability(half, half), type_reliability(half, [type_sums(keys[:8], credits[:8])])
-    (1.0, None)
-    """
-    first, second = add(a), add(b)
-    rows = common_types(first, second, least)
-    if len(rows[0]) < 3:
-        return None
-    r = correlation(first.means[rows[0], 0], second.means[rows[1], 0])
-    return round(spearman_brown(r), 12)
-
-
 def correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's r; 0 where one of the two is constant."""
     x, y = x - x.mean(), y - y.mean()

@@ -38,7 +38,7 @@ def values(pool, work, *arguments) -> list:
 def failures(pool, work, *arguments) -> dict:
     """By argument."""
     results = pool.results(pool.submit(work, [(a,) for a in arguments]))
-    return {result.call.arguments[0]: result for result in results if not result.ok}
+    return {result.call.arguments[0]: result for result in results if result.failure}
 
 
 def all_there(pool, count) -> None:

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
-from policylearn.data.columns import character_values, columns_of, read_columns, token_values
-from policylearn.data.tokens import tokenize, tokenize_annotated
+from policylearn.data.columns import character_values, columns_of, read_columns
+from policylearn.data.tokens import at_tokens, tokenize, tokenize_annotated
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 CONFIG = ScoresConfig(entity_column="tags", pos_column="pos", column="own")
@@ -84,17 +84,19 @@ def test_both_formats_say_the_same(pieces):
     offsets = np.array(pieces(text, return_offsets_mapping=True)["offset_mapping"])
     tokens = pieces.convert_ids_to_tokens(pieces(text)["input_ids"])
     assert tokens == ["[CLS]", "ab", "cd", "##é", "a", ".", "[SEP]"]
-    by_word = token_values(text, [0, 7, 2], offsets, OWN, 0)
+    by_word = at_tokens(text, character_values(text, [0, 7, 2], OWN, 0), offsets)
     assert by_word.tolist() == [0, 0, 7, 7, 2, 2, 0]
-    by_span = token_values(text, [[4, 7, 7], [8, 10, 2.0]], offsets, OWN, 0)
+    by_span = at_tokens(text, character_values(text, [[4, 7, 7], [8, 10, 2.0]], OWN, 0), offsets)
     assert np.array_equal(by_word, by_span)
     # A span may cut a word, as entities do: the full stop is not in it.
-    assert token_values(text, [[4, 9]], offsets, ENTITY, 0).tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert at_tokens(text, character_values(text, [[4, 9]], ENTITY, 0), offsets).tolist() == [0, 0, 1, 1, 1, 0, 0]
 
 
 def test_the_space_before_a_token_is_not_what_it_is_judged_by():
     # Byte-level tokenizers with trim_offsets=False count the space to the token.
-    found = token_values("in Berlin ", [[3, 9]], np.array([[0, 2], [2, 9], [9, 10]]), ENTITY, 0)
+    found = at_tokens(
+        "in Berlin ", character_values("in Berlin ", [[3, 9]], ENTITY, 0), np.array([[0, 2], [2, 9], [9, 10]])
+    )
     assert found.tolist() == [0, 1, 0]
 
 

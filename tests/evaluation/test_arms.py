@@ -40,9 +40,19 @@ def test_an_arm_of_ones_own(tiny):
     policy = arm_policy(Problem(config), "mine")
     assert policy.config.prior == {"tficf": 3.0}
     assert (policy.masking.rate, policy.masking.unit, policy.masking.p_max) == (0.25, "word", config.masking.p_max)
-    wrong = tiny('evaluate.arms=["mine"]', "evaluate.custom={mine = {masking = {rte = 0.25}}}")
-    with pytest.raises(ValueError, match="rte"):
-        arm_policy(Problem(wrong), "mine")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("{masking = {rte = 0.25}}", r"toml: evaluate\.custom\.mine\.masking\.rte: unknown key"),
+        ("{masking = {rate = 0.95}}", r"evaluate\.custom\.mine\.masking: rate 0\.95 must be below p_max"),
+        ("{prior = {nope = 1.0}}", r"evaluate\.custom\.mine\.prior: unknown scorer 'nope'; known: .*'tficf'"),
+    ],
+)
+def test_mistakes_in_an_arm_of_ones_own_are_found_before_anything_runs(tiny, own, message):
+    with pytest.raises(ValueError, match=message):
+        check_arms(tiny(f"evaluate.custom={{mine = {own}}}"))
 
 
 def test_budgets_that_differ_are_known_by_their_reason(tiny):

@@ -15,8 +15,12 @@ def test_arms_are_checked_by_name(tiny):
     with pytest.raises(ValueError, match=r"unknown arm 'mine'; known: .*'random'"):
         check_arms(tiny('evaluate.arms=["mine"]'))
     check_arms(tiny('evaluate.arms=["mine"]'), known=["mine"])
-    with pytest.raises(ValueError, match="the oracle is known on the planted benchmark only"):
-        check_arms(tiny('evaluate.arms=["oracle"]', "domain.path=elsewhere.jsonl"))
+    for arm in ("oracle", "oracle:rank", "distractors"):
+        with pytest.raises(ValueError, match=f"'{arm}' is known on the planted benchmark only"):
+            check_arms(tiny(f'evaluate.arms=["{arm}"]', "domain.path=elsewhere.jsonl"))
+    for arm in ("random:rank", "none:rank", "learned:rank"):
+        with pytest.raises(ValueError, match=f"unknown arm '{arm}'"):
+            check_arms(tiny(f'evaluate.arms=["{arm}"]'))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,11 @@ import pytest
 
 from policylearn.config import is_study, load_study
 from policylearn.evaluation.pooling import best_baseline, pool, pooled
+from policylearn.evaluation.summary import summarise
+from policylearn.evaluation.trial import Trial
+from policylearn.report.formats import MISSING
 from policylearn.report.study import intervals, study_lines
+from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
 
 STUDY = """
@@ -52,12 +56,22 @@ def test_every_task_has_the_arms_seeds_and_settings_of_the_study_and_its_own(stu
         ("tasks.one", 'tasks."../one"', r"study.toml: task '../one' names a folder"),
         ("inner.steps=3", "inner.stepz=3", "override inner.stepz=3: unknown key 'inner.stepz'"),
         ('config = "', 'config = "nowhere', "config file nowhere.* does not exist"),
+        ('"planted.seed=5"', '"evaluate.seeds=5"', r"evaluate\.seeds=5: a study has its own; set `seeds` in .*study"),
+        ('set = ["inner.steps=3"]', 'set = "inner.steps=3"', r"study.toml: set: .*list"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(study_file, old, new, message):
     study_file.write_text(study_file.read_text().replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         load_study(study_file, [])
+
+
+def test_a_reference_that_masks_nothing_or_is_missing_leaves_gaps():
+    trials = [Trial(arm, 0, 0.5, {}, 0.5, None, masked, 1.0) for arm, masked in (("none", 0), ("word", 9))]
+    for reference in ("none", "random"):
+        found = pool("small", {"one": summarise(trials, "accuracy")}, reference, [])
+        assert [row[-1] for row in study_rows(found)] == [MISSING, MISSING]
+        assert "nan" not in render_study(found)
 
 
 def test_a_study_from_the_command_line(policylearn, study_file, tmp_path):

@@ -34,6 +34,14 @@ def test_a_summary_by_hand():
     assert result == json.loads(json.dumps(result))
 
 
+def test_holm_counts_all_arms_compared_with_a_base_wherever_it_stands():
+    scores = {"none": 0.1, "random": 0.5, "learned": 0.7}
+    noise = (0.0, 0.01, 0.03, 0.02, 0.05, 0.04)
+    trials = [trial(a, seed, s + (-1) ** seed * n * s) for a, s in scores.items() for seed, n in enumerate(noise)]
+    found = summarise(trials, "accuracy")["comparisons"]["learned - random"]
+    assert found["holm"] == pytest.approx(2 * found["p"])  # random is compared with none as well
+
+
 def test_arms_that_masked_different_numbers_of_tokens_are_refused():
     with pytest.raises(ValueError, match=r"seed 1: arms masked \[100, 103\] tokens"):
         summarise(

@@ -7,7 +7,7 @@ import torch
 from policylearn.adaptation import extract
 from policylearn.arms import arm_policy
 from policylearn.config import Config
-from policylearn.evaluation import downstream
+from policylearn.evaluation import downstream, training
 from policylearn.evaluation.answering import ANSWER_METRICS
 from policylearn.evaluation.downstream import (
     METHODS,
@@ -70,6 +70,14 @@ def test_fine_tuning_learns_what_a_probe_cannot_and_leaves_the_model_alone(tiny)
         again.dev == chosen.dev
         and (again.predict(problem.examples("dev")) == chosen.predict(problem.examples("dev"))).all()
     )
+
+
+@pytest.mark.parametrize("how", ["finetune", "weight_mask"])
+def test_a_fine_tuning_that_diverges_is_no_score(tiny, monkeypatch, how):
+    monkeypatch.setattr(training, "cross_entropy", lambda logits, y: logits.sum() * math.inf)
+    problem = Problem(tiny(f'evaluate.downstream=["{how}"]'))
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        run_trial(problem, None, "none", 0)
 
 
 def test_further_methods_stand_beside_the_first(tiny):

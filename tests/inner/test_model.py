@@ -137,6 +137,7 @@ def test_an_unknown_head_is_refused():
         ({"architecture": {"model_type": "bird"}}, "model.architecture has model_type 'bird'"),
         ({"architecture": {"model_type": "gpt2"}}, "model.architecture has model_type 'gpt2'"),
         ({"architecture": {"model_type": "bert", "hidden_size": 10, "num_attention_heads": 3}}, "not a multiple"),
+        ({"architecture": {"model_type": "bert", "hiden_size": 10}}, "hiden_size: 'bert' has no .* mean 'hidden_size'"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(settings, complaint):

@@ -4,8 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from policylearn.report.console import RoundProgress, TaskProgress, comparison_table, round_line, word_table
-from policylearn.report.words import WordRow
+from policylearn.report.console import RoundProgress, TaskProgress, comparison_table, round_line
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -186,12 +185,3 @@ def test_extra_test_sets_get_a_column():
     output = render(table, 120)
     assert "test_noverlap" in output
     assert next(line for line in output.splitlines() if "learned" in line).endswith(".750")
-
-
-def test_word_table_takes_words_literally():
-    words = [WordRow("[bold]", 3, 0.6, 0.1), WordRow("the", 900, 0.01, 0.02), WordRow("we", 10, 0.5, 0.6)]
-    lines = render(word_table(words, top=2)).splitlines()
-    assert [line.split() for line in lines[3:]] == [
-        ["[bold]", ".600", ".100", "+.500", "3"],
-        ["we", ".500", ".600", "−.100", "10"],
-    ]

@@ -1,4 +1,3 @@
-import ast
 import copy
 import math
 import re
@@ -10,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from policylearn.report.heatmap import Heatmap
-from policylearn.report.page import WordRow, render_report, write_report
+from policylearn.report.page import WordRow, render_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -232,15 +231,6 @@ def test_unequal_masks_are_admitted():
     uneven["arms"]["learned"]["masked_tokens"] = [12000] * 3
     assert "different numbers of tokens" not in render()
     assert "different numbers of tokens" in render(result=uneven)
-
-
-def test_the_usage_lines_are_python_that_names_the_artefact(tmp_path):
-    path = tmp_path / "runs" / "demo" / "report.html"
-    write_report(path, **GIVEN)
-    usage = Page(path.read_text()).by_id["usage"]
-    assert ast.parse(usage) and len(usage.splitlines()) == 3
-    assert '"demo/policy"' in usage and str(tmp_path) not in path.read_text()
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
 def test_the_report_needs_neither_torch_nor_the_rest_of_the_package():

@@ -29,7 +29,7 @@ from policylearn.signal.credits import (
 from policylearn.signal.diagnose import diagnose, outer_losses, steps
 from policylearn.signal.halves import labelled_halves, same_words, solid_types, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
-from policylearn.signal.types import add, type_reliability, type_sums
+from policylearn.signal.types import add, type_sums
 from policylearn.signal.variance import Shares, halves_needed, interval, net_of, variance_shares
 from policylearn.signal.words import keys_of, spell
 
@@ -48,29 +48,6 @@ def warm(problem):
     for _ in range(3):
         trajectory.take_step(next(trajectory.batches))
     return trajectory
-
-
-def occurrences(rng, truth, noise, times=20):
-    """Credits of tokens of len(truth) types: the type's own and noise."""
-    keys = np.repeat(np.arange(len(truth)), times)
-    return type_sums(keys, truth[keys] + noise * rng.normal(size=len(keys)))
-
-
-def test_reliability_of_types_is_the_squared_correlation_with_the_truth():
-    """That is what reliability means: the whole's means have noise variance noise² / (2 · 20)."""
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=3000)
-    a, b = (occurrences(rng, truth, noise=5.0) for _ in range(2))
-    found = type_reliability([a], [b])
-    assert found == pytest.approx(1 / (1 + 25 / 40), abs=0.03)
-    whole = add([a, b]).means[:, 0]
-    assert found == pytest.approx(np.corrcoef(whole, truth)[0, 1] ** 2, abs=0.03)
-
-
-def test_reliability_vanishes_where_words_have_nothing_to_do_with_each_other():
-    rng = np.random.default_rng(1)
-    a, b = (occurrences(rng, rng.normal(size=2000), noise=1.0) for _ in range(2))
-    assert abs(type_reliability([a], [b])) < 0.1
 
 
 def test_sums_add_up_over_parts():
