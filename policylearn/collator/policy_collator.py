@@ -39,8 +39,8 @@ class PolicyCollator(DataCollatorMixin):
     What differs from `DataCollatorForLanguageModeling`: every text has its exact share masked, at least one token
     (unless the policy's design is "independent"); no global random state is read or changed, with a seed or without; an
     `attention_mask` is always added, but for packed rows without one; whole words need no `offset_mapping`,
-    `torch_mask_tokens` is not handed any, and words too are replaced by the two shares; and where nothing in a batch can
-    be masked, its first token is to be predicted as it stands: a loss of no label would be NaN.
+    `torch_mask_tokens` is not handed any, and words too are replaced by the two shares; and where nothing in a batch
+    can be masked, its first token is to be predicted as it stands: a loss of no label would be NaN.
 
     Attributes:
         tokenizer: whose ids the policy speaks; pads.
@@ -158,8 +158,8 @@ class PolicyCollator(DataCollatorMixin):
         self._clock.progress = progress
 
     def create_rng(self) -> None:
-        """Asked before every batch for as long as there is a seed and no `self.generator`. A subclass that sets one here
-        has masks follow that generator instead of seed and epoch; as it is, nothing here has a state."""
+        """Asked before every batch for as long as there is a seed and no `self.generator`. A subclass that sets one
+        here has masks follow that generator instead of seed and epoch; as it is, nothing here has a state."""
 
     def get_generator(self, seed: int) -> torch.Generator | np.random.Generator:
         """A generator as `create_rng` may set one."""
