@@ -128,7 +128,7 @@ class LearnConfig(Strict):
     samples: int = Field(
         4, ge=2, description="`score_function`: trainings of a rollout that differ in their masks only"
     )
-    rounds: int = Field(20, ge=0)
+    rounds: int = Field(20, ge=0, description="steps of the outer optimiser; 0: the prior as it is")
     rollouts: int = Field(2, ge=1, description="R: rollouts averaged per round")
     learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
     trust_rate: float = Field(

@@ -99,12 +99,16 @@ class MaskingConfig(Strict):
         0.15, description="share of eligible tokens masked; a number, or {kind, rates} over training progress"
     )
     p_max: float = Field(0.9, gt=0, le=1, description="no unit is masked with more than this probability")
-    design: Literal["systematic", "independent", "explore"] = "systematic"
+    design: Literal["systematic", "independent", "explore"] = Field(
+        "systematic",
+        description="how probabilities become masks: systematic ones have just so many tokens; independent ones toss a "
+        "coin for each; explore makes `draws` systematic ones share what there is to mask",
+    )
     draws: int = Field(6, ge=1, description="`explore`: masks that share the random start")
     span_mean: float = Field(3.8, ge=1, description="`span`: mean of the geometric length, in words")
     span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
-    mask_share: float = Field(0.8, ge=0, le=1)
-    random_share: float = Field(0.1, ge=0, le=1)
+    mask_share: float = Field(0.8, ge=0, le=1, description="of masked tokens shown as [MASK]")
+    random_share: float = Field(0.1, ge=0, le=1, description="of masked tokens shown as a random one; the rest stay")
 
     @model_validator(mode="after")
     def _consistent(self) -> "MaskingConfig":

@@ -14,6 +14,7 @@ A `Column` makes a number of every item.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _weight_of(tag: Any, config: ScoresConfig) -> float:
 
 
 def _number(item: Any) -> float:
-    return float(item) if isinstance(item, int | float) else np.nan
+    return float(item) if isinstance(item, Real) else np.nan
 
 
 def read_columns(records: Iterable[tuple[str, dict[str, Any]]], columns: dict[str, Column]) -> Iterator[Annotated]:

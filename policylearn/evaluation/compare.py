@@ -38,6 +38,10 @@ def compare(
         policies: arm → policy; other arms are built by name.
         pool: runs the trials.
         run: keeps them, so that stopping costs at most the trials under way.
+
+    Raises:
+        ValueError: an arm is not known, or arms of equal budget masked different numbers of tokens.
+        WorkFailed: a trial failed wherever it was tried; those before it are kept.
     """
     seeds, names = range(config.evaluate.seeds), config.evaluate.arms
     if not seeds:

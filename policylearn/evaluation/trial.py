@@ -48,6 +48,9 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
         arm: its name.
         seed: of the model, the data order, the masks, the labelled subset and fine-tuning; the same for every arm.
         key: kept with what is found.
+
+    Raises:
+        FloatingPointError: the loss of either training became NaN or infinite.
     """
     started, config = time.monotonic(), problem.config
     if policy is None and config.model.name is not None:

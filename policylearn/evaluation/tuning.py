@@ -23,7 +23,11 @@ from policylearn.weight_masks.selection import maskable
 def tune(
     problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
 ) -> tuple[float, Classifier]:
-    """A fine-tuned copy of the encoder with its head, and its dev score."""
+    """A copy of the encoder with its head, fine-tuned on `picked` training examples (indices, [N]), and its dev score.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
+    """
     config = problem.config.evaluate.finetune
     tuned = Classifier(copy.deepcopy(model), *_ridge_head(problem, model, picked))
     optimizer = adamw(tuned, config)
@@ -33,7 +37,12 @@ def tune(
 def learn_masks(
     problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
 ) -> tuple[float, MaskedClassifier]:
-    """A classifier under masks of the encoder, which stays as it is, and its dev score."""
+    """A classifier under masks of the encoder, which stays as it is, learned from `picked` training examples (indices,
+    [N]), and its dev score.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
+    """
     config = problem.config.evaluate.weight_mask
     scores = initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
     weights = {name: p.detach() for name, p in model.named_parameters()}
