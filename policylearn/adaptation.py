@@ -1,6 +1,6 @@
 """Adaptation to the label task: how good is θ for it? The outer loss of a window, and the dev score of a rollout."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,22 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from policylearn.closed_book import answer_tuning, dev_likelihood
-from policylearn.config import InnerConfig, OuterConfig
+from policylearn.closed_book import Note, answer_tuning, dev_likelihood
+from policylearn.config import OuterConfig
 from policylearn.data.questions import Questions
 from policylearn.extraction import Indices, in_chunks
-from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
-from policylearn.inner.mlm import make_optimizer
+from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head, rows_of_steps
 from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
-from policylearn.inner.window import Window
 from policylearn.problem import Examples, Problem
 from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.outer import MaskTuning
 from policylearn.weight_masks.selection import maskable
 
-Note = Callable[..., None]
-"""Is told numbers by name."""
 Split = tuple[np.ndarray, np.ndarray]
 """Support and query."""
 
@@ -112,16 +108,9 @@ class ProbeLoss:
 
 
 def fine_tuning(problem: Problem, support: Indices, query: Indices, note: Note) -> FineTuning:
-    """The outer loss by fine-tuning: every step takes the next support examples, from the first again after the last.
-
-    Its `query` raises FloatingPointError where the loss is NaN or infinite.
-    """
-    config = problem.config.outer
-    optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
-    batches, rates = support_batches(problem, support), [config.learning_rate] * config.steps
-    window = Window(batches, rates, LabelWeights(), config.clip)
+    """The outer loss by fine-tuning. Its `query` raises FloatingPointError where the loss is NaN or infinite."""
     head, loss = partial(_head, problem, support), partial(_query_loss, problem, query, note)
-    return FineTuning(window, head, partial(make_optimizer, config=optimizer), loss)
+    return FineTuning.of(problem.config.outer, support_batches(problem, support), LabelWeights(), head, loss)
 
 
 def mask_tuning(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> MaskTuning:
@@ -141,10 +130,10 @@ def mask_tuning(problem: Problem, support: Indices, query: Indices, key: Sequenc
 
 
 def support_batches(problem: Problem, support: Indices) -> list[LabelledBatch]:
-    """Of `outer.steps` steps: each takes the next support examples, from the first again after the last."""
-    config, train, pad = problem.config.outer, problem.examples("train"), problem.tokenizer.pad_token_id
-    picked = np.resize(support, (config.steps, min(config.batch_size, len(support))))
-    return [LabelledBatch(*train.rows.batch([int(i) for i in row], pad), train.y[row]) for row in picked]
+    """Of `rows_of_steps`."""
+    train, pad = problem.examples("train"), problem.tokenizer.pad_token_id
+    steps = rows_of_steps(problem.config.outer, support)
+    return [LabelledBatch(*train.rows.batch(rows, pad), train.y[rows]) for rows in steps]
 
 
 def _head(problem: Problem, support: Indices, features: Features) -> tuple[Tensor, Tensor]:

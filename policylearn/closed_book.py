@@ -12,14 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.config import InnerConfig
 from policylearn.data.questions import Questions
 from policylearn.extraction import Indices, in_chunks
 from policylearn.inner.answering import AnswerWeights
-from policylearn.inner.finetune import FineTuning
-from policylearn.inner.mlm import make_optimizer
+from policylearn.inner.finetune import FineTuning, rows_of_steps
 from policylearn.inner.model import InnerModel
-from policylearn.inner.window import Window
 from policylearn.problem import Problem
 
 Note = Callable[..., None]
@@ -27,18 +24,15 @@ Note = Callable[..., None]
 
 
 def answer_tuning(problem: Problem, support: Indices, query: Indices, note: Note) -> FineTuning:
-    """The outer loss by fine-tuning on answers: every step takes the next support questions, from the first again
-    after the last. Its `query` raises FloatingPointError where the loss is NaN or infinite."""
+    """The outer loss by fine-tuning on answers. Its `query` raises FloatingPointError where the loss is NaN or
+    infinite."""
     return _tuning(problem, support, partial(_query_loss, problem, problem.questions("train"), query, note))
 
 
 def _tuning(problem: Problem, support: Indices, query: Callable[..., Tensor]) -> FineTuning:
     config, train, pad = problem.config.outer, problem.questions("train"), problem.tokenizer.pad_token_id
-    optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
-    picked = np.resize(support, (config.steps, min(config.batch_size, len(support))))
-    batches = [train.batch(row.tolist(), pad) for row in picked]
-    window = Window(batches, [config.learning_rate] * config.steps, AnswerWeights(), config.clip)
-    return FineTuning(window, None, partial(make_optimizer, config=optimizer), query)
+    batches = [train.batch(rows, pad) for rows in rows_of_steps(config, support)]
+    return FineTuning.of(config, batches, AnswerWeights(), None, query)
 
 
 def _query_loss(

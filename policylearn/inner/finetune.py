@@ -6,13 +6,18 @@ where AdamW's update has a slope of 1 / ε.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from policylearn.config import InnerConfig, OuterConfig
+from policylearn.inner.mlm import make_optimizer
 from policylearn.inner.model import Features
 from policylearn.inner.probe import centred_targets, ridge_coefficients
 from policylearn.inner.window import Window
@@ -81,6 +86,20 @@ class FineTuning:
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     query: Callable[[Features], Tensor]
 
+    @classmethod
+    def of(
+        cls,
+        config: OuterConfig,
+        batches: Sequence[Any],
+        loss: Any,
+        head: Callable[[Features], tuple[Tensor, Tensor]] | None,
+        query: Callable[[Features], Tensor],
+    ) -> "FineTuning":
+        """Under the settings of [outer]: a step per batch at a constant learning rate, no weight decay."""
+        optimizer = InnerConfig(optimizer=config.optimizer, learning_rate=config.learning_rate, weight_decay=0.0)
+        window = Window(batches, [config.learning_rate] * len(batches), loss, config.clip)
+        return cls(window, head, partial(make_optimizer, config=optimizer), query)
+
     def __call__(self, model: nn.Module) -> Tensor:
         """The loss (no gradient), by ordinary steps of a copy of the model."""
         tuned = copy.deepcopy(self.start(model))
@@ -103,6 +122,15 @@ class FineTuning:
             return model
         with torch.no_grad():
             return Classifier(model, *self.head(model))
+
+
+def rows_of_steps(config: OuterConfig, support: Sequence[int] | np.ndarray) -> list[list[int]]:
+    """The support examples of each of `outer.steps` steps: always the next ones, from the first again after the last.
+
+    >>> rows_of_steps(OuterConfig(steps=3, batch_size=2), [7, 8, 9])
+    [[7, 8], [9, 7], [8, 9]]
+    """
+    return np.resize(support, (config.steps, min(config.batch_size, len(support)))).tolist()
 
 
 def ridge_head(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def test_both_formats_say_the_same(pieces):
     offsets = np.array(pieces(text, return_offsets_mapping=True)["offset_mapping"])
     tokens = pieces.convert_ids_to_tokens(pieces(text)["input_ids"])
     assert tokens == ["[CLS]", "ab", "cd", "##é", "a", ".", "[SEP]"]
-    by_word = at_tokens(text, character_values(text, [0, 7, 2], OWN, 0), offsets)
+    by_word = at_tokens(text, character_values(text, np.float32([0, 7, 2]), OWN, 0), offsets)
     assert by_word.tolist() == [0, 0, 7, 7, 2, 2, 0]
     by_span = at_tokens(text, character_values(text, [[4, 7, 7], [8, 10, 2.0]], OWN, 0), offsets)
     assert np.array_equal(by_word, by_span)
