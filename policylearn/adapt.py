@@ -55,6 +55,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
 
     Raises:
         ValueError: bad input, with what to do.
+        FloatingPointError: the loss became NaN or infinite.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")

@@ -225,7 +225,7 @@ def main() -> None:
 
     try:
         app()
-    except (ValueError, WorkFailed, StorageFailed) as error:
+    except (ValueError, FloatingPointError, WorkFailed, StorageFailed) as error:
         message = escape(str(error))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)

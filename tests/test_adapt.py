@@ -1,12 +1,14 @@
 """`policylearn adapt`: what it writes says what it says, and mistakes cost seconds."""
 
 import json
+import math
 import re
 
 import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from policylearn.evaluation import training
 from policylearn.problem import Problem
 from policylearn.weight_masks.plain import text_logits
 from policylearn.weight_masks.shared import SharedEncoder
@@ -114,3 +116,9 @@ def test_what_could_not_be_written_is_refused_before_it_is_learned(policylearn, 
     modern += ["model.architecture.num_attention_heads=2"]
     said = refuses(policylearn, tiny_toml, *modern, "--fold", "--out", tmp_path / "out")
     assert "type 'modernbert' is more than a linear map" in said
+
+
+def test_a_fine_tuning_that_diverges_is_said_in_one_line(policylearn, tiny_toml, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(training, "cross_entropy", lambda logits, y: logits.sum() * math.nan)
+    status, _, said = policylearn("adapt", tiny_toml, *SHORT, "--model", checkpoint, "--out", tmp_path / "out")
+    assert status == 1 and "the loss became nan in epoch 0: lower the learning rate" in said

@@ -108,6 +108,7 @@ def test_what_cannot_be_had_from_texts(tiny_problem, corpora, mlm):
         ("saliency", "scorer 'saliency' learns from labelled examples"),
         ("pos_column", "scorer 'pos_column' reads the column pos of a corpus"),
         ("amlm", "'amlm' follows the mistakes of the model in training"),
+        ("amlm:rank", "'amlm' follows the mistakes of the model in training"),
         ("bert", r"unknown scorer 'bert'; known: \['amlm'"),
     ):
         with pytest.raises(ValueError, match=message):

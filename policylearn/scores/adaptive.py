@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from policylearn.scores.table import scorer_of
+
 AMLM = "amlm"
 KEPT, FLOOR = 0.2, 0.005
 
@@ -39,7 +41,7 @@ def check_follows_no_model(scorer: str) -> None:
     Raises:
         ValueError: it is AMLM.
     """
-    if scorer == AMLM:
+    if scorer_of(scorer) == AMLM:
         raise ValueError(
             f"scorer {AMLM!r} follows the mistakes of the model in training, which a policy by itself does not see: "
             "compare it as an arm of `policylearn evaluate`"
