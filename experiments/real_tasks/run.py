@@ -23,6 +23,7 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.experiment import write_up
 from policylearn.report.study import study_lines
+from policylearn.run import Run
 from policylearn.train import train
 
 FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
@@ -80,11 +81,30 @@ def make_tokenizer(config: Config) -> None:
     BertTokenizerFast(tokenizer_object=pieces._tokenizer, do_lower_case=True).save_pretrained(folder)
 
 
+def recall(which: str, task: str, config: Config) -> None:
+    """Trials that were made elsewhere, for the run of a task that has none."""
+    kept = FOLDER / "trials" / f"{which}-{task}.jsonl"
+    with Run.open(OUT / which / "study" / task, config, Console(), free=Config.model_fields) as run:
+        if kept.exists() and not run.trials():
+            run.save_trials([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()])
+
+
+def keep_trials() -> None:
+    """Into trials/, whether or not their task is finished."""
+    for path in OUT.glob("*/study/*/trials.jsonl"):
+        kept = FOLDER / "trials" / f"{path.parents[2].name}-{path.parent.name}.jsonl"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 def finished(which: str) -> dict[str, Any]:
-    """Task → its comparison, of the tasks that are done, in the order of the study."""
+    """Task → its comparison, of the tasks that are done, in the order of the study: here, or by result.json."""
     tasks = load_study(FOLDER / f"{which}.toml", []).tasks
+    written = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
+    before = next(iter(written[which].values()))["tasks"] if which in written else {}
     paths = {task: OUT / which / "study" / task / "result.json" for task in tasks}
-    return {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
+    here = {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
+    return {task: found for task in tasks if (found := here.get(task, before.get(task)))}
 
 
 def scored_by(result: dict[str, Any], method: str) -> dict[str, Any]:
@@ -113,6 +133,7 @@ def tables(which: str) -> tuple[dict[str, Any], list[str]]:
 
 def write_tables() -> None:
     """Of the tasks that are done."""
+    keep_trials()
     made = {which: tables(which) for which in STUDIES if finished(which)}
     result = {which: found for which, (found, _) in made.items()}
     write_up(FOLDER, result, [line for _, lines in made.values() for line in lines])
@@ -124,5 +145,6 @@ if __name__ == "__main__":
         study = load_study(FOLDER / f"{which}.toml", [])
         for task in [name for name in sys.argv[1:] if name not in STUDIES] or study.tasks:
             prepare(study, task)
+            recall(which, task, study.config_of(task))
             run_study(study.model_copy(update={"tasks": {task: study.tasks[task]}}), OUT / which / "study", Console())
     write_tables()
