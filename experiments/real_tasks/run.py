@@ -23,6 +23,7 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.experiment import write_up
 from policylearn.report.study import study_lines
+from policylearn.report.study_page import render_study
 from policylearn.run import Run
 from policylearn.train import train
 
@@ -128,6 +129,9 @@ def tables(which: str) -> tuple[dict[str, Any], list[str]]:
             continue
         found[name] = pool(f"{study.name}, {name}", view, study.reference, [*LEARNED, "transferred"])
         lines += [f"{name}:", "", *study_lines(found[name]), ""]
+        if method is None:
+            (OUT / which).mkdir(parents=True, exist_ok=True)
+            (OUT / which / "report.html").write_text(render_study(found[name]), encoding="utf-8")
     return found, lines
 
 
