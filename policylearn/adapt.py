@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from policylearn.config import Config
+from policylearn.device import device_here
 from policylearn.evaluation.downstream import Chosen, Scores, score_chosen, subsets
 from policylearn.evaluation.training import predicted
 from policylearn.evaluation.tuning import learn_masks, tune
@@ -59,7 +60,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
-    problem = Problem(config)
+    problem = Problem(config, device=device_here(config.cluster))
     problem.examples("train")  # refuses a task of questions
     model = problem.fresh_model(seed)
     if folded or method == "finetune":

@@ -21,6 +21,7 @@ from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.questions import Questions, load_questions
 from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
+from policylearn.device import add_in_one_order
 from policylearn.inner.loading import check_exists, load_model, text_ends
 from policylearn.inner.model import InnerModel
 from policylearn.inner.seq2seq import Seq2SeqModel
@@ -75,6 +76,8 @@ class Problem:
         data: Data | None = None,
         device: str = "cpu",
     ) -> None:
+        if device == "cuda":
+            add_in_one_order()
         self.config = config
         self.device = device
         self._watch, self._open = watch, False
@@ -215,10 +218,10 @@ class Problem:
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
-        """Input embeddings of θ₀ for the tokenizer's V types, [V, d]."""
+        """Input embeddings of θ₀ for the tokenizer's V types, [V, d], on the CPU: where policies are."""
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
-        return weight.detach()[: len(self.tokenizer)].clone()
+        return weight.detach()[: len(self.tokenizer)].cpu().clone()
 
     @cached_property
     def sources(self) -> Sources:
@@ -230,7 +233,7 @@ class Problem:
             domain=lambda: open_corpus(self.config, "domain"),
             general=lambda: open_corpus(self.config, "general"),
             records=lambda columns: open_records(self.config, "domain", columns),
-            model=lambda: self.fresh_model(0),
+            model=lambda: self.fresh_model(0).cpu(),
             labelled=lambda: (self.examples("train").rows, self.examples("train").y),
             domain_rows=lambda: self.domain,
             credits=self._credits,

@@ -11,6 +11,7 @@ from policylearn.arms import LEARNED, check_arms, initial_policy
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
+from policylearn.device import device_here
 from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
 from policylearn.outer import kept_the_prior
@@ -51,7 +52,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, run.watch)
+    problem = Problem(config, run.watch, device=device_here(config.cluster))
     problem.check()
     with run, preemptible():
         return _train(config, run, problem, command)

@@ -16,6 +16,7 @@ class TransformersLoss(InnerModel):
     def forward(self, input_ids, real, labels=None, watch=None) -> Tensor:
         if labels is None:
             return super().forward(input_ids, real)
+        input_ids, real, labels = (x.to(self.mlm.device) for x in (input_ids, real, labels))
         logits = self.mlm(input_ids=input_ids, attention_mask=real.long()).logits
         losses = cross_entropy(logits.view(-1, VOCABULARY), labels.view(-1), ignore_index=IGNORED, reduction="none")
         return losses[labels.view(-1) != IGNORED]
@@ -24,7 +25,8 @@ class TransformersLoss(InnerModel):
 def plain(p: Problem) -> list[Tensor]:
     """No meta-gradient: transformers' own training step."""
     for batch in p.batches:
-        p.model.mlm(input_ids=batch.input_ids, attention_mask=batch.real.long(), labels=batch.labels).loss.backward()
+        given = {"input_ids": batch.input_ids, "attention_mask": batch.real.long(), "labels": batch.labels}
+        p.model.mlm(**{name: x.to(p.model.mlm.device) for name, x in given.items()}).loss.backward()
         p.optimizer.step()
         p.optimizer.zero_grad()
     return []

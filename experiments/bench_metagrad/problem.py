@@ -34,7 +34,7 @@ class Problem:
         return Window(self.batches, [RATE] * len(self.batches))
 
 
-def problem(size: str, steps: int, kind: type[InnerModel], attention: str, bf16: bool) -> Problem:
+def problem(size: str, steps: int, kind: type[InnerModel], attention: str, bf16: bool, device: str = "cpu") -> Problem:
     """The same weights, moments, batches and outer loss for every engine.
 
     Args:
@@ -43,13 +43,16 @@ def problem(size: str, steps: int, kind: type[InnerModel], attention: str, bf16:
         kind: class of the inner model.
         attention: transformers' attn_implementation.
         bf16: autocast.
+        device: of model and moments.
     """
     torch.manual_seed(0)
-    model = kind(BertForMaskedLM._from_config(config(size), attn_implementation=attention).eval(), bf16)
+    with torch.device(device):
+        mlm = BertForMaskedLM._from_config(config(size), attn_implementation=attention)
+    model = kind(mlm.eval(), bf16)
     optimizer = make_optimizer(model, InnerConfig(learning_rate=RATE))
     batches = [batch_of(torch.Generator().manual_seed(k)) for k in range(steps)]
     warm_up(model, optimizer)
-    return Problem(model, optimizer, batches, outer_loss(SIZES[size][1]))
+    return Problem(model, optimizer, batches, outer_loss(SIZES[size][1], device))
 
 
 def config(size: str) -> BertConfig:
@@ -84,8 +87,9 @@ def warm_up(model: InnerModel, optimizer: torch.optim.AdamW) -> None:
         }
 
 
-def outer_loss(width: int) -> Callable[[Features], Tensor]:
+def outer_loss(width: int, device: str) -> Callable[[Features], Tensor]:
     """Cross-entropy of a fixed linear head on the features of 8 texts."""
     generator = torch.Generator().manual_seed(100)
-    texts, head = batch_of(generator), torch.randn(width, 4, generator=generator)
-    return lambda features: cross_entropy(features(texts.original, texts.real) @ head, torch.arange(ROWS) % 4)
+    texts, head = batch_of(generator), torch.randn(width, 4, generator=generator).to(device)
+    y = torch.arange(ROWS, device=device) % 4
+    return lambda features: cross_entropy(features(texts.original, texts.real) @ head, y)

@@ -4,6 +4,8 @@
 .venv/bin/python experiments/bench_metagrad/run.py small 8 plain # these cells only
 .venv/bin/python experiments/bench_metagrad/run.py --quick       # K = 2, within a minute; writes nothing
 
+The same on a GPU: gpu.py.
+
 The last line printed is one JSON object of ratios, see `tables.targets`. Every number comes from a process of its own
 with one thread, see engines.py, and is kept in runs/bench_metagrad/: a cell that lies there is not run again. What free
 memory or four minutes cannot hold (forty for `replay` and `finite_difference`) is extrapolated, a straight line through
@@ -24,9 +26,7 @@ from pathlib import Path
 import torch
 from engines import CONTENDERS
 from problem import SIZES
-from tables import Cell, Cells, ratios, tables
-
-from policylearn.experiment import write_up
+from tables import Cell, Cells, ratios, tables, write
 
 FOLDER = Path(__file__).parent
 STEPS = {"small": (1, 4, 8, 16, 64, 256), "base": (1, 2, 4, 8, 16, 64, 256)}
@@ -136,7 +136,8 @@ def main() -> None:
     folder = FOLDER.parents[1] / "runs/bench_metagrad"
     folder.mkdir(parents=True, exist_ok=True)
     written = FOLDER / "result.json"
-    cells: Cells = json.loads(written.read_text(encoding="utf-8"))["cells"] if written.exists() else {}
+    known = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
+    cells: Cells = known.setdefault("cells", {})
     there = [name for name in CONTENDERS if name != "torchopt" or find_spec("torchopt")]
     names = [name for name in there if name in options.only] or there
     sizes = [size for size in options.only if size in SIZES] or list(SIZES)
@@ -144,7 +145,7 @@ def main() -> None:
     for size in sizes:
         for steps in [k for k in STEPS[size] if k in (chosen or STEPS[size])]:
             measure(Bench(folder), cells.setdefault(size, {}), size, steps, names)
-            write_up(FOLDER, {"threads": 1, "cells": cells, "ratios": ratios(cells)}, tables(cells))
+            write(FOLDER, known)
     print(json.dumps(ratios(cells)))
 
 
@@ -155,7 +156,7 @@ def quick() -> None:
             found = Bench(Path(folder)).held("small", name, 2)
             cells["small"][name] = {"2": {**found, "mib_seen": found["mib"], "extrapolated": False}}
         compare(Bench(Path(folder)), cells["small"], "small", 2, list(QUICK))
-    print("\n".join(tables(cells)))
+    print("\n".join(tables({"cells": cells})))
     print(json.dumps(ratios(cells)))
 
 

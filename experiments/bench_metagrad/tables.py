@@ -1,7 +1,10 @@
 """What was measured, as a reader wants it: a table per size, and the targets."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from policylearn.experiment import write_up
 
 Cell = dict[str, Any]
 """seconds, mib, mib_seen, extrapolated; error and against where gradients were compared."""
@@ -89,13 +92,31 @@ def ratios(cells: Cells) -> dict[str, float]:
     }
 
 
-def tables(cells: Cells) -> list[str]:
-    lines = target_table(cells["small"])
+def write(folder: Path, result: dict[str, Any]) -> None:
+    """result.json and the tables of README.md."""
+    ordered = {"threads": 1, "cells": result["cells"], "ratios": ratios(result["cells"])}
+    write_up(folder, ordered | {name: result[name] for name in ("gpu",) if name in result}, tables(result))
+
+
+def tables(result: dict[str, Any]) -> list[str]:
+    """Those of the CPU, then those of a GPU if there were measurements on one."""
+    cells, lines = result["cells"], target_table(result["cells"]["small"])
     for size, rows in cells.items():
         lines += ["", f"### {TITLES[size]}"]
         lines += ["", "CPU seconds per inner step, the outer loss included:", "", *table(rows, seconds)]
         lines += ["", "Peak memory above baseline, MiB:", "", *table(rows, memory("mib"))]
         lines += ["", "The same with glibc's own settings:", "", *table(rows, memory("mib_seen"))]
+        lines += ["", "Relative error of the gradient:", "", *table(rows, error)]
+    return lines + (gpu_tables(result["gpu"]) if "gpu" in result else [])
+
+
+def gpu_tables(gpu: dict[str, Any]) -> list[str]:
+    """The same engines on a GPU, whose memory is counted by torch's allocator."""
+    lines = ["", f"## On a GPU ({gpu['device']})", "", *target_table(gpu["cells"]["small"])]
+    for size, rows in gpu["cells"].items():
+        lines += ["", f"### {TITLES[size]}, on the GPU"]
+        lines += ["", "Milliseconds per inner step, the outer loss included:", "", *table(rows, milliseconds)]
+        lines += ["", "Peak memory above baseline, MiB:", "", *table(rows, memory("mib"))]
         lines += ["", "Relative error of the gradient:", "", *table(rows, error)]
     return lines
 
@@ -136,6 +157,10 @@ def table(rows: dict[str, dict[str, Cell]], written: Callable[[Cell, int], str])
 
 def seconds(cell: Cell, steps: int) -> str:
     return f"{'≈ ' * cell['extrapolated']}{cell['seconds'] / steps:.2f}"
+
+
+def milliseconds(cell: Cell, steps: int) -> str:
+    return f"{'≈ ' * cell['extrapolated']}{1000 * cell['seconds'] / steps:.1f}"
 
 
 def memory(quantity: str) -> Callable[[Cell, int], str]:

@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
+from policylearn.artefact import load_policy, save_policy
 from policylearn.config import Config, StudyConfig, load_config, load_study
 from policylearn.evaluation.pooling import pool
 from policylearn.evaluation.study import run_study
@@ -28,21 +30,34 @@ from policylearn.run import Run
 from policylearn.train import train
 
 FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
-STUDIES = {"checkpoint": "a pretrained checkpoint", "scratch": "a small encoder from scratch"}
+STUDIES = {
+    "checkpoint": "a pretrained checkpoint",
+    "gpu": "a pretrained checkpoint, all arms, on a GPU",
+    "gpu_long": "the same, 320 steps",
+    "scratch": "a small encoder from scratch",
+}
 META = [
     # Differentiated exactly through windows of thirty steps.
     *["policy.network=table", "learn.rounds=10", "learn.learning_rate=0.3", "inner.engine=replay", "inner.window=30"],
     *["inner.every=100", "outer.support=400", "outer.query=800"],
 ]
+CREDIT = ["policy.prior={credit=1.0}", "policy.network=none", "learn.rounds=0", "inner.start=0.1"]
 LEARNED = {
     # The scorer `credit` alone: one meta-gradient of all labels, early in the training, over very many tokens.
-    "credit": ["policy.prior={credit=1.0}", "policy.network=none", "learn.rounds=0", "inner.start=0.1"],
+    "credit": [*CREDIT, "diagnose.points=1"],
+    # The same, averaged over three states: early, in the middle, at the end.
+    "path": [*CREDIT, "diagnose.points=3"],
     "learned": ["policy.prior={saliency=8.0}", *META],
     "learned-difference": ["policy.prior={difference=8.0}", *META],
 }
 ALONE = ["evaluate.seeds=0", 'evaluate.arms=["random"]']
+TWICE = "-2"
+"""Ends the name of a policy that is another one at twice the strength."""
 AMOUNT = {"trec6": 300}
 """Batches credited, where texts are short; else 100."""
+CREDITED = {"credit": 180, "path": 60}
+"""Batches credited of 128 texts each, by the policies that are learned on a GPU."""
+GPU = ["cluster.gpus=1"] if torch.cuda.is_available() else []
 PIECES = 6000
 VIEWS = {
     "200 labelled examples": None,
@@ -56,9 +71,25 @@ def learn(study: StudyConfig, folder: Path) -> None:
     """A policy, where it is missing; the folder is named `<task it is learned on>-<kind>`."""
     if not (folder / "policy").exists():
         task, _, kind = folder.name.partition("-")
-        amount = ["diagnose.points=1", f"diagnose.batches={AMOUNT.get(task, 100)}"]
+        if kind.endswith(TWICE):
+            return strengthen(study, folder)
+        amount = [f"diagnose.batches={AMOUNT.get(task, 100)}"]
+        if folder.parent.name == "gpu":
+            amount = [f"diagnose.batches={CREDITED[kind]}", "diagnose.batch_size=128", *GPU]
         given = [*study.set, *study.tasks[task].set, *ALONE, *LEARNED[kind], *amount]
         train(load_config(study.tasks[task].config, given), folder, Console())
+
+
+def strengthen(study: StudyConfig, folder: Path) -> None:
+    """The policy without TWICE in its name, its prior at twice the strength."""
+    origin = folder.with_name(folder.name.removesuffix(TWICE))
+    learn(study, origin)
+    artefact = load_policy(origin / "policy")
+    policy = artefact.policy
+    twice = {name: 2 * strength for name, strength in policy.config.prior.items()}
+    policy.config = policy.config.model_copy(update={"prior": twice})
+    policy.strengths.data *= 2
+    save_policy(folder / "policy", artefact, card=f"Twice as strong as {origin.name}.\n")
 
 
 def prepare(study: StudyConfig, task: str) -> None:

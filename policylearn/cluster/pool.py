@@ -14,7 +14,8 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.cluster.calls import Call, Failure, Result, Work
-from policylearn.config import ClusterConfig, Config
+from policylearn.config import Config
+from policylearn.device import device_of
 from policylearn.problem import Data, Problem
 
 
@@ -74,19 +75,6 @@ class Worker:
             return Failure("not finite", str(error))
         except Exception as error:  # fault boundary: whatever work raises is a value to the pool
             return Failure("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-def device_of(config: ClusterConfig) -> str:
-    """Where a worker computes.
-
-    Raises:
-        ValueError: workers are to have GPUs, and there is none here.
-    """
-    if not config.gpus:
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise ValueError(f"cluster.gpus is {config.gpus:g}, and torch sees no GPU here; set it to 0 for the CPU")
-    return "cuda"
 
 
 class LocalPool:

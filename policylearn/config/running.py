@@ -92,6 +92,7 @@ class DiagnoseConfig(Strict):
 
     points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
     batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")
+    batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
     examples: int | None = Field(None, ge=8, description="labelled training examples, both halves; unset: all")
     folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
     resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")

@@ -13,6 +13,7 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
+from policylearn.device import device_here
 from policylearn.evaluation.identity import evidence_key, trial_key
 from policylearn.evaluation.plan import plan_line, seconds_per_trial
 from policylearn.evaluation.pooling import pool as together
@@ -116,7 +117,7 @@ def evaluate_policies(
     arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
     check_arms(config, known=folders)
-    problem, policies = Problem(config), {}
+    problem, policies = Problem(config, device=device_here(config.cluster)), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
         artefact.check_tokenizer(problem.tokenizer)

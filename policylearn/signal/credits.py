@@ -102,7 +102,8 @@ def masked_texts(
 ) -> Iterator[MaskedBatch]:
     """Batches of the given rows, again and again with other masks. `explore` masks a batch of texts as often as its
     draws need before it goes on to the next."""
-    size, pad = problem.config.inner.batch_size, problem.tokenizer.pad_token_id
+    size = problem.config.diagnose.batch_size or problem.config.inner.batch_size
+    pad = problem.tokenizer.pad_token_id
     draws = policy.masking.draws if policy.masking.design == "explore" else 1
     while True:
         for start in range(0, max(1, len(rows) - size + 1), size):

@@ -15,6 +15,7 @@ from rich.console import Console
 from policylearn.adaptation import ProbeLoss
 from policylearn.arms import RANDOM, arm_policy, initial_policy
 from policylearn.config import Config, InnerConfig
+from policylearn.device import device_here
 from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -56,7 +57,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         ValueError: bad input, with what to do.
     """
     started, worked = time.monotonic(), time.process_time()
-    problem = Problem(config)
+    problem = Problem(config, device=device_here(config.cluster))
     points, spelling = measure(problem, initial_policy(problem), console)
     result = analyse(points, config.diagnose)
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}

@@ -34,6 +34,12 @@ def config(tiny):
 
 
 @pytest.fixture(scope="session")
+def learned():
+    """`learned(config, pool, folder)`: see `learned_bits`."""
+    return learned_bits
+
+
+@pytest.fixture(scope="session")
 def reference(tiny, tmp_path_factory):
     settings = tiny(*ROUNDS)
     with open_pool(settings) as pool:

@@ -1,0 +1,94 @@
+"""Trials of one task, shared out among all processes that run this command: for a machine without Ray.
+
+python experiments/real_tasks/worker.py SECONDS TASK gpu:4 gpu_long    # for so long; of gpu the first four arms
+python experiments/real_tasks/worker.py SECONDS TASK gpu learn         # this process learns policies first
+
+Trials go into runs/real_tasks/claimed/STUDY/TASK, a file each, and under the keys by which run.py recalls them. Arms
+whose policy is not learned yet are left to later. Policies that lie in runs/real_tasks/arms/TASK are taken from there.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from run import FOLDER, GPU, OUT, learn
+
+from policylearn.arms import arm_policy
+from policylearn.artefact import load_policy
+from policylearn.cluster.pool import Worker
+from policylearn.config import StudyConfig, load_study
+from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.trial import run_trial
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+
+def calls(study: StudyConfig, task: str, first: int | None) -> Iterator[tuple[str, int]]:
+    """Arms and seeds: what is learned and the first so many arms of the study, seed by seed; None: all arms."""
+    learned = list(study.tasks[task].policies)
+    for seed in range(study.seeds):
+        for arm in [*study.arms[:first], *learned]:
+            yield arm, seed
+
+
+def policy_of(problem: Problem, study: StudyConfig, task: str, arm: str) -> MaskingPolicy | None:
+    """FileNotFoundError: it is not learned yet."""
+    learned, made = study.tasks[task].policies.get(arm), OUT / "arms" / task / arm.replace(":", "-")
+    folder = Path(learned) if learned else made
+    if not (folder / "manifest.json").exists():
+        if learned:
+            raise FileNotFoundError(folder)
+        return arm_policy(problem, arm)
+    return load_policy(folder).policy
+
+
+def claimed(place: Path) -> bool:
+    """Whether this process is the one to make a trial."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.with_suffix(".claim").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def work(which: str, task: str, first: int | None, until: float) -> None:
+    """All trials of a study on a task that nobody else has claimed."""
+    study = load_study(FOLDER / f"{which}.toml", GPU)
+    problem = Worker(study.config_of(task)).problem
+    evidence, policies, left = evidence_key(problem), {}, list(calls(study, task, first))
+    while left and time.time() < until:
+        arm, seed = left.pop(0)
+        place = OUT / "claimed" / which / task / f"{arm}-{seed}.json"
+        if place.with_suffix(".claim").exists():
+            continue
+        try:
+            policies[arm] = policies[arm] if arm in policies else policy_of(problem, study, task, arm)
+        except FileNotFoundError:
+            left.append((arm, seed))
+            time.sleep(1.0)
+            continue
+        if claimed(place):
+            trial = run_trial(problem, policies[arm], arm, seed, trial_key(evidence, policies[arm], seed))
+            place.write_text(json.dumps(asdict(trial)) + "\n", encoding="utf-8")
+            print(which, task, arm, seed, round(trial.score, 4), f"{trial.seconds:.1f} s", flush=True)
+
+
+def main(seconds: float, task: str, jobs: list[str]) -> None:
+    until = time.time() + seconds
+    if "learn" in jobs:
+        study = load_study(FOLDER / "gpu.toml", [])
+        for folder in study.tasks[task].policies.values():
+            if Path(folder).parent.name.startswith(task):
+                learn(study, Path(folder).parent)
+    for job in jobs:
+        if job != "learn":
+            which, _, first = job.partition(":")
+            work(which, task, int(first) if first else None, until)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), sys.argv[2], sys.argv[3:])

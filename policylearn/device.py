@@ -1,0 +1,32 @@
+"""Which device models are on, and that it gives the same bits every time."""
+
+import os
+
+import torch
+
+from policylearn.config import ClusterConfig
+
+
+def device_of(config: ClusterConfig) -> str:
+    """Where a worker computes.
+
+    Raises:
+        ValueError: workers are to have GPUs, and there is none here.
+    """
+    if not config.gpus:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ValueError(f"cluster.gpus is {config.gpus:g}, and torch sees no GPU here; set it to 0 for the CPU")
+    return "cuda"
+
+
+def device_here(config: ClusterConfig) -> str:
+    """Where a process that is no worker computes what is part of the run: as workers do, if it sees a GPU too."""
+    return "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
+
+
+def add_in_one_order() -> None:
+    """Sums on a GPU that come to the same bits every time, wherever torch has them."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, and takes time
