@@ -1,6 +1,7 @@
 """What engines.py measures, on a GPU: wall time, and the peak of torch's allocator. Adds "gpu" to result.json.
 
-python experiments/bench_metagrad/gpu.py 300    # seconds it may take; needs neither Ray nor datasets
+python experiments/bench_metagrad/gpu.py 300           # seconds it may take; needs neither Ray nor datasets
+python experiments/bench_metagrad/gpu.py 300 base 4 16  # these cells only
 
 All cells in one process, for the allocator knows what is in use. What time or memory cannot hold is extrapolated.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 FOLDER = Path(__file__).parent
 STEPS = (1, 4, 8, 16, 64, 256)
 NAMES = ("plain", "replay", "finite_difference", "ordinary", "finite_difference, bf16", "unroll", "higher")
-LONGEST, LONG = 256, 3  # so many steps, and of how many of them
+LONG = 64, 3  # from so many steps on, only the first so many of them
 REPEATS, SHORT = 3, 1.0  # measurements of a window that takes less than SHORT seconds, others once
 MIB, SPARE = 2**20, 4096.0  # MiB that stay free
 
@@ -54,7 +55,7 @@ def repeated(size: str, name: str, steps: int, device: str) -> tuple[Cell, Tenso
 def row_of_cells(rows: dict[str, dict[str, Cell]], size: str, steps: int, until: float, device: str) -> None:
     """All contenders at one K, into `rows`."""
     gradients: dict[str, Tensor] = {}
-    for name in NAMES[: LONG if steps == LONGEST else None]:
+    for name in NAMES[: LONG[1] if steps >= LONG[0] else None]:
         guess = extrapolated(rows.setdefault(name, {}), steps)
         if guess is not None and not fits(guess, until):
             rows[name][str(steps)] = guess
@@ -62,8 +63,8 @@ def row_of_cells(rows: dict[str, dict[str, Cell]], size: str, steps: int, until:
         rows[name][str(steps)], found = repeated(size, name, steps, device)
         gradients |= {} if found is None else {name: found}
         torch.cuda.empty_cache()
-    reference = next(name for name in ("unroll", "replay") if name in gradients)
-    for name in gradients.keys() - {reference}:
+    reference = next((name for name in ("unroll", "replay") if name in gradients), None)
+    for name in gradients.keys() - {reference} if reference else ():
         a, b = gradients[name], gradients[reference]
         rows[name][str(steps)] |= {"error": ((a - b).norm() / b.norm()).item(), "against": reference}
 
@@ -73,16 +74,20 @@ def fits(guess: Cell, until: float) -> bool:
     return guess["mib"] < free and guess["seconds"] < until - time.monotonic()
 
 
-def main(seconds: float, device: str = "cuda") -> None:
+def main(seconds: float, only: list[str], device: str = "cuda") -> None:
     until, result = time.monotonic() + seconds, json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
-    result["gpu"] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cells": {}}
-    measure("small", "replay", 2, device)  # libraries are loaded by what is run first
-    for size in SIZES:
-        for steps in STEPS:
-            row_of_cells(result["gpu"]["cells"].setdefault(size, {}), size, steps, until, device)
+    here = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    known = result.get("gpu", {})
+    cells = known["cells"] if known and here == {name: known[name] for name in here} else {}
+    result["gpu"] = here | {"cells": cells}
+    for name in NAMES:
+        measure("small", name, 1, device)  # libraries are loaded by what is run first
+    for size in [name for name in only if name in SIZES] or SIZES:
+        for steps in [int(k) for k in only if k.isdigit()] or STEPS:
+            row_of_cells(cells.setdefault(size, {}), size, steps, until, device)
             print(size, steps, f"{until - time.monotonic():.0f} s left", flush=True)
             write(FOLDER, result)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), sys.argv[2:])

@@ -33,7 +33,6 @@ FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
 STUDIES = {
     "checkpoint": "a pretrained checkpoint",
     "gpu": "a pretrained checkpoint, all arms, on a GPU",
-    "gpu_long": "the same, 320 steps",
     "scratch": "a small encoder from scratch",
 }
 META = [
@@ -55,7 +54,7 @@ TWICE = "-2"
 """Ends the name of a policy that is another one at twice the strength."""
 AMOUNT = {"trec6": 300}
 """Batches credited, where texts are short; else 100."""
-CREDITED = {"credit": 180, "path": 60}
+CREDITED = {"credit": 120, "path": 40}
 """Batches credited of 128 texts each, by the policies that are learned on a GPU."""
 GPU = ["cluster.gpus=1"] if torch.cuda.is_available() else []
 PIECES = 6000

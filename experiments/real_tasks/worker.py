@@ -1,7 +1,7 @@
 """Trials of one task, shared out among all processes that run this command: for a machine without Ray.
 
-python experiments/real_tasks/worker.py SECONDS TASK gpu:4 gpu_long    # for so long; of gpu the first four arms
-python experiments/real_tasks/worker.py SECONDS TASK gpu learn         # this process learns policies first
+python experiments/real_tasks/worker.py SECONDS TASK gpu:4 gpu          # for so long; the first four arms come first
+python experiments/real_tasks/worker.py SECONDS TASK learn gpu:4 gpu    # this process learns policies first
 
 Trials go into runs/real_tasks/claimed/STUDY/TASK, a file each, and under the keys by which run.py recalls them. Arms
 whose policy is not learned yet are left to later. Policies that lie in runs/real_tasks/arms/TASK are taken from there.
@@ -59,7 +59,8 @@ def work(which: str, task: str, first: int | None, until: float) -> None:
     """All trials of a study on a task that nobody else has claimed."""
     study = load_study(FOLDER / f"{which}.toml", GPU)
     problem = Worker(study.config_of(task)).problem
-    evidence, policies, left = evidence_key(problem), {}, list(calls(study, task, first))
+    evidence, policies, missed = evidence_key(problem), {}, 0
+    left = list(calls(study, task, first))
     while left and time.time() < until:
         arm, seed = left.pop(0)
         place = OUT / "claimed" / which / task / f"{arm}-{seed}.json"
@@ -68,8 +69,9 @@ def work(which: str, task: str, first: int | None, until: float) -> None:
         try:
             policies[arm] = policies[arm] if arm in policies else policy_of(problem, study, task, arm)
         except FileNotFoundError:
-            left.append((arm, seed))
-            time.sleep(1.0)
+            left, missed = [*left, (arm, seed)], missed + 1
+            if missed > len(left):  # nothing else is left to do
+                time.sleep(1.0)
             continue
         if claimed(place):
             trial = run_trial(problem, policies[arm], arm, seed, trial_key(evidence, policies[arm], seed))
