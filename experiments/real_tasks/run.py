@@ -33,6 +33,7 @@ FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
 STUDIES = {
     "checkpoint": "a pretrained checkpoint",
     "gpu": "a pretrained checkpoint, all arms, on a GPU",
+    "few": "a pretrained checkpoint, policies of 200 labels",
     "scratch": "a small encoder from scratch",
 }
 META = [
@@ -46,6 +47,8 @@ LEARNED = {
     "credit": [*CREDIT, "diagnose.points=1"],
     # The same, averaged over three states: early, in the middle, at the end.
     "path": [*CREDIT, "diagnose.points=3"],
+    # The same from few labels.
+    "path-200": [*CREDIT, "diagnose.points=3", "diagnose.examples=200", "diagnose.batches=60"],
     "learned": ["policy.prior={saliency=8.0}", *META],
     "learned-difference": ["policy.prior={difference=8.0}", *META],
 }
@@ -75,7 +78,7 @@ def learn(study: StudyConfig, folder: Path) -> None:
         amount = [f"diagnose.batches={AMOUNT.get(task, 100)}"]
         if folder.parent.name == "gpu":
             amount = [f"diagnose.batches={CREDITED[kind]}", "diagnose.batch_size=128", *GPU]
-        given = [*study.set, *study.tasks[task].set, *ALONE, *LEARNED[kind], *amount]
+        given = [*study.set, *study.tasks[task].set, *ALONE, *amount, *LEARNED[kind]]
         train(load_config(study.tasks[task].config, given), folder, Console())
 
 
@@ -114,10 +117,11 @@ def make_tokenizer(config: Config) -> None:
 
 def recall(which: str, task: str, config: Config) -> None:
     """Trials that were made elsewhere, for the run of a task that has none."""
-    kept = FOLDER / "trials" / f"{which}-{task}.jsonl"
+    kept = [FOLDER / "trials" / f"{study}-{task}.jsonl" for study in ("checkpoint", which)]
     with Run.open(OUT / which / "study" / task, config, Console(), free=Config.model_fields) as run:
-        if kept.exists() and not run.trials():
-            run.save_trials([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()])
+        if not run.trials():
+            lines = [line for path in kept if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
+            run.save_trials([json.loads(line) for line in dict.fromkeys(lines)])
 
 
 def keep_trials() -> None:
