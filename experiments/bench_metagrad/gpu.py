@@ -23,7 +23,7 @@ from torch import Tensor
 FOLDER = Path(__file__).parent
 STEPS = (1, 4, 8, 16, 64, 256)
 NAMES = ("plain", "replay", "finite_difference", "ordinary", "finite_difference, bf16", "unroll", "higher")
-LONG = 64, 3  # from so many steps on, only the first so many of them
+LONG, MAIN = 64, NAMES[:3]  # from so many steps on, only these are run
 REPEATS, SHORT = 3, 1.0  # measurements of a window that takes less than SHORT seconds, others once
 MIB, SPARE = 2**20, 4096.0  # MiB that stay free
 
@@ -55,9 +55,9 @@ def repeated(size: str, name: str, steps: int, device: str) -> tuple[Cell, Tenso
 def row_of_cells(rows: dict[str, dict[str, Cell]], size: str, steps: int, until: float, device: str) -> None:
     """All contenders at one K, into `rows`."""
     gradients: dict[str, Tensor] = {}
-    for name in NAMES[: LONG[1] if steps >= LONG[0] else None]:
-        guess = extrapolated(rows.setdefault(name, {}), steps)
-        if guess is not None and not fits(guess, until):
+    for name in NAMES:
+        guess, wanted = extrapolated(rows.setdefault(name, {}), steps), steps < LONG or name in MAIN
+        if guess is not None and not (wanted and fits(guess, until)):
             rows[name][str(steps)] = guess
             continue
         rows[name][str(steps)], found = repeated(size, name, steps, device)

@@ -112,9 +112,9 @@ def tables(result: dict[str, Any]) -> list[str]:
 
 def gpu_tables(gpu: dict[str, Any]) -> list[str]:
     """The same engines on a GPU, whose memory is counted by torch's allocator."""
-    lines = ["", f"## On a GPU ({gpu['device']})", "", *target_table(gpu["cells"]["small"])]
+    lines = ["", f"## On a GPU ({gpu['device']})"]
     for size, rows in gpu["cells"].items():
-        lines += ["", f"### {TITLES[size]}, on the GPU"]
+        lines += ["", f"### {TITLES[size]}, on the GPU", "", *target_table(rows)]
         lines += ["", "Milliseconds per inner step, the outer loss included:", "", *table(rows, milliseconds)]
         lines += ["", "Peak memory above baseline, MiB:", "", *table(rows, memory("mib"))]
         lines += ["", "Relative error of the gradient:", "", *table(rows, error)]
