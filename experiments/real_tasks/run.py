@@ -10,32 +10,19 @@ import gzip
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
+from tables import FOLDER, OUT, STUDIES, write_tables
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
 from policylearn.artefact import load_policy, save_policy
 from policylearn.config import Config, StudyConfig, load_config, load_study
-from policylearn.evaluation.pooling import pool
 from policylearn.evaluation.study import run_study
-from policylearn.evaluation.summary import summarise
-from policylearn.evaluation.trial import Trial
-from policylearn.experiment import write_up
-from policylearn.report.study import study_lines
-from policylearn.report.study_page import render_study
 from policylearn.run import Run
 from policylearn.train import train
 
-FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
-STUDIES = {
-    "checkpoint": "a pretrained checkpoint",
-    "gpu": "a pretrained checkpoint, all arms, on a GPU",
-    "few": "a pretrained checkpoint, policies of 200 labels",
-    "scratch": "a small encoder from scratch",
-}
 META = [
     # Differentiated exactly through windows of thirty steps.
     *["policy.network=table", "learn.rounds=10", "learn.learning_rate=0.3", "inner.engine=replay", "inner.window=30"],
@@ -61,12 +48,6 @@ CREDITED = {"credit": 120, "path": 40}
 """Batches credited of 128 texts each, by the policies that are learned on a GPU."""
 GPU = ["cluster.gpus=1"] if torch.cuda.is_available() else []
 PIECES = 6000
-VIEWS = {
-    "200 labelled examples": None,
-    "all labels": "probe",
-    "all labels, test rows that repeat no training text": "probe, test_noverlap",
-}
-"""Name → which of the scores of a trial; None: the first."""
 
 
 def learn(study: StudyConfig, folder: Path) -> None:
@@ -122,59 +103,6 @@ def recall(which: str, task: str, config: Config) -> None:
         if not run.trials():
             lines = [line for path in kept if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
             run.save_trials([json.loads(line) for line in dict.fromkeys(lines)])
-
-
-def keep_trials() -> None:
-    """Into trials/, whether or not their task is finished."""
-    for path in OUT.glob("*/study/*/trials.jsonl"):
-        kept = FOLDER / "trials" / f"{path.parents[2].name}-{path.parent.name}.jsonl"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-
-
-def finished(which: str) -> dict[str, Any]:
-    """Task → its comparison, of the tasks that are done, in the order of the study: here, or by result.json."""
-    tasks = load_study(FOLDER / f"{which}.toml", []).tasks
-    written = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
-    before = next(iter(written[which].values()))["tasks"] if which in written else {}
-    paths = {task: OUT / which / "study" / task / "result.json" for task in tasks}
-    here = {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
-    return {task: found for task in tasks if (found := here.get(task, before.get(task)))}
-
-
-def scored_by(result: dict[str, Any], method: str) -> dict[str, Any]:
-    """The same comparison with the scores of another way to use the model."""
-    trials = [
-        Trial(arm, seed, result["extra"][method][arm][i], {}, found["dev"][i], None, found["masked_tokens"][i], 0.0)
-        for arm, found in result["arms"].items()
-        for i, seed in enumerate(result["seeds"])
-    ]
-    return summarise(trials, result["metric"])
-
-
-def tables(which: str) -> tuple[dict[str, Any], list[str]]:
-    """The tables of a study, and what they were made from."""
-    study, results = load_study(FOLDER / f"{which}.toml", []), finished(which)
-    found, lines = {}, [f"**{STUDIES[which]}**", ""]
-    for name, method in VIEWS.items():
-        known = {task: result for task, result in results.items() if method is None or method in result["extra"]}
-        view = {task: scored_by(result, method) if method else result for task, result in known.items()}
-        if not view:
-            continue
-        found[name] = pool(f"{study.name}, {name}", view, study.reference, [*LEARNED, "transferred"])
-        lines += [f"{name}:", "", *study_lines(found[name]), ""]
-        if method is None:
-            (OUT / which).mkdir(parents=True, exist_ok=True)
-            (OUT / which / "report.html").write_text(render_study(found[name]), encoding="utf-8")
-    return found, lines
-
-
-def write_tables() -> None:
-    """Of the tasks that are done."""
-    keep_trials()
-    made = {which: tables(which) for which in STUDIES if finished(which)}
-    result = {which: found for which, (found, _) in made.items()}
-    write_up(FOLDER, result, [line for _, lines in made.values() for line in lines])
 
 
 if __name__ == "__main__":

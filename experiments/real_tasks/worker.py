@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from run import FOLDER, GPU, OUT, learn
+from run import GPU, learn
+from tables import FOLDER, OUT
 
 from policylearn.arms import arm_policy
 from policylearn.artefact import load_policy

@@ -1,0 +1,151 @@
+"""Trials → result.json, the tables of README.md and a page per study."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policylearn.arms import other_budgets
+from policylearn.config import load_study
+from policylearn.evaluation.pooling import pool
+from policylearn.evaluation.summary import summarise
+from policylearn.evaluation.trial import Trial
+from policylearn.experiment import write_up
+from policylearn.report.study import study_lines
+from policylearn.report.study_page import render_study
+
+FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
+STUDIES = {
+    "gpu": "a pretrained checkpoint, on a GPU",
+    "few": "a pretrained checkpoint, policies of 200 labels",
+    "checkpoint": "a pretrained checkpoint, on a CPU",
+    "scratch": "a small encoder from scratch",
+}
+LEARNED = ("credit", "path", "path-2", "path-4", "few", "transferred", "learned", "learned-difference")
+VIEWS = {
+    "200 labelled examples": None,
+    "all labels": "probe",
+    "all labels, test rows that repeat no training text": "probe, test_noverlap",
+}
+"""Name → which of the scores of a trial; None: the first."""
+MOST = 0.8
+"""Arms with at least this share of the seeds that most arms have are compared, on the seeds they all have."""
+
+
+def trials_of(which: str, task: str) -> list[Trial]:
+    """Those in trials/."""
+    path = FOLDER / "trials" / f"{which}-{task}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [Trial(**json.loads(line)) for line in lines]
+
+
+def keep_trials() -> None:
+    """Into trials/, whether or not their task is finished; those of `checkpoint` once."""
+    for path in sorted(OUT.glob("*/study/*/trials.jsonl")):
+        which, task = path.parents[2].name, path.parent.name
+        first = FOLDER / "trials" / f"checkpoint-{task}.jsonl"
+        known = first.read_text(encoding="utf-8").splitlines() if first.exists() and which != "checkpoint" else []
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line not in known]
+        (FOLDER / "trials" / f"{which}-{task}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def often(trials: list[Trial]) -> list[str]:
+    """Arms with most of the seeds."""
+    counts = Counter(trial.arm for trial in trials)
+    return [arm for arm, count in counts.items() if count >= MOST * max(counts.values())]
+
+
+def compared(which: str, task: str) -> dict[str, Any] | None:
+    """The comparison of the trials that were made by worker.py, in the order of the study; None: there are none."""
+    trials, config = trials_of(which, task), load_study(FOLDER / f"{which}.toml", []).config_of(task)
+    arms = often(trials)
+    seeds = {seed for seed in range(100) if {t.arm for t in trials if t.seed == seed} >= set(arms)} if arms else set()
+    picked = [t for arm in config.evaluate.arms if arm in arms for t in trials if t.arm == arm and t.seed in seeds]
+    return summarise(picked, config.task.metric, other_budgets(config)) if picked else None
+
+
+def finished(which: str) -> dict[str, Any]:
+    """Task → its comparison, of the tasks that are done, in the order of the study: here, or by result.json."""
+    tasks = load_study(FOLDER / f"{which}.toml", []).tasks
+    if which == "gpu":
+        return {task: found for task in tasks if (found := compared(which, task))}
+    written = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
+    before = next(iter(written[which].values()))["tasks"] if which in written else {}
+    paths = {task: OUT / which / "study" / task / "result.json" for task in tasks}
+    here = {task: json.loads(path.read_text(encoding="utf-8")) for task, path in paths.items() if path.exists()}
+    return {task: found for task in tasks if (found := here.get(task, before.get(task)))}
+
+
+def scored_by(result: dict[str, Any], method: str) -> dict[str, Any]:
+    """The same comparison with the scores of another way to use the model."""
+    trials = [
+        Trial(arm, seed, result["extra"][method][arm][i], {}, found["dev"][i], None, found["masked_tokens"][i], 0.0)
+        for arm, found in result["arms"].items()
+        for i, seed in enumerate(result["seeds"])
+    ]
+    return summarise(trials, result["metric"])
+
+
+def tables(which: str) -> tuple[dict[str, Any], list[str]]:
+    """The tables of a study, and what they were made from."""
+    study, results = load_study(FOLDER / f"{which}.toml", []), finished(which)
+    found, lines = {}, [f"**{STUDIES[which]}**", ""]
+    for name, method in VIEWS.items():
+        known = {task: result for task, result in results.items() if method is None or method in result["extra"]}
+        view = {task: scored_by(result, method) if method else result for task, result in known.items()}
+        if not view:
+            continue
+        found[name] = pool(f"{study.name}, {name}", view, study.reference, LEARNED)
+        lines += [f"{name}:", "", *study_lines(found[name]), ""]
+        if method is None:
+            lines += [dev_line(results, study.reference), "", *rest_lines(which, study.reference)]
+            (OUT / which).mkdir(parents=True, exist_ok=True)
+            (OUT / which / "report.html").write_text(render_study(found[name]), encoding="utf-8")
+    return found, lines
+
+
+def dev_line(results: dict[str, Any], reference: str) -> str:
+    """What dev says of the learned policies, by which one may be chosen."""
+    shared = [arm for arm in LEARNED if all(arm in r["arms"] and reference in r["arms"] for r in results.values())]
+    gaps = {
+        arm: np.mean([gap(r["arms"][arm]["dev"], r["arms"][reference]["dev"]) for r in results.values()])
+        for arm in shared
+    }
+    return f"On dev, − {reference}: " + ", ".join(f"{arm} {value:+.1f}" for arm, value in gaps.items())
+
+
+def gap(after: Iterable[float], before: Iterable[float]) -> float:
+    """Mean difference in points."""
+    return 100 * float(np.mean(np.subtract(list(after), list(before))))
+
+
+def rest_lines(which: str, reference: str) -> list[str]:
+    """Arms that were run on few seeds: their mean difference to the reference, and of how many."""
+    tasks = load_study(FOLDER / f"{which}.toml", []).tasks
+    trials = {task: trials_of(which, task) for task in tasks}
+    rare = dict.fromkeys(t.arm for found in trials.values() if found for t in found if t.arm not in often(found))
+    if not rare:
+        return []
+    rows = [["masks, few seeds", *tasks], ["---"] * (1 + len(tasks))]
+    rows += [[arm, *(few_cell(found, arm, reference) for found in trials.values())] for arm in rare]
+    return [*(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def few_cell(trials: list[Trial], arm: str, reference: str) -> str:
+    """Mean difference over the seeds that both have, and their number."""
+    scores = {name: {t.seed: t.score for t in trials if t.arm == name} for name in (arm, reference)}
+    seeds = sorted(scores[arm].keys() & scores[reference].keys())
+    if not seeds:
+        return ""
+    return f"{gap((scores[arm][s] for s in seeds), (scores[reference][s] for s in seeds)):+.1f} ({len(seeds)})"
+
+
+def write_tables() -> None:
+    """Of the tasks that are done."""
+    keep_trials()
+    made = {which: tables(which) for which in STUDIES if finished(which)}
+    result = {which: found for which, (found, _) in made.items()}
+    write_up(FOLDER, result, [line for _, lines in made.values() for line in lines])
