@@ -22,6 +22,7 @@ STUDIES = {
     "gpu": "a pretrained checkpoint, on a GPU",
     "few": "a pretrained checkpoint, policies of 200 labels",
     "checkpoint": "a pretrained checkpoint, on a CPU",
+    "rest": "a pretrained checkpoint, further heuristics on a CPU",
     "scratch": "a small encoder from scratch",
 }
 LEARNED = ("credit", "path", "path-2", "path-4", "few", "transferred", "learned", "learned-difference")
@@ -31,15 +32,17 @@ VIEWS = {
     "all labels, test rows that repeat no training text": "probe, test_noverlap",
 }
 """Name → which of the scores of a trial; None: the first."""
+SHARED = {"few": ["checkpoint"], "rest": ["checkpoint"]}
 MOST = 0.8
 """Arms with at least this share of the seeds that most arms have are compared, on the seeds they all have."""
 
 
 def trials_of(which: str, task: str) -> list[Trial]:
-    """Those in trials/."""
-    path = FOLDER / "trials" / f"{which}-{task}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [Trial(**json.loads(line)) for line in lines]
+    """Those in trials/; what is run on a CPU shares those of `checkpoint`."""
+    paths = [FOLDER / "trials" / f"{name}-{task}.jsonl" for name in dict.fromkeys([*SHARED.get(which, []), which])]
+    lines = [line for path in paths if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
+    arms = load_study(FOLDER / f"{which}.toml", []).config_of(task).evaluate.arms
+    return [trial for line in lines if (trial := Trial(**json.loads(line))).arm in arms]
 
 
 def keep_trials() -> None:
@@ -70,7 +73,7 @@ def compared(which: str, task: str) -> dict[str, Any] | None:
 def finished(which: str) -> dict[str, Any]:
     """Task → its comparison, of the tasks that are done, in the order of the study: here, or by result.json."""
     tasks = load_study(FOLDER / f"{which}.toml", []).tasks
-    if which == "gpu":
+    if which in ("gpu", *SHARED):
         return {task: found for task in tasks if (found := compared(which, task))}
     written = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))
     before = next(iter(written[which].values()))["tasks"] if which in written else {}
@@ -110,10 +113,8 @@ def tables(which: str) -> tuple[dict[str, Any], list[str]]:
 def dev_line(results: dict[str, Any], reference: str) -> str:
     """What dev says of the learned policies, by which one may be chosen."""
     shared = [arm for arm in LEARNED if all(arm in r["arms"] and reference in r["arms"] for r in results.values())]
-    gaps = {
-        arm: np.mean([gap(r["arms"][arm]["dev"], r["arms"][reference]["dev"]) for r in results.values()])
-        for arm in shared
-    }
+    arms = [result["arms"] for result in results.values()]
+    gaps = {arm: np.mean([gap(found[arm]["dev"], found[reference]["dev"]) for found in arms]) for arm in shared}
     return f"On dev, − {reference}: " + ", ".join(f"{arm} {value:+.1f}" for arm, value in gaps.items())
 
 
