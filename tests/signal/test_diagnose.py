@@ -212,6 +212,13 @@ def test_explore_masks_every_token_of_a_text_before_it_goes_on(tiny):
     assert not torch.equal(batches[0].original, batches[4].original)
 
 
+def test_batches_are_as_large_as_they_are_to_be_and_training_goes_on_with_its_own(tiny):
+    problem = Problem(tiny("diagnose.batch_size=12"))
+    policy = arm_policy(problem, "random")
+    assert [len(b.original) for b in take(masked_texts(problem, policy, np.arange(30), 0), 3)] == [12, 12, 12]
+    assert len(next(Trajectory.start(problem, policy, 0).batches).original) == 8
+
+
 def test_controls_have_the_same_labels_on_other_examples(problem):
     losses = outer_losses(problem)
     assert list(losses) == [A, B, "shuffled 1", MADE_UP]
