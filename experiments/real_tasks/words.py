@@ -1,4 +1,4 @@
-"""Which tokens the learned policies of the study `checkpoint` prefer and avoid, for every task it has one for.
+"""Which tokens the learned policies of the study `gpu` prefer and avoid, for every task it has one for.
 
 .venv/bin/python experiments/real_tasks/words.py    # after run.py
 """
@@ -14,7 +14,7 @@ from policylearn.config import load_study
 from policylearn.data.corpora import open_corpus
 
 FOLDER = Path(__file__).parent
-FREQUENT, SHOWN = 40, 15
+FREQUENT, SHOWN, ARM = 40, 15, "path-2"
 
 
 def preferences(folder: str, texts: list[str]) -> list[tuple[str, float]]:
@@ -35,9 +35,9 @@ def shown(pairs: list[tuple[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    study = load_study(FOLDER / "checkpoint.toml", [])
+    study = load_study(FOLDER / "gpu.toml", [])
     for task, given in study.tasks.items():
-        if Path(given.policies["credit"]).exists():
+        if Path(given.policies[ARM]).exists():
             texts = list(islice(open_corpus(study.config_of(task), "domain"), 10_000))
-            ranked = preferences(given.policies["credit"], texts)
+            ranked = preferences(given.policies[ARM], texts)
             print(f"{task}\n  most  {shown(ranked[:SHOWN])}\n  least {shown(ranked[: -SHOWN - 1 : -1])}")

@@ -23,6 +23,7 @@ def pool(name: str, results: Results, reference: str, learned: Collection[str]) 
 
     Returns:
         `tasks`: the result of each; `pooled`: arm → its difference to the reference, averaged over the tasks;
+        `learned`: those of its arms that have;
         `baseline`: the best arm of equal budget that learned nothing; `sentences`: the comparisons in plain words.
     """
     arms = shared_arms(results)
@@ -36,6 +37,7 @@ def pool(name: str, results: Results, reference: str, learned: Collection[str]) 
         "reference": reference,
         "tasks": dict(results),
         "pooled": {arm: asdict(d) | {"holm": corrected.get(arm)} for arm, d in found.items()},
+        "learned": [arm for arm in arms if arm in learned],
         "baseline": baseline,
         "sentences": [_sentence(results, arm, other) for arm in arms if arm in learned for other in others],
     }

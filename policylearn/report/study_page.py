@@ -1,6 +1,6 @@
 """A study as one self-contained HTML page: the comparisons in words, intervals to look at, the table."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -32,28 +32,30 @@ def render_study(study: Mapping[str, Any]) -> str:
 
 
 def interval_plot(study: Mapping[str, Any]) -> str:
-    """For every task a panel: each arm's difference to the reference with its 95 % interval, in points; inline SVG."""
+    """For every task a panel, all on one scale: each arm's difference to the reference with its 95 % interval, in points;
+    inline SVG."""
     drawn = {task: gaps for task, gaps in intervals(study).items() if gaps}
     if not drawn:
         return ""
     names = list(dict.fromkeys(arm for gaps in drawn.values() for arm in gaps))
+    learned = {LEARNED, *study.get("learned", [])}
     columns = min(len(drawn), 3)
     lines = -(-len(drawn) // columns)
     with drawing("study"):
         figure = Figure(figsize=(WIDTH_IN, lines * (0.8 + ROW_IN * 0.7 * len(names))), layout="constrained")
-        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (task, gaps) in zip(grid.flat, drawn.items(), strict=False):
-            _panel(axes, task, gaps, names)
+            _panel(axes, task, gaps, names, learned)
         for axes in grid.flat[len(drawn) :]:
             axes.remove()
         return inline_svg(figure, "Differences of every arm to the reference per task, with 95 % intervals")
 
 
-def _panel(axes: Axes, task: str, gaps: Mapping[str, Paired], names: list[str]) -> None:
+def _panel(axes: Axes, task: str, gaps: Mapping[str, Paired], names: list[str], learned: Collection[str]) -> None:
     axes.axvline(0, color=FAINT, linewidth=0.9)
     for row, name in enumerate(names):
         if gap := gaps.get(name):
-            ink = arm_ink(LEARNED, []) if LEARNED in name else INK
+            ink = arm_ink(LEARNED, []) if name in learned or LEARNED in name else INK
             interval_mark(axes, row, POINTS * gap.mean, POINTS * gap.low, POINTS * gap.high, ink)
     axes.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names], color=INK)
     axes.set_ylim(len(names) - 0.5, -0.5)

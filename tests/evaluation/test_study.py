@@ -12,6 +12,7 @@ from policylearn.report.formats import MISSING
 from policylearn.report.study import intervals, study_lines
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
+from policylearn.report.svg import arm_ink
 
 STUDY = """
 name = "small"
@@ -124,6 +125,7 @@ def test_learned_has_to_beat_the_best_arm_of_equal_budget_that_learned_nothing()
 def test_the_comparison_in_words_and_as_a_table():
     found = study(RESULTS)
     assert json.loads(json.dumps(found)) == found
+    assert found["learned"] == ["learned"]
     assert found["sentences"] == ["learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks"]
     assert found["pooled"]["learned"]["holm"] == pytest.approx(2 * 2 / 64)  # of two arms
     lines = study_lines(found)
@@ -146,6 +148,12 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
     assert page.count("<svg") == 1 and "all tasks" in page and "<td>76.7\n(+16.7)</td>" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "nan" not in page.lower()
+
+
+def test_learned_arms_are_drawn_in_another_colour_whatever_their_name():
+    plain, learned = (interval_plot(pool("s", RESULTS, "random", learned=names)) for names in ({"learned"}, {"tficf"}))
+    colours = [plot.count(arm_ink("learned", [])) for plot in (plain, learned)]
+    assert colours[1] > colours[0] > 0
 
 
 def test_a_page_of_one_arm_has_nothing_to_draw():
