@@ -32,8 +32,8 @@ def render_study(study: Mapping[str, Any]) -> str:
 
 
 def interval_plot(study: Mapping[str, Any]) -> str:
-    """For every task a panel, all on one scale: each arm's difference to the reference with its 95 % interval, in points;
-    inline SVG."""
+    """For every task a panel, all on one scale: every arm's difference to the reference with its 95 % interval; inline
+    SVG."""
     drawn = {task: gaps for task, gaps in intervals(study).items() if gaps}
     if not drawn:
         return ""

@@ -12,7 +12,7 @@ from policylearn.report.formats import MISSING
 from policylearn.report.study import intervals, study_lines
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
-from policylearn.report.svg import arm_ink
+from policylearn.report.svg import arm_css
 
 STUDY = """
 name = "small"
@@ -152,7 +152,7 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
 
 def test_learned_arms_are_drawn_in_another_colour_whatever_their_name():
     plain, learned = (interval_plot(pool("s", RESULTS, "random", learned=names)) for names in ({"learned"}, {"tficf"}))
-    colours = [plot.count(arm_ink("learned", [])) for plot in (plain, learned)]
+    colours = [plot.count(arm_css("learned", [])) for plot in (plain, learned)]
     assert colours[1] > colours[0] > 0
 
 
