@@ -21,6 +21,7 @@ FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
 STUDIES = {
     "gpu": "a pretrained checkpoint, on a GPU",
     "few": "a pretrained checkpoint, policies of 200 labels",
+    "finetune": "a pretrained checkpoint, fine-tuned from 200 labels",
     "checkpoint": "a pretrained checkpoint, on a CPU",
     "rest": "a pretrained checkpoint, further heuristics on a CPU",
     "scratch": "a small encoder from scratch",
@@ -32,7 +33,8 @@ VIEWS = {
     "all labels, test rows that repeat no training text": "probe, test_noverlap",
 }
 """Name → which of the scores of a trial; None: the first."""
-SHARED = {"few": ["checkpoint"], "rest": ["checkpoint"]}
+SHARED = {"few": ["checkpoint"], "rest": ["checkpoint"], "finetune": []}
+"""Studies that are read from trials/, and which other trials are theirs too."""
 MOST = 0.8
 """Arms with at least this share of the seeds that most arms have are compared, on the seeds they all have."""
 
