@@ -23,7 +23,6 @@ STUDIES = {
     "few": "a pretrained checkpoint, policies of 200 labels",
     "finetune": "a pretrained checkpoint, fine-tuned from 200 labels",
     "checkpoint": "a pretrained checkpoint, on a CPU",
-    "rest": "a pretrained checkpoint, further heuristics on a CPU",
     "scratch": "a small encoder from scratch",
 }
 LEARNED = ("credit", "path", "path-2", "path-4", "few", "transferred", "learned", "learned-difference")
@@ -33,7 +32,7 @@ VIEWS = {
     "all labels, test rows that repeat no training text": "probe, test_noverlap",
 }
 """Name → which of the scores of a trial; None: the first."""
-SHARED = {"few": ["checkpoint"], "rest": ["checkpoint"], "finetune": []}
+SHARED = {"few": ["checkpoint"], "finetune": []}
 """Studies that are read from trials/, and which other trials are theirs too."""
 MOST = 0.8
 """Arms with at least this share of the seeds that most arms have are compared, on the seeds they all have."""
