@@ -108,7 +108,7 @@ def recall(which: str, task: str, config: Config) -> None:
 if __name__ == "__main__":
     names = [name for name in sys.argv[1:] if name in STUDIES] or list(STUDIES)
     for which in [] if "--table" in sys.argv else names:
-        study = load_study(FOLDER / f"{which}.toml", [])
+        study = load_study(FOLDER / f"{which}.toml", GPU if which == "gpu" else [])
         for task in [name for name in sys.argv[1:] if name not in STUDIES] or study.tasks:
             prepare(study, task)
             recall(which, task, study.config_of(task))

@@ -39,15 +39,20 @@ MOST = 0.8
 
 
 def trials_of(which: str, task: str) -> list[Trial]:
-    """Those in trials/; what is run on a CPU shares those of `checkpoint`."""
+    """Those in trials/, the last of an arm and a seed; what is run on a CPU shares those of `checkpoint`."""
     paths = [FOLDER / "trials" / f"{name}-{task}.jsonl" for name in dict.fromkeys([*SHARED.get(which, []), which])]
     lines = [line for path in paths if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
     arms = load_study(FOLDER / f"{which}.toml", []).config_of(task).evaluate.arms
-    return [trial for line in lines if (trial := Trial(**json.loads(line))).arm in arms]
+    found = {(trial.arm, trial.seed): trial for line in lines if (trial := Trial(**json.loads(line))).arm in arms}
+    return list(found.values())
 
 
 def keep_trials() -> None:
-    """Into trials/, whether or not their task is finished; those of `checkpoint` once."""
+    """Into trials/, whether or not their task is finished, also those of worker.py; those of `checkpoint` once."""
+    for path in sorted(OUT.glob("claimed/*/*/*.json")):
+        kept, line = FOLDER / "trials" / f"{path.parents[1].name}-{path.parent.name}.jsonl", path.read_text("utf-8")
+        before = kept.read_text(encoding="utf-8") if kept.exists() else ""
+        kept.write_text(before if line in before else before + line, encoding="utf-8")
     for path in sorted(OUT.glob("*/study/*/trials.jsonl")):
         which, task = path.parents[2].name, path.parent.name
         first = FOLDER / "trials" / f"checkpoint-{task}.jsonl"
@@ -63,10 +68,10 @@ def often(trials: list[Trial]) -> list[str]:
 
 
 def compared(which: str, task: str) -> dict[str, Any] | None:
-    """The comparison of the trials that were made by worker.py, in the order of the study; None: there are none."""
+    """The comparison of the trials in trials/, in the order of the study; None: there are none."""
     trials, config = trials_of(which, task), load_study(FOLDER / f"{which}.toml", []).config_of(task)
     arms = often(trials)
-    seeds = {seed for seed in range(100) if {t.arm for t in trials if t.seed == seed} >= set(arms)} if arms else set()
+    seeds = set.intersection(*({t.seed for t in trials if t.arm == arm} for arm in arms)) if arms else set()
     picked = [t for arm in config.evaluate.arms if arm in arms for t in trials if t.arm == arm and t.seed in seeds]
     return summarise(picked, config.task.metric, other_budgets(config)) if picked else None
 

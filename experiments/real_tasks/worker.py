@@ -3,8 +3,8 @@
 python experiments/real_tasks/worker.py SECONDS TASK gpu:4 gpu          # for so long; the first four arms come first
 python experiments/real_tasks/worker.py SECONDS TASK learn gpu:4 gpu    # this process learns policies first
 
-Trials go into runs/real_tasks/claimed/STUDY/TASK, a file each, and under the keys by which run.py recalls them. Arms
-whose policy is not learned yet are left to later. Policies that lie in runs/real_tasks/arms/TASK are taken from there.
+Trials go into runs/real_tasks/claimed/STUDY/TASK, a file each, from where `run.py --table` takes them into trials/,
+under the keys by which run.py knows them again. Arms whose policy is not learned yet are left to later.
 """
 
 import json
@@ -37,12 +37,11 @@ def calls(study: StudyConfig, task: str, first: int | None) -> Iterator[tuple[st
 
 def policy_of(problem: Problem, study: StudyConfig, task: str, arm: str) -> MaskingPolicy | None:
     """FileNotFoundError: it is not learned yet."""
-    learned, made = study.tasks[task].policies.get(arm), OUT / "arms" / task / arm.replace(":", "-")
-    folder = Path(learned) if learned else made
-    if not (folder / "manifest.json").exists():
-        if learned:
-            raise FileNotFoundError(folder)
+    folder = study.tasks[task].policies.get(arm)
+    if folder is None:
         return arm_policy(problem, arm)
+    if not (Path(folder) / "manifest.json").exists():
+        raise FileNotFoundError(folder)
     return load_policy(folder).policy
 
 

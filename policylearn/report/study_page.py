@@ -38,7 +38,7 @@ def interval_plot(study: Mapping[str, Any]) -> str:
     if not drawn:
         return ""
     names = list(dict.fromkeys(arm for gaps in drawn.values() for arm in gaps))
-    learned = {LEARNED, *study.get("learned", [])}
+    learned = study.get("learned", [])
     columns = min(len(drawn), 3)
     lines = -(-len(drawn) // columns)
     with drawing("study"):
