@@ -16,7 +16,7 @@ from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.inner.finetune import Classifier
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress
+from policylearn.report.console import TaskProgress, teller
 from policylearn.report.formats import score
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.plain import fold, plain_model, save_plain
@@ -60,7 +60,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
-    problem = Problem(config, device=device_here(config.cluster))
+    problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
     problem.examples("train")  # refuses a task of questions
     model = problem.fresh_model(seed)
     if folded or method == "finetune":

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
+from policylearn.quote import shorten
 
 INTERRUPTED = 130
 LOG_WIDTH = 120
@@ -113,9 +114,11 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
+    from policylearn.report.console import teller
     from policylearn.scores.table import scorer_of
 
-    console, problem = _console(), Problem(_config(settings))
+    config, console = _config(settings), _console()
+    problem = Problem(config, tell=teller(console))
     table = Table("word", "score", "in domain", "in general", title=scorer)
     for word in scored_words(problem, scorer, top):
         table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
@@ -187,13 +190,15 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
     """Show texts as heatmaps of mask probabilities."""
+    from policylearn.data.text import argument_text
     from policylearn.export import open_policy
     from policylearn.inspection import facts, inspect_texts, read_texts
     from policylearn.report.heatmap import print_heatmaps
     from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
-    pairs = inspect_texts(artefact, [*(texts or []), *(read_texts(file) if file else [])])
+    given = [argument_text(text) for text in texts or []]
+    pairs = inspect_texts(artefact, [*given, *(read_texts(file) if file else [])])
     if html is None:
         print_heatmaps(console, pairs)
         return
@@ -226,7 +231,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, FloatingPointError, WorkFailed, StorageFailed) as error:
-        message = escape(str(error))
+        message = escape(shorten(str(error)))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -134,13 +135,18 @@ def write_policy(artefact: PolicyArtefact, out: str | os.PathLike[str]) -> str:
 def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> Callable[[], Iterator[str]]:
     """A function that opens a stream of texts."""
     if corpus is not None:
-        files = matching_files(corpus, "--corpus")
-        return lambda: (str(row[column]) for file in files for row in read_records(file, (column,), key="--corpus"))
+        return partial(_read, matching_files(corpus, "--corpus"), column)
     run = _run(source)
     if run is None:
         raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
     config = Config.model_validate_json(run.read("config.json"))
     return lambda: open_corpus(config, "domain")
+
+
+def _read(files: Iterable[str], column: str) -> Iterator[str]:
+    named = {column: "--column"}
+    for file in files:
+        yield from (row[column] for row in read_records(file, named, key="--corpus", settings=named, text=column))
 
 
 def tokenized(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[dict[str, list[int]]]:

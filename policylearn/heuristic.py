@@ -12,6 +12,7 @@ from policylearn.arms import default_strength
 from policylearn.artefact import PolicyArtefact
 from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresConfig
 from policylearn.data.records import matching_files, read_records
+from policylearn.data.text import text_of
 from policylearn.data.tokens import tokenize
 from policylearn.inner.loading import load_model
 from policylearn.inner.model import InnerModel
@@ -24,7 +25,7 @@ from policylearn.scores.sources import Sources
 from policylearn.scores.table import scorer_of
 
 Corpus = Iterable[str] | str | os.PathLike[str]
-"""Texts, a column of a data set, or a file (.txt, .jsonl, .csv, .parquet, a pattern of several)."""
+"""Texts, a column of a data set, or a file (.txt, .jsonl, .csv, .parquet, …, a pattern of several)."""
 ROW = 128
 """Tokens per row where a model reads the corpus."""
 
@@ -120,15 +121,16 @@ class _Texts:
     def __call__(self) -> Iterator[str]:
         if isinstance(self.corpus, str | os.PathLike):
             for file in matching_files(os.fspath(self.corpus), self.name):
-                yield from (str(record[self.column]) for record in read_records(file, (self.column,), key=self.name))
+                yield from self._read(file)
             return
+        advice = 'give strings, a file, or a column of a data set, dataset["text"]'
         for place, text in enumerate(self.corpus):
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"{self.name}, item {place} is a {type(text).__name__}, not a text: give strings, a file, "
-                    'or a column of a data set, dataset["text"]'
-                )
-            yield text
+            yield text_of(text, self.name, f"item {place}", advice)
+
+    def _read(self, file: str) -> Iterator[str]:
+        named = {self.column: "column"}
+        records = read_records(file, named, key=self.name, settings=named, text=self.column)
+        return (record[self.column] for record in records)
 
 
 def _opened(scorer: str, name: str, corpus: Corpus | None, column: str) -> Any:

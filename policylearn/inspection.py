@@ -7,7 +7,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import PolicyArtefact
+from policylearn.data.formats import read_lines
+from policylearn.data.text import text_of
 from policylearn.policy import MaskingPolicy
+from policylearn.quote import quote
 from policylearn.report.heatmap import Heatmap
 
 
@@ -37,12 +40,13 @@ def inspect_texts(artefact: PolicyArtefact, texts: Sequence[str]) -> list[tuple[
 
 
 def _inspect(artefact: PolicyArtefact, text: str, place: int) -> tuple[Heatmap, Heatmap]:
+    text = text_of(text, "the texts given", f"text {place}", "give strings")
     if not text.strip():
         raise ValueError(f"text {place} is empty: there is nothing to mask in it")
     ids = artefact.tokenizer(text, truncation=True)["input_ids"]
     if not ids or bool(artefact.policy.segmenter.special[torch.tensor(ids)].all()):
         tokens = " ".join(artefact.tokenizer.convert_ids_to_tokens(ids))
-        raise ValueError(f"text {place}, {text[:60]!r}, has no token that may be masked: its tokens are {tokens}")
+        raise ValueError(f"text {place}, {quote(text)}, has no token that may be masked: its tokens are {tokens}")
     return heatmaps(artefact.policy, artefact.tokenizer, ids)
 
 
@@ -52,11 +56,7 @@ def read_texts(path: str) -> list[str]:
     Raises:
         ValueError: it cannot be read, or has none.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:  # storage boundary
-        raise ValueError(f"--file {path} cannot be read: {error}") from error
-    if not (texts := [line for line in lines if line.strip()]):
+    if not (texts := [line for line in read_lines(Path(path), f"--file {path}") if line.strip()]):
         raise ValueError(f"--file {path} holds no text: one a line is expected")
     return texts
 

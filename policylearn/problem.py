@@ -4,7 +4,7 @@ Two processes given the same config build the same problem, so no model ever tra
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,8 +17,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import corpus_shards, open_corpus, open_records
+from policylearn.data.overview import describe_questions, describe_task
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.data.questions import Questions, load_questions
+from policylearn.data.questions import Questions, QuestionTask, read_questions, tokenize_questions
 from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.device import add_in_one_order
@@ -67,6 +68,7 @@ class Problem:
         watch: shows progress on a corpus while it is read.
         data: of the same config, read before.
         device: where fresh models are.
+        tell: is told in a few lines what the task is made of, when it is read.
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class Problem:
         watch: Watch = lambda work, texts: texts,
         data: Data | None = None,
         device: str = "cpu",
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         if device == "cuda":
             add_in_one_order()
         self.config = config
         self.device = device
-        self._watch, self._open = watch, False
+        self._watch, self._tell, self._open = watch, tell, False
         self._examples: dict[str, Labelled] = {}
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
@@ -155,7 +158,19 @@ class Problem:
     @cached_property
     def _task(self) -> Task:
         planted = self.config.task.path == PLANTED
-        return planted_task(self.config.planted) if planted else load_task(self.config.task)
+        task = planted_task(self.config.planted) if planted else load_task(self.config.task)
+        self._tell_all(describe_task(task))
+        return task
+
+    @cached_property
+    def _questions(self) -> QuestionTask:
+        task = read_questions(self.config.task)
+        self._tell_all(describe_questions(task))
+        return task
+
+    def _tell_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._tell(line)
 
     def labelled(self, split: str) -> Labelled:
         """A labelled split, tokenised (kept after the first call): texts with classes, or questions with answers.
@@ -196,7 +211,8 @@ class Problem:
     def _tokenised(self, split: str) -> Labelled:
         length = self.config.model.max_length
         if self.config.task.answers is not None:
-            return load_questions(self.config.task, split, self.tokenizer, length)
+            asked = self._questions.splits[split]
+            return tokenize_questions(asked, self.tokenizer, length, self.config.task.answer_length)
         read = self._task.splits[split]
         rows = tokenize(read.texts, self.tokenizer, length)
         return Examples(rows, torch.tensor([self.labels.index(label) for label in read.labels]))

@@ -18,6 +18,7 @@ from policylearn.outer import kept_the_prior
 from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
+from policylearn.report.console import teller
 from policylearn.report.trackers import check_trackers
 from policylearn.report.verdict import signal
 from policylearn.rollout import check_windows
@@ -52,7 +53,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, run.watch, device=device_here(config.cluster))
+    problem = Problem(config, run.watch, device=device_here(config.cluster), tell=teller(console))
     problem.check()
     with run, preemptible():
         return _train(config, run, problem, command)

@@ -160,7 +160,10 @@ def test_an_empty_split(refuses, files, tmp_path, split):
 
 def test_a_missing_split(refuses, files, tmp_path):
     (tmp_path / "files" / "dev.jsonl").unlink()
-    assert f"{tmp_path}/files has no file for split 'dev'" in refuses("train", *files)
+    said = refuses("train", *files)
+    assert f"{tmp_path}/files has no split dev, and 60 rows are too few to carve a split 'dev' off them" in said
+    (tmp_path / "files" / "train.jsonl").unlink()
+    assert f"{tmp_path}/files has no split 'train'; a folder may have it as train with" in refuses("train", *files)
 
 
 @pytest.mark.parametrize("which", ["domain", "general"])

@@ -117,7 +117,9 @@ def test_what_cannot_be_had_from_texts(tiny_problem, corpora, mlm):
 
 def test_mistakes_of_users(tiny_problem, corpora, tmp_path):
     texts = corpora["corpus"]
-    with pytest.raises(ValueError, match="corpus, item 0 is a dict, not a text: give strings, a file, or a column"):
+    with pytest.raises(
+        ValueError, match=r"corpus, item 0 holds a dict, not a text: .*; give strings, a file, or a column"
+    ):
         scorer_policy("idf", tiny_problem.tokenizer, [{"text": "generic_001"}])
     with pytest.raises(ValueError, match=r"corpus .*none\.jsonl does not exist"):
         scorer_policy("idf", tiny_problem.tokenizer, tmp_path / "none.jsonl")

@@ -59,7 +59,24 @@ class PlantedConfig(Strict):
 class TaskConfig(Strict):
     """The downstream task: labelled texts with the splits train, dev and test."""
 
-    path: str = Field(PLANTED, description='"planted", a folder of train/dev/test files, or a Hub data set')
+    path: str = Field(
+        PLANTED,
+        description='"planted", a folder of train/dev/test files (or shards, or folders of them), one file of all '
+        "rows, or a Hub data set",
+    )
+    configuration: str | None = Field(None, description='of a Hub data set: "mrpc" of nyu-mll/glue')
+    revision: str | None = Field(None, description="of a Hub data set: a branch, tag or commit")
+    splits: dict[Literal["train", "dev", "test"], str] = Field(
+        {},
+        description='what the data set calls a split: {test = "validation_matched"}; '
+        'unset: "train", "test", and for dev one of "dev", "validation", "valid", "val"',
+    )
+    dev_share: float = Field(
+        0.15, gt=0, le=0.4, description="where there is no dev split: share of the rows of train that becomes it"
+    )
+    test_share: float = Field(
+        0.15, gt=0, le=0.4, description="where there is no test split: share of the rows of train that becomes it"
+    )
     text: str = Field("text", description="column of the text")
     label: str = Field("label", description="column of the label")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
@@ -91,8 +108,11 @@ class TaskConfig(Strict):
 
 
 class CorpusConfig(Strict):
-    """A text corpus: "planted", a .jsonl, .jsonl.gz, .txt, .csv or .parquet file, or a Hub data set."""
+    """A text corpus: "planted", a file (.jsonl, .json, .csv, .tsv, .txt, each also .gz; .parquet), a folder that
+    `datasets` saved to disk, or a Hub data set."""
 
     path: str = Field(PLANTED, description="file, Hub name, or a pattern such as texts/*.jsonl.gz for several files")
+    configuration: str | None = Field(None, description='of a Hub data set: "20220301.en" of wikipedia')
+    revision: str | None = Field(None, description="of a Hub data set: a branch, tag or commit")
     text: str = Field("text", description="column of the text")
     limit: int | None = Field(None, ge=1, description="read only so many documents")

@@ -21,6 +21,7 @@ import numpy as np
 
 from policylearn.config import ScoresConfig
 from policylearn.data.tokens import Annotated
+from policylearn.quote import quote, some
 
 WORD = re.compile(r"\S+")
 NO_ENTITY = ("O", "", None, 0)
@@ -85,7 +86,7 @@ def read_columns(records: Iterable[tuple[str, dict[str, Any]]], columns: dict[st
 
 def _read(text: str, record: dict[str, Any], column: Column, row: int) -> np.ndarray:
     if column.name not in record:
-        raise ValueError(f"domain row {row} has no column {column.name!r}; it has {sorted(record)}")
+        raise ValueError(f"domain row {row} has no column {column.name!r}; it has {some(record)}")
     return character_values(text, record[column.name], column, row)
 
 
@@ -116,7 +117,7 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
     for start, end, item in spans:
         number = column.weigh(item)
         if not np.isfinite(number):
-            raise ValueError(f"{where}: item {item!r} is not {column.expected}")
+            raise ValueError(f"{where}: item {quote(item)} is not {column.expected}")
         numbers[start:end] = number
     return numbers
 
@@ -124,7 +125,9 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
 def _spans(text: str, value: Any, where: str) -> list[tuple[int, int, Any]]:
     """The value as (start, end, item) in characters."""
     if not isinstance(value, list | tuple | np.ndarray):
-        raise ValueError(f"{where}: expected a list with an item per word, or of [start, end, item], got {value!r}")
+        raise ValueError(
+            f"{where}: expected a list with an item per word, or of [start, end, item], got {quote(value)}"
+        )
     if any(isinstance(item, list | tuple | np.ndarray) for item in value):
         return [_span(text, span, where) for span in value]
     words = [match.span() for match in WORD.finditer(text)]
@@ -139,7 +142,7 @@ def _spans(text: str, value: Any, where: str) -> list[tuple[int, int, Any]]:
 def _span(text: str, span: Any, where: str) -> tuple[int, int, Any]:
     formed = isinstance(span, list | tuple | np.ndarray) and len(span) in (2, 3)
     if not formed or not all(isinstance(place, int | np.integer) for place in span[:2]):
-        raise ValueError(f"{where}: {span!r} is not a span [start, end] or [start, end, item]")
+        raise ValueError(f"{where}: {quote(span)} is not a span [start, end] or [start, end, item]")
     start, end = int(span[0]), int(span[1])
     if not 0 <= start < end <= len(text):
         raise ValueError(

@@ -39,7 +39,24 @@ def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Ite
     corpus: CorpusConfig = getattr(config, which)
     if corpus.path == PLANTED:
         raise ValueError(f"the planted corpus has no column {', '.join(columns)}: take out the scorer that reads it")
-    key, needed = f"{which}.path", (corpus.text, *columns)
-    files = matching_files(corpus.path, key)
-    records = chain.from_iterable(read_records(file, needed, key=key) for file in files)
-    return ((str(record[corpus.text]), record) for record in islice(records, corpus.limit))
+    records = chain.from_iterable(
+        read_records(
+            file,
+            (corpus.text, *columns),
+            key=f"{which}.path",
+            configuration=corpus.configuration,
+            revision=corpus.revision,
+            settings=_settings_of(config, which),
+            text=corpus.text,
+            nullable=columns,
+        )
+        for file in matching_files(corpus.path, f"{which}.path")
+    )
+    return ((record[corpus.text], record) for record in islice(records, corpus.limit))
+
+
+def _settings_of(config: Config, which: str) -> dict[str, str]:
+    """Column → the setting that names it."""
+    names = {name: getattr(config.scores, name) for name in ("entity_column", "pos_column", "column")}
+    scored = {column: f"scores.{name}" for name, column in names.items() if column is not None}
+    return scored | {getattr(config, which).text: f"{which}.text"}

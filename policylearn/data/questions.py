@@ -9,10 +9,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import TaskConfig
-from policylearn.data.records import read_records, split_source
+from policylearn.data.formats import Record
+from policylearn.data.task import carve_missing, carved_line, read_splits
+from policylearn.data.text import text_of
 from policylearn.data.tokens import TokenRows, tokenize
 from policylearn.inner.answering import AnsweredBatch
 from policylearn.masking import IGNORED
+from policylearn.quote import some
 
 
 @dataclass(frozen=True)
@@ -60,46 +63,93 @@ def answered(
     return AnsweredBatch(*questions.batch(asked, pad_id), torch.where(given, ids, IGNORED))
 
 
-def load_questions(config: TaskConfig, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Questions:
-    """Read and tokenise one split.
+@dataclass(frozen=True)
+class Question:
+    """A question: accepted answers, the first of which is learned; choices, and which of them is right."""
+
+    text: str
+    accepted: list[str]
+    choices: list[str]
+    right: int
+
+
+@dataclass(frozen=True)
+class QuestionTask:
+    """The questions of every split; carved: as in `data.task.Task`."""
+
+    splits: dict[str, list[Question]]
+    carved: str | None = None
+
+
+def read_questions(config: TaskConfig) -> QuestionTask:
+    """Read every split of a task of questions; dev and test are carved off train where there are none.
 
     Args:
         config: names the columns: `text` of the question, `answers`, and `choices` if there are any.
-        split: its name.
-        tokenizer: a fast one.
-        max_length: tokens of a question; `config.answer_length` is that of answers and choices.
 
     Raises:
-        ValueError: the split is missing or empty, a column is not there, a question has no answer, or none of its
-            choices is an answer.
+        ValueError: a split is missing or empty, a column is not there, a question or an answer is no text, a question
+            has no answer, or none of its choices is an answer.
     """
     assert config.answers is not None
-    columns = (config.text, config.answers, *([config.choices] if config.choices else []))
-    read = list(read_records(split_source(config.path, split), columns, split=split, key="task.path"))
-    if not read:
-        raise ValueError(f"task.path {config.path}: split {split!r} is empty")
-    accepted = [_listed(row[config.answers]) for row in read]
-    choices = [_listed(row[config.choices]) if config.choices else [] for row in read]
-    right = [_right(config, split, i, *pair) for i, pair in enumerate(zip(accepted, choices, strict=True))]
+    settings = {config.text: "task.text", config.answers: "task.answers"}
+    records = read_splits(config, settings | ({config.choices: "task.choices"} if config.choices else {}))
+    read = {split: [_question(config, split, *row) for row in enumerate(rows)] for split, rows in records.items()}
+    train = read["train"]
+    rows = carve_missing(config, read, [question.text for question in train], [""] * len(train))
+    return QuestionTask(read | {n: [train[i] for i in picked] for n, picked in rows.items()}, carved_line(config, rows))
+
+
+def tokenize_questions(
+    asked: Sequence[Question], tokenizer: PreTrainedTokenizerBase, max_length: int, answer_length: int
+) -> Questions:
+    """One split, tokenised.
+
+    Args:
+        asked: its questions.
+        tokenizer: a fast one.
+        max_length: tokens of a question.
+        answer_length: tokens of an answer or choice.
+    """
     return Questions(
-        tokenize([str(row[config.text]) for row in read], tokenizer, max_length),
-        tokenize([answers[0] for answers in accepted], tokenizer, config.answer_length),
-        accepted,
-        tokenize([choice for some in choices for choice in some], tokenizer, config.answer_length),
-        np.cumsum([0, *map(len, choices)]),
-        np.array(right),
+        tokenize([one.text for one in asked], tokenizer, max_length),
+        tokenize([one.accepted[0] for one in asked], tokenizer, answer_length),
+        [one.accepted for one in asked],
+        tokenize([choice for one in asked for choice in one.choices], tokenizer, answer_length),
+        np.cumsum([0, *(len(one.choices) for one in asked)]),
+        np.array([one.right for one in asked]),
     )
 
 
-def _listed(value: object) -> list[str]:
-    """One answer or several."""
-    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+def load_questions(config: TaskConfig, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Questions:
+    """Read and tokenise one split; arguments and errors as of `read_questions` and `tokenize_questions`."""
+    return tokenize_questions(read_questions(config).splits[split], tokenizer, max_length, config.answer_length)
 
 
-def _right(config: TaskConfig, split: str, row: int, answers: list[str], choices: list[str]) -> int:
-    where = f"task.path {config.path}: split {split!r}, row {row}"
+def _question(config: TaskConfig, split: str, row: int, record: Record) -> Question:
+    source, place = f"task.path {config.path}: split {split!r}", f"row {row}"
+    answers, choices = (
+        _listed(record[name], source, f"{place}: column {name!r}") if name else []
+        for name in (config.answers, config.choices)
+    )
+    return Question(record[config.text], answers, choices, _right(config, f"{source}, {place}", answers, choices))
+
+
+def _listed(value: object, source: str, place: str) -> list[str]:
+    """One answer or several; a whole number is one too."""
+    return [_answer(one, source, place) for one in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _answer(one: object, source: str, place: str) -> str:
+    number = isinstance(one, int) and not isinstance(one, bool)
+    return str(one) if number else text_of(one, source, place, "it must hold a text or a list of texts")
+
+
+def _right(config: TaskConfig, where: str, answers: list[str], choices: list[str]) -> int:
     if not answers or not answers[0].strip():
         raise ValueError(f"{where}: no answer in column {config.answers!r}; fill it or drop the row")
     if config.choices and not set(answers) & set(choices):
-        raise ValueError(f"{where}: none of the choices {choices} is an answer; mend the row or unset task.choices")
+        raise ValueError(
+            f"{where}: none of the choices {some(choices)} is an answer; mend the row or unset task.choices"
+        )
     return next((i for i, choice in enumerate(choices) if choice in answers), 0)

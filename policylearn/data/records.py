@@ -1,36 +1,36 @@
-"""Records out of files and Hub data sets, one at a time.
+"""Records out of files and data sets, one at a time, each with the columns that are asked for.
 
-JSON lines are read directly, in constant memory and without any dependency. Everything else (csv, parquet,
-text, Hub names) goes through `datasets`, imported only then.
+Files are read here (see `data.formats`), in constant memory; data sets on the Hub, and those saved to disk, through
+`datasets`, imported only then.
 """
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator
+import difflib
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".jsonl.gz", ".jsonl", ".csv", ".parquet", ".txt")
-BUILDERS = {".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+from policylearn.data.formats import Record, format_of, read_file
+from policylearn.data.hub import DATASETS, hub_splits, is_saved, pick, saved_rows
+from policylearn.data.text import text_of
+from policylearn.quote import some
+
+ALIASES = {"dev": ("dev", "validation", "valid", "val")}
+USUAL = {
+    "text": ("text", "sentence", "content", "document", "body", "abstract", "question", "review", "tweet", "sentence1"),
+    "label": ("label", "labels", "target", "class", "category", "intent", "topic", "sentiment", "y"),
+}
+"""Names that columns of texts and of labels often have."""
 
 
-def find_split(folder: str, name: str) -> str:
-    """The file of one split in a folder: `train.jsonl.gz`, `train.csv`, …
+def names_of(split: str) -> tuple[str, ...]:
+    """The names a split goes by, the nearest first.
 
-    Raises:
-        ValueError: there is none.
+    >>> names_of("dev"), names_of("test")
+    (('dev', 'validation', 'valid', 'val'), ('test',))
     """
-    for suffix in SUFFIXES:
-        if (path := Path(folder) / f"{name}{suffix}").is_file():
-            return str(path)
-    raise ValueError(f"{folder} has no file for split {name!r}; looked for {name} with {', '.join(SUFFIXES)}")
-
-
-def split_source(path: str, name: str) -> str:
-    """Where a split of a task is read from: its file in a folder, or a Hub data set; raises as `find_split`."""
-    return find_split(path, name) if Path(path).is_dir() else path
+    return ALIASES.get(split, (split,))
 
 
 def matching_files(source: str, key: str = "path") -> list[str]:
@@ -43,7 +43,7 @@ def matching_files(source: str, key: str = "path") -> list[str]:
     >>> matching_files("org/dataset")
     ['org/dataset']
     """
-    if not has_magic(source):
+    if not has_magic(source) or Path(source).exists():
         return [source]
     if not (found := sorted(glob(source, recursive=True))):
         raise ValueError(f"{key} {source} matches no file")
@@ -51,69 +51,94 @@ def matching_files(source: str, key: str = "path") -> list[str]:
 
 
 def read_records(
-    source: str, columns: tuple[str, ...], *, split: str = "train", key: str = "path"
-) -> Iterator[dict[str, Any]]:
-    """Stream the records of a file or Hub data set.
+    source: str,
+    columns: Iterable[str],
+    *,
+    split: str = "train",
+    key: str = "path",
+    configuration: str | None = None,
+    revision: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    text: str | None = None,
+    nullable: Collection[str] = (),
+) -> Iterator[Record]:
+    """Stream the records of a file or data set.
 
     Args:
-        source: a file with one of the known endings, or a Hub name.
+        source: a file with one of the known endings, a folder that `datasets` saved to disk, or a Hub name.
         columns: columns every record must have.
-        split: which split of a Hub data set.
+        split: which split of a data set.
         key: name of the setting `source` came from, for error messages.
+        configuration, revision: of a Hub data set.
+        settings: column → the setting that names it, for error messages.
+        text: the one of the columns that holds texts, see `text_of`.
+        nullable: those of the columns that may be null.
 
     Raises:
-        ValueError: the source does not exist, a line is not JSON, or a column is not there.
+        ValueError: the source does not exist or cannot be read, a column is not there or null, or a text is none.
     """
+    rows = open_rows(source, split, key, configuration, revision)
+    yield from check_records(rows, columns, f"{key} {source}", settings, text, nullable)
+
+
+def open_rows(
+    source: str, split: str, key: str, configuration: str | None = None, revision: str | None = None
+) -> Iterable[Record]:
+    """The rows of a file or data set as they are; arguments and errors as in `read_records`."""
     path = Path(source)
     if path.is_dir():
-        raise ValueError(f"{key} {source} is a folder; name one file in it, or give task.path a folder of splits")
-    if not path.is_file() and (path.is_absolute() or source.startswith(".") or source.endswith(SUFFIXES)):
+        folder = path / split if (path / DATASETS).is_file() else path
+        if not is_saved(folder):
+            raise ValueError(f"{key} {source} is a folder; name one file in it, or give task.path a folder of splits")
+        return saved_rows(folder, key)
+    if path.is_file():
+        return read_file(path, key)
+    if path.is_absolute() or source.startswith(".") or format_of(path):
         raise ValueError(f"{key} {source} does not exist")
-    lines = source.endswith((".jsonl", ".jsonl.gz"))
-    rows = _json_lines(path, key) if lines else _from_datasets(source, split, key)
+    return pick(hub_splits(source, key, configuration, revision), names_of(split), f"{key} {source!r}")
+
+
+def check_records(
+    rows: Iterable[Record],
+    columns: Iterable[str],
+    where: str,
+    settings: Mapping[str, str] | None = None,
+    text: str | None = None,
+    nullable: Collection[str] = (),
+) -> Iterator[Record]:
+    """The rows, each checked for the columns it must have; arguments and errors as in `read_records`."""
+    needed, settings = tuple(columns), settings or {}
     for number, row in enumerate(rows):
-        missing = [column for column in columns if column not in row]
-        if missing:
-            raise ValueError(f"{key} {source}, row {number}: no column {missing[0]!r}; it has {sorted(row)}")
-        if empty := [column for column in columns if row[column] is None]:
-            raise ValueError(f"{key} {source}, row {number}: column {empty[0]!r} is null; fill it or drop the row")
+        place = f"row {number}"
+        for column in needed:
+            if column not in row:
+                mend = _mend(column, row, settings)
+                raise ValueError(f"{where}, {place}: no column {column!r}; it has {some(sorted(row))}{mend}")
+            if column not in nullable and _is_null(row[column]):
+                raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row")
+        if text is not None:
+            advice = f"set {settings.get(text, 'it')} to a column of strings, or make it one"
+            row = row | {text: text_of(row[text], where, f"{place}: column {text!r}", advice)}
         yield row
 
 
-def _json_lines(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(path, key)):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{key} {path}, line {number + 1} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{key} {path}, line {number + 1} is not a JSON object")
-        yield row
+def _is_null(value: Any) -> bool:
+    """None, or the NaN that stands for it where pandas wrote the file."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _lines(path: Path, key: str) -> Iterator[str]:
-    open_text = gzip.open if path.suffix == ".gz" else open
-    try:
-        with open_text(path, "rt", encoding="utf-8") as lines:
-            yield from lines
-    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:  # storage boundary
-        raise ValueError(f"{key} {path} is damaged or not in UTF-8: {error}") from error
+def _mend(missing: str, row: Record, settings: Mapping[str, str]) -> str:
+    """The setting that would mend a missing column, if it is known, with the column that is likely meant."""
+    if missing not in settings:
+        return ""
+    setting, free = settings[missing], [name for name in row if name not in settings]
+    if (near := _nearest(missing, setting, free)) is None:
+        return f": set {setting} to the one that is meant"
+    return f": {setting} {near}" if setting.startswith("--") else f": set {setting}={near}"
 
 
-def _from_datasets(source: str, split: str, key: str) -> Iterator[dict[str, Any]]:
-    try:
-        import datasets
-    except ImportError:
-        raise ValueError(f"{key} {source}: reading it needs `datasets`; pip install 'policylearn[train]'") from None
-    builder = BUILDERS.get(Path(source).suffix)
-    hub_split = "validation" if split == "dev" and builder is None else split
-    try:
-        if builder:
-            # Else pandas takes words such as "NA" and "None" for missing values.
-            options = {"keep_default_na": False} if builder == "csv" else {}
-            return iter(datasets.load_dataset(builder, data_files=source, split="train", **options))
-        return iter(datasets.load_dataset(source, split=hub_split, streaming=True))
-    except Exception as error:  # storage boundary: the Hub fails in many ways, the user needs one line
-        raise ValueError(f"{key} {source!r} is neither a file nor a Hub data set I can read: {error}") from error
+def _nearest(missing: str, setting: str, names: list[str]) -> str | None:
+    kind = setting.rpartition(".")[2].replace("--", "").replace("column", "text")
+    small = {name.strip().lower(): name for name in names}
+    known = (small[name] for name in USUAL.get(kind, ()) if name in small)
+    return next(known, None) or next(iter(difflib.get_close_matches(missing, names, n=1)), None)

@@ -1,11 +1,17 @@
-"""Labelled tasks: a folder of split files or a Hub data set, read and checked before anything is trained."""
+"""Labelled tasks: split files or a data set, read and checked before anything is trained."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policylearn.config import TaskConfig
-from policylearn.data.records import read_records, split_source
+from policylearn.data.carve import carve
+from policylearn.data.formats import Record
+from policylearn.data.labels import check_labels, check_spelling, class_of
+from policylearn.data.records import check_records
+from policylearn.data.splits import missing_split, task_splits
 
-SPLITS = ("train", "dev", "test")
+CARVED = ("dev", "test")
+SPLITS = ("train", *CARVED)
 
 
 @dataclass(frozen=True)
@@ -21,44 +27,87 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """The splits by name (train, dev, test and any extra test sets) and the label set, in a fixed order."""
+    """The splits by name (train, dev, test and any extra test sets) and the label set, in a fixed order.
+
+    carved: what to say of splits that were carved off train; None: all were there.
+    """
 
     splits: dict[str, Split]
     labels: list[str]
+    carved: str | None = None
 
 
 def load_task(config: TaskConfig) -> Task:
-    """Read every split of a task.
+    """Read every split of a task; dev and test are carved off train where there are none.
 
     Raises:
-        ValueError: a split is missing or empty, a column is not there, or a label lies outside the label
-            set, each with the row and what would be valid.
+        ValueError: a split is missing or empty, a column is not there, a text is no text, or a label is no class or
+            lies outside the label set, each with the row and what would be valid.
     """
-    splits = {name: _load_split(config, name) for name in (*SPLITS, *config.extra_tests)}
-    labels = config.labels or sorted(set(splits["train"].labels) - {""})
-    for name, split in splits.items():
-        _check_labels(config, name, split, labels)
+    settings = {config.text: "task.text", config.label: "task.label"}
+    read = {name: _split(config, name, rows) for name, rows in read_splits(config, settings).items()}
+    chosen = [class_of(label, "task.labels") for label in config.labels or []]
+    labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
+    check_spelling(labels)
+    for name, split in read.items():
+        check_labels(split.labels, labels, bool(chosen), f"task.path {config.path}: split {name!r}")
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
-    return Task(splits, labels)
+    rows = carve_missing(config, read, read["train"].texts, read["train"].labels)
+    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows))
 
 
-def _load_split(config: TaskConfig, name: str) -> Split:
-    texts, labels = [], []
-    for record in read_records(
-        split_source(config.path, name), (config.text, config.label), split=name, key="task.path"
-    ):
-        texts.append(str(record[config.text]))
-        labels.append(str(record[config.label]))
-    if not texts:
-        raise ValueError(f"task.path {config.path}: split {name!r} is empty")
-    return Split(texts, labels)
+def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> dict[str, list[Record]]:
+    """The checked records of train, of dev and test if they are there, and of all extra tests.
+
+    Args:
+        config: where they are; `config.text` holds texts.
+        settings: the columns every record must have → the settings that name them.
+
+    Raises:
+        ValueError: train or an extra test is missing, or a split is empty; or as `check_records`.
+    """
+    found = task_splits(config, [*SPLITS, *config.extra_tests])
+    if missing := [name for name in ("train", *config.extra_tests) if name not in found]:
+        raise missing_split(config.path, missing[0])
+    read = {}
+    for name, rows in found.items():
+        where = f"task.path {config.path}: split {name!r}"
+        if not (records := list(check_records(rows(), settings, where, settings, config.text))):
+            raise ValueError(f"{where} is empty")
+        read[name] = records
+    return read
 
 
-def _check_labels(config: TaskConfig, name: str, split: Split, labels: list[str]) -> None:
-    for row, label in enumerate(split.labels):
-        if label not in labels:
-            raise ValueError(
-                f"task.path {config.path}: split {name!r}, row {row}: label {label!r} is not in the label set "
-                f"{labels}; mend the row or set task.labels"
-            )
+def carve_missing(
+    config: TaskConfig, found: Iterable[str], texts: Sequence[str], labels: Sequence[str]
+) -> dict[str, list[int]]:
+    """Row numbers in train of the splits that are carved off it, and of what remains; empty if none is missing."""
+    shares = {"dev": config.dev_share, "test": config.test_share}
+    if not (missing := {name: shares[name] for name in CARVED if name not in found}):
+        return {}
+    try:
+        return carve(texts, labels, missing)
+    except ValueError as error:
+        raise ValueError(f"task.path {config.path} has no split {' or '.join(missing)}, and {error}") from None
+
+
+def carved_line(config: TaskConfig, rows: Mapping[str, Sequence[int]]) -> str | None:
+    """What was carved, in a line; None: nothing."""
+    if not (names := [name for name in CARVED if name in rows]):
+        return None
+    parts = " and ".join(f"{len(rows[name]):,} for {name} (task.{name}_share)" for name in names)
+    return (
+        f"{config.path} has no {' and no '.join(names)}: of its {sum(map(len, rows.values())):,} rows {parts} are "
+        "carved off, by a hash of their texts, labels in proportion"
+    )
+
+
+def _split(config: TaskConfig, name: str, records: Sequence[Record]) -> Split:
+    where = f"task.path {config.path}: split {name!r}"
+    labels = [class_of(record[config.label], f"{where}, row {row}") for row, record in enumerate(records)]
+    return Split([record[config.text] for record in records], labels)
+
+
+def _taken(split: Split, rows: Mapping[str, Sequence[int]]) -> dict[str, Split]:
+    return {n: Split([split.texts[i] for i in rs], [split.labels[i] for i in rs]) for n, rs in rows.items()}

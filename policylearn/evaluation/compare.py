@@ -23,7 +23,7 @@ from policylearn.policy import MaskingPolicy
 from policylearn.preemption import preemptible
 from policylearn.problem import Problem
 from policylearn.provenance import origin
-from policylearn.report.console import TaskProgress
+from policylearn.report.console import TaskProgress, teller
 from policylearn.report.study_page import render_study
 from policylearn.run import Run
 
@@ -117,7 +117,7 @@ def evaluate_policies(
     arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
     config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
     check_arms(config, known=folders)
-    problem, policies = Problem(config, device=device_here(config.cluster)), {}
+    problem, policies = Problem(config, device=device_here(config.cluster), tell=teller(console)), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
         artefact.check_tokenizer(problem.tokenizer)

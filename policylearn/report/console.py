@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from rich.text import Text
 from policylearn.report.formats import as_number, count, duration, score
 from policylearn.report.tables import comparison_table
 
-__all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line"]
+__all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line", "teller"]
 
 # Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
 _ETA_MEMORY_S = 1800.0
@@ -67,6 +68,11 @@ def round_line(record: dict[str, Any], separator: str = "  ") -> str:
     if record.get("workers") is not None:
         parts.append(f"workers {record['workers']}")
     return separator.join(parts)
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """A function that shows a line of plain text as it is."""
+    return partial(console.print, highlight=False, soft_wrap=True, markup=False)
 
 
 class RoundProgress:

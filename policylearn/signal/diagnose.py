@@ -19,7 +19,7 @@ from policylearn.device import device_here
 from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress
+from policylearn.report.console import TaskProgress, teller
 from policylearn.rollout import opens_window
 from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, sums, verdict
 from policylearn.signal.credits import (
@@ -57,7 +57,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         ValueError: bad input, with what to do.
     """
     started, worked = time.monotonic(), time.process_time()
-    problem = Problem(config, device=device_here(config.cluster))
+    problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
     points, spelling = measure(problem, initial_policy(problem), console)
     result = analyse(points, config.diagnose)
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}

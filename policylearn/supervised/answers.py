@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import SupervisedConfig
-from policylearn.data.records import find_split, read_records
+from policylearn.data.records import check_records
+from policylearn.data.splits import find_split, rows_of
+from policylearn.data.text import whole
 from policylearn.data.tokens import Annotated
+from policylearn.quote import quote
 
 TARGET = "target"
 """Column of a target's number: 1, 2, … within its text, 0 where a token is none."""
 Span = tuple[int, int]
+YES, NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
 def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
@@ -21,10 +25,12 @@ def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
         ValueError: there is no such file or column, an answer is not where it is said to be, or no row has one.
     """
     assert config.path is not None, "the config sees to it"
-    columns = [config.text, config.answers, config.answer_start, *([config.impossible] if config.impossible else [])]
-    rows = read_records(find_split(config.path, split), tuple(columns), split=split, key="supervised.path")
+    named = {name: getattr(config, name) for name in ("text", "answers", "answer_start", "impossible")}
+    settings = {column: f"supervised.{name}" for name, column in named.items() if column is not None}
+    rows = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
+    checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, config.text)
     spans: dict[str, list[Span]] = {}
-    for text, found in answer_spans(rows, config, split):
+    for text, found in answer_spans(checked, config, split):
         spans.setdefault(text, []).extend(found)
     if not spans:
         raise ValueError(f"supervised.path {config.path}: no row of {split} has an answer")
@@ -36,18 +42,37 @@ def answer_spans(
 ) -> Iterator[tuple[str, list[Span]]]:
     """Text and answers [start, end), in characters, of every row that has some; raises as `answer_texts`."""
     for number, row in enumerate(rows):
-        text, answers, starts = str(row[config.text]), row[config.answers], row[config.answer_start]
-        if (config.impossible and row[config.impossible]) or not len(answers):
+        where, text = f"{split}, row {number}", row[config.text]
+        if config.impossible and _truth(row[config.impossible], f"{where}: column {config.impossible!r}"):
             continue
+        answers, starts = (
+            _items(row[name], f"{where}: column {name!r}") for name in (config.answers, config.answer_start)
+        )
         if len(answers) != len(starts):
-            raise ValueError(f"{split}, row {number}: {len(answers)} answers, and {len(starts)} places of them")
+            raise ValueError(f"{where}: {len(answers)} answers, and {len(starts)} places of them")
         for answer, start in zip(answers, starts, strict=True):
-            if start < 0 or not answer or not text.startswith(answer, start):
+            typed = isinstance(answer, str) and isinstance(start, int)
+            if not (typed and answer and start >= 0 and text.startswith(answer, start)):
                 raise ValueError(
-                    f"{split}, row {number}: the answer {answer!r} does not stand at character {start} of its text; "
+                    f"{where}: the answer {quote(answer)} does not stand at character {quote(start)} of its text; "
                     f"columns {config.answers!r} and {config.answer_start!r} must agree"
                 )
-        yield text, [(start, start + len(answer)) for answer, start in zip(answers, starts, strict=True)]
+        if answers:
+            yield text, [(start, start + len(answer)) for answer, start in zip(answers, starts, strict=True)]
+
+
+def _items(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} holds a {type(value).__name__}, not a list: {quote(value)}")
+    return [whole(item) if isinstance(item, str) else item for item in value]
+
+
+def _truth(value: Any, where: str) -> bool:
+    """Whether a column says yes, which in .csv is a word."""
+    said = str(value).strip().lower()
+    if said not in (*YES, *NO):
+        raise ValueError(f"{where} holds {quote(value)}, which is neither true nor false")
+    return said in YES
 
 
 def numbered(length: int, spans: Sequence[Span]) -> np.ndarray:

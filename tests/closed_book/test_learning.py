@@ -43,11 +43,18 @@ def test_the_test_split_is_sealed(problem):
         ({"question": "q", "answers": [], "choices": ["a"]}, r"split 'dev', row 0: no answer in column 'answers'"),
         ({"question": "q", "answers": ["b"], "choices": ["a"]}, r"row 0: none of the choices \['a'\] is an answer"),
         ({"question": "q", "answers": ["b"]}, "no column 'choices'"),
-        (None, "split 'dev' is empty"),
+        (
+            {"question": "q", "answers": [None], "choices": ["a"]},
+            "row 0: column 'answers' holds a NoneType, not a text",
+        ),
+        ({"question": ["q"], "answers": ["b"], "choices": ["b"]}, "row 0: column 'question' holds a list, not a text"),
+        (None, "split 'train' is empty"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(tmp_path, tokenizer, row, complaint):
-    (tmp_path / "dev.jsonl").write_text(json.dumps(row) if row else "")
+    good = {"question": "q", "answers": ["b"], "choices": ["a", "b"]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(good if split != "dev" else row) if row else "")
     config = TaskConfig(path=str(tmp_path), text="question", answers="answers", choices="choices", metric="choice")
     with pytest.raises(ValueError, match=complaint):
         load_questions(config, "dev", tokenizer, 16)

@@ -5,7 +5,7 @@ import sys
 import datasets
 import pytest
 
-from policylearn.data.records import SUFFIXES, find_split, read_records
+from policylearn.data.records import matching_files, read_records
 
 ROWS = [{"text": "one, two", "label": "a"}, {"text": 'say "three"', "label": "b"}]
 
@@ -55,7 +55,7 @@ def test_lines_are_read_as_they_are_asked_for(tmp_path):
         next(records)
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.csv", "x.txt", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.csv", "x.txt", "x.parquet", "x.JSON", "x.tsv.gz"])
 def test_a_missing_file_is_named_with_its_setting(tmp_path, name):
     with pytest.raises(ValueError, match=rf"domain.path .*{name} does not exist"):
         next(read_records(str(tmp_path / name), ("text",), key="domain.path"))
@@ -86,7 +86,7 @@ def test_a_null_is_not_taken_for_the_word_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"), [("{text: 1}", "line 3 is not JSON: .*column"), ("[1]", "line 3 is not a JSON object")]
+    ("line", "complaint"), [("{text: 1}", "line 3 is not JSON: .*column"), ("[1]", "line 3 is not a JSON object but")]
 )
 def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
     path = write(tmp_path / "x.jsonl", as_lines(ROWS) + line)
@@ -94,56 +94,140 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
         list(read_records(path, ("text",), key="task.path"))
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("x.jsonl.gz", as_lines(ROWS).encode()),
-        ("x.jsonl.gz", gzip.compress(as_lines(ROWS * 999).encode())[:90]),
-        ("x.jsonl", '{"text": "ü"}'.encode("latin-1")),
-    ],
-    ids=["not gzip", "cut off", "not UTF-8"],
-)
-def test_a_damaged_file_is_named(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=f"{name} is damaged or not in UTF-8"):
-        list(read_records(str(tmp_path / name), ("text",)))
-
-
 def test_a_folder_in_place_of_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"general.path .* is a folder; name one file in it"):
         next(read_records(str(tmp_path), ("text",), key="general.path"))
 
 
-def test_hub_data_sets_are_streamed_and_their_dev_split_is_called_validation(monkeypatch):
+@pytest.mark.parametrize("name", ["dev", "validation", "valid", "val"])
+def test_hub_data_sets_are_streamed_and_their_dev_split_has_any_usual_name(monkeypatch, name):
     asked = []
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append((*a, k)) or iter(ROWS))
-    assert list(read_records("org/data", ("text",), split="dev")) == ROWS
-    assert asked == [("org/data", {"split": "validation", "streaming": True})]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append((*a, k)) or {"train": [], name: ROWS})
+    where = {"configuration": "mrpc", "revision": "v1"}
+    assert list(read_records("org/data", ("text",), split="dev", **where)) == ROWS
+    assert asked == [("org/data", "mrpc", {"revision": "v1", "streaming": True})]
+
+
+def test_a_split_that_a_hub_data_set_lacks_is_named_with_those_it_has(monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: {"test": ROWS})
+    with pytest.raises(ValueError, match=r"domain.path 'org/data' has no split 'train'; it has \['test'\]"):
+        next(read_records("org/data", ("text",), key="domain.path"))
+
+
+def fails(error):
+    def raising(*args, **kwargs):
+        raise error
+
+    return raising
 
 
 def test_a_hub_name_that_leads_nowhere(monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(datasets, "load_dataset", fails(ConnectionError("no network")))
     with pytest.raises(ValueError, match=r"path 'org/data' is neither a file nor a Hub data set.*no network"):
         next(read_records("org/data", ("text",)))
+
+
+def test_what_looks_like_a_configuration_is_said_how_to_set(monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", fails(ConnectionError("no such data set")))
+    with pytest.raises(ValueError, match=r"set domain.path=glue domain.configuration=mrpc"):
+        next(read_records("glue/mrpc", ("text",), key="domain.path"))
+    monkeypatch.setattr(datasets, "load_dataset", fails(ValueError("Config name is missing. Pick one of ['cola']")))
+    with pytest.raises(ValueError, match=r"Pick one of \['cola'\]; set domain.configuration"):
+        next(read_records("org/glue", ("text",), key="domain.path"))
+
+
+def test_the_reason_behind_an_error_of_datasets_is_said(monkeypatch):
+    def rows():
+        yield ROWS[0]
+        try:
+            raise OSError("disk full")
+        except OSError as error:
+            raise datasets.exceptions.DatasetGenerationError("An error occurred while generating") from error
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: {"train": rows()})
+    with pytest.raises(ValueError, match=r"'org/data', split 'train' cannot be read: An error occurred .*: disk full"):
+        list(read_records("org/data", ("text",)))
+
+
+@pytest.mark.parametrize("saved", ["one", "several"])
+def test_what_datasets_saved_to_disk_is_read(tmp_path, saved):
+    rows = datasets.Dataset.from_list(ROWS)
+    (rows if saved == "one" else datasets.DatasetDict(train=rows, other=rows.select([0]))).save_to_disk(tmp_path / "x")
+    assert list(read_records(str(tmp_path / "x"), ("text", "label"))) == ROWS
 
 
 def test_json_lines_need_no_datasets_and_the_rest_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert list(read_records(write(tmp_path / "x.jsonl", as_lines(ROWS)), ("text",))) == ROWS
+    assert list(read_records(write(tmp_path / "x.csv", "text\none\n"), ("text",))) == [{"text": "one"}]
     with pytest.raises(ValueError, match=r"needs `datasets`; pip install 'policylearn\[train\]'"):
-        next(read_records(write(tmp_path / "x.csv", "text\none\n"), ("text",)))
+        next(read_records("org/data", ("text",)))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_split_files_are_found_by_any_known_ending(tmp_path, suffix):
-    path = write(tmp_path / f"dev{suffix}", "")
-    assert find_split(str(tmp_path), "dev") == path
+NOT_TEXT = {
+    "a list": ["First", "sentence"],
+    "a dict": {"body": "x"},
+    "a int": 3,
+    "a bool": True,
+    "a float": 1.5,
+}
 
 
-def test_a_missing_split_file_says_what_was_looked_for(tmp_path):
-    write(tmp_path / "train.jsonl", "")
-    with pytest.raises(ValueError, match=r"no file for split 'dev'; looked for dev with .*\.jsonl\.gz.*\.csv"):
-        find_split(str(tmp_path), "dev")
+@pytest.mark.parametrize(("kind", "value"), NOT_TEXT.items(), ids=NOT_TEXT)
+def test_a_text_that_is_none_is_refused_by_row_and_type(tmp_path, kind, value):
+    path = write(tmp_path / "x.jsonl", as_lines([ROWS[0], {"text": value}]))
+    with pytest.raises(
+        ValueError, match=rf"x.jsonl, row 1: column 'text' holds {kind}, not a text: .*set task.text to"
+    ):
+        list(read_records(path, ("text",), settings={"text": "task.text"}, text="text"))
+
+
+def test_bytes_and_nan_are_no_text_either(tmp_path):
+    datasets.Dataset.from_dict({"text": [b"caf\xc3\xa9"]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="row 0: column 'text' holds a bytes, not a text"):
+        list(read_records(str(tmp_path / "x.parquet"), ("text",), text="text"))
+    path = write(tmp_path / "x.jsonl", '{"text": NaN}\n')
+    with pytest.raises(ValueError, match="row 0: column 'text' is null"):
+        list(read_records(path, ("text",), text="text"))
+
+
+def test_half_a_surrogate_pair_is_replaced_and_that_is_said_once(tmp_path):
+    path = write(tmp_path / "x.jsonl", '{"text": "a \\ud83d b"}\n{"text": "\\ude00 \\ud83d\\ude00"}\n')
+    with pytest.warns(UserWarning, match=r"x.jsonl: U.FFFD is read in place") as said:
+        found = [row["text"] for row in read_records(path, ("text",), text="text")]
+    assert found == ["a \ufffd b", "\ufffd 😀"] and len({str(warning.message) for warning in said}) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "advice"),
+    [
+        (["sentence", "target"], {"text": "task.text", "label": "task.label"}, "set task.text=sentence"),
+        (["text", "target"], {"text": "task.text", "label": "task.label"}, "set task.label=target"),
+        (["Text"], {"text": "general.text"}, "set general.text=Text"),
+        (["headline"], {"headlin": "domain.text"}, "set domain.text=headline"),
+        (["pos_tags"], {"pos_tag": "scores.pos_column"}, "set scores.pos_column=pos_tags"),
+        (["x", "z"], {"text": "domain.text"}, "set domain.text to the one that is meant"),
+        (["content"], {"text": "--column"}, "--column content"),
+        (["content"], {"text": "column"}, "set column=content"),
+    ],
+)
+def test_a_missing_column_says_which_setting_mends_it(tmp_path, columns, settings, advice):
+    path = write(tmp_path / "x.jsonl", as_lines([dict.fromkeys(columns, "a")]))
+    with pytest.raises(ValueError, match=rf"it has \[.*\]: {advice}$"):
+        list(read_records(path, settings, settings=settings))
+
+
+def test_a_row_of_very_many_columns_or_a_very_long_value_makes_no_long_message(tmp_path):
+    path = write(tmp_path / "x.jsonl", as_lines([{f"column {i}": "x" for i in range(10_000)}]))
+    with pytest.raises(ValueError, match="and 9,988 more") as caught:
+        list(read_records(path, ("text",)))
+    assert len(str(caught.value)) < 1000
+    path = write(tmp_path / "y.jsonl", as_lines([{"text": ["O"] * 100_000}]))
+    with pytest.raises(ValueError, match="holds a list") as caught:
+        list(read_records(path, ("text",), text="text"))
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path):
+    path = write(tmp_path / "data[1].jsonl", as_lines(ROWS))
+    assert matching_files(path) == [path]

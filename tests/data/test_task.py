@@ -1,7 +1,8 @@
 import json
 
-import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from policylearn.config import TaskConfig
 from policylearn.data.task import load_task
@@ -41,8 +42,7 @@ def test_other_columns_and_labels_that_are_numbers(folder, tmp_path):
     assert task.labels == ["0", "1"] and task.splits["train"].labels == ["1", "0"]
 
 
-def test_files_of_different_kinds_make_one_task(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+def test_files_of_different_kinds_make_one_task(folder, tmp_path):
     path = folder()
     (tmp_path / "dev.jsonl").unlink()
     (tmp_path / "dev.csv").write_text("text,label\n12,method\n")
@@ -52,7 +52,7 @@ def test_files_of_different_kinds_make_one_task(folder, tmp_path, monkeypatch):
 def test_extra_test_sets_are_read_and_checked(folder):
     path = folder(test_noverlap=GOOD[1:])
     assert len(load_task(TaskConfig(path=path, extra_tests=["test_noverlap"])).splits["test_noverlap"]) == 2
-    with pytest.raises(ValueError, match="no file for split 'ood'"):
+    with pytest.raises(ValueError, match="has no split 'ood'"):
         load_task(TaskConfig(path=path, extra_tests=["ood"]))
 
 
@@ -93,3 +93,84 @@ def test_a_single_label_is_no_task(folder):
 def test_a_missing_column_is_named(folder):
     with pytest.raises(ValueError, match=r"no column 'sentence'; it has \['label', 'text'\]"):
         load_task(TaskConfig(path=folder(), text="sentence"))
+
+
+def csv_task(folder, train, dev):
+    for name, content in {"train": train, "dev": dev, "test": dev}.items():
+        (folder / f"{name}.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in content))
+    return load_task(TaskConfig(path=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "labels"),
+    [
+        (["01", "02"], ["01", "02"], ["01", "02"]),
+        (["0", "1"], ["0.0", "1.0"], ["0", "1"]),
+        (["NA", "null"], ["NA"], ["NA", "null"]),
+        (["True", "False"], ["True"], ["False", "True"]),
+    ],
+)
+def test_labels_of_a_csv_are_what_they_are_spelt(tmp_path, train, dev, labels):
+    task = csv_task(tmp_path, [("007", label) for label in train], [("1.50", label) for label in dev])
+    assert task.labels == labels and set(task.splits["dev"].labels) <= set(labels)
+    assert task.splits["train"].texts[0] == "007" and task.splits["dev"].texts[0] == "1.50"
+
+
+def test_an_error_is_about_the_label_that_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match=r"split 'dev', row 1: label '02a' is not in the label set \['01', '02'\]"):
+        csv_task(tmp_path, [("a", "01"), ("b", "02")], [("a", "01"), ("c", "02a")])
+
+
+def test_whole_numbers_beside_a_gap_are_the_same_classes(tmp_path):
+    """pandas makes floats of a column of whole numbers if one is missing."""
+    for name, labels in {"train": [0, 1], "dev": [0.0, 1.0], "test": [1, 0]}.items():
+        parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": labels}), tmp_path / f"{name}.parquet")
+    task = load_task(TaskConfig(path=str(tmp_path)))
+    assert task.labels == ["0", "1"] and task.splits["dev"].labels == ["0", "1"]
+    parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": [1.0, None]}), tmp_path / "dev.parquet")
+    with pytest.raises(ValueError, match="split 'dev', row 1: column 'label' is null; fill it or drop the row"):
+        load_task(TaskConfig(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [(["x", "y"], "a list"), ({"a": 1}, "a dict"), (["O"] * 100_000, "a list"), (3.5, "the number 3.5")],
+    ids=["list", "mapping", "tags", "rating"],
+)
+def test_a_label_that_is_none_is_refused_by_row_and_type(folder, label, kind):
+    path = folder(train=[*GOOD, ("odd", label)])
+    with pytest.raises(
+        ValueError, match=f"split 'train', row 3: the label is {kind}.*hold one class per row"
+    ) as caught:
+        load_task(TaskConfig(path=path))
+    assert len(str(caught.value)) < 500
+
+
+def test_not_a_number_is_no_label(folder, tmp_path):
+    path = folder()
+    (tmp_path / "dev.jsonl").write_text('{"text": "a", "label": NaN}\n')
+    with pytest.raises(ValueError, match="split 'dev', row 0: column 'label' is null"):
+        load_task(TaskConfig(path=path))
+
+
+def test_ratings_that_are_meant_as_classes_can_be_listed(folder):
+    rows = [("a", 3.5), ("b", "4.0")]
+    task = load_task(TaskConfig(path=folder(train=rows, dev=rows, test=rows), labels=["3.5", "4.0"]))
+    assert task.labels == ["3.5", "4"] and task.splits["train"].labels == ["3.5", "4"]
+
+
+def test_labels_that_differ_in_blanks_only_are_refused(folder):
+    with pytest.raises(ValueError, match="the labels 'method' and 'method ' differ in blanks only"):
+        load_task(TaskConfig(path=folder(train=[*GOOD, ("again", "method ")])))
+
+
+@pytest.mark.parametrize("text", [["a", "b"], {"body": "x"}, 3, True, float("nan")])
+def test_a_text_that_is_none_is_refused(folder, text):
+    complaint = "split 'dev', row 1: column 'text' (holds a .*, not a text: .*set task.text|is null)"
+    with pytest.raises(ValueError, match=complaint):
+        load_task(TaskConfig(path=folder(dev=[GOOD[0], (text, "method")])))
+
+
+def test_half_a_surrogate_pair_in_a_label_too_is_replaced(folder):
+    rows = [("a", "x\ud83d"), ("b", "y")]
+    assert load_task(TaskConfig(path=folder(train=rows, dev=rows, test=rows))).labels == ["x\ufffd", "y"]

@@ -1,0 +1,114 @@
+"""What counts as a label: one class, however a file spells it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from policylearn.data.text import whole
+from policylearn.quote import quote, some
+
+ADVICE = "task.label must hold one class per row"
+WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
+
+
+def class_of(value: Any, where: str) -> str:
+    """A label as the name of its class: 1, 1.0 (as a column of whole numbers with a gap has it) and "1.0" are one.
+
+    Args:
+        value: what a record has in its column.
+        where: that is, for messages.
+
+    Raises:
+        ValueError: it is neither a string nor a truth value nor a number.
+
+    >>> class_of(1.0, "row 0"), class_of("01", "row 0"), class_of(True, "row 0"), class_of(3.5, "row 0")
+    ('1', '01', 'True', '3.5')
+    >>> class_of(["a", "b"], "row 0")
+    Traceback (most recent call last):
+    ...
+    ValueError: row 0: the label is a list, ['a', 'b']; task.label must hold one class per row
+    """
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError(f"{where}: the label is a {type(value).__name__}, {quote(value)}; {ADVICE}")
+    text = whole(str(value))
+    return number[1] if (number := WHOLE.fullmatch(text)) else text
+
+
+def check_labels(found: Sequence[str], labels: Sequence[str], chosen: bool, where: str) -> None:
+    """See that the labels of a split are classes of the label set.
+
+    Args:
+        found: label of every row.
+        labels: the label set.
+        chosen: whether it is `task.labels`, which says that they are classes, whatever they look like.
+        where: the rows come from, for messages.
+
+    Raises:
+        ValueError: a label is blank, no class but a number, or not in the label set; with its row.
+    """
+    known = set(labels)
+    for row, label in enumerate(found):
+        if not chosen and is_rating(label):
+            raise ValueError(
+                f"{where}, row {row}: the label is the number {label}; {ADVICE}. If such numbers are classes, list "
+                "them in task.labels"
+            )
+        if label not in known:
+            hidden = ", or, if the labels of this split are kept back, name another with task.splits"
+            raise ValueError(
+                f"{where}, row {row}: label {quote(label)} is not in the label set {some(labels)}; mend the row or set "
+                f"task.labels{hidden if set(found) == {'-1'} else ''}"
+            )
+
+
+def is_rating(label: str) -> bool:
+    """Whether a label is a number with a fraction.
+
+    >>> [is_rating(label) for label in ("3.5", "1e-3", "7", "007", "1.2.3", "nan")]
+    [True, True, False, False, False, False]
+    """
+    return NUMBER.fullmatch(label) is not None and not float(label).is_integer()
+
+
+def check_spelling(labels: Iterable[str]) -> None:
+    """Raises ValueError if two labels differ in blanks only.
+
+    >>> check_spelling(["method", "method "])
+    Traceback (most recent call last):
+    ...
+    ValueError: the labels 'method' and 'method ' differ in blanks only: spell them alike, one class is one label
+    """
+    if pair := _alike(labels, lambda label: " ".join(label.split())):
+        raise ValueError(
+            f"the labels {quote(pair[0])} and {quote(pair[1])} differ in blanks only: spell them alike, one class is "
+            "one label"
+        )
+
+
+def differ_in_case(labels: Iterable[str]) -> tuple[str, str] | None:
+    """Two labels that differ in capitals only, if there are any.
+
+    >>> differ_in_case(["Method", "Result", "method"])
+    ('Method', 'method')
+    """
+    return _alike(labels, str.casefold)
+
+
+def _alike(labels: Iterable[str], form: Any) -> tuple[str, str] | None:
+    seen: dict[str, str] = {}
+    for label in labels:
+        if (first := seen.setdefault(form(label), label)) != label:
+            return first, label
+    return None
+
+
+def most_common(labels: Iterable[str]) -> str:
+    """The most frequent label; of several the first in the alphabet.
+
+    >>> most_common(["b", "a", "a", "b", "c"])
+    'a'
+    """
+    counts = Counter(labels)
+    return min(counts, key=lambda label: (-counts[label], label))

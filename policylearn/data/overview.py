@@ -1,0 +1,85 @@
+"""What a task is made of, in a few lines: they show at a glance whether it is the one that was meant."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Sized
+
+from policylearn.data.labels import differ_in_case
+from policylearn.data.questions import QuestionTask
+from policylearn.data.task import SPLITS, Split, Task
+from policylearn.quote import shorten
+
+SHOWN, NAME = 6, 30
+"""Labels in a line, and characters of each."""
+FEW = 5
+"""Training rows of a label, below which that is said."""
+
+
+def describe_task(task: Task) -> list[str]:
+    """Rows of every split, labels with their shares of train, and what is odd about them.
+
+    >>> train = Split(["a", "b", "c", "d"], ["x", "x", "x", "y"])
+    >>> print(*describe_task(Task({"train": train, "dev": train, "test": Split(["e"], ["x"])}, ["x", "y"])), sep="\\n")
+    task  4 / 4 / 1 rows, 2 labels: x 75 %, y 25 %
+    task  labels of fewer than 5 training rows: x 3, y 1
+    task  no row of test has the label y
+    task  4 of 4 dev rows repeat a training text
+    """
+    counts = Counter(task.splits["train"].labels)
+    shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
+    lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {len(task.labels)} labels: {_cut(shares)}"]
+    lines += [_rare(counts, task.labels), _in_case(task.labels)]
+    lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
+    return _said([*lines, *_repeats({name: split.texts for name, split in task.splits.items()})])
+
+
+def describe_questions(task: QuestionTask) -> list[str]:
+    """Questions of every split, how many answers and choices they have, and what is odd about them."""
+    train = task.splits["train"]
+    answers, choices = (sum(len(getattr(q, name)) for q in train) / len(train) for name in ("accepted", "choices"))
+    means = f"{answers:.1f} accepted answers" + (f" and {choices:.1f} choices" if choices else "") + " on average"
+    texts = {name: [question.text for question in questions] for name, questions in task.splits.items()}
+    return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", *_repeats(texts)])
+
+
+def _said(lines: Sequence[str | None]) -> list[str]:
+    return [f"task  {line}" for line in lines if line]
+
+
+def _sizes(splits: Mapping[str, Sized], what: str) -> str:
+    extra = [f"{name} {len(splits[name]):,}" for name in splits if name not in SPLITS]
+    sizes = " / ".join(f"{len(splits[name]):,}" for name in SPLITS)
+    return f"{sizes} {what}{f' ({_cut(extra)})' if extra else ''}"
+
+
+def _cut(parts: Sequence[str]) -> str:
+    more = f" … and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+    return ", ".join(parts[:SHOWN]) + more
+
+
+def _short(label: str) -> str:
+    return shorten(label, NAME)
+
+
+def _rare(counts: Counter[str], labels: Sequence[str]) -> str | None:
+    rare = [f"{_short(label)} {counts[label]}" for label in labels if counts[label] < FEW]
+    return f"labels of fewer than {FEW} training rows: {_cut(rare)}" if rare else None
+
+
+def _in_case(labels: Sequence[str]) -> str | None:
+    pair = differ_in_case(labels)
+    return f"the labels {_short(pair[0])} and {_short(pair[1])} differ in capitals only" if pair else None
+
+
+def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
+    absent = [_short(label) for label in sorted(set(counts) - set(split.labels))]
+    return f"no row of {name} has the label {_cut(absent)}" if absent else None
+
+
+def _repeats(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    known = set(texts["train"])
+    counts = {name: sum(text in known for text in found) for name, found in texts.items() if name != "train"}
+    return [
+        f"{count:,} of {len(texts[name]):,} {name} rows repeat a training text"
+        for name, count in counts.items()
+        if count
+    ]

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from policylearn.config import TaskConfig
+from policylearn.data.overview import describe_questions, describe_task
+from policylearn.data.questions import read_questions
+from policylearn.data.task import Split, Task
+from policylearn.problem import Problem
+from policylearn.signal.diagnose import diagnose
+from policylearn.train import train
+
+
+def task(extra=(), **labels):
+    splits = {name: Split([f"{name} {i}" for i in range(len(found))], list(found)) for name, found in labels.items()}
+    return Task(splits | dict(extra), sorted(set(labels["train"])))
+
+
+def test_a_task_in_one_line():
+    found = task(train="a" * 60 + "b" * 30 + "c" * 10, dev="aabbc", test="abc")
+    assert describe_task(found) == ["task  100 / 5 / 3 rows, 3 labels: a 60 %, b 30 %, c 10 %"]
+
+
+def test_many_labels_are_cut_and_long_ones_shortened():
+    labels = [f"label {i:02} " + "x" * 500 for i in range(40) for _ in range(5)]
+    (line,) = describe_task(task(train=labels, dev=labels, test=labels))
+    assert line.startswith("task  200 / 200 / 200 rows, 40 labels: label 00 x") and line.endswith(" … and 34 more")
+    assert len(line) < 300
+
+
+def test_extra_tests_are_named():
+    found = task([("ood", Split(["o"], ["a"]))], train="a" * 9 + "b" * 9, dev="ab", test="ab")
+    assert describe_task(found)[0] == "task  18 / 2 / 2 rows (ood 1), 2 labels: a 50 %, b 50 %"
+    assert describe_task(found)[1] == "task  no row of ood has the label b"
+
+
+def test_what_is_odd_is_said():
+    found = task(train="a" * 9 + "A" * 9 + "c", dev="aAc", test="aA")
+    found.splits["test"].texts[1] = "train 5"
+    assert describe_task(found)[1:] == [
+        "task  labels of fewer than 5 training rows: c 1",
+        "task  the labels A and a differ in capitals only",
+        "task  no row of test has the label c",
+        "task  1 of 2 test rows repeat a training text",
+    ]
+
+
+def test_a_task_of_questions(tmp_path):
+    rows = [{"text": f"question {i}", "answers": ["x", "y"], "choices": ["x", "z"]} for i in range(4)]
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    config = TaskConfig(path=str(tmp_path), answers="answers", choices="choices", metric="choice")
+    assert describe_questions(read_questions(config)) == [
+        "task  3 / 3 / 3 questions, 2.0 accepted answers and 2.0 choices on average",
+        "task  3 of 3 dev rows repeat a training text",
+        "task  3 of 3 test rows repeat a training text",
+    ]
+
+
+def test_a_problem_tells_once_and_those_of_workers_do_not(tiny):
+    said: list[str] = []
+    problem = Problem(tiny(), tell=said.append)
+    data = problem.data()
+    assert problem.examples("train") and len([line for line in said if " rows, " in line]) == 1
+    Problem(tiny(), data=data, tell=said.append).examples("dev")
+    assert len([line for line in said if " rows, " in line]) == 1
+
+
+@pytest.mark.parametrize("run", [train, None])
+def test_a_run_starts_with_the_line(tiny, tmp_path, quiet, run):
+    config = tiny("learn.rounds=1", "evaluate.seeds=0", "diagnose.batches=10", "diagnose.points=1")
+    run(config, tmp_path, quiet) if run else diagnose(config, quiet)
+    said = quiet.file.getvalue()
+    assert said.count("task  60 / 40 / 40 rows, 2 labels: class") == 1

@@ -1,0 +1,97 @@
+import json
+import shutil
+
+import datasets
+import pytest
+
+from policylearn.config import TaskConfig
+from policylearn.data.formats import ENDINGS
+from policylearn.data.splits import find_split, rows_of
+from policylearn.data.task import load_task
+
+ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(8)]
+
+
+def write(path, rows=ROWS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", ["dev", "validation", "valid", "val", "Dev"])
+def test_split_files_are_found_by_any_known_ending_and_usual_name(tmp_path, name, ending):
+    (tmp_path / f"{name}{ending}").write_text("")
+    (tmp_path / "development.jsonl").write_text("")
+    assert find_split(str(tmp_path), "dev") == [tmp_path / f"{name}{ending}"]
+
+
+@pytest.mark.parametrize("place", ["", "data/"])
+@pytest.mark.parametrize(
+    "pattern", ["train-{:05}-of-00002.jsonl", "train/part{}.jsonl", "train/train-{:05}-of-00002.json"]
+)
+def test_shards_are_one_split_in_their_order(tmp_path, place, pattern):
+    for number in (1, 0):
+        write(tmp_path / place / pattern.format(number), ROWS[4 * number : 4 * number + 4])
+    assert list(rows_of(find_split(str(tmp_path), "train"), "task.path")) == ROWS
+
+
+def test_a_shard_that_is_missing_is_noticed(tmp_path):
+    for number in (0, 2):
+        write(tmp_path / f"train-{number:05}-of-00003.jsonl")
+    with pytest.raises(ValueError, match=r"2 of the 3 shards .*train-… are there"):
+        find_split(str(tmp_path), "train")
+
+
+def test_two_files_for_one_split_are_not_chosen_from(tmp_path):
+    write(tmp_path / "dev.jsonl")
+    write(tmp_path / "validation.jsonl")
+    with pytest.raises(ValueError, match=r"several files for one split, \['dev.jsonl', 'validation.jsonl'\]: keep one"):
+        find_split(str(tmp_path), "dev")
+
+
+def test_a_missing_split_says_what_was_looked_for(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"supervised.path .* has no split 'dev'; .* dev or validation or .*\.jsonl\.gz.*\.csv"
+    ):
+        find_split(str(tmp_path), "dev", "supervised.path")
+
+
+def hub(monkeypatch, asked=None, **splits):
+    def load(name, configuration, revision, streaming):
+        if asked is not None:
+            asked.append((name, configuration, revision))
+        return {split: iter(rows) for split, rows in splits.items()}
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+
+
+def test_a_hub_data_set_is_a_task_asked_for_once(monkeypatch):
+    asked = []
+    hub(monkeypatch, asked, train=ROWS, validation=ROWS[:3], test=ROWS[:2])
+    task = load_task(TaskConfig(path="org/data", configuration="mrpc", revision="v1"))
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 8, "dev": 3, "test": 2}
+    assert asked == [("org/data", "mrpc", "v1")] and task.carved is None
+
+
+def test_another_split_can_stand_for_one(monkeypatch):
+    many = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(100)]
+    hub(monkeypatch, train=many, validation=ROWS[:3], test=[{"text": "a", "label": -1}])
+    with pytest.raises(
+        ValueError, match=r"label '-1' is not in the label set .*kept back, name another with task.splits"
+    ):
+        load_task(TaskConfig(path="org/data"))
+    hub(monkeypatch, train=many, validation=ROWS[:3], test=[{"text": "a", "label": -1}])
+    task = load_task(TaskConfig(path="org/data", splits={"test": "validation"}))
+    assert {name: len(split) for name, split in task.splits.items()} == {"train": 84, "dev": 16, "test": 3}
+    with pytest.raises(ValueError, match=r"task.splits: .*org/data has no split 'ood'"):
+        load_task(TaskConfig(path="org/data", splits={"test": "ood"}))
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("train", "dev", "test")])
+def test_what_datasets_saved_to_disk_is_a_task(tmp_path, names):
+    rows = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict(dict.fromkeys(names, rows)).save_to_disk(tmp_path / "x")
+    assert load_task(TaskConfig(path=str(tmp_path / "x"))).splits["dev"].texts == [row["text"] for row in ROWS]
+    shutil.copytree(tmp_path / "x" / "train", tmp_path / "one")
+    with pytest.raises(ValueError, match="8 rows are too few to carve a split 'dev' off them"):
+        load_task(TaskConfig(path=str(tmp_path / "one")))
