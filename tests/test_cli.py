@@ -320,3 +320,8 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml
     assert len(lines) == 10
     assert lines[: len(kept)] == kept
     assert (out / "result.json").is_file()
+
+
+def test_no_message_is_longer_than_a_screen(policylearn):
+    status, _, said = policylearn("train", f"task.metric={'x' * 400_000}")
+    assert status == 2 and len(said) < 1700 and said.startswith("error  ") and " … " in said

@@ -89,7 +89,9 @@ def open_rows(
     if path.is_dir():
         folder = path / split if (path / DATASETS).is_file() else path
         if not is_saved(folder):
-            raise ValueError(f"{key} {source} is a folder; name one file in it, or give task.path a folder of splits")
+            raise ValueError(
+                f"{key} {source} is a folder; name one file in it, or several by a pattern such as {source}/*.jsonl"
+            )
         return saved_rows(folder, key)
     if path.is_file():
         return read_file(path, key)
@@ -118,7 +120,8 @@ def check_records(
                 raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row")
         if text is not None:
             advice = f"set {settings.get(text, 'it')} to a column of strings, or make it one"
-            row = row | {text: text_of(row[text], where, f"{place}: column {text!r}", advice)}
+            read = text_of(row[text], where, f"{place}: column {text!r}", advice)
+            row = row if read is row[text] else row | {text: read}
         yield row
 
 

@@ -25,6 +25,8 @@ def find_split(folder: str, name: str, key: str = "task.path") -> list[Path]:
     Raises:
         ValueError: there is none, there are several, or a shard is missing.
     """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{key} {folder} is no folder; give one with a file of each split")
     if not (found := split_files(folder, names_of(name), key)):
         raise missing_split(folder, name, key)
     return found

@@ -33,10 +33,11 @@ def text_of(value: Any, source: str, place: str, advice: str) -> str:
         raise ValueError(f"{source}, {place} holds a {type(value).__name__}, not a text: {quote(value)}; {advice}")
     if value.isascii():
         return value
-    mended = whole(value)
-    if mended != value:  # of one message Python shows the first
-        warnings.warn(f"{source}: U+FFFD is read in place of halves of surrogate pairs", stacklevel=2)
-    return mended
+    if HALF.search(value) is None:
+        return value
+    # Of one message Python shows the first.
+    warnings.warn(f"{source}: U+FFFD is read in place of halves of surrogate pairs", stacklevel=2)
+    return whole(value)
 
 
 def whole(text: str) -> str:

@@ -53,11 +53,34 @@ def test_columns_have_the_names_that_are_set(tmp_path):
         ({"answers": [""]}, "the answer '' does not stand"),
         ({"answers": ["Ann", "Lee"]}, "train, row 1: 2 answers, and 1 places of them"),
         ({"is_impossible": None}, "column 'is_impossible' is null"),
+        ({"is_impossible": "perhaps"}, "column 'is_impossible' holds 'perhaps', which is neither true nor false"),
+        ({"context": ["He met", "Ann Lee"]}, r"row 1: column 'context' holds a list, not a text: .*supervised.text"),
+        ({"answers": "Ann Lee"}, "train, row 1: column 'answers' holds a str, not a list"),
+        ({"answer_start": ["7"]}, "the answer 'Ann Lee' does not stand at character '7'"),
+        ({"answers": [None]}, "the answer None does not stand"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
         answer_texts(written(tmp_path, {}, row), "train")
+
+
+def test_words_say_too_whether_there_is_an_answer(tmp_path):
+    """Of a column of strings "False" would be true."""
+    assert len(targets(written(tmp_path, {"is_impossible": "False"}, {"is_impossible": "True", "context": "x"}))) == 1
+
+
+def test_shards_and_usual_names_are_found(tmp_path):
+    written(tmp_path, {}, name="validation-00000-of-00001")
+    assert len(answer_texts(SupervisedConfig(path=str(tmp_path)), "dev")) == 1
+    with pytest.raises(ValueError, match=r"supervised.path .* has no split 'train'"):
+        answer_texts(SupervisedConfig(path=str(tmp_path)), "train")
+
+
+def test_a_missing_column_says_which_setting_mends_it(tmp_path):
+    (tmp_path / "train.jsonl").write_text(json.dumps({"passage": "x", "answers": [], "starts": []}))
+    with pytest.raises(ValueError, match=r"no column 'context'.*: set supervised.text to the one that is meant"):
+        answer_texts(SupervisedConfig(path=str(tmp_path)), "train")
 
 
 def test_a_split_without_answers_is_refused(tmp_path):

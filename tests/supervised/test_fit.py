@@ -131,7 +131,7 @@ def test_importance_is_learned_from_labelled_texts(supervised, tmp_path, quiet):
     ("override", "message"),
     [
         ("policy.network=none", 'policy.network "none" has nothing to learn'),
-        ("supervised.path=/nowhere", "/nowhere has no file for split 'train'"),
+        ("supervised.path=/nowhere", "supervised.path /nowhere is no folder"),
         ("supervised.answers=answer", "no column 'answer'"),
     ],
 )
