@@ -6,6 +6,7 @@ Files are read here (see `data.formats`), in constant memory; data sets on the H
 
 import difflib
 import math
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from glob import glob, has_magic
 from pathlib import Path
@@ -137,7 +138,7 @@ def _mend(missing: str, row: Record, settings: Mapping[str, str]) -> str:
     setting, free = settings[missing], [name for name in row if name not in settings]
     if (near := _nearest(missing, setting, free)) is None:
         return f": set {setting} to the one that is meant"
-    return f": {setting} {near}" if setting.startswith("--") else f": set {setting}={near}"
+    return f": {setting} {shlex.quote(near)}" if setting.startswith("--") else f": set {setting}={shlex.quote(near)}"
 
 
 def _nearest(missing: str, setting: str, names: list[str]) -> str | None:

@@ -75,8 +75,8 @@ def _check_complete(file: Path, files: list[Path], key: str) -> None:
 
 
 def task_splits(config: TaskConfig, wanted: Iterable[str]) -> dict[str, Rows]:
-    """The splits that a data set has, of those wanted, as functions that open their rows; "train" is the whole where it
-    has but one.
+    """The splits that a data set has, of those wanted, as functions that open their rows; what is one set of rows
+    is "train".
 
     Raises:
         ValueError: it does not exist, or has no such split as `task.splits` names.
@@ -86,9 +86,12 @@ def task_splits(config: TaskConfig, wanted: Iterable[str]) -> dict[str, Rows]:
         return _chosen(config, wanted, lambda names: _read_later(split_files(config.path, names, key), key))
     if not (files := _one_set(config.path, key)):
         found = hub_splits(config.path, key, config.configuration, config.revision)
-        if len(found) > 1:
-            return _chosen(config, wanted, lambda names: next((_given(found[n]) for n in names if n in found), None))
-        return {"train": _given(*found.values())}
+        splits = _chosen(config, wanted, lambda names: next((_given(found[n]) for n in names if n in found), None))
+        for role in ("train", *config.extra_tests):
+            if role not in splits:
+                own = '; name one with task.splits={train = "…"}' if role == "train" else ""
+                raise ValueError(f"{key} {config.path!r} has no split {role!r}; it has {some(found)}{own}")
+        return splits
     if config.splits:
         raise ValueError(f"task.splits: {config.path} has no splits to choose from; unset it")
     return {"train": partial(rows_of, files, key)}

@@ -58,7 +58,7 @@ def load_task(config: TaskConfig) -> Task:
 
 
 def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> dict[str, list[Record]]:
-    """The checked records of train, of dev and test if they are there, and of all extra tests.
+    """Records of train, of dev and test if they are there, and of all extra tests: the columns asked for, checked.
 
     Args:
         config: where they are; `config.text` holds texts.
@@ -73,7 +73,8 @@ def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> dict[str, li
     read = {}
     for name, rows in found.items():
         where = f"task.path {config.path}: split {name!r}"
-        if not (records := list(check_records(rows(), settings, where, settings, config.text))):
+        checked = check_records(rows(), settings, where, settings, config.text)
+        if not (records := [{column: record[column] for column in settings} for record in checked]):
             raise ValueError(f"{where} is empty")
         read[name] = records
     return read

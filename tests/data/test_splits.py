@@ -95,3 +95,19 @@ def test_what_datasets_saved_to_disk_is_a_task(tmp_path, names):
     shutil.copytree(tmp_path / "x" / "train", tmp_path / "one")
     with pytest.raises(ValueError, match="8 rows are too few to carve a split 'dev' off them"):
         load_task(TaskConfig(path=str(tmp_path / "one")))
+
+
+def test_a_hub_data_set_of_one_split_is_carved_if_it_is_called_train(monkeypatch):
+    many = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(100)]
+    hub(monkeypatch, train=many)
+    assert {n: len(split) for n, split in load_task(TaskConfig(path="o/d")).splits.items()} == {
+        "train": 68,
+        "dev": 16,
+        "test": 16,
+    }
+    hub(monkeypatch, full=many)
+    with pytest.raises(ValueError, match=r"'o/d' has no split 'train'; it has \['full'\]; name one with task.splits"):
+        load_task(TaskConfig(path="o/d"))
+    hub(monkeypatch, full=many)
+    task = load_task(TaskConfig(path="o/d", splits={"train": "full"}))
+    assert sum(map(len, task.splits.values())) == 100 and task.carved
