@@ -85,16 +85,19 @@ def task_splits(config: TaskConfig, wanted: Iterable[str]) -> dict[str, Rows]:
     if path.is_dir() and not is_saved(path):
         return _chosen(config, wanted, lambda names: _read_later(split_files(config.path, names, key), key))
     if not (files := _one_set(config.path, key)):
-        found = hub_splits(config.path, key, config.configuration, config.revision)
-        splits = _chosen(config, wanted, lambda names: next((_given(found[n]) for n in names if n in found), None))
-        for role in ("train", *config.extra_tests):
-            if role not in splits:
-                own = '; name one with task.splits={train = "…"}' if role == "train" else ""
-                raise ValueError(f"{key} {config.path!r} has no split {role!r}; it has {some(found)}{own}")
-        return splits
+        return _on_hub(config, wanted, key)
     if config.splits:
         raise ValueError(f"task.splits: {config.path} has no splits to choose from; unset it")
     return {"train": partial(rows_of, files, key)}
+
+
+def _on_hub(config: TaskConfig, wanted: Iterable[str], key: str) -> dict[str, Rows]:
+    found = hub_splits(config.path, key, config.configuration, config.revision)
+    splits = _chosen(config, wanted, lambda names: next((_given(found[n]) for n in names if n in found), None))
+    if missing := [role for role in ("train", *config.extra_tests) if role not in splits]:
+        own = '; name one with task.splits={train = "…"}' if missing[0] == "train" else ""
+        raise ValueError(f"{key} {config.path!r} has no split {missing[0]!r}; it has {some(found)}{own}")
+    return splits
 
 
 def _one_set(source: str, key: str) -> list[Path]:
