@@ -197,8 +197,7 @@ def inspect(
     from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
-    given = [argument_text(text) for text in texts or []]
-    pairs = inspect_texts(artefact, [*given, *(read_texts(file) if file else [])])
+    pairs = inspect_texts(artefact, [*map(argument_text, texts or []), *(read_texts(file) if file else [])])
     if html is None:
         print_heatmaps(console, pairs)
         return

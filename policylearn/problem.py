@@ -77,7 +77,7 @@ class Problem:
         watch: Watch = lambda work, texts: texts,
         data: Data | None = None,
         device: str = "cpu",
-        tell: Callable[[str], None] = lambda line: None,
+        tell: Callable[[str], None] = lambda lines: None,
     ) -> None:
         if device == "cuda":
             add_in_one_order()
@@ -159,18 +159,14 @@ class Problem:
     def _task(self) -> Task:
         planted = self.config.task.path == PLANTED
         task = planted_task(self.config.planted) if planted else load_task(self.config.task)
-        self._tell_all(describe_task(task))
+        self._tell("\n".join(describe_task(task)))
         return task
 
     @cached_property
     def _questions(self) -> QuestionTask:
         task = read_questions(self.config.task)
-        self._tell_all(describe_questions(task))
+        self._tell("\n".join(describe_questions(task)))
         return task
-
-    def _tell_all(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._tell(line)
 
     def labelled(self, split: str) -> Labelled:
         """A labelled split, tokenised (kept after the first call): texts with classes, or questions with answers.
