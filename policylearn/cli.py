@@ -107,7 +107,8 @@ def score(
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(help="how many words to show")] = 20,
     out: Annotated[
-        Path | None, typer.Option(help="export the scorer as a policy that learned nothing", callback=_on_this_machine)
+        Path | None,
+        typer.Option(help="export the scorer as a policy, without rounds of learning", callback=_on_this_machine),
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""

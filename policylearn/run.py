@@ -10,10 +10,11 @@ policies.json     where policies that were given came from; tensorboard/, if tha
 import json
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -42,6 +43,8 @@ LEFT_BEHIND = (
     "tensorboard",
     "config.json",  # last: what is left of a folder cleared halfway is still known as a run
 )
+KNOWN = "scores"
+"""Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
@@ -155,13 +158,22 @@ class Run:
         """What `note_policies` kept, by arm."""
         return json.loads(self._read("policies.json") or "{}")
 
-    def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
-        """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
+    def prior(
+        self,
+        build: Callable[[], MaskingPolicy],
+        tokenizer: PreTrainedTokenizerBase,
+        known: Callable[[], dict[str, str]] = dict,
+    ) -> tuple[MaskingPolicy, dict[str, str]]:
+        """The policy before learning, and what is known of it (see `lineage.measured`): scored once, kept in `prior/`,
+        loaded when the run is continued."""
         if self.storage.is_file(f"prior/{MANIFEST}"):
-            policy = load_policy(str(self.storage / "prior")).policy
+            kept = load_policy(str(self.storage / "prior"))
+            policy, facts = kept.policy, kept.provenance.get(KNOWN, {})
         else:
-            policy = self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
-        return policy.start_here() if self.config.learn.start is not None else policy
+            built, facts = build(), known()
+            artefact = self.artefact(built, tokenizer, {KNOWN: facts} if facts else {})
+            policy = self.save_policy("prior", artefact, "The policy this run started from.\n")
+        return policy.start_here() if self.config.learn.start is not None else policy, facts
 
     def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
         """Export a policy to a folder of this run; returns it as whoever loads it will see it.
@@ -186,9 +198,11 @@ class Run:
         """Say what a user should know although the run goes on."""
         _warn(self.console, line)
 
-    def artefact(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> PolicyArtefact:
-        """A policy with this run's settings and provenance."""
-        return PolicyArtefact(policy, tokenizer, provenance=self.provenance())
+    def artefact(
+        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> PolicyArtefact:
+        """A policy with this run's settings and provenance, and `more` of that."""
+        return PolicyArtefact(policy, tokenizer, provenance=self.provenance() | dict(more))
 
     def provenance(self, command: str = "") -> dict[str, str]:
         """What the policy was learned on and with."""

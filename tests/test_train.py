@@ -259,6 +259,14 @@ def test_patience_ends_a_run_early(tiny, tmp_path, quiet, monkeypatch):
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
 
 
+def test_an_arm_that_cannot_be_built_is_refused_before_anything_is_learned(tiny, tmp_path, quiet):
+    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.anchor_ratio=1e9")
+    with pytest.raises(ValueError, match="anchor"):
+        train(config, tmp_path / "run", quiet)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    train(tiny('evaluate.arms=["random"]', "policy.prior={}", *SHORT), tmp_path / "run", quiet)  # which makes room
+
+
 def test_an_unknown_arm_is_refused_before_anything_is_trained(tiny, tmp_path, quiet):
     with pytest.raises(ValueError, match=r"evaluate\.arms: unknown arm 'randon'"):
         train(tiny('evaluate.arms=["randon"]'), tmp_path / "run", quiet)

@@ -29,7 +29,15 @@ def credit(sources: Sources) -> Scores:
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     for ids, real, credits in sources.watch("credits of domain texts", sources.credits()):
         means.add(ids, real, credits)
-    return Scores(expected(means.types).nan_to_num(0.0), expected(means.words))
+    types, words = expected(means.types).nan_to_num(0.0), expected(means.words)
+    return Scores(types, words, f"{counted(means)} {sources.credited()}".strip())
+
+
+def counted(means: OccurrenceMeans) -> str:
+    """Of how much, and from how much, credits are expected; in words."""
+    words, types = (int((found.counts > 0).sum()) for found in (means.words, means.types))
+    tokens = int(means.types.counts.sum())
+    return f"expected credit of {words:,} words and {types:,} token types, from {tokens:,} masked tokens"
 
 
 def expected(means: Means) -> Tensor:
