@@ -107,3 +107,26 @@ def test_a_policy_of_another_tokenizer_is_refused(saved_policy, one_seed, tmp_pa
     with pytest.raises(ValueError, match="does not match the policy"):
         evaluate_policies(one_seed, tmp_path / "out", quiet, {"learned": saved_policy})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_masks_words_is_marked_before_anything_is_trained_and_its_trials_are_not_lost(
+    finished, one_seed, tmp_path, quiet
+):
+    artefact = load_policy(finished / "policy")
+    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "word"})
+    words = save_policy(tmp_path / "words", artefact, card="")
+    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "token", "rate": 0.3})
+    more = save_policy(tmp_path / "more", artefact, card="")
+    result = evaluate_policies(one_seed, tmp_path / "out", quiet, {"words": words, "more": more})
+    budgets = {arm: found["equal_budget"] for arm, found in result["arms"].items()}
+    assert budgets["random"] and not budgets["more"]
+    said = quiet.file.getvalue()
+    assert said.index("of another budget: words (units), more (rate)") < said.index("training fresh models")
+    assert (tmp_path / "out" / "result.json").is_file()
+
+
+def test_coins_for_every_token_are_budgets_that_differ_and_no_reason_to_stop(tiny, tmp_path, quiet):
+    config = tiny("evaluate.seeds=1", 'evaluate.arms=["random", "oracle"]', "masking.design=independent")
+    result = evaluate_policies(config, tmp_path / "out", quiet, {})
+    masked = [found["masked_tokens"][0] for found in result["arms"].values()]
+    assert masked[0] != masked[1] and "random (design), oracle (design)" in quiet.file.getvalue()
