@@ -117,7 +117,7 @@ def score(
     from policylearn.scores.table import scorer_of
 
     console, problem = _console(), Problem(_config(settings))
-    table = Table("word", "score", "in domain", "in general", title=scorer)
+    table = Table("word", "score", "times in domain", "times in general", title=scorer)
     for word in scored_words(problem, scorer, top):
         table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
     console.print(table)

@@ -19,7 +19,9 @@ def credit(sources: Sources) -> Scores:
     """Expected credit of types and words, in standard deviations between them: strength 1 makes a word whose credit is
     one deviation above the mean e times as likely as a mean one. What was never masked has the mean, 0.
 
-    The measurement is that of `diagnose`, with its settings; what it says of reliability holds for these scores.
+    The measurement is that of `diagnose`, with its settings, along a training under uniform masks. Where the prior has
+    `credit`, `diagnose` goes along the same training, by halves, and the reliability it tells is that of the means
+    which these scores are shrunk from; else it goes along one under the prior's masks, and tells of other credits.
 
     Raises:
         ValueError: there is no task to differentiate.

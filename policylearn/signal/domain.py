@@ -21,8 +21,8 @@ ALL = "all"
 def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Masked tokens of the domain with their credits, batch by batch, along a training under uniform masks.
 
-    As many texts as `diagnose` looks at, at the same points, under the outer gradient of all of its labelled examples:
-    what it says of reliability holds for these.
+    As many batches as `diagnose` looks at, after as many steps, under the outer gradient of all its labelled examples.
+    Where the prior has `credit`, it goes along this very training (`signal.diagnose.trained_under`).
 
     Args:
         problem: `config.diagnose` names points, batches, examples and folds.
