@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, state_files
-from policylearn.config import Config, changes, resolved_json
+from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy import MaskingPolicy
 from policylearn.provenance import Origin, provenance
 from policylearn.report.console import TaskProgress
@@ -30,7 +30,8 @@ from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
 FREE_TO_CHANGE = ("cluster", "track")
-"""Sections that do not change results: a run may be continued with others."""
+"""Sections with others of which a run may be continued, as when it moves to another cluster: they decide where and how
+fast it is computed. Some of them decide in which order sums are taken as well, see `other_sums`."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
@@ -89,6 +90,8 @@ class Run:
             raise ValueError(
                 f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
             )
+        if known and not (fresh or changed) and (moved := other_sums(known, config)):
+            _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
         if fresh or changed:
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
@@ -234,6 +237,22 @@ class Run:
 
     def _writing(self, name: str, text: str) -> Callable[[], None]:
         return lambda: self.storage.write(name, text.encode())
+
+
+def other_sums(known: dict[str, Any], config: Config) -> str:
+    """What differs from the cluster of an earlier config, as JSON has it, of that which decides in which order sums are
+    taken, and so their last bits: how many threads, and whether on a GPU; in words.
+
+    >>> other_sums({"cluster": {"threads": 2, "gpus": 0.5}}, Config())
+    'cluster.threads was 2, now 1; cluster.gpus was 0.5, now 0.0'
+    >>> other_sums({"cluster": {"workers": 9, "address": "auto"}}, Config())
+    ''
+    """
+    now = config.cluster
+    before = ClusterConfig().model_dump() | known.get("cluster", {})
+    changed = ["threads"] if before["threads"] != now.threads else []
+    changed += ["gpus"] if bool(before["gpus"]) != bool(now.gpus) else []
+    return "; ".join(f"cluster.{name} was {before[name]}, now {getattr(now, name)}" for name in changed)
 
 
 def _warn(console: Console, line: str) -> None:

@@ -211,6 +211,22 @@ def test_other_settings_on_the_same_folder_are_refused_and_named(finished, tiny,
     assert (finished / "config.json").read_text(encoding="utf-8") == resolved_json(tiny())
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cluster.threads=2", "cluster.threads was 1, now 2: what is new may differ in its last bits"),
+        ("cluster.workers=3", ""),
+    ],
+)
+def test_a_run_moves_to_another_cluster_and_says_where_that_changes_bits(
+    finished, tiny, tmp_path, quiet, override, said
+):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    Run.open(tmp_path / "run", tiny(override), quiet)
+    assert said in quiet.file.getvalue() and ("last bits" in quiet.file.getvalue()) == bool(said)
+
+
 def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
     folder = tmp_path / "run"
     train(tiny(*SHORT), folder, quiet)
