@@ -70,10 +70,10 @@ def compare(
             known[trial.key] = asdict(trial)
             run.save_trials(list(known.values()))
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}")
-    result = summarise([done[call] for call in wanted], config.task.metric, others)
-    for arm in (arm for arm, found in result["arms"].items() if not found["equal_budget"] and arm not in others):
+    summary = summarise([done[call] for call in wanted], config.task.metric, others)
+    for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
-    return result
+    return summary
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:

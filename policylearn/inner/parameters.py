@@ -9,9 +9,12 @@ def owners(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
     """Every parameter once, in the order of `named_parameters`: its name, itself, and the module that holds it. A tied
     one is held by a table of embeddings, if by any."""
     modules = dict(model.named_modules())
-    tables = {id(module.weight): module for module in modules.values() if isinstance(module, nn.Embedding)}
+    tables: dict[int, nn.Module] = {
+        id(module.weight): module for module in modules.values() if isinstance(module, nn.Embedding)
+    }
     for name, p in model.named_parameters():
-        yield name, p, tables.get(id(p), modules[name.rpartition(".")[0]])
+        held = modules[name.rpartition(".")[0]]
+        yield name, p, tables.get(id(p)) or held
 
 
 def is_embedding(owner: nn.Module) -> bool:

@@ -102,7 +102,8 @@ def check_amount(problem: Problem) -> None:
         )
         keys = np.concatenate([keys_of(policy, batch) for batches in points for batch in batches])
         found.append(type_sums(keys, np.zeros(len(keys))))
-    check_types(len(common_types(*found, config.diagnose.least)[0]), config.diagnose)
+    a, b = found
+    check_types(len(common_types(a, b, config.diagnose.least)[0]), config.diagnose)
 
 
 def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
