@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
+
+if TYPE_CHECKING:
+    from policylearn.storage.folder import Storage
 
 INTERRUPTED = 130
 LOG_WIDTH = 120
@@ -114,8 +117,11 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
+    from policylearn.scores.adaptive import check_follows_no_model
     from policylearn.scores.table import scorer_of
 
+    if out is not None:
+        check_follows_no_model(scorer)
     console, problem = _console(), Problem(_config(settings))
     table = Table("word", "score", "times in domain", "times in general", title=scorer)
     for word in scored_words(problem, scorer, top):
@@ -258,12 +264,17 @@ def _kept(out: str) -> str:
     from policylearn.storage.folder import Storage, StorageFailed
 
     try:
-        rounds = len(Storage.at(out).read("metrics.jsonl").splitlines())
-    except FileNotFoundError:  # storage boundary: stopped early, or just now out of reach
-        rounds = 0
+        rounds, trials = (_lines_in(Storage.at(out), name) for name in ("metrics.jsonl", "trials.jsonl"))
     except StorageFailed:
-        return "the rounds saved before"
-    return f"{rounds} finished rounds"
+        return "what was saved before"
+    return f"{rounds} finished rounds" + (f" and {trials} finished trials" if trials else "")
+
+
+def _lines_in(storage: "Storage", name: str) -> int:
+    try:
+        return len(storage.read(name).splitlines())
+    except FileNotFoundError:  # storage boundary: stopped before there was any
+        return 0
 
 
 def _config(settings: list[str] | None) -> Config:

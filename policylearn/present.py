@@ -106,7 +106,8 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, lineage: Fa
         f"{SAMPLE:,} rows of the domain corpus)",
     ]
     if result and result["arms"]:
-        about = "Fresh models trained under each policy's masks, scored on test, paired seeds:"
+        about = "Fresh models trained under each policy's masks, scored on test, paired seeds"
+        about += " (none: not trained further):" if "none" in result["arms"] else ":"
         lines += ["", "## How it compared", "", about, "", *comparison_lines(result)]
     return model_card("\n".join(lines) + "\n", facts)
 

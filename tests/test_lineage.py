@@ -165,6 +165,12 @@ def test_a_scorer_by_itself_says_whether_it_read_labels(policylearn, tiny_toml, 
     assert (f"from the labels of train ({scorer})" in card) == (scorer != "tficf")
 
 
+def test_a_scorer_that_no_policy_can_be_is_refused_before_it_scores(policylearn, tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.setattr("policylearn.baseline.scored_words", None)
+    status, _, err = policylearn("score", tiny_toml, "--scorer", "amlm", "--out", tmp_path / "policy")
+    assert status == 2 and "amlm" in err
+
+
 def test_of_an_older_artefact_nothing_is_said_that_is_not_known(make_artefact, make_policy):
     assert (
         facts(make_artefact(make_policy("none", prior=("credit",))))["learned"] == "in the prior, from labels (credit)"

@@ -73,5 +73,8 @@ def scores(result: Mapping[str, Any], arm: str) -> list[float]:
 
 
 def _sentence(results: Results, after: str, before: str) -> str:
-    tasks = f", averaged over {len(results)} tasks" if len(results) > 1 else f" on {next(iter(results))}"
+    if len(results) == 1:
+        return sentence(after, before, pooled(results, after, before)) + f" on {next(iter(results))}"
+    seeds = sorted({len(scores(result, after)) for result in results.values()})
+    tasks = f", averaged over {len(results)} tasks" + (f" of {seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else "")
     return sentence(after, before, pooled(results, after, before)) + tasks

@@ -31,7 +31,7 @@ class Difference:
         bootstrap: the studentised bootstrap interval, which asks for no normality but for eight seeds or more.
         p: of the paired permutation test, two-sided: no smaller than 2 / 2^seeds.
         least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies.
-        seeds: how many.
+        seeds: how many; where several tasks are averaged, of the one with the fewest.
     """
 
     mean: float

@@ -8,6 +8,7 @@ from policylearn.arms import check_arms
 from policylearn.artefact import load_policy, save_policy
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.reproduce import reproduce_trial
+from policylearn.run import Run
 
 
 def test_arms_are_checked_by_name(tiny):
@@ -130,3 +131,17 @@ def test_coins_for_every_token_are_budgets_that_differ_and_no_reason_to_stop(tin
     result = evaluate_policies(config, tmp_path / "out", quiet, {})
     masked = [found["masked_tokens"][0] for found in result["arms"].values()]
     assert masked[0] != masked[1] and "random (design), oracle (design)" in quiet.file.getvalue()
+
+
+def test_who_stops_a_comparison_is_told_of_the_trials_that_are_kept(policylearn, tiny_toml, tmp_path, monkeypatch):
+    saved = Run.save_trials
+
+    def stop(run, trials):
+        saved(run, trials)
+        if len(trials) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save_trials", stop)
+    arguments = ("cluster.backend=local", "evaluate.seeds=3", 'evaluate.arms=["random"]', "--out", tmp_path / "out")
+    status, _, err = policylearn("evaluate", tiny_toml, *arguments)
+    assert status == 130 and "keeps 0 finished rounds and 2 finished trials" in err

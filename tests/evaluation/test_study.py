@@ -129,8 +129,13 @@ def test_no_further_pretraining_is_not_of_equal_budget_and_is_compared_with_all_
         r["arms"]["none"] = {"scores": [0.95, 0.94, 0.96], "masked_tokens": [0, 0, 0], "equal_budget": True}
     assert best_baseline(found, learned={"learned"}) == "random"
     told = study(found)
-    assert "The best arm of equal budget that is no learned policy is random." in render_study(told)
+    assert "The best arm of equal budget that is no policy given is random." in render_study(told)
     assert any(line.startswith("learned is worse than none by") for line in told["sentences"])
+
+
+def test_tasks_with_other_numbers_of_seeds_are_said_to_have_them():
+    fewer = result(random=[0.2, 0.3], tficf=[0.1, 0.1], learned=[0.3, 0.4])
+    assert study({"one": ONE, "two": fewer})["sentences"][0].endswith(", averaged over 2 tasks of 2 to 3 seeds")
 
 
 def test_what_is_wrong_with_the_last_task_is_found_before_the_first_is_trained_on(study_file, tmp_path, quiet):
