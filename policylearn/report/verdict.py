@@ -69,10 +69,11 @@ def signal(history: Sequence[dict[str, Any]]) -> Verdict:
         return Verdict("unknown", "Signal: not measured; it takes two rounds of two rollouts.")
     middle = statistics.fmean(cosines)
     half = float(t.ppf(0.975, len(cosines) - 1)) * statistics.stdev(cosines) / len(cosines) ** 0.5
-    numbers = f"mean cosine {score(middle)} {interval(middle - half, middle + half)} over {len(cosines)} rounds"
-    if middle - half > 0:
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)  # of few rounds t reaches beyond what a cosine can be
+    numbers = f"mean cosine {score(middle)} {interval(low, high)} over {len(cosines)} rounds"
+    if low > 0:
         return Verdict("better", f"Signal: the gradients of two rollouts agree, {numbers}.")
-    noise = f"Signal: noise, as far as the gradients of two rollouts can tell: {numbers}."
+    noise = f"Signal: not told from noise by the gradients of two rollouts, {numbers}."
     return Verdict("unclear", noise + " `policylearn diagnose` says how much data a signal takes.")
 
 

@@ -130,3 +130,8 @@ def test_a_run_whose_signal_is_noise_says_so(cosines, outcome):
     found = signal([{"reliability": cosine} for cosine in cosines])
     assert found.outcome == outcome
     assert ("noise" in found.sentence) == (outcome == "unclear")
+
+
+def test_the_interval_of_a_cosine_ends_where_cosines_do():
+    found = signal([{"reliability": 0.1}, {"reliability": -0.1}])
+    assert "mean cosine .000 [−1.000, 1.000] over 2 rounds" in found.sentence
