@@ -80,18 +80,32 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     return _build(problem, PolicyConfig(prior={arm: strength}, network="none"))
 
 
-def other_budgets(config: Config) -> dict[str, str]:
-    """Arms that do not mask exactly as many tokens as random masks do, and why: "rate", "units" or "design"."""
-    found = {}
-    for arm in config.evaluate.arms:
-        own = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
-        if own.get("rate", config.masking.rate) != config.masking.rate:
-            found[arm] = "rate"
-        elif own.get("unit", config.masking.unit) != "token":
-            found[arm] = "units"
-        elif own.get("design", config.masking.design) != config.masking.design:
-            found[arm] = "design"
-    return found
+def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "units" or "design".
+
+    Args:
+        config: names the arms.
+        policies: those that were given, which bring masking settings of their own.
+    """
+    found = {arm: _other_budget(_settings_of(config, arm, policies), config.masking) for arm in config.evaluate.arms}
+    found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
+    return {arm: why for arm, why in found.items() if why}
+
+
+def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]) -> MaskingConfig:
+    if arm in policies:
+        return policies[arm].masking
+    own = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
+    return MaskingConfig.model_validate(config.masking.model_dump() | own)
+
+
+def _other_budget(own: MaskingConfig, usual: MaskingConfig) -> str:
+    if own.rate != usual.rate:
+        return "rate"
+    if own.unit != "token":
+        return "units"
+    # Where a coin is tossed per token, no two arms come to the same number.
+    return "design" if own.design != usual.design or own.design == "independent" else ""
 
 
 def default_strength(arm: str) -> float:

@@ -1,4 +1,4 @@
-"""A scorer by itself: what it ranks highest, and as a policy that learned nothing."""
+"""A scorer by itself: what it ranks highest, and as a policy without rounds of learning."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from torch import Tensor
 from policylearn.arms import arm_policy
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
+from policylearn.lineage import known_of, unchanged
 from policylearn.problem import Problem
 from policylearn.provenance import provenance
 from policylearn.scores.adaptive import check_follows_no_model
@@ -63,11 +64,12 @@ def _highest(scores: Tensor, counts: np.ndarray, top: int) -> np.ndarray:
 
 
 def export_scorer(problem: Problem, name: str, out: Path) -> Path:
-    """Write a scorer as a policy: what `PolicyCollator.from_pretrained` loads, with nothing learned in it."""
+    """Write a scorer as a policy: what `PolicyCollator.from_pretrained` loads, without rounds of learning."""
     check_follows_no_model(name)
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
     facts = provenance(problem.config)
-    card = plain_card(f"Masking policy: {name}", f"The heuristic {name!r} as it is; nothing was learned.", facts)
+    facts |= unchanged(policy.config.prior, known_of(problem, policy.config.prior))
+    card = plain_card(f"Masking policy: {name}", f"The scorer {name!r} as it is; no rounds of learning.", facts)
     return save_policy(out, PolicyArtefact(policy, problem.tokenizer, facts), card)

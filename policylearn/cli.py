@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.quote import shorten
+
+if TYPE_CHECKING:
+    from policylearn.storage.folder import Storage
 
 INTERRUPTED = 130
 LOG_WIDTH = 120
@@ -108,18 +111,22 @@ def score(
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(help="how many words to show")] = 20,
     out: Annotated[
-        Path | None, typer.Option(help="export the scorer as a policy that learned nothing", callback=_on_this_machine)
+        Path | None,
+        typer.Option(help="export the scorer as a policy, without rounds of learning", callback=_on_this_machine),
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
     from policylearn.report.console import teller
+    from policylearn.scores.adaptive import check_follows_no_model
     from policylearn.scores.table import scorer_of
 
+    if out is not None:
+        check_follows_no_model(scorer)
     config, console = _config(settings), _console()
     problem = Problem(config, tell=teller(console))
-    table = Table("word", "score", "in domain", "in general", title=scorer)
+    table = Table("word", "score", "times in domain", "times in general", title=scorer)
     for word in scored_words(problem, scorer, top):
         table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
     console.print(table)
@@ -261,12 +268,17 @@ def _kept(out: str) -> str:
     from policylearn.storage.folder import Storage, StorageFailed
 
     try:
-        rounds = len(Storage.at(out).read("metrics.jsonl").splitlines())
-    except FileNotFoundError:  # storage boundary: stopped early, or just now out of reach
-        rounds = 0
+        rounds, trials = (_lines_in(Storage.at(out), name) for name in ("metrics.jsonl", "trials.jsonl"))
     except StorageFailed:
-        return "the rounds saved before"
-    return f"{rounds} finished rounds"
+        return "what was saved before"
+    return f"{rounds} finished rounds" + (f" and {trials} finished trials" if trials else "")
+
+
+def _lines_in(storage: "Storage", name: str) -> int:
+    try:
+        return len(storage.read(name).splitlines())
+    except FileNotFoundError:  # storage boundary: stopped before there was any
+        return 0
 
 
 def _config(settings: list[str] | None) -> Config:

@@ -87,7 +87,9 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
         raise ValueError("a table needs at least two texts with a token that may be masked: give it more of the domain")
     logits = torch.where(counts > 0, sums / counts, _alone(policy, float(sums.sum() / counts.sum()))).float()
     table = table_policy(policy, logits)
-    provenance = artefact.provenance | {"form": "table of mean logits"}
+    provenance = artefact.provenance | {
+        "form": "a table of mean logits per token id, in place of the policy told of here"
+    }
     return Distilled(
         PolicyArtefact(table, artefact.tokenizer, provenance, artefact.card), fidelity(policy, table, held)
     )

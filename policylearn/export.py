@@ -16,6 +16,7 @@ from policylearn.config import Config
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table
+from policylearn.lineage import LEARNED, at_round
 from policylearn.outer import under
 from policylearn.problem import open_corpus
 from policylearn.storage.folder import Storage, files_below
@@ -74,7 +75,8 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
         return artefact
     artefact.policy.load_learned(under("phi.", load_round(run / "checkpoints", number).tensors))
     note = f"φ after round {number} of a run; its final policy was described thus:"
-    return replace(artefact, card=with_note(artefact.card, note))
+    learned = {LEARNED: at_round(_config_of(run), number)}
+    return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))
 
 
 def _run(source: str | os.PathLike[str]) -> Storage | None:
@@ -139,8 +141,11 @@ def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> C
     run = _run(source)
     if run is None:
         raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
-    config = Config.model_validate_json(run.read("config.json"))
-    return lambda: open_corpus(config, "domain")
+    return lambda: open_corpus(_config_of(run), "domain")
+
+
+def _config_of(run: Storage) -> Config:
+    return Config.model_validate_json(run.read("config.json"))
 
 
 def _read(files: Iterable[str], column: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A scorer as a policy that learned nothing, straight from texts: no config, no run."""
+"""A scorer as a policy, straight from texts, nothing learned: no config, no labels, no run."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -7,11 +7,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import PolicyArtefact
+from policylearn.config import PolicyConfig
 from policylearn.data.formats import read_lines
 from policylearn.data.text import text_of
+from policylearn.distil import COLUMN
 from policylearn.policy import MaskingPolicy
 from policylearn.quote import quote
 from policylearn.report.heatmap import Heatmap
+from policylearn.scores.registry import READ_LABELS
+from policylearn.scores.table import scorer_of
 
 
 def heatmaps(
@@ -65,13 +69,23 @@ def facts(artefact: PolicyArtefact) -> dict[str, str]:
     """What to know of a policy, by name."""
     config, masking = artefact.policy.config, artefact.policy.masking
     prior = " + ".join(f"{strength:g} · {name}" for name, strength in config.prior.items()) or "uniform"
-    learned = {"none": "nothing", "table": "a logit per token id", "context": "a network over the text"}
-    learned["span"] = "a network over the text, of where spans begin and end"
+    network = {"none": "none", "table": "a logit per token id", "context": "over the text"}
+    network["span"] = "over the text, of where spans begin and end"
     return {
         "rate": " → ".join(f"{rate:g}" for rate in masking.rates),
         "unit": masking.unit,
         "design": masking.design,
         "prior": prior,
-        "learned": learned[config.network],
+        "network": network[config.network],
+        **_learned(config),
         **{name: str(value) for name, value in artefact.provenance.items()},
     }
+
+
+def _learned(config: PolicyConfig) -> dict[str, str]:
+    """What can be said of a policy whose provenance does not: those of earlier versions, and scorers straight from
+    texts."""
+    if config.network != "none" or COLUMN in config.prior:
+        return {}
+    from_labels = [name for name in config.prior if scorer_of(name) in READ_LABELS]
+    return {"learned": f"in the prior, from labels ({', '.join(from_labels)})" if from_labels else "nothing"}

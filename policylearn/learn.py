@@ -41,7 +41,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """Learn φ. A finished round is on disk before the next one ends.
 
     Round n is run with φ as it was after n - `learn.lag` rounds, whatever the cluster looks like: a stated staleness,
-    0 unless asked for, and the same bits anywhere.
+    0 unless asked for; and so no number of workers, and no order in which they finish, changes a bit.
 
     On return `policy` holds the φ that `learn.select` asks for; round 0 of the history is the prior itself. A
     policy with nothing to learn is left as it is.

@@ -10,7 +10,7 @@ from policylearn.artefact.card import model_card, usage
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.data.tokens import TokenRows
 from policylearn.inspection import heatmaps
-from policylearn.outer import kept_the_prior
+from policylearn.lineage import Facts
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.verdict import signal
@@ -25,7 +25,7 @@ CARD_WORDS = 20
 
 
 def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: int = SAMPLE) -> list[WordRow]:
-    """Mean mask probability of every token type over its occurrences in the first texts of a corpus.
+    """Mean mask probability of every token type over its occurrences in the first `sample` rows of a corpus.
 
     Types seen fewer than `MIN_COUNT` times are left out: their means say little.
     """
@@ -45,20 +45,22 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: 
     return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
-def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState) -> None:
-    """Write `policy/`: usable from now on, whatever happens to the evaluation."""
+def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, facts: Facts) -> None:
+    """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
     favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
-    card = run_card(run, favourites, state, result=None)
-    run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
+    card = run_card(run, favourites, state, facts, result=None)
+    run.save_policy("policy", run.artefact(policy, problem.tokenizer, facts), card)
 
 
-def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, result: dict) -> None:
+def report_run(
+    run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, result: dict, facts: Facts
+) -> None:
     """Write the HTML report, and the model card again, now with the comparison."""
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words = word_rows(policy, problem.domain, problem)
-    card = run_card(run, most_masked(words, CARD_WORDS), state, result)
-    run.save_policy("policy", run.artefact(policy, problem.tokenizer), card)
+    card = run_card(run, most_masked(words, CARD_WORDS), state, facts, result)
+    run.save_policy("policy", run.artefact(policy, problem.tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
         config=run.config.model_dump(mode="json"),
@@ -79,9 +81,9 @@ def _without_machine(folder: str) -> str:
     return "/".join(PurePath(folder).parts[-2:]) if PurePath(folder).is_absolute() else folder
 
 
-def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dict | None) -> str:
-    """README.md of an exported policy: what it was learned on, what it likes to mask, how it compared."""
-    facts = run.provenance()
+def run_card(run: Run, favourites: list[WordRow], state: OuterState, lineage: Facts, result: dict | None) -> str:
+    """README.md of an exported policy: what it was made from, how, what it likes to mask, how it compared."""
+    facts, masking = run.provenance(), run.config.masking
     lines = [
         f"# Masking policy: {run.config.name}",
         "",
@@ -89,39 +91,25 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, result: dic
         "",
         *usage(),
         "",
-        "## What it was learned on",
+        "## What it was made from",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
-        f"- rate: {' → '.join(map(str, run.config.masking.rates))}, unit: {run.config.masking.unit}",
-        f"- {_rounds(run, state)}",
-        f"- exported: {_which(run, state)}",
+        f"- rate: {' → '.join(map(str, masking.rates))}, unit: {masking.unit}, design: {masking.design}",
+        *(f"- {name}: {value}" for name, value in lineage.items()),
         *([f"- {signal(state.history).sentence}"] if state.history and run.config.learn.method == "meta" else []),
         "",
         "## What it likes to mask",
         "",
         ", ".join(f"{row.word} {row.learned:.2f}" for row in favourites),
         "",
-        "(token and its mean mask probability over the domain corpus)",
+        f"(token and its mean mask probability at rate {masking.rates[0]:g} over its occurrences in the first "
+        f"{SAMPLE:,} rows of the domain corpus)",
     ]
     if result and result["arms"]:
-        about = "Fresh models trained under each policy's masks, scored on test, paired seeds:"
+        about = "Fresh models trained under each policy's masks, scored on test, paired seeds"
+        about += " (none: not trained further):" if "none" in result["arms"] else ":"
         lines += ["", "## How it compared", "", about, "", *comparison_lines(result)]
     return model_card("\n".join(lines) + "\n", facts)
-
-
-def _rounds(run: Run, state: OuterState) -> str:
-    if run.config.learn.method == "meta":
-        return f"rounds: {state.round} of {run.config.learn.rollouts} rollouts"
-    targets = run.config.supervised.targets
-    return f"rounds: {state.round}; the prior, and a pass over texts with known targets ({targets}) before every other"
-
-
-def _which(run: Run, state: OuterState) -> str:
-    if run.config.learn.select == "last":
-        return "φ after the last round"
-    if kept_the_prior(run.config.learn, state):
-        return "the prior, which no round beat on dev"
-    return f"φ of round {state.numbers['best_round'] + 1}, the best on dev"
 
 
 def comparison_lines(result: dict) -> list[str]:

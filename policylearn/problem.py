@@ -102,6 +102,13 @@ class Problem:
         Raises:
             ValueError: whatever is wrong with tokenizer, model, task or corpora.
         """
+        self.check_task()
+        for which in ("domain", "general"):
+            if next(open_corpus(self.config, which), None) is None:
+                raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
+
+    def check_task(self) -> None:
+        """The same of tokenizer, model and task alone."""
         generates = isinstance(self.fresh_model(0), Seq2SeqModel)
         if self.config.task.answers is not None and not generates:
             raise ValueError(
@@ -110,9 +117,6 @@ class Problem:
             )
         for split in self._splits:
             self._read(split)
-        for which in ("domain", "general"):
-            if next(open_corpus(self.config, which), None) is None:
-                raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -249,6 +253,7 @@ class Problem:
             labelled=lambda: (self.examples("train").rows, self.examples("train").y),
             domain_rows=lambda: self.domain,
             credits=self._credits,
+            credited=self._credited,
             watch=self._watch,
             counter=self._count_on_ray if self.config.scores.count_on_ray else None,
         )
@@ -257,6 +262,11 @@ class Problem:
         from policylearn.signal.domain import domain_credits  # here only: what measures a problem is built upon it
 
         return domain_credits(self)
+
+    def _credited(self) -> str:
+        from policylearn.signal.domain import measured_under  # here only, as above
+
+        return measured_under(self)
 
     def _count_on_ray(self, which: str, only: np.ndarray | None) -> CorpusCounts:
         from policylearn.cluster.counting import count_corpus_on_ray  # here only: who counts here needs no Ray

@@ -24,20 +24,20 @@ def provenance(config: Config) -> dict[str, str]:
     model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
     facts = {
         "run": config.name,
-        "model": _last_part(model),
-        "tokenizer": _last_part(config.model.tokenizer or config.model.name or config.task.path),
-        "task": _last_part(config.task.path),
-        "domain": _last_part(config.domain.path),
-        "general": _last_part(config.general.path),
+        "model": last_part(model),
+        "tokenizer": last_part(config.model.tokenizer or config.model.name or config.task.path),
+        "task": last_part(config.task.path),
+        "domain": last_part(config.domain.path),
+        "general": last_part(config.general.path),
         "python": platform.python_version(),
     }
     if config.learn.method == "supervised":
-        path = f" in {_last_part(config.supervised.path)}" if config.supervised.path else ""
+        path = f" in {last_part(config.supervised.path)}" if config.supervised.path else ""
         facts["targets"] = f"{config.supervised.targets}{path}"
     return facts | {package: version(package) for package in ("policylearn", "torch", "transformers")}
 
 
-def _last_part(name: str) -> str:
+def last_part(name: str) -> str:
     """A path without the folders it happens to lie in; Hub names keep their organisation."""
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
 

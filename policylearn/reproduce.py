@@ -1,4 +1,5 @@
-"""One rollout or trial of a run once more, in this process: the same bits, with its traceback if it raises."""
+"""One rollout or trial of a run once more, in this process: with its traceback if it raises, and to the same bits where
+the device and the versions of torch are those of the run."""
 
 import os
 

@@ -10,10 +10,11 @@ policies.json     where policies that were given came from; tensorboard/, if tha
 import json
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, state_files
-from policylearn.config import Config, changes, resolved_json
+from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy import MaskingPolicy
 from policylearn.provenance import Origin, provenance
 from policylearn.report.console import TaskProgress
@@ -29,7 +30,8 @@ from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
 FREE_TO_CHANGE = ("cluster", "track")
-"""Sections that do not change results: a run may be continued with others."""
+"""Sections with others of which a run may be continued, as when it moves to another cluster: they decide where and how
+fast it is computed. Some of them decide in which order sums are taken as well, see `other_sums`."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
@@ -42,6 +44,8 @@ LEFT_BEHIND = (
     "tensorboard",
     "config.json",  # last: what is left of a folder cleared halfway is still known as a run
 )
+KNOWN = "scores"
+"""Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
 PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
@@ -86,6 +90,8 @@ class Run:
             raise ValueError(
                 f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
             )
+        if known and not (fresh or changed) and (moved := other_sums(known, config)):
+            _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
         if fresh or changed:
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
@@ -155,13 +161,22 @@ class Run:
         """What `note_policies` kept, by arm."""
         return json.loads(self._read("policies.json") or "{}")
 
-    def prior(self, build: Callable[[], MaskingPolicy], tokenizer: PreTrainedTokenizerBase) -> MaskingPolicy:
-        """The policy before learning: scored once, kept in `prior/`, loaded when the run is continued."""
+    def prior(
+        self,
+        build: Callable[[], MaskingPolicy],
+        tokenizer: PreTrainedTokenizerBase,
+        known: Callable[[], dict[str, str]] = dict,
+    ) -> tuple[MaskingPolicy, dict[str, str]]:
+        """The policy before learning, and what is known of it (see `lineage.measured`): scored once, kept in `prior/`,
+        loaded when the run is continued."""
         if self.storage.is_file(f"prior/{MANIFEST}"):
-            policy = load_policy(str(self.storage / "prior")).policy
+            kept = load_policy(str(self.storage / "prior"))
+            policy, facts = kept.policy, kept.provenance.get(KNOWN, {})
         else:
-            policy = self.save_policy("prior", self.artefact(build(), tokenizer), "The policy this run started from.\n")
-        return policy.start_here() if self.config.learn.start is not None else policy
+            built, facts = build(), known()
+            artefact = self.artefact(built, tokenizer, {KNOWN: facts} if facts else {})
+            policy = self.save_policy("prior", artefact, "The policy this run started from.\n")
+        return policy.start_here() if self.config.learn.start is not None else policy, facts
 
     def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
         """Export a policy to a folder of this run; returns it as whoever loads it will see it.
@@ -186,9 +201,11 @@ class Run:
         """Say what a user should know although the run goes on."""
         _warn(self.console, line)
 
-    def artefact(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> PolicyArtefact:
-        """A policy with this run's settings and provenance."""
-        return PolicyArtefact(policy, tokenizer, provenance=self.provenance())
+    def artefact(
+        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> PolicyArtefact:
+        """A policy with this run's settings and provenance, and `more` of that."""
+        return PolicyArtefact(policy, tokenizer, provenance=self.provenance() | dict(more))
 
     def provenance(self, command: str = "") -> dict[str, str]:
         """What the policy was learned on and with."""
@@ -220,6 +237,22 @@ class Run:
 
     def _writing(self, name: str, text: str) -> Callable[[], None]:
         return lambda: self.storage.write(name, text.encode())
+
+
+def other_sums(known: dict[str, Any], config: Config) -> str:
+    """What differs from the cluster of an earlier config, as JSON has it, of that which decides in which order sums are
+    taken, and so their last bits: how many threads, and whether on a GPU; in words.
+
+    >>> other_sums({"cluster": {"threads": 2, "gpus": 0.5}}, Config())
+    'cluster.threads was 2, now 1; cluster.gpus was 0.5, now 0.0'
+    >>> other_sums({"cluster": {"workers": 9, "address": "auto"}}, Config())
+    ''
+    """
+    now = config.cluster
+    before = ClusterConfig().model_dump() | known.get("cluster", {})
+    changed = ["threads"] if before["threads"] != now.threads else []
+    changed += ["gpus"] if bool(before["gpus"]) != bool(now.gpus) else []
+    return "; ".join(f"cluster.{name} was {before[name]}, now {getattr(now, name)}" for name in changed)
 
 
 def _warn(console: Console, line: str) -> None:

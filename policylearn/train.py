@@ -7,14 +7,15 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms import LEARNED, check_arms, initial_policy
+from policylearn.arms import LEARNED, arm_policy, check_arms, initial_policy
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.device import device_here
 from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
-from policylearn.outer import kept_the_prior
+from policylearn.lineage import exports_the_prior, has_learned, lineage, measured
+from policylearn.policy import MaskingPolicy
 from policylearn.preemption import preemptible
 from policylearn.present import export_policy, report_run
 from policylearn.problem import Problem
@@ -60,7 +61,7 @@ def train(
 
 
 def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
-    policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
+    policy, known = run.prior(lambda: _first_policy(problem), problem.tokenizer, lambda: measured(problem))
     supervised = config.learn.method == "supervised"
     state = fit(config, problem, policy, run) if supervised else OuterState()
     with _pool(config, problem) as pool, preemptible():
@@ -68,12 +69,26 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
             state = learn(config, problem, policy, pool, run)
             if state.history:
                 run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
-        export_policy(run, problem, policy, state)
+        facts = lineage(config, state, known)
+        for name, said in facts.items():
+            run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
+        export_policy(run, problem, policy, state, facts)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
-    result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}
-    report_run(run, problem, policy, state, result)
+    result |= {"best_round": kept_round(config, state), "learned": has_learned(config, state, known)}
+    result |= {"provenance": run.provenance(command) | facts}
+    report_run(run, problem, policy, state, result, facts)
     run.finish(result)
     return result
+
+
+def _first_policy(problem: Problem) -> MaskingPolicy:
+    """The policy before learning. When a run begins, arms are built as well: one that cannot be must not cost what was
+    learned until it is its turn."""
+    policy, config = initial_policy(problem), problem.config.evaluate
+    for arm in config.arms if config.seeds else ():
+        if arm != LEARNED:
+            arm_policy(problem, arm)
+    return policy
 
 
 def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
@@ -85,6 +100,6 @@ def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
 
 def kept_round(config: Config, state: OuterState) -> int | None:
     """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round."""
-    if config.learn.select == "last":
-        return None
-    return -1 if kept_the_prior(config.learn, state) else state.numbers["best_round"]
+    if exports_the_prior(config, state):
+        return -1
+    return None if config.learn.select == "last" else state.numbers["best_round"]

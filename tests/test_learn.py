@@ -18,7 +18,7 @@ TWO = ("learn.rounds=4", "learn.rollouts=2", "inner.steps=5", "evaluate.seeds=0"
 
 def learned(config, folder, console, pool=None):
     problem, run = Problem(config), Run.open(folder, config, console)
-    policy = run.prior(lambda: initial_policy(problem), problem.tokenizer)
+    policy, _ = run.prior(lambda: initial_policy(problem), problem.tokenizer)
     state = learn(config, problem, policy, pool or LocalPool(config), run)
     return state, policy
 

@@ -211,6 +211,22 @@ def test_other_settings_on_the_same_folder_are_refused_and_named(finished, tiny,
     assert (finished / "config.json").read_text(encoding="utf-8") == resolved_json(tiny())
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("cluster.threads=2", "cluster.threads was 1, now 2: what is new may differ in its last bits"),
+        ("cluster.workers=3", ""),
+    ],
+)
+def test_a_run_moves_to_another_cluster_and_says_where_that_changes_bits(
+    finished, tiny, tmp_path, quiet, override, said
+):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    Run.open(tmp_path / "run", tiny(override), quiet)
+    assert said in quiet.file.getvalue() and ("last bits" in quiet.file.getvalue()) == bool(said)
+
+
 def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
     folder = tmp_path / "run"
     train(tiny(*SHORT), folder, quiet)
@@ -257,6 +273,14 @@ def test_patience_ends_a_run_early(tiny, tmp_path, quiet, monkeypatch):
     monkeypatch.setattr("policylearn.outer.smoothed_dev", lambda history: 0.5)  # never better than round 0
     train(tiny("learn.rounds=9", "learn.patience=1", "evaluate.seeds=0"), tmp_path / "run", quiet)
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
+
+
+def test_an_arm_that_cannot_be_built_is_refused_before_anything_is_learned(tiny, tmp_path, quiet):
+    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.anchor_ratio=1e9")
+    with pytest.raises(ValueError, match="anchor"):
+        train(config, tmp_path / "run", quiet)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    train(tiny('evaluate.arms=["random"]', "policy.prior={}", *SHORT), tmp_path / "run", quiet)  # which makes room
 
 
 def test_an_unknown_arm_is_refused_before_anything_is_trained(tiny, tmp_path, quiet):

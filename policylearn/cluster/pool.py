@@ -1,4 +1,5 @@
-"""A pool of workers behind one interface: in this process, or Ray actors. Both give the same bits.
+"""A pool of workers behind one interface: in this process, or Ray actors. Both give the same bits on the same kind of
+device, with the same number of torch threads.
 
 Work is a pure function of (problem, *arguments). Every worker builds the problem from the config once.
 """

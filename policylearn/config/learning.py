@@ -143,7 +143,7 @@ class LearnConfig(Strict):
         0,
         ge=0,
         description="rounds by which gradients lag behind the policy they move: so many rounds are begun ahead, and a "
-        "slow worker holds up nobody; the same bits on any cluster all the same",
+        "slow worker holds up nobody; the same bits on any number of workers all the same",
     )
     max_dropped: float = Field(
         0.5,

@@ -2,13 +2,13 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms import RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
@@ -41,7 +41,7 @@ def compare(
         run: keeps them, so that stopping costs at most the trials under way.
 
     Raises:
-        ValueError: an arm is not known, or arms of equal budget masked different numbers of tokens.
+        ValueError: an arm is not known.
         WorkFailed: a trial failed wherever it was tried; those before it are kept.
     """
     seeds, names = range(config.evaluate.seeds), config.evaluate.arms
@@ -57,6 +57,9 @@ def compare(
     seconds = seconds_per_trial(problem, rehearsal, list(done.values())) if missing else 0.0
     line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
     run.console.print(line, highlight=False, soft_wrap=True)
+    others = other_budgets(config, policies)
+    if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
+        run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console) as progress:
         progress.advance(len(done))
@@ -67,7 +70,10 @@ def compare(
             known[trial.key] = asdict(trial)
             run.save_trials(list(known.values()))
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}")
-    return summarise([done[call] for call in wanted], config.task.metric, other_budgets(config))
+    summary = summarise([done[call] for call in wanted], config.task.metric, others)
+    for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
+        run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
+    return summary
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:
@@ -114,14 +120,8 @@ def evaluate_policies(
         ValueError: bad input, or a policy of another tokenizer.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
     """
-    arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
-    config = config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
-    check_arms(config, known=folders)
-    problem, policies = Problem(config, device=device_here(config.cluster), tell=teller(console)), {}
-    for arm, folder in folders.items():
-        artefact = load_policy(folder)
-        artefact.check_tokenizer(problem.tokenizer)
-        policies[arm] = artefact.policy
+    config = with_arms(config, folders)
+    problem, policies = opened(config, folders, teller(console))
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     with run, preemptible():
@@ -132,3 +132,28 @@ def evaluate_policies(
         run.save_text("report.html", render_study(alone))
         run.finish(result)
     return result
+
+
+def with_arms(config: Config, folders: Mapping[str, str | os.PathLike[str]]) -> Config:
+    """The config with the arms that are compared: "learned" only if a folder is given, and those of `folders` last."""
+    arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
+
+
+def opened(
+    config: Config, folders: Mapping[str, str | os.PathLike[str]], tell: Callable[[str], None] = lambda lines: None
+) -> tuple[Problem, dict[str, MaskingPolicy]]:
+    """The problem and the given policies of a comparison, everything that it will need having been touched; `tell` is
+    told what the task is made of.
+
+    Raises:
+        ValueError: whatever is wrong with arms, policies, tokenizer, model, task or corpora.
+    """
+    check_arms(config, known=folders)
+    problem, policies = Problem(config, device=device_here(config.cluster), tell=tell), {}
+    for arm, folder in folders.items():
+        artefact = load_policy(folder)
+        artefact.check_tokenizer(problem.tokenizer)
+        policies[arm] = artefact.policy
+    problem.check_task()
+    return problem, policies

@@ -1,5 +1,6 @@
 """What the outcome of a trial depends on, as one key. A trial that is kept under its key is never run again, and one of
-other data, settings or masks never passes for it."""
+other data, settings or masks does not pass for it. Where it was run is no part of the key, though another device or
+number of threads changes its last bits."""
 
 import hashlib
 import json

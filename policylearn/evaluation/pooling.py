@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from policylearn.arms import NONE
 from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
+from policylearn.report.summary import has_equal_budget
 
 Results = Mapping[str, Mapping[str, Any]]
 """Task → its comparison, of `summarise`."""
@@ -24,14 +26,15 @@ def pool(name: str, results: Results, reference: str, learned: Collection[str]) 
     Returns:
         `tasks`: the result of each; `pooled`: arm → its difference to the reference, averaged over the tasks;
         `learned`: those of its arms that have;
-        `baseline`: the best arm of equal budget that learned nothing; `sentences`: the comparisons in plain words.
+        `baseline`: the best arm of equal budget that is none of `learned`; `sentences`: how those differ from the
+        reference, from the baseline and from no further pretraining, in plain words.
     """
     arms = shared_arms(results)
     compared = [arm for arm in arms if arm != reference] if reference in arms else []
     found = {arm: pooled(results, arm, reference) for arm in compared}
     corrected = holm({arm: d.p for arm, d in found.items() if d.p is not None})
     baseline = best_baseline(results, learned)
-    others = [other for other in dict.fromkeys([reference, baseline]) if other in arms]
+    others = [other for other in dict.fromkeys([reference, baseline, NONE]) if other in arms]
     return {
         "name": name,
         "reference": reference,
@@ -49,9 +52,10 @@ def pooled(results: Results, after: str, before: str) -> Difference:
 
 
 def best_baseline(results: Results, learned: Collection[str]) -> str | None:
-    """The arm that scores highest on the mean of all tasks, among those of equal budget that learned nothing from the
-    task and know nothing of the answer (as the oracle does); picked by these very scores, which favours it."""
-    fair = [arm for arm in shared_arms(results) if all(r["arms"][arm]["equal_budget"] for r in results.values())]
+    """The arm that scores highest on the mean of all tasks, among those of equal budget that are none of `learned` and
+    do not know the answer (as the oracle does); picked by these very scores, which favours it. Scorers that read labels
+    are among them."""
+    fair = [arm for arm in shared_arms(results) if all(has_equal_budget(r["arms"][arm]) for r in results.values())]
     asked = [arm for arm in fair if arm not in {*learned, "oracle"}]
     means = {arm: float(np.mean([np.mean(scores(r, arm)) for r in results.values()])) for arm in asked}
     return max(means, key=lambda arm: means[arm], default=None)
@@ -69,5 +73,8 @@ def scores(result: Mapping[str, Any], arm: str) -> list[float]:
 
 
 def _sentence(results: Results, after: str, before: str) -> str:
-    tasks = f", averaged over {len(results)} tasks" if len(results) > 1 else f" on {next(iter(results))}"
+    if len(results) == 1:
+        return sentence(after, before, pooled(results, after, before)) + f" on {next(iter(results))}"
+    seeds = sorted({len(scores(result, after)) for result in results.values()})
+    tasks = f", averaged over {len(results)} tasks" + (f" of {seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else "")
     return sentence(after, before, pooled(results, after, before)) + tasks

@@ -31,7 +31,7 @@ class Difference:
         bootstrap: the studentised bootstrap interval, which asks for no normality but for eight seeds or more.
         p: of the paired permutation test, two-sided: no smaller than 2 / 2^seeds.
         least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies.
-        seeds: how many.
+        seeds: how many; where several tasks are averaged, of the one with the fewest.
     """
 
     mean: float
@@ -44,8 +44,13 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval leaves out zero; one without width, from seeds that do not differ, shows nothing."""
+        return self.low is not None and self.high is not None and not self.still and (self.low > 0 or self.high < 0)
+
+    @property
+    def still(self) -> bool:
+        """Whether the difference is the same on all seeds, to rounding: what chance does cannot be judged then."""
+        return self.low is not None and self.high is not None and self.high - self.low < 1e-12
 
 
 def paired_difference(after: Sequence[float], before: Sequence[float]) -> Difference:
@@ -164,6 +169,10 @@ def sentence(after: str, before: str, found: Difference, points: float = 100.0) 
     value = f"{points * found.mean:+.1f}"
     if found.low is None or found.high is None or found.least is None:
         return f"{after} and {before} differ by {value} points on one seed, which tells nothing of others"
+    if found.still:
+        return (
+            f"{after} and {before} differ by {value} points on all of {found.seeds} seeds: nothing to judge chance by"
+        )
     interval = f"[{points * found.low:.1f}, {points * found.high:.1f}] points over {found.seeds} seeds"
     if found.shown:
         verb = "beats" if found.mean > 0 else "is worse than"

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from policylearn.config import StudyConfig
-from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import pool
 from policylearn.report.study_page import render_study
 from policylearn.storage.folder import Storage
@@ -30,6 +30,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     """
     storage, results = Storage.at(out), {}
     learned = {arm for task in study.tasks.values() for arm in task.policies}
+    check_study(study)
     for number, (task, given) in enumerate(study.tasks.items(), 1):
         console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False)
         results[task] = evaluate_policies(study.config_of(task), str(storage / task), console, given.policies, fresh)
@@ -37,3 +38,16 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         storage.write("study.json", (json.dumps(found, indent=2) + "\n").encode())
         storage.write("report.html", render_study(found).encode())
     return found
+
+
+def check_study(study: StudyConfig) -> None:
+    """Touch what all tasks need before the first is trained on: what is wrong with the last must not cost the others.
+
+    Raises:
+        ValueError: naming the task, and what is wrong with its arms, policies, tokenizer, model or labels.
+    """
+    for task, given in study.tasks.items():
+        try:
+            opened(with_arms(study.config_of(task), given.policies), given.policies)
+        except ValueError as error:
+            raise ValueError(f"tasks.{task}: {error}") from error

@@ -21,17 +21,14 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
         trials: of all arms and seeds.
         metric: its name.
         others: arm → why its budget may differ: "rate" (it masks another share on purpose), "units" (words and spans
-            come as they come, and in short texts one span may be more than the budget) or "design" (another one rounds
-            the budget of a text elsewhere). `equal_budget` tells of each arm whether it still is that of the rest.
-
-    Raises:
-        ValueError: other arms of one seed masked different numbers of tokens; the comparison would not be fair.
+            come as they come, and in short texts one span may be more than the budget), "design" (another one rounds
+            the budget of a text elsewhere) or "none" (it masks nothing). `equal_budget` tells of each arm whether it
+            still is that of the rest; so it does of any other arm, which would be a fault of ours.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.seed):
         arms.setdefault(trial.arm, []).append(trial)
     others = others or {}
-    _check_budget({arm: rows for arm, rows in arms.items() if arm not in others})
     extras = sorted({name for trial in trials for name in trial.extra})
     return {
         "metric": metric,
@@ -43,7 +40,7 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
                 "held_out_loss": [t.held_out_loss for t in rows],
                 "masked_tokens": [t.masked_tokens for t in rows],
                 "seconds": [t.seconds for t in rows],
-                "equal_budget": arm not in others or (others[arm] != "rate" and _is_near(rows, arms, others)),
+                "equal_budget": _is_equal(arm, arms, others),
             }
             for arm, rows in arms.items()
         },
@@ -71,17 +68,16 @@ def _comparisons(arms: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
     }
 
 
-def _check_budget(arms: Mapping[str, Sequence[Trial]]) -> None:
-    budgets: dict[int, set[int]] = {}
-    for trial in (trial for rows in arms.values() for trial in rows if trial.masked_tokens):
-        budgets.setdefault(trial.seed, set()).add(trial.masked_tokens)
-    for seed, counts in budgets.items():
-        if max(counts) > (1 + TOLERANCE) * min(counts):
-            raise ValueError(f"seed {seed}: arms masked {sorted(counts)} tokens; the comparison would not be fair")
+def _is_equal(arm: str, arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> bool:
+    """Whether an arm masked as many tokens as the arms whose budget is exact; where there are none, as all but those
+    of another rate."""
+    if others.get(arm) in ("rate", "none"):
+        return False
+    exact = [name for name in arms if name not in others] or [n for n in arms if others[n] not in ("rate", "none")]
+    masked = {name: _masked_tokens(arms[name]) for name in dict.fromkeys([*exact, arm])}
+    usual = sorted(masked[name] for name in exact)[(len(exact) - 1) // 2]  # one that differs does not make the others
+    return abs(masked[arm] - usual) <= (UNITS if arm in others else TOLERANCE) * usual
 
 
-def _is_near(rows: Sequence[Trial], arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> bool:
-    """Whether an arm masked about as many tokens as those whose budget is exact."""
-    exact = [t.masked_tokens for arm, found in arms.items() if arm not in others for t in found if t.masked_tokens]
-    mine = sum(t.masked_tokens for t in rows) / len(rows)
-    return not exact or abs(mine * len(exact) / sum(exact) - 1) < UNITS
+def _masked_tokens(rows: Sequence[Trial]) -> float:
+    return sum(trial.masked_tokens for trial in rows) / len(rows)

@@ -117,24 +117,6 @@ class Elsewhere:
         return functional_call(self.model, dict(self.parameters), inputs, settings)
 
 
-def carries(name: str, p: Tensor, parameters: str) -> bool:
-    """Whether the outer gradient may flow through a parameter of this name.
-
-    "all" there are, "matrices" (no norms and biases), or "layers" (matrices without the embeddings). AdamW's
-    preconditioner divides by what MLM gradients have been; of most embeddings that is next to nothing, and what flows
-    through them outweighs everything else.
-
-    >>> weight = torch.zeros(2, 2)
-    >>> [carries("bert.embeddings.word_embeddings.weight", weight, which) for which in ("layers", "matrices")]
-    [False, True]
-    >>> carries("bert.encoder.layer.0.output.dense.bias", weight[0], "matrices")
-    False
-    """
-    if parameters == "all":
-        return True
-    return p.ndim > 1 and (parameters == "matrices" or "embeddings" not in name)
-
-
 def full(x: Tensor) -> Tensor:
     """At least single precision: out of bf16, and double stays double."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

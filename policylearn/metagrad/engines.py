@@ -1,4 +1,5 @@
-"""The engines by name, as in `inner.engine`. All take the same arguments and give the same answer, each its own way."""
+"""The engines by name, as in `inner.engine`. All take the same arguments and go after the same derivative: `unroll` and
+`replay` exactly, to rounding, `finite_difference` nearly, `one_step` to first order, for windows of one step only."""
 
 from collections.abc import Callable
 from importlib import import_module

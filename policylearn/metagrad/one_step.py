@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.model import carries
+from policylearn.inner.parameters import carriers
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
@@ -38,7 +38,7 @@ def one_step(
         optimizer: SGD, or warm AdamW, over its parameters.
         window: batches, and the learning rate at which each would be taken.
         outer: outer loss.
-        parameters: through which the outer gradient may flow, see `inner.model.carries`.
+        parameters: through which the outer gradient may flow, see `inner.parameters.carriers`.
 
     Returns:
         one tensor of the shape of x per batch.
@@ -56,10 +56,10 @@ def outer_direction(
 ) -> dict[str, Tensor]:
     """d = P ∇(outer loss) by parameter name; P = rate (1 - β₁) / (1 - β₁ᵗ) / (√v̂ + ε) for AdamW, rate for SGD."""
     walk = Replay(model, optimizer, Window((), ()), outer)
-    direction = {}
+    direction, open_ = {}, carriers(model, parameters)
     for name, p, gradient in zip(walk.names, walk.parameters, walk.outer_slopes(), strict=True):
         state, known = optimizer.state.get(p, {}), isinstance(optimizer, torch.optim.SGD) or p in optimizer.state
-        if gradient is not None and known and carries(name, p, parameters):
+        if gradient is not None and known and name in open_:
             direction[name] = _preconditioned(gradient, state, walk.groups[p]) * rate
     assert direction, "the optimiser has no moments yet: take an ordinary step first"
     return direction

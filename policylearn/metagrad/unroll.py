@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.finetune import Classifier, FineTuning
-from policylearn.inner.model import Elsewhere, carries
+from policylearn.inner.model import Elsewhere
+from policylearn.inner.parameters import carriers
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients, clip_factor
@@ -59,7 +60,7 @@ def unroll(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps.
         outer: outer loss under the parameters after step K.
-        parameters: those that the outer gradient may flow through, see `inner.model.carries`.
+        parameters: those that the outer gradient may flow through, see `inner.parameters.carriers`.
 
     Returns:
         K tensors of the shapes of x_k.
@@ -69,11 +70,8 @@ def unroll(
     with higher.innerloop_ctx(model, optimizer) as (functional, inner_optimizer):
         _take_steps(functional, inner_optimizer, window, inputs)
         final = list(functional.parameters())
-        names = [name for name, _ in model.named_parameters()]
-        through = [
-            p if carries(name, p, parameters) else p.detach().requires_grad_()
-            for name, p in zip(names, final, strict=True)
-        ]
+        names, open_ = [name for name, _ in model.named_parameters()], carriers(model, parameters)
+        through = [p if name in open_ else p.detach().requires_grad_() for name, p in zip(names, final, strict=True)]
         gradients = torch.autograd.grad(_outer_loss(model, through, outer), inputs)
         _write_back(model, optimizer, final, inner_optimizer)
     window.set_rate(optimizer, len(window) - 1)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.inner.finetune import FineTuning
-from policylearn.inner.model import carries
+from policylearn.inner.parameters import carriers
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Adjoint, Gradients, back_over_clipping, clipping, update_of
@@ -77,7 +77,7 @@ class Walk(ABC):
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps; with seeds, if the model has dropout.
         outer: the outer loss under the parameters after step K.
-        through: parameters that its gradient may flow through, see `inner.model.carries`.
+        through: parameters that its gradient may flow through, see `inner.parameters.carriers`.
         leaf: steps whose gradients are kept at once.
         slots: states kept beside those at the start and the end of the window, at least 1.
         store: device to keep states on, such as the CPU when the model is on a GPU; None for the model's own.
@@ -194,9 +194,9 @@ class Walk(ABC):
 
     def outer_adjoints(self) -> list[Adjoint]:
         """Derivatives of the outer loss in the present parameters, none in the moments."""
-        adjoints = []
+        adjoints, carrying = [], carriers(self.model, self.through)
         for name, p, slope in zip(self.names, self.parameters, self.outer_slopes(), strict=True):
-            open_ = slope is not None and carries(name, p, self.through)
+            open_ = slope is not None and name in carrying
             theta = slope.clone() if open_ and slope is not None else torch.zeros_like(p)
             adjoints.append(Adjoint(theta, {name: torch.zeros_like(p) for name in self.remembered}))
         return adjoints

@@ -84,9 +84,9 @@ def count(value: Any) -> str:
     return f"{number:,.0f}" if math.isfinite(number) else MISSING
 
 
-def plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """
-    >>> plural(1, "seed"), plural(3, "seed")
-    ('1 seed', '3 seeds')
+    >>> plural(1, "seed"), plural(3, "seed"), plural(2, "pass", "passes")
+    ('1 seed', '3 seeds', '2 passes')
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"

@@ -35,6 +35,8 @@ from policylearn.report.words import WordRow, fallers, least_masked, most_masked
 __all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
+LINEAGE = ("prior", "learned")
+"""Facts of the provenance that say how the policy came about, see `policylearn.lineage`."""
 
 
 def render_report(
@@ -59,7 +61,7 @@ def render_report(
         verdict=verdict(result),
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
         comparison=_comparison(result),
-        learning=_learning(history, result.get("best_round"), supervised(config)),
+        learning=_learning(history, result, supervised(config)),
         examples=_examples(examples),
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
@@ -94,6 +96,7 @@ def _comparison(result: dict[str, Any]) -> dict[str, Any]:
         "learned_recovers": gap_recovered(result, LEARNED),
         "difference_recovers": gap_recovered(result, "difference"),
         "uneven": uneven_masking(result),
+        "has_none": any(arm.name == "none" for arm in shown),
         "intervals": any("[" in row["gap"] for row in rows),
     }
 
@@ -126,14 +129,16 @@ def supervised(config: dict[str, Any]) -> bool:
     return (config.get("learn") or {}).get("method") == "supervised"
 
 
-def _learning(history: Sequence[dict[str, Any]], best_round: Any, supervised: bool) -> dict[str, Any]:
-    names = baseline_names(history)
+def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], supervised: bool) -> dict[str, Any]:
+    names, best_round = baseline_names(history), result.get("best_round")
     kept = best_round if isinstance(best_round, int) else None
+    lineage = {name: result["provenance"][name] for name in LINEAGE if name in (result.get("provenance") or {})}
     return {
         "rounds": len(history),
         "supervised": supervised,
+        "lineage": lineage,
         "plot": Markup(learning_plot(history, kept)),
-        "legend": [("learned policy", arm_css(LEARNED, names))]
+        "legend": [("φ of the round", arm_css(LEARNED, names))]
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
@@ -144,7 +149,12 @@ def _learning(history: Sequence[dict[str, Any]], best_round: Any, supervised: bo
 def _examples(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
     top = scale_top(*(heatmap for pair in examples for heatmap in pair))
     pairs = [tuple(Markup(html_heatmap(heatmap, top)) for heatmap in pair) for pair in examples]
-    return {"pairs": pairs, "legend": Markup(html_legend(top))}
+    alike = all(prior == learned for prior, learned in pairs)
+    return {
+        "pairs": [] if alike else pairs,
+        "texts": [x for _, x in pairs] if alike else [],
+        "legend": Markup(html_legend(top)),
+    }
 
 
 def _words(words: Sequence[WordRow]) -> dict[str, Any]:
@@ -155,7 +165,8 @@ def _words(words: Sequence[WordRow]) -> dict[str, Any]:
         "Lowered most by learning": fallers(words, WORDS_SHOWN),
     }
     top = max((max(row.learned, row.prior) for rows in lists.values() for row in rows), default=1.0)
-    return {"lists": {name: rows for name, rows in lists.items() if rows}, "top": top or 1.0}
+    changed = any(row.change for row in words)
+    return {"lists": {name: rows for name, rows in lists.items() if rows}, "top": top or 1.0, "changed": changed}
 
 
 def _seconds(history: Sequence[dict[str, Any]], result: dict[str, Any]) -> dict[str, float]:

@@ -46,8 +46,9 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _size(result: dict[str, Any]) -> str:
-    took = duration(result["seconds"])
-    return f"{count(result['examples'])} examples and {count(result['batches'])} MLM batches, in {took}"
+    took, under = duration(result["seconds"]), result["training"]
+    amount = f"{count(result['examples'])} examples and {count(result['batches'])} MLM batches"
+    return f"{amount}, along a training under {under}, in {took}"
 
 
 def _needs(needs: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class Paired:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves out zero; one without width, from seeds that do not differ, shows nothing."""
+        return self.high - self.low > 1e-12 and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,18 @@ def strongest_baseline(result: dict[str, Any]) -> Arm | None:
     'random'
     """
     given = (result.get("arms") or {}).items()
-    others = {name: arm for name, arm in given if name != LEARNED and arm.get("equal_budget", True)}
+    others = {name: arm for name, arm in given if name != LEARNED and has_equal_budget(arm)}
     return best({"arms": others})
+
+
+def has_equal_budget(arm: Mapping[str, Any]) -> bool:
+    """Whether an arm of a result masks as many tokens as the rest; one that masks none at all does not.
+
+    >>> has_equal_budget({"masked_tokens": [0, 0]}), has_equal_budget({"masked_tokens": [9], "equal_budget": True})
+    (False, True)
+    """
+    masked = arm.get("masked_tokens")
+    return arm.get("equal_budget", True) and (not masked or any(masked))
 
 
 def paired(result: dict[str, Any], first: str, second: str) -> Paired | None:

@@ -35,16 +35,17 @@ def verdict(result: dict[str, Any]) -> Verdict:
     """One honest sentence about the learned policy against the strongest baseline.
 
     >>> found = verdict({"arms": {"random": {"scores": [0.5, 0.6]}, "learned": {"scores": [0.5, 0.5]}}})
-    >>> found.outcome, found.sentence[-51:]
-    ('worse', 'learned − random = −.050): it does not beat random.')
+    >>> found.outcome, found.sentence[-70:]
+    ('unclear', ' it is behind random, but there is no interval, so this may be chance.')
     """
     by_name = {arm.name: arm for arm in arms(result)}
     learned, baseline = by_name.get(LEARNED), strongest_baseline(result)
     if learned is None or not math.isfinite(learned.mean):
-        return Verdict("unknown", "The learned policy was not evaluated on fresh models." + _others(result))
+        said = f"{_subject(result).capitalize()} was not evaluated on fresh models."
+        return Verdict("unknown", said + _others(result))
     seeds = plural(sum(math.isfinite(value) for value in learned.scores), "seed")
     if baseline is None:
-        sentence = f"On fresh models the learned policy scores {score(learned.mean)} (mean of {seeds}); "
+        sentence = f"On fresh models {_subject(result)} scores {score(learned.mean)} (mean of {seeds}); "
         return Verdict("unknown", sentence + "no other policy was evaluated beside it.")
     gap = paired(result, LEARNED, baseline.name)
     assert gap is not None  # both arms have a finite mean
@@ -68,20 +69,26 @@ def signal(history: Sequence[dict[str, Any]]) -> Verdict:
         return Verdict("unknown", "Signal: not measured; it takes two rounds of two rollouts.")
     middle = statistics.fmean(cosines)
     half = float(t.ppf(0.975, len(cosines) - 1)) * statistics.stdev(cosines) / len(cosines) ** 0.5
-    numbers = f"mean cosine {score(middle)} {interval(middle - half, middle + half)} over {len(cosines)} rounds"
-    if middle - half > 0:
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)  # of few rounds t reaches beyond what a cosine can be
+    numbers = f"mean cosine {score(middle)} {interval(low, high)} over {len(cosines)} rounds"
+    if low > 0:
         return Verdict("better", f"Signal: the gradients of two rollouts agree, {numbers}.")
-    noise = f"Signal: noise, as far as the gradients of two rollouts can tell: {numbers}."
+    noise = f"Signal: not told from noise by the gradients of two rollouts, {numbers}."
     return Verdict("unclear", noise + " `policylearn diagnose` says how much data a signal takes.")
+
+
+def _subject(result: dict[str, Any]) -> str:
+    """What stands behind the arm "learned"; results of earlier versions do not say."""
+    return "the learned policy" if result.get("learned", True) else "the exported policy, which is its prior as it is,"
 
 
 def _standing(result: dict[str, Any]) -> str:
     scored = {arm.name: arm for arm in arms(result) if math.isfinite(arm.mean)}
     rival = strongest_baseline(result)
     # With many arms the sentence names the landmarks; the table has the rest.
-    landmarks = {"random", "difference", rival.name if rival else ""}
+    landmarks = {"none", "random", "difference", rival.name if rival else ""}
     others = [arm for arm in scored.values() if arm.name in landmarks]
-    listed = [f"the learned policy scores {score(scored[LEARNED].mean)}"]
+    listed = [f"{_subject(result)} scores {score(scored[LEARNED].mean)}"]
     listed += [f"{arm.label} {score(arm.mean)}" for arm in sorted(others, key=lambda arm: -arm.mean)]
     listed += [f"the oracle {score(scored[ORACLE].mean)}"] if ORACLE in scored else []
     return "On fresh models " + ", ".join(listed)
@@ -97,11 +104,18 @@ def _equation(gap: Paired, baseline: Arm) -> str:
 
 
 def _judge(gap: Paired, rival: str) -> tuple[Outcome, str]:
-    known = math.isfinite(gap.low) and math.isfinite(gap.high)
-    if gap.mean <= 0:
-        doubt = ", though the 95 % interval includes zero" if known and not gap.clear else ""
-        return "worse", f"it does not beat {rival}{doubt}"
     if gap.clear:
-        return "better", f"it beats {rival}"
-    doubt = "the 95 % interval includes zero" if known else "there is no interval"
-    return "unclear", f"it is ahead of {rival}, but {doubt}, so this may be chance"
+        return ("better", f"it beats {rival}") if gap.mean > 0 else ("worse", f"it does not beat {rival}")
+    where = "level with" if gap.mean == 0 else "ahead of" if gap.mean > 0 else "behind"
+    return "unclear", f"it is {where} {rival}, but {_doubt(gap)}"
+
+
+def _doubt(gap: Paired) -> str:
+    """Why a difference shows nothing."""
+    if len(gap.per_seed) == 1:
+        return "one seed tells nothing of others"
+    if not (math.isfinite(gap.low) and math.isfinite(gap.high)):
+        return "there is no interval, so this may be chance"
+    if gap.high - gap.low < 1e-12:
+        return f"by the same on all of {plural(len(gap.per_seed), 'seed')}, which leaves nothing to judge chance by"
+    return "the 95 % interval includes zero, so this may be chance"

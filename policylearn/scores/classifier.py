@@ -52,6 +52,11 @@ def some_labelled(sources: Sources) -> tuple[TokenRows, Tensor]:
     return rows.take(picked), numbered
 
 
+def by_classifier(rows: TokenRows) -> str:
+    """What scores owe themselves to that are taken from a classifier of these texts, in words."""
+    return f"from a classifier of {len(rows):,} labelled texts of train"
+
+
 def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int) -> Classifier:
     """Logistic regression on standardised features of θ₀, with an L2 penalty.
 

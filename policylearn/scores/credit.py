@@ -19,7 +19,9 @@ def credit(sources: Sources) -> Scores:
     """Expected credit of types and words, in standard deviations between them: strength 1 makes a word whose credit is
     one deviation above the mean e times as likely as a mean one. What was never masked has the mean, 0.
 
-    The measurement is that of `diagnose`, with its settings; what it says of reliability holds for these scores.
+    The measurement is that of `diagnose`, with its settings, along a training under uniform masks. Where the prior has
+    `credit`, `diagnose` goes along the same training, by halves, and the reliability it tells is that of the means
+    which these scores are shrunk from; else it goes along one under the prior's masks, and tells of other credits.
 
     Raises:
         ValueError: there is no task to differentiate.
@@ -29,7 +31,15 @@ def credit(sources: Sources) -> Scores:
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     for ids, real, credits in sources.watch("credits of domain texts", sources.credits()):
         means.add(ids, real, credits)
-    return Scores(expected(means.types).nan_to_num(0.0), expected(means.words))
+    types, words = expected(means.types).nan_to_num(0.0), expected(means.words)
+    return Scores(types, words, f"{counted(means)} {sources.credited()}".strip())
+
+
+def counted(means: OccurrenceMeans) -> str:
+    """Of how much, and from how much, credits are expected; in words."""
+    words, types = (int((found.counts > 0).sum()) for found in (means.words, means.types))
+    tokens = int(means.types.counts.sum())
+    return f"expected credit of {words:,} words and {types:,} token types, from {tokens:,} masked tokens"
 
 
 def expected(means: Means) -> Tensor:

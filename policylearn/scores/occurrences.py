@@ -1,5 +1,7 @@
 """From values of single tokens in their texts to scores of token types and words: means over occurrences."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -83,8 +85,9 @@ def largest_is_one(scores: Scores) -> Scores:
     """The same scores, not negative, divided by the largest of a type or word.
 
     >>> largest_is_one(Scores(torch.tensor([1.0, 2.0]), torch.tensor([4.0, torch.nan])))
-    Scores(types=tensor([0.2500, 0.5000]), words=tensor([1., nan]))
+    Scores(types=tensor([0.2500, 0.5000]), words=tensor([1., nan]), learned_from='')
     """
     parts = [scores.types] if scores.words is None else [scores.types, scores.words[~scores.words.isnan()]]
     largest = torch.cat(parts).amax().clamp(min=torch.finfo(torch.float32).tiny)
-    return Scores(scores.types / largest, None if scores.words is None else scores.words / largest)
+    words = None if scores.words is None else scores.words / largest
+    return replace(scores, types=scores.types / largest, words=words)

@@ -13,6 +13,8 @@ from policylearn.scores.table import Scores
 
 Scorer = Callable[[Sources], Scores]
 SCORERS: dict[str, Scorer] = {}
+READ_LABELS = ("credit", "saliency", "selective")
+"""Those that have learned from the labels of the task, and say so in `Scores.learned_from`."""
 
 
 def scorer(name: str) -> Callable[[Scorer], Scorer]:
@@ -37,7 +39,7 @@ def score(name: str, sources: Sources) -> Scores:
     found = SCORERS[name](sources)
     if not found.finite():
         raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
-    return Scores(found.types.float(), None if found.words is None else found.words.float())
+    return Scores(found.types.float(), None if found.words is None else found.words.float(), found.learned_from)
 
 
 # The families register themselves with `scorer`, so they are imported last.

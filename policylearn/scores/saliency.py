@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from policylearn.inner.model import InnerModel
-from policylearn.scores.classifier import BATCH, Classifier, fit_classifier, some_labelled
+from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans, largest_is_one
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
@@ -31,7 +32,7 @@ def saliency(sources: Sources) -> Scores:
         eligible = real & ~sources.vocabulary.special[ids]
         found = gradient_times_input(classifier, model, ids, real, y[torch.from_numpy(picked)])
         means.add(ids, real, relative(found, eligible))
-    return largest_is_one(means.scores(shrunk=True))
+    return replace(largest_is_one(means.scores(shrunk=True)), learned_from=by_classifier(rows))
 
 
 def gradient_times_input(classifier: Classifier, model: InnerModel, ids: Tensor, real: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Selective masking: the words a classifier of the task needs, found by giving it the text word by word
 ("Train No Evil", Gu et al., EMNLP 2020)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.units import leads, word_keys, word_starts
-from policylearn.scores.classifier import BATCH, Classifier, fit_classifier, some_labelled
+from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources, Watch
@@ -32,7 +32,7 @@ def selective(sources: Sources) -> Scores:
     important = important_words(classifier, texts, sources.config.selective_delta, sources.watch)
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     means.add(texts.ids, texts.real, important.float())
-    return means.scores(shrunk=True)
+    return replace(means.scores(shrunk=True), learned_from=by_classifier(rows))
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Sources:
         watch: shows progress on a stream while it is read.
         credits: function that opens a stream of masked domain texts with what predicting each token was worth for the
             task, see `signal.domain`. None: there is no task.
+        credited: function that says in words under what those were measured.
         counter: counts a corpus elsewhere (see `cluster.counting`): ("domain" or "general", keys of the only words to
             count or None) → counts. None: in this process.
     """
@@ -52,6 +53,7 @@ class Sources:
     domain_rows: Callable[[], TokenRows]
     watch: Watch = lambda work, items: items
     credits: Callable[[], Iterator[tuple[Tensor, Tensor, Tensor]]] | None = None
+    credited: Callable[[], str] = lambda: ""
     counter: Callable[[str, np.ndarray | None], CorpusCounts] | None = None
 
     @cached_property

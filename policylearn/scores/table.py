@@ -22,10 +22,12 @@ class Scores:
     Attributes:
         types: [V] float, finite.
         words: [W] float over the words of the lexicon (`Sources.lexicon`), NaN where not known; None: types only.
+        learned_from: in words, which labels of the task they owe themselves to; empty: to none.
     """
 
     types: Tensor
     words: Tensor | None = None
+    learned_from: str = ""
 
     def finite(self) -> bool:
         """No infinity, and no NaN but for words that are not known."""

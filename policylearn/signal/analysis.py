@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import DiagnoseConfig
+from policylearn.report.formats import plural
 from policylearn.signal.credits import Tokens
 from policylearn.signal.types import TypeSums, add, advantage, common_types, correlation, type_sums
 from policylearn.signal.variance import interval, net_of, variance_shares
@@ -14,6 +15,8 @@ from policylearn.signal.variance import interval, net_of, variance_shares
 A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
 GOAL = 0.5
 """Reliability from which on a signal is called worth learning from: half of what credits say is true."""
+FEWEST = 3
+"""Word types that a correlation takes."""
 NOISE = 0.2
 """Below it, credits are called noise."""
 
@@ -41,11 +44,7 @@ def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
     """Everything that credits alone can tell."""
     first, second = (sums(points, half) for half in (0, 1))
     rows = common_types(first, second, config.least)
-    if len(rows[0]) < 3:
-        raise ValueError(
-            f"only {len(rows[0])} words were masked {config.least} times in both halves: "
-            "raise diagnose.batches or lower diagnose.least"
-        )
+    check_types(len(rows[0]), config)
     x, y = first.means[rows[0]], second.means[rows[1]]
     cells = np.stack([np.stack([x[:, 0], y[:, 0]], 1), np.stack([x[:, 1], y[:, 1]], 1)], 1)  # [K, labels, text]
     shares = variance_shares(cells)
@@ -65,6 +64,16 @@ def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
         "cosines": mean_cosines(points),
         "steps": [point.step for point in points],
     }
+
+
+def check_types(count: int, config: DiagnoseConfig) -> None:
+    """Raises ValueError if so few word types were masked often enough that nothing correlates across them."""
+    if count < FEWEST:
+        raise ValueError(
+            f"only {plural(count, 'word')} of the domain would be masked {config.least} times in both halves of "
+            f"{config.points} × {config.batches} batches, and it takes {FEWEST}: raise diagnose.batches or lower "
+            "diagnose.least"
+        )
 
 
 def sums(points: Sequence[Point], half: int) -> TypeSums:

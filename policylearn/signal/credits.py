@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.adaptation import ProbeLoss
-from policylearn.inner.model import carries
+from policylearn.inner.model import InnerModel
+from policylearn.inner.parameters import carriers, is_embedding, is_norm, owners
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.policy import MaskingPolicy, mask_tokens
@@ -34,15 +35,20 @@ class Tokens:
     credits: np.ndarray
 
 
-def group_of(name: str, p: Tensor) -> str:
-    """What kind of parameter it is."""
+def groups_of(model: InnerModel) -> dict[str, str]:
+    """What kind of parameter each is, by name."""
+    inside = {id(p) for p in model.mlm.base_model.parameters()}
+    return {name: _group(name, p, owner, id(p) in inside) for name, p, owner in owners(model)}
+
+
+def _group(name: str, p: Tensor, owner: nn.Module, inside: bool) -> str:
     if p.ndim < 2:
-        return "norms" if "norm" in name.lower() else "biases"
-    if "embeddings" in name:
+        return "norms" if is_norm(owner) else "biases"
+    if is_embedding(owner):
         return "embeddings"
-    if any(part in name for part in ("cls.", "lm_head", "generator", "vocab_", ".head.", "decoder")):
+    if not inside:
         return "head"
-    return "attention" if "attention" in name or "attn" in name else "ffn"
+    return "attention" if "attention" in name.lower() or "attn" in name else "ffn"
 
 
 def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss]) -> dict[str, Gradients]:
@@ -77,17 +83,18 @@ def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
 
 
 def through(model: nn.Module, gradients: Gradients, parameters: str) -> Gradients:
-    """The part of a gradient that flows through these parameters, see `carries`."""
-    named = dict(model.named_parameters())
-    return {name: g for name, g in gradients.items() if carries(name, named[name], parameters)}
+    """The part of a gradient that flows through these parameters, see `carriers`."""
+    open_ = carriers(model, parameters)
+    return {name: g for name, g in gradients.items() if name in open_}
 
 
-def group_cosines(model: nn.Module, a: Gradients, b: Gradients) -> dict[str, float]:
+def group_cosines(model: InnerModel, a: Gradients, b: Gradients) -> dict[str, float]:
     """Cosine of two gradients in every group of parameters, and in all matrices together."""
     groups: dict[str, list[str]] = {}
+    kinds = groups_of(model)
     for name, p in model.named_parameters():
         if name in a and name in b:
-            for group in {group_of(name, p), "matrices" if p.ndim > 1 else "vectors"}:
+            for group in {kinds[name], "matrices" if p.ndim > 1 else "vectors"}:
                 groups.setdefault(group, []).append(name)
     return {group: _cosine(a, b, names) for group, names in sorted(groups.items())}
 

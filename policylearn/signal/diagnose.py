@@ -1,8 +1,9 @@
 """`policylearn diagnose`: is there a signal to learn from, and how much data does it take?
 
-Labelled examples and texts are cut into halves A and B that share nothing. At several points of the trajectory
-under the policy's prior, the outer gradients of A and of B are turned into credits of masked tokens of A and of B: four
-cells. Their masks are uniform, so that every word gets its credit.
+Labelled examples and texts are cut into halves A and B that share nothing. At several points of a trajectory, the outer
+gradients of A and of B are turned into credits of masked tokens of A and of B: four cells. Their masks are uniform, so
+that every word gets its credit. The trajectory is that from which will be learned: under the prior's masks, as rollouts
+of the first round are; or under uniform masks, where the prior itself is measured on such a one, by `credit`.
 """
 
 import time
@@ -21,7 +22,8 @@ from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import TaskProgress, teller
 from policylearn.rollout import opens_window
-from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, sums, verdict
+from policylearn.scores.table import scorer_of
+from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, check_types, sums, verdict
 from policylearn.signal.credits import (
     Gradients,
     Tokens,
@@ -35,12 +37,14 @@ from policylearn.signal.credits import (
 )
 from policylearn.signal.halves import labelled_halves, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
-from policylearn.signal.types import TypeSums, add
+from policylearn.signal.types import TypeSums, add, common_types, type_sums
 from policylearn.signal.variance import Shares, halves_needed
-from policylearn.signal.words import spell
+from policylearn.signal.words import keys_of, spell
 from policylearn.trajectory import Trajectory
 
 SEED = 0
+CREDIT = "credit"
+"""The scorer that measures what is measured here."""
 TWIN_SHARE = 4
 """One batch in so many is masked a second time, to compare the same tokens under two masks."""
 EXTREMES = 15
@@ -51,19 +55,55 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
 
     Returns:
         plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
-        needs, token-level correlations, cosines, the words that help most and least, `verdict`.
+        needs, token-level correlations, cosines, the words that help most and least, `training`, under what masks the
+        model was trained meanwhile, `verdict`.
 
     Raises:
-        ValueError: bad input, with what to do.
+        ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
     """
     started, worked = time.monotonic(), time.process_time()
     problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
-    points, spelling = measure(problem, initial_policy(problem), console)
-    result = analyse(points, config.diagnose)
+    check_amount(problem)
+    policy, under = trained_under(problem)
+    points, spelling = measure(problem, policy, console)
+    result = analyse(points, config.diagnose) | {"training": under}
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
     result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
     return {"name": config.name, "verdict": verdict(result), **result}
+
+
+def trained_under(problem: Problem) -> tuple[MaskingPolicy, str]:
+    """The policy that the trajectory is masked by, and its name: see above."""
+    prior = problem.config.policy.prior
+    if CREDIT not in map(scorer_of, prior):
+        return initial_policy(problem), f"masks of the prior ({' + '.join(prior) or 'uniform'})"
+    uniform = arm_policy(problem, RANDOM)
+    assert uniform is not None
+    return uniform, "uniform masks"
+
+
+def check_amount(problem: Problem) -> None:
+    """Refuse a measurement that could not be analysed, before it is made: masks are drawn as they will be, of which it
+    takes a moment to see how often every word is masked.
+
+    Raises:
+        ValueError: too few words are masked often enough in both halves.
+    """
+    config, policy = problem.config, arm_policy(problem, RANDOM)
+    assert policy is not None
+    found = []
+    for rows in text_halves(problem, SEED):
+        if not len(rows):
+            raise ValueError("domain.path holds too few texts to be cut into halves: give it more")
+        points = (
+            take(masked_texts(problem, policy, rows, number), config.diagnose.batches)
+            for number in range(config.diagnose.points)
+        )
+        keys = np.concatenate([keys_of(policy, batch) for batches in points for batch in batches])
+        found.append(type_sums(keys, np.zeros(len(keys))))
+    a, b = found
+    check_types(len(common_types(a, b, config.diagnose.least)[0]), config.diagnose)
 
 
 def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
@@ -203,11 +243,22 @@ def _whole(x: float) -> int | None:
 def extremes(
     points: Sequence[Point], least: int, spelling: dict[int, tuple[int, ...]], problem: Problem
 ) -> dict[str, list[str]]:
-    """The words whose prediction helps most and least: mean credit of all cells, among words seen often enough."""
+    """The words whose prediction helps most and least: mean credit of all cells, among words seen often enough. No word
+    is in both lists: of few, the better half is said to help more than the others."""
     both = add(
         [TypeSums(s.keys, s.counts, s.totals[:, :2].mean(1, keepdims=True)) for s in (sums(points, 0), sums(points, 1))]
     )
     often = np.flatnonzero(both.counts >= 2 * least)
     order = often[np.argsort(-both.means[often, 0])]
     names = [str(problem.tokenizer.decode(list(spelling[int(both.keys[row])]))) for row in order]
-    return {"help": names[:EXTREMES], "hurt": names[::-1][:EXTREMES]}
+    return ends(names, EXTREMES)
+
+
+def ends(ranked: list[str], most: int) -> dict[str, list[str]]:
+    """The first and, from the last on, the last of a ranking; at most so many, and none in both.
+
+    >>> ends(["a", "b", "c"], 15), ends(["a", "b", "c", "d", "e"], 1)
+    ({'help': ['a'], 'hurt': ['c', 'b']}, {'help': ['a'], 'hurt': ['e']})
+    """
+    half = min(most, len(ranked) // 2)
+    return {"help": ranked[:half], "hurt": ranked[::-1][: min(most, len(ranked) - half)]}

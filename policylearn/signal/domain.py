@@ -9,6 +9,7 @@ from torch import Tensor
 from policylearn.arms import RANDOM, arm_policy
 from policylearn.masking import MaskedBatch
 from policylearn.problem import Problem
+from policylearn.report.formats import plural
 from policylearn.signal.credits import credits_of, masked_texts, outer_gradients, preconditioned, take, through
 from policylearn.signal.diagnose import SEED, steps
 from policylearn.signal.labels import cross_fitted
@@ -20,8 +21,8 @@ ALL = "all"
 def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Masked tokens of the domain with their credits, batch by batch, along a training under uniform masks.
 
-    As many texts as `diagnose` looks at, at the same points, under the outer gradient of all of its labelled examples:
-    what it says of reliability holds for these.
+    As many batches as `diagnose` looks at, after as many steps, under the outer gradient of all its labelled examples.
+    Where the prior has `credit`, it goes along this very training (`signal.diagnose.trained_under`).
 
     Args:
         problem: `config.diagnose` names points, batches, examples and folds.
@@ -46,6 +47,13 @@ def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         mean, scale = np.mean(np.concatenate(found)), np.std(np.concatenate(found))
         for batch, credits in zip(batches, found, strict=True):
             yield batch.original, batch.real, in_place(batch, (credits - mean) / max(scale, np.finfo(float).tiny))
+
+
+def measured_under(problem: Problem) -> str:
+    """What stands behind the credits, in words."""
+    at, have = steps(problem.config), len(problem.examples("train"))
+    where = f"{plural(len(at), 'state')} of a training under uniform masks (after {', '.join(map(str, at))} steps)"
+    return f"at {where}, under the labels of {min(have, problem.config.diagnose.examples or have):,} examples of train"
 
 
 def in_place(batch: MaskedBatch, credits: np.ndarray) -> Tensor:

@@ -8,6 +8,7 @@ from policylearn.arms import check_arms
 from policylearn.artefact import load_policy, save_policy
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.reproduce import reproduce_trial
+from policylearn.run import Run
 
 
 def test_arms_are_checked_by_name(tiny):
@@ -107,3 +108,40 @@ def test_a_policy_of_another_tokenizer_is_refused(saved_policy, one_seed, tmp_pa
     with pytest.raises(ValueError, match="does not match the policy"):
         evaluate_policies(one_seed, tmp_path / "out", quiet, {"learned": saved_policy})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_masks_words_is_marked_before_anything_is_trained_and_its_trials_are_not_lost(
+    finished, one_seed, tmp_path, quiet
+):
+    artefact = load_policy(finished / "policy")
+    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "word"})
+    words = save_policy(tmp_path / "words", artefact, card="")
+    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "token", "rate": 0.3})
+    more = save_policy(tmp_path / "more", artefact, card="")
+    result = evaluate_policies(one_seed, tmp_path / "out", quiet, {"words": words, "more": more})
+    budgets = {arm: found["equal_budget"] for arm, found in result["arms"].items()}
+    assert budgets["random"] and not budgets["more"]
+    said = quiet.file.getvalue()
+    assert said.index("of another budget: words (units), more (rate)") < said.index("training fresh models")
+    assert (tmp_path / "out" / "result.json").is_file()
+
+
+def test_coins_for_every_token_are_budgets_that_differ_and_no_reason_to_stop(tiny, tmp_path, quiet):
+    config = tiny("evaluate.seeds=1", 'evaluate.arms=["random", "oracle"]', "masking.design=independent")
+    result = evaluate_policies(config, tmp_path / "out", quiet, {})
+    masked = [found["masked_tokens"][0] for found in result["arms"].values()]
+    assert masked[0] != masked[1] and "random (design), oracle (design)" in quiet.file.getvalue()
+
+
+def test_who_stops_a_comparison_is_told_of_the_trials_that_are_kept(policylearn, tiny_toml, tmp_path, monkeypatch):
+    saved = Run.save_trials
+
+    def stop(run, trials):
+        saved(run, trials)
+        if len(trials) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save_trials", stop)
+    arguments = ("cluster.backend=local", "evaluate.seeds=3", 'evaluate.arms=["random"]', "--out", tmp_path / "out")
+    status, _, err = policylearn("evaluate", tiny_toml, *arguments)
+    assert status == 130 and "keeps 0 finished rounds and 2 finished trials" in err

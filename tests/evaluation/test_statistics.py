@@ -11,6 +11,7 @@ from policylearn.evaluation.statistics import (
     paired_difference,
     permutation_p,
     pooled_difference,
+    sentence,
 )
 
 AFTER, BEFORE = [0.75, 0.65, 0.80, 0.71], [0.50, 0.60, 0.55, 0.70]
@@ -106,3 +107,18 @@ def test_pooling_weighs_tasks_alike_and_narrows_the_interval():
 def test_holm_by_hand():
     assert holm({}) == {}
     assert holm({"a": 0.01, "b": 0.011, "c": 0.9}) == pytest.approx({"a": 0.03, "b": 0.03, "c": 0.9})
+
+
+def test_seeds_that_do_not_differ_show_nothing_and_are_not_said_to():
+    for after, value in ((0.52, "+2.0"), (0.5, "+0.0")):
+        found = paired_difference([after, after], [0.5, 0.5])
+        assert not found.shown
+        said = sentence("learned", "random", found)
+        assert said == f"learned and random differ by {value} points on all of 2 seeds: nothing to judge chance by"
+
+
+def test_one_seed_tells_nothing_and_two_little():
+    said = sentence("learned", "random", paired_difference([0.9], [0.5]))
+    assert said == "learned and random differ by +40.0 points on one seed, which tells nothing of others"
+    said = sentence("learned", "random", paired_difference([0.9, 0.8], [0.5, 0.6]))
+    assert said.startswith("learned is not shown to differ from random: +30.0 [")

@@ -6,6 +6,7 @@ import pytest
 
 from policylearn.config import is_study, load_study
 from policylearn.evaluation.pooling import best_baseline, pool, pooled
+from policylearn.evaluation.study import run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.report.formats import MISSING
@@ -120,6 +121,28 @@ def test_learned_has_to_beat_the_best_arm_of_equal_budget_that_learned_nothing()
         for r in found.values():
             r["arms"]["random-30"] = {"scores": [0.9] * 3, "equal_budget": equal}
         assert best_baseline(found, learned={"learned"}) == best
+
+
+def test_no_further_pretraining_is_not_of_equal_budget_and_is_compared_with_all_the_same():
+    found = {name: copy.deepcopy(r) for name, r in RESULTS.items()}
+    for r in found.values():
+        r["arms"]["none"] = {"scores": [0.95, 0.94, 0.96], "masked_tokens": [0, 0, 0], "equal_budget": True}
+    assert best_baseline(found, learned={"learned"}) == "random"
+    told = study(found)
+    assert "The best arm of equal budget that is no policy given is random." in render_study(told)
+    assert any(line.startswith("learned is worse than none by") for line in told["sentences"])
+
+
+def test_tasks_with_other_numbers_of_seeds_are_said_to_have_them():
+    fewer = result(random=[0.2, 0.3], tficf=[0.1, 0.1], learned=[0.3, 0.4])
+    assert study({"one": ONE, "two": fewer})["sentences"][0].endswith(", averaged over 2 tasks of 2 to 3 seeds")
+
+
+def test_what_is_wrong_with_the_last_task_is_found_before_the_first_is_trained_on(study_file, tmp_path, quiet):
+    study_file.write_text(study_file.read_text().replace("/policy", "/nowhere"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tasks\.two: .*nowhere"):
+        run_study(load_study(study_file, []), tmp_path / "out", quiet)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_comparison_in_words_and_as_a_table():

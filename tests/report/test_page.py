@@ -169,6 +169,31 @@ def test_plots_take_their_colours_from_the_page():
         assert variables - given_inline <= set(re.findall(r"(--[\w-]+):", theme))
 
 
+def test_what_is_wider_than_the_page_scrolls_and_shows_that_it_does():
+    page = render()
+    table = page[page.index('id="comparison"') : page.index('id="learning"')]
+    assert re.search(r'<div class="scroll" role="region" aria-label="scores" tabindex="0">\s*<table>', table)
+    style = re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL).group(1)
+    rule = re.search(r"\.scroll, figure, pre \{(.*?)\}", style, flags=re.DOTALL).group(1)
+    assert "overflow-x: auto" in rule
+    assert rule.count("no-repeat local") == 2  # covers, which move along
+    assert rule.count("no-repeat scroll") == 2 and rule.count("var(--shade)") == 2  # shades, which stay at the edges
+    assert len(set(re.findall(r"--shade: ([^;]+);", style))) == 2  # dark on light, light on dark
+
+
+def test_a_prior_as_it_is_is_shown_once_and_nothing_is_said_to_have_changed():
+    same = [(prior, prior) for prior, _ in EXAMPLES]
+    words = [WordRow(row.word, row.count, row.prior, row.prior) for row in WORDS]
+    told = {"provenance": {"prior": "12 · difference", "learned": "nothing: the prior as it is"}, "best_round": -1}
+    markup = render(history=[], examples=same, words=words, result={**RESULT, **told, "learned": False})
+    page = Page(markup)
+    assert page.by_id["examples"].count("we <script>s") == 1 and ">prior</h3>" not in markup
+    assert "the policy is its prior as it is" in page.by_id["words"] and ">change</th>" not in markup
+    assert "Raised most by learning" not in markup
+    assert "No rounds of learning were run." in page.by_id["learning"]
+    assert "nothing: the prior as it is" in page.by_id["learning"]
+
+
 def test_every_seed_is_a_dot():
     before, after = (len(Page(render(result=result)).of("use")) for result in (RESULT, _one_seed_more()))
     assert after - before == 4 + 3  # a score for each arm, a difference for each arm but the learned one

@@ -32,8 +32,10 @@ def test_a_clear_win_reads_as_one():
     [
         (-0.01, 0.03, 0.06, "unclear", "may be chance"),
         (-0.06, -0.04, -0.02, "worse", "does not beat Difference-Masking."),
-        (-0.06, -0.01, 0.02, "worse", "does not beat Difference-Masking, though"),
-        (0.0, 0.0, 0.0, "worse", "does not beat"),
+        (-0.06, -0.01, 0.02, "unclear", "it is behind Difference-Masking, but the 95 % interval includes zero"),
+        (-0.01, 0.0, 0.01, "unclear", "it is level with Difference-Masking, but the 95 % interval includes zero"),
+        (0.0, 0.0, 0.0, "unclear", "it is level with Difference-Masking, but by the same on all of 3 seeds"),
+        (0.02, 0.02, 0.02, "unclear", "it is ahead of Difference-Masking, but by the same on all of 3 seeds"),
         (0.02, 0.04, 0.06, "better", "it beats Difference-Masking."),
     ],
 )
@@ -42,14 +44,35 @@ def test_the_verdict_follows_the_interval(low, mean, high, outcome, words):
     assert found.outcome == outcome and words in found.sentence
 
 
-def test_without_an_interval_a_lead_is_not_called_a_win():
-    found = verdict(result(learned=[0.9], random=[0.5]))
+@pytest.mark.parametrize(("score", "where"), [(0.9, "ahead of"), (0.5, "level with"), (0.3, "behind")])
+def test_of_one_seed_nothing_is_said_but_that_it_tells_nothing(score, where):
+    found = verdict(result(learned=[score], random=[0.5]))
     assert found.outcome == "unclear" and "mean of 1 seed;" in found.sentence
+    assert found.sentence.endswith(f"it is {where} random, but one seed tells nothing of others.")
+
+
+def test_without_an_interval_neither_a_lead_nor_a_loss_is_called_one():
+    for scores in ([0.9, 0.8], [0.1, 0.2]):
+        found = verdict(result(learned=scores, random=[0.5, 0.5]))
+        assert found.outcome == "unclear" and found.sentence.endswith("there is no interval, so this may be chance.")
+
+
+def test_no_further_pretraining_is_no_arm_of_equal_budget_and_is_named_all_the_same():
+    scores = result(interval(0.01, 0.05, 0.09), learned=[0.85] * 3, none=[0.99] * 3, **BASE)
+    scores["arms"]["none"]["masked_tokens"] = [0, 0, 0]
+    assert strongest_baseline(scores).name == "difference"
+    assert "no further pretraining .990" in verdict(scores).sentence
+
+
+def test_a_prior_as_it_is_is_not_called_learned():
+    scores = result(learned=[0.7, 0.8], random=[0.5, 0.6]) | {"learned": False}
+    assert "the exported policy, which is its prior as it is, scores .750" in verdict(scores).sentence
+    assert verdict({"learned": False}).sentence.startswith("The exported policy, which is its prior as it is,")
 
 
 def test_the_strongest_baseline_counts_not_the_weakest():
     found = verdict(result(random=[0.85, 0.86], difference=[0.7, 0.7], learned=[0.8, 0.8]))
-    assert found.outcome == "worse" and "does not beat random" in found.sentence
+    assert found.outcome == "unclear" and "it is behind random" in found.sentence
 
 
 def test_many_arms_do_not_make_a_long_sentence():
@@ -107,3 +130,8 @@ def test_a_run_whose_signal_is_noise_says_so(cosines, outcome):
     found = signal([{"reliability": cosine} for cosine in cosines])
     assert found.outcome == outcome
     assert ("noise" in found.sentence) == (outcome == "unclear")
+
+
+def test_the_interval_of_a_cosine_ends_where_cosines_do():
+    found = signal([{"reliability": 0.1}, {"reliability": -0.1}])
+    assert "mean cosine .000 [−1.000, 1.000] over 2 rounds" in found.sentence

@@ -26,7 +26,7 @@ from policylearn.signal.credits import (
     take,
     through,
 )
-from policylearn.signal.diagnose import diagnose, outer_losses, steps
+from policylearn.signal.diagnose import check_amount, diagnose, ends, outer_losses, steps, trained_under
 from policylearn.signal.halves import labelled_halves, same_words, solid_types, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
 from policylearn.signal.types import add, type_sums
@@ -265,6 +265,57 @@ def test_the_verdict_tells_signal_from_noise_and_from_what_labels_do_not_matter_
 def test_too_few_words_are_an_error_that_says_what_to_do(tiny):
     with pytest.raises(ValueError, match=r"raise diagnose\.batches or lower diagnose\.least"):
         analyse(points_of(0.5), tiny("diagnose.least=11").diagnose)
+
+
+def test_too_few_batches_are_refused_before_anything_is_trained(tiny, quiet, monkeypatch):
+    monkeypatch.setattr("policylearn.signal.diagnose.measure", None)
+    with pytest.raises(ValueError, match=r"masked 999 times .* raise diagnose\.batches or lower diagnose\.least"):
+        diagnose(tiny(*QUICK, "diagnose.least=999"), quiet)
+
+
+def test_what_is_counted_before_is_what_is_measured(tiny, problem, result):
+    counts = [
+        sum(len(keys_of(policy, batch)) for number in range(2) for batch in taken(problem, policy, rows, number))
+        for policy in [arm_policy(problem, "random")]
+        for rows in text_halves(problem, 0)
+    ]
+    assert counts == result["tokens"]
+    least = max(n for n in range(1, 60) if passes(Problem(tiny(*QUICK, f"diagnose.least={n}"))))
+    assert 2 < least < 59
+
+
+def taken(problem, policy, rows, number):
+    return take(masked_texts(problem, policy, rows, number), problem.config.diagnose.batches)
+
+
+def passes(problem) -> bool:
+    try:
+        check_amount(problem)
+    except ValueError:
+        return False
+    return True
+
+
+def test_one_text_has_no_halves(tiny, quiet, tmp_path):
+    (tmp_path / "one.txt").write_text("class0_01 generic_001 generic_002")
+    with pytest.raises(ValueError, match="too few texts to be cut into halves"):
+        diagnose(tiny(*QUICK, f"domain.path={tmp_path / 'one.txt'}", "policy.prior={}"), quiet)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 31])
+def test_no_word_both_helps_and_hurts(count):
+    names = [f"w{i}" for i in range(count)]
+    found = ends(names, 15)
+    assert not set(found["help"]) & set(found["hurt"])
+    assert len(found["help"]) + len(found["hurt"]) == min(count, 30)
+    assert found["help"] == names[: len(found["help"])] and found["hurt"] == names[::-1][: len(found["hurt"])]
+
+
+def test_where_the_prior_is_credit_the_training_is_the_one_that_it_is_measured_on(tiny, problem):
+    policy, under = trained_under(Problem(tiny(*QUICK, "policy.prior={credit = 2.0}")))
+    assert under == "uniform masks" and policy.names == []
+    policy, under = trained_under(problem)
+    assert under == "masks of the prior (difference)" and policy.names == ["difference"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,46 @@
+"""What a parameter of a model is, by the module that holds it and not by its name."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+
+def owners(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
+    """Every parameter once, in the order of `named_parameters`: its name, itself, and the module that holds it. A tied
+    one is held by a table of embeddings, if by any."""
+    modules = dict(model.named_modules())
+    tables: dict[int, nn.Module] = {
+        id(module.weight): module for module in modules.values() if isinstance(module, nn.Embedding)
+    }
+    for name, p in model.named_parameters():
+        held = modules[name.rpartition(".")[0]]
+        yield name, p, tables.get(id(p)) or held
+
+
+def is_embedding(owner: nn.Module) -> bool:
+    """Whether a module is a table that is looked up: of tokens, positions (relative ones as well) or kinds of text. A
+    linear map of what was looked up is none."""
+    return isinstance(owner, nn.Embedding)
+
+
+def is_norm(owner: nn.Module) -> bool:
+    """Whether a module is a normalisation."""
+    return "norm" in type(owner).__name__.lower()
+
+
+def carriers(model: nn.Module, parameters: str) -> frozenset[str]:
+    """Names of the parameters that the outer gradient may flow through.
+
+    "all" there are, "matrices" (no norms and biases), or "layers" (matrices without embeddings of tokens and positions,
+    nor an output head that is tied to them). AdamW's preconditioner divides by what MLM gradients have been; of
+    most embeddings that is next to nothing, and what flows through them outweighs everything else.
+
+    >>> model = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 2), nn.LayerNorm(2))
+    >>> [sorted(carriers(model, which)) for which in ("layers", "matrices")]
+    [['1.weight'], ['0.weight', '1.weight']]
+    """
+    return frozenset(
+        name
+        for name, p, owner in owners(model)
+        if parameters == "all" or (p.ndim > 1 and (parameters == "matrices" or not is_embedding(owner)))
+    )
