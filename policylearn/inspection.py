@@ -49,14 +49,16 @@ def _inspect(artefact: PolicyArtefact, text: str, place: int) -> tuple[Heatmap, 
 def read_texts(path: str) -> list[str]:
     """The lines of a file that are not blank.
 
+    A line ends with "\\n" or "\\r\\n", and with nothing else: a form feed or U+2028 is part of a text.
+
     Raises:
         ValueError: it cannot be read, or has none.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:  # storage boundary
         raise ValueError(f"--file {path} cannot be read: {error}") from error
-    if not (texts := [line for line in lines if line.strip()]):
+    if not (texts := [line.removesuffix("\r") for line in lines if line.strip()]):
         raise ValueError(f"--file {path} holds no text: one a line is expected")
     return texts
 
