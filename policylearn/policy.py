@@ -239,7 +239,7 @@ def mask_tokens(
     real: Tensor,
     mask_token_id: int,
     seed: int,
-    epoch: int,
+    epoch: int | Tensor,
     progress: float = 0.0,
     columns: Columns | None = None,
 ) -> MaskedBatch:
@@ -250,7 +250,7 @@ def mask_tokens(
         input_ids: [B, T].
         real: [B, T] boolean, not padding.
         mask_token_id: id of [MASK].
-        seed, epoch: what, beside its tokens, the mask of an example depends on.
+        seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
         progress: share of training that is done, for a rate that has a schedule.
         columns: scores that came with the text.
     """
