@@ -16,7 +16,7 @@ from policylearn.collator.clock import Clock, Repeats
 from policylearn.collator.examples import check_scores, protected_positions
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
-from policylearn.collator.padding import Batch, Padding, Rows, assemble, flattened, is_flat
+from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
 from policylearn.collator.settings import check_made_of, check_settings
 from policylearn.collator.sights import Sights, draws_of, repeats_here
 from policylearn.masking.corruption import IGNORED, predictable
@@ -212,7 +212,7 @@ class PolicyCollator(DataCollatorMixin):
             return torch.as_tensor(shown), torch.as_tensor(labels)
 
         batch = self._call(examples, mask)
-        return BatchEncoding({name: x.numpy() if isinstance(x, Tensor) else x for name, x in batch.items()})
+        return BatchEncoding({name: as_numpy(x) for name, x in batch.items()})
 
     def torch_mask_tokens(
         self, inputs: Tensor, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Tensor

@@ -104,6 +104,31 @@ WRONG = {
     ),
     "mask of an example": ([TEXT | {"attention_mask": [1]}], r"attention_mask has shape \[1, 1\], input_ids \[1, 42\]"),
     "special mask": ([TEXT | {"special_tokens_mask": [0]}], r"special_tokens_mask has shape \[1, 1\]"),
+    "nothing, then a number": (
+        [TEXT | {"x": None}, TEXT | {"x": 1}],
+        "column 'x' holds None in example 0 of the batch",
+    ),
+    "a number, then nothing": (
+        [TEXT | {"x": 1}, TEXT | {"x": None}],
+        "column 'x' holds None in example 1 of the batch",
+    ),
+    "nothing in a row of numbers": (
+        [TEXT | {"x": [1] * 42}] + [TEXT | {"x": None}] * 9,
+        r"column 'x' holds None in example 1, 2, 3, 4, 5, … of the batch and numbers in others: fill it, or drop it",
+    ),
+    "a word and a number": ([TEXT | {"x": 1}, TEXT | {"x": "one"}], "column 'x' holds 'one' in example 1 of the batch"),
+    "nothing in a batch": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "x": [None, 1]},
+        "column 'x' holds None in example 0 of the batch and numbers in others",
+    ),
+    "ends of rows": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "cu_seqlens": [[0, 2, 3], [0, 2]]},
+        r"cu_seqlens must rise from 0 to the 3 tokens of row 1, got \[0, 2\]",
+    ),
+    "ends of too few rows": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "cu_seqlens": [[0, 3]]},
+        "cu_seqlens has 1 rows, the batch 2: give where documents end for each",
+    ),
     "ends": (
         {"input_ids": torch.arange(5, 9), "cu_seqlens": torch.tensor([0, 2])},
         r"cu_seqlens must rise from 0 to the 4 tokens of the batch, got \[0, 2\]",
@@ -116,6 +141,12 @@ WRONG = {
 def test_examples_that_cannot_be_masked(tokenizer, examples, message, form):
     with pytest.raises(ValueError, match=message):
         PolicyCollator(tokenizer, return_tensors=form)(examples)
+
+
+def test_a_column_of_nothing_or_of_words_stays_as_it_is(tokenizer):
+    rows = [TEXT | {"nothing": None, "name": "a"}, TEXT | {"nothing": None, "name": None}]
+    batch = PolicyCollator(tokenizer)(rows)
+    assert batch["nothing"] == [None, None] and batch["name"] == ["a", None]
 
 
 def words_without_marks() -> PreTrainedTokenizerFast:
