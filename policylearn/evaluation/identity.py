@@ -5,12 +5,12 @@ import hashlib
 import json
 from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
-from policylearn.masking import sizes
-from policylearn.masking.lengths import longest_units
+from policylearn.masking.lengths import split_long_words
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Data, Examples, Labelled, Problem
 from policylearn.provenance import fingerprint
@@ -37,19 +37,21 @@ def masks_key(policy: MaskingPolicy | None, domain: TokenRows) -> str:
     """What decides the masks of an arm; None: no further training."""
     if policy is None:
         return "none"
-    return fingerprint(policy) + (" short units" if _cuts_units(policy, domain) else "")
+    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "")
 
 
-def _cuts_units(policy: MaskingPolicy, domain: TokenRows) -> bool:
-    """Whether a unit may be longer than `masking.lengths` lets it: trials from before there was such a bound came out
-    otherwise, and those without such units did not. Spans and collocations may be of any length."""
-    if policy.masking.unit != "word":
-        return policy.masking.unit != "token"
+def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
+    """Whether trials from before units had a longest length (see `masking.lengths`) may have come out otherwise: not of
+    tokens, nor of words that are all as likely, none of which is cut."""
+    if policy.masking.unit == "token":
+        return False
+    if policy.masking.unit != "word" or policy.names or policy.network is not None:
+        return True
     rate = min(policy.masking.rates)
     for first in range(0, len(domain), CHUNK):
         ids, real = domain.batch(range(first, min(first + CHUNK, len(domain))), pad_id=0)
-        longest = longest_units(policy.eligible(ids, real), rate)
-        if bool((sizes(policy.segmenter.words(ids, real)) > longest).any()):
+        starts = policy.segmenter.word_starts(ids, real)
+        if not torch.equal(split_long_words(starts, policy.eligible(ids, real), rate), starts):
             return True
     return False
 

@@ -7,7 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
 from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
-from policylearn.masking.lengths import cut_long_units, longest_units, split_long_words
+from policylearn.masking.lengths import cut_long_units, split_long_words
 from policylearn.masking.spans import drawn_span_starts
 from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
@@ -85,8 +85,8 @@ class Segmenter(nn.Module):
         if self.masking.unit == "token":
             return None
         eligible = self.eligible(input_ids, real)
-        longest = longest_units(eligible, self.masking.rates[0] if rate is None else rate)
-        words = split_long_words(self.word_starts(input_ids, real), longest)
+        rate = self.masking.rates[0] if rate is None else rate
+        words = split_long_words(self.word_starts(input_ids, real), eligible, rate)
         starts = words
         if self.masking.unit == "span":
             keys = example_keys(input_ids, real, seed=0) if keys is None else keys
@@ -94,7 +94,7 @@ class Segmenter(nn.Module):
         elif self.masking.unit == "collocation":
             known = word_keys(input_ids, leads(words))
             starts = join_collocations(words, known, eligible, self.collocations, int(self.longest))
-        return leads(cut_long_units(starts, words, longest))
+        return leads(cut_long_units(starts, words, eligible, rate))
 
     def _span_starts(self, words: Tensor, eligible: Tensor, keys: Tensor, index: Tensor, ends: Tensor | None) -> Tensor:
         cut = self.masking.span_mean, self.masking.span_longest
