@@ -57,6 +57,8 @@ def _inspect(artefact: PolicyArtefact, text: str, place: int) -> tuple[Heatmap, 
 def read_texts(path: str) -> list[str]:
     """The lines of a file that are not blank.
 
+    A line ends with "\\n" or "\\r\\n", and with nothing else: a form feed or U+2028 is part of a text.
+
     Raises:
         ValueError: it cannot be read, or has none.
     """

@@ -99,14 +99,16 @@ class MaskingPolicy(nn.Module):
         """Whether the network says how texts are cut into units."""
         return self._scores_spans and self.masking.unit == "span"
 
-    def units(self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None) -> Tensor | None:
+    def units(
+        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None
+    ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T], as `Segmenter.units`; spans as the network wants them,
         if it is one of spans."""
         if not self.cuts_spans:
-            return self.segmenter.units(input_ids, real, keys)
+            return self.segmenter.units(input_ids, real, keys, rate=rate)
         assert self.network is not None
         with torch.no_grad():
-            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real))
+            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real), rate)
 
     def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
         """[B, T]; `lead` says what are units, which only a network of spans asks."""
@@ -158,7 +160,7 @@ class MaskingPolicy(nn.Module):
             rate: another rate than the one training starts with.
             columns: scores that came with the text.
         """
-        lead = self.units(input_ids, real) if lead is None else lead
+        lead = self.units(input_ids, real, rate=rate) if lead is None else lead
         logits = self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
         return self._spend(logits, input_ids, real, lead, rate)
 
@@ -237,7 +239,7 @@ def mask_tokens(
     real: Tensor,
     mask_token_id: int,
     seed: int,
-    epoch: int,
+    epoch: int | Tensor,
     progress: float = 0.0,
     columns: Columns | None = None,
 ) -> MaskedBatch:
@@ -248,14 +250,15 @@ def mask_tokens(
         input_ids: [B, T].
         real: [B, T] boolean, not padding.
         mask_token_id: id of [MASK].
-        seed, epoch: what, beside its tokens, the mask of an example depends on.
+        seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
         progress: share of training that is done, for a rate that has a schedule.
         columns: scores that came with the text.
     """
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
-    lead, rate = policy.units(input_ids, real, keys), rate_at(masking.rate, progress)
+    rate = rate_at(masking.rate, progress)
+    lead = policy.units(input_ids, real, keys, rate)
     with torch.no_grad():
         p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)

@@ -13,7 +13,7 @@ from policylearn import PolicyCollator
 
 def train(model: str, policy: str, texts: str, out: str, epochs: int = 3) -> None:
     tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModelForMaskedLM.from_pretrained(model)
-    lines = Path(texts).read_text(encoding="utf-8").splitlines()
+    lines = Path(texts).read_text(encoding="utf-8").strip().split("\n")
     collator = PolicyCollator.from_pretrained(policy, tokenizer)
     loader = DataLoader(tokenizer(lines, truncation=True)["input_ids"], 8, shuffle=True, collate_fn=collator)
     accelerator = Accelerator()

@@ -12,7 +12,7 @@ from policylearn.trainers import EpochCallback
 def train(model: str, policy: str, texts: str, out: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     collator = PolicyCollator.from_pretrained(policy, tokenizer)
-    lines = Path(texts).read_text(encoding="utf-8").splitlines()
+    lines = Path(texts).read_text(encoding="utf-8").strip().split("\n")
     trainer = Trainer(
         model=AutoModelForMaskedLM.from_pretrained(model),
         args=TrainingArguments(out, num_train_epochs=3, dataloader_num_workers=2),

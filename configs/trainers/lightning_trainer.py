@@ -26,7 +26,7 @@ class Pretraining(LightningModule):
 
 def train(model: str, policy: str, texts: str, out: str) -> None:
     tokenizer, module = AutoTokenizer.from_pretrained(model), Pretraining(model)
-    lines = Path(texts).read_text(encoding="utf-8").splitlines()
+    lines = Path(texts).read_text(encoding="utf-8").strip().split("\n")
     collator = PolicyCollator.from_pretrained(policy, tokenizer)
     loader = DataLoader(tokenizer(lines, truncation=True)["input_ids"], 8, shuffle=True, collate_fn=collator)
     trainer = Trainer(max_epochs=3, default_root_dir=out, callbacks=[LightningEpochCallback(collator)])

@@ -21,7 +21,7 @@ from policylearn.arms import arm_policy
 from policylearn.artefact import load_policy
 from policylearn.cluster.pool import Worker
 from policylearn.config import StudyConfig, load_study
-from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -74,7 +74,9 @@ def work(which: str, task: str, first: int | None, until: float) -> None:
                 time.sleep(1.0)
             continue
         if claimed(place):
-            trial = run_trial(problem, policies[arm], arm, seed, trial_key(evidence, policies[arm], seed))
+            trial = run_trial(
+                problem, policies[arm], arm, seed, trial_key(evidence, masks_key(policies[arm], problem.domain), seed)
+            )
             place.write_text(json.dumps(asdict(trial)) + "\n", encoding="utf-8")
             print(which, task, arm, seed, round(trial.score, 4), f"{trial.seconds:.1f} s", flush=True)
 

@@ -1,10 +1,25 @@
 """Where training is, as the masks of a collator need to know."""
 
 import math
+import os
+from enum import IntEnum
 from typing import Any
 
 import torch
 from torch.utils.data import get_worker_info
+
+WORKERS = 4096
+"""Workers of a loader whose starts are told apart."""
+
+
+class Repeats(IntEnum):
+    """Whether a text may come more than once in an epoch."""
+
+    NONE = 0
+    STREAM = 1
+    """Perhaps: the data are a stream, of which nobody knows."""
+    COPIES = 2
+    """Yes: the data hold it so many times."""
 
 
 class Clock:
@@ -19,8 +34,9 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self._told = torch.tensor([math.nan, 0.0], dtype=torch.float64).share_memory_()
-        self._batches = 0
+        self._told = torch.tensor([math.nan, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).share_memory_()
+        self._starts = torch.zeros(WORKERS, dtype=torch.int64).share_memory_()
+        self._batches, self._worker = 0, 0
 
     @property
     def epoch(self) -> int | None:
@@ -41,15 +57,47 @@ class Clock:
     def progress(self, progress: float) -> None:
         self._told[1] = progress
 
+    @property
+    def repeats(self) -> Repeats:
+        """Whether a text may come more than once in an epoch, as far as somebody told."""
+        return Repeats(int(self._told[2]))
+
+    @repeats.setter
+    def repeats(self, repeats: Repeats) -> None:
+        self._told[2] = float(repeats)
+
+    def begin(self, rank: int) -> None:
+        """A training begins: what was seen before is forgotten. `rank` is that of the process, among those that train
+        one model."""
+        self._told[3], self._told[4] = rank, self._told[4] + 1
+
+    @property
+    def period(self) -> tuple[float, ...]:
+        """Training and epoch: what was seen in another one does not count."""
+        return float(self._told[4]), float(self._told[0])
+
+    @property
+    def process(self) -> int:
+        """A number of the process that puts the batch together: 0 where there is but one."""
+        worker = get_worker_info()
+        return int(self._told[3]) * WORKERS + (0 if worker is None else worker.id)
+
     def draw(self) -> int:
         """The epoch of the batch at hand."""
         if (epoch := self.epoch) is not None:
             return epoch
-        self._batches += 1
         worker = get_worker_info()
-        # Workers are started anew each epoch with a fresh base seed, and with their counters set back to zero.
-        return self._batches + (0 if worker is None else worker.seed - worker.id)
+        if worker is not None and self._worker != os.getpid():
+            # Workers are started anew each epoch. Each counts in a place of its own how often, so that epochs differ
+            # without a number that another run would not have.
+            self._worker, self._batches = os.getpid(), 0
+            self._starts[worker.id % WORKERS] += 1
+        self._batches += 1
+        if worker is None:
+            return self._batches
+        return (int(self._starts[worker.id % WORKERS]) * WORKERS + worker.id) * 2**24 + self._batches
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._told.share_memory_()  # a copy that came by pickle has workers of its own
+        for shared in (self._told, self._starts):
+            shared.share_memory_()  # a copy that came by pickle has workers of its own

@@ -15,6 +15,8 @@ FIELDS = {
     "whole_word_mask": "unit",
 }
 """Field of a collator → setting of a policy."""
+SHOWN = ("mask_replace_prob", "random_replace_prob")
+"""The shares of masked tokens that are shown as something else."""
 UNITS = {True: "word", False: "token"}
 
 
@@ -48,8 +50,17 @@ class Overrides:
 
     def _check(self, given: Mapping[str, Any]) -> None:
         """By the names of the fields; what else is wrong, the policy says."""
-        rate, highest = given.get("mlm_probability"), self.policy.masking.p_max
-        if rate is not None and not 0 < rate < highest:
-            raise ValueError(f"mlm_probability {rate} must lie between 0 and {highest}; mlm=False masks nothing")
+        rate, masking = given.get("mlm_probability"), self.policy.masking
+        if rate is not None and not 0 < rate < masking.p_max:
+            raise ValueError(
+                f"mlm_probability {rate} must lie between 0 and {masking.p_max}, p_max of the policy: what is masked "
+                "is predicted from what is not; mlm=False masks nothing"
+            )
+        shares = {name: given.get(name, getattr(masking, FIELDS[name])) for name in SHOWN}
+        if wrong := [name for name, share in shares.items() if not 0 <= share <= 1]:
+            raise ValueError(f"{wrong[0]} {shares[wrong[0]]} must lie between 0 and 1")
+        if sum(shares.values()) > 1 + 1e-9:
+            said = " + ".join(f"{name} {share:g}" for name, share in shares.items())
+            raise ValueError(f"{said} must not exceed 1: lower one (what is not given is the policy's)")
         if given.get("whole_word_mask") and not marks_words(self.tokenizer):
             raise ValueError("the tokenizer leaves no mark of words that is known here: set whole_word_mask=False")

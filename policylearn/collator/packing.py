@@ -9,7 +9,10 @@ from torch import Tensor
 from policylearn.masking.corruption import IGNORED
 
 CUMULATIVE = ("cu_seqlens", "cu_seq_lens_q")
-"""Names under which trainers pass where documents end: [D + 1], from 0 to the number of tokens."""
+"""Names under which trainers pass where documents end: [D + 1], from 0 to the number of tokens; or, as ModernBERT's
+training has it, one such per row."""
+OFFSETS = frozenset({*CUMULATIVE, "cu_seq_lens_k"})
+"""Columns that are along documents, and not along tokens."""
 Masking = Callable[..., tuple[Tensor, Tensor]]
 """(input_ids, protected, **scores), one document per row → (corrupted input_ids, labels); all [B, T]."""
 
@@ -45,7 +48,7 @@ def documents_of(batch: Mapping[str, Any], real: Tensor) -> Documents | None:
         real: [B, T] boolean, not padding.
 
     Raises:
-        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens.
+        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens, of the batch or of each row.
 
     >>> packed = {"position_ids": torch.tensor([[0, 1, 0, 1, 2, 0]])}
     >>> found = documents_of(packed, torch.tensor([[True, True, True, True, True, False]]))
@@ -69,10 +72,7 @@ def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
     starts = torch.zeros_like(real)
     starts[:, :1] = True
     if name := next((name for name in CUMULATIVE if name in batch), None):
-        ends = torch.as_tensor(batch[name]).long().flatten()
-        if len(ends) < 2 or ends[0] != 0 or ends[-1] != real.numel() or bool((ends.diff() < 0).any()):
-            raise ValueError(f"{name} must rise from 0 to the {real.numel()} tokens of the batch, got {ends.tolist()}")
-        starts.view(-1)[ends[ends < real.numel()]] = True
+        _begin_at(starts, batch[name], real, name)
     elif (number := _numbers(batch)) is not None:
         starts[:, 1:] |= number.diff(dim=1) != 0
     elif "position_ids" in batch:
@@ -80,6 +80,36 @@ def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
     else:
         return None
     return starts
+
+
+def _begin_at(starts: Tensor, ends: Any, real: Tensor, name: str) -> None:
+    """Mark in `starts` [B, T] where documents begin that end at `ends`, of the whole batch or of each row."""
+    if isinstance(ends, (list, tuple)) and len(ends) and len(torch.as_tensor(ends[0]).shape):
+        rows = [torch.as_tensor(row).long() for row in ends]
+    elif torch.as_tensor(ends).dim() == 2 and len(ends) == len(starts):
+        rows = list(torch.as_tensor(ends).long())
+    else:
+        return _mark(
+            starts.view(-1), torch.as_tensor(ends).long().flatten(), name, f"{real.numel()} tokens of the batch"
+        )
+    if len(rows) != len(starts):
+        raise ValueError(f"{name} has {len(rows)} rows, the batch {len(starts)}: give where documents end for each")
+    for i, (row, row_ends, there) in enumerate(zip(starts, rows, real, strict=True)):
+        total = int(row_ends[-1]) if len(row_ends) else 0
+        if 0 < total < len(row) and not bool(there[total:].any()):
+            row[total] = True  # padding on the right, which is no document
+            row = row[:total]
+        elif 0 < total < len(row) and not bool(there[: len(row) - total].any()):
+            row = row[len(row) - total :]
+        _mark(row, row_ends, name, f"{len(row)} tokens of row {i}")
+
+
+def _mark(starts: Tensor, ends: Tensor, name: str, of: str) -> None:
+    """Mark where documents begin in `starts` [T], which they fill."""
+    if len(ends) < 2 or ends[0] != 0 or ends[-1] != len(starts) or bool((ends.diff() < 0).any()):
+        shown = ends[:8].tolist()
+        raise ValueError(f"{name} must rise from 0 to the {of}, got {shown if len(ends) < 9 else [*shown, '…']}")
+    starts[ends[ends < len(starts)]] = True
 
 
 def _numbers(batch: Mapping[str, Any]) -> Tensor | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.collator.packing import CUMULATIVE
+from policylearn.collator.packing import OFFSETS
 
 Batch = dict[str, Any]
 """Column name → tensor, or whatever it was that is no number."""
@@ -51,7 +51,8 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
     """Examples side by side, and which of their positions are no padding, [B, T] boolean.
 
     Returns:
-        Columns as long as the tokens are [B, T]; others are stacked as they are, strings stay lists.
+        Columns as long as the tokens are [B, T]; others are stacked as they are, strings stay lists, and where the
+        documents of each row end is a list of tensors.
 
     Raises:
         ValueError: there are no examples, one lacks `input_ids` or a column that others have, or what a column holds
@@ -94,6 +95,13 @@ def flattened(batch: Batch) -> Batch:
     return {name: value[0] if np.shape(value)[:2] == shape else value for name, value in batch.items()}
 
 
+def as_numpy(column: Any) -> Any:
+    """A column of a batch, or the rows of one that is a list, in NumPy; what is no tensor as it is."""
+    if isinstance(column, list):
+        return [as_numpy(row) for row in column]
+    return column.numpy() if isinstance(column, Tensor) else column
+
+
 def _rows_of(examples: Rows) -> Rows:
     """A mapping of lists, as a slice of a data set is, as examples."""
     if not isinstance(examples, Mapping):
@@ -108,10 +116,10 @@ def _rows_of(examples: Rows) -> Rows:
 
 
 def _together(batch: Mapping[str, Any]) -> tuple[Batch, Tensor]:
-    arrays = {name: _tensor(name, value) if _is_array(value) else value for name, value in batch.items()}
+    arrays = {name: _array(name, value) for name, value in batch.items()}
     if is_flat(batch):
-        length, apart = arrays["input_ids"].shape, {*CUMULATIVE, "cu_seq_lens_k"}
-        along = {name for name, value in arrays.items() if np.shape(value)[:1] == length and name not in apart}
+        length = arrays["input_ids"].shape
+        along = {name for name, value in arrays.items() if name not in OFFSETS and np.shape(value)[:1] == length}
         arrays = {name: value[None] if name in along else value for name, value in arrays.items()}
     ids = arrays["input_ids"].long()
     return arrays | {"input_ids": ids}, torch.ones_like(ids, dtype=torch.bool)
@@ -152,7 +160,7 @@ def _side_by_side(rows: Sequence[Mapping[str, Any]], padding: Padding) -> tuple[
     batch: Batch = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
-        if [_length(value) for value in values] == lengths:
+        if name not in OFFSETS and [_length(value) for value in values] == lengths:
             batch[name] = layout.lay(_joined(name, values), fill.get(name, 0))
         else:
             batch[name] = _stacked(name, values)
@@ -183,11 +191,29 @@ def _is_nested(ids: Any) -> bool:
     return any(_length(first) is not None for first in ids[:1]) if _is_list(ids) else ids.ndim > 1
 
 
-def _is_array(value: Any) -> bool:
-    """Whether a column of a batch holds numbers; strings, and settings such as `max_length_q`, are left alone."""
+def _array(name: str, value: Any) -> Any:
+    """A column of a batch as a tensor; strings, and settings such as `max_length_q`, are left alone."""
     if _is_list(value):
-        return not any(isinstance(first, str | None) for first in value[:1])
-    return isinstance(value, (Tensor, np.ndarray))
+        if name in OFFSETS and _is_nested(value):
+            return _stacked(name, value)
+        return value if _is_text(name, value) else _tensor(name, value)
+    return _tensor(name, value) if isinstance(value, (Tensor, np.ndarray)) else value
+
+
+def _is_text(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column holds strings, or nothing, in all rows.
+
+    Raises:
+        ValueError: in some, and numbers in others.
+    """
+    odd = [i for i, value in enumerate(values) if isinstance(value, str | bytes | None)]
+    if odd and len(odd) < len(values):
+        rows = ", ".join(map(str, odd[:5])) + (", …" if len(odd) > 5 else "")
+        raise ValueError(
+            f"column {name!r} holds {values[odd[0]]!r:.40} in example {rows} of the batch and numbers in others: fill "
+            "it, or drop it from the data set"
+        )
+    return bool(odd)
 
 
 def _length(value: Any) -> int | None:
@@ -225,8 +251,10 @@ def _joined_flags(values: Sequence[Any]) -> np.ndarray:
 
 
 def _stacked(name: str, values: Sequence[Any]) -> Any:
-    if isinstance(values[0], str | bytes | None):
+    if _is_text(name, values):
         return list(values)
+    if name in OFFSETS:
+        return [_tensor(name, value) for value in values]
     if len({getattr(value, "shape", _length(value)) for value in values}) > 1:
         raise ValueError(f"column {name!r} is neither as long as the tokens nor of one length in all examples: drop it")
     if isinstance(values[0], (Tensor, np.ndarray)):

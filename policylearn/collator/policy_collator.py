@@ -12,13 +12,16 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.collator.clock import Clock
+from policylearn.collator.clock import Clock, Repeats
 from policylearn.collator.examples import check_scores, protected_positions
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
-from policylearn.collator.padding import Batch, Padding, Rows, assemble, flattened, is_flat
+from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
+from policylearn.collator.settings import check_made_of, check_settings
+from policylearn.collator.sights import Sights, draws_of, repeats_here
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
+from policylearn.masking.keys import example_keys
 from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.scores.table import scorer_of
 
@@ -34,7 +37,13 @@ class PolicyCollator(DataCollatorMixin):
 
     A mask depends on (seed, epoch, the example's own tokens): not on workers, ranks, neighbours, padding or packing.
     Tell the collator the epoch with `set_epoch`, or let a callback of `policylearn.trainers` do it; without it, every
-    batch drawn counts as its own epoch, so masks differ between epochs all the same.
+    batch drawn counts as its own epoch, so masks differ between epochs all the same (two runs have the same ones if
+    seed, order and number of workers are).
+
+    A stream may come to a text again within an epoch. There, the n-th time that a process (a worker, a rank) sees a
+    text in an epoch it has another mask than before; for n > 1 that one depends on the process as well. Workers see
+    that they read a stream, and the callbacks tell where there are none. A process counts in 8 MB: beyond some hundred
+    thousand different texts it takes a few for seen that were not, whose masks then depend on what came before.
 
     What differs from `DataCollatorForLanguageModeling`: every text has its exact share masked, at least one token
     (unless the policy's design is "independent"); no global random state is read or changed, with a seed or without; an
@@ -52,10 +61,13 @@ class PolicyCollator(DataCollatorMixin):
         return_tensors: "pt" or "np".
         seed: another seed, other masks; None is 0.
         policy: π_φ; None: every token is as likely as any other.
+        vary_repeats: True: a text that comes again within an epoch has another mask each time a process sees it, of
+            the process's own, whatever the data; False: never; None: in streams, and in data sets that callbacks find
+            to be copies of one.
 
     Raises:
-        ValueError: the tokenizer has no mask token or another number of tokens than the policy, or a setting is out of
-            its range.
+        ValueError: the tokenizer has no mask token or another number of tokens than the policy, or a setting is of a
+            wrong type or out of its range.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer
@@ -81,19 +93,18 @@ class PolicyCollator(DataCollatorMixin):
     return_tensors: str = "pt"
     seed: int | None = None
     policy: MaskingPolicy = None  # type: ignore[assignment]  # set below
+    vary_repeats: bool | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.mlm, MaskingPolicy):
-            raise ValueError("the second field is mlm: give the policy by name, PolicyCollator(tokenizer, policy=...)")
-        if self.mlm and self.tokenizer.mask_token_id is None:
-            raise ValueError("the tokenizer has no mask token: take one that has, or mlm=False to mask nothing")
+        check_settings(vars(self))
+        check_made_of(self.tokenizer, self.policy, masks=self.mlm)
         self.policy = (self.policy or uniform_policy(self.tokenizer)).eval()
         if len(self.tokenizer) > (known := len(self.policy.segmenter.special)):
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} tokens, the policy knows {known}: it is another's"
             )
         self.generator: torch.Generator | np.random.Generator | None = None
-        self._clock = Clock()
+        self._clock, self._sights = Clock(), Sights()
         self._overrides = Overrides(self.policy, self.tokenizer)
         self._overrides.under(vars(self))
 
@@ -157,6 +168,15 @@ class PolicyCollator(DataCollatorMixin):
         """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
         self._clock.progress = progress
 
+    def begin_training(self, repeats: Repeats, rank: int = 0) -> None:
+        """What a callback tells: whether texts may come again within an epoch, and the rank of this process."""
+        self._clock.begin(rank)
+        self.expect_repeats(repeats)
+
+    def expect_repeats(self, repeats: Repeats) -> None:
+        """Whether texts may come again within an epoch, from now on."""
+        self._clock.repeats = repeats
+
     def create_rng(self) -> None:
         """Asked before every batch for as long as there is a seed and no `self.generator`. A subclass that sets one
         here has masks follow that generator instead of seed and epoch; as it is, nothing here has a state."""
@@ -192,7 +212,7 @@ class PolicyCollator(DataCollatorMixin):
             return torch.as_tensor(shown), torch.as_tensor(labels)
 
         batch = self._call(examples, mask)
-        return BatchEncoding({name: x.numpy() if isinstance(x, Tensor) else x for name, x in batch.items()})
+        return BatchEncoding({name: as_numpy(x) for name, x in batch.items()})
 
     def torch_mask_tokens(
         self, inputs: Tensor, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Tensor
@@ -212,7 +232,8 @@ class PolicyCollator(DataCollatorMixin):
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
         real = ~protected | (special & (inputs != self._padding_id()))
         mask_id = self.tokenizer.mask_token_id
-        masked = mask_tokens(policy, inputs, real, mask_id, *self._draw(), self._clock.progress, scores)
+        drawn_by = self._draw(policy, inputs, real)
+        masked = mask_tokens(policy, inputs, real, mask_id, *drawn_by, self._clock.progress, scores)
         return masked.input_ids, masked.labels
 
     def numpy_mask_tokens(
@@ -226,6 +247,7 @@ class PolicyCollator(DataCollatorMixin):
         return shown.numpy(), labels.numpy()
 
     def _call(self, examples: Examples, mask: Masking) -> Batch:
+        check_settings(vars(self))  # they may have changed
         if self.seed is not None and self.generator is None:
             self.create_rng()
         rows = self._kept(examples)
@@ -259,10 +281,14 @@ class PolicyCollator(DataCollatorMixin):
     def _scorers(self) -> list[str]:
         return sorted({scorer_of(name) for name in self.policy.names})
 
-    def _draw(self) -> tuple[int, int]:
-        """Seed and epoch of the batch at hand."""
+    def _draw(self, policy: MaskingPolicy, inputs: Tensor, real: Tensor) -> tuple[int, int | Tensor]:
+        """Seed and epoch of the batch at hand, an epoch per row where texts may come again."""
         if isinstance(self.generator, torch.Generator):
             return int(torch.randint(1 << 62, (), generator=self.generator)), 0
         if self.generator is not None:
             return int(self.generator.integers(1 << 62)), 0
-        return self.seed or 0, self._clock.draw()
+        repeats = repeats_here(self._clock, self.vary_repeats)
+        if repeats == Repeats.NONE:
+            return int(self.seed or 0), self._clock.draw()
+        before = self._sights.before(example_keys(inputs, real, seed=0), self._clock.period)
+        return int(self.seed or 0), draws_of(self._clock, repeats, before, policy.masking)

@@ -94,7 +94,10 @@ Rate = Annotated[
 class MaskingConfig(Strict):
     """How probabilities become masks."""
 
-    unit: Literal["token", "word", "span", "collocation"] = Field("token", description="what is masked as one")
+    unit: Literal["token", "word", "span", "collocation"] = Field(
+        "token",
+        description="what is masked as one; in a text of few units, none longer than the share that is to be masked",
+    )
     rate: Rate = Field(
         0.15, description="share of eligible tokens masked; a number, or {kind, rates} over training progress"
     )

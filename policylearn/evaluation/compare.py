@@ -14,7 +14,7 @@ from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.device import device_here
-from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.plan import plan_line, seconds_per_trial
 from policylearn.evaluation.pooling import pool as together
 from policylearn.evaluation.summary import summarise
@@ -48,8 +48,8 @@ def compare(
     if not seeds:
         return summarise([], config.task.metric)
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
-    evidence = evidence_key(problem)
-    wanted = {(arm, seed): trial_key(evidence, arms[arm], seed) for seed in seeds for arm in arms}
+    evidence, masks = evidence_key(problem), {arm: masks_key(arms[arm], problem.domain) for arm in arms}
+    wanted = {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = [call for call in wanted if call not in done]

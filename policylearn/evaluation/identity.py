@@ -6,28 +6,55 @@ import hashlib
 import json
 from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
+from policylearn.masking.lengths import split_long_words
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Data, Examples, Labelled, Problem
 from policylearn.provenance import fingerprint
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
+CHUNK = 256
+"""Texts that are looked through at once."""
 _NOT_OF_A_TRIAL = {"evaluate": {"arms", "custom", "seeds"}, "model": {"name", "tokenizer", "trust_remote_code"}}
 
 
-def trial_key(evidence: str, policy: MaskingPolicy | None, seed: int) -> str:
+def trial_key(evidence: str, masks: str, seed: int) -> str:
     """The key of one arm on one seed; the name of the arm is no part of it.
 
     Args:
         evidence: of `evidence_key`.
-        policy: the arm's; None: no further training.
+        masks: of `masks_key`, the arm's.
         seed: of the trial.
     """
-    return _sha256(f"{evidence} {'none' if policy is None else fingerprint(policy)} {seed}".encode())
+    return _sha256(f"{evidence} {masks} {seed}".encode())
+
+
+def masks_key(policy: MaskingPolicy | None, domain: TokenRows) -> str:
+    """What decides the masks of an arm; None: no further training."""
+    if policy is None:
+        return "none"
+    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "")
+
+
+def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
+    """Whether trials from before units had a longest length (see `masking.lengths`) may have come out otherwise: not of
+    tokens, nor of words that are all as likely, none of which is cut."""
+    if policy.masking.unit == "token":
+        return False
+    if policy.masking.unit != "word" or policy.names or policy.network is not None:
+        return True
+    rate = min(policy.masking.rates)
+    for first in range(0, len(domain), CHUNK):
+        ids, real = domain.batch(range(first, min(first + CHUNK, len(domain))), pad_id=0)
+        starts = policy.segmenter.word_starts(ids, real)
+        if not torch.equal(split_long_words(starts, policy.eligible(ids, real), rate), starts):
+            return True
+    return False
 
 
 def evidence_key(problem: Problem) -> str:

@@ -20,7 +20,7 @@ class MaskedBatch:
         rate: the masking rate; None: the policy's own.
         columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
         keys: [B] of `masking.keys`, with which the mask was drawn; None: drawn otherwise.
-        draw: number of the draw, for designs in which several share their keys.
+        draw: number of the draw, for designs in which several share their keys; [B] if rows have one each.
     """
 
     original: Tensor
@@ -31,7 +31,7 @@ class MaskedBatch:
     rate: float | None = None
     columns: dict[str, Tensor] = field(default_factory=dict)
     keys: Tensor | None = None
-    draw: int = 0
+    draw: int | Tensor = 0
 
     @property
     def mask(self) -> Tensor:
@@ -43,4 +43,5 @@ class MaskedBatch:
         text = (self.original[cut], self.input_ids[cut], self.real[cut], self.labels[cut])
         lead, keys = (x if x is None else x[cut] for x in (self.lead, self.keys))
         columns = {name: values[cut] for name, values in self.columns.items()}
-        return MaskedBatch(*text, lead, self.rate, columns, keys, self.draw)
+        draw = self.draw[cut] if isinstance(self.draw, Tensor) else self.draw
+        return MaskedBatch(*text, lead, self.rate, columns, keys, draw)

@@ -32,7 +32,9 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
     """Inclusion probabilities p_i = c · sigmoid(logit_i - shift) with Σ_i z_i p_i = rate · Σ_i z_i.
 
     z_i is the size of unit i in tokens, 1 without `sizes`. Every row with an eligible unit gets Σ_i p_i ≥ 1 (in
-    units), so that a design of fixed size masks at least one: rows whose budget is smaller spend Σ_i p_i = 1.
+    units), so that a design of fixed size masks at least one. Where long units take so much of a budget that this does
+    not hold, p is mixed with p_i = rate, which spends the same, as far as it takes; rows of so few units that not even
+    those have Σ_i p_i = 1 spend that (`masking.lengths` cuts units so that they are the rows with rate · n < 1).
     The cap c is `p_max`, raised to 1 only in rows too short to spend their budget below it.
 
     The shift is found by Newton's method on the log-odds of the spent share, within a bracket. The gradient is the
@@ -68,11 +70,24 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
     weights = ones * sizes
     total = rate * weights.sum(1)
     p = _spend(logits, eligible, ones, weights, total, p_max)
-    few = (p.detach().sum(1) < 1.0) & (total > 0)
+    most = rate * ones.sum(1, keepdim=True)
+    p = _mixed(p, rate * ones, most)
+    few = ((most < 1.0) & (p.detach().sum(1, keepdim=True) < 1.0))[:, 0] & (total > 0)
     if not bool(few.any()):
         return p
     weights, total = torch.where(few[:, None], ones, weights), total.masked_fill(few, 1.0)
-    return _spend(logits, eligible, ones, weights, total, p_max)
+    return torch.where(few[:, None], _spend(logits, eligible, ones, weights, total, p_max), p)
+
+
+def _mixed(p: Tensor, even: Tensor, most: Tensor) -> Tensor:
+    """(1 - t) p + t even, [B, T], with the least t in [0, 1] for which a row comes to one, where `even` does; most
+    [B, 1] = Σ even."""
+    units = p.sum(1, keepdim=True)
+    short = (units.detach() < 1.0) & (most >= 1.0)
+    if not bool(short.any()):
+        return p
+    t = (1.0 - units) / torch.where(short, most - units, 1.0)
+    return torch.where(short, p + t.clamp(max=1.0) * (even - p), p)
 
 
 def _spend(logits: Tensor, eligible: Tensor, ones: Tensor, weights: Tensor, total: Tensor, p_max: float) -> Tensor:

@@ -15,7 +15,7 @@ from policylearn.masking.keys import Stream, numpy_can_read, random_bits, stream
 DesignName = Literal["systematic", "independent", "explore"]
 
 
-def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float = 0.0) -> Tensor:
+def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float | Tensor = 0.0) -> Tensor:
     """A draw of fixed size: lay the p_i end to end in random order, mark every whole number after a
     random start (Madow, 1949).
 
@@ -26,7 +26,7 @@ def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float = 0.0) -> T
         p: [B, T] inclusion probabilities in [0, 1].
         keys: [B] of `example_keys`.
         index: [B, T] of `positions`.
-        offset: added to the random start, modulo 1.
+        offset: added to the random start, modulo 1; [B, 1] if there is one for each row.
     """
     order, start = random_order(keys, index), random_start(keys, index, offset)
     ticks = laid_end_to_end(p.detach(), order).add_(start).floor_()
@@ -42,7 +42,7 @@ def laid_end_to_end(p: Tensor, order: Tensor) -> Tensor:
     return ends * (total.round(decimals=6) / total.clamp(min=1e-9))
 
 
-def random_start(keys: Tensor, index: Tensor, offset: float = 0.0) -> Tensor:
+def random_start(keys: Tensor, index: Tensor, offset: float | Tensor = 0.0) -> Tensor:
     """Where the first whole number stands before the first p_i, [B, 1], uniform in [0, 1)."""
     return (uniforms(keys, torch.zeros_like(index[:, :1]), Stream.START) + offset) % 1.0
 
@@ -68,17 +68,24 @@ def independent(p: Tensor, keys: Tensor, index: Tensor) -> Tensor:
     return uniforms(keys, index, Stream.INCLUDE) < p
 
 
-def explore(p: Tensor, keys: Tensor, index: Tensor, draw: int, draws: int) -> Tensor:
+def explore(p: Tensor, keys: Tensor, index: Tensor, draw: int | Tensor, draws: int) -> Tensor:
     """Draw number `draw` of `draws` evenly spaced systematic draws (Fully-Explored masking, Zheng et
     al., 2020, when p is constant).
 
     With equal p and draws · p = 1 the masks are disjoint and cover every position; with unequal p each
-    position is in ⌊draws · p_i⌋ or ⌈draws · p_i⌉ of them. All draws must be given the same keys.
+    position is in ⌊draws · p_i⌋ or ⌈draws · p_i⌉ of them. All draws must be given the same keys. `draw` may be [B].
     """
-    return systematic(p, keys, index, offset=(draw % draws) / draws)
+    return systematic(p, keys, index, offset=_turn(draw, draws))
 
 
-def draw_mask(design: DesignName, p: Tensor, keys: Tensor, index: Tensor, draw: int = 0, draws: int = 1) -> Tensor:
+def _turn(draw: int | Tensor, draws: int) -> float | Tensor:
+    """How far round the unit circle a draw begins; [B, 1] for draws [B]."""
+    return (draw % draws).double()[:, None] / draws if isinstance(draw, Tensor) else (draw % draws) / draws
+
+
+def draw_mask(
+    design: DesignName, p: Tensor, keys: Tensor, index: Tensor, draw: int | Tensor = 0, draws: int = 1
+) -> Tensor:
     """The mask of one of the designs above, by name.
 
     >>> keys, index = torch.tensor([5]), torch.arange(4)[None]
@@ -93,7 +100,13 @@ def draw_mask(design: DesignName, p: Tensor, keys: Tensor, index: Tensor, draw: 
 
 
 def room(
-    design: DesignName, p: Tensor, mask: Tensor, keys: Tensor, index: Tensor, draw: int = 0, draws: int = 1
+    design: DesignName,
+    p: Tensor,
+    mask: Tensor,
+    keys: Tensor,
+    index: Tensor,
+    draw: int | Tensor = 0,
+    draws: int = 1,
 ) -> Tensor:
     """How far down and up the uniform numbers behind a mask could move before the mask became another; [B, S, 2].
 
@@ -122,7 +135,7 @@ def room(
         return torch.stack([u - torch.where(mask, 0.0, p), torch.where(mask, p, 1.0) - u], 2)
     order = random_order(keys, index)
     ahead = mask.gather(1, order).cumsum(1) - laid_end_to_end(p, order)
-    start = random_start(keys, index, (draw % draws) / draws if design == "explore" else 0.0)
+    start = random_start(keys, index, _turn(draw, draws) if design == "explore" else 0.0)
     down, up = (
         start - ahead.amax(1, keepdim=True).clamp(min=0.0),
         1 + ahead.amin(1, keepdim=True).clamp(max=0.0) - start,

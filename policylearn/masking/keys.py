@@ -82,8 +82,10 @@ def mixed_integer(x: int) -> int:
     return x - (1 << 64) if x >> 63 else x
 
 
-def _scrambled(number: int) -> int:
-    """A Python integer as one well-mixed key."""
+def _scrambled(number: int | Tensor) -> int | Tensor:
+    """An integer, or a tensor of them, as one well-mixed key each."""
+    if isinstance(number, Tensor):
+        return mix((number + 1) * GOLDEN)
     return mixed_integer((number + 1) % 2**63 * GOLDEN)
 
 
@@ -100,8 +102,9 @@ def positions(real: Tensor) -> Tensor:
     return real.long().cumsum(1) - 1
 
 
-def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int = 0) -> Tensor:
-    """One int64 key per row of `input_ids` [B, T], from its real tokens, `seed` and `epoch`; [B].
+def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int | Tensor = 0) -> Tensor:
+    """One int64 key per row of `input_ids` [B, T], from its real tokens, `seed` and `epoch`, which may be one for each
+    row, [B]; [B].
 
     Two identical texts get identical masks within an epoch, and different ones in the next.
     """

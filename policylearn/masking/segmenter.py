@@ -7,6 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
 from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
+from policylearn.masking.lengths import cut_long_units, split_long_words
 from policylearn.masking.spans import drawn_span_starts
 from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
@@ -63,7 +64,12 @@ class Segmenter(nn.Module):
         return word_borders(input_ids, real, Borders(self.before, self.after, self._depends))
 
     def units(
-        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, ends: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        keys: Tensor | None = None,
+        ends: Tensor | None = None,
+        rate: float | None = None,
     ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
 
@@ -73,21 +79,25 @@ class Segmenter(nn.Module):
             keys: [B] of `example_keys`, by which spans are cut; None: one fixed cut of each text.
             ends: [B, T, 2 or more], start and end logits that spans are to follow, see `masking.spans`; None: they
                 follow nothing.
+            rate: the masking rate, on which depends how long a unit may be, see `masking.lengths`; None: the one
+                training starts with.
         """
-        unit = self.masking.unit
-        if unit == "token":
+        if self.masking.unit == "token":
             return None
-        starts = self.word_starts(input_ids, real)
-        if unit == "span":
-            eligible = self.eligible(input_ids, real)
+        eligible = self.eligible(input_ids, real)
+        rate = self.masking.rates[0] if rate is None else rate
+        words = split_long_words(self.word_starts(input_ids, real), eligible, rate)
+        starts = words
+        if self.masking.unit == "span":
             keys = example_keys(input_ids, real, seed=0) if keys is None else keys
-            cut = self.masking.span_mean, self.masking.span_longest
-            index = positions(real)
-            if ends is None:
-                starts = span_starts(starts, eligible, keys, index, *cut)
-            else:
-                starts = drawn_span_starts(ends, starts, eligible, keys, index, *cut)
-        elif unit == "collocation":
-            words, eligible = word_keys(input_ids, leads(starts)), self.eligible(input_ids, real)
-            starts = join_collocations(starts, words, eligible, self.collocations, int(self.longest))
-        return leads(starts)
+            starts = self._span_starts(words, eligible, keys, positions(real), ends)
+        elif self.masking.unit == "collocation":
+            known = word_keys(input_ids, leads(words))
+            starts = join_collocations(words, known, eligible, self.collocations, int(self.longest))
+        return leads(cut_long_units(starts, words, eligible, rate))
+
+    def _span_starts(self, words: Tensor, eligible: Tensor, keys: Tensor, index: Tensor, ends: Tensor | None) -> Tensor:
+        cut = self.masking.span_mean, self.masking.span_longest
+        if ends is None:
+            return span_starts(words, eligible, keys, index, *cut)
+        return drawn_span_starts(ends, words, eligible, keys, index, *cut)

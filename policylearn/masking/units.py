@@ -161,7 +161,13 @@ def unit_probabilities(logits: Tensor, eligible: Tensor, lead: Tensor, rate: flo
 
 
 def draw_units(
-    design: DesignName, p: Tensor, keys: Tensor, index: Tensor, lead: Tensor | None, draw: int = 0, draws: int = 1
+    design: DesignName,
+    p: Tensor,
+    keys: Tensor,
+    index: Tensor,
+    lead: Tensor | None,
+    draw: int | Tensor = 0,
+    draws: int = 1,
 ) -> Tensor:
     """A mask of whole units, [B, T] boolean: the design draws leads, and a unit goes with its lead.
 

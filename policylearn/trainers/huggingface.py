@@ -8,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import has_length
 
 from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.trainers.repeats import repeats_of
 
 
 class EpochCallback(TrainerCallback):
@@ -16,6 +17,10 @@ class EpochCallback(TrainerCallback):
     The epoch is that of the `Trainer`: a run that is resumed, in the middle of an epoch or not, sees the masks it would
     have seen undisturbed. Progress is that of the moment when a batch is put together, which is ahead of its use by
     one batch without workers, and by as many as they prefetch with workers.
+
+    It also tells whether the data are a stream, which may come to a text again within an epoch, or copies of one data
+    set: what a text's mask then depends on is said at `PolicyCollator`. A resumed run over a stream goes through the
+    batches before, as `Trainer` does, and so counts as it would have undisturbed.
 
     Args:
         collator: the `data_collator` of the `Trainer`.
@@ -30,8 +35,10 @@ class EpochCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Where this run begins."""
-        steps = steps_per_epoch(kwargs["train_dataloader"], args.gradient_accumulation_steps, state.max_steps)
+        """Where this run begins, and in what data."""
+        loader = kwargs["train_dataloader"]
+        self.collator.begin_training(repeats_of(loader), args.process_index)
+        steps = steps_per_epoch(loader, args.gradient_accumulation_steps, state.max_steps)
         self._epoch = state.global_step // steps
 
     def on_epoch_begin(

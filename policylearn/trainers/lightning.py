@@ -3,7 +3,9 @@
 from importlib.util import find_spec
 from typing import Any
 
+from policylearn.collator.clock import Repeats
 from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.trainers.repeats import repeats_of
 
 if find_spec("lightning"):
     from lightning.pytorch import Callback
@@ -18,6 +20,9 @@ class LightningEpochCallback(Callback):
     Lightning starts the data anew; that epoch has the masks it had.) Progress is that of the moment when a batch is put
     together, which workers do ahead of its use.
 
+    It also tells whether the data are a stream, which may come to a text again within an epoch, or copies of one data
+    set: what a text's mask then depends on is said at `PolicyCollator`.
+
     Args:
         collator: the `collate_fn` of the training loader.
 
@@ -31,10 +36,13 @@ class LightningEpochCallback(Callback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Lightning may ask the loader for the first batches before it announces the first epoch."""
         if stage == "fit":
+            # Which it does of streams alone.
+            self.collator.begin_training(Repeats.STREAM, trainer.global_rank)
             self._tell(trainer.current_epoch, 0.0)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """A checkpoint may have been written without this callback."""
+        self.collator.expect_repeats(repeats_of(trainer.train_dataloader))
         self._tell(trainer.current_epoch, self._progress)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

@@ -191,6 +191,58 @@ def test_documents_end_to_end_in_a_row_of_a_batch(collators, column, kind, bodie
     assert ("attention_mask" in masked) == (column == "attention_mask")
 
 
+RAGGED = {
+    "lists": list,
+    "tensors": lambda rows: [torch.tensor(row, dtype=torch.int32) for row in rows],
+    "arrays": lambda rows: [np.array(row) for row in rows],
+}
+
+
+@pytest.mark.parametrize("column", ["cu_seqlens", "cu_seq_lens_q"])
+@pytest.mark.parametrize("form", RAGGED)
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES, st.booleans(), st.sampled_from(["left", "right"]))
+def test_where_the_documents_of_each_row_end(collators, form, column, kind, bodies, padding_ends, side):
+    """As ModernBERT's own training packs them, and `max_seqlen` beside it; padding counted as a document, or not."""
+    collator, rows = collators[kind], (documents(bodies), documents([*bodies[:1], [7, 8, 9]]))
+    width = max(ends(docs)[-1] for docs in rows) + 1
+    given = [ends(docs) for docs in rows]
+    if padding_ends and side == "right":
+        given = [[*row, width] for row in given]
+    batch = {
+        "input_ids": torch.tensor(padded([joined(docs) for docs in rows], width, side)),
+        column: RAGGED[form](given),
+        "max_seqlen": [max(map(len, docs)) for docs in rows],
+    }
+    masked = collator(batch)
+    for shown, labels, docs in zip(masked["input_ids"], masked["labels"], rows, strict=True):
+        start = width - ends(docs)[-1] if side == "left" else 0
+        assert_packed(collator, shown[start:], labels[start:], docs)
+    assert [row.tolist() for row in masked[column]] == given and "attention_mask" not in masked
+    assert masked["max_seqlen"].tolist() == batch["max_seqlen"]
+
+
+def test_where_the_documents_of_each_row_end_in_numpy(collators):
+    docs = documents([[7, 8, 9]])
+    rows = [{"input_ids": joined(docs), "cu_seqlens": ends(docs)}, {"input_ids": docs[0], "cu_seqlens": [0, 5]}]
+    batch = collators["context"](rows, return_tensors="np")
+    assert [type(row) for row in batch["cu_seqlens"]] == [np.ndarray] * 2
+
+
+@settings(deadline=None, max_examples=12)
+@given(KINDS, BODIES, st.sampled_from(["left", "right"]))
+def test_examples_that_say_where_their_documents_end(collators, kind, bodies, side):
+    collator, rows = collators[kind], (documents(bodies), documents([*bodies[:1], [7, 8, 9]]))
+    before, collator.tokenizer.padding_side = collator.tokenizer.padding_side, side
+    try:
+        batch = collator([{"input_ids": joined(docs), "cu_seqlens": ends(docs)} for docs in rows])
+    finally:
+        collator.tokenizer.padding_side = before
+    for shown, labels, docs in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        start = len(shown) - ends(docs)[-1] if side == "left" else 0
+        assert_packed(collator, shown[start:], labels[start:], docs)
+
+
 @pytest.mark.parametrize("column", ["position_ids", "seq_idx", "attention_mask"])
 @settings(deadline=None, max_examples=12)
 @given(KINDS, BODIES)

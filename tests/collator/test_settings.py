@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from policylearn import PolicyCollator
+from policylearn import DenoisingCollator, PolicyCollator
 
 TEXT = {"input_ids": [2, *range(5, 45), 3]}
 
@@ -104,6 +104,31 @@ WRONG = {
     ),
     "mask of an example": ([TEXT | {"attention_mask": [1]}], r"attention_mask has shape \[1, 1\], input_ids \[1, 42\]"),
     "special mask": ([TEXT | {"special_tokens_mask": [0]}], r"special_tokens_mask has shape \[1, 1\]"),
+    "nothing, then a number": (
+        [TEXT | {"x": None}, TEXT | {"x": 1}],
+        "column 'x' holds None in example 0 of the batch",
+    ),
+    "a number, then nothing": (
+        [TEXT | {"x": 1}, TEXT | {"x": None}],
+        "column 'x' holds None in example 1 of the batch",
+    ),
+    "nothing in a row of numbers": (
+        [TEXT | {"x": [1] * 42}] + [TEXT | {"x": None}] * 9,
+        r"column 'x' holds None in example 1, 2, 3, 4, 5, … of the batch and numbers in others: fill it, or drop it",
+    ),
+    "a word and a number": ([TEXT | {"x": 1}, TEXT | {"x": "one"}], "column 'x' holds 'one' in example 1 of the batch"),
+    "nothing in a batch": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "x": [None, 1]},
+        "column 'x' holds None in example 0 of the batch and numbers in others",
+    ),
+    "ends of rows": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "cu_seqlens": [[0, 2, 3], [0, 2]]},
+        r"cu_seqlens must rise from 0 to the 3 tokens of row 1, got \[0, 2\]",
+    ),
+    "ends of too few rows": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "cu_seqlens": [[0, 3]]},
+        "cu_seqlens has 1 rows, the batch 2: give where documents end for each",
+    ),
     "ends": (
         {"input_ids": torch.arange(5, 9), "cu_seqlens": torch.tensor([0, 2])},
         r"cu_seqlens must rise from 0 to the 4 tokens of the batch, got \[0, 2\]",
@@ -116,6 +141,12 @@ WRONG = {
 def test_examples_that_cannot_be_masked(tokenizer, examples, message, form):
     with pytest.raises(ValueError, match=message):
         PolicyCollator(tokenizer, return_tensors=form)(examples)
+
+
+def test_a_column_of_nothing_or_of_words_stays_as_it_is(tokenizer):
+    rows = [TEXT | {"nothing": None, "name": "a"}, TEXT | {"nothing": None, "name": None}]
+    batch = PolicyCollator(tokenizer)(rows)
+    assert batch["nothing"] == [None, None] and batch["name"] == ["a", None]
 
 
 def words_without_marks() -> PreTrainedTokenizerFast:
@@ -133,9 +164,57 @@ def test_rates_out_of_range(tokenizer, rate):
         PolicyCollator(tokenizer, mlm_probability=rate)
 
 
+WRONG_TYPES = {
+    "mlm": [None, "yes", 2],
+    "whole_word_mask": ["yes", "False", 0.5],
+    "vary_repeats": ["no"],
+    "mlm_probability": ["0.15", True, [0.1], float("nan")],
+    "mask_replace_prob": ["1", None.__class__],
+    "random_replace_prob": [{}],
+    "pad_to_multiple_of": [0, -8, 8.0, "8", True],
+    "seed": ["a", -1, 1.5, False],
+    "return_tensors": ["tf", None, 3],
+    "policy": ["org/name", {}],
+}
+
+
+@pytest.mark.parametrize("kind", [PolicyCollator, DenoisingCollator])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG_TYPES for value in WRONG_TYPES[name]])
+def test_settings_of_a_wrong_type_are_refused_by_name(tokenizer, kind, name, value):
+    with pytest.raises(ValueError, match=f"^{name} ") as refused:
+        kind(tokenizer, **{name: value})
+    assert len(str(refused.value)) < 300
+
+
+def test_a_setting_that_becomes_wrong_is_refused_when_it_counts(tokenizer):
+    collator = PolicyCollator(tokenizer)
+    collator.pad_to_multiple_of = 0
+    with pytest.raises(ValueError, match="pad_to_multiple_of 0 must be a whole number of at least 1, or None"):
+        collator([TEXT])
+
+
+def test_what_numpy_calls_a_number_or_a_truth_is_one(tokenizer):
+    numbers = {"mlm_probability": np.float32(0.5), "pad_to_multiple_of": np.int64(8), "seed": np.int64(3)}
+    given = PolicyCollator(tokenizer, whole_word_mask=np.bool_(True), mlm=1, **numbers)([TEXT])
+    plain = PolicyCollator(tokenizer, whole_word_mask=True, mlm_probability=0.5, pad_to_multiple_of=8, seed=3)([TEXT])
+    assert all(torch.equal(given[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("kind", [PolicyCollator, DenoisingCollator])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("bert-base-uncased", r"'bert-base-uncased' is a name: give the tokenizer itself, AutoTokenizer"), (3, "a int")],
+)
+def test_what_is_no_tokenizer(kind, given, message):
+    with pytest.raises(ValueError, match=f"^tokenizer .*{message}"):
+        kind(given)
+
+
 def test_shares_out_of_range(tokenizer):
-    with pytest.raises(ValueError, match="mask_share"):
+    with pytest.raises(ValueError, match=r"mask_replace_prob 1\.2 must lie between 0 and 1"):
         PolicyCollator(tokenizer, mask_replace_prob=1.2)
+    with pytest.raises(ValueError, match=r"mask_replace_prob 0\.95 \+ random_replace_prob 0\.1 must not exceed 1"):
+        PolicyCollator(tokenizer, mask_replace_prob=0.95)
     with pytest.raises(ValueError, match="must not exceed 1"):
         PolicyCollator(tokenizer, mask_replace_prob=0.8, random_replace_prob=0.3)
 

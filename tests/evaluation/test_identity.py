@@ -1,11 +1,16 @@
 import json
 
+import numpy as np
 import pytest
 
+from policylearn.config import MaskingConfig
+from policylearn.data.tokens import TokenRows
 from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.evaluation.identity import evidence_key
+from policylearn.evaluation.identity import evidence_key, masks_key
+from policylearn.policy import uniform_policy
 from policylearn.problem import Problem
+from policylearn.provenance import fingerprint
 
 ARMS = 'evaluate.arms=["none", "random"]'
 
@@ -73,3 +78,17 @@ def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet, method):
 def test_a_folder_that_a_policy_was_learned_in_keeps_its_settings(tiny, finished, quiet):
     with pytest.raises(ValueError, match=r"holds a run with other settings"):
         evaluate_policies(tiny("inner.steps=8", 'evaluate.arms=["random"]'), finished, quiet, {})
+
+
+def rows_of(*texts):
+    return TokenRows(np.array([token for text in texts for token in text]), np.cumsum([0, *map(len, texts)]))
+
+
+def test_units_that_are_cut_make_another_trial_of_it_and_others_do_not(wordpiece):
+    """Before there was a bound, a word of any length was one unit."""
+    word, spans = (uniform_policy(wordpiece, MaskingConfig(unit=unit)) for unit in ("word", "span"))
+    short, long = "ba be bi bo " * 10, "babebibo" * 5 + " ba" * 40
+    ordinary, exceeding = (rows_of(*wordpiece([short, text])["input_ids"]) for text in (short, long))
+    assert masks_key(word, ordinary) == fingerprint(word) != masks_key(word, exceeding)
+    assert masks_key(uniform_policy(wordpiece), exceeding) == fingerprint(uniform_policy(wordpiece))
+    assert masks_key(spans, ordinary) != fingerprint(spans) and masks_key(None, ordinary) == "none"

@@ -85,6 +85,29 @@ def test_the_first_batches_of_a_stream_too(fit, seen, collator, trained_examples
     assert [masks_of(batches) for batches in by_epoch(seen)] == [masks_of_epoch(0), masks_of_epoch(1)]
 
 
+class Endless(IterableDataset):
+    """Examples again and again, read by one worker."""
+
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __iter__(self):
+        while True:
+            yield from self.examples
+
+
+@pytest.mark.parametrize("loading", [{}, {"num_workers": 1}])
+def test_a_stream_that_repeats_itself_has_new_masks_every_time(fit, seen, collator, trained_examples, loading):
+    fit(collator, Endless(trained_examples), epochs=-1, max_steps=20, loading=loading)
+    masks = {}
+    for batch in seen:
+        texts = torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
+        for ids, labels in zip(texts.tolist(), batch["labels"], strict=True):
+            masks.setdefault(tuple(ids), []).append(tuple((labels != -100).tolist()))
+    assert len(masks) == 32 and all(len(found) == 5 for found in masks.values())
+    assert sum(len(set(found)) for found in masks.values()) > 0.85 * 160  # two may agree by chance
+
+
 @pytest.mark.parametrize("loading", LOADING[:2])
 def test_a_run_resumed_after_an_epoch(pl, fit, seen, saved_policy, masks_of, masks_of_epoch, tmp_path, loading):
     saving = pl.callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -163,6 +163,56 @@ def test_epochs_of_a_stream_are_counted(trainer, seen, collator, trained_example
     trainer(collator, Stream(trained_examples), **settings).train()
     assert [masks_of(batches) for batches in by_epoch(seen[:8])] == [masks_of_epoch(0), masks_of_epoch(1)]
     assert part_of(masks_of(seen[8:]), masks_of_epoch(2))
+
+
+def all_masks_of(batches):
+    """Text → its masks, one for every time it came."""
+    found = {}
+    for batch in batches:
+        texts = torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
+        for ids, labels in zip(texts.tolist(), batch["labels"], strict=True):
+            found.setdefault(tuple(ids), []).append(tuple((labels != -100).tolist()))
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_that_repeats_itself_has_new_masks_every_time(
+    trainer, seen, collator, trained_examples, masks_of_epoch, workers
+):
+    """It never ends, so the epoch is 0 for ever."""
+    stream = Dataset.from_list(trained_examples).to_iterable_dataset(num_shards=2).repeat(None)
+    trainer(collator, stream, max_steps=20, dataloader_num_workers=workers).train()
+    masks = all_masks_of(seen)
+    assert len(masks) == 32 and all(len(found) == 5 for found in masks.values())
+    assert sum(len(set(found)) for found in masks.values()) > 0.85 * 160  # two may agree by chance
+    assert {text: list(found[0]) for text, found in masks.items()} == masks_of_epoch(0)
+    once = [batch["labels"] for batch in seen]
+    seen.clear()
+    trainer(collator, stream, max_steps=20, dataloader_num_workers=workers).train()  # the same collator
+    assert all(torch.equal(one, batch["labels"]) for one, batch in zip(once, seen, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_over_a_stream_that_repeats_itself_is_resumed(
+    trainer, seen, saved_policy, trained_examples, tmp_path, workers
+):
+    stream = Dataset.from_list(trained_examples).to_iterable_dataset(num_shards=2).repeat(None)
+    settings = {"max_steps": 14, "save_strategy": "steps", "save_steps": 7, "dataloader_num_workers": workers}
+    trainer(PolicyCollator.from_pretrained(saved_policy), stream, **settings).train()
+    undisturbed = seen[7:]
+    seen.clear()
+    again = trainer(PolicyCollator.from_pretrained(saved_policy), stream, **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
+    assert same(seen, undisturbed)
+
+
+def test_copies_of_one_data_set_have_masks_of_their_own(trainer, seen, collator, trained_examples):
+    data = concatenate_datasets([Dataset.from_list(trained_examples)] * 5)
+    with pytest.warns(UserWarning, match="5 copies of one"):
+        trainer(collator, data, num_train_epochs=1).train()
+    masks = all_masks_of(seen)
+    assert all(len(found) == 5 for found in masks.values())
+    assert sum(len(set(found)) for found in masks.values()) > 0.85 * 160  # two may agree by chance
 
 
 @pytest.mark.parametrize(("workers", "ahead"), [(0, 1), (2, 4)])

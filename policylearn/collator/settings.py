@@ -1,0 +1,82 @@
+"""Settings of a collator as a stranger gives them: each of the right type, or refused by its name."""
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.policy import MaskingPolicy
+
+SWITCHES = ("mlm", "whole_word_mask", "vary_repeats")
+SHARES = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
+NUMBERS = {"pad_to_multiple_of": 1, "seed": 0}
+"""Field → the least that it may be."""
+FORMS = ("pt", "np")
+
+
+def check_settings(fields: Mapping[str, Any]) -> None:
+    """Refuse what is of no use, by name; None leaves a setting to the policy. Ranges of shares the policy knows.
+
+    Args:
+        fields: of a collator, by name.
+
+    Raises:
+        ValueError: a field is of a wrong type, or a number below the least.
+
+    >>> check_settings({"mlm": True, "mlm_probability": 0.3, "pad_to_multiple_of": 8, "seed": None})
+    >>> check_settings({"mlm": True, "mlm_probability": "0.3"})
+    Traceback (most recent call last):
+    ValueError: mlm_probability '0.3' is no number: give a share such as 0.15, or None for the policy's own
+    """
+    if isinstance(fields["mlm"], MaskingPolicy):
+        raise ValueError("the second field is mlm: give the policy by name, PolicyCollator(tokenizer, policy=...)")
+    if fields["mlm"] is None:
+        raise ValueError("mlm None is neither True nor False: True masks, False masks nothing")
+    for name in SWITCHES:
+        if (value := fields.get(name)) is not None and not _is_switch(value):
+            raise ValueError(f"{name} {value!r:.80} is neither True nor False: give one of them")
+    for name in SHARES:
+        value = fields.get(name)
+        if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
+            raise ValueError(
+                f"{name} {value!r:.80} is no number: give a share such as 0.15, or None for the policy's own"
+            )
+    for name, least in NUMBERS.items():
+        value = fields.get(name)
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
+            raise ValueError(f"{name} {value!r:.80} must be a whole number of at least {least}, or None")
+    if (form := fields.get("return_tensors", "pt")) not in FORMS:
+        raise ValueError(f"return_tensors {form!r:.80}: give 'pt' for torch or 'np' for NumPy")
+
+
+def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
+    """Refuse what is no tokenizer or policy, and a tokenizer without a token to mask with.
+
+    Args:
+        tokenizer: what was given as one.
+        policy: what was given as one; None: nothing.
+        masks: whether anything is to be masked.
+
+    Raises:
+        ValueError: one is a name or something else, or there is no mask token and masks are wanted.
+    """
+    if not isinstance(policy, MaskingPolicy | None):
+        raise ValueError(
+            f"policy {policy!r:.80} is no policy: give one that is loaded, load_policy(...).policy, or load policy and "
+            "tokenizer together, PolicyCollator.from_pretrained(...)"
+        )
+    if isinstance(tokenizer, str):
+        raise ValueError(
+            f"tokenizer {tokenizer!r:.80} is a name: give the tokenizer itself, AutoTokenizer.from_pretrained(...)"
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(f"tokenizer is a {type(tokenizer).__name__}: give a tokenizer of transformers")
+    if masks and tokenizer.mask_token_id is None:
+        raise ValueError("the tokenizer has no mask token: take one that has, or mlm=False to mask nothing")
+
+
+def _is_switch(value: Any) -> bool:
+    """True or False, or what counts as such everywhere."""
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, Integral) and value in (0, 1))

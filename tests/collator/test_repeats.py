@@ -1,0 +1,195 @@
+"""Texts that come again within an epoch: streams, copies, and workers that nobody told the epoch."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from datasets import Dataset, concatenate_datasets, interleave_datasets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, IterableDataset
+
+from policylearn import PolicyCollator
+from policylearn.collator.clock import Repeats
+from policylearn.collator.sights import Sights
+from policylearn.config import MaskingConfig
+from policylearn.masking.keys import mix
+from policylearn.policy import uniform_policy
+from policylearn.trainers.repeats import copies_in, repeats_of
+
+TEXTS = [[2, *range(5 + i, 25 + i), 3] for i in range(8)]
+PASSES = 5
+
+
+class Endless(IterableDataset):
+    """Every worker reads all of it, for ever."""
+
+    def __iter__(self):
+        while True:
+            yield from TEXTS
+
+
+def rows():
+    return Dataset.from_dict({"input_ids": TEXTS})
+
+
+STREAMS = {
+    "repeat": lambda: rows().to_iterable_dataset(num_shards=2).repeat(None),
+    "while True": Endless,
+    "concatenated": lambda: concatenate_datasets([rows().to_iterable_dataset(num_shards=2)] * PASSES),
+    "interleaved": lambda: interleave_datasets(
+        [rows().select(half).to_iterable_dataset(num_shards=2).repeat(None) for half in (range(5), range(5, 8))]
+    ),
+}
+
+
+def masks_by_text(batches) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
+    seen: dict = {}
+    for batch in batches:
+        texts = torch.where(batch["labels"] != -100, batch["labels"], batch["input_ids"])
+        for ids, labels in zip(texts.tolist(), batch["labels"], strict=True):
+            seen.setdefault(tuple(ids), []).append(tuple((labels != -100).nonzero()[:, 0].tolist()))
+    return seen
+
+
+def first(loader, batches):
+    return [batch for batch, _ in zip(loader, range(batches), strict=False)]
+
+
+def drawn(collator, data, workers=0, batches=PASSES * 4, size=2):
+    loader = DataLoader(data, size, collate_fn=collator, num_workers=workers)
+    return masks_by_text(first(loader, batches))
+
+
+def told(tokenizer, repeats=Repeats.STREAM, epoch=0, **options):
+    collator = PolicyCollator(tokenizer, **{"mlm_probability": 0.3, **options})
+    collator.begin_training(repeats)
+    collator.set_epoch(epoch)
+    return collator
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_that_repeats_itself_has_a_mask_for_every_time(tokenizer, name, workers):
+    seen = drawn(told(tokenizer), STREAMS[name](), workers)
+    assert len(seen) >= 7 and sum(map(len, seen.values())) == PASSES * 8
+    lost = 1 if workers and name in ("while True", "interleaved") else 0  # the first sight of either worker
+    assert all(len(set(masks)) >= len(masks) - lost for masks in seen.values())
+    assert seen == drawn(told(tokenizer), STREAMS[name](), workers)
+    assert seen != drawn(told(tokenizer, seed=1), STREAMS[name](), workers)
+    if not workers:  # without being told it would not, and in workers it is seen
+        assert {len(set(masks)) for masks in drawn(told(tokenizer, Repeats.NONE), STREAMS[name]()).values()} == {1}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_that_does_not_has_the_masks_of_a_data_set(tokenizer, workers):
+    collator = told(tokenizer, Repeats.NONE, epoch=3)
+    expected = masks_by_text([collator(TEXTS)])
+    stream = rows().to_iterable_dataset(num_shards=2)
+    assert drawn(told(tokenizer, epoch=3), stream, workers) == expected
+    assert drawn(told(tokenizer, epoch=4), stream, workers) != expected
+
+
+def test_an_epoch_and_a_training_begin_anew(tokenizer):
+    collator = told(tokenizer)
+    one, other = (masks_by_text([collator(TEXTS)]) for _ in range(2))
+    collator.set_epoch(1)
+    assert masks_by_text([collator(TEXTS)]) == masks_by_text([told(tokenizer, Repeats.NONE, epoch=1)(TEXTS)])
+    collator.begin_training(Repeats.STREAM)
+    collator.set_epoch(0)
+    assert one != other and [masks_by_text([collator(TEXTS)]) for _ in range(2)] == [one, other]
+
+
+def test_what_stands_in_one_batch_twice_is_seen_twice(tokenizer):
+    masks = masks_by_text([told(tokenizer)([TEXTS[0]] * 4 + TEXTS[1:2])])
+    assert [len(set(found)) for found in masks.values()] == [4, 1]
+
+
+def test_documents_of_a_packed_stream_too(tokenizer):
+    collator, row = told(tokenizer), [*TEXTS[0], *TEXTS[1]]
+    batch = {"input_ids": torch.tensor([row]), "position_ids": torch.tensor([[*range(22)] * 2])}
+    labels = [collator(dict(batch))["labels"][0] for _ in range(4)]
+    assert len({tuple((x[:22] != -100).tolist()) for x in labels}) == 4
+    alone = told(tokenizer)
+    for x in labels:
+        assert x[:22].tolist() == alone(TEXTS[:1])["labels"][0].tolist()
+
+
+def test_processes_differ_from_the_second_sight_on(tokenizer):
+    def passes(rank):
+        collator = PolicyCollator(tokenizer, mlm_probability=0.3)
+        collator.begin_training(Repeats.STREAM, rank)
+        collator.set_epoch(0)
+        return [collator(TEXTS)["labels"] for _ in range(2)]
+
+    one, other = passes(0), passes(3)
+    assert torch.equal(one[0], other[0]) and not (one[1] == other[1]).all(1).any()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_exploring_masks_take_turns_from_one_time_to_the_next(tokenizer, workers):
+    policy = uniform_policy(tokenizer, MaskingConfig(rate=0.2, design="explore", draws=5))
+    collator = told(tokenizer, policy=policy, mlm_probability=None)
+    seen = drawn(collator, rows().to_iterable_dataset(num_shards=2).repeat(None), workers, batches=5 * 4)
+    for masks in seen.values():
+        assert len(masks) == 5 and sorted(sum(masks, ())) == [*range(1, 21)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_copies_have_masks_of_their_own_where_that_is_wanted(tokenizer, workers):
+    data = concatenate_datasets([rows()] * PASSES)
+    for collator in (told(tokenizer, Repeats.COPIES), told(tokenizer, Repeats.NONE, vary_repeats=True)):
+        seen = drawn(collator, data, workers, size=3, batches=99)
+        assert len(seen) == 8 and all(len(masks) == len(set(masks)) == PASSES for masks in seen.values())
+    for collator in (told(tokenizer, Repeats.NONE), told(tokenizer, Repeats.COPIES, vary_repeats=False)):
+        assert {len(set(masks)) for masks in drawn(collator, data, workers, batches=99).values()} == {1}
+
+
+def test_copies_of_one_data_set_are_seen_and_said():
+    data = rows()
+    twins = torch.utils.data.ConcatDataset([TEXTS, TEXTS])
+    assert [copies_in(x) for x in (data, concatenate_datasets([data] * 5), twins, TEXTS)] == [0, 5, 2, 0]
+    assert copies_in(concatenate_datasets([data, data.select(range(7, -1, -1))])) == 0
+    with pytest.warns(UserWarning, match="5 copies of one"):
+        assert repeats_of(DataLoader(concatenate_datasets([data] * 5))) == Repeats.COPIES
+    assert repeats_of([DataLoader(data), DataLoader(Endless())]) == Repeats.STREAM
+
+
+def test_a_copy_of_a_collator_has_seen_nothing_and_carries_nothing(tokenizer):
+    collator = told(tokenizer)
+    once = collator(TEXTS)["labels"]
+    for other in (copy.deepcopy(collator), pickle.loads(pickle.dumps(collator))):
+        assert torch.equal(other(TEXTS)["labels"], once)
+    assert len(pickle.dumps(collator)) < len(pickle.dumps(told(tokenizer))) + 200
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), max_size=12))
+def test_sights_are_counted_one_by_one(batches):
+    sights, seen = Sights(), []
+    for batch in batches:
+        counted = sights.before(mix(torch.tensor(batch)), since=0).tolist()
+        for key, before in zip(batch, counted, strict=True):
+            assert before == seen.count(key)
+            seen.append(key)
+
+
+def test_more_texts_than_counters_are_still_counted_upwards():
+    sights, keys = Sights(), mix(torch.arange(2_000_000))
+    one, two, three = (sights.before(keys, since=0) for _ in range(3))
+    assert bool((one < two).all() and (two < three).all())
+
+
+@pytest.mark.parametrize(("start", "persistent"), [("fork", False), ("fork", True), ("spawn", False)])
+def test_without_the_epoch_two_runs_have_the_same_masks_and_epochs_do_not(tokenizer, persistent, start):
+    """Whatever torch's own generator is at."""
+
+    def run():
+        collator = PolicyCollator(tokenizer, seed=42, mlm_probability=0.3)
+        settings = {"num_workers": 2, "persistent_workers": persistent, "multiprocessing_context": start}
+        loader = DataLoader(TEXTS, 2, collate_fn=collator, **settings)
+        return [[batch["labels"].tolist() for batch in loader] for _ in range(1 if start == "spawn" else 3)]
+
+    epochs = run()
+    assert epochs == run() and len({str(epoch) for epoch in epochs}) == len(epochs)
