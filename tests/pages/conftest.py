@@ -35,7 +35,7 @@ def followed(folder: Path, steps: list[dict], **environment: str) -> list[str]:
     home = {"HOME": str(folder / "home"), "HF_HOME": str(folder / "home" / "hf"), "PYTHONPATH": str(folder)}
     told = {**os.environ, **home, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
     command = [sys.executable, str(Path(__file__).parent / "follow.py"), *map(str, places)]
-    done = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     return json.loads(places[1].read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from policylearn.data.planted import SPECIALS
 from ..artefact.hub_server import TOKEN, Repository, serving
 from .blocks import FOLLOWED, REPOSITORY, Block, commands, fenced, text_of
 
+pytestmark = pytest.mark.timeout(900)  # half a minute of one idle core
 LETTERS = string.ascii_lowercase + ".,?"
 LOCAL = ["cluster.backend=local"]
 SHORT = [*LOCAL, "inner.steps=4", "evaluate.seeds=1"]
@@ -28,9 +29,20 @@ SHORTER = {
         *("evaluate.seeds=1", "planted.documents=400", "planted.dev=50", "planted.test=50"),
     ],
     "policylearn score configs/demo.toml": ["planted.documents=400"],
-    "policylearn diagnose configs/own_task.toml": ["inner.steps=8", "diagnose.batches=6", "diagnose.draws=20"],
-    "policylearn train configs/own_task.toml": [*SHORT, "scores.model_texts=48", "supervised.epochs=1"],
-    "policylearn evaluate my/study.toml": [*LOCAL, "evaluate.steps=4"],
+    "policylearn diagnose configs/own_task.toml": [
+        *("inner.steps=8", "diagnose.points=1", "diagnose.batches=6"),
+        *("diagnose.folds=2", "diagnose.resplits=1", "diagnose.shuffles=0", "diagnose.draws=20"),
+    ],
+    "policylearn train configs/own_task.toml": [
+        *(*SHORT, "scores.model_texts=48", "domain.limit=100", "general.limit=100", "supervised.epochs=1")
+    ],
+    "policylearn evaluate my/study.toml": [
+        *LOCAL,
+        "evaluate.steps=4",
+        "evaluate.subsets=1",
+        "domain.limit=100",
+        "general.limit=100",
+    ],
     "policylearn adapt configs/own_task.toml": ["evaluate.weight_mask.epochs=1"],
 }
 ELSEWHERE = {
