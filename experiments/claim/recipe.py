@@ -26,9 +26,9 @@ from policylearn.problem import Problem
 from policylearn.report.formats import duration
 
 LINES = FOLDER / "recipe.jsonl"
-SETS, SEEDS, FINALISTS = 8, 3, 3
+SETS, SEEDS, FINALISTS = 6, 3, 3
 TUNING_RATES = (5e-5, 1e-4, 2e-4)
-STEPS, RATES = (80, 320, 20), (1e-4, 3e-4, 3e-5)
+STEPS, RATES, LONGER = (80, 320), (1e-4, 3e-4, 3e-5), 4
 MASKING = {"15": "0.15", "30": "0.3", "30→15": "{kind='linear', rates=[0.3, 0.15]}"}
 """Masking rates in percent → as a setting."""
 
@@ -87,6 +87,7 @@ def recipes(task: str, lines: list[Line]) -> Iterator[Recipe]:
     middle = best(task, masked, lines)
     yield replace(middle, schedule="linear")
     yield from (replace(middle, text=corpus) for corpus in TASKS[task].corpora)
+    yield replace(middle, steps=LONGER * middle.steps)
 
 
 def best(task: str, tried: list[Recipe], lines: list[Line]) -> Recipe:
