@@ -1,7 +1,10 @@
-"""What has been found, a JSON line each, and the time by which to stop."""
+"""What has been found, a JSON line each; who is at what; the time by which to stop."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,19 @@ def append(path: Path, line: dict[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All of them; none where there is no such file."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[bool]:
+    """Whether this process has the lock, until the end; whoever is killed has none any more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def deadline(clock: str) -> float:

@@ -1,100 +1,45 @@
-"""recipe.jsonl → result.json and the table of README.md."""
+"""Both stages → result.json and the tables of README.md."""
 
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
+from claim_table import claim_table
 from queueing import read_lines
-from recipe import LINES, SEEDS, SETS, Line, best, finalists, mean, recipes
+from recipe import LINES
+from recipe_table import recipe_table
+from run import path_of
+from search import decided
 from tasks import FOLDER, TASKS
 
-from policylearn.evaluation.statistics import Difference, paired_difference
+from policylearn.evaluation.trial import Trial
 from policylearn.experiment import write_up
 
-HEAD = [
-    "task",
-    "random masks, recipe",
-    "pairs",
-    "dev, fine-tuned",
-    "− none",
-    "dev, probe",
-    "− none",
-    "rest, fine-tuned",
-]
-MEASURES = {"fine-tuned": ("dev", "finetune"), "probe": ("dev", "probe"), "rest": ("rest", "finetune")}
+NOT_OF_A_TRIAL = ("recipe", "learning")
 
 
-def recipe_rows(task: str, lines: list[Line]) -> list[dict[str, Any]]:
-    """Every recipe that was begun: its means, and its paired differences to no further pretraining, tuned alike."""
-    found: dict[str, dict[tuple[int, int], Line]] = {}
-    for line in (line for line in lines if line["task"] == task):
-        found.setdefault(line["recipe"], {})[line["seed"], line["set"]] = line
-    return [compared(name, runs, found.get(f"none, {name.rsplit(', ', 1)[1]}", {})) for name, runs in found.items()]
+def trials_of(final: bool) -> dict[str, list[Trial]]:
+    """By task, of those that have any."""
+    found = {task: [trial_of(line) for line in read_lines(path_of(task, final))] for task in TASKS}
+    return {task: trials for task, trials in found.items() if trials}
 
 
-def compared(name: str, runs: dict[tuple[int, int], Line], none: dict[tuple[int, int], Line]) -> dict[str, Any]:
-    """One recipe and none, over the label sets and seeds that both have."""
-    shared, row = (
-        sorted(runs.keys() & none.keys()),
-        {"recipe": name, "runs": len(runs), "pairs": len(runs.keys() & none.keys())},
-    )
-    for measure, (part, how) in MEASURES.items():
-        row[measure] = float(np.mean([x[part][how] for x in runs.values()]))
-        after, before = ([x[key][part][how] for key in shared] for x in (runs, none))
-        row[f"{measure} − none"] = asdict(paired_difference(after, before)) if shared and runs is not none else None
-    return row
-
-
-def cells(task: str, row: dict[str, Any]) -> list[str]:
-    """One row of the table."""
-    score = {measure: f"{100 * row[measure]:.1f}" for measure in MEASURES}
-    gap = {measure: points(row[f"{measure} − none"]) for measure in MEASURES}
-    rest = f"{score['rest']} ({gap['rest']})" if gap["rest"] else score["rest"]
-    return [
-        task,
-        row["recipe"],
-        str(row["runs"]),
-        score["fine-tuned"],
-        gap["fine-tuned"],
-        score["probe"],
-        gap["probe"],
-        rest,
-    ]
-
-
-def points(found: dict[str, Any] | None) -> str:
-    """A difference with its interval."""
-    if found is None:
-        return ""
-    d = Difference(**found)
-    interval = f" [{100 * d.low:.1f}, {100 * d.high:.1f}]" if d.low is not None and d.high is not None else ""
-    return f"{100 * d.mean:+.1f}{interval}"
-
-
-def verdict(task: str, lines: list[Line]) -> str:
-    """What dev says of a task so far."""
-    tried = list(dict.fromkeys(recipes(task, lines)))
-    done = [recipe for recipe in tried if mean(task, recipe, lines) > -np.inf]
-    if not done:
-        return f"- {task}: nothing yet"
-    ended = finalists(task, lines)
-    units = {
-        (x["seed"], x["set"]) for recipe in ended for x in lines if (x["task"], x["recipe"]) == (task, recipe.name)
-    }
-    state = "search is over" if ended else f"{len(done)} of {len(tried)} recipes or more"
-    chosen = best(task, done, lines)
-    final = (
-        " (after all seeds)"
-        if len(units) == SEEDS * SETS
-        else ", seed 0 only, the highest of several, so it is too high"
-    )
-    return f"- {task}: {state}; best on dev is {chosen.name}{final if ended else ', so far'}"
+def trial_of(line: dict[str, Any]) -> Trial:
+    """Without what is kept beside it."""
+    return Trial(**{name: value for name, value in line.items() if name not in NOT_OF_A_TRIAL})
 
 
 def write_tables() -> None:
     """Of what there is."""
-    lines = read_lines(LINES)
-    result = {task: recipe_rows(task, lines) for task in TASKS}
-    rows = [cells(task, row) for task, found in result.items() for row in found]
-    table = [f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows)]
-    write_up(FOLDER, {"recipe": result}, [*table, "", *(verdict(task, lines) for task in TASKS)])
+    found = read_lines(LINES)
+    recipe, lines = recipe_table(found)
+    helped = [task for task in TASKS if (known := decided(task, found)) and known[1]]
+    result: dict[str, Any] = {"recipe": recipe}
+    lines = ["**Stage one: recipes for random masks, on dev**", "", *lines, ""]
+    titles = {
+        False: "Pilot of stage two, with the recipe so far, on rows of dev: exploration",
+        True: "Stage two, on test",
+    }
+    for final, title in titles.items():
+        if trials := trials_of(final):
+            result["claim" if final else "pilot"], more = claim_table(trials, title, helped if final else TASKS)
+            lines += more
+    write_up(FOLDER, result, lines)

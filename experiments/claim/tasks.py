@@ -21,11 +21,12 @@ from policylearn.data.records import find_split, read_records
 FOLDER, OUT = Path(__file__).parent, Path("runs/claim")
 SHARED = Path("../shared/data")
 TRAIN, DEV, REST = 200, 100, 400
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TASK = "task"
 """As the text to pretrain on: the task's own."""
 
 # AdamW in one pass over memory: at these sizes the loop over tensors takes as long as the model.
-torch.optim.AdamW.__init__ = partialmethod(torch.optim.AdamW.__init__, fused=True)  # type: ignore[method-assign]
+torch.optim.AdamW.__init__ = partialmethod(torch.optim.AdamW.__init__, fused=True)  # type: ignore
 
 
 @dataclass(frozen=True)
