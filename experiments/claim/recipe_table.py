@@ -13,7 +13,7 @@ from policylearn.evaluation.statistics import Difference, paired_difference
 HEAD = [
     "task",
     "random masks, recipe",
-    "pairs",
+    "runs",
     "dev, fine-tuned",
     "− none",
     "dev, probe",
