@@ -1,0 +1,116 @@
+"""What stage two has found, as a table."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from run import ARMS, STRENGTHS
+
+from policylearn.evaluation.statistics import holm, pooled_difference, sentence
+from policylearn.evaluation.trial import Trial
+
+LEARNED = "learned"
+MEASURES = {"fine-tuned": None, "probe": "probe"}
+"""Which score of a trial; None: the first."""
+
+Scores = dict[str, dict[str, dict[int, float]]]
+"""Task → arm → run → score."""
+
+
+def with_choice(trials: Sequence[Trial]) -> list[Trial]:
+    """And, for every run that has all policies of `STRENGTHS`, the one dev chooses: the weakest of equals."""
+    runs = sorted({t.seed for t in trials})
+    tried = {seed: [t for arm in STRENGTHS for t in trials if (t.arm, t.seed) == (arm, seed)] for seed in runs}
+    chosen = [max(found, key=lambda t: t.dev) for found in tried.values() if len(found) == len(STRENGTHS)]
+    return [*trials, *(replace(t, arm=LEARNED) for t in chosen)]
+
+
+def scores_of(trials: dict[str, list[Trial]], extra: str | None) -> Scores:
+    """By task, arm and run."""
+    found: Scores = {}
+    for task, rows in trials.items():
+        for t in with_choice(rows):
+            found.setdefault(task, {}).setdefault(t.arm, {})[t.seed] = t.extra[extra] if extra else t.score
+    return found
+
+
+def gaps(scores: Scores, after: str, before: str) -> list[np.ndarray]:
+    """Paired differences, task by task, of the runs that both arms have; tasks without two such runs are left out."""
+    pairs = [
+        np.array([arms[after][run] - arms[before][run] for run in sorted(arms[after].keys() & arms[before].keys())])
+        for arms in scores.values()
+        if after in arms and before in arms
+    ]
+    return [pair for pair in pairs if len(pair) > 1]
+
+
+def complete(scores: Scores) -> Scores:
+    """Of the runs that have every arm; a task without two of them is left out."""
+    wanted, kept = {*ARMS, LEARNED}, {}
+    for task, arms in scores.items():
+        runs = set.intersection(*(set(arms.get(arm, {})) for arm in wanted))
+        if len(runs) > 1:
+            kept[task] = {arm: {run: arms[arm][run] for run in runs} for arm in wanted}
+    return kept
+
+
+def best_other(scores: Scores) -> str:
+    """The arm that learned nothing and is highest on the mean over tasks: by these very scores, which favours it."""
+    others = [arm for arm in ARMS if arm not in STRENGTHS]
+    return max(others, key=lambda arm: np.mean([np.mean(list(arms[arm].values())) for arms in scores.values()]))
+
+
+def claim_table(
+    trials: dict[str, list[Trial]], title: str, primary: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Differences to random masks by task and on the mean, and the comparison that was written down before, of the
+    tasks that say something of masks."""
+    result: dict[str, Any] = {}
+    lines = [f"**{title}**", ""]
+    for measure, extra in MEASURES.items():
+        scores = scores_of(trials, extra)
+        rows = [[*row(scores, arm), p] for arm, p in corrected(scores).items()]
+        lines += [f"{measure}, − random:", "", *as_table(["masks", *scores, "mean over tasks", "p, Holm"], rows), ""]
+        if not (ended := complete({task: found for task, found in scores.items() if task in primary})):
+            lines += [f"- {measure}: less than two runs have all arms; which one to compare with is not known yet", ""]
+            continue
+        other = best_other(ended)
+        difference = pooled_difference(gaps(ended, LEARNED, other))
+        result[measure] = {"best other": other, "learned − best other": asdict(difference), "tasks": list(ended)}
+        lines += [f"- {measure}: {sentence(LEARNED, other, difference)}, on the mean of {', '.join(ended)}", ""]
+    return result, lines
+
+
+def corrected(scores: Scores) -> dict[str, str]:
+    """Arm → p of its mean difference to random masks, corrected for the number of arms; nothing where there is none."""
+    found = {arm: gaps(scores, arm, "random") for arm in (*ARMS, LEARNED) if arm != "random"}
+    p = holm({arm: d.p for arm, pairs in found.items() if pairs and (d := pooled_difference(pairs)).p is not None})
+    return {arm: f"{p[arm]:.3f}".lstrip("0") if arm in p else "" for arm in (*ARMS, LEARNED)}
+
+
+def row(scores: Scores, arm: str) -> list[str]:
+    """One arm: its mean and difference to random masks on every task, and the mean difference."""
+    cells = [arm, *(cell(scores, task, arm) for task in scores)]
+    found = gaps(scores, arm, "random") if arm != "random" else []
+    return [*cells, points(found) if found else ""]
+
+
+def cell(scores: Scores, task: str, arm: str) -> str:
+    """Mean score, difference to random masks and how many runs."""
+    known = scores[task].get(arm, {})
+    if not known:
+        return ""
+    found = gaps({task: scores[task]}, arm, "random") if arm != "random" else []
+    return f"{100 * np.mean(list(known.values())):.1f}" + (f" ({points(found)}, {len(found[0])})" if found else "")
+
+
+def points(found: list[np.ndarray]) -> str:
+    """A mean difference with its interval."""
+    d = pooled_difference(found)
+    return f"{100 * d.mean:+.1f} [{100 * d.low:.1f}, {100 * d.high:.1f}]"  # type: ignore[operator]  # two runs at least
+
+
+def as_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """In Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

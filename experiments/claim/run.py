@@ -1,0 +1,142 @@
+"""Stage two: fresh models under the masks of every arm, policy and classifier from the same 200 labels.
+
+.venv/bin/python experiments/claim/run.py --until 03:20           # tasks with a recipe; may be stopped; reads test
+.venv/bin/python experiments/claim/run.py --pilot --until 03:20   # with the best recipe so far; rows of dev for test
+.venv/bin/python experiments/claim/run.py --table                 # into README.md, from trials/
+
+A trial is a line of trials/TASK.jsonl; those of the pilot go to pilot/.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from queueing import append, deadline, lock, read_lines
+from recipe import LINES
+from search import Recipe, decided, so_far
+from tasks import DEVICE, FOLDER, OUT, TASKS
+from transformers.utils.logging import disable_progress_bar
+
+from policylearn.arms import SETTINGS, arm_policy
+from policylearn.artefact import load_policy
+from policylearn.baseline import export_scorer
+from policylearn.config import Config
+from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.trial import run_trial
+from policylearn.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.formats import duration
+
+RUNS, TUNINGS = 10, 5
+STRENGTHS = {"expected-1": 1.0, "expected-2": 2.0, "expected-4": 4.0}
+FIRST = ("none", "random", *STRENGTHS)
+ARMS = (*FIRST, "difference", "saliency", "selective", "word", "span", "random-30-15")
+ALIKE = ("difference",)
+"""Arms with a policy that knows nothing of labels: one per task."""
+SETTINGS_OF_ALL = [
+    *['evaluate.downstream=["finetune@200", "probe"]', f"evaluate.subsets={TUNINGS}"],  # 200 of 200, in another order
+    *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
+    *["inner.engine=one_step", "inner.window=1", "outer.parameters=layers"],
+    *["inner.start=0.1", "diagnose.points=3", "diagnose.batches=60"],  # 5,760 texts
+    *["scores.anchors=20", "scores.anchor_count=50", "scores.anchor_ratio=100", "scores.embedding=encoder"],
+    f"evaluate.arms={json.dumps(ARMS)}",
+]
+
+Job = tuple[str, int, str]
+"""Task, number of the run, arm."""
+
+
+def queue(tasks: list[str]) -> Iterator[Job]:
+    """All trials: first those of the arms that the question is about."""
+    for arms in (FIRST, ARMS[len(FIRST) :]):
+        for number in range(RUNS):
+            yield from ((task, number, arm) for task in tasks for arm in arms)
+
+
+def config_of_run(task: str, number: int, recipe: Recipe, final: bool) -> Config:
+    """Of all arms of a run."""
+    return recipe.config(task, number, final, SETTINGS_OF_ALL)
+
+
+@lru_cache(maxsize=len(TASKS))
+def open_problem(task: str, number: int, recipe: Recipe, final: bool) -> tuple[Problem, str]:
+    """The problem of a run, and the key of its evidence."""
+    problem = Problem(config_of_run(task, number, recipe, final), device=DEVICE)
+    return problem, evidence_key(problem)
+
+
+def policy_of(problem: Problem, place: Path, arm: str) -> MaskingPolicy | None:
+    """That of an arm; one with scores is learned once and kept."""
+    if arm == "none" or arm in SETTINGS:
+        return arm_policy(problem, arm)
+    if not (place / "manifest.json").exists():
+        export_scorer(problem, arm, place)
+    return load_policy(place).policy
+
+
+def run_one(job: Job, recipe: Recipe, final: bool) -> None:
+    """A trial, kept."""
+    task, number, arm = job
+    problem, evidence = open_problem(task, number, recipe, final)
+    owner = task if arm in ALIKE else f"{task}-{number}"
+    started, place = time.time(), OUT / ("policies" if final else "pilot-policies") / f"{owner}-{arm}"
+    policy = policy_of(problem, place, arm)
+    learned = time.time() - started
+    trial = run_trial(problem, policy, arm, number, trial_key(evidence, policy, number))
+    append(path_of(task, final), asdict(trial) | {"recipe": recipe.name, "learning": round(learned, 1)})
+    print(
+        f"{task}, run {number}, {arm}: {'test' if final else 'rest of dev'} {trial.score:.3f}, dev {trial.dev:.3f}; "
+        f"policy {duration(learned)}, trial {duration(trial.seconds)}",
+        flush=True,
+    )
+
+
+def path_of(task: str, final: bool) -> Path:
+    """Where trials of a task are kept."""
+    path = FOLDER / ("trials" if final else "pilot") / f"{task}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def recipe_of(task: str, final: bool) -> Recipe | None:
+    """That of stage one; in a pilot, the best it has so far. None: it is not known."""
+    lines = read_lines(LINES)
+    found = decided(task, lines)
+    return found[0] if found else None if final else so_far(task, lines)
+
+
+def main(until: float, final: bool, wanted: list[str], stage: int = RUNS) -> None:
+    """Work until the queue is empty or the time is up; other processes may do so beside this one."""
+    torch.set_num_threads(1)
+    disable_progress_bar()
+    recipes = {task: found for task in wanted if (found := recipe_of(task, final))}
+    for job in queue(list(recipes)):
+        task, number, arm = job
+        if time.time() > until:
+            return print("the time is up")
+        with lock(OUT / "locks" / f"{'final' if final else 'pilot'}-{'-'.join(map(str, job))}") as mine:
+            done = {(x["arm"], x["seed"]) for x in read_lines(path_of(task, final))}
+            if mine and (arm, number) not in done:
+                run_one(job, recipes[task], final)
+    print("nothing is left to do, but for tasks without a recipe:", *(set(wanted) - set(recipes)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--until", type=deadline, default=np.inf)
+    parser.add_argument("--pilot", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    given = parser.parse_args()
+    if given.table:
+        from tables import write_tables
+
+        write_tables()
+    else:
+        main(given.until, not given.pilot, given.tasks)

@@ -1,0 +1,45 @@
+"""Both stages → result.json and the tables of README.md."""
+
+from typing import Any
+
+from claim_table import claim_table
+from queueing import read_lines
+from recipe import LINES
+from recipe_table import recipe_table
+from run import path_of
+from search import decided
+from tasks import FOLDER, TASKS
+
+from policylearn.evaluation.trial import Trial
+from policylearn.experiment import write_up
+
+NOT_OF_A_TRIAL = ("recipe", "learning")
+
+
+def trials_of(final: bool) -> dict[str, list[Trial]]:
+    """By task, of those that have any."""
+    found = {task: [trial_of(line) for line in read_lines(path_of(task, final))] for task in TASKS}
+    return {task: trials for task, trials in found.items() if trials}
+
+
+def trial_of(line: dict[str, Any]) -> Trial:
+    """Without what is kept beside it."""
+    return Trial(**{name: value for name, value in line.items() if name not in NOT_OF_A_TRIAL})
+
+
+def write_tables() -> None:
+    """Of what there is."""
+    found = read_lines(LINES)
+    recipe, lines = recipe_table(found)
+    helped = [task for task in TASKS if (known := decided(task, found)) and known[1]]
+    result: dict[str, Any] = {"recipe": recipe}
+    lines = ["**Stage one: recipes for random masks, on dev**", "", *lines, ""]
+    titles = {
+        False: "Pilot of stage two, with the recipe so far, on rows of dev: exploration",
+        True: "Stage two, on test",
+    }
+    for final, title in titles.items():
+        if trials := trials_of(final):
+            result["claim" if final else "pilot"], more = claim_table(trials, title, helped if final else TASKS)
+            lines += more
+    write_up(FOLDER, result, lines)

@@ -1,0 +1,18 @@
+"""What is most wanted next, until the time is up, for a machine that is lent for a while. Several may run at once.
+
+python experiments/claim/worker.py SECONDS             # recipes first, then the comparison of tasks that have one
+python experiments/claim/worker.py SECONDS compare     # the comparison alone
+"""
+
+import sys
+import time
+
+import recipe
+import run
+from tasks import TASKS
+
+if __name__ == "__main__":
+    until = time.time() + float(sys.argv[1])
+    if "compare" not in sys.argv[2:]:
+        recipe.main(until)
+    run.main(until, final=True, wanted=list(TASKS))
