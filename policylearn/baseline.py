@@ -68,6 +68,6 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
-    facts = provenance(problem.config)
+    facts = provenance(problem.config) | ({"remark": problem.remark} if problem.remark else {})
     card = plain_card(f"Masking policy: {name}", f"The heuristic {name!r} as it is; nothing was learned.", facts)
     return save_policy(out, PolicyArtefact(policy, problem.tokenizer, facts), card)

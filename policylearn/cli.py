@@ -114,15 +114,17 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
-    from policylearn.report.console import teller
+    from policylearn.report.console import print_line, teller
     from policylearn.scores.table import scorer_of
 
     config, console = _config(settings), _console()
     problem = Problem(config, tell=teller(console))
-    table = Table("word", "score", "in domain", "in general", title=scorer)
+    table = Table("word", "score", "count in domain", "count in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
-        table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
+        table.add_row(escape(word.text), f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
     console.print(table)
+    if problem.has_loaded and problem.remark:
+        print_line(console, problem.remark)
     if scorer_of(scorer) == "difference":
         anchors = " ".join(problem.sources.anchor_texts[:top])
         console.print(f"anchors: {anchors}", highlight=False, markup=False)

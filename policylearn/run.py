@@ -56,6 +56,7 @@ class Run:
 
     def __init__(self, storage: Storage, config: Config, console: Console) -> None:
         self.storage, self.config, self.console = storage, config, console
+        self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
         self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
@@ -192,7 +193,13 @@ class Run:
 
     def provenance(self, command: str = "") -> dict[str, str]:
         """What the policy was learned on and with."""
-        return provenance(self.config) | ({"command": command} if command else {})
+        return provenance(self.config) | self._remarks | ({"command": command} if command else {})
+
+    def remark(self, line: str) -> None:
+        """Say what a reader of results should know as well, and keep it with them; an empty line says nothing."""
+        if line:
+            self.warn(line)
+            self._remarks = {"remark": line}
 
     def watch(self, work: str, texts: Iterable[str]) -> Iterator[str]:
         """Pass texts on, showing progress while they flow."""

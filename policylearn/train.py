@@ -55,6 +55,7 @@ def train(
         return run.result()
     problem = Problem(config, run.watch, device=device_here(config.cluster), tell=teller(console))
     problem.check()
+    run.remark(problem.remark)
     with run, preemptible():
         return _train(config, run, problem, command)
 

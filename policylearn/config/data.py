@@ -27,6 +27,9 @@ class ModelConfig(Strict):
     )
     max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
     bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+    revision: str | None = Field(
+        None, description="branch, tag or commit on the Hub: of `name`, or of `tokenizer` where only that is set"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with `name` and `tokenizer`")
 
 

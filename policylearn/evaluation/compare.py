@@ -124,6 +124,7 @@ def evaluate_policies(
         policies[arm] = artefact.policy
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
+    run.remark(problem.remark)
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}

@@ -15,7 +15,10 @@ from policylearn.provenance import fingerprint
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
-_NOT_OF_A_TRIAL = {"evaluate": {"arms", "custom", "seeds"}, "model": {"name", "tokenizer", "trust_remote_code"}}
+_NOT_OF_A_TRIAL = {
+    "evaluate": {"arms", "custom", "seeds"},
+    "model": {"name", "tokenizer", "revision", "trust_remote_code"},
+}
 
 
 def trial_key(evidence: str, policy: MaskingPolicy | None, seed: int) -> str:

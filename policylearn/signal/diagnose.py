@@ -19,7 +19,7 @@ from policylearn.device import device_here
 from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress, teller
+from policylearn.report.console import TaskProgress, print_line, teller
 from policylearn.rollout import opens_window
 from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, sums, verdict
 from policylearn.signal.credits import (
@@ -58,12 +58,15 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     """
     started, worked = time.monotonic(), time.process_time()
     problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
+    if problem.remark:
+        print_line(console, problem.remark)
     points, spelling = measure(problem, initial_policy(problem), console)
     result = analyse(points, config.diagnose)
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
     result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
-    return {"name": config.name, "verdict": verdict(result), **result}
+    said = {"remark": problem.remark} if problem.remark else {}
+    return {"name": config.name, **said, "verdict": verdict(result), **result}
 
 
 def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
