@@ -230,7 +230,7 @@ class Run:
 
 
 def _warn(console: Console, line: str) -> None:
-    console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _known_config(storage: Storage) -> dict[str, Any] | None:

@@ -68,7 +68,7 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
         if not supervised:
             state = learn(config, problem, policy, pool, run)
             if state.history:
-                run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
+                run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
         export_policy(run, problem, policy, state)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {"best_round": kept_round(config, state), "provenance": run.provenance(command)}

@@ -56,7 +56,7 @@ def compare(
     rehearsal = arms.get(RANDOM) or _any(arms, problem)
     seconds = seconds_per_trial(problem, rehearsal, list(done.values())) if missing else 0.0
     line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
-    run.console.print(line, highlight=False, soft_wrap=True)
+    run.console.print(line, highlight=False, markup=False, soft_wrap=True)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console) as progress:
         progress.advance(len(done))
