@@ -16,7 +16,7 @@ from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.inner.finetune import Classifier
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress, teller
+from policylearn.report.console import TaskProgress, print_line, teller
 from policylearn.report.formats import score
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.plain import fold, plain_model, save_plain
@@ -63,12 +63,15 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
     problem.examples("train")  # refuses a task of questions
     model = problem.fresh_model(seed)
+    if model.remark:
+        print_line(console, model.remark)
     if folded or method == "finetune":
         _check_plain(problem, model)
     dev, tuned = _train(problem, model, method, seed, console)
     written = _write(problem, tuned, out, folded)
     scores = score_chosen(problem, Chosen(dev, partial(predicted, problem, tuned)))
-    (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **asdict(scores)}, indent=2) + "\n")
+    said = {"remark": model.remark} if model.remark else {}
+    (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
     return Adapted(written, scores, config.task.metric)
 
 

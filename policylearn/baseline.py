@@ -69,7 +69,7 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
-    facts = provenance(problem.config)
+    facts = provenance(problem.config) | ({"remark": problem.remark} if problem.remark else {})
     facts |= unchanged(policy.config.prior, known_of(problem, policy.config.prior))
     card = plain_card(f"Masking policy: {name}", f"The scorer {name!r} as it is; no rounds of learning.", facts)
     return save_policy(out, PolicyArtefact(policy, problem.tokenizer, facts), card)

@@ -1,13 +1,11 @@
-"""The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export."""
+"""The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export · settings."""
 
 import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,11 +14,8 @@ from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.quote import shorten
+from policylearn.stop import resumable
 
-if TYPE_CHECKING:
-    from policylearn.storage.folder import Storage
-
-INTERRUPTED = 130
 LOG_WIDTH = 120
 
 app = typer.Typer(
@@ -62,24 +57,26 @@ def train(
 
     config, console = _config(settings), _console()
     already = Storage.at(out).is_file("result.json") and not fresh
-    with _resumable(out):
+    with resumable(out):
         result = run_training(config, out, console, fresh, _command())
     if already:
-        console.print(f"{out} is finished; --fresh starts over.", highlight=False, soft_wrap=True)
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     if result["arms"]:
         console.print(comparison_table(result))
     report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
-    console.print(f"report  {report}\npolicy  {policy}", highlight=False, soft_wrap=True)
+    console.print(f"report  {report}\npolicy  {policy}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def evaluate(
     settings: Settings = None,
     out: Out = "runs/evaluate",
-    policy: Annotated[list[str] | None, typer.Option(help="arm=folder of an exported policy; repeatable")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="arm=run, or folder of an exported policy; repeatable")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
-    """Compare masking policies on fresh models: on a config's task, or on all tasks of a study (a file with [tasks]).
+    """Compare masking policies on fresh models: on a config's task, or on all tasks of a study (a file with \\[tasks]).
 
     Writes OUT/result.json, or OUT/study.json and a folder per task. Run again to continue, or with more arms or seeds:
     only what is missing is run. Exit status as of train.
@@ -93,16 +90,16 @@ def evaluate(
     console, study, policies = _console(), _study(settings), dict(_named(p) for p in policy or [])
     if study and policies:
         raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
-    with _resumable(out):
+    with resumable(out):
         if study:
             result = run_study(study, out, console, fresh)
         else:
             result = evaluate_policies(_config(settings), out, console, policies, fresh)
     console.print(study_table(result) if study else comparison_table(result))
     for line in result.get("sentences", []):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     written = Storage.at(out) / ("study.json" if study else "result.json")
-    console.print(f"result  {written}", highlight=False, soft_wrap=True)
+    console.print(f"result  {written}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -118,7 +115,7 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
     from policylearn.problem import Problem
-    from policylearn.report.console import teller
+    from policylearn.report.console import print_line, teller
     from policylearn.scores.adaptive import check_follows_no_model
     from policylearn.scores.table import scorer_of
 
@@ -126,15 +123,17 @@ def score(
         check_follows_no_model(scorer)
     config, console = _config(settings), _console()
     problem = Problem(config, tell=teller(console))
-    table = Table("word", "score", "times in domain", "times in general", title=scorer)
+    table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
-        table.add_row(word.text, f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
+        table.add_row(escape(word.text), f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
     console.print(table)
+    if problem.has_loaded and problem.remark:
+        print_line(console, problem.remark)
     if scorer_of(scorer) == "difference":
         anchors = " ".join(problem.sources.anchor_texts[:top])
         console.print(f"anchors: {anchors}", highlight=False, markup=False)
     if out is not None:
-        console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False)
+        console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False, markup=False)
 
 
 @app.command()
@@ -150,11 +149,11 @@ def diagnose(
 
     console = _console()
     result = run_diagnosis(_config(settings), console)
-    console.print(signal_report(result), highlight=False)
+    console.print(signal_report(result), highlight=False, markup=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        console.print(f"result  {out}", highlight=False)
+        console.print(f"result  {out}", highlight=False, markup=False)
 
 
 @app.command()
@@ -209,7 +208,7 @@ def inspect(
         print_heatmaps(console, pairs)
         return
     write_inspected(html, policy, pairs, facts(artefact))
-    console.print(f"page  {html}", highlight=False, soft_wrap=True)
+    console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -229,6 +228,23 @@ def export(
     _console().print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
 
+@app.command()
+def settings(
+    section: Annotated[str | None, typer.Argument(help="one section, such as masking; nothing: all")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="as a page of Markdown")] = False,
+) -> None:
+    """Show every setting with its type, default and description."""
+    from policylearn.config.reference import find_sections, settings_page, settings_table
+
+    found = find_sections(section)
+    if markdown:
+        typer.echo(settings_page(found), nl=False)
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    for one in found:
+        console.print(settings_table(one))
+
+
 def main() -> None:
     """Entry point: users' mistakes become one clear message, not a traceback."""
     from policylearn.cluster.calls import WorkFailed
@@ -240,45 +256,6 @@ def main() -> None:
         message = escape(shorten(str(error)))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
-
-
-@contextmanager
-def _resumable(out: str) -> Iterator[None]:
-    """Whatever ends a run early, say what it kept and how to go on."""
-    from policylearn.cluster.calls import WorkFailed
-    from policylearn.preemption import Preempted, preemptible
-    from policylearn.storage.folder import StorageFailed
-
-    try:
-        with preemptible():
-            yield
-    except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed) as error:
-        Console(stderr=True).print(
-            f"{'preempted' if isinstance(error, Preempted) else 'stopped'}; {out} keeps {_kept(out)}. "
-            "Continue with the same command and the same --out.",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-        sys.exit(INTERRUPTED)
-
-
-def _kept(out: str) -> str:
-    from policylearn.storage.folder import Storage, StorageFailed
-
-    try:
-        rounds, trials = (_lines_in(Storage.at(out), name) for name in ("metrics.jsonl", "trials.jsonl"))
-    except StorageFailed:
-        return "what was saved before"
-    return f"{rounds} finished rounds" + (f" and {trials} finished trials" if trials else "")
-
-
-def _lines_in(storage: "Storage", name: str) -> int:
-    try:
-        return len(storage.read(name).splitlines())
-    except FileNotFoundError:  # storage boundary: stopped before there was any
-        return 0
 
 
 def _config(settings: list[str] | None) -> Config:

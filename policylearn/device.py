@@ -27,6 +27,7 @@ def device_here(config: ClusterConfig) -> str:
 
 def add_in_one_order() -> None:
     """Sums on a GPU that come to the same bits every time, wherever torch has them."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not os.environ.get("CUBLAS_WORKSPACE_CONFIG"):  # one that is set but empty is none
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would take time

@@ -1,7 +1,9 @@
 """A scorer as a policy, straight from texts, nothing learned: no config, no labels, no run."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -14,8 +16,10 @@ from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresC
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.text import text_of
 from policylearn.data.tokens import tokenize
+from policylearn.inner.agreement import check_rows, ids_of, usable_positions
 from policylearn.inner.loading import load_model
 from policylearn.inner.model import InnerModel
+from policylearn.inner.tokenizer import difference_to_own
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy import MaskingPolicy
@@ -27,7 +31,7 @@ from policylearn.scores.table import scorer_of
 Corpus = Iterable[str] | str | os.PathLike[str]
 """Texts, a column of a data set, or a file (.txt, .jsonl, .csv, .parquet, …, a pattern of several)."""
 ROW = 128
-"""Tokens per row where a model reads the corpus."""
+"""Tokens per row where a model reads the corpus, or as many as it has positions for."""
 
 
 def scorer_policy(
@@ -70,7 +74,8 @@ def scorer_policy(
         column: of the text, where a corpus is a file.
 
     Raises:
-        ValueError: the scorer is not known, or reads what was not given; or a setting or a corpus is wrong.
+        ValueError: the scorer is not known, or reads what was not given; a setting or a corpus is wrong; or the model
+            is of another tokenizer, or a checkpoint that lacks weights of its encoder.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer
@@ -82,6 +87,11 @@ def scorer_policy(
     check_follows_no_model(scorer)
     cut = MaskingConfig.model_validate(masking or {})
     words = marks_words(tokenizer) or cut.unit != "token"  # else every token is one
+
+    @cache
+    def theta() -> InnerModel:
+        return _model(scorer, model, tokenizer)
+
     sources = Sources(
         ScoresConfig.model_validate(settings or {}),
         tokenizer,
@@ -89,12 +99,15 @@ def scorer_policy(
         domain=_opened(scorer, "corpus", corpus, column),
         general=_opened(scorer, "general", general, column),
         records=lambda columns: _refuse(scorer, f"reads the column {', '.join(columns)} of a corpus"),
-        model=lambda: _model(scorer, model, tokenizer),
+        model=theta,
         labelled=lambda: _refuse(scorer, "learns from labelled examples"),
-        domain_rows=lambda: tokenize(sources.domain(), tokenizer, ROW, split=True),
+        domain_rows=lambda: tokenize(sources.domain(), tokenizer, _row(theta()), split=True),
     )
     policy = _policy(scorer, sources, strength, cut)
     provenance = {"scorer": scorer, "tokenizer": os.path.basename(tokenizer.name_or_path) or "unnamed"}
+    if theta.cache_info().currsize and (remark := theta().remark):
+        warnings.warn(f"model {model}: {remark}", stacklevel=3)
+        provenance["remark"] = remark
     return PolicyArtefact(policy, tokenizer, provenance | {"policylearn": version("policylearn")})
 
 
@@ -144,8 +157,17 @@ def _model(scorer: str, model: PreTrainedModel | str | None, tokenizer: PreTrain
     if model is None:
         _missing(scorer, "a masked language model", "model")
     if isinstance(model, PreTrainedModel):
+        check_rows(model, ids_of(tokenizer), "model")
         return InnerModel(model.eval())
-    return load_model(ModelConfig(name=str(model)), len(tokenizer), tokenizer.pad_token_id, seed=0, attention=None)
+    name = str(model)
+    if difference := difference_to_own(tokenizer, name):
+        raise ValueError(f"the tokenizer is not that of model {name!r}: {difference}; load it with that of the model")
+    shortest = ModelConfig(name=name, max_length=8)  # rows are made as long as the model allows
+    return load_model(shortest, ids_of(tokenizer), tokenizer.pad_token_id, seed=0, attention=None)
+
+
+def _row(model: InnerModel) -> int:
+    return min(ROW, usable_positions(model.mlm) or ROW)
 
 
 def _missing(scorer: str, what: str, name: str) -> NoReturn:

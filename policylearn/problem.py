@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
@@ -23,17 +23,17 @@ from policylearn.data.questions import Questions, QuestionTask, read_questions, 
 from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.device import add_in_one_order
-from policylearn.inner.loading import check_exists, load_model, text_ends
+from policylearn.inner.agreement import ids_of
+from policylearn.inner.loading import check_goes_with, load_model, text_ends
 from policylearn.inner.model import InnerModel
 from policylearn.inner.seq2seq import Seq2SeqModel
+from policylearn.inner.tokenizer import load_tokenizer
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources, Watch
 from policylearn.scores.table import Scores, scorer_of
-
-SENTINEL = "<extra_id_0>"
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,17 @@ class Problem:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer. ValueError: it cannot be loaded, or has no mask token."""
-        return load_tokenizer(self.config)
+        """The tokenizer, which everything that reads texts asks for first. ValueError: it cannot be loaded, has no mask
+        token, or does not go with the model."""
+        config = self.config
+        if config.model.tokenizer is None and config.model.name is None:
+            if config.task.path != PLANTED:
+                raise ValueError("a model built from model.architecture needs model.tokenizer, or set model.name")
+            found: PreTrainedTokenizerBase = planted_tokenizer(config.planted)
+        else:
+            found = load_tokenizer(config.model)
+        check_goes_with(config.model, found)
+        return found
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -223,6 +232,16 @@ class Problem:
             return self._load(seed)
         return copy.deepcopy(self._checkpoint)
 
+    @property
+    def has_loaded(self) -> bool:
+        """Whether a checkpoint has been asked for yet: some scorers need none."""
+        return "_checkpoint" in self.__dict__
+
+    @property
+    def remark(self) -> str:
+        """What a reader of results should know of θ₀: that its head is random, or nothing. Loads it."""
+        return "" if self.config.model.name is None else self._checkpoint.remark
+
     @cached_property
     def _checkpoint(self) -> InnerModel:
         return self._load(seed=0)
@@ -230,14 +249,14 @@ class Problem:
     def _load(self, seed: int) -> InnerModel:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
         ends = text_ends(tokenizer)
-        model = load_model(self.config.model, len(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
+        model = load_model(self.config.model, ids_of(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
         """Input embeddings of θ₀ for the tokenizer's V types, [V, d], on the CPU: where policies are."""
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
-        return weight.detach()[: len(self.tokenizer)].cpu().clone()
+        return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
 
     @cached_property
     def sources(self) -> Sources:
@@ -286,29 +305,3 @@ class Problem:
     @cached_property
     def _scores(self) -> dict[str, Scores]:
         return {}
-
-
-def load_tokenizer(config: Config) -> PreTrainedTokenizerBase:
-    """The tokenizer of a config.
-
-    Raises:
-        ValueError: it cannot be loaded, has no mask or padding token, or is not a fast tokenizer.
-    """
-    name = config.model.tokenizer or config.model.name
-    if name is None:
-        if config.task.path != PLANTED:
-            raise ValueError("a model built from model.architecture needs model.tokenizer, or set model.name")
-        return planted_tokenizer(config.planted)
-    check_exists("model.tokenizer" if config.model.tokenizer else "model.name", name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=config.model.trust_remote_code)
-    except (OSError, ValueError) as error:  # storage boundary
-        raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
-    if not tokenizer.is_fast:
-        raise ValueError(f"tokenizer {name!r} is a slow one; policylearn needs its fast version (tokenizer.json)")
-    if tokenizer.mask_token is None and SENTINEL in tokenizer.get_vocab():
-        tokenizer.mask_token = SENTINEL  # of T5: it stands for what is left out
-    for token in ("mask_token", "pad_token"):
-        if getattr(tokenizer, token) is None:
-            raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")
-    return tokenizer

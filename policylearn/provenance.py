@@ -31,6 +31,8 @@ def provenance(config: Config) -> dict[str, str]:
         "general": last_part(config.general.path),
         "python": platform.python_version(),
     }
+    if config.model.revision is not None:
+        facts["revision"] = config.model.revision
     if config.learn.method == "supervised":
         path = f" in {last_part(config.supervised.path)}" if config.supervised.path else ""
         facts["targets"] = f"{config.supervised.targets}{path}"

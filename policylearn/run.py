@@ -60,6 +60,7 @@ class Run:
 
     def __init__(self, storage: Storage, config: Config, console: Console) -> None:
         self.storage, self.config, self.console = storage, config, console
+        self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
         self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
 
@@ -209,7 +210,13 @@ class Run:
 
     def provenance(self, command: str = "") -> dict[str, str]:
         """What the policy was learned on and with."""
-        return provenance(self.config) | ({"command": command} if command else {})
+        return provenance(self.config) | self._remarks | ({"command": command} if command else {})
+
+    def remark(self, line: str) -> None:
+        """Say what a reader of results should know as well, and keep it with them; an empty line says nothing."""
+        if line:
+            self.warn(line)
+            self._remarks = {"remark": line}
 
     def watch(self, work: str, texts: Iterable[str]) -> Iterator[str]:
         """Pass texts on, showing progress while they flow."""
@@ -256,7 +263,7 @@ def other_sums(known: dict[str, Any], config: Config) -> str:
 
 
 def _warn(console: Console, line: str) -> None:
-    console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _known_config(storage: Storage) -> dict[str, Any] | None:

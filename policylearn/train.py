@@ -56,6 +56,7 @@ def train(
         return run.result()
     problem = Problem(config, run.watch, device=device_here(config.cluster), tell=teller(console))
     problem.check()
+    run.remark(problem.remark)
     with run, preemptible():
         return _train(config, run, problem, command)
 
@@ -68,7 +69,7 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
         if not supervised:
             state = learn(config, problem, policy, pool, run)
             if state.history:
-                run.console.print(signal(state.history).sentence, highlight=False, soft_wrap=True)
+                run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
         facts = lineage(config, state, known)
         for name, said in facts.items():
             run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)

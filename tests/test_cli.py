@@ -14,10 +14,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from policylearn import cli
 from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import load_round
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
+from policylearn.stop import INTERRUPTED
 
 ARMS = ["random", "Difference-Masking", "learned", "oracle"]
 SHORT = ("learn.rounds=1", "learn.rollouts=1", "evaluate.seeds=0")
@@ -306,7 +306,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     said, complained = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, said + complained
+    assert process.returncode == INTERRUPTED, said + complained
     assert "Traceback" not in said + complained
     kept = metrics.read_text(encoding="utf-8").splitlines()
     assert 1 <= len(kept) < 10

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from policylearn.config import Config, known_keys, load_config, resolved_json
+from policylearn.config import Config, known_keys, load_config, load_study, resolved_json
 
 
 def write(folder: Path, text: str) -> Path:
@@ -125,3 +125,65 @@ def test_resolved_json_holds_every_setting_and_reads_back():
     text = resolved_json(config)
     assert Config.model_validate_json(text) == config
     assert all(f'"{key.rpartition(".")[2]}"' in text for key in known_keys())
+
+
+def test_words_in_brackets_are_a_list_as_a_shell_leaves_them():
+    assert load_config(None, ["evaluate.arms=[random,learned]"]).evaluate.arms == ["random", "learned"]
+    assert load_config(None, ["evaluate.arms=[random, tficf:rank,]"]).evaluate.arms == ["random", "tficf:rank"]
+    assert load_config(None, ["evaluate.downstream=[probe@200]"]).evaluate.downstream == ["probe@200"]
+    assert load_config(None, ["domain.path=texts/[ab]*.txt"]).domain.path == "texts/[ab]*.txt"  # a pattern stays one
+
+
+def test_nothing_after_the_sign_unsets_what_the_file_says(tmp_path):
+    path = write(tmp_path, '[model]\ntokenizer = "org/words"\nmax_length = 9\n')
+    config = load_config(path, ["model.tokenizer=", "model.max_length="])
+    assert (config.model.tokenizer, config.model.max_length) == (None, Config().model.max_length)
+
+
+def test_a_name_is_proposed_only_where_one_is_near():
+    assert (
+        refused(None, "foo=1")
+        == f"override foo=1: unknown key 'foo'; known here: {', '.join(sorted(Config.model_fields))}"
+    )
+    assert "did you mean 'outer.folds'?" in refused(None, "outer.fold=3")
+    assert "did you mean 'masking.rate'?" in refused(None, "rate=0.3")
+    said = refused(None, "inner.foo=1")
+    assert "did you mean" not in said
+    assert "known here: batch_size, betas" in said
+    assert "see `policylearn settings`" in refused(None, "evaluate.custom.mine.nonsense=1")
+
+
+def test_paths_in_a_file_are_those_from_here_or_else_those_beside_it(tmp_path, monkeypatch):
+    here, beside = tmp_path / "here", tmp_path / "configs"
+    (here / "data").mkdir(parents=True)
+    (beside / "data").mkdir(parents=True)
+    for folder, names in ((here, ["both"]), (beside, ["both", "one", "a_1"])):
+        for name in names:
+            (folder / "data" / f"{name}.txt").write_text("x")
+    path = write(
+        beside,
+        '[model]\nname = "org/bert"\n[domain]\npath = "data/both.txt"\n[general]\npath = "data/a_*.txt"\n'
+        '[task]\npath = "planted"\n[learn]\nstart = "data/one.txt"\n[supervised]\npath = "s3://data/one"\n',
+    )
+    (beside / "planted").mkdir()
+    monkeypatch.chdir(here)
+    config = load_config(path, ["scores.embedding_model=data/one.txt"])
+    assert (config.model.name, config.task.path) == ("org/bert", "planted")
+    assert config.domain.path == "data/both.txt"
+    assert config.general.path == f"{beside}/data/a_*.txt"
+    assert config.learn.start == f"{beside}/data/one.txt"
+    assert config.supervised.path == "s3://data/one"
+    assert config.scores.embedding_model == "data/one.txt"  # an override, which is meant from here
+    monkeypatch.chdir(beside)
+    assert load_config("settings.toml").learn.start == "data/one.txt"
+
+
+def test_so_are_those_of_a_study(tmp_path, monkeypatch):
+    write(tmp_path, '[learn]\nstart = "policy"\n')
+    (tmp_path / "policy").mkdir()
+    text = 'name = "s"\narms = ["random"]\n[tasks.a]\nconfig = "settings.toml"\npolicies = { mine = "policy" }\n'
+    (tmp_path / "study.toml").write_text(text)
+    monkeypatch.chdir("/")
+    study = load_study(tmp_path / "study.toml", [])
+    assert study.tasks["a"].policies == {"mine": f"{tmp_path}/policy"}
+    assert study.config_of("a").learn.start == f"{tmp_path}/policy"

@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from policylearn.inner.loading import load_model
-from policylearn.problem import load_tokenizer
+from policylearn.inner.tokenizer import load_tokenizer
 from policylearn.scores.tagged import load_recogniser
 from policylearn.scores.vectors import load_encoder
 
@@ -63,7 +63,11 @@ def model_of(config):
     return load_model(config.model, 10, 0, seed=0, attention=None).mlm
 
 
-@pytest.mark.parametrize("load", [model_of, load_tokenizer])
+def tokenizer_of(config):
+    return load_tokenizer(config.model)
+
+
+@pytest.mark.parametrize("load", [model_of, tokenizer_of])
 def test_it_runs_if_the_user_says_so_and_not_otherwise(tiny, checkpoint, ran, load):
     with pytest.raises(ValueError, match=r"trust_remote_code"):
         load(tiny(f"model.name={checkpoint}"))

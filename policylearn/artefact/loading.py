@@ -18,6 +18,7 @@ from policylearn.artefact.manifest import (
     CARD,
     FORMAT,
     MANIFEST,
+    POLICY,
     SETTINGS,
     TENSORS,
     TOKENIZER,
@@ -61,7 +62,7 @@ def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> 
     """Load an artefact from a folder, from a URI such as "s3://bucket/run/policy", or from the Hub by "org/name".
 
     Args:
-        source: where it is.
+        source: where it is; a run directory stands for the policy that the run has exported.
         revision: branch, tag or commit on the Hub.
 
     Raises:
@@ -73,7 +74,9 @@ def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> 
         return load_folder(_local_folder(shown, revision), shown)
     from policylearn.storage.folder import Storage  # here only: it needs pyarrow, which comes with the extra `train`
 
-    with Storage.at(shown).here() as folder:
+    place = Storage.at(shown)
+    run = not place.is_file(MANIFEST) and place.is_file(f"{POLICY}/{MANIFEST}")
+    with (place / POLICY if run else place).here() as folder:
         return load_folder(folder, shown)
 
 

@@ -20,6 +20,8 @@ LIMITS = {
     TENSORS: 1 << 31,
 }
 """The files of a policy, and the most bytes each may have."""
+RUN, POLICY = "metrics.jsonl", "policy"
+"""The folder of a run that holds what it exported: a run may be named where a policy is meant."""
 AGAIN = "copy it again, or export it again"
 
 
@@ -33,7 +35,13 @@ def read_files(folder: Path, shown: str) -> dict[str, bytes]:
     Raises:
         ValueError: a file is missing, damaged, too large, no plain file, outside of the folder, or no part of a policy.
     """
+    if not (folder / MANIFEST).exists() and (folder / POLICY / MANIFEST).exists():
+        folder = folder / POLICY
     if not (folder / MANIFEST).exists():
+        if (folder / RUN).exists():
+            raise ValueError(
+                f"policy {shown} is a run that has exported no policy yet: run the same command to the end"
+            )
         raise ValueError(f"policy {shown} has no {MANIFEST}: it is not a policy, or was not written to the end")
     manifest = read_json(read_file(folder, MANIFEST, shown), MANIFEST, shown)
     _check_format(manifest.get("format"), shown)

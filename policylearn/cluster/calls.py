@@ -7,8 +7,9 @@ from typing import Any, Literal
 Work = Callable[..., Any]
 """A pure function of (problem, *arguments): where, in which order and how often it runs makes no difference."""
 
-Kind = Literal["not finite", "raised", "lost", "late"]
-"""A number overflowed; the work raised something else; its worker was lost; it ran past the deadline."""
+Kind = Literal["not finite", "bad input", "raised", "lost", "late"]
+"""A number overflowed; a `ValueError`, which going on will not mend; the work raised something else; its worker was
+lost; it ran past the deadline."""
 
 
 class WorkFailed(RuntimeError):
@@ -54,7 +55,8 @@ class Result:
         """The value, where a run cannot go on without it.
 
         Raises:
-            WorkFailed: there is none. The message ends with `advice`.
+            ValueError: there is none, for the input is bad.
+            WorkFailed: there is none for another reason. The messages end with `advice`.
 
         >>> call = Call(3, sorted, ["random", 7], tries=2)
         >>> Result(call, failure=Failure("lost", "the node was shut down")).required("Try a larger machine.")
@@ -63,6 +65,8 @@ class Result:
         policylearn.cluster.calls.WorkFailed: sorted(random, 7) failed 2 times: the node was shut down
         Try a larger machine.
         """
+        if self.failure is not None and self.failure.kind == "bad input":
+            raise ValueError(self.explained(advice))
         if self.failure is not None:
             raise WorkFailed(self.explained(advice))
         return self.value

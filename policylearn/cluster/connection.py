@@ -2,6 +2,9 @@
 
 import logging
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +12,22 @@ from unittest.mock import patch
 
 import ray
 from ray._private import ray_constants
+from ray._private.services import canonicalize_bootstrap_address, parse_address
+from ray.exceptions import RayError
 
-from policylearn.config import Config
+from policylearn.config import ClusterConfig, Config
+
+HERE = "local"
+"""An address, to Ray: a cluster of one's own."""
+CONNECT, ANSWER = 4.0, 8.0
+"""Seconds in which the machine at an address must accept a connection, and what listens there say that it is a cluster.
+`ray.init` would try for two minutes, and then end this process: therefore another asks first."""
+ASK = """
+import sys
+from ray._raylet import GcsClient
+print("ready", flush=True)
+GcsClient(address=sys.argv[1])
+"""
 
 
 def connect(config: Config) -> None:
@@ -19,19 +36,73 @@ def connect(config: Config) -> None:
     Whatever listens in a cluster started here listens on the loopback interface.
 
     Raises:
-        ValueError: no cluster answers at the address.
+        ValueError: no cluster answers at the address, within 15 seconds, or it refuses our token.
     """
     cluster = config.cluster
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    if address is None:
+    address, key = named_address(cluster)
+    if address in ("", HERE):
         with _on_loopback():
-            ray.init("local", num_cpus=cluster.workers * cluster.threads, include_dashboard=False, **quiet)
+            ray.init(HERE, num_cpus=cluster.workers * cluster.threads, include_dashboard=False, **quiet)
         return
+    _check_address(address, key)
     try:
         ray.init(address, **quiet)
-    except (ConnectionError, ValueError) as error:
-        raise ValueError(f"cluster.address {address!r}: no Ray cluster answers there: {error}") from error
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # fault boundary
+        raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {_brief(str(error))}") from error
+
+
+def named_address(cluster: ClusterConfig) -> tuple[str, str]:
+    """The address of the cluster to join, and the setting it comes from; empty where there is none. A variable that is
+    set but empty, as shells and manifests leave it, is none."""
+    return (
+        (cluster.address, "cluster.address") if cluster.address else (os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS")
+    )
+
+
+def _check_address(address: str, key: str) -> None:
+    """Raises ValueError at once where an address cannot be that of a cluster, or nobody is there."""
+    if address.startswith(("http://", "https://")):
+        host = address.split("://")[1].split("/")[0].rsplit(":", 1)[0]
+        raise ValueError(
+            f"{key} {address!r} is the address of a dashboard, for `ray job submit`: set cluster.address={host}:6379, "
+            "or wherever its head listens, to join that cluster, or unset RAY_ADDRESS to start one here"
+        )
+    plain = address.rpartition("://")[2]
+    if ":" not in plain:
+        return  # such as "auto", which Ray looks up on this machine
+    try:
+        there = canonicalize_bootstrap_address(plain) or plain  # what Ray takes 127.0.0.1 for
+        host, port = parse_address(there)
+        socket.create_connection((host, int(port)), timeout=CONNECT).close()
+    except (OSError, ValueError) as error:  # fault boundary
+        raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {error}") from error
+    if "://" not in address and (refusal := _ask(there)):
+        token = "uthenticat" in refusal
+        what = "the Ray cluster there refuses our token" if token else "no Ray cluster answers there"
+        raise ValueError(f"{key} {address!r}: {what}: {refusal}")
+
+
+def _ask(address: str) -> str:
+    """Why what listens at an address is no cluster that we may join; nothing where it is one."""
+    command = [sys.executable, "-c", ASK, address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # Ray is imported, which may take long on a busy machine
+        try:
+            _, said = process.communicate(timeout=ANSWER)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"what listens there has not said within {ANSWER:g} s that it is one"
+    return _brief(said) if process.returncode else ""
+
+
+def _brief(said: str) -> str:
+    """The last line of what Ray says, and not a long one; of a token that is refused, its cause alone."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (
+        lines[-1].partition(" Ensure that")[0].removeprefix("ray.exceptions.")[:300] if lines else "no reason is given"
+    )
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class Worker:
             return work(self.problem, *arguments)
         except FloatingPointError as error:
             return Failure("not finite", str(error))
+        except ValueError as error:
+            return Failure("bad input", str(error))
         except Exception as error:  # fault boundary: whatever work raises is a value to the pool
             return Failure("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
 

@@ -4,16 +4,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from policylearn.config.places import PLANTED, Place
 from policylearn.config.strict import Strict
-
-PLANTED = "planted"
 
 
 class ModelConfig(Strict):
     """The masked language model: a checkpoint by path or Hub name, or an architecture built from scratch."""
 
-    name: str | None = Field(None, description="path or Hub name of a checkpoint; unset: from `architecture`")
-    tokenizer: str | None = Field(None, description="path or Hub name; unset: the checkpoint's own")
+    name: Place | None = Field(None, description="path or Hub name of a checkpoint; unset: from `architecture`")
+    tokenizer: Place | None = Field(None, description="path or Hub name; unset: the checkpoint's own")
     architecture: dict[str, Any] = Field(
         default={
             "model_type": "bert",
@@ -27,25 +26,28 @@ class ModelConfig(Strict):
     )
     max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
     bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+    revision: str | None = Field(
+        None, description="branch, tag or commit on the Hub: of `name`, or of `tokenizer` where only that is set"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with `name` and `tokenizer`")
 
 
 class PlantedConfig(Strict):
     """The synthetic benchmark of `data.planted`."""
 
-    classes: int = Field(2, ge=2)
+    classes: int = Field(2, ge=2, description="latent classes, which are the labels")
     class_words: int = Field(20, ge=2, description="words per class")
-    distractor_words: int = Field(40, ge=2)
-    generic_words: int = Field(100, ge=2)
+    distractor_words: int = Field(40, ge=2, description="words of the domain that tell nothing of the class")
+    generic_words: int = Field(100, ge=2, description="words of any text")
     length: int = Field(24, ge=4, description="words per document")
     class_share: float = Field(0.2, gt=0, lt=1, description="share of a domain document's class words")
-    distractor_share: float = Field(0.25, ge=0, lt=1)
+    distractor_share: float = Field(0.25, ge=0, lt=1, description="share of its distractor words")
     documents: int = Field(4000, ge=8, description="unlabelled domain documents (and as many general ones)")
     labelled_class_words: int = Field(2, ge=1, description="at most so many class words in a labelled document")
-    train: int = Field(1000, ge=2)
-    dev: int = Field(1000, ge=2)
-    test: int = Field(2000, ge=2)
-    seed: int = Field(0, ge=0)
+    train: int = Field(1000, ge=2, description="labelled documents of the split")
+    dev: int = Field(1000, ge=2, description="the same")
+    test: int = Field(2000, ge=2, description="the same")
+    seed: int = Field(0, ge=0, description="of all documents")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PlantedConfig":
@@ -59,7 +61,7 @@ class PlantedConfig(Strict):
 class TaskConfig(Strict):
     """The downstream task: labelled texts with the splits train, dev and test."""
 
-    path: str = Field(
+    path: Place = Field(
         PLANTED,
         description='"planted", a folder of train/dev/test files (or shards, or folders of them), one file of all '
         "rows, or a Hub data set",
@@ -111,7 +113,7 @@ class CorpusConfig(Strict):
     """A text corpus: "planted", a file (.jsonl, .json, .csv, .tsv, .txt, each also .gz; .parquet), a folder that
     `datasets` saved to disk, or a Hub data set."""
 
-    path: str = Field(PLANTED, description="file, Hub name, or a pattern such as texts/*.jsonl.gz for several files")
+    path: Place = Field(PLANTED, description="file, Hub name, or a pattern such as texts/*.jsonl.gz for several files")
     configuration: str | None = Field(None, description='of a Hub data set: "20220301.en" of wikipedia')
     revision: str | None = Field(None, description="of a Hub data set: a branch, tag or commit")
     text: str = Field("text", description="column of the text")

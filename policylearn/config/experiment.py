@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
@@ -15,7 +15,7 @@ from policylearn.config.supervised import SupervisedConfig
 class Config(Strict):
     """A whole experiment. Sections of the TOML file are the fields of this class."""
 
-    name: str = PLANTED
+    name: str = Field(PLANTED, description="of the experiment, in reports and cards")
     model: ModelConfig = ModelConfig()
     task: TaskConfig = TaskConfig()
     domain: CorpusConfig = CorpusConfig()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 
 
@@ -11,19 +12,19 @@ class InnerConfig(Strict):
     """Inner MLM updates of one rollout, and which of them are differentiated through."""
 
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="texts per step")
     micro_batch: int | None = Field(
         None,
         ge=1,
         description="texts computed at once, gradients being accumulated; unset: the whole batch, as always in batches "
         "that `one_step` credits",
     )
-    learning_rate: float = Field(5e-3, gt=0)
+    learning_rate: float = Field(5e-3, gt=0, description="after warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of steps of linear warm-up")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="learning rate after warm-up; linear and cosine fall to 0 at the end"
     )
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the steps")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     betas: tuple[float, float] = Field((0.9, 0.98), description="of adamw")
     eps: float = Field(1e-8, gt=0, description="of adamw")
@@ -117,7 +118,7 @@ class LearnConfig(Strict):
     method: Literal["meta", "supervised"] = Field(
         "meta", description="meta-gradients of the downstream task, or token targets, see [supervised]"
     )
-    start: str | None = Field(
+    start: Place | None = Field(
         None,
         description="exported policy to start from instead of `policy.prior` alone, and to be pulled towards; it must "
         "have the [policy] section of this config",

@@ -2,29 +2,41 @@
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
+from policylearn.config.places import find_beside
+from policylearn.config.strict import section_of
+
+BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
+"""Words in brackets, without the quotes that a shell has taken away."""
+NEAR, NEARER = 0.6, 0.85
+"""How alike a misspelt key must be to one of its section, and to one of another."""
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
     """Read a TOML file and apply dotted overrides such as ``inner.steps=64``.
 
     Args:
-        path: the file; None for the embedded default.
-        overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string.
+        path: the file; None for the embedded default. Paths in it are looked up in the current folder, then in its own.
+        overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
+            of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
+            folder only.
 
     Raises:
-        ValueError: naming the key, the file and, for a misspelt key, the nearest valid name.
+        ValueError: naming the key, the file and, for a misspelt key, the nearest valid name or those there are.
 
     >>> load_config(None, ["inner.steps=64", "model.name=bert-base-uncased"]).inner.steps
     64
+    >>> load_config(None, ["evaluate.arms=[random,learned]"]).evaluate.arms
+    ['random', 'learned']
     >>> load_config(None, ["inner.stepz=64"])
     Traceback (most recent call last):
     ...
@@ -32,6 +44,8 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     """
     source = str(path) if path else "embedded default"
     tree = read_toml(Path(path)) if path else {}
+    if path:
+        find_beside(tree, Config, Path(path))
     origin: dict[str, str] = {}
     for override in overrides or []:
         key = _set_override(tree, override)
@@ -96,11 +110,24 @@ def _set_override(tree: dict[str, Any], override: str) -> str:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
-    try:
-        tree[leaf] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        tree[leaf] = text
+    if text.strip():
+        tree[leaf] = _value(text)
+    else:
+        tree.pop(leaf, None)
     return key.strip()
+
+
+def _value(text: str) -> Any:
+    """What is written after the sign of an override: TOML, or words as a shell leaves them.
+
+    >>> _value("3"), _value("bert-base"), _value('["a", "b"]'), _value("[random, word]"), _value("[]")
+    (3, 'bert-base', ['a', 'b'], ['random', 'word'], [])
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        inside = BARE_LIST.fullmatch(text.strip())
+        return [word.strip().strip("\"'") for word in inside[1].split(",")] if inside else text
 
 
 def _explain(error: ValidationError, source: str, origin: dict[str, str]) -> str:
@@ -111,11 +138,27 @@ def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
     key = ".".join(str(part) for part in detail["loc"] if part not in KINDS_OF_RATE)
     where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
     if detail["type"] == "extra_forbidden":
-        names = difflib.get_close_matches(key, [*Config.model_fields, *known_keys()], n=1, cutoff=0.0)
-        return f"{where}: unknown key {key!r}; did you mean {names[0]!r}?"
+        return f"{where}: unknown key {key!r}; {_instead(key)}"
     message = detail["msg"].removeprefix("Value error, ")
     given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
     return f"{where}: {key + ': ' if key else ''}{message}{given}"
+
+
+def _instead(key: str) -> str:
+    """What a key that is not known may have been meant for, or those that there are.
+
+    >>> _instead("outer.fold"), _instead("foo")[:35]
+    ("did you mean 'outer.folds'?", 'known here: cluster, diagnose, doma')
+    """
+    section, _, leaf = key.rpartition(".")
+    known = known_keys()
+    here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}
+    if near := difflib.get_close_matches(leaf, sorted(here), n=1, cutoff=NEAR):
+        return f"did you mean {(f'{section}.' if section else '') + near[0]!r}?"
+    elsewhere = {k.rpartition(".")[2]: k for k in known}
+    if near := difflib.get_close_matches(leaf, sorted(elsewhere), n=1, cutoff=NEARER):
+        return f"did you mean {elsewhere[near[0]]!r}?"
+    return f"known here: {', '.join(sorted(here))}" if here else "see `policylearn settings`"
 
 
 def _inside(key: str, section: str) -> bool:
@@ -126,7 +169,6 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
     """All dotted keys a config file may set."""
     keys = []
     for name, field in model.model_fields.items():
-        kinds = [field.annotation, *(() if get_origin(field.annotation) is dict else get_args(field.annotation))]
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        section = None if get_origin(field.annotation) is dict else section_of(field)
         keys += [prefix + name] if section is None else known_keys(section, f"{prefix}{name}.")
     return keys

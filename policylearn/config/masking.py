@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 
 
@@ -28,10 +29,10 @@ class ScoresConfig(Strict):
     embedding: Literal["input", "encoder"] = Field(
         "input", description="word vectors: the input embeddings, or the encoder run on the word alone"
     )
-    embedding_model: str | None = Field(None, description="path or Hub name of an encoder; unset: the inner model")
+    embedding_model: Place | None = Field(None, description="path or Hub name of an encoder; unset: the inner model")
     model_texts: int = Field(1000, ge=1, description="texts that scorers which run a model look at")
     entity_column: str | None = Field(None, description="domain column of entity tags or spans, see data.columns")
-    entity_model: str | None = Field(None, description="path or Hub name of a token classifier, where no column is")
+    entity_model: Place | None = Field(None, description="path or Hub name of a token classifier, where no column is")
     pos_column: str = Field("pos", description="domain column of part-of-speech tags")
     pos_weights: dict[str, float] = Field(
         {"NOUN": 1.0, "PROPN": 1.0, "VERB": 1.0, "ADJ": 1.0}, description="score of each tag; 0 where not named"

@@ -10,7 +10,7 @@ from policylearn.config.strict import Strict
 class ClusterConfig(Strict):
     """Where rollouts run."""
 
-    backend: Literal["ray", "local"] = "ray"
+    backend: Literal["ray", "local"] = Field("ray", description="workers of a Ray cluster, or this process alone")
     address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, description="torch threads per worker")
@@ -43,16 +43,16 @@ class FineTuneConfig(Strict):
     """Full fine-tuning, as a way to use the trained model."""
 
     epochs: int = Field(10, ge=1, description="dev chooses among them")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="labelled examples per step")
     learning_rate: float = Field(5e-5, gt=0, description="of AdamW; up over a tenth of all steps, then down to 0")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
 
 
 class WeightMaskConfig(Strict):
     """Binary masks over frozen weights, as a way to use the trained model; see `policylearn.weight_masks`."""
 
     epochs: int = Field(10, ge=1, description="dev chooses among them")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="labelled examples per step")
     learning_rate: float = Field(3e-3, gt=0, description="of Adam; up over a tenth of all steps, then down to 0")
     sparsity: float = Field(0.05, gt=0, lt=1, description="share of the weights that are masked at first")
     first_layer: int = Field(0, ge=0, description="of the encoder, from 0; those below stay whole")
@@ -61,7 +61,10 @@ class WeightMaskConfig(Strict):
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 
-    arms: list[str] = Field(["random", "difference", "learned", "oracle"])
+    arms: list[str] = Field(
+        ["random", "difference", "learned", "oracle"],
+        description="masks that are compared: none, random, scorers, learned, and others by name (see evaluate.custom)",
+    )
     custom: dict[str, ArmConfig] = Field({}, description="arms of your own by name, to be named in `arms`")
     seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.experiment import Config
 from policylearn.config.loading import load_config, read_toml
+from policylearn.config.places import Place, find_beside
 from policylearn.config.strict import Strict
 
 OWN_KEYS = {"evaluate.arms": "arms", "evaluate.seeds": "seeds"}
@@ -16,20 +17,20 @@ OWN_KEYS = {"evaluate.arms": "arms", "evaluate.seeds": "seeds"}
 class StudyTask(Strict):
     """One task of a study."""
 
-    config: str = Field(description="TOML file of the experiment, relative to where the command is run")
+    config: Place = Field(description="TOML file of the experiment")
     set: list[str] = Field([], description="overrides such as evaluate.labelled=200")
-    policies: dict[str, str] = Field({}, description="arm → exported policy: a folder, a URI or a Hub name")
+    policies: dict[str, Place] = Field({}, description="arm → exported policy: a folder, a URI or a Hub name")
 
 
 class StudyConfig(Strict):
     """The same arms and seeds on several tasks. Sections of the TOML file are the fields of this class."""
 
-    name: str
+    name: str = Field(description="of the study, in its report")
     arms: list[str] = Field(min_length=1, description="on every task, beside those of its `policies`")
     reference: str = Field("random", description="the arm all others are compared with")
-    seeds: int = Field(10, ge=1)
+    seeds: int = Field(10, ge=1, description="paired seeds on every task")
     set: list[str] = Field([], description="overrides for every task; those of a task come after them")
-    tasks: dict[str, StudyTask] = Field(min_length=1)
+    tasks: dict[str, StudyTask] = Field(min_length=1, description="the tasks by name")
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudyConfig":
@@ -63,6 +64,7 @@ def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
         ValueError: naming the file and the key.
     """
     tree: dict[str, Any] = read_toml(Path(path))
+    find_beside(tree, StudyConfig, Path(path))
     if isinstance(given := tree.get("set", []), list):  # else pydantic says so
         tree["set"] = [*given, *overrides]
     try:

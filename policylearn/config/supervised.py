@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 
 
@@ -14,7 +15,7 @@ class SupervisedConfig(Strict):
         "answers",
         description="tokens to be masked: answers to questions about a text, or words a classifier of the task needs",
     )
-    path: str | None = Field(
+    path: Place | None = Field(
         None, description="`answers`: folder of train/dev files; a row is a question, its text and answers"
     )
     text: str = Field("context", description="`answers`: column of the text; the question is not looked at")

@@ -56,7 +56,7 @@ def compare(
     rehearsal = arms.get(RANDOM) or _any(arms, problem)
     seconds = seconds_per_trial(problem, rehearsal, list(done.values())) if missing else 0.0
     line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
-    run.console.print(line, highlight=False, soft_wrap=True)
+    run.console.print(line, highlight=False, markup=False, soft_wrap=True)
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
         run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
@@ -124,6 +124,7 @@ def evaluate_policies(
     problem, policies = opened(config, folders, teller(console))
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
+    run.remark(problem.remark)
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}

@@ -20,7 +20,10 @@ VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
 CHUNK = 256
 """Texts that are looked through at once."""
-_NOT_OF_A_TRIAL = {"evaluate": {"arms", "custom", "seeds"}, "model": {"name", "tokenizer", "trust_remote_code"}}
+_NOT_OF_A_TRIAL = {
+    "evaluate": {"arms", "custom", "seeds"},
+    "model": {"name", "tokenizer", "revision", "trust_remote_code"},
+}
 
 
 def trial_key(evidence: str, masks: str, seed: int) -> str:

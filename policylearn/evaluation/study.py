@@ -32,7 +32,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
     for number, (task, given) in enumerate(study.tasks.items(), 1):
-        console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False)
+        console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False, markup=False)
         results[task] = evaluate_policies(study.config_of(task), str(storage / task), console, given.policies, fresh)
         found = pool(study.name, results, study.reference, learned)
         storage.write("study.json", (json.dumps(found, indent=2) + "\n").encode())

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,14 +9,20 @@ from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from policylearn.config import ModelConfig
+from policylearn.inner.agreement import check_length, check_rows, ids_of
+from policylearn.inner.checkpoint import check_exists, head_remark, load_weights, reason
 from policylearn.inner.model import InnerModel
 from policylearn.inner.seq2seq import KINDS, Seq2SeqModel
+
+AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Model types whose positions begin after that of the padding token's id."""
 
 
 def load_model(
@@ -43,33 +48,65 @@ def load_model(
 
     Raises:
         ValueError: the checkpoint does not exist, is neither masked language model nor encoder–decoder, or one whose
-            head is not known here, or `architecture` is wrong.
+            head is not known here, lacks weights of its encoder, or has too few embeddings or positions; or
+            `architecture` is wrong.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mlm = (
-            _from_checkpoint(config.name, config.trust_remote_code, attention)
-            if config.name
-            else _from_scratch(config, vocab_size, pad_id, attention, ends or {})
-        )
-    if mlm.config.vocab_size < vocab_size:
-        raise ValueError(
-            f"model {config.name}: {mlm.config.vocab_size} token embeddings, but the tokenizer has {vocab_size} tokens"
-        )
+        if config.name:
+            mlm, missing = _from_checkpoint(config, attention)
+        else:
+            mlm, missing = _from_scratch(config, vocab_size, pad_id, attention, ends or {}), []
+    check_rows(mlm, vocab_size, f"model {config.name}")
+    check_length(mlm, config.max_length)
     kind = Seq2SeqModel if mlm.config.is_encoder_decoder else InnerModel
-    model = kind(mlm.float().eval(), config.bf16)
+    remark = head_remark(mlm, missing)
+    model = kind(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
     model.vocabulary_logits(torch.zeros(1, mlm.config.hidden_size))  # an unknown head is better found out now
     return model
 
 
-def _from_checkpoint(name: str, trust: bool, attention: str | None) -> PreTrainedModel:
-    check_exists("model.name", name)
+def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a model that has not the embeddings or positions for what a tokenizer will make of texts. No weight is
+    read for that, so that it is known before any text is.
+
+    Raises:
+        ValueError: as `load_model`.
+    """
+    with torch.device("meta"):
+        if config.name is None:
+            outline = _from_scratch(config, ids_of(tokenizer), tokenizer.pad_token_id, None, {})
+        elif config.trust_remote_code:
+            return  # code of others may do anything when it is run, and need not work without weights
+        else:
+            auto, found = _kind_of(config)
+            outline = auto.from_config(found)
+    check_rows(outline, ids_of(tokenizer), f"model {config.name}")
+    check_length(outline, config.max_length)
+
+
+def _kind_of(config: ModelConfig) -> tuple[Any, PreTrainedConfig]:
+    """The class of transformers that loads a checkpoint, and the checkpoint's config."""
+    assert config.name is not None
+    check_exists("model.name", config.name, config.revision)
     try:
-        found = AutoConfig.from_pretrained(name, trust_remote_code=trust)
-        auto = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForMaskedLM
-        return auto.from_pretrained(name, attn_implementation=attention, trust_remote_code=trust)
-    except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
-        raise ValueError(f"model.name {name!r} cannot be loaded as a masked language model: {error}") from error
+        found = AutoConfig.from_pretrained(
+            config.name, trust_remote_code=config.trust_remote_code, revision=config.revision
+        )
+    except Exception as error:  # storage boundary: a foreign file fails in any way it likes
+        raise ValueError(
+            f"model.name {config.name!r} cannot be loaded as a masked language model: {reason(error)}"
+        ) from error
+    return AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForMaskedLM, found
+
+
+def _from_checkpoint(config: ModelConfig, attention: str | None) -> tuple[PreTrainedModel, list[str]]:
+    auto, _ = _kind_of(config)
+    settings = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    assert config.name is not None
+    return load_weights(
+        auto, config.name, "model.name", "a masked language model", attn_implementation=attention, **settings
+    )
 
 
 def _from_scratch(
@@ -89,7 +126,7 @@ def _from_scratch(
     given_by_texts = {
         "vocab_size": vocab_size,
         "pad_token_id": pad_id,
-        "max_position_embeddings": config.max_length + 2,
+        "max_position_embeddings": config.max_length + (max(2, pad_id + 1) if kind in AFTER_PADDING else 2),
     }
     if kind in KINDS:
         architecture = AutoConfig.for_model(kind, **{**given_by_texts, **_ends(kind, pad_id, ends), **fields})
@@ -114,14 +151,3 @@ def text_ends(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
         "eos_token_id": tokenizer.sep_token_id if last is None else last,
     }
     return {name: token for name, token in found.items() if token is not None}
-
-
-def check_exists(key: str, name: str) -> None:
-    """A name that can only be a path must be there: say so before a Hub look-up hides the mistake.
-
-    Raises:
-        ValueError: it looks like a path and does not exist.
-    """
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_path and not Path(name).expanduser().exists():
-        raise ValueError(f"{key} {name!r} does not exist; give a folder with a checkpoint, or a Hub name")

@@ -47,14 +47,16 @@ class InnerModel(nn.Module):
       `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
     - `blend` shows other embeddings than those of `ids`.
+    - `remark` is what a reader of results should know of the model: that its head is random, or nothing.
 
     Inputs may be on any device; what comes back is on that of the model, what `watch` is shown on the CPU.
     """
 
-    def __init__(self, mlm: PreTrainedModel, bf16: bool = False) -> None:
+    def __init__(self, mlm: PreTrainedModel, bf16: bool = False, remark: str = "") -> None:
         super().__init__()
         self.mlm = mlm
         self.bf16 = bf16
+        self.remark = remark
 
     def forward(
         self,

@@ -22,6 +22,7 @@ def render_study(study: Mapping[str, Any]) -> str:
         .render(
             title=f"policylearn: {study['name']}",
             sentences=study["sentences"],
+            remarks=_remarks(study),
             reference=NAMES.get(study["reference"], study["reference"]),
             baseline=NAMES.get(study["baseline"], study["baseline"]),
             plot=Markup(interval_plot(study)),
@@ -29,6 +30,12 @@ def render_study(study: Mapping[str, Any]) -> str:
             rows=rows(study),
         )
     )
+
+
+def _remarks(study: Mapping[str, Any]) -> list[str]:
+    """What a reader should know of the models of its tasks."""
+    found = {task: result.get("provenance", {}).get("remark") for task, result in study["tasks"].items()}
+    return [f"{task}: {remark}" for task, remark in found.items() if remark]
 
 
 def interval_plot(study: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
-from policylearn.inner.loading import check_exists
+from policylearn.inner.agreement import check_rows, ids_of, usable_positions
+from policylearn.inner.checkpoint import check_exists, listed, load_weights, reason
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
@@ -94,22 +95,23 @@ def load_recogniser(name: str) -> "TokenClassificationPipeline":
     """The token classifier `name`, a path or Hub name, as a pipeline that joins pieces to entities.
 
     Raises:
-        ValueError: it cannot be loaded, or none of its labels is "O".
+        ValueError: it cannot be loaded, lacks weights, or none of its labels is "O".
     """
-    from transformers import pipeline
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-    check_exists("scores.entity_model", name)
-    try:
-        recogniser = pipeline(
-            "token-classification", model=name, aggregation_strategy="simple", trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:  # storage boundary
-        raise ValueError(f"scores.entity_model {name!r} cannot be loaded as a token classifier: {error}") from error
-    labels = sorted((recogniser.model.config.id2label or {}).values())
+    key, what = "scores.entity_model", "a token classifier"
+    check_exists(key, name)
+    model, missing = load_weights(AutoModelForTokenClassification, name, key, what, trust_remote_code=False)
+    if missing:
+        raise ValueError(f"{key} {name!r} is not {what}: it lacks {listed(missing)}")
+    labels = sorted((model.config.id2label or {}).values())
     if "O" not in labels:
-        raise ValueError(f'scores.entity_model {name!r} has the labels {labels}; one must be "O", for no entity')
-    assert recogniser.tokenizer is not None
-    # Some tokenizers do not know how much their model can read; RoBERTa keeps two positions for itself.
-    places = getattr(recogniser.model.config, "max_position_embeddings", ROW + 2) - 2
-    recogniser.tokenizer.model_max_length = min(recogniser.tokenizer.model_max_length, places)
-    return recogniser
+        raise ValueError(f'{key} {name!r} has the labels {labels[:20]}; one must be "O", for no entity')
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # storage boundary: a foreign file fails in any way it likes
+        raise ValueError(f"the tokenizer of {key} {name!r} cannot be loaded: {reason(error)}") from error
+    check_rows(model, ids_of(tokenizer), f"{key} {name!r}")
+    # Some tokenizers do not know how much their model can read.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, usable_positions(model) or ROW)
+    return pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="simple")

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from policylearn.inner.loading import check_exists
+from policylearn.inner.agreement import check_rows, ids_of, usable_positions
+from policylearn.inner.checkpoint import check_exists, load_weights, reason
 from policylearn.inner.model import Features, InnerModel, mean_pool
 from policylearn.scores.lexicon import PIECES
 from policylearn.scores.sources import Sources
 
-BATCH = 512
+BATCH, LONGEST = 512, 64
+"""Words run together, and tokens of the longest, special tokens included."""
 
 Embed = Callable[[np.ndarray], Tensor]
 """Token ids of words [n, PIECES], filled up with -1 → their vectors [n, d], float32 on the CPU."""
@@ -88,6 +90,7 @@ def from_encoder(
         reader: its tokenizer.
         tokenizer: the one the pieces are of.
     """
+    longest = min(LONGEST, usable_positions(encoder) or LONGEST)
     inside = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) or ""
 
     def features(input_ids: Tensor, real: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ def from_encoder(
         texts = tokenizer.batch_decode(spelt, clean_up_tokenization_spaces=False)
         # A word of white space alone still needs a token.
         words = [text.strip().removeprefix(inside) or "?" for text in texts]
-        encoded = reader(words, padding=True, truncation=True, max_length=64, return_tensors="pt")
+        encoded = reader(words, padding=True, truncation=True, max_length=longest, return_tensors="pt")
         return _run(features, encoded["input_ids"], encoded["attention_mask"], encoder.device)
 
     return embed
@@ -114,14 +117,16 @@ def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder and its tokenizer, by path or Hub name.
 
     Raises:
-        ValueError: it cannot be loaded.
+        ValueError: it cannot be loaded, lacks weights, or its tokenizer has ids it has no embedding of.
     """
-    check_exists("scores.embedding_model", name)
+    key = "scores.embedding_model"
+    check_exists(key, name)
+    encoder, _ = load_weights(AutoModel, name, key, "an encoder", trust_remote_code=False)
     try:
-        encoder = AutoModel.from_pretrained(name, trust_remote_code=False)
         reader = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:  # storage boundary: a missing or foreign checkpoint
-        raise ValueError(f"scores.embedding_model {name!r} cannot be loaded as an encoder: {error}") from error
+    except Exception as error:  # storage boundary: a foreign file fails in any way it likes
+        raise ValueError(f"the tokenizer of {key} {name!r} cannot be loaded: {reason(error)}") from error
+    check_rows(encoder, ids_of(reader), f"{key} {name!r}")
     reader.pad_token = reader.pad_token or reader.eos_token  # whatever it is, it is not attended to
     if encoder.config.is_encoder_decoder:
         encoder = encoder.get_encoder()

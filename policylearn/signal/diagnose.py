@@ -20,7 +20,7 @@ from policylearn.device import device_here
 from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress, teller
+from policylearn.report.console import TaskProgress, print_line, teller
 from policylearn.rollout import opens_window
 from policylearn.scores.table import scorer_of
 from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, check_types, sums, verdict
@@ -63,6 +63,8 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     """
     started, worked = time.monotonic(), time.process_time()
     problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
+    if problem.remark:
+        print_line(console, problem.remark)
     check_amount(problem)
     policy, under = trained_under(problem)
     points, spelling = measure(problem, policy, console)
@@ -70,7 +72,8 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
     result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
-    return {"name": config.name, "verdict": verdict(result), **result}
+    said = {"remark": problem.remark} if problem.remark else {}
+    return {"name": config.name, **said, "verdict": verdict(result), **result}
 
 
 def trained_under(problem: Problem) -> tuple[MaskingPolicy, str]:

@@ -38,7 +38,7 @@ def fit(config: Config, problem: Problem, policy: MaskingPolicy, run: Run) -> Ou
     torch.set_num_threads(config.cluster.threads)  # sums over another number differ in the last bit
     targets, pad_id = token_targets(problem, ("train", "dev")), problem.tokenizer.pad_token_id
     for split, rows in targets.items():
-        run.console.print(described(split, rows), highlight=False, soft_wrap=True)
+        run.console.print(described(split, rows), highlight=False, markup=False, soft_wrap=True)
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], config.supervised.learning_rate)
     state, rounds = run.latest_state(), config.supervised.epochs + 1
     if state.tensors:

@@ -282,6 +282,7 @@ def test_in_a_ray_job_the_jobs_cluster_is_joined(config, monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("policylearn.cluster.connection._check_address", lambda address, key: None)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(ValueError, match=r"10\.0\.0\.1:6379"):
         RayPool(config(1))

@@ -1,0 +1,59 @@
+"""Settings that name a place: a file, a folder, a pattern of files, or a name on the Hub."""
+
+import os
+from collections.abc import Mapping
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from policylearn.config.strict import section_of
+
+PLANTED = "planted"
+MARK = "a place"
+Place = Annotated[str, MARK]
+"""A setting whose value is a path, or a name on the Hub."""
+
+
+def find_beside(tree: dict[str, Any], model: type[BaseModel], file: Path) -> None:
+    """Make what a config file says of places hold from the current folder: relative to that, or, where nothing is there
+    and something is beside the file, relative to the file. The tree is changed in place.
+
+    Args:
+        tree: of the file, not yet checked.
+        model: whose fields it is to have.
+        file: the config file.
+    """
+    for name, field in model.model_fields.items():
+        value, section = tree.get(name), section_of(field)
+        if section is not None and isinstance(value, dict):
+            mapping = field.annotation is not section
+            for part in value.values() if mapping else [value]:
+                if isinstance(part, dict):
+                    find_beside(part, section, file)
+        elif name in tree and is_place(field):
+            tree[name] = _beside(value, file)
+
+
+def is_place(field: FieldInfo) -> bool:
+    """Whether a setting is a place, may be one, or is a mapping to some."""
+    return _marked(field.annotation) or MARK in field.metadata
+
+
+def _marked(kind: Any) -> bool:
+    return MARK in getattr(kind, "__metadata__", ()) or any(map(_marked, get_args(kind)))
+
+
+def _beside(value: Any, file: Path) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _beside(place, file) for name, place in value.items()}
+    if not isinstance(value, str) or value in ("", PLANTED) or "://" in value or _is_there(value):
+        return value
+    beside = os.path.join(file.parent, value)
+    return beside if _is_there(beside) else value
+
+
+def _is_there(path: str) -> bool:
+    return bool(glob(path, recursive=True)) if has_magic(path) else os.path.exists(os.path.expanduser(path))

@@ -1,0 +1,179 @@
+"""Every setting with its type, default and description, as a table for a terminal or a page of Markdown."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from rich.markup import escape
+from rich.table import Table
+
+from policylearn.config.experiment import Config
+from policylearn.config.places import MARK
+from policylearn.config.strict import section_of
+from policylearn.config.study import StudyConfig
+
+NAME = "NAME"
+"""Stands in a key for a name that the user gives."""
+PAGE = """# Settings
+
+Every key that a config file or an override may set, with its type, default and description. This page is what
+`policylearn settings --markdown` prints; `policylearn settings masking` shows one section in a terminal.
+
+    policylearn train mine.toml inner.steps=64 evaluate.arms=[random,learned] model.tokenizer=
+
+Overrides come after the file: a value in TOML, a word or a list of words as they are, nothing to unset what the file
+says. A *place* is a path or a name on the Hub; a path in a file is looked up in the current folder, then in that of the
+file, one in an override in the current folder.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key; texts for people."""
+
+    key: str
+    kind: str
+    default: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """The settings of one section, and what it is for."""
+
+    name: str
+    about: str
+    settings: tuple[Setting, ...]
+
+
+def sections() -> list[Section]:
+    """All sections of a config file in order, and those of a study."""
+    return [*_sections(Config, ""), *_sections(StudyConfig, "", "study")]
+
+
+def find_sections(name: str | None) -> list[Section]:
+    """The sections of this name, with those inside of it; all where there is none.
+
+    Raises:
+        ValueError: there is no such section.
+    """
+    known = sections()
+    found = [s for s in known if name is None or s.name == name or s.name.startswith(f"{name}.")]
+    if not found:
+        raise ValueError(f"no section {name!r}; there are {', '.join(dict.fromkeys(s.name for s in known))}")
+    return found
+
+
+def settings_table(section: Section) -> Table:
+    """A section for the terminal."""
+    table = Table(title=f"{escape(f'[{section.name}]')}  {escape(section.about)}", title_justify="left", expand=True)
+    table.add_column("key", no_wrap=True)
+    for heading, width in (("type", 3), ("default", 2), ("", 6)):
+        table.add_column(heading, ratio=width, overflow="fold")
+    for setting in section.settings:
+        table.add_row(*(escape(text) for text in (setting.key, setting.kind, setting.default, setting.about)))
+    return table
+
+
+def settings_page(found: list[Section]) -> str:
+    """Sections as Markdown."""
+    return "\n".join([PAGE, *(line for section in found for line in _lines(section))])
+
+
+def _lines(section: Section) -> Iterator[str]:
+    yield from (f"## {section.name}", "", section.about, "", "| key | type | default | |", "|---|---|---|---|")
+    for s in section.settings:
+        cells = [f"`{s.key}`", s.kind, f"`{s.default}`" if s.default else "", s.about]
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    yield ""
+
+
+def _sections(model: type[BaseModel], prefix: str, title: str = "") -> Iterator[Section]:
+    """The section of a model, and those inside of it."""
+    own, inside = [], []
+    for name, field in model.model_fields.items():
+        key, section = f"{prefix}{name}", section_of(field)
+        if section is None or _mixed(field):
+            own.append(Setting(key, kind_of(field), default_of(field), _about(field)))
+        if section is not None:
+            place = f"{key}.{NAME}." if get_origin(field.annotation) is dict else f"{key}."
+            inside += list(_sections(section, place))
+    if own:
+        yield Section(title or prefix.rstrip(".") or "top", _sentence(model), tuple(own))
+    yield from inside
+
+
+def _mixed(field: FieldInfo) -> bool:
+    """Whether a field may be a section or something else, or holds several by name."""
+    return get_origin(field.annotation) in (Union, UnionType, dict)
+
+
+def kind_of(field: FieldInfo) -> str:
+    """The type of a setting in words, with its bounds.
+
+    >>> from policylearn.config import InnerConfig, MaskingConfig, ModelConfig
+    >>> kind_of(InnerConfig.model_fields["warmup"]), kind_of(ModelConfig.model_fields["name"])
+    ('number ≥ 0, < 1', 'place or unset')
+    >>> kind_of(MaskingConfig.model_fields["design"])
+    'systematic, independent or explore'
+    """
+    bounds = [
+        f"{sign} {getattr(m, name):g}" for m in field.metadata for name, sign in BOUNDS.items() if hasattr(m, name)
+    ]
+    kind = "place" if MARK in field.metadata else _kind(field.annotation)
+    bare, unset, _ = kind.partition(" or unset")
+    return f"{bare} {', '.join(bounds)}".strip() + unset
+
+
+BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+WORDS: dict[Any, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    NoneType: "unset",
+    Any: "anything",
+}
+
+
+def _kind(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return "place" if MARK in parts else _kind(parts[0])
+    if origin is Literal:
+        return _either([str(part) for part in parts])
+    if origin in (Union, UnionType):
+        return _either([_kind(part) for part in parts])
+    if origin is list:
+        return f"list of {_kind(parts[0])}"
+    if origin is tuple:
+        return f"list of {len(parts)} {_kind(parts[0])}s"
+    if origin is dict:
+        return f"names with {_kind(parts[1])}"
+    return WORDS.get(kind) or f"table ({', '.join(kind.model_fields)})"
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as TOML has it, nearly; nothing where a setting is unset or must be set."""
+    value = field.get_default(call_default_factory=True)
+    if value is None or value is PydanticUndefined:
+        return ""
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, BaseModel) else ""
+
+
+def _about(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def _sentence(model: type[BaseModel]) -> str:
+    """The first sentence of a section's docstring."""
+    return " ".join((model.__doc__ or "").split("\n\n")[0].split())

@@ -1,0 +1,69 @@
+"""Whether a tokenizer, a model and a length of text go together, known before any text is read."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POSITIONS = ("position_embeddings", "embed_positions")
+"""What modules are called that hold a vector for every position."""
+
+
+def usable_positions(model: PreTrainedModel) -> int | None:
+    """Tokens that a text may have, special ones included; None: any number, as with relative or rotary positions.
+
+    RoBERTa's positions begin after that of padding, and BART's table has two rows before the first position.
+
+    >>> from transformers import AutoConfig, AutoModelForMaskedLM
+    >>> def positions(kind, **fields):
+    ...     with torch.device("meta"):
+    ...         return usable_positions(AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, **fields)))
+    >>> positions("bert"), positions("roberta", max_position_embeddings=514, pad_token_id=1), positions("modernbert")
+    (512, 512, None)
+    """
+    tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and name.endswith(POSITIONS)]
+    return min(map(_rows, tables), default=None)
+
+
+def _rows(table: nn.Embedding) -> int:
+    reserved = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+    return table.num_embeddings - reserved
+
+
+def check_length(model: PreTrainedModel, length: int, key: str = "model.max_length") -> None:
+    """Raises ValueError if texts of so many tokens have more than the model has positions for."""
+    positions = usable_positions(model)
+    if positions is not None and length > positions:
+        raise ValueError(f"{key} {length}: the model has {positions} positions; set {key}={positions}")
+
+
+def check_rows(model: PreTrainedModel, size: int, name: str) -> None:
+    """Raises ValueError if the tokenizer, of `size` ids, has some that the model called `name` has no embedding of."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    if len(weight) < size:
+        raise ValueError(
+            f"{name}: {len(weight)} token embeddings, but the tokenizer has {size} tokens: take the tokenizer that "
+            "belongs to the model"
+        )
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the highest token id: how many embeddings a model needs."""
+    return max([len(tokenizer), *(i + 1 for i in tokenizer.get_vocab().values())])
+
+
+def first_difference(own: Mapping[str, int], given: Mapping[str, int]) -> str:
+    """Where two vocabularies, token → id, contradict each other; nothing where one only has more tokens than the other.
+
+    >>> first_difference({"a": 0, "b": 1}, {"a": 0, "b": 1, "c": 2})
+    ''
+    >>> first_difference({"a": 0, "b": 1}, {"b": 0, "a": 1})
+    "id 0 is 'a' in the one and 'b' in the other"
+    """
+    names, others = ({i: token for token, i in vocabulary.items()} for vocabulary in (own, given))
+    for i in sorted(names.keys() & others.keys()):
+        if names[i] != others[i]:
+            return f"id {i} is {names[i]!r} in the one and {others[i]!r} in the other"
+    return ""

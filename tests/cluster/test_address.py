@@ -1,0 +1,64 @@
+"""Addresses of Ray clusters: what is wrong with one is known soon, and in one line."""
+
+import http.server
+import os
+import socket
+import threading
+import time
+
+import pytest
+import ray
+import torch
+
+from policylearn.cluster.connection import connect
+from policylearn.device import add_in_one_order
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "no-such-host.invalid:6379"])
+def test_where_nobody_listens_that_is_known_at_once(tiny, monkeypatch, address):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = address.format(port=taken.getsockname()[1])  # free as soon as this ends
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"^RAY_ADDRESS '.*': no Ray cluster answers there: .*") as error:
+        connect(tiny())
+    assert time.monotonic() - began < 15
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_what_listens_and_is_no_cluster_is_given_up_within_15_seconds(tiny, monkeypatch):
+    answers = http.server.ThreadingHTTPServer(("", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=answers.serve_forever, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"^cluster\.address '.*': no Ray cluster answers there: .*"):
+        connect(tiny(f"cluster.address=127.0.0.1:{answers.server_port}"))
+    assert time.monotonic() - began < 15
+    answers.shutdown()
+    answers.server_close()
+
+
+def test_the_address_of_a_dashboard_is_known_for_one(tiny, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ValueError, match=r"dashboard, .*: set cluster\.address=127\.0\.0\.1:6379, .* or unset"):
+        connect(tiny())
+
+
+@pytest.mark.parametrize("address", ["", "local"])
+def test_a_variable_that_is_set_but_empty_names_no_cluster(tiny, monkeypatch, address):
+    seen = {}
+
+    def init(*addresses, **settings):
+        seen.update(addresses=addresses, **settings)
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    connect(tiny())
+    assert seen["addresses"] == ("local",)
+    assert seen["num_cpus"] == 1
+
+
+def test_so_it_is_with_every_variable_that_is_read(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: None)
+    add_in_one_order()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
