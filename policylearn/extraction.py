@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from policylearn.inner.model import InnerModel
+from policylearn.watch import UNSEEN, Watch
 
 CHUNK = 12_288
 """Tokens run through the encoder at once."""
@@ -19,7 +20,11 @@ Indices = Sequence[int] | np.ndarray
 
 
 def in_chunks(
-    function: Callable[..., Tensor], batch: Callable[[list[int]], tuple[Tensor, ...]], picked: Indices, lengths: Indices
+    function: Callable[..., Tensor],
+    batch: Callable[[list[int]], tuple[Tensor, ...]],
+    picked: Indices,
+    lengths: Indices,
+    watch: Watch = UNSEEN,
 ) -> Tensor:
     """What a function says of the picked rows, [len(picked), ...], in chunks of similar length.
 
@@ -32,13 +37,14 @@ def in_chunks(
         batch: row numbers → its arguments.
         picked: row numbers.
         lengths: of the picked rows, in tokens.
+        watch: shows how far it is.
     """
     lengths = np.asarray(lengths)
     order = lengths.argsort(kind="stable")
     chunks = _chunks(lengths[order].tolist())
     again = torch.is_grad_enabled() and len(chunks) > 1
     parts = []
-    for chunk in chunks:
+    for chunk in watch("texts through the model", chunks, len(picked), lambda chunk: chunk.stop - chunk.start):
         rows = batch([int(picked[i]) for i in order[chunk]])
         parts.append(checkpoint(_by_layers, function, *rows, use_reentrant=False) if again else function(*rows))
     return torch.cat(parts)[torch.from_numpy(order).argsort()]
