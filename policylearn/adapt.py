@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from policylearn.config import Config
+from policylearn.console_watch import ConsoleWatch
 from policylearn.device import device_here
 from policylearn.evaluation.downstream import Chosen, Scores, score_chosen, subsets
 from policylearn.evaluation.training import predicted
@@ -16,7 +17,7 @@ from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.inner.finetune import Classifier
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress, print_line, teller
+from policylearn.report.console import print_line, teller
 from policylearn.report.formats import score
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.plain import fold, plain_model, save_plain
@@ -60,14 +61,14 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
-    problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.examples("train")  # refuses a task of questions
     model = problem.fresh_model(seed)
     if model.remark:
         print_line(console, model.remark)
     if folded or method == "finetune":
         _check_plain(problem, model)
-    dev, tuned = _train(problem, model, method, seed, console)
+    dev, tuned = _train(problem, model, method, seed)
     written = _write(problem, tuned, out, folded)
     scores = score_chosen(problem, Chosen(dev, partial(predicted, problem, tuned)))
     said = {"remark": model.remark} if model.remark else {}
@@ -81,15 +82,13 @@ def _check_plain(problem: Problem, model: InnerModel) -> None:
     plain_model(model, dict(model.named_parameters()), head, head[:, 0], tuple(problem.labels))
 
 
-def _train(
-    problem: Problem, model: InnerModel, method: str, seed: int, console: Console
-) -> tuple[float, Classifier | MaskedClassifier]:
+def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> tuple[float, Classifier | MaskedClassifier]:
     config, picked = problem.config.evaluate, next(subsets(problem, seed))
     learn, epochs = (
         (learn_masks, config.weight_mask.epochs) if method == "weight_mask" else (tune, config.finetune.epochs)
     )
-    with TaskProgress(f"{method}, epoch", epochs, console) as progress:
-        return learn(problem, model, picked, seed, lambda epoch, dev: progress.advance(1, f"dev {score(dev)}"))
+    with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
+        return learn(problem, model, picked, seed, progress)
 
 
 def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, folded: bool) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, 
 from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.probe import outer_loss
 from policylearn.problem import Examples, Problem
+from policylearn.watch import UNSEEN, Watch
 from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.outer import MaskTuning
 from policylearn.weight_masks.selection import maskable
@@ -155,10 +156,12 @@ def _query_loss(problem: Problem, query: Indices, note: Note, classifier: Featur
     return found
 
 
-def extract(features: Features, examples: Examples | Questions, picked: Indices, pad_id: int) -> Tensor:
+def extract(
+    features: Features, examples: Examples | Questions, picked: Indices, pad_id: int, watch: Watch = UNSEEN
+) -> Tensor:
     """Features of the picked examples, [len(picked), d], see `in_chunks`."""
     lengths = [len(examples.rows[int(i)]) for i in picked]
-    return in_chunks(features, partial(examples.rows.batch, pad_id=pad_id), picked, lengths)
+    return in_chunks(features, partial(examples.rows.batch, pad_id=pad_id), picked, lengths, watch)
 
 
 def dev_score(problem: Problem, model: InnerModel) -> float:

@@ -114,6 +114,7 @@ def score(
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.baseline import export_scorer, scored_words
+    from policylearn.console_watch import ConsoleWatch
     from policylearn.problem import Problem
     from policylearn.report.console import print_line, teller
     from policylearn.scores.adaptive import check_follows_no_model
@@ -122,7 +123,7 @@ def score(
     if out is not None:
         check_follows_no_model(scorer)
     config, console = _config(settings), _console()
-    problem = Problem(config, tell=teller(console))
+    problem = Problem(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
         table.add_row(escape(word.text), f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
@@ -222,10 +223,12 @@ def export(
     max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,
 ) -> None:
     """Write a policy as it is, as a table (how faithful is said), or with a data set it scored (exact for it)."""
+    from policylearn.console_watch import ConsoleWatch
     from policylearn.export import export as export_policy
 
-    done = export_policy(source, out, form, round_number, corpus, column, max_length)
-    _console().print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
+    console = _console()
+    done = export_policy(source, out, form, round_number, corpus, column, max_length, ConsoleWatch(console))
+    console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from policylearn.config import PolicyConfig
 from policylearn.data.tokens import chunks
 from policylearn.policy import MaskingPolicy
 from policylearn.scores.table import RANK, Scores, scorer_of
+from policylearn.watch import UNSEEN, Watch
 
 COLUMN = "policy"
 BATCH = 32
@@ -55,7 +56,9 @@ class Distilled:
     fidelity: Fidelity
 
 
-def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = MAX_LENGTH) -> Distilled:
+def to_table(
+    artefact: PolicyArtefact, texts: Iterable[str], max_length: int = MAX_LENGTH, watch: Watch = UNSEEN
+) -> Distilled:
     """A policy whose scores per token id are the mean logits of this one over a corpus.
 
     Exact if the policy has a table of its own, and scores of types only. An id that is not seen in the texts has the
@@ -65,6 +68,7 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
         artefact: the policy.
         texts: of the domain, two at least; every tenth is held out for measuring fidelity.
         max_length: tokens per text; longer ones are cut.
+        watch: shows how far it is.
 
     Returns:
         the table as an artefact, and its fidelity.
@@ -77,7 +81,9 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
     size = len(policy.segmenter.special)
     sums, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     held: list[Tensor] = []
-    for batch in chunks(_but_held_out(_rows(artefact, texts, max_length), held), BATCH):
+    for batch in chunks(
+        _but_held_out(_rows(artefact, watch("mean logits over texts", texts), max_length), held), BATCH
+    ):
         ids, real = _ids(batch)
         with torch.no_grad():
             logits = policy(ids, real)
@@ -91,7 +97,8 @@ def to_table(artefact: PolicyArtefact, texts: Iterable[str], max_length: int = M
         "form": "a table of mean logits per token id, in place of the policy told of here"
     }
     return Distilled(
-        PolicyArtefact(table, artefact.tokenizer, provenance, artefact.card), fidelity(policy, table, held)
+        PolicyArtefact(table, artefact.tokenizer, provenance, artefact.card),
+        fidelity(policy, table, watch("fidelity on held-out texts", held)),
     )
 
 

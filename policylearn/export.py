@@ -20,6 +20,7 @@ from policylearn.lineage import LEARNED, at_round
 from policylearn.outer import under
 from policylearn.problem import open_corpus
 from policylearn.storage.folder import Storage, files_below
+from policylearn.watch import UNSEEN, Watch
 
 Form = Literal["policy", "table", "annotated"]
 POLICY, EXAMPLES = "policy", "examples.jsonl"
@@ -95,6 +96,7 @@ def export(
     corpus: str | None = None,
     column: str = "text",
     max_length: int = MAX_LENGTH,
+    watch: Watch = UNSEEN,
 ) -> Exported:
     """Write a policy to a folder or URI of its own.
 
@@ -105,6 +107,7 @@ def export(
         corpus: file of texts of the domain; None: that of the run.
         column: of the text in the file.
         max_length: tokens per example, special tokens included; longer texts go on in further examples.
+        watch: shows how far it is.
 
     Raises:
         ValueError: as in `open_policy`; or a corpus is needed and not given.
@@ -116,13 +119,13 @@ def export(
     if form == "annotated" and "://" in str(out):
         raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
     texts = _texts(source, corpus, column)
-    found = to_table(artefact, texts(), max_length)
+    found = to_table(artefact, texts(), max_length, watch)
     note = f"A table of mean logits per token id, in place of the policy described below. It does {found.fidelity}."
     table = replace(found.artefact, card=with_note(artefact.card, note))
     if form == "table":
         return Exported(write_policy(table, out), found.fidelity)
     policy, path = write_policy(table, Path(out) / POLICY), Path(out) / EXAMPLES
-    count = write_examples(path, annotate(artefact, tokenized(artefact, texts(), max_length)))
+    count = write_examples(path, annotate(artefact, tokenized(artefact, watch("scoring texts", texts()), max_length)))
     return Exported(policy, found.fidelity, (str(path), count))
 
 

@@ -1,12 +1,18 @@
 """Any number of texts run through a model, in chunks of similar length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from policylearn.inner.model import InnerModel
+from policylearn.watch import UNSEEN, Watch
 
 CHUNK = 12_288
 """Tokens run through the encoder at once."""
@@ -14,28 +20,57 @@ Indices = Sequence[int] | np.ndarray
 
 
 def in_chunks(
-    function: Callable[..., Tensor], batch: Callable[[list[int]], tuple[Tensor, ...]], picked: Indices, lengths: Indices
+    function: Callable[..., Tensor],
+    batch: Callable[[list[int]], tuple[Tensor, ...]],
+    picked: Indices,
+    lengths: Indices,
+    watch: Watch = UNSEEN,
 ) -> Tensor:
     """What a function says of the picked rows, [len(picked), ...], in chunks of similar length.
 
-    Where a gradient is asked for and there is more than one chunk, each is computed again on the way back: memory
-    then depends on the size of a chunk and not on the number of examples.
+    Where a gradient is asked for and there is more than one chunk, each is computed again on the way back, one layer
+    of the model at a time: memory then depends on what a layer makes of a chunk, and not on the number of examples or
+    layers. The bits are those of keeping everything.
 
     Args:
         function: tensors of B rows → [B, ...].
         batch: row numbers → its arguments.
         picked: row numbers.
         lengths: of the picked rows, in tokens.
+        watch: shows how far it is.
     """
     lengths = np.asarray(lengths)
     order = lengths.argsort(kind="stable")
     chunks = _chunks(lengths[order].tolist())
     again = torch.is_grad_enabled() and len(chunks) > 1
     parts = []
-    for chunk in chunks:
+    for chunk in watch("texts through the model", chunks, len(picked), lambda chunk: chunk.stop - chunk.start):
         rows = batch([int(picked[i]) for i in order[chunk]])
-        parts.append(checkpoint(function, *rows, use_reentrant=False) if again else function(*rows))
+        parts.append(checkpoint(_by_layers, function, *rows, use_reentrant=False) if again else function(*rows))
     return torch.cat(parts)[torch.from_numpy(order).argsort()]
+
+
+def _by_layers(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """`function(*rows)`; a model by itself keeps no more for the way back than what goes into its layers. One at other
+    parameters than its own would come back to its own."""
+    if not isinstance(function, InnerModel):
+        return function(*rows)
+    with layers_again(function):
+        return function(*rows)
+
+
+@contextmanager
+def layers_again(model: nn.Module) -> Iterator[None]:
+    """Within, the layers of a transformer are computed again on the way back. (transformers' own switch for it is for
+    models in training mode, which draw dropout.)"""
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class has its own
 
 
 def _chunks(lengths: Sequence[int]) -> list[slice]:

@@ -28,7 +28,8 @@ from policylearn.outer import (
 )
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import RoundProgress, TaskProgress
+from policylearn.report.console import RoundProgress
+from policylearn.report.progress import TaskProgress
 from policylearn.report.trackers import open_trackers
 from policylearn.rollout import PolicyGradient, rollout
 from policylearn.run import Run

@@ -32,8 +32,11 @@ from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.registry import score
-from policylearn.scores.sources import Sources, Watch
+from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores, scorer_of
+from policylearn.watch import UNSEEN, Watch
+
+TOKENISING = "tokenising texts of the domain corpus"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Problem:
 
     Args:
         config: the experiment.
-        watch: shows progress on a corpus while it is read.
+        watch: shows how far long work is.
         data: of the same config, read before.
         device: where fresh models are.
         tell: is told in a few lines what the task is made of, when it is read.
@@ -74,7 +77,7 @@ class Problem:
     def __init__(
         self,
         config: Config,
-        watch: Watch = lambda work, texts: texts,
+        watch: Watch = UNSEEN,
         data: Data | None = None,
         device: str = "cpu",
         tell: Callable[[str], None] = lambda lines: None,
@@ -83,7 +86,7 @@ class Problem:
             add_in_one_order()
         self.config = config
         self.device = device
-        self._watch, self._tell, self._open = watch, tell, False
+        self.watch, self._tell, self._open = watch, tell, False
         self._examples: dict[str, Labelled] = {}
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
@@ -154,9 +157,11 @@ class Problem:
         names = {scorer_of(name) for name in (*self.config.policy.prior, *self.config.evaluate.arms)}
         if columns := columns_of(sorted(names), self.config.scores):
             records = open_records(self.config, "domain", [column.name for column in columns.values()])
-            rows = tokenize_annotated(read_columns(records, columns), self.tokenizer, length, split=True)
+            annotated = self.watch(TOKENISING, read_columns(records, columns))
+            rows = tokenize_annotated(annotated, self.tokenizer, length, split=True)
         else:
-            rows = tokenize(open_corpus(self.config, "domain"), self.tokenizer, length, split=True)
+            texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
+            rows = tokenize(texts, self.tokenizer, length, split=True)
         special = self.vocabulary.special
         kept = [i for i in range(len(rows)) if not bool(special[torch.from_numpy(rows[i])].all())]
         if not kept:
@@ -223,7 +228,7 @@ class Problem:
             asked = self._questions.splits[split]
             return tokenize_questions(asked, self.tokenizer, length, self.config.task.answer_length)
         read = self._task.splits[split]
-        rows = tokenize(read.texts, self.tokenizer, length)
+        rows = tokenize(self.watch(f"tokenising texts of {split}", read.texts), self.tokenizer, length)
         return Examples(rows, torch.tensor([self.labels.index(label) for label in read.labels]))
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -273,7 +278,7 @@ class Problem:
             domain_rows=lambda: self.domain,
             credits=self._credits,
             credited=self._credited,
-            watch=self._watch,
+            watch=self.watch,
             counter=self._count_on_ray if self.config.scores.count_on_ray else None,
         )
 
@@ -291,7 +296,7 @@ class Problem:
         from policylearn.cluster.counting import count_corpus_on_ray  # here only: who counts here needs no Ray
 
         shards = corpus_shards(self.config, which)
-        watch = partial(self._watch, f"counting the {which} corpus")
+        watch = partial(self.watch, f"counting texts of the {which} corpus", size=lambda part: part.documents)
         return count_corpus_on_ray(self.config, shards, self.tokenizer, self.vocabulary, only, watch=watch)
 
     def scores(self, names: Iterable[str]) -> dict[str, Scores]:

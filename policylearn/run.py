@@ -10,7 +10,7 @@ policies.json     where policies that were given came from; tensorboard/, if tha
 import json
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,6 @@ from policylearn.cluster.checkpoint import OuterState, load_latest, save_files, 
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy import MaskingPolicy
 from policylearn.provenance import Origin, provenance
-from policylearn.report.console import TaskProgress
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
@@ -217,13 +216,6 @@ class Run:
         if line:
             self.warn(line)
             self._remarks = {"remark": line}
-
-    def watch(self, work: str, texts: Iterable[str]) -> Iterator[str]:
-        """Pass texts on, showing progress while they flow."""
-        with TaskProgress(work, None, self.console) as progress:
-            for text in texts:
-                yield text
-                progress.advance()
 
     def __enter__(self) -> "Run":
         return self

@@ -11,6 +11,7 @@ from policylearn.arms import LEARNED, arm_policy, check_arms, initial_policy
 from policylearn.cluster.checkpoint import OuterState
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
+from policylearn.console_watch import ConsoleWatch
 from policylearn.device import device_here
 from policylearn.evaluation.compare import compare
 from policylearn.learn import learn
@@ -54,7 +55,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, run.watch, device=device_here(config.cluster), tell=teller(console))
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
     with run, preemptible():

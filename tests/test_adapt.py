@@ -52,7 +52,7 @@ def test_masks_and_their_folded_model_have_the_score_that_is_said(
     arguments = (tiny_toml, *SHORT, "--model", checkpoint, "--out", out, "--fold")
     status, said, _ = policylearn("adapt", *arguments)
     assert status == 0
-    assert "weight_mask, epoch 2/2" in said
+    assert "epoch 2 of 2: dev ." in said
     assert said.splitlines()[-1].startswith("test ")
     result, found = json.loads((out / "result.json").read_text()), scores_in(said)
     assert found == pytest.approx({"dev": result["dev"], "test": result["test"]}, abs=5e-4)

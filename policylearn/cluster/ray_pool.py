@@ -187,16 +187,15 @@ class RayPool:
         self._arriving[self._actors[worker].place.remote()] = worker
 
     def _welcome(self, worker: int, reference: Any) -> None:
-        try:
-            self._places[worker] = ray.get(reference)
-        except RayError as error:
+        place, most = _place(reference), self._config.cluster.retries
+        if isinstance(place, Failure):
             self._dismiss(worker)
             self._failed_starts += 1
-            broken = isinstance(error, RayActorError) and error.actor_init_failed
-            if self._failed_starts > (self._config.cluster.retries if broken else STILLBORN):
-                raise WorkFailed(f"workers cannot be started: {error}") from error
+            if self._failed_starts > (most if place.kind == "raised" else STILLBORN):
+                raise WorkFailed(f"workers cannot be started: {place.reason}\n{place.trace}".strip())
             return self._hire()
         self._failed_starts = 0
+        self._places[worker] = place
         self._running[worker] = deque()
         self._schedule.join(worker)
         self._metrics.workers(self.alive())
@@ -214,6 +213,15 @@ class RayPool:
             self._dismiss(worker)
         if self._started_here:
             ray.shutdown()
+
+
+def _place(reference: Any) -> Place | Failure:
+    """Where a worker is that was asked for its place, or why it is nowhere."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        broken = isinstance(error, RayActorError) and error.actor_init_failed
+        return Failure("raised" if broken else "lost", _brief(error), "" if broken else str(error))
 
 
 def _is_there(node: str) -> bool:

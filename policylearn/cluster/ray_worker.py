@@ -2,14 +2,17 @@
 
 import os
 import platform
+import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import ray
 
-from policylearn.cluster.calls import Work
+from policylearn.cluster.calls import Failure, Work
 from policylearn.cluster.pool import Worker
+from policylearn.config import Config
+from policylearn.problem import Data
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,24 @@ def fetched(shared: Shared) -> Any:
 
 
 class RayWorker(Worker):
-    """A worker that takes shared values from the object store, and knows where it is."""
+    """A worker that takes shared values from the object store, and knows where it is.
+
+    An actor that raises on being built dies, and what Ray says of a dead actor is now and then no more than that it is
+    dead. So it stays alive until it has been asked, and its place is then the reason why there is none.
+    """
+
+    def __init__(self, config: Config, data: Data | None = None) -> None:
+        self.broken: Failure | None = None
+        try:
+            super().__init__(config, data)
+        except Exception as error:  # fault boundary: a bad setting, or a machine on which nothing can be built
+            trace = "" if isinstance(error, ValueError) else traceback.format_exc()
+            self.broken = Failure("raised", f"{type(error).__name__}: {error}", trace)
 
     def run(self, work: Work, *arguments: Any) -> Any:
         """See `Worker.run`."""
         return super().run(work, *[fetched(a) if isinstance(a, Shared) else a for a in arguments])
 
-    def place(self) -> Place:
-        """Its place; an answer shows that the worker is ready."""
-        return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
+    def place(self) -> Place | Failure:
+        """Its place, which shows that the worker is ready; or why it never will be."""
+        return self.broken or Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())

@@ -12,18 +12,19 @@ from torch import Tensor
 
 from policylearn.closed_book import answer_losses
 from policylearn.data.questions import Questions, answered
-from policylearn.evaluation.training import Watch, adamw, train_best
+from policylearn.evaluation.training import adamw, train_best
 from policylearn.extraction import in_chunks
 from policylearn.inner.answering import AnswerWeights
 from policylearn.inner.model import InnerModel
 from policylearn.problem import Problem
+from policylearn.watch import UNSEEN_PROGRESS, Progress
 
 BATCH = 64
 """Questions answered at once."""
 
 
 def tune_answers(
-    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
+    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS
 ) -> tuple[float, InnerModel]:
     """A copy of the model fine-tuned on the answers to the picked training questions, and its dev score."""
     config, train, pad = problem.config.evaluate.finetune, problem.questions("train"), problem.tokenizer.pad_token_id
@@ -36,7 +37,7 @@ def tune_answers(
     def dev_score() -> float:
         return answer_score(problem, tuned, problem.questions("dev"))
 
-    return train_best(tuned, loss_of, dev_score, adamw(tuned, config), config, picked, seed, watch), tuned
+    return train_best(tuned, loss_of, dev_score, adamw(tuned, config), config, picked, seed, progress), tuned
 
 
 def answer_score(problem: Problem, model: InnerModel, questions: Questions) -> float:

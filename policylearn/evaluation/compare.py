@@ -13,9 +13,10 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
+from policylearn.console_watch import ConsoleWatch
 from policylearn.device import device_here
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
-from policylearn.evaluation.plan import plan_line, seconds_per_trial
+from policylearn.evaluation.plan import estimate, plan_line, workers_of
 from policylearn.evaluation.pooling import pool as together
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
@@ -23,9 +24,11 @@ from policylearn.policy import MaskingPolicy
 from policylearn.preemption import preemptible
 from policylearn.problem import Problem
 from policylearn.provenance import origin
-from policylearn.report.console import TaskProgress, teller
+from policylearn.report.console import teller
+from policylearn.report.progress import TaskProgress
 from policylearn.report.study_page import render_study
 from policylearn.run import Run
+from policylearn.watch import UNSEEN, Watch
 
 
 def compare(
@@ -53,23 +56,21 @@ def compare(
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = [call for call in wanted if call not in done]
-    rehearsal = arms.get(RANDOM) or _any(arms, problem)
-    seconds = seconds_per_trial(problem, rehearsal, list(done.values())) if missing else 0.0
-    line = plan_line(config.evaluate, len(wanted), len(missing), seconds, config.cluster.workers)
+    left, workers = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
+    line = plan_line(config.evaluate, len(wanted), left, workers)
     run.console.print(line, highlight=False, markup=False, soft_wrap=True)
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
         run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
-    with TaskProgress("training fresh models", len(wanted), run.console) as progress:
-        progress.advance(len(done))
+    with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
         for result in pool.results(tickets):
             trial: Trial = result.required(how_to_see(result, run))
             done[trial.arm, trial.seed] = trial
             known[trial.key] = asdict(trial)
             run.save_trials(list(known.values()))
-            progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}")
+            progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}", seconds=trial.seconds)
     summary = summarise([done[call] for call in wanted], config.task.metric, others)
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
@@ -79,13 +80,6 @@ def compare(
 def _named(record: dict[str, Any], arm: str) -> Trial:
     """A trial that is known under its key, perhaps of an arm of another name."""
     return Trial(**(record | {"arm": arm}))
-
-
-def _any(arms: Mapping[str, MaskingPolicy | None], problem: Problem) -> MaskingPolicy:
-    """A policy to rehearse with."""
-    policy = next(filter(None, arms.values()), None) or arm_policy(problem, RANDOM)
-    assert policy is not None
-    return policy
 
 
 def how_to_see(result: Result, run: Run) -> str:
@@ -121,7 +115,7 @@ def evaluate_policies(
         WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
     """
     config = with_arms(config, folders)
-    problem, policies = opened(config, folders, teller(console))
+    problem, policies = opened(config, folders, teller(console), ConsoleWatch(console))
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
@@ -142,16 +136,19 @@ def with_arms(config: Config, folders: Mapping[str, str | os.PathLike[str]]) -> 
 
 
 def opened(
-    config: Config, folders: Mapping[str, str | os.PathLike[str]], tell: Callable[[str], None] = lambda lines: None
+    config: Config,
+    folders: Mapping[str, str | os.PathLike[str]],
+    tell: Callable[[str], None] = lambda lines: None,
+    watch: Watch = UNSEEN,
 ) -> tuple[Problem, dict[str, MaskingPolicy]]:
     """The problem and the given policies of a comparison, everything that it will need having been touched; `tell` is
-    told what the task is made of.
+    told what the task is made of, `watch` shows how far long work is.
 
     Raises:
         ValueError: whatever is wrong with arms, policies, tokenizer, model, task or corpora.
     """
     check_arms(config, known=folders)
-    problem, policies = Problem(config, device=device_here(config.cluster), tell=tell), {}
+    problem, policies = Problem(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
         artefact.check_tokenizer(problem.tokenizer)

@@ -65,11 +65,15 @@ class FrozenFeatures:
         _, known, x = self._kept[id(split)]
         if len(new := np.unique(rows[~known[rows]])):
             with torch.no_grad():
-                found = extract(self.model, split, new, self.problem.tokenizer.pad_token_id).cpu().numpy()
+                found = self._extracted(split, new)
             x = x if x.size else np.zeros((len(split), found.shape[1]), found.dtype)
             x[new], known[new] = found, True
             self._kept[id(split)] = split, known, x
         return x[rows]
+
+    def _extracted(self, split: Examples, rows: np.ndarray) -> np.ndarray:
+        problem = self.problem
+        return extract(self.model, split, rows, problem.tokenizer.pad_token_id, problem.watch).cpu().numpy()
 
 
 def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[str, Scores]:

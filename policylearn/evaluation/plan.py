@@ -1,56 +1,125 @@
 """What a comparison is about to do, and how long it will take: said before it starts."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+
+import torch
 
 from policylearn.adaptation import extract
 from policylearn.batches import masked_batches
-from policylearn.config import EvaluateConfig, parts_of
+from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
+from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.inner.model import InnerModel
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import duration, plural
 
-STEPS, TEXTS = 2, 32
+STEPS, TEXTS = 3, 32
+"""What is timed, after one step and one look that are not: the first of its kind takes longer."""
 BACKWARD = 3.0
 """A training step costs about so many times what looking at the same texts does."""
+Arms = Mapping[str, MaskingPolicy | None]
 
 
-def plan_line(config: EvaluateConfig, wanted: int, missing: int, seconds: float, workers: int) -> str:
+@dataclass(frozen=True)
+class Estimate:
+    """How long the trials to be run will take.
+
+    Attributes:
+        seconds: of each trial, by itself.
+        guessed: whether a rehearsal of a few steps says so, and no trial yet.
+    """
+
+    seconds: list[float]
+    guessed: bool = False
+
+    def together(self, workers: int) -> float:
+        """Seconds on so many workers; those that have nothing left to do wait for the last."""
+        rounds = -(-len(self.seconds) // workers)
+        return rounds * mean(self.seconds) if self.seconds else 0.0
+
+
+def workers_of(cluster: ClusterConfig) -> int:
+    """How many trials run at once: backend "local" has one worker, whatever `cluster.workers` says.
+
+    >>> workers_of(ClusterConfig(backend="local", workers=4)), workers_of(ClusterConfig(backend="ray", workers=4))
+    (1, 4)
+    """
+    return 1 if cluster.backend == "local" else cluster.workers
+
+
+def plan_line(config: EvaluateConfig, wanted: int, left: Estimate, workers: int) -> str:
     """Trials, how many of them are known already, and the time the others will take.
 
-    >>> plan_line(EvaluateConfig(arms=["random", "learned"], seeds=10), 20, 12, 30.0, 2)
+    >>> plan_line(EvaluateConfig(arms=["random", "learned"], seeds=10), 20, Estimate(12 * [30.0]), 2)
     '2 arms × 10 seeds = 20 trials, 8 of them known; 12 to run, about 3 min 0 s on 2 workers'
+    >>> plan_line(EvaluateConfig(arms=["random"], seeds=3), 3, Estimate(3 * [30.0], guessed=True), 2)
+    '1 arm × 3 seeds = 3 trials; 3 to run, about 1 min 0 s on 2 workers (a guess from a few steps)'
     """
-    arms, seeds, left = plural(len(config.arms), "arm"), plural(config.seeds, "seed"), missing * seconds / workers
+    arms, seeds, missing = plural(len(config.arms), "arm"), plural(config.seeds, "seed"), len(left.seconds)
     known = f", {wanted - missing} of them known" if wanted > missing else ""
-    to_run = f"; {missing} to run, about {duration(left)} on {plural(workers, 'worker')}" if missing else ""
-    return f"{arms} × {seeds} = {plural(wanted, 'trial')}{known}{to_run}"
+    line = f"{arms} × {seeds} = {plural(wanted, 'trial')}{known}"
+    if not missing:
+        return line
+    guess = " (a guess from a few steps)" if left.guessed else ""
+    return f"{line}; {missing} to run, about {duration(left.together(workers))} on {plural(workers, 'worker')}{guess}"
 
 
-def seconds_per_trial(problem: Problem, policy: MaskingPolicy, known: list[Trial]) -> float:
-    """What earlier trials took on the mean; without any, a rehearsal of a few steps, multiplied."""
+def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> Estimate:
+    """What trials will take: what earlier ones of the same arm took, else of any arm that trains; without any, a
+    rehearsal of a few steps, multiplied.
+
+    Args:
+        problem: data and models.
+        arms: policies by name, None where there is no training.
+        missing: the arm of each trial to be run.
+        known: trials that are there.
+    """
+    took = {arm: [trial.seconds for trial in known if trial.arm == arm] for arm in dict.fromkeys(missing)}
     trained = [trial.seconds for trial in known if trial.masked_tokens]
-    return sum(trained) / len(trained) if trained else _rehearsed(problem, policy)
+    unknown = {arm: arms[arm] for arm, own in took.items() if not own and not (trained and arms[arm])}
+    rehearsed = _rehearsed(problem, unknown) if unknown else {}
+    each = {arm: rehearsed[arm] if arm in rehearsed else mean(own or trained) for arm, own in took.items()}
+    return Estimate([each[arm] for arm in missing], guessed=bool(unknown))
 
 
-def _rehearsed(problem: Problem, policy: MaskingPolicy) -> float:
-    config, model = problem.config, problem.fresh_model(0)
-    batches, optimizer = masked_batches(problem, policy, 0), make_optimizer(model, config.inner)
-    started = time.monotonic()
-    for step in range(STEPS):
-        rate = learning_rate(config.inner, step, STEPS)
-        plain_step(model, optimizer, next(batches), rate, clip=config.inner.clip, rows=config.inner.micro_batch)
-    per_step = (time.monotonic() - started) / STEPS
-    started, dev = time.monotonic(), problem.labelled("dev")
+def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
+    """Seconds of a trial of each arm, by itself on this machine."""
+    config, started = problem.config, time.monotonic()
+    model, dev, pad = problem.fresh_model(0), problem.labelled("dev"), problem.tokenizer.pad_token_id
+    to_load, optimizer = time.monotonic() - started, make_optimizer(model, config.inner)
     looked_at = dev.rows.spread(TEXTS)
-    extract(model, dev, looked_at, problem.tokenizer.pad_token_id).detach()
-    per_text = (time.monotonic() - started) / len(looked_at)
-    return (config.evaluate.steps or config.inner.steps) * per_step + _texts_seen(problem) * per_text
+    for _ in range(2):
+        started = time.monotonic()
+        with torch.no_grad():
+            extract(model, dev, looked_at, pad)
+    once = to_load + _texts_seen(problem) * (time.monotonic() - started) / len(looked_at)
+    found = {}
+    for arm, policy in arms.items():
+        per_step = _seconds_per_step(problem, model, optimizer, policy) if policy else 0.0
+        found[arm] = once + (config.evaluate.steps or config.inner.steps) * per_step
+    return found
+
+
+def _seconds_per_step(
+    problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy
+) -> float:
+    config, batches = problem.config.inner, masked_batches(problem, policy, 0)
+    for step in range(STEPS + 1):
+        if step == 1:
+            started = time.monotonic()
+        rate = learning_rate(config, step, STEPS + 1)
+        plain_step(model, optimizer, next(batches), rate, clip=config.clip, rows=config.micro_batch)
+    return (time.monotonic() - started) / STEPS
 
 
 def _texts_seen(problem: Problem) -> float:
-    """Texts the downstream task looks at in one trial, those trained on counted as often as they cost."""
+    """Texts a trial looks at after its training, those that the downstream task trains on counted as often as they
+    cost."""
     data, config, probed, tuned = problem.data().examples, problem.config.evaluate, 0.0, 0.0
     train, others = len(data["train"]), sum(len(split) for name, split in data.items() if name != "train")
     for how, asked in map(parts_of, config.downstream):
@@ -61,4 +130,4 @@ def _texts_seen(problem: Problem) -> float:
         else:
             epochs = (config.finetune if how == "finetune" else config.weight_mask).epochs
             tuned += draws * (epochs * (BACKWARD * labelled + len(data["dev"])) + others)
-    return probed + tuned
+    return probed + tuned + min(HELD_OUT, len(data["dev"]))

@@ -13,9 +13,8 @@ from torch.nn.functional import cross_entropy
 from policylearn.adaptation import extract
 from policylearn.config import FineTuneConfig
 from policylearn.problem import Examples, Problem
-
-Watch = Callable[[int, float], None]
-"""Is told of every epoch that is over, and of the dev score then."""
+from policylearn.report.formats import score
+from policylearn.watch import UNSEEN_PROGRESS, Progress
 
 
 class Schedule(Protocol):
@@ -34,7 +33,7 @@ def train_classifier(
     schedule: Schedule,
     picked: np.ndarray,
     seed: int,
-    watch: Watch = lambda epoch, dev: None,
+    progress: Progress = UNSEEN_PROGRESS,
 ) -> float:
     """Train in place; it ends as it was after the epoch with the best dev score, which is returned.
 
@@ -45,7 +44,7 @@ def train_classifier(
         schedule: epochs and batch size.
         picked: training examples.
         seed: of their order.
-        watch: is told of every epoch.
+        progress: counts training examples, and tells the dev score of every epoch.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -59,7 +58,7 @@ def train_classifier(
     def dev_score() -> float:
         return metric(dev.y.numpy(), predicted(problem, classifier, dev))
 
-    return train_best(classifier, loss, dev_score, optimizer, schedule, picked, seed, watch)
+    return train_best(classifier, loss, dev_score, optimizer, schedule, picked, seed, progress)
 
 
 def train_best(
@@ -70,16 +69,16 @@ def train_best(
     schedule: Schedule,
     picked: np.ndarray,
     seed: int,
-    watch: Watch = lambda epoch, dev: None,
+    progress: Progress = UNSEEN_PROGRESS,
 ) -> float:
     """`train_classifier` of any model: `loss` is that of a batch of training examples, `dev_score` that of the model as
     it is."""
     best, kept = -1.0, model.state_dict()
-    for epoch in _epochs(model, loss, optimizer, schedule, picked, seed):
+    for epoch in _epochs(model, loss, optimizer, schedule, picked, seed, progress):
         found = dev_score()
         if found > best:
             best, kept = found, copy.deepcopy(model.state_dict())
-        watch(epoch, found)
+        progress.advance(0, f"epoch {epoch + 1} of {schedule.epochs}: dev {score(found)}")
     model.load_state_dict(kept)
     return best
 
@@ -96,7 +95,7 @@ def adamw(model: nn.Module, config: FineTuneConfig) -> torch.optim.AdamW:
 def predicted(problem: Problem, classifier: nn.Module, split: Examples) -> np.ndarray:
     """Class indices [N]."""
     with torch.no_grad():
-        logits = extract(classifier, split, np.arange(len(split)), problem.tokenizer.pad_token_id)
+        logits = extract(classifier, split, np.arange(len(split)), problem.tokenizer.pad_token_id, problem.watch)
         return logits.argmax(1).cpu().numpy()
 
 
@@ -107,6 +106,7 @@ def _epochs(
     schedule: Schedule,
     picked: np.ndarray,
     seed: int,
+    progress: Progress,
 ) -> Iterator[int]:
     """Train, and stop for a look at the end of every epoch."""
     steps = -(-len(picked) // schedule.batch_size) * schedule.epochs
@@ -114,7 +114,8 @@ def _epochs(
     for epoch in range(schedule.epochs):
         order = np.random.default_rng([seed, epoch]).permutation(picked)
         for first in range(0, len(order), schedule.batch_size):
-            found = loss(order[first : first + schedule.batch_size].tolist())
+            rows = order[first : first + schedule.batch_size].tolist()
+            found = loss(rows)
             if not torch.isfinite(found):
                 raise FloatingPointError(f"the loss became {found.item()} in epoch {epoch}: lower the learning rate")
             optimizer.zero_grad()
@@ -122,6 +123,7 @@ def _epochs(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             warmup.step()
+            progress.advance(len(rows))
         yield epoch
 
 

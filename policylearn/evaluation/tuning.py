@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from policylearn.adaptation import extract
-from policylearn.evaluation.training import Watch, adamw, train_classifier
+from policylearn.evaluation.training import adamw, train_classifier
 from policylearn.inner.finetune import Classifier, ridge_head
 from policylearn.inner.model import Elsewhere, Features, InnerModel
 from policylearn.problem import Problem
+from policylearn.watch import UNSEEN_PROGRESS, Progress
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import binarise, initial_scores, masked
 from policylearn.weight_masks.selection import maskable
 
 
 def tune(
-    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
+    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS
 ) -> tuple[float, Classifier]:
     """A copy of the encoder with its head, fine-tuned on `picked` training examples (indices, [N]), and its dev score.
 
@@ -31,11 +32,11 @@ def tune(
     config = problem.config.evaluate.finetune
     tuned = Classifier(copy.deepcopy(model), *_ridge_head(problem, model, picked))
     optimizer = adamw(tuned, config)
-    return train_classifier(problem, tuned, optimizer, config, picked, seed, watch), tuned
+    return train_classifier(problem, tuned, optimizer, config, picked, seed, progress), tuned
 
 
 def learn_masks(
-    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, watch: Watch = lambda epoch, dev: None
+    problem: Problem, model: InnerModel, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS
 ) -> tuple[float, MaskedClassifier]:
     """A classifier under masks of the encoder, which stays as it is, learned from `picked` training examples (indices,
     [N]), and its dev score.
@@ -50,7 +51,7 @@ def learn_masks(
     start = Elsewhere(model, masked(weights, masks))
     tuned = MaskedClassifier(model, scores, *_ridge_head(problem, start, picked))
     optimizer = torch.optim.Adam(tuned.parameters(), lr=config.learning_rate)
-    return train_classifier(problem, tuned, optimizer, config, picked, seed, watch), tuned
+    return train_classifier(problem, tuned, optimizer, config, picked, seed, progress), tuned
 
 
 def _ridge_head(problem: Problem, features: Features, picked: np.ndarray) -> tuple[Tensor, Tensor]:

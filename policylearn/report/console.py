@@ -1,4 +1,4 @@
-"""What a run prints while it works (a live bar, or plain lines without a terminal) and at its end."""
+"""What a run prints while it learns (a live bar, or plain lines without a terminal) and at its end."""
 
 from __future__ import annotations
 
@@ -12,25 +12,15 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from policylearn.report.formats import as_number, count, duration, score
+from policylearn.report.formats import as_number, duration, rate, score
+from policylearn.report.progress import ETA_MEMORY_S, EVERY_S, FIRST_S, Eta, is_live, print_line
 from policylearn.report.tables import comparison_table
 
-__all__ = ["RoundProgress", "TaskProgress", "comparison_table", "round_line", "teller"]
+__all__ = ["RoundProgress", "comparison_table", "round_line", "teller"]
 
-# Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
-_ETA_MEMORY_S = 1800.0
 _BASELINE_PREFIX = "dev_"
 _SHOWN = {
     "outer_loss": "outer loss",
@@ -78,18 +68,28 @@ def teller(console: Console) -> Callable[[str], None]:
 class RoundProgress:
     """Progress of the learning loop, a context manager.
 
-    On a terminal a live bar with the numbers of the last round below it; elsewhere a plain line per round.
+    On a terminal a live bar with the numbers of the last round below it; elsewhere a plain line per round, and now and
+    then one within a round that takes long.
 
     total_rounds, start_round: rounds of the whole run, and how many of them an earlier run already made.
     units_per_round: rollouts in a round, the steps of the bar.
     """
 
-    def __init__(self, total_rounds: int, start_round: int, console: Console, units_per_round: int = 1) -> None:
+    def __init__(
+        self,
+        total_rounds: int,
+        start_round: int,
+        console: Console,
+        units_per_round: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = console
         self._total = total_rounds
         self._round = start_round
         self._units = max(1, units_per_round)
-        self._done = start_round * self._units
+        self._done = self._before = start_round * self._units
+        self._clock, self._began = clock, clock()
+        self._due = self._began + FIRST_S
         self._seconds: deque[float] = deque(maxlen=10)
         self._bar = _RoundBar(console) if is_live(console) else None
         self._task = self._add_task()
@@ -115,6 +115,9 @@ class RoundProgress:
         self._done = min(self._done + n, (self._round + 1) * self._units)
         if self._bar:
             self._bar.update(self._task, completed=self._done)
+        elif (now := self._clock()) >= self._due and self._done < (self._round + 1) * self._units:
+            print_line(self.console, self._within(now))
+            self._due = now + EVERY_S
 
     def update(self, record: dict[str, Any]) -> None:
         """A round is over: show its record (keys as in ``metrics.jsonl``; any may be missing)."""
@@ -126,6 +129,7 @@ class RoundProgress:
             self._bar.refresh()
         else:
             print_line(self.console, self._plain(record))
+            self._due = self._clock() + EVERY_S
 
     def _add_task(self) -> TaskID:
         if not self._bar:
@@ -135,6 +139,17 @@ class RoundProgress:
 
     def _description(self, number: int) -> str:
         return f"round {min(number, self._total)}/{self._total}"
+
+    def _within(self, now: float) -> str:
+        """How far a round is that takes long."""
+        pace = (self._done - self._before) / (now - self._began)
+        left = (self._total * self._units - self._done) / pace if pace else None
+        parts = [
+            f"{self._done - self._round * self._units}/{self._units} rollouts",
+            rate(pace),
+            f"ETA {duration(left)}",
+        ]
+        return "  ".join([self._description(self._round + 1), *filter(None, parts)])
 
     def _plain(self, record: dict[str, Any]) -> str:
         parts = [self._description(self._round), round_line(record)]
@@ -146,64 +161,6 @@ class RoundProgress:
         return "  ".join(part for part in parts if part)
 
 
-class TaskProgress:
-    """Progress of any counted work, a context manager: a live bar, or plain lines where there is no terminal.
-
-    total: how many steps there will be, None if nobody knows. every_s: without a terminal, steps that have no
-    label of their own are reported at most this often.
-    """
-
-    def __init__(
-        self,
-        description: str,
-        total: int | None,
-        console: Console,
-        every_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.console = console
-        self._description, self._total = description, total
-        self._done = 0
-        self._clock, self._every_s = clock, every_s
-        self._began = self._reported = clock()
-        self._unreported = False
-        self._bar = _task_bar(console, total) if is_live(console) else None
-        self._task = self._bar.add_task(description, total=total, label="") if self._bar else TaskID(0)
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-        elif self._unreported:
-            self._report("")
-
-    def advance(self, n: int = 1, label: str = "") -> None:
-        """`n` more steps are done; `label` says which, e.g. "learned, seed 2: .842"."""
-        self._done += n
-        self._unreported = True
-        if self._bar:
-            self._bar.update(self._task, advance=n, label=label)
-        elif label or self._clock() - self._reported >= self._every_s:
-            self._report(label)
-
-    def _report(self, label: str) -> None:
-        now = self._clock()
-        of = f"/{count(self._total)}" if self._total is not None else ""
-        line = f"{self._description} {count(self._done)}{of}"
-        if self._total is not None and 0 < self._done < self._total:
-            line += f"  ETA {duration((now - self._began) / self._done * (self._total - self._done))}"
-        else:
-            line += f"  {duration(now - self._began)}"
-        print_line(self.console, f"{line}  {label}".rstrip())
-        self._reported, self._unreported = now, False
-
-
 class _RoundBar(Progress):
     """The bar with the last round's numbers on a line of their own: 80 columns do not hold both."""
 
@@ -213,42 +170,14 @@ class _RoundBar(Progress):
         columns = (
             TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
-            _Eta(elapsed_when_finished=True),
+            Eta(elapsed_when_finished=True),
         )
-        super().__init__(*columns, console=console, expand=True, speed_estimate_period=_ETA_MEMORY_S)
+        super().__init__(*columns, console=console, expand=True, speed_estimate_period=ETA_MEMORY_S)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self.numbers:
             yield Padding(Text(self.numbers), (0, 0, 0, 2))
-
-
-def is_live(console: Console) -> bool:
-    """Whether a line there can be redrawn."""
-    return console.is_terminal and not console.is_dumb_terminal
-
-
-def print_line(console: Console, text: str) -> None:
-    """One plain line, however long, at once: rich flushes, so that a log that is watched does not lag."""
-    console.print(Text(text), soft_wrap=True)
-
-
-def _task_bar(console: Console, total: int | None) -> Progress:
-    columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-    )
-    times = _Eta(elapsed_when_finished=True) if total is not None else TimeElapsedColumn()
-    label = TextColumn("{task.fields[label]}", style="dim", markup=False)
-    return Progress(*columns, times, label, console=console, speed_estimate_period=_ETA_MEMORY_S)
-
-
-class _Eta(TimeRemainingColumn):
-    """Time left while it runs, time taken when it is over, and which of the two."""
-
-    def render(self, task: Task) -> Text:
-        return Text.assemble(("took " if task.finished else "ETA ", "dim"), super().render(task))
 
 
 def _beside(record: dict[str, Any]) -> str:

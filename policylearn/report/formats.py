@@ -84,6 +84,29 @@ def count(value: Any) -> str:
     return f"{number:,.0f}" if math.isfinite(number) else MISSING
 
 
+def rate(per_second: Any) -> str:
+    """How fast steps go, in whichever way has a number above one; empty if nobody knows.
+
+    >>> rate(1234.5), rate(4.12), rate(0.25), rate(None)
+    ('1,234/s', '4.1/s', '4.0 s each', '')
+    """
+    number = as_number(per_second)
+    if not math.isfinite(number) or number <= 0:
+        return ""
+    if number < 1:
+        return f"{duration(1 / number)} each"
+    return f"{number:,.0f}/s" if number >= 100 else f"{number:.1f}/s"
+
+
+def memory(size: int) -> str:
+    """Bytes as a person would say them.
+
+    >>> memory(6_420_000_000), memory(120_000_000)
+    ('6.4 GB', '120 MB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """
     >>> plural(1, "seed"), plural(3, "seed"), plural(2, "pass", "passes")

@@ -9,6 +9,7 @@ from torch import Tensor
 from policylearn.data.tokens import TokenRows
 from policylearn.inner.model import Features
 from policylearn.scores.sources import Sources
+from policylearn.watch import UNSEEN, Watch
 
 BATCH = 64
 PENALTY = 0.03
@@ -57,7 +58,7 @@ def by_classifier(rows: TokenRows) -> str:
     return f"from a classifier of {len(rows):,} labelled texts of train"
 
 
-def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int) -> Classifier:
+def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int, watch: Watch = UNSEEN) -> Classifier:
     """Logistic regression on standardised features of θ₀, with an L2 penalty.
 
     Args:
@@ -65,10 +66,11 @@ def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int) -> 
         rows: N texts.
         y: [N] classes, each of 0 to C − 1 there.
         pad_id: padding token.
+        watch: shows how far it is.
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = text_features(model, rows, pad_id)
+    features = text_features(model, rows, pad_id, watch)
     mean, scale = features.mean(0), features.var(0).clamp(min=1e-8).sqrt()
     fit = LogisticRegression(C=PENALTY, max_iter=1000).fit(((features - mean) / scale).numpy(), y.numpy())
     weight, bias = fit.coef_, fit.intercept_
@@ -77,9 +79,10 @@ def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int) -> 
     return Classifier(model, mean, scale, torch.from_numpy(weight).to(mean), torch.from_numpy(bias).to(mean))
 
 
-def text_features(model: Features, rows: TokenRows, pad_id: int) -> Tensor:
+def text_features(model: Features, rows: TokenRows, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
     """Features [N, d] of N texts, without gradients."""
     batches = rows.by_length(BATCH)
     with torch.no_grad():
-        parts = [model(*rows.batch(picked, pad_id)) for picked in batches]
+        watched = watch("features of labelled texts", batches, len(rows), size=len)
+        parts = [model(*rows.batch(picked, pad_id)) for picked in watched]
     return torch.cat(parts)[torch.from_numpy(np.concatenate(batches)).argsort()]

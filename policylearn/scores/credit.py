@@ -29,7 +29,7 @@ def credit(sources: Sources) -> Scores:
     if sources.credits is None:
         raise ValueError('scorer "credit" is measured on a task: name it in policy.prior or evaluate.arms of a config')
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
-    for ids, real, credits in sources.watch("credits of domain texts", sources.credits()):
+    for ids, real, credits in sources.credits():
         means.add(ids, real, credits)
     types, words = expected(means.types).nan_to_num(0.0), expected(means.words)
     return Scores(types, words, f"{counted(means)} {sources.credited()}".strip())

@@ -22,7 +22,7 @@ def _difference(sources: Sources) -> Scores:
     wanted = np.concatenate([type_pieces(size), pieces[longer]])
     order: Iterable[np.ndarray] = list(batches(wanted))
     if sources.config.embedding == "encoder":
-        order = sources.watch("running the encoder on words", order)
+        order = sources.watch("running the encoder on words", order, len(wanted), size=len)
     # Anchors first: without any there is nothing to run an encoder for.
     anchors = sources.anchors.pieces
     found = anchor_similarity(wanted, anchors, word_embedder(sources), order)

@@ -108,7 +108,7 @@ def informative(sources: Sources) -> Scores:
     """
     tokenizer, vocabulary, counts = sources.tokenizer, sources.vocabulary, sources.domain_counts.types
     types = frequent_types(counts, ~vocabulary.special.numpy()[: len(counts)], TYPES)
-    texts = sources.watch("counting neighbours in the domain corpus", sources.domain())
+    texts = sources.watch("counting neighbours in texts", sources.domain(), sources.domain_counts.documents)
     readings = (read(chunk, tokenizer, vocabulary) for chunk in text_chunks(texts))
     scores = mean_pmi(count_pairs(readings, types, len(counts)))
     known = ~np.isnan(scores)

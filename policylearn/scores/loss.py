@@ -36,7 +36,7 @@ def loss(sources: Sources) -> Scores:
 def masked_losses(sources: Sources, model: InnerModel, rows: TokenRows) -> Iterator[tuple[Tensor, Tensor]]:
     """Types [M] and cross-entropies [M] of the masked tokens, batch by batch."""
     mask_id, size = sources.tokenizer.mask_token_id, len(sources.tokenizer)
-    for picked in sources.watch("MLM loss of the model", rows.by_length(BATCH)):
+    for picked in sources.watch("MLM loss of texts of the domain", rows.by_length(BATCH), len(rows), size=len):
         ids, real = rows.batch(picked, sources.tokenizer.pad_token_id)
         keys, index = example_keys(ids, real, seed=0), positions(real)
         eligible = eligible_positions(ids, real, sources.vocabulary.special)

@@ -44,7 +44,7 @@ def pmi(sources: Sources) -> Scores:
     the best collocation it stands in (0 where it stands in none). A type's score is the mean over the words it is a
     piece of. Both are divided by the largest score of a word, so that 1 is the most; 0 where nothing was seen.
     """
-    texts = sources.watch("scoring words by their collocations", sources.domain())
+    texts = sources.watch("collocations of the words of texts", sources.domain(), sources.domain_counts.documents)
     return mean_scores(texts, sources.tokenizer, sources.vocabulary, sources.lexicon, sources.collocations)
 
 

@@ -25,9 +25,9 @@ def saliency(sources: Sources) -> Scores:
     """
     model, pad_id = sources.model(), sources.tokenizer.pad_token_id
     rows, y = some_labelled(sources)
-    classifier = fit_classifier(model, rows, y, pad_id)
+    classifier = fit_classifier(model, rows, y, pad_id, sources.watch)
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
-    for picked in sources.watch("saliency of labelled texts", rows.by_length(BATCH)):
+    for picked in sources.watch("saliency of labelled texts", rows.by_length(BATCH), len(rows), size=len):
         ids, real = rows.batch(picked, pad_id)
         eligible = real & ~sources.vocabulary.special[ids]
         found = gradient_times_input(classifier, model, ids, real, y[torch.from_numpy(picked)])

@@ -12,8 +12,9 @@ from policylearn.masking.units import leads, word_keys, word_starts
 from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
-from policylearn.scores.sources import Sources, Watch
+from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores
+from policylearn.watch import UNSEEN, Watch
 
 
 @scorer("selective")
@@ -26,7 +27,7 @@ def selective(sources: Sources) -> Scores:
     """
     model, pad_id = sources.model(), sources.tokenizer.pad_token_id
     rows, y = some_labelled(sources)
-    classifier = fit_classifier(model, rows, y, pad_id)
+    classifier = fit_classifier(model, rows, y, pad_id, sources.watch)
     order = np.concatenate(rows.by_length(len(rows)))
     texts = words_of(sources, *rows.batch(order, pad_id), y[torch.from_numpy(order)])
     important = important_words(classifier, texts, sources.config.selective_delta, sources.watch)
@@ -61,9 +62,7 @@ class Texts:
         return Texts(*(part[rows] for part in parts))
 
 
-def important_words(
-    classifier: Classifier, texts: Texts, delta: float, watch: Watch = lambda _, steps: steps
-) -> Tensor:
+def important_words(classifier: Classifier, texts: Texts, delta: float, watch: Watch = UNSEEN) -> Tensor:
     """True at every token of the important words, [N, T] boolean.
 
     The words of a text are gone through with a buffer, empty at first. Word w is important if
@@ -77,13 +76,13 @@ def important_words(
         classifier: P(y | text).
         texts: N of them.
         delta: δ.
-        watch: shows progress over the steps.
+        watch: shows how many words have been tested.
     """
     enough = _probability(classifier, texts, texts.real) - delta
     place = texts.tested.cumsum(1) * texts.tested
     important = torch.zeros_like(texts.real)
-    for step in watch("words in labelled texts", range(1, int(place.max()) + 1)):
-        rows = (place == step).any(1).nonzero()[:, 0]
+    steps = [(step, (place == step).any(1).nonzero()[:, 0]) for step in range(1, int(place.max()) + 1)]
+    for step, rows in watch("testing words of labelled texts", steps, int(texts.tested.sum()), lambda s: len(s[1])):
         now = texts.take(rows)
         lead = (place[rows] == step).long().argmax(1, keepdim=True)
         word = now.lead == lead

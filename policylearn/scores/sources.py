@@ -16,9 +16,7 @@ from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.anchors import Anchors, find_anchors, named_anchors
 from policylearn.scores.collocations import Collocations, find_collocations
 from policylearn.scores.counting import CorpusCounts, Lexicon, count_corpus
-
-Watch = Callable[[str, Iterable[Any]], Iterable[Any]]
-"""Shows progress on a stream: (name of the work, items) → the same items."""
+from policylearn.watch import UNSEEN, Watch
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Sources:
         model: function that loads θ₀.
         labelled: function that gives the labelled training texts, tokenised, and their class indices y [N].
         domain_rows: function that gives the domain corpus, tokenised.
-        watch: shows progress on a stream while it is read.
+        watch: shows how far long work is.
         credits: function that opens a stream of masked domain texts with what predicting each token was worth for the
             task, see `signal.domain`. None: there is no task.
         credited: function that says in words under what those were measured.
@@ -51,7 +49,7 @@ class Sources:
     model: Callable[[], InnerModel]
     labelled: Callable[[], tuple[TokenRows, Tensor]]
     domain_rows: Callable[[], TokenRows]
-    watch: Watch = lambda work, items: items
+    watch: Watch = UNSEEN
     credits: Callable[[], Iterator[tuple[Tensor, Tensor, Tensor]]] | None = None
     credited: Callable[[], str] = lambda: ""
     counter: Callable[[str, np.ndarray | None], CorpusCounts] | None = None
@@ -69,7 +67,7 @@ class Sources:
     def _count(self, corpus: str, only: np.ndarray | None = None) -> CorpusCounts:
         if self.counter is not None:
             return self.counter(corpus, only)
-        texts = self.watch(f"counting the {corpus} corpus", getattr(self, corpus)())
+        texts = self.watch(f"counting texts of the {corpus} corpus", getattr(self, corpus)())
         return count_corpus(texts, self.tokenizer, self.vocabulary, only)
 
     @cached_property
@@ -80,8 +78,9 @@ class Sources:
     @cached_property
     def collocations(self) -> Collocations:
         """Runs of words of the domain that belong together."""
-        texts = self.watch("finding collocations", self.domain())
-        return find_collocations(texts, self.tokenizer, self.vocabulary, self.domain_counts.words, self.config)
+        words = self.domain_counts.words
+        texts = self.watch("finding collocations in texts", self.domain(), self.domain_counts.documents)
+        return find_collocations(texts, self.tokenizer, self.vocabulary, words, self.config)
 
     @cached_property
     def anchors(self) -> Anchors:

@@ -57,7 +57,7 @@ def column(sources: Sources) -> Scores:
 def _scores_of_column(name: str, sources: Sources) -> Scores:
     columns = columns_of([name], sources.config)
     records = sources.watch(
-        f"column {columns[name].name!r} of the domain corpus", sources.records([columns[name].name])
+        f"column {columns[name].name!r} of texts of the domain corpus", sources.records([columns[name].name])
     )
     return means_of_column(name, read_columns(records, columns), sources)
 
@@ -75,8 +75,9 @@ def means_of_column(name: str, texts: Iterable[Annotated], sources: Sources) -> 
 
 def _recognised(sources: Sources, name: str) -> Iterator[Annotated]:
     """Texts annotated by an entity model."""
-    few = islice(sources.domain(), sources.config.model_texts)
-    texts, copy = tee(sources.watch("entities of the domain corpus", few))
+    most = sources.config.model_texts
+    few = islice(sources.domain(), most)
+    texts, copy = tee(sources.watch("entities of texts of the domain", few, min(most, sources.domain_counts.documents)))
     spans = find_entities(copy, load_recogniser(name))
     columns = columns_of(["entity"], sources.config.model_copy(update={"entity_column": name}))
     return read_columns(zip(texts, ({name: found} for found in spans), strict=True), columns)

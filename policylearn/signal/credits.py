@@ -1,6 +1,7 @@
 """Credits of masked tokens under several outer gradients at one state of the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,9 +18,12 @@ from policylearn.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Problem
 from policylearn.signal.words import keys_of
 from policylearn.trajectory import Trajectory
+from policylearn.watch import UNSEEN, Progress, Watch
 
 Gradients = dict[str, Tensor]
 """By parameter name."""
+BACK = 4
+"""Forward passes that the way back is worth: a chunk and then its layers once more, and twice the products."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,47 @@ def _group(name: str, p: Tensor, owner: nn.Module, inside: bool) -> str:
     return "attention" if "attention" in name.lower() or "attn" in name else "ffn"
 
 
-def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss]) -> dict[str, Gradients]:
+def train_to(trajectory: Trajectory, step: int, watch: Watch = UNSEEN) -> None:
+    """Go along a trajectory to the point before a step."""
+    for _ in watch("training, steps", range(trajectory.step, step)):
+        trajectory.take_step(next(trajectory.batches))
+
+
+def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss], watch: Watch = UNSEEN) -> dict[str, Gradients]:
     """∇(outer loss) of every loss; losses on the same examples share a forward pass."""
-    named = dict(model.named_parameters())
+    named, groups = dict(model.named_parameters()), _same_examples(losses)
     found: dict[str, Gradients] = {}
-    for names in _same_examples(losses):
-        x = losses[names[0]].features(model)
-        for name in names:
-            slopes = torch.autograd.grad(
-                losses[name].loss(x), list(named.values()), retain_graph=name != names[-1], allow_unused=True
-            )
-            found[name] = {n: g for n, g in zip(named, slopes, strict=True) if g is not None}
+    total = sum(len(losses[names[0]].picked) * (1 + BACK * len(names)) for names in groups)
+    with watch.begin("outer gradient, passes of labelled texts", total) as progress:
+        for names in groups:
+            texts = len(losses[names[0]].picked)
+            with _counting(model, progress, texts):
+                x = losses[names[0]].features(model)
+            for name in names:
+                with _counting(model, progress, texts, BACK):
+                    slopes = torch.autograd.grad(
+                        losses[name].loss(x), list(named.values()), retain_graph=name != names[-1], allow_unused=True
+                    )
+                found[name] = {n: g for n, g in zip(named, slopes, strict=True) if g is not None}
     return found
+
+
+@contextmanager
+def _counting(model: nn.Module, progress: Progress, texts: int, cost: int = 1) -> Iterator[None]:
+    """Counts texts that go through a model, there or, once more, on the way back, at so many passes each."""
+    seen = 0
+
+    def count(module: nn.Module, inputs: tuple) -> None:
+        nonlocal seen
+        seen += len(inputs[0])
+        progress.advance(cost * len(inputs[0]))
+
+    handle = model.register_forward_pre_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+    progress.advance(cost * (texts - seen))  # what was kept goes through once only
 
 
 def _same_examples(losses: Mapping[str, ProbeLoss]) -> list[list[str]]:
@@ -121,7 +154,7 @@ def masked_texts(
 
 
 def credits_of(
-    trajectory: Trajectory, batches: Sequence[MaskedBatch], directions: Sequence[Gradients]
+    trajectory: Trajectory, batches: Iterable[MaskedBatch], directions: Sequence[Gradients]
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
     opposite of that."""

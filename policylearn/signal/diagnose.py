@@ -16,11 +16,12 @@ from rich.console import Console
 from policylearn.adaptation import ProbeLoss
 from policylearn.arms import RANDOM, arm_policy, initial_policy
 from policylearn.config import Config, InnerConfig
+from policylearn.console_watch import ConsoleWatch
 from policylearn.device import device_here
 from policylearn.masking import MaskedBatch
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import TaskProgress, print_line, teller
+from policylearn.report.console import print_line, teller
 from policylearn.rollout import opens_window
 from policylearn.scores.table import scorer_of
 from policylearn.signal.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, check_types, sums, verdict
@@ -34,6 +35,7 @@ from policylearn.signal.credits import (
     preconditioned,
     take,
     through,
+    train_to,
 )
 from policylearn.signal.halves import labelled_halves, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
@@ -41,6 +43,7 @@ from policylearn.signal.types import TypeSums, add, common_types, type_sums
 from policylearn.signal.variance import Shares, halves_needed
 from policylearn.signal.words import keys_of, spell
 from policylearn.trajectory import Trajectory
+from policylearn.watch import At, Watch
 
 SEED = 0
 CREDIT = "credit"
@@ -62,12 +65,12 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
     """
     started, worked = time.monotonic(), time.process_time()
-    problem = Problem(config, device=device_here(config.cluster), tell=teller(console))
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     if problem.remark:
         print_line(console, problem.remark)
     check_amount(problem)
     policy, under = trained_under(problem)
-    points, spelling = measure(problem, policy, console)
+    points, spelling = measure(problem, policy)
     result = analyse(points, config.diagnose) | {"training": under}
     result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
@@ -123,21 +126,16 @@ def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
     }
 
 
-def measure(
-    problem: Problem, policy: MaskingPolicy, console: Console
-) -> tuple[list[Point], dict[int, tuple[int, ...]]]:
+def measure(problem: Problem, policy: MaskingPolicy) -> tuple[list[Point], dict[int, tuple[int, ...]]]:
     """Go along the trajectory that `policy` masks and measure at every point; with the token ids of the words met."""
     losses, rows = outer_losses(problem), text_halves(problem, SEED)
     trajectory, points = Trajectory.start(problem, policy, SEED), []
     spelling: dict[int, tuple[int, ...]] = {}
-    per_point = 1 + 2 * problem.config.diagnose.batches
-    with TaskProgress("diagnosing", per_point * problem.config.diagnose.points, console, every_s=30.0) as progress:
-        for number, step in enumerate(steps(problem.config)):
-            while trajectory.step < step:
-                trajectory.take_step(next(trajectory.batches))
-            raw = outer_gradients(trajectory.model, losses)
-            progress.advance()
-            points.append(measure_point(trajectory, raw, rows, number, spelling, progress))
+    for number, step in enumerate(steps(problem.config)):
+        watch = At(problem.watch, f"diagnosing, point {number + 1} of {problem.config.diagnose.points}")
+        train_to(trajectory, step, watch)
+        raw = outer_gradients(trajectory.model, losses, watch)
+        points.append(measure_point(trajectory, raw, rows, number, spelling, watch))
     return points, spelling
 
 
@@ -157,7 +155,7 @@ def measure_point(
     rows: tuple[np.ndarray, np.ndarray],
     number: int,
     spelling: dict[int, tuple[int, ...]],
-    progress: TaskProgress,
+    watch: Watch,
 ) -> Point:
     """Credits of both text halves under the given outer gradients."""
     config, policy = trajectory.problem.config, arm_policy(trajectory.problem, RANDOM)
@@ -167,11 +165,10 @@ def measure_point(
     found, twins = [], np.zeros((0, 2))
     for half, names in enumerate(([A, B], list(directions))):
         batches = take(masked_texts(trajectory.problem, policy, rows[half], number), config.diagnose.batches)
-        parts = []
-        for batch, part in zip(batches, credits_of(trajectory, batches, [directions[n] for n in names]), strict=True):
+        for batch in batches:
             spelling |= spell(policy, batch)
-            parts.append(part)
-            progress.advance()
+        watched = watch(f"batches of masked texts, half {half + 1} of 2", batches)
+        parts = list(credits_of(trajectory, watched, [directions[n] for n in names]))
         found.append(joined(parts))
         if half == 0:
             again = take(masked_texts(trajectory.problem, policy, rows[half], number, epoch=1), len(batches))

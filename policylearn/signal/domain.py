@@ -10,10 +10,19 @@ from policylearn.arms import RANDOM, arm_policy
 from policylearn.masking import MaskedBatch
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
-from policylearn.signal.credits import credits_of, masked_texts, outer_gradients, preconditioned, take, through
+from policylearn.signal.credits import (
+    credits_of,
+    masked_texts,
+    outer_gradients,
+    preconditioned,
+    take,
+    through,
+    train_to,
+)
 from policylearn.signal.diagnose import SEED, steps
 from policylearn.signal.labels import cross_fitted
 from policylearn.trajectory import Trajectory
+from policylearn.watch import At
 
 ALL = "all"
 
@@ -37,13 +46,14 @@ def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     picked, rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
     loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
     trajectory, texts = Trajectory.start(problem, policy, SEED), masked_texts(problem, policy, rows, SEED)
-    for step in steps(problem.config):
-        while trajectory.step < step:
-            trajectory.take_step(next(trajectory.batches))
-        gradient = outer_gradients(trajectory.model, {ALL: loss})[ALL]
+    for number, step in enumerate(steps(problem.config), start=1):
+        watch = At(problem.watch, f"credits, point {number} of {settings.points}")
+        train_to(trajectory, step, watch)
+        gradient = outer_gradients(trajectory.model, {ALL: loss}, watch)[ALL]
         direction = through(trajectory.model, preconditioned(trajectory, gradient), problem.config.outer.parameters)
         batches = take(texts, 2 * settings.batches)
-        found = [tokens.credits[:, 0] for tokens in credits_of(trajectory, batches, [direction])]
+        watched = watch("batches of masked texts", batches)
+        found = [tokens.credits[:, 0] for tokens in credits_of(trajectory, watched, [direction])]
         mean, scale = np.mean(np.concatenate(found)), np.std(np.concatenate(found))
         for batch, credits in zip(batches, found, strict=True):
             yield batch.original, batch.real, in_place(batch, (credits - mean) / max(scale, np.finfo(float).tiny))

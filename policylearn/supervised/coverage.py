@@ -10,6 +10,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.masking import draw_units, example_keys, positions
 from policylearn.policy import MaskingPolicy
 from policylearn.supervised.targets import batch_of
+from policylearn.watch import UNSEEN, Watch
 
 BATCH = 32
 
@@ -31,7 +32,14 @@ class Coverage:
     rate: float
 
 
-def coverage(policy: MaskingPolicy, rows: TokenRows, pad_id: int, draws: int = 1, known: str | None = None) -> Coverage:
+def coverage(
+    policy: MaskingPolicy,
+    rows: TokenRows,
+    pad_id: int,
+    draws: int = 1,
+    known: str | None = None,
+    watch: Watch = UNSEEN,
+) -> Coverage:
     """Coverage of the targets of some texts.
 
     Args:
@@ -40,9 +48,10 @@ def coverage(policy: MaskingPolicy, rows: TokenRows, pad_id: int, draws: int = 1
         pad_id: padding token.
         draws: epochs; a mask of each is drawn, and spans are cut anew.
         known: a scorer of the policy that is told the targets, 100 there and 0 elsewhere: a policy that knows them.
+        watch: shows how far it is.
     """
     sums = torch.zeros(6, dtype=torch.float64)
-    for picked in rows.by_length(BATCH):
+    for picked in watch("targets of dev, texts", rows.by_length(BATCH), len(rows), size=len):
         ids, real, numbers = batch_of(policy, rows, picked, pad_id)
         columns = {known: 100.0 * (numbers > 0)} if known else None
         for p, mask in _drawn(policy, ids, real, draws, columns):

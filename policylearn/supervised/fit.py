@@ -21,6 +21,7 @@ from policylearn.supervised.answers import TARGET
 from policylearn.supervised.coverage import coverage
 from policylearn.supervised.losses import target_loss
 from policylearn.supervised.targets import batch_of, token_targets
+from policylearn.watch import UNSEEN, At, Watch
 
 DRAWS = 4
 """Cuts and masks that the coverage of dev is the mean of."""
@@ -49,8 +50,9 @@ def fit(config: Config, problem: Problem, policy: MaskingPolicy, run: Run) -> Ou
     ):
         while state.round < rounds and not out_of_patience(config.learn, state):
             started = monotonic()
-            losses = [] if state.round == 0 else train_epoch(config, policy, optimizer, targets["train"], pad_id, state)
-            found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS))
+            watch, rows = At(problem.watch, f"round {state.round + 1} of {rounds}"), targets["train"]
+            losses = train_epoch(config, policy, optimizer, rows, pad_id, state, watch) if state.round else []
+            found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS, watch=watch))
             state.history.append(record(config, state.round, losses, found) | {"seconds": monotonic() - started})
             keep_best(policy, state)
             state.round += 1
@@ -80,10 +82,12 @@ def train_epoch(
     rows: TokenRows,
     pad_id: int,
     state: OuterState,
+    watch: Watch = UNSEEN,
 ) -> list[float]:
     """One pass over the texts, φ being moved in place; the losses of its steps."""
     losses = []
-    for picked in shuffled(len(rows), config.supervised.batch_size, config.learn.seed, state.round):
+    batches = shuffled(len(rows), config.supervised.batch_size, config.learn.seed, state.round)
+    for picked in watch("targets of train, texts", batches, len(rows), size=len):
         loss = target_loss(policy, *batch_of(policy, rows, picked, pad_id), state.round)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

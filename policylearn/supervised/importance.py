@@ -27,13 +27,13 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
     classes, y = train.y[torch.from_numpy(picked)].unique(return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"all {len(picked)} training texts looked at have the same label: raise scores.model_texts")
-    classifier = fit_classifier(problem.sources.model(), train.rows.take(picked), y, pad_id)
+    classifier = fit_classifier(problem.sources.model(), train.rows.take(picked), y, pad_id, problem.watch)
     found = {}
     for split in splits:
         rows, y = _of_classes(problem, split, classes)
         order = np.concatenate(rows.by_length(len(rows)))
         texts = words_of(problem.sources, *rows.batch(order, pad_id), y[torch.from_numpy(order)])
-        important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.sources.watch)
+        important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.watch)
         flat = runs_numbered(important)[texts.real].numpy()
         taken = rows.take(order)
         found[split] = TokenRows(taken.flat, taken.offsets, {TARGET: flat})

@@ -1,10 +1,13 @@
 """A cluster started here is closed to other machines; what the pool does stands in its metrics."""
 
+import contextlib
 import ipaddress
 import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -16,26 +19,51 @@ from ray._private import ray_constants
 from policylearn.cluster.connection import connect
 from policylearn.cluster.pool import open_pool
 
-
-def listening() -> set[str]:
-    """Addresses that this process and all it has started, Ray's processes among them, accept connections on."""
-    here = psutil.Process()
-    sockets = [s for p in [here, *here.children(recursive=True)] for s in p.net_connections("inet")]
-    return {s.laddr.ip.removeprefix("::ffff:") for s in sockets if s.status == psutil.CONN_LISTEN}
+Socket = tuple[int, str, int]
+"""Process, address and port of one that accepts connections."""
 
 
-def beyond_loopback() -> set[str]:
-    return {address for address in listening() if not ipaddress.ip_address(address).is_loopback}
+def sockets() -> set[Socket]:
+    """Of this process and all it has started, Ray's processes among them."""
+    here, found = psutil.Process(), set()
+    for process in [here, *here.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # what an earlier test has started may be about to end
+            listening = [s for s in process.net_connections("inet") if s.status == psutil.CONN_LISTEN]
+            found |= {(process.pid, s.laddr.ip.removeprefix("::ffff:"), s.laddr.port) for s in listening}
+    return found
 
 
 @pytest.fixture(scope="module")
 def cluster(tiny):
-    """As a run starts one, but for the interval of its metrics."""
+    """As a run starts one, but for the interval of its metrics; what was there before it is none of its doing."""
+    before = sockets()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "500")
         connect(tiny("cluster.workers=2"))
-    yield
+    yield before
     ray.shutdown()
+
+
+def listening(before: set[Socket]) -> set[str]:
+    """Addresses of the sockets that were opened since."""
+    return {address for _, address, _ in sockets() - before}
+
+
+def beyond_loopback(before: set[Socket]) -> set[str]:
+    return {address for address in listening(before) if not ipaddress.ip_address(address).is_loopback}
+
+
+@pytest.fixture
+def left_over():
+    """As another test may leave it: a process that still listens."""
+    program = (
+        "import socket, time; s = socket.create_server(('0.0.0.0', 0)); print('there', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    yield sockets()
+    process.kill()
+    process.wait()
 
 
 def test_nothing_listens_beyond_loopback(cluster):
@@ -46,12 +74,19 @@ def test_nothing_listens_beyond_loopback(cluster):
     assert ray.get(address.remote()) == "127.0.0.1"
     names = {process.name() for process in psutil.Process().children(recursive=True)}
     assert {"gcs_server", "raylet"} <= names
-    assert listening() == {"127.0.0.1"}
+    assert listening(cluster) == {"127.0.0.1"}
 
 
 def test_what_listens_beyond_loopback_would_be_seen(cluster):
     with socket.create_server(("0.0.0.0", 0)):
-        assert beyond_loopback() == {"0.0.0.0"}
+        assert beyond_loopback(cluster) == {"0.0.0.0"}
+
+
+def test_what_others_have_left_is_not_taken_for_it(left_over):
+    assert "0.0.0.0" in {address for _, address, _ in left_over}
+    assert beyond_loopback(left_over) == set()
+    with socket.create_server(("0.0.0.0", 0)):
+        assert beyond_loopback(left_over) == {"0.0.0.0"}
 
 
 def test_clusters_of_several_machines_may_be_joined_afterwards(cluster):

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 
-import psutil
 import pytest
 import ray
 import torch
@@ -19,7 +18,14 @@ SECONDS = 60
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without CPUs, so that all workers are on nodes that may go."""
+    """A head without CPUs, so that all workers are on nodes that may go.
+
+    Where this process had a cluster on the loopback interface before, as a run starts one, Ray cancels every actor of
+    the next cluster that it joins; a session of another kind in between clears whatever that is.
+    """
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.get(ray.remote(lambda: os.getpid()).remote())
+    ray.shutdown()
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     ray.init(made.address, log_to_driver=False, logging_level="ERROR")
     yield made
@@ -134,8 +140,10 @@ def test_workers_with_gpus_go_where_ray_sees_some_and_say_so_if_torch_sees_none(
     node(1)
     node(1, num_gpus=1)
     settings = config(1, "cluster.gpus=0.5", "cluster.retries=0")
-    with open_pool(settings) as pool, pytest.raises(WorkFailed, match=r"cluster\.gpus is 0\.5, and torch sees no GPU"):
+    with open_pool(settings) as pool, pytest.raises(WorkFailed) as failed:
         list(pool.results(pool.submit(a_moment(), [()])))
+    reason = "cluster.gpus is 0.5, and torch sees no GPU here; set it to 0 for the CPU"
+    assert str(failed.value) == f"workers cannot be started: ValueError: {reason}"
 
 
 def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tiny, tmp_path):
@@ -152,30 +160,3 @@ def test_a_worker_that_is_stopped_for_good_is_given_up_at_the_deadline(node, tin
         (result,) = pool.results(pool.submit(stop_once, [(str(tmp_path / "once"),)]))
         assert result.required() == 1
         assert pool.lost == 1
-
-
-@pytest.fixture
-def full_machine(cluster):
-    """A cluster on a machine that Ray takes for full a little above what is used now."""
-    ray.shutdown()
-    cluster.shutdown()
-    used = psutil.virtual_memory().percent / 100
-    system = {"memory_usage_threshold": min(0.95, used + 0.1), "memory_monitor_refresh_ms": 100}
-    ray.init("local", num_cpus=1, _system_config=system, include_dashboard=False, log_to_driver=False)
-
-
-def test_a_worker_out_of_memory_is_replaced_and_its_work_done(full_machine, tiny, tmp_path):
-    """Ray's own memory monitor kills it, as on a machine that runs full."""
-
-    def greedy_once(problem, seed):
-        if not (tmp_path / "once").exists():
-            (tmp_path / "once").touch()
-            held = []
-            while True:
-                held.append(torch.ones(2**26))  # a quarter of a GiB
-        return seed
-
-    with open_pool(tiny("cluster.backend=ray", "cluster.workers=1", "cluster.retries=3")) as pool:
-        (result,) = pool.results(pool.submit(greedy_once, [(3,)]))
-        assert result.required() == 3
-        assert pool.lost >= 1

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from policylearn.report.console import RoundProgress, TaskProgress, comparison_table, round_line
+from policylearn.report.console import RoundProgress, comparison_table, round_line
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -53,6 +53,18 @@ def test_without_a_terminal_each_round_is_one_plain_line():
     assert third.startswith("round 3/3") and third.endswith("done")
 
 
+def test_within_a_round_that_takes_long_a_log_says_how_far_it_is():
+    console, clock = pipe(), [0.0]
+    with RoundProgress(5, 2, console, units_per_round=8, clock=lambda: clock[0]) as progress:
+        for _ in range(7):
+            clock[0] += 6
+            progress.advance()
+    assert console.file.getvalue().splitlines() == [
+        "round 3/5  2/8 rollouts  6.0 s each  ETA 2 min 12 s",
+        "round 3/5  7/8 rollouts  6.0 s each  ETA 1 min 42 s",
+    ]
+
+
 def test_baselines_may_come_as_a_dict():
     line = round_line({"dev": 0.78, "dev_scores": [0.7], "baselines": {"random": 0.55, "tficf": 0.6}})
     assert line == "dev .780 (random .550, tficf .600)"
@@ -99,38 +111,6 @@ def test_a_dumb_terminal_gets_lines():
     with RoundProgress(2, 0, console) as progress:
         progress.update(record(0))
     assert not CONTROL.search(console.file.getvalue())
-
-
-def test_labelled_steps_are_lines_of_their_own():
-    console, now = pipe(), iter(range(0, 100, 6))
-    with TaskProgress("evaluating fresh models", 3, console, clock=lambda: next(now)) as progress:
-        for seed in range(3):
-            progress.advance(label=f"learned, seed {seed}: .84")
-    assert not CONTROL.search(console.file.getvalue())
-    assert console.file.getvalue().splitlines() == [
-        "evaluating fresh models 1/3  ETA 12 s  learned, seed 0: .84",
-        "evaluating fresh models 2/3  ETA 6.0 s  learned, seed 1: .84",
-        "evaluating fresh models 3/3  18 s  learned, seed 2: .84",
-    ]
-
-
-def test_many_small_steps_are_reported_now_and_then():
-    console, clock = pipe(), [0.0]
-    with TaskProgress("counting", None, console, every_s=10, clock=lambda: clock[0]) as progress:
-        for _ in range(2500):
-            clock[0] += 1 / 64
-            progress.advance()
-    lines = console.file.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == ["640", "1,280", "1,920", "2,500"]
-
-
-@pytest.mark.parametrize("total", [2, None])
-def test_task_bar(total):
-    console = screen(100)
-    with TaskProgress("counting [x]", total, console) as progress:
-        progress.advance(2, label="shard [2]")
-    assert "shard [2]" in shown(console) and "counting [x]" in shown(console)
-    assert f"2/{total or '?'}" in shown(console)
 
 
 RESULT = {

@@ -145,9 +145,15 @@ def test_batches_leave_no_trace(sources, monkeypatch):
 
 def test_no_more_texts_than_asked_for_are_looked_at(sources):
     seen = []
-    few = replace(sources, config=ScoresConfig(model_texts=7), watch=lambda work, items: seen.extend(items) or seen)
+
+    def look(work, items, total, size):
+        for item in items:
+            seen.append(size(item))
+            yield item
+
+    few = replace(sources, config=ScoresConfig(model_texts=7), watch=look)
     loss(few)
-    assert sum(map(len, seen)) == 7
+    assert sum(seen) == 7
 
 
 def test_a_model_shows_its_guesses_while_it_trains(sources):

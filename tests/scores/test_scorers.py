@@ -135,10 +135,10 @@ def test_the_oracle_is_silent_about_other_vocabularies(sources, monkeypatch):
 
 def test_corpora_are_counted_once_and_shown_while_they_are(sources):
     shown = []
-    sources.watch = lambda work, texts: shown.append(work) or texts
+    sources.watch = lambda work, texts, *known: shown.append(work) or texts
     for name in ("difference", "tficf", "difference", "idf"):
         score(name, sources)
-    assert shown == ["counting the domain corpus", "counting the general corpus"]
+    assert shown == ["counting texts of the domain corpus", "counting texts of the general corpus"]
 
 
 def test_an_unknown_scorer_is_named_with_the_known_ones(sources):

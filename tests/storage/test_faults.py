@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from policylearn.cluster.checkpoint import load_latest
-from policylearn.report.console import RoundProgress, TaskProgress
+from policylearn.report.console import RoundProgress
+from policylearn.report.progress import TaskProgress
 from policylearn.storage.folder import Storage, StorageFailed
 from policylearn.train import train
 
