@@ -95,4 +95,4 @@ def test_bad_input_found_by_a_worker_is_no_stop_to_continue_from(tiny):
 
 
 def test_counts_are_called_counts(policylearn, tiny_toml):
-    assert re.search(r"count in domain .* count in general", policylearn("score", tiny_toml, "--scorer", "oracle")[1])
+    assert re.search(r"times in domain .* times in general", policylearn("score", tiny_toml, "--scorer", "oracle")[1])

@@ -29,6 +29,7 @@ from policylearn.artefact.manifest import (
 from policylearn.artefact.tensors import read_tensors
 from policylearn.artefact.tokenizer import read_tokenizer, tokenizer_fingerprint
 from policylearn.config import MaskingConfig, PolicyConfig
+from policylearn.config.places import not_found
 from policylearn.config.strict import Strict
 from policylearn.masking import Segmenter, Vocabulary
 from policylearn.masking.eligibility import special_table
@@ -137,5 +138,8 @@ def _local_folder(source: str, revision: str | None) -> Path:
             raise ValueError(f"policy {source!r} is a folder, which has no revision {revision!r}: leave it out")
         return Path(source)
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise ValueError(f"policy {source!r} does not exist; give a folder with a {MANIFEST}, or a Hub name org/name")
+        there = not_found(source)
+        raise ValueError(
+            f"policy {source!r} does not exist{there}; give a folder with a {MANIFEST}, or a Hub name org/name"
+        )
     return download(source, revision)

@@ -37,6 +37,13 @@ def find_beside(tree: dict[str, Any], model: type[BaseModel], file: Path) -> Non
             tree[name] = _beside(value, file)
 
 
+def not_found(name: str) -> str:
+    """Where a relative path was looked for, as a message goes on: " in the current folder, …"; of another nothing."""
+    if Path(name).expanduser().is_absolute() or "://" in name:
+        return ""
+    return f" in the current folder, {Path.cwd()} (nor, where a config file names it, in the folder of that file)"
+
+
 def is_place(field: FieldInfo) -> bool:
     """Whether a setting is a place, may be one, or is a mapping to some."""
     return _marked(field.annotation) or MARK in field.metadata

@@ -12,6 +12,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
+from policylearn.config.places import not_found
 from policylearn.data.formats import Record, format_of, read_file
 from policylearn.data.hub import DATASETS, hub_splits, is_saved, pick, saved_rows
 from policylearn.data.text import text_of
@@ -47,7 +48,7 @@ def matching_files(source: str, key: str = "path") -> list[str]:
     if not has_magic(source) or Path(source).exists():
         return [source]
     if not (found := sorted(glob(source, recursive=True))):
-        raise ValueError(f"{key} {source} matches no file")
+        raise ValueError(f"{key} {source} matches no file{not_found(source)}")
     return found
 
 
@@ -97,7 +98,7 @@ def open_rows(
     if path.is_file():
         return read_file(path, key)
     if path.is_absolute() or source.startswith(".") or format_of(path):
-        raise ValueError(f"{key} {source} does not exist")
+        raise ValueError(f"{key} {source} does not exist{not_found(source)}")
     return pick(hub_splits(source, key, configuration, revision), names_of(split), f"{key} {source!r}")
 
 

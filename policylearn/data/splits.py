@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from policylearn.config import TaskConfig
+from policylearn.config.places import not_found
 from policylearn.data.formats import ENDINGS, Record, format_of, read_file, stem_of
 from policylearn.data.hub import hub_splits, is_saved, saved_rows
 from policylearn.data.records import matching_files, names_of
@@ -110,7 +111,7 @@ def _one_set(source: str, key: str) -> list[Path]:
     if all(file.exists() for file in files):
         return files
     if files[0].is_absolute() or source.startswith(".") or format_of(files[0]):
-        raise ValueError(f"{key} {source} does not exist")
+        raise ValueError(f"{key} {source} does not exist{not_found(source)}")
     return []
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from policylearn.config.places import not_found
+
 SHOWN = 3
 """Names of weights in a message."""
 REASON = 500
@@ -29,13 +31,6 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
         raise ValueError(
             f"{key} {name!r} does not exist{not_found(name)}; give a folder with a checkpoint, or a Hub name"
         )
-
-
-def not_found(name: str) -> str:
-    """Where a relative path was looked for, as a message goes on: " in the current folder, …"; of another nothing."""
-    if Path(name).expanduser().is_absolute() or "://" in name:
-        return ""
-    return f" in the current folder, {Path.cwd()} (nor, where a config file names it, in the folder of that file)"
 
 
 def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> tuple[PreTrainedModel, list[str]]:
