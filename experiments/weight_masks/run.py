@@ -25,7 +25,7 @@ from policylearn.config import Config, load_config
 from policylearn.evaluation.downstream import METHODS, FrozenFeatures, score_chosen, subsets
 from policylearn.experiment import write_up
 from policylearn.problem import Examples, Problem
-from policylearn.report.console import TaskProgress
+from policylearn.report.progress import TaskProgress
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER / "records.jsonl"

@@ -60,10 +60,10 @@ def read_file(path: Path, key: str) -> Iterator[Record]:
 
 
 def read_lines(path: Path, where: str) -> Iterator[str]:
-    """The lines of a file, without their ends; raises as `read_file`."""
-    with _opened(path, where) as file:
+    """The lines of a file, without their ends, "\\n" or "\\r\\n" and no other; raises as `read_file`."""
+    with _opened(path, where, newline="\n") as file:
         for line in file:
-            yield line.removesuffix("\n")
+            yield line.removesuffix("\n").removesuffix("\r")
 
 
 def _text(path: Path, where: str) -> Iterator[Record]:

@@ -75,6 +75,6 @@ def scores(result: Mapping[str, Any], arm: str) -> list[float]:
 def _sentence(results: Results, after: str, before: str) -> str:
     if len(results) == 1:
         return sentence(after, before, pooled(results, after, before)) + f" on {next(iter(results))}"
-    seeds = sorted({len(scores(result, after)) for result in results.values()})
-    tasks = f", averaged over {len(results)} tasks" + (f" of {seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else "")
-    return sentence(after, before, pooled(results, after, before)) + tasks
+    most = max(len(scores(result, after)) for result in results.values())
+    averaged = f", averaged over {len(results)} tasks"
+    return sentence(after, before, pooled(results, after, before), most=most) + averaged

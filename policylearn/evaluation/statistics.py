@@ -157,8 +157,9 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return {name: corrected[name] for name in p}
 
 
-def sentence(after: str, before: str, found: Difference, points: float = 100.0) -> str:
-    """A comparison in plain words, in points of a score out of 100.
+def sentence(after: str, before: str, found: Difference, points: float = 100.0, most: int = 0) -> str:
+    """A comparison in plain words, in points of a score out of 100; `most` is the number of seeds of the task that has
+    the most of several.
 
     >>> scores = [0.80, 0.81, 0.84, 0.80, 0.83], [0.78, 0.80, 0.80, 0.79, 0.80]
     >>> sentence("learned", "random", paired_difference(*scores))
@@ -173,11 +174,12 @@ def sentence(after: str, before: str, found: Difference, points: float = 100.0) 
         return (
             f"{after} and {before} differ by {value} points on all of {found.seeds} seeds: nothing to judge chance by"
         )
-    interval = f"[{points * found.low:.1f}, {points * found.high:.1f}] points over {found.seeds} seeds"
+    seeds = f"{found.seeds} to {most} seeds" if most > found.seeds else f"{found.seeds} seeds"
+    interval = f"[{points * found.low:.1f}, {points * found.high:.1f}] points over {seeds}"
     if found.shown:
         verb = "beats" if found.mean > 0 else "is worse than"
         low, high = sorted(points * bound * math.copysign(1, found.mean) for bound in (found.low, found.high))
-        value = f"{points * abs(found.mean):.1f} [{low:.1f}, {high:.1f}] points over {found.seeds} seeds"
+        value = f"{points * abs(found.mean):.1f} [{low:.1f}, {high:.1f}] points over {seeds}"
         return f"{after} {verb} {before} by {value}"
     least = f"{points * found.least:.1f}"
     return f"{after} is not shown to differ from {before}: {value} {interval}, which could have seen {least}"

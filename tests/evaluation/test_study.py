@@ -135,7 +135,9 @@ def test_no_further_pretraining_is_not_of_equal_budget_and_is_compared_with_all_
 
 def test_tasks_with_other_numbers_of_seeds_are_said_to_have_them():
     fewer = result(random=[0.2, 0.3], tficf=[0.1, 0.1], learned=[0.3, 0.4])
-    assert study({"one": ONE, "two": fewer})["sentences"][0].endswith(", averaged over 2 tasks of 2 to 3 seeds")
+    assert study({"one": ONE, "two": fewer})["sentences"][0].endswith(
+        " points over 2 to 3 seeds, averaged over 2 tasks"
+    )
 
 
 def test_what_is_wrong_with_the_last_task_is_found_before_the_first_is_trained_on(study_file, tmp_path, quiet):

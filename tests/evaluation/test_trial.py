@@ -152,9 +152,9 @@ def test_a_method_may_name_its_number_of_labelled_examples(tiny):
 def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monkeypatch):
     asked, train = [], tiny_problem.examples("train")
 
-    def counted(model, split, rows, pad):
+    def counted(model, split, rows, *others):
         asked.append(rows.tolist())
-        return extract(model, split, rows, pad)
+        return extract(model, split, rows, *others)
 
     monkeypatch.setattr(downstream, "extract", counted)
     features = FrozenFeatures(tiny_problem, tiny_problem.fresh_model(0))
