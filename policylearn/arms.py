@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from policylearn.artefact import load_policy
-from policylearn.config import PLANTED, Config, MaskingConfig, PolicyConfig
+from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.networks import token_features
@@ -18,7 +18,6 @@ from policylearn.scores.registry import SCORERS
 from policylearn.scores.table import RANK, scorer_of
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
-PLANTED_ONLY = ("oracle", "distractors")
 ARM_STRENGTH = 8.0
 """Strength of a scorer that is an arm but no part of the configured prior. Those whose scores are logarithms of weights
 (ranks, adaptive weights) have strength 1: p goes as the weight."""

@@ -28,9 +28,9 @@ from policylearn.provenance import Origin, provenance
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
-FREE_TO_CHANGE = ("cluster", "track")
-"""Sections with others of which a run may be continued, as when it moves to another cluster: they decide where and how
-fast it is computed. Some of them decide in which order sums are taken as well, see `other_sums`."""
+FREE_TO_CHANGE = ("cluster", "track", "name")
+"""What a run may be continued with others of, as when it moves to another cluster: it decides where and how fast it is
+computed, and what it is called. Some of them decide in which order sums are taken as well, see `other_sums`."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",

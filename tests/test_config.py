@@ -187,3 +187,12 @@ def test_so_are_those_of_a_study(tmp_path, monkeypatch):
     study = load_study(tmp_path / "study.toml", [])
     assert study.tasks["a"].policies == {"mine": f"{tmp_path}/policy"}
     assert study.config_of("a").learn.start == f"{tmp_path}/policy"
+
+
+def test_defaults_of_the_planted_benchmark_do_not_speak_of_data_of_ones_own():
+    own = load_config(None, ["task.path=my/reviews.csv.gz", "domain.path=my/texts.txt", "evaluate.seeds=2"])
+    assert own.name == "reviews" and own.evaluate.arms == ["random", "difference", "learned"]
+    assert own.evaluate.seeds == 2
+    chosen = load_config(None, ["task.path=org/data", "domain.path=a.txt", "name=mine", "evaluate.arms=[oracle]"])
+    assert chosen.name == "mine" and chosen.evaluate.arms == ["oracle"]  # told later that it cannot be had
+    assert load_config(None, []).name == "planted" and "oracle" in Config().evaluate.arms

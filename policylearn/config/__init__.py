@@ -9,6 +9,7 @@ from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
 from policylearn.config.running import (
+    PLANTED_ONLY,
     ArmConfig,
     ClusterConfig,
     DiagnoseConfig,
@@ -23,6 +24,7 @@ from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
     "PLANTED",
+    "PLANTED_ONLY",
     "ArmConfig",
     "ClusterConfig",
     "Config",

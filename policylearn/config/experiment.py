@@ -1,5 +1,6 @@
 """The sections together."""
 
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -7,15 +8,28 @@ from pydantic import Field, ValidationError, model_validator
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
-from policylearn.config.running import ClusterConfig, DiagnoseConfig, EvaluateConfig, TrackConfig, parts_of
+from policylearn.config.running import (
+    PLANTED_ONLY,
+    ClusterConfig,
+    DiagnoseConfig,
+    EvaluateConfig,
+    TrackConfig,
+    parts_of,
+)
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
+
+
+def _path_of(section: Any) -> str:
+    """What a section that was not looked at yet gives as its path."""
+    found = section.get("path") if isinstance(section, dict) else getattr(section, "path", None)
+    return found if isinstance(found, str) and found else PLANTED
 
 
 class Config(Strict):
     """A whole experiment. Sections of the TOML file are the fields of this class."""
 
-    name: str = Field(PLANTED, description="of the experiment, in reports and cards")
+    name: str = Field(PLANTED, description="of the experiment, in reports and cards; unset: that of the task")
     model: ModelConfig = ModelConfig()
     task: TaskConfig = TaskConfig()
     domain: CorpusConfig = CorpusConfig()
@@ -32,6 +46,21 @@ class Config(Strict):
     track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_own_data(cls, given: Any) -> Any:
+        """The defaults are those of the planted benchmark; two of them would not be true of data of one's own."""
+        if not isinstance(given, dict):
+            return given
+        task, domain = (_path_of(given.get(section)) for section in ("task", "domain"))
+        if task != PLANTED:
+            given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
+        evaluate = given.get("evaluate", {})
+        if domain != PLANTED and isinstance(evaluate, dict) and "arms" not in evaluate:
+            arms = [arm for arm in EvaluateConfig().arms if arm not in PLANTED_ONLY]
+            given = {**given, "evaluate": {**evaluate, "arms": arms}}
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

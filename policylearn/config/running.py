@@ -58,12 +58,17 @@ class WeightMaskConfig(Strict):
     first_layer: int = Field(0, ge=0, description="of the encoder, from 0; those below stay whole")
 
 
+PLANTED_ONLY = ("oracle", "distractors")
+"""Arms that know the answer, which only the planted benchmark has."""
+
+
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 
     arms: list[str] = Field(
         ["random", "difference", "learned", "oracle"],
-        description="masks that are compared: none, random, scorers, learned, and others by name (see evaluate.custom)",
+        description="masks that are compared: none, random, scorers, learned, and others by name (see evaluate.custom)"
+        "; unset with a domain.path: these without the oracle",
     )
     custom: dict[str, ArmConfig] = Field({}, description="arms of your own by name, to be named in `arms`")
     seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
