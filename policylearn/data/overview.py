@@ -27,7 +27,7 @@ def describe_task(task: Task) -> list[str]:
     counts = Counter(task.splits["train"].labels)
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
     lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {len(task.labels)} labels: {_cut(shares)}"]
-    lines += [_rare(counts, task.labels), _in_case(task.labels)]
+    lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
     return _said([*lines, *_repeats({name: split.texts for name, split in task.splits.items()})])
 
@@ -38,7 +38,7 @@ def describe_questions(task: QuestionTask) -> list[str]:
     answers, choices = (sum(len(getattr(q, name)) for q in train) / len(train) for name in ("accepted", "choices"))
     means = f"{answers:.1f} accepted answers" + (f" and {choices:.1f} choices" if choices else "") + " on average"
     texts = {name: [question.text for question in questions] for name, questions in task.splits.items()}
-    return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", *_repeats(texts)])
+    return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", _unread(task.unread), *_repeats(texts)])
 
 
 def _said(lines: Sequence[str | None]) -> list[str]:
@@ -58,6 +58,10 @@ def _cut(parts: Sequence[str]) -> str:
 
 def _short(label: str) -> str:
     return shorten(label, NAME)
+
+
+def _unread(columns: Sequence[str]) -> str | None:
+    return f"columns that are not read: {_cut([_short(name) for name in columns])}" if columns else None
 
 
 def _rare(counts: Counter[str], labels: Sequence[str]) -> str | None:

@@ -75,10 +75,11 @@ class Question:
 
 @dataclass(frozen=True)
 class QuestionTask:
-    """The questions of every split; carved: as in `data.task.Task`."""
+    """The questions of every split; carved, unread: as in `data.task.Task`."""
 
     splits: dict[str, list[Question]]
     carved: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 def read_questions(config: TaskConfig) -> QuestionTask:
@@ -93,11 +94,12 @@ def read_questions(config: TaskConfig) -> QuestionTask:
     """
     assert config.answers is not None
     settings = {config.text: "task.text", config.answers: "task.answers"}
-    records = read_splits(config, settings | ({config.choices: "task.choices"} if config.choices else {}))
+    records, unread = read_splits(config, settings | ({config.choices: "task.choices"} if config.choices else {}))
     read = {split: [_question(config, split, *row) for row in enumerate(rows)] for split, rows in records.items()}
     train = read["train"]
     rows = carve_missing(config, read, [question.text for question in train], [""] * len(train))
-    return QuestionTask(read | {n: [train[i] for i in picked] for n, picked in rows.items()}, carved_line(config, rows))
+    taken = {name: [train[i] for i in picked] for name, picked in rows.items()}
+    return QuestionTask(read | taken, carved_line(config, rows), unread)
 
 
 def tokenize_questions(

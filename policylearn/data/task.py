@@ -30,11 +30,13 @@ class Task:
     """The splits by name (train, dev, test and any extra test sets) and the label set, in a fixed order.
 
     carved: what to say of splits that were carved off train; None: all were there.
+    unread: columns that the rows of train have beside text and label.
     """
 
     splits: dict[str, Split]
     labels: list[str]
     carved: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 def load_task(config: TaskConfig) -> Task:
@@ -45,7 +47,8 @@ def load_task(config: TaskConfig) -> Task:
             lies outside the label set, each with the row and what would be valid.
     """
     settings = {config.text: "task.text", config.label: "task.label"}
-    read = {name: _split(config, name, rows) for name, rows in read_splits(config, settings).items()}
+    records, unread = read_splits(config, settings)
+    read = {name: _split(config, name, rows) for name, rows in records.items()}
     chosen = [class_of(label, "task.labels") for label in config.labels or []]
     labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
     check_spelling(labels)
@@ -54,11 +57,12 @@ def load_task(config: TaskConfig) -> Task:
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, read["train"].labels)
-    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows))
+    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), unread)
 
 
-def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> dict[str, list[Record]]:
-    """Records of train, of dev and test if they are there, and of all extra tests: the columns asked for, checked.
+def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    """Records of train, of dev and test if they are there, and of all extra tests: the columns asked for, checked; and
+    the names of the columns that nobody asked for in train.
 
     Args:
         config: where they are; `config.text` holds texts.
@@ -70,14 +74,16 @@ def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> dict[str, li
     found = task_splits(config, [*SPLITS, *config.extra_tests])
     if missing := [name for name in ("train", *config.extra_tests) if name not in found]:
         raise missing_split(config.path, missing[0])
-    read = {}
+    read: dict[str, list[Record]] = {name: [] for name in found}
+    others: set[str] = set()
     for name, rows in found.items():
         where = f"task.path {config.path}: split {name!r}"
-        checked = check_records(rows(), settings, where, settings, config.text)
-        if not (records := [{column: record[column] for column in settings} for record in checked]):
+        for record in check_records(rows(), settings, where, settings, config.text):
+            read[name].append({column: record[column] for column in settings})
+            others |= record.keys() - settings.keys() if name == "train" else set()
+        if not read[name]:
             raise ValueError(f"{where} is empty")
-        read[name] = records
-    return read
+    return read, tuple(sorted(others))
 
 
 def carve_missing(

@@ -5,7 +5,7 @@ import pytest
 from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_questions, describe_task
 from policylearn.data.questions import read_questions
-from policylearn.data.task import Split, Task
+from policylearn.data.task import Split, Task, load_task
 from policylearn.problem import Problem
 from policylearn.signal.diagnose import diagnose
 from policylearn.train import train
@@ -72,3 +72,12 @@ def test_a_run_starts_with_the_line(tiny, tmp_path, quiet, run):
     run(config, tmp_path, quiet) if run else diagnose(config, quiet)
     said = quiet.file.getvalue()
     assert said.count("task  60 / 40 / 40 rows, 2 labels: class") == 1
+
+
+def test_a_column_that_is_not_read_is_named(tmp_path):
+    """A second text, say, which makes another task of it."""
+    rows = [{"text": f"t{i}", "text_pair": "p", "label": "ab"[i % 2], **({"id": i} if i else {})} for i in range(6)]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lines = describe_task(load_task(TaskConfig(path=str(tmp_path))))
+    assert "task  columns that are not read: id, text_pair" in lines
