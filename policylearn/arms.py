@@ -4,18 +4,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from policylearn.artefact import load_policy
 from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
-from policylearn.masking import Segmenter, vocabulary
-from policylearn.masking.vocabulary import marks_words
-from policylearn.networks import token_features
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.scores.adaptive import AMLM
-from policylearn.scores.registry import SCORERS
+from policylearn.scores.scorers import SCORERS
 from policylearn.scores.table import RANK, scorer_of
+from policylearn.scoring import build_policy, build_segmenter
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
 ARM_STRENGTH = 8.0
@@ -43,7 +39,7 @@ def initial_policy(problem: Problem) -> MaskingPolicy:
         ValueError: that policy is of another tokenizer, or other settings.
     """
     start = problem.config.learn.start
-    return _build(problem, problem.config.policy) if start is None else _loaded(problem, start)
+    return build_policy(problem, problem.config.policy) if start is None else _loaded(problem, start)
 
 
 def _loaded(problem: Problem, source: str) -> MaskingPolicy:
@@ -57,7 +53,7 @@ def _loaded(problem: Problem, source: str) -> MaskingPolicy:
                 f"learn.start {source}: that policy has policy.{key} = {given!r}, this config has {wanted[key]!r}; "
                 "set it to what that policy has"
             )
-    policy.segmenter = segmenter(problem)
+    policy.segmenter = build_segmenter(problem)
     return policy
 
 
@@ -72,11 +68,11 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
         return None
     if arm in problem.config.evaluate.custom:
         own = problem.config.evaluate.custom[arm]
-        return _build(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
+        return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
     if arm in SETTINGS:
-        return _build(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
+        return build_policy(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
     strength = problem.config.policy.prior.get(arm, default_strength(arm))
-    return _build(problem, PolicyConfig(prior={arm: strength}, network="none"))
+    return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"))
 
 
 def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
@@ -131,23 +127,3 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     for arm, own in config.evaluate.custom.items():
         if unknown := [name for name in own.prior if scorer_of(name) not in SCORERS]:
             raise ValueError(f"evaluate.custom.{arm}.prior: unknown scorer {unknown[0]!r}; known: {sorted(SCORERS)}")
-
-
-def _build(problem: Problem, config: PolicyConfig, masking: Mapping[str, Any] = MappingProxyType({})) -> MaskingPolicy:
-    scores = problem.scores(scorer_of(name) for name in config.prior)
-    needs_lexicon = any(found.words is not None for found in scores.values())
-    lexicon = torch.from_numpy(problem.sources.lexicon.keys) if needs_lexicon else torch.zeros(0, dtype=torch.int64)
-    types = {name: found.types for name, found in scores.items()}
-    features = token_features(problem.input_embedding(), types, config.features)
-    return MaskingPolicy(config, scores, lexicon, features, segmenter(problem, masking))
-
-
-def segmenter(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> Segmenter:
-    """The tables by which texts are cut into units; `masking` is what differs from the configured settings."""
-    settings = MaskingConfig.model_validate(problem.config.masking.model_dump() | dict(masking))
-    if settings.unit != "token" and not marks_words(problem.tokenizer):
-        vocabulary(problem.tokenizer)  # says why that cannot be
-    if settings.unit != "collocation":
-        return Segmenter(problem.vocabulary, settings)
-    found = problem.sources.collocations
-    return Segmenter(problem.vocabulary, settings, found.keys, found.longest)

@@ -15,6 +15,7 @@ from policylearn.provenance import provenance
 from policylearn.scores.adaptive import check_follows_no_model
 from policylearn.scores.table import scorer_of
 from policylearn.scores.tficf import counts_of
+from policylearn.scoring import scores_of, sources_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ def scored_words(problem: Problem, name: str, top: int) -> list[ScoredWord]:
     Raises:
         ValueError: the scorer is not known, or something it reads is missing.
     """
-    sources = problem.sources
-    scores = problem.scores([scorer_of(name)])[scorer_of(name)]
+    sources = sources_of(problem)
+    scores = scores_of(problem, [scorer_of(name)])[scorer_of(name)]
     if scores.words is None:
         return _scored_types(problem, scores.types, top)
     lexicon = sources.lexicon
@@ -47,7 +48,7 @@ def scored_words(problem: Problem, name: str, top: int) -> list[ScoredWord]:
 
 
 def _scored_types(problem: Problem, types: Tensor, top: int) -> list[ScoredWord]:
-    domain, general = problem.sources.domain_counts.types, problem.sources.general_counts.types
+    domain, general = sources_of(problem).domain_counts.types, sources_of(problem).general_counts.types
     rows = _highest(types, domain, top)
     names = problem.tokenizer.convert_ids_to_tokens(rows.tolist())
     return [

@@ -119,6 +119,7 @@ def score(
     from policylearn.report.console import print_line, teller
     from policylearn.scores.adaptive import check_follows_no_model
     from policylearn.scores.table import scorer_of
+    from policylearn.scoring import sources_of
 
     if out is not None:
         check_follows_no_model(scorer)
@@ -131,7 +132,7 @@ def score(
     if problem.has_loaded and problem.remark:
         print_line(console, problem.remark)
     if scorer_of(scorer) == "difference":
-        anchors = " ".join(problem.sources.anchor_texts[:top])
+        anchors = " ".join(sources_of(problem).anchor_texts[:top])
         console.print(f"anchors: {anchors}", highlight=False, markup=False)
     if out is not None:
         console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False, markup=False)

@@ -24,7 +24,7 @@ from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy import MaskingPolicy
 from policylearn.scores.adaptive import check_follows_no_model
-from policylearn.scores.registry import score
+from policylearn.scores.scorers import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import scorer_of
 

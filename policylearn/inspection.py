@@ -14,7 +14,7 @@ from policylearn.distil import COLUMN
 from policylearn.policy import MaskingPolicy
 from policylearn.quote import quote
 from policylearn.report.heatmap import Heatmap
-from policylearn.scores.registry import READ_LABELS
+from policylearn.scores.scorers import READ_LABELS
 from policylearn.scores.table import scorer_of
 
 

@@ -10,6 +10,7 @@ from policylearn.problem import Problem
 from policylearn.provenance import last_part
 from policylearn.report.formats import plural
 from policylearn.scores.table import scorer_of
+from policylearn.scoring import scores_of
 
 PRIOR, LEARNED = "prior", "learned"
 """What the two facts are called, in the provenance of a policy."""
@@ -43,7 +44,7 @@ def measured(problem: Problem) -> Facts:
 
 def known_of(problem: Problem, names: Iterable[str]) -> Facts:
     """Scorer → what of the task it has learned from, of those that have."""
-    scores = problem.scores(scorer_of(name) for name in names)
+    scores = scores_of(problem, map(scorer_of, names))
     return {name: found.learned_from for name, found in scores.items() if found.learned_from}
 
 

@@ -4,19 +4,19 @@ Two processes given the same config build the same problem, so no model ever tra
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
-from policylearn.data.corpora import corpus_shards, open_corpus, open_records
+from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.overview import describe_questions, describe_task
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.questions import Questions, QuestionTask, read_questions, tokenize_questions
@@ -30,10 +30,7 @@ from policylearn.inner.seq2seq import Seq2SeqModel
 from policylearn.inner.tokenizer import load_tokenizer
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
-from policylearn.scores.counting import CorpusCounts
-from policylearn.scores.registry import score
-from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores, scorer_of
+from policylearn.scores.table import scorer_of
 from policylearn.watch import UNSEEN, Watch
 
 TOKENISING = "tokenising texts of the domain corpus"
@@ -88,6 +85,8 @@ class Problem:
         self.device = device
         self.watch, self._tell, self._open = watch, tell, False
         self._examples: dict[str, Labelled] = {}
+        self.memo: dict[str, Any] = {}
+        """What is computed from it once, by modules that are built upon it."""
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
 
@@ -262,51 +261,3 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
-
-    @cached_property
-    def sources(self) -> Sources:
-        """What scorers read."""
-        return Sources(
-            self.config.scores,
-            self.tokenizer,
-            self.vocabulary,
-            domain=lambda: open_corpus(self.config, "domain"),
-            general=lambda: open_corpus(self.config, "general"),
-            records=lambda columns: open_records(self.config, "domain", columns),
-            model=lambda: self.fresh_model(0).cpu(),
-            labelled=lambda: (self.examples("train").rows, self.examples("train").y),
-            domain_rows=lambda: self.domain,
-            credits=self._credits,
-            credited=self._credited,
-            watch=self.watch,
-            counter=self._count_on_ray if self.config.scores.count_on_ray else None,
-        )
-
-    def _credits(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        from policylearn.signal.domain import domain_credits  # here only: what measures a problem is built upon it
-
-        return domain_credits(self)
-
-    def _credited(self) -> str:
-        from policylearn.signal.domain import measured_under  # here only, as above
-
-        return measured_under(self)
-
-    def _count_on_ray(self, which: str, only: np.ndarray | None) -> CorpusCounts:
-        from policylearn.cluster.counting import count_corpus_on_ray  # here only: who counts here needs no Ray
-
-        shards = corpus_shards(self.config, which)
-        watch = partial(self.watch, f"counting texts of the {which} corpus", size=lambda part: part.documents)
-        return count_corpus_on_ray(self.config, shards, self.tokenizer, self.vocabulary, only, watch=watch)
-
-    def scores(self, names: Iterable[str]) -> dict[str, Scores]:
-        """Scores by scorer name, each computed once."""
-        wanted = sorted(set(names))
-        for name in wanted:
-            if name not in self._scores:
-                self._scores[name] = score(name, self.sources)
-        return {name: self._scores[name] for name in wanted}
-
-    @cached_property
-    def _scores(self) -> dict[str, Scores]:
-        return {}

@@ -8,7 +8,7 @@ from rich.console import Console
 from policylearn.arms import LEARNED, RANDOM, arm_policy
 from policylearn.artefact import load_policy
 from policylearn.cluster.checkpoint import OuterState, load_latest
-from policylearn.cluster.pool import Worker
+from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.learn import baseline_rollout, rollout_seeds, rollout_with

@@ -106,7 +106,7 @@ def test_a_prior_by_rank_gives_unseen_types_the_mean(artefact_of, tokenizer):
 
 
 def test_a_table_is_an_artefact_like_any_other(artefact_of, tokenizer, tmp_path):
-    found = artefact_of("context").to_table(texts_of(40)).artefact
+    found = to_table(artefact_of("context"), texts_of(40)).artefact
     loaded = load_policy(save_policy(tmp_path, found, "card"))
     ids, real = encoded(tokenizer, texts_of(4))
     assert torch.equal(loaded.policy.probabilities(ids, real), found.policy.probabilities(ids, real))

@@ -5,7 +5,7 @@ import torch
 
 from policylearn.adapt import adapt
 from policylearn.arms import arm_policy, initial_policy
-from policylearn.cluster.pool import Worker
+from policylearn.cluster.worker import Worker
 from policylearn.device import device_here
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem

@@ -1,6 +1,7 @@
 import torch
 
 from policylearn.problem import Problem
+from policylearn.scoring import scores_of
 
 
 def weights(model) -> torch.Tensor:
@@ -12,7 +13,7 @@ def test_two_problems_of_one_config_are_the_same(tiny, tiny_problem):
     assert (tiny_problem.domain.flat == twin.domain.flat).all()
     assert tiny_problem.labels == twin.labels == ["class0", "class1"]
     assert torch.equal(tiny_problem.examples("train").y, twin.examples("train").y)
-    for name, scores in tiny_problem.scores(["difference", "tficf", "oracle"]).items():
+    for name, scores in scores_of(tiny_problem, ["difference", "tficf", "oracle"]).items():
         assert torch.equal(scores.types, twin.scores([name])[name].types)
 
 

@@ -17,7 +17,7 @@ from policylearn.inner.loading import load_model
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.scores.counting import CorpusCounts, Tally, count_chunk, text_chunks
 from policylearn.scores.difference import anchor_similarity
-from policylearn.scores.registry import score
+from policylearn.scores.scorers import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.vectors import type_pieces, word_embedder
 

@@ -19,7 +19,7 @@ from tables import FOLDER, OUT
 
 from policylearn.arms import arm_policy
 from policylearn.artefact import load_policy
-from policylearn.cluster.pool import Worker
+from policylearn.cluster.worker import Worker
 from policylearn.config import StudyConfig, load_study
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial

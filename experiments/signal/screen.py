@@ -24,8 +24,9 @@ from policylearn.signal.credits import (
     preconditioned,
     take,
 )
-from policylearn.signal.diagnose import SEED, joined, outer_losses
+from policylearn.signal.diagnose import joined, outer_losses
 from policylearn.signal.halves import text_halves
+from policylearn.signal.points import SEED
 from policylearn.signal.types import advantage
 from policylearn.trajectory import Trajectory
 

@@ -24,8 +24,9 @@ from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
 from policylearn.signal.analysis import A, B, Point
 from policylearn.signal.credits import Gradients, credits_of, masked_texts, take, through
-from policylearn.signal.diagnose import SEED, joined, outer_losses, steps
+from policylearn.signal.diagnose import joined, outer_losses
 from policylearn.signal.halves import text_halves
+from policylearn.signal.points import SEED, steps
 from policylearn.trajectory import Trajectory
 
 SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "diagnose.points=1")

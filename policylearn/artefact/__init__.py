@@ -10,11 +10,9 @@ Nothing in it is executed on loading: no pickle, no code. Nothing outside of the
 taken than its files have bytes for. Whatever is wrong with a folder is a ValueError that names the file.
 """
 
-from policylearn.artefact.artefact import PolicyArtefact
-from policylearn.artefact.hub import push_to_hub
+from policylearn.artefact.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.loading import load_policy
 from policylearn.artefact.manifest import FORMAT, MANIFEST
-from policylearn.artefact.saving import save_policy
 from policylearn.artefact.tokenizer import tokenizer_fingerprint
 
 __all__ = [
@@ -22,7 +20,6 @@ __all__ = [
     "MANIFEST",
     "PolicyArtefact",
     "load_policy",
-    "push_to_hub",
     "save_policy",
     "tokenizer_fingerprint",
 ]

@@ -1,16 +1,30 @@
-"""A policy with what is needed to use it."""
+"""A policy with what is needed to use it: into a folder, and onto the Hub."""
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.artefact.tokenizer import first_difference
+from policylearn.artefact.card import HERE, model_card, plain_card
+from policylearn.artefact.hub import upload
+from policylearn.artefact.manifest import (
+    CARD,
+    FORMAT,
+    MANIFEST,
+    SETTINGS,
+    TENSORS,
+    TOKENIZER,
+    TOKENIZER_SETTINGS,
+    digest,
+)
+from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
 from policylearn.policy import MaskingPolicy
-
-if TYPE_CHECKING:
-    from policylearn.distil import Distilled
 
 
 @dataclass(frozen=True)
@@ -43,20 +57,87 @@ class PolicyArtefact:
                 "or learn a policy for this one"
             )
 
-    def push_to_hub(self, name: str, **options: Any) -> str:
-        """Upload to the Hugging Face Hub, see `artefact.hub.push_to_hub`; returns the address of the commit."""
-        from policylearn.artefact.hub import push_to_hub  # here only: it saves artefacts, and so imports this file
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str = "Upload a masking policy",
+        card: str | None = None,
+        license: str | None = None,
+        base_model: str | None = None,
+        datasets: Sequence[str] | None = None,
+    ) -> str:
+        """Upload the policy; `PolicyCollator.from_pretrained(name)` uses it from then on.
 
-        return push_to_hub(self, name, **options)
+        Args:
+            name: "org/name"; created if it does not exist.
+            private: who may see a repository that is created now; None: as the organisation has it.
+            revision: branch to upload to, created if it does not exist; None: main.
+            message: of the commit.
+            card: README.md; None: the one the policy was loaded with.
+            license, base_model, datasets: for the header of the card, see `card.model_card`.
 
-    def to_table(self, texts: Iterable[str], **options: Any) -> "Distilled":
-        """The same policy as one logit per token id, and how faithful that is; see `distil.to_table`."""
-        from policylearn.distil import to_table  # here only: it makes artefacts, and so imports this file
+        Returns:
+            Address of the commit.
 
-        return to_table(self, texts, **options)
+        Raises:
+            ValueError: no such name, or no right to write there.
+        """
+        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance)
+        header = {"license": license, "base_model": base_model, "datasets": datasets}
+        text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), self.provenance, **header)  # type: ignore[arg-type]
+        with TemporaryDirectory(prefix="policylearn-") as folder:
+            written = save_policy(folder, self, text)
+            return upload(name, written, private=private, revision=revision, message=message)
 
-    def annotate(self, dataset: Any, **options: Any) -> Any:
-        """A data set with the policy's logits as a column "policy"; see `distil.annotate`."""
-        from policylearn.distil import annotate  # here only, as above
 
-        return annotate(self, dataset, **options)
+def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: str) -> Path:
+    """Write the artefact; the manifest comes last, so a folder with a manifest is complete.
+
+    Raises:
+        ValueError: its tokenizer is not a fast one.
+    """
+    folder = Path(folder)
+    files = policy_files(artefact, card)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pending = folder / f"{name}.partial"
+        pending.write_bytes(data)
+        os.replace(pending, folder / name)
+    return folder
+
+
+def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
+    """Content of the files by name, the manifest last."""
+    backend, settings = tokenizer_files(artefact.tokenizer)
+    tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.state_dict().items()}
+    files = {
+        CARD: card.encode(),
+        SETTINGS: _json(_settings(artefact)),
+        TENSORS: save(tensors),
+        TOKENIZER: backend.encode(),
+        TOKENIZER_SETTINGS: settings.encode(),
+    }
+    digests = {name: digest(files[name]) for name in sorted(files)}
+    return files | {MANIFEST: _json({"format": FORMAT, "files": digests})}
+
+
+def _settings(artefact: PolicyArtefact) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "tokenizer": {
+            "fingerprint": tokenizer_fingerprint(artefact.tokenizer),
+            "size": len(artefact.tokenizer),
+            "mask_token": artefact.tokenizer.mask_token,
+        },
+        "policy": artefact.policy.config.model_dump(mode="json"),
+        "masking": artefact.policy.masking.model_dump(mode="json"),
+        "provenance": artefact.provenance,
+    }
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,10 +1,8 @@
-"""Policies on the Hugging Face Hub."""
+"""Files of policies on the Hugging Face Hub."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -17,11 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from policylearn.artefact.card import HERE, model_card, plain_card
 from policylearn.artefact.manifest import LIMITS
-
-if TYPE_CHECKING:
-    from policylearn.artefact.artefact import PolicyArtefact
 
 
 def download(name: str, revision: str | None = None) -> Path:
@@ -34,43 +28,11 @@ def download(name: str, revision: str | None = None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(LIMITS)))
 
 
-def push_to_hub(
-    artefact: "PolicyArtefact",
-    name: str,
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    message: str = "Upload a masking policy",
-    card: str | None = None,
-    license: str | None = None,
-    base_model: str | None = None,
-    datasets: Sequence[str] | None = None,
-) -> str:
-    """Upload a policy; `PolicyCollator.from_pretrained(name)` uses it from then on.
-
-    Args:
-        artefact: the policy.
-        name: "org/name"; created if it does not exist.
-        private: who may see a repository that is created now; None: as the organisation has it.
-        revision: branch to upload to, created if it does not exist; None: main.
-        message: of the commit.
-        card: README.md; None: the one the policy was loaded with.
-        license, base_model, datasets: for the header of the card, see `card.model_card`.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        ValueError: no such name, or no right to write there.
-    """
-    from policylearn.artefact.saving import save_policy  # here only: it needs PolicyArtefact, which needs this file
-
-    text = card or artefact.card or plain_card("Masking policy", "Made with policylearn.", artefact.provenance)
-    header = {"license": license, "base_model": base_model, "datasets": datasets}
-    text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), artefact.provenance, **header)  # type: ignore[arg-type]
+def upload(name: str, folder: Path, *, private: bool | None, revision: str | None, message: str) -> str:
+    """Upload a policy's files; returns the address of the commit. Arguments and errors as of
+    `PolicyArtefact.push_to_hub`."""
     api = HfApi()
-    with _explained(name, revision), TemporaryDirectory(prefix="policylearn-") as folder:
-        save_policy(folder, artefact, text)
+    with _explained(name, revision):
         api.create_repo(name, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(name, branch=revision, exist_ok=True)

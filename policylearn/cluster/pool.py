@@ -1,23 +1,19 @@
 """A pool of workers behind one interface: in this process, or Ray actors. Both give the same bits on the same kind of
 device, with the same number of torch threads.
 
-Work is a pure function of (problem, *arguments). Every worker builds the problem from the config once.
+Work is a pure function of (problem, *arguments).
 """
 
-import traceback
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any, Protocol
 
-import torch
-from transformers.utils.logging import disable_progress_bar
-
 from policylearn.cluster.calls import Call, Failure, Result, Work
+from policylearn.cluster.worker import Worker
 from policylearn.config import Config
-from policylearn.device import device_of
-from policylearn.problem import Data, Problem
+from policylearn.problem import Data
 
 
 class Pool(Protocol):
@@ -57,27 +53,6 @@ class Pool(Protocol):
     def count_round(self) -> None:
         """A round is finished: for whoever watches the cluster."""
         ...
-
-
-class Worker:
-    """Holds one problem and runs work on it, with a fixed number of torch threads: sums over a different
-    number of threads differ in the last bit."""
-
-    def __init__(self, config: Config, data: Data | None = None) -> None:
-        torch.set_num_threads(config.cluster.threads)
-        disable_progress_bar()
-        self.problem = Problem(config, data=data, device=device_of(config.cluster))
-
-    def run(self, work: Work, *arguments: Any) -> Any:
-        """``work(problem, *arguments)``, or the `Failure` of it."""
-        try:
-            return work(self.problem, *arguments)
-        except FloatingPointError as error:
-            return Failure("not finite", str(error))
-        except ValueError as error:
-            return Failure("bad input", str(error))
-        except Exception as error:  # fault boundary: whatever work raises is a value to the pool
-            return Failure("raised", f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 class LocalPool:

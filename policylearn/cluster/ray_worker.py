@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from policylearn.cluster.calls import Failure, Work
-from policylearn.cluster.pool import Worker
+from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.problem import Data
 

@@ -1,6 +1,6 @@
-"""The scorers by name.
+"""Where scorers are registered by name. `scores.scorers` holds those of this package, which register themselves here.
 
-To add one, write a function of `Sources` in a file of this folder, register it, and import the file below:
+To add one, write a function of `Sources` in a file of this folder, register it, and import the file in `scorers`:
 
     @scorer("idf")
     def idf(sources: Sources) -> Scores: ...
@@ -40,18 +40,3 @@ def score(name: str, sources: Sources) -> Scores:
     if not found.finite():
         raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
     return Scores(found.types.float(), None if found.words is None else found.words.float(), found.learned_from)
-
-
-# The families register themselves with `scorer`, so they are imported last.
-from policylearn.scores import (  # noqa: E402, F401
-    credit,
-    difference,
-    frequency,
-    informative,
-    loss,
-    planted,
-    pmi,
-    saliency,
-    selective,
-    tagged,
-)

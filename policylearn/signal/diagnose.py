@@ -39,13 +39,13 @@ from policylearn.signal.credits import (
 )
 from policylearn.signal.halves import labelled_halves, text_halves
 from policylearn.signal.labels import cross_fitted, made_up, shuffled
+from policylearn.signal.points import SEED, steps
 from policylearn.signal.types import TypeSums, add, common_types, type_sums
 from policylearn.signal.variance import Shares, halves_needed
 from policylearn.signal.words import keys_of, spell
 from policylearn.trajectory import Trajectory
 from policylearn.watch import At, Watch
 
-SEED = 0
 CREDIT = "credit"
 """The scorer that measures what is measured here."""
 TWIN_SHARE = 4
@@ -137,16 +137,6 @@ def measure(problem: Problem, policy: MaskingPolicy) -> tuple[list[Point], dict[
         raw = outer_gradients(trajectory.model, losses, watch)
         points.append(measure_point(trajectory, raw, rows, number, spelling, watch))
     return points, spelling
-
-
-def steps(config: Config) -> list[int]:
-    """Where on the trajectory is measured: evenly from the first window to the end, at least one step in.
-
-    >>> steps(Config())
-    [1, 75, 150]
-    """
-    first = config.inner.start * config.inner.steps
-    return [max(1, round(step)) for step in np.linspace(first, config.inner.steps, config.diagnose.points)]
 
 
 def measure_point(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.arms import RANDOM, arm_policy
 from policylearn.masking import MaskedBatch
+from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
 from policylearn.signal.credits import (
@@ -19,15 +19,15 @@ from policylearn.signal.credits import (
     through,
     train_to,
 )
-from policylearn.signal.diagnose import SEED, steps
 from policylearn.signal.labels import cross_fitted
+from policylearn.signal.points import SEED, steps
 from policylearn.trajectory import Trajectory
 from policylearn.watch import At
 
 ALL = "all"
 
 
-def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def domain_credits(problem: Problem, policy: MaskingPolicy) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Masked tokens of the domain with their credits, batch by batch, along a training under uniform masks.
 
     As many batches as `diagnose` looks at, after as many steps, under the outer gradient of all its labelled examples.
@@ -35,13 +35,13 @@ def domain_credits(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
     Args:
         problem: `config.diagnose` names points, batches, examples and folds.
+        policy: of uniform masks.
 
     Yields:
         ids [B, T], real [B, T] (not padding), credits [B, T]: of mean 0 and variance 1 over the tokens of a point, NaN
         where nothing was masked.
     """
-    policy, settings = arm_policy(problem, RANDOM), problem.config.diagnose
-    assert policy is not None
+    settings = problem.config.diagnose
     y, rng = problem.examples("train").y, np.random.default_rng(SEED)
     picked, rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
     loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)

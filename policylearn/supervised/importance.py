@@ -10,6 +10,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.problem import Problem
 from policylearn.scores.classifier import fit_classifier
 from policylearn.scores.selective import important_words, words_of
+from policylearn.scoring import sources_of
 from policylearn.supervised.answers import TARGET
 
 
@@ -27,12 +28,12 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
     classes, y = train.y[torch.from_numpy(picked)].unique(return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"all {len(picked)} training texts looked at have the same label: raise scores.model_texts")
-    classifier = fit_classifier(problem.sources.model(), train.rows.take(picked), y, pad_id, problem.watch)
+    classifier = fit_classifier(sources_of(problem).model(), train.rows.take(picked), y, pad_id, problem.watch)
     found = {}
     for split in splits:
         rows, y = _of_classes(problem, split, classes)
         order = np.concatenate(rows.by_length(len(rows)))
-        texts = words_of(problem.sources, *rows.batch(order, pad_id), y[torch.from_numpy(order)])
+        texts = words_of(sources_of(problem), *rows.batch(order, pad_id), y[torch.from_numpy(order)])
         important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.watch)
         flat = runs_numbered(important)[texts.real].numpy()
         taken = rows.take(order)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
-from policylearn.artefact.saving import policy_files
+from policylearn.artefact.artefact import policy_files
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.data.planted import SPECIALS
 from policylearn.masking import Segmenter, vocabulary

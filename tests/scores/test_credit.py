@@ -8,8 +8,8 @@ from policylearn.heuristic import scorer_policy
 from policylearn.problem import Problem
 from policylearn.scores.credit import expected
 from policylearn.scores.occurrences import Means
-from policylearn.signal.diagnose import steps
 from policylearn.signal.domain import domain_credits
+from policylearn.signal.points import steps
 
 
 def means_of(bins: np.ndarray, values: np.ndarray) -> Means:
@@ -48,7 +48,7 @@ def problem(tiny):
 
 
 def test_credits_stand_where_tokens_were_masked_and_are_standardised_at_every_point(problem):
-    found = list(domain_credits(problem))
+    found = list(domain_credits(problem, arm_policy(problem, "random")))
     points = len(steps(problem.config))
     assert len(found) == points * 2 * problem.config.diagnose.batches
     for first in range(0, len(found), len(found) // points):

@@ -13,7 +13,7 @@ from policylearn.masking.vocabulary import vocabulary
 from policylearn.scores.anchors import find_anchors, named_anchors
 from policylearn.scores.counting import count_corpus
 from policylearn.scores.difference import anchor_similarity, nearest_anchor_similarity
-from policylearn.scores.registry import score
+from policylearn.scores.scorers import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.vectors import batches, from_encoder, from_inner_model, type_pieces, word_embedder
 

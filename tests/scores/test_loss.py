@@ -11,6 +11,7 @@ from policylearn.problem import Problem
 from policylearn.scores.adaptive import FLOOR, AdaptiveWeights, amlm_update
 from policylearn.scores.loss import loss, masked_losses
 from policylearn.scores.occurrences import PRIOR
+from policylearn.scoring import sources_of
 
 P = 0.15
 counts = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=2, max_size=9)
@@ -109,7 +110,7 @@ def test_as_logits_the_scores_give_probabilities_in_proportion_to_the_weights():
 
 @pytest.fixture(scope="module")
 def sources(tiny):
-    return Problem(tiny("scores.model_texts=50")).sources
+    return sources_of(Problem(tiny("scores.model_texts=50")))
 
 
 def test_the_score_is_the_mean_loss_per_type(sources):

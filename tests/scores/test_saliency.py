@@ -11,6 +11,7 @@ from policylearn.inner.model import InnerModel
 from policylearn.problem import Problem
 from policylearn.scores.classifier import Classifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
+from policylearn.scoring import sources_of
 
 PAD, CLS, SEP, SIGN, FILLER = 0, 2, 3, (5, 6), range(7, 30)
 
@@ -134,7 +135,7 @@ def test_the_model_is_left_as_it_was(model, labelled, classifier):
 
 @pytest.fixture(scope="module")
 def sources(tiny):
-    return Problem(tiny("scores.model_texts=60")).sources
+    return sources_of(Problem(tiny("scores.model_texts=60")))
 
 
 def test_the_score_of_words_that_tell_the_class_is_higher(sources):

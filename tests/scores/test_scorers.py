@@ -6,7 +6,7 @@ from policylearn.data.planted import domain_corpus, general_corpus, planted_toke
 from policylearn.inner.loading import load_model
 from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import vocabulary
-from policylearn.scores.registry import SCORERS, score, scorer
+from policylearn.scores.scorers import SCORERS, score, scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.table import Scores
 
