@@ -32,10 +32,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def until(condition, what: str) -> None:
+def until(condition, what: str, said=lambda: "") -> None:
+    """Wait; what was `said` meanwhile shows why it was in vain."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE} s"
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE} s\n{said()}"
         time.sleep(0.3)
 
 
@@ -106,7 +107,8 @@ class Head:
 
     def log(self, name: str) -> str:
         """All that a job has printed."""
-        return (self.folder / "session_latest" / "logs" / f"job-driver-{name}.log").read_text()
+        path = self.folder / "session_latest" / "logs" / f"job-driver-{name}.log"
+        return path.read_text() if path.is_file() else ""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,9 @@ def test_a_job_is_stopped_and_the_same_command_goes_on(head, tmp_path):
     out = tmp_path / "run"
     submitted = head.submit("first", out, "--no-wait")
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    until(lambda: len(rounds(out)) >= 2, "the job learns")
+    until(
+        lambda: len(rounds(out)) >= 2, "the job learns", lambda: head.log("first") + head.job("status", "first").stdout
+    )
     stopped = head.job("stop", "first")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     kept = rounds(out)
