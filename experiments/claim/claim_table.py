@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from run import ARMS, STRENGTHS
+from arms import ARMS, STRENGTHS
 
 from policylearn.evaluation.statistics import holm, pooled_difference, sentence
 from policylearn.evaluation.trial import Trial

@@ -10,9 +10,10 @@ import argparse
 import time
 
 import torch
+from arms import LINES
 from queueing import append, deadline, lock, read_lines
 from search import Job, missing, queue
-from tasks import DEVICE, FOLDER, OUT
+from tasks import DEVICE, OUT
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.arms import arm_policy
@@ -20,8 +21,6 @@ from policylearn.evaluation.downstream import FrozenFeatures, score
 from policylearn.evaluation.pretraining import Pretraining, pretrain
 from policylearn.problem import Problem
 from policylearn.report.formats import duration
-
-LINES = FOLDER / "recipe.jsonl"
 
 
 def run_job(job: Job, numbers: list[int], until: float) -> None:

@@ -17,28 +17,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from arms import ALIKE, ARMS, FIRST, LINES, STRENGTHS, path_of
 from queueing import append, deadline, lock, read_lines
-from recipe import LINES
 from search import Recipe, decided, so_far
-from tasks import DEVICE, FOLDER, OUT, TASKS
+from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.arms import SETTINGS, arm_policy
 from policylearn.artefact import load_policy
 from policylearn.baseline import export_scorer
 from policylearn.config import Config
-from policylearn.evaluation.identity import evidence_key, trial_key
+from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import duration
 
 RUNS, TUNINGS = 10, 5
-STRENGTHS = {"expected-1": 1.0, "expected-2": 2.0, "expected-4": 4.0}
-FIRST = ("none", "random", *STRENGTHS)
-ARMS = (*FIRST, "difference", "saliency", "selective", "word", "span", "random-30-15")
-ALIKE = ("difference",)
-"""Arms with a policy that knows nothing of labels: one per task."""
 SETTINGS_OF_ALL = [
     *['evaluate.downstream=["finetune@200", "probe"]', f"evaluate.subsets={TUNINGS}"],  # 200 of 200, in another order
     *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
@@ -88,20 +83,14 @@ def run_one(job: Job, recipe: Recipe, final: bool) -> None:
     started, place = time.time(), OUT / ("policies" if final else "pilot-policies") / f"{owner}-{arm}"
     policy = policy_of(problem, place, arm)
     learned = time.time() - started
-    trial = run_trial(problem, policy, arm, number, trial_key(evidence, policy, number))
+    key = trial_key(evidence, masks_key(policy, problem.domain), number)
+    trial = run_trial(problem, policy, arm, number, key)
     append(path_of(task, final), asdict(trial) | {"recipe": recipe.name, "learning": round(learned, 1)})
     print(
         f"{task}, run {number}, {arm}: {'test' if final else 'rest of dev'} {trial.score:.3f}, dev {trial.dev:.3f}; "
         f"policy {duration(learned)}, trial {duration(trial.seconds)}",
         flush=True,
     )
-
-
-def path_of(task: str, final: bool) -> Path:
-    """Where trials of a task are kept."""
-    path = FOLDER / ("trials" if final else "pilot") / f"{task}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    return path
 
 
 def recipe_of(task: str, final: bool) -> Recipe | None:

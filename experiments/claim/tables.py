@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from arms import LINES, path_of
 from claim_table import claim_table
 from queueing import read_lines
-from recipe import LINES
 from recipe_table import recipe_table
-from run import path_of
 from search import decided
 from tasks import FOLDER, TASKS
 

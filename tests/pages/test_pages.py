@@ -85,7 +85,9 @@ def step_of(words: list[str]) -> dict | None:
 
 def recipe(target: str) -> list[str]:
     """The last command of a target of the Makefile."""
-    told = subprocess.run(["make", "-n", "--no-print-directory", target], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        ["make", "-n", "--no-print-directory", target], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     return list(commands(told.stdout))[-1]
 
 
