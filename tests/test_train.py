@@ -199,7 +199,6 @@ def test_a_run_of_a_version_with_fewer_settings_is_found_again(finished, tiny, t
     [
         ("inner.steps=9", "inner.steps was 7, now 9"),
         ("learn.rounds=4", "learn.rounds was 3, now 4"),
-        ("name=other", "name was 'tiny', now 'other'"),
     ],
 )
 def test_other_settings_on_the_same_folder_are_refused_and_named(finished, tiny, quiet, override, said):

@@ -11,6 +11,7 @@ from policylearn.artefact import load_policy
 from policylearn.evaluation.tuning import learn_masks, tune
 from policylearn.export import export
 from policylearn.problem import Problem
+from policylearn.scoring import scores_of
 from policylearn.signal.diagnose import measure
 from policylearn.supervised.targets import token_targets
 from policylearn.watch import Watch
@@ -62,7 +63,7 @@ TOTAL_UNKNOWN = {"counting texts of the domain corpus", "counting texts of the g
     ],
 )
 def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
-    Problem(tiny("scores.embedding=encoder"), recorder).scores([scorer])
+    scores_of(Problem(tiny("scores.embedding=encoder"), recorder), [scorer])
     recorder.check(*works)
     unknown = {work for work, total, *_ in recorder.works if total is None}
     assert unknown <= TOTAL_UNKNOWN | {"tokenising texts of the domain corpus"}
@@ -72,7 +73,7 @@ def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
 def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, monkeypatch, chunk):
     monkeypatch.setattr(extraction, "CHUNK", chunk)
     settings = ("diagnose.points=2", "diagnose.batches=3", "diagnose.examples=40")
-    Problem(tiny(*settings), recorder).scores(["credit"])
+    scores_of(Problem(tiny(*settings), recorder), ["credit"])
     parts = [
         f"credits, point {n} of 2: {work}" for n in (1, 2) for work in ("training, steps", "batches of masked texts")
     ]

@@ -14,6 +14,7 @@ from policylearn.data.planted import domain_corpus, general_corpus, planted_toke
 from policylearn.masking.vocabulary import vocabulary
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts, count_corpus, text_chunks
+from policylearn.scoring import sources_of
 
 PLANTED = PlantedConfig(documents=2500, length=8)
 TOKENIZER = planted_tokenizer(PLANTED)
@@ -86,7 +87,8 @@ def test_a_problem_counts_the_files_of_its_corpus_on_ray(tiny, tmp_path):
         rows = (json.dumps({"text": text}) for text in list(shard())[:300])
         (tmp_path / f"{number}.jsonl").write_text("\n".join(rows), encoding="utf-8")
     corpora = [f"{which}.path='{tmp_path}/*.jsonl'" for which in ("domain", "general")]
-    here, there = Problem(tiny(*corpora)), Problem(tiny(*corpora, "scores.count_on_ray=true"))
-    assert_same(there.sources.domain_counts, here.sources.domain_counts)
-    assert_same(there.sources.general_counts, here.sources.general_counts)
-    assert there.sources.domain_counts.documents == 602
+    settings = (corpora, [*corpora, "scores.count_on_ray=true"])
+    here, there = (sources_of(Problem(tiny(*how))) for how in settings)
+    assert_same(there.domain_counts, here.domain_counts)
+    assert_same(there.general_counts, here.general_counts)
+    assert there.domain_counts.documents == 602
