@@ -173,8 +173,13 @@ def test_a_finished_run_returns_at_once_with_its_result(finished, tiny, quiet, m
 
 
 def test_where_a_run_is_made_does_not_change_it(finished, tiny, quiet):
-    train(tiny("cluster.workers=7", "cluster.backend=ray"), finished, quiet)
-    train(tiny(), finished, quiet)
+    """It is known again, and neither run once more nor written anew."""
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != "config.json"}
+    kept = json.loads((finished / "result.json").read_text(encoding="utf-8"))
+    for moved in (tiny("cluster.workers=7", "cluster.backend=ray"), tiny()):
+        assert train(moved, finished, quiet) == kept
+        assert before == {path: path.read_bytes() for path in before}
+        assert json.loads((finished / "config.json").read_text())["cluster"] == moved.cluster.model_dump(mode="json")
 
 
 def test_a_run_of_a_version_with_fewer_settings_is_found_again(finished, tiny, tmp_path, quiet):
