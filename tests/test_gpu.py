@@ -10,6 +10,7 @@ from policylearn.device import device_here
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
 from policylearn.rollout import rollout
+from policylearn.scoring import scores_of
 from policylearn.signal.diagnose import diagnose
 from policylearn.train import train
 
@@ -67,7 +68,7 @@ def test_a_trial(problems, method):
 @needs_gpu
 @pytest.mark.parametrize("scorer", ["credit", "saliency", "loss", "difference", "selective"])
 def test_scores(tiny, scorer):
-    cpu, gpu = (Problem(tiny(), device=device).scores([scorer])[scorer].types for device in ("cpu", "cuda"))
+    cpu, gpu = (scores_of(Problem(tiny(), device=device), [scorer])[scorer].types for device in ("cpu", "cuda"))
     assert gpu.device.type == "cpu"
     assert torch.corrcoef(torch.stack([cpu, gpu]).double())[0, 1] > 0.999
 

@@ -14,7 +14,7 @@ def test_two_problems_of_one_config_are_the_same(tiny, tiny_problem):
     assert tiny_problem.labels == twin.labels == ["class0", "class1"]
     assert torch.equal(tiny_problem.examples("train").y, twin.examples("train").y)
     for name, scores in scores_of(tiny_problem, ["difference", "tficf", "oracle"]).items():
-        assert torch.equal(scores.types, twin.scores([name])[name].types)
+        assert torch.equal(scores.types, scores_of(twin, [name])[name].types)
 
 
 def test_a_fresh_model_depends_on_the_seed_alone_and_is_nobody_elses(tiny_problem):

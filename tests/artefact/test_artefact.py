@@ -81,7 +81,7 @@ def test_writing_that_breaks_off_leaves_no_policy_behind(folder, make_artefact, 
         if len(done) > place:
             raise OSError("disk full")
 
-    monkeypatch.setattr("policylearn.artefact.saving.os.replace", full)
+    monkeypatch.setattr("policylearn.artefact.artefact.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         save_policy(folder, artefact, "card")
     with pytest.raises(ValueError, match="not written to the end"):
