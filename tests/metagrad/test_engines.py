@@ -94,6 +94,7 @@ class Setting:
 
 @cache
 def expected(inner, case: Case) -> tuple[Setting, torch.Tensor]:
+    """Kept, so whoever asks first must do so under `all_double`, as all do."""
     setting = Setting(inner, case)
     return setting, setting.numeric()
 
@@ -188,7 +189,7 @@ def wrong_without_head(monkeypatch, inner, case):
         (wrong_without_head, CASES[4]),
     ],
 )
-def test_credits_that_are_wrong_would_be_found_out(inner, wrong, case, monkeypatch):
+def test_credits_that_are_wrong_would_be_found_out(inner, wrong, case, all_double, monkeypatch):
     """By the looser check."""
     right, numeric = expected(inner, case)
     setting = wrong(monkeypatch, inner, case)
@@ -197,7 +198,7 @@ def test_credits_that_are_wrong_would_be_found_out(inner, wrong, case, monkeypat
 
 
 @pytest.mark.parametrize("name", [*EXACT, NEARLY])
-def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, name):
+def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, name, all_double):
     setting, everything = expected(inner, CASES[0])
     numeric = setting.problem.numeric(setting.batches, setting.rates, frozen_vectors=True)
     found = setting.credits(name, parameters="matrices")
