@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "PolicyCollator": "policylearn.collator.policy_collator",
     "DenoisingCollator": "policylearn.collator.denoising",
-    "MaskingPolicy": "policylearn.policy",
+    "MaskingPolicy": "policylearn.policy.policy",
     "PolicyArtefact": "policylearn.artefact",
     "load_policy": "policylearn.artefact",
     "save_policy": "policylearn.artefact",

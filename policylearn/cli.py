@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
-from policylearn.quote import shorten
-from policylearn.stop import resumable
+from policylearn.messages.quote import shorten
+from policylearn.runs.stop import resumable
 
 LOG_WIDTH = 120
 
@@ -51,9 +51,9 @@ def train(
     Exit status: 0 finished; 1 a rollout failed or OUT could not be written; 2 bad input; 75 preempted by SIGTERM and
     130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues.
     """
+    from policylearn.commands.train import train as run_training
     from policylearn.report.console import comparison_table
     from policylearn.storage.folder import Storage
-    from policylearn.train import train as run_training
 
     config, console = _config(settings), _console()
     already = Storage.at(out).is_file("result.json") and not fresh
@@ -113,13 +113,13 @@ def score(
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
-    from policylearn.baseline import export_scorer, scored_words
-    from policylearn.console_watch import ConsoleWatch
+    from policylearn.arms.policies import sources_of
+    from policylearn.commands.score import export_scorer, scored_words
+    from policylearn.policy.adaptive import check_follows_no_model
+    from policylearn.policy.scores import scorer_of
     from policylearn.problem import Problem
     from policylearn.report.console import print_line, teller
-    from policylearn.scores.adaptive import check_follows_no_model
-    from policylearn.scores.table import scorer_of
-    from policylearn.scoring import sources_of
+    from policylearn.report.console_watch import ConsoleWatch
 
     if out is not None:
         check_follows_no_model(scorer)
@@ -146,8 +146,8 @@ def diagnose(
     ] = None,
 ) -> None:
     """Before learning: do credits of one half of the data agree with those of the other, and how much data would?"""
+    from policylearn.commands.diagnose import diagnose as run_diagnosis
     from policylearn.report.signal import signal_report
-    from policylearn.signal.diagnose import diagnose as run_diagnosis
 
     console = _console()
     result = run_diagnosis(_config(settings), console)
@@ -169,7 +169,7 @@ def adapt(
 ) -> None:
     """Adapt a model to the label task, its settings being those of evaluate.weight_mask or evaluate.finetune. Dev
     selects the epoch; test is scored at the end."""
-    from policylearn.adapt import adapt as run_adaptation
+    from policylearn.commands.adapt import adapt as run_adaptation
 
     config = _config(settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"])
     console = _console()
@@ -185,7 +185,7 @@ def reproduce(
     trial: Annotated[tuple[str, int] | None, typer.Option(help="arm and seed of a fresh model")] = None,
 ) -> None:
     """Run one rollout or trial of a run again, in this process, to see what it raises; with a debugger, if you like."""
-    from policylearn.reproduce import reproduce as run_again
+    from policylearn.commands.reproduce import reproduce as run_again
 
     _console().print(run_again(run, rollout, baseline, trial), highlight=False)
 
@@ -198,9 +198,9 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
     """Show texts as heatmaps of mask probabilities."""
+    from policylearn.commands.export import open_policy
+    from policylearn.commands.inspect import facts, inspect_texts, read_texts
     from policylearn.data.text import argument_text
-    from policylearn.export import open_policy
-    from policylearn.inspection import facts, inspect_texts, read_texts
     from policylearn.report.heatmap import print_heatmaps
     from policylearn.report.inspected import write_inspected
 
@@ -224,8 +224,8 @@ def export(
     max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,
 ) -> None:
     """Write a policy as it is, as a table (how faithful is said), or with a data set it scored (exact for it)."""
-    from policylearn.console_watch import ConsoleWatch
-    from policylearn.export import export as export_policy
+    from policylearn.commands.export import export as export_policy
+    from policylearn.report.console_watch import ConsoleWatch
 
     console = _console()
     done = export_policy(source, out, form, round_number, corpus, column, max_length, ConsoleWatch(console))

@@ -22,16 +22,16 @@ from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.questions import Questions, QuestionTask, read_questions, tokenize_questions
 from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
-from policylearn.device import add_in_one_order
-from policylearn.inner.agreement import ids_of
-from policylearn.inner.loading import check_goes_with, load_model, text_ends
-from policylearn.inner.model import InnerModel
-from policylearn.inner.seq2seq import Seq2SeqModel
-from policylearn.inner.tokenizer import load_tokenizer
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
-from policylearn.scores.table import scorer_of
-from policylearn.watch import UNSEEN, Watch
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.agreement import ids_of
+from policylearn.models.device import add_in_one_order
+from policylearn.models.loading import check_goes_with, load_model, text_ends
+from policylearn.models.model import InnerModel
+from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.models.tokenizer import load_tokenizer
+from policylearn.policy.scores import scorer_of
 
 TOKENISING = "tokenising texts of the domain corpus"
 

@@ -16,14 +16,14 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from policylearn import cli
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.commands.train import train
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
 from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import Segmenter, vocabulary
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
-from policylearn.scores.table import Scores, scorer_of
 from policylearn.storage import folder
-from policylearn.train import train
 
 TESTS = Path(__file__).parent
 

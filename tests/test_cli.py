@@ -15,9 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from policylearn.artefact import load_policy
-from policylearn.cluster.checkpoint import load_round
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
-from policylearn.stop import INTERRUPTED
+from policylearn.runs.state import load_round
+from policylearn.runs.stop import INTERRUPTED
 
 ARMS = ["random", "Difference-Masking", "learned", "oracle"]
 SHORT = ("learn.rounds=1", "learn.rollouts=1", "evaluate.seeds=0")
@@ -266,7 +266,7 @@ def test_an_inner_loss_that_is_not_a_number(policylearn, tiny_toml, tmp_path, en
 
 
 def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_toml, tmp_path, monkeypatch):
-    from policylearn.rollout import rollout
+    from policylearn.learning.rollout import rollout
 
     def sometimes(problem, policy, seed, differentiate=True):
         if seed == 1_000_003:  # of round 2
@@ -275,7 +275,7 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
 
     settings = (tiny_toml, "evaluate.seeds=0", "learn.max_dropped=0", "--out", tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("policylearn.learn.rollout", sometimes)
+        patch.setattr("policylearn.learning.rounds.rollout", sometimes)
         status, _, err = policylearn("train", *settings)
     assert status == 1
     assert "keeps 1 finished rounds. Continue with the same command" in " ".join(err.split())

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from policylearn.adapt import adapt
-from policylearn.arms import arm_policy, initial_policy
+from policylearn.arms.arms import arm_policy, initial_policy
+from policylearn.arms.policies import scores_of
 from policylearn.cluster.worker import Worker
-from policylearn.device import device_here
+from policylearn.commands.adapt import adapt
+from policylearn.commands.diagnose import diagnose
+from policylearn.commands.train import train
 from policylearn.evaluation.trial import run_trial
+from policylearn.learning.rollout import rollout
+from policylearn.models.device import device_here
 from policylearn.problem import Problem
-from policylearn.rollout import rollout
-from policylearn.scoring import scores_of
-from policylearn.signal.diagnose import diagnose
-from policylearn.train import train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

@@ -1,7 +1,7 @@
 import torch
 
+from policylearn.arms.policies import scores_of
 from policylearn.problem import Problem
-from policylearn.scoring import scores_of
 
 
 def weights(model) -> torch.Tensor:

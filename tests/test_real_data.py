@@ -11,8 +11,8 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from policylearn import PolicyCollator
+from policylearn.commands.train import train
 from policylearn.config import Config, load_config
-from policylearn.train import train
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"

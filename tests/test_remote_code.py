@@ -6,8 +6,8 @@ import sys
 import pytest
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from policylearn.inner.loading import load_model
-from policylearn.inner.tokenizer import load_tokenizer
+from policylearn.models.loading import load_model
+from policylearn.models.tokenizer import load_tokenizer
 from policylearn.scores.tagged import load_recogniser
 from policylearn.scores.vectors import load_encoder
 

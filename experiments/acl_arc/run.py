@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from policylearn.commands.present import comparison_lines
+from policylearn.commands.train import train
 from policylearn.config import load_config
-from policylearn.experiment import write_up
-from policylearn.present import comparison_lines
-from policylearn.train import train
+from policylearn.report.write_up import write_up
 
 if __name__ == "__main__":
     command = "policylearn train configs/acl_arc.toml --out runs/acl_arc"

@@ -4,8 +4,8 @@
 """
 
 from policylearn.artefact import load_policy
+from policylearn.commands.present import word_rows
 from policylearn.config import load_config
-from policylearn.present import word_rows
 from policylearn.problem import Problem
 from policylearn.report.words import fallers, most_masked
 

@@ -17,17 +17,17 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from tables import table
 
-from policylearn.arms import arm_policy
+from policylearn.arms.arms import arm_policy
 from policylearn.artefact import load_policy
+from policylearn.collator.distil import COLUMN, table_policy
+from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.data.tokens import TokenRows
-from policylearn.distil import COLUMN, table_policy
-from policylearn.experiment import write_up
-from policylearn.policy import MaskingPolicy
+from policylearn.learning.supervised.coverage import BATCH, coverage
+from policylearn.learning.supervised.targets import batch_of, token_targets
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.supervised.coverage import BATCH, coverage
-from policylearn.supervised.targets import batch_of, token_targets
-from policylearn.train import train
+from policylearn.report.write_up import write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/answer_spans")
 SEEDS, DRAWS = (0, 1, 2), 16

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.masking import Segmenter, vocabulary, word_keys
-from policylearn.policy import MaskingPolicy, uniform_policy
-from policylearn.scores.table import Scores
+from policylearn.policy.policy import MaskingPolicy, uniform_policy
+from policylearn.policy.scores import Scores
 
 
 def build_policy(

@@ -24,7 +24,7 @@ from texts import Example, as_tensors, examples
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from policylearn import PolicyCollator
-from policylearn.experiment import write_up
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 SHARED = FOLDER.parents[1] / "../shared"

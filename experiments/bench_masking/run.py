@@ -22,10 +22,10 @@ from scoring import difference_scoring, read, tficf_counting
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.experiment import write_up
 from policylearn.masking import Segmenter, vocabulary, word_keys
-from policylearn.policy import MaskingPolicy, mask_tokens
-from policylearn.scores.table import Scores
+from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.scores import Scores
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 SHARED = FOLDER.parents[1] / "../shared"

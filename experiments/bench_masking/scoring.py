@@ -13,8 +13,8 @@ from torch.nn.functional import cosine_similarity
 from transformers import AutoModel, PreTrainedTokenizerBase
 
 from policylearn.config import ModelConfig, ScoresConfig
-from policylearn.inner.loading import load_model
 from policylearn.masking import Vocabulary, vocabulary
+from policylearn.models.loading import load_model
 from policylearn.scores.counting import CorpusCounts, Tally, count_chunk, text_chunks
 from policylearn.scores.difference import anchor_similarity
 from policylearn.scores.scorers import score

@@ -18,8 +18,8 @@ from peers import TransformersLoss, ordinary, plain, torchopt
 from problem import Problem, problem
 from torch import Tensor
 
-from policylearn.inner.model import InnerModel
 from policylearn.metagrad.engines import engine
+from policylearn.models.model import InnerModel
 
 
 @dataclass(frozen=True)

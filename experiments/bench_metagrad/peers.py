@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from policylearn.inner.mlm import mlm_loss, plain_step
-from policylearn.inner.model import InnerModel
 from policylearn.masking import IGNORED
+from policylearn.models.model import InnerModel
 
 
 class TransformersLoss(InnerModel):

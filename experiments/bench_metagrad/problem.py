@@ -10,9 +10,9 @@ from transformers import BertConfig, BertForMaskedLM
 
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import make_optimizer, mlm_loss
-from policylearn.inner.model import Features, InnerModel
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
+from policylearn.models.model import Features, InnerModel
 
 ROWS, WIDTH, VOCABULARY, MASK, RATE = 8, 128, 30522, 103, 1e-4
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from policylearn.experiment import write_up
+from policylearn.report.write_up import write_up
 
 Cell = dict[str, Any]
 """seconds, mib, mib_seen, extrapolated; error and against where gradients were compared."""

@@ -17,14 +17,14 @@ from typing import Any
 import psutil
 from simulate import Cluster, Outcome, simulate
 
-from policylearn.arms import initial_policy
+from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.config import Config, load_config
-from policylearn.experiment import write_up
-from policylearn.learn import rollout_seeds, rollout_with
-from policylearn.outer import apply_gradient, make_outer_optimizer, mean_gradient
+from policylearn.learning.outer import apply_gradient, make_outer_optimizer, mean_gradient
+from policylearn.learning.rollout import PolicyGradient
+from policylearn.learning.rounds import rollout_seeds, rollout_with
 from policylearn.problem import Problem
-from policylearn.rollout import PolicyGradient
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 ROUND = 100

@@ -15,8 +15,8 @@ import torch
 
 from policylearn.cluster.calls import Call, Failure
 from policylearn.cluster.schedule import Schedule
-from policylearn.outer import mean_gradient
-from policylearn.rollout import PolicyGradient
+from policylearn.learning.outer import mean_gradient
+from policylearn.learning.rollout import PolicyGradient
 
 LOST = Failure("lost", "preempted")
 

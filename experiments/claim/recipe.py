@@ -16,8 +16,8 @@ from search import Job, missing, queue
 from tasks import DEVICE, OUT
 from transformers.utils.logging import disable_progress_bar
 
-from policylearn.arms import arm_policy
-from policylearn.evaluation.downstream import FrozenFeatures, score
+from policylearn.adapt.downstream import FrozenFeatures, score
+from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import Pretraining, pretrain
 from policylearn.problem import Problem
 from policylearn.report.formats import duration

@@ -23,13 +23,13 @@ from search import Recipe, decided, so_far
 from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
 
-from policylearn.arms import SETTINGS, arm_policy
+from policylearn.arms.arms import SETTINGS, arm_policy
 from policylearn.artefact import load_policy
-from policylearn.baseline import export_scorer
+from policylearn.commands.score import export_scorer
 from policylearn.config import Config
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import duration
 

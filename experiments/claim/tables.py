@@ -10,7 +10,7 @@ from search import decided
 from tasks import FOLDER, TASKS
 
 from policylearn.evaluation.trial import Trial
-from policylearn.experiment import write_up
+from policylearn.report.write_up import write_up
 
 NOT_OF_A_TRIAL = ("recipe", "learning")
 

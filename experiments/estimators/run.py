@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from toy import WORDS, Toy, build
 
-from policylearn.experiment import write_up
 from policylearn.masking import budget
 from policylearn.metagrad.estimators import leave_one_out
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 RATE, DRAWS, MASKS, SETS, TEXTS = 1 / 3, 3, 12, 5_000, 5

@@ -10,17 +10,17 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from policylearn.adaptation import outer_problem
-from policylearn.arms import arm_policy
+from policylearn.adapt.outer import outer_problem
+from policylearn.arms.arms import arm_policy
 from policylearn.config import load_config
-from policylearn.inner.model import Blend
+from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.estimators import SoftMask
 from policylearn.metagrad.unroll import unroll
-from policylearn.policy import shown_if_masked
+from policylearn.models.model import Blend
+from policylearn.policy.policy import shown_if_masked
 from policylearn.problem import Problem
-from policylearn.trajectory import Trajectory
 
 WORDS = 6
 

@@ -13,10 +13,10 @@ import numpy as np
 from rich.console import Console
 from scipy import stats
 
+from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.experiment import write_up
-from policylearn.train import train
+from policylearn.report.write_up import write_up
 
 FOLDER, RUNS, SEEDS = Path(__file__).parent, Path("runs/planted"), 10
 FIXED = ("random", "difference", "distractors", "oracle")

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from policylearn.config import load_study
 from policylearn.evaluation.study import run_study
-from policylearn.experiment import write_up
 from policylearn.report.study import study_lines
+from policylearn.report.write_up import write_up
 
 FOLDER, OUT = Path(__file__).parent, Path("runs/planted_arms")
 

@@ -18,10 +18,10 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
 from policylearn.artefact import load_policy, save_policy
+from policylearn.commands.train import train
 from policylearn.config import Config, StudyConfig, load_config, load_study
 from policylearn.evaluation.study import run_study
-from policylearn.run import Run
-from policylearn.train import train
+from policylearn.runs.run import Run
 
 META = [
     # Differentiated exactly through windows of thirty steps.

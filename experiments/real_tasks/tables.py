@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from policylearn.arms import other_budgets
+from policylearn.arms.arms import other_budgets
 from policylearn.config import load_study
 from policylearn.evaluation.pooling import pool
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
-from policylearn.experiment import write_up
 from policylearn.report.study import study_lines
 from policylearn.report.study_page import render_study
+from policylearn.report.write_up import write_up
 
 FOLDER, OUT = Path(__file__).parent, Path("runs/real_tasks")
 STUDIES = {

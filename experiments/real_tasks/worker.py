@@ -17,13 +17,13 @@ from pathlib import Path
 from run import GPU, learn
 from tables import FOLDER, OUT
 
-from policylearn.arms import arm_policy
+from policylearn.arms.arms import arm_policy
 from policylearn.artefact import load_policy
 from policylearn.cluster.worker import Worker
 from policylearn.config import StudyConfig, load_study
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 

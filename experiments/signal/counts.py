@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from policylearn.signal.types import TypeSums, add, advantage, common_types, type_sums
-from policylearn.signal.variance import variance_shares
+from policylearn.credit.sums import TypeSums, add, advantage, common_types, type_sums
+from policylearn.credit.variance import variance_shares
 
 KEPT, LEAST = Path("runs/signal"), (8, 16, 24)
 

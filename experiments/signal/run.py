@@ -24,13 +24,13 @@ from screen import screen
 from tasks import TASKS, config_of, numbers
 from variants import VARIANTS, vary
 
-from policylearn.arms import initial_policy
-from policylearn.experiment import write_up
+from policylearn.arms.arms import initial_policy
+from policylearn.commands.diagnose import measure
+from policylearn.credit.analysis import MADE_UP, A, B, Point
+from policylearn.credit.credits import Tokens
+from policylearn.credit.sums import advantage
 from policylearn.problem import Problem
-from policylearn.signal.analysis import MADE_UP, A, B, Point
-from policylearn.signal.credits import Tokens
-from policylearn.signal.diagnose import measure
-from policylearn.signal.types import advantage
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER / "records.jsonl"

@@ -10,12 +10,12 @@ from tasks import OWN_TEXTS, SMALL, config_of, numbers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from policylearn.adaptation import ProbeLoss, fold
-from policylearn.arms import RANDOM, arm_policy, initial_policy
-from policylearn.inner import probe
-from policylearn.problem import Problem
-from policylearn.signal.analysis import A, B, Point
-from policylearn.signal.credits import (
+from policylearn.adapt import probe
+from policylearn.adapt.outer import ProbeLoss, fold
+from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
+from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.analysis import A, B, Point
+from policylearn.credit.credits import (
     Gradients,
     Tokens,
     credits_of,
@@ -24,11 +24,11 @@ from policylearn.signal.credits import (
     preconditioned,
     take,
 )
-from policylearn.signal.diagnose import joined, outer_losses
-from policylearn.signal.halves import text_halves
-from policylearn.signal.points import SEED
-from policylearn.signal.types import advantage
-from policylearn.trajectory import Trajectory
+from policylearn.credit.halves import text_halves
+from policylearn.credit.points import SEED
+from policylearn.credit.sums import advantage
+from policylearn.inner.trajectory import Trajectory
+from policylearn.problem import Problem
 
 SETTINGS, BATCHES = (*SMALL, "inner.batch_size=64", OWN_TEXTS.format("trec6")), 10
 """Overrides of the task's config, and MLM batches of each half."""
@@ -112,7 +112,7 @@ class Fixed(ProbeLoss):
     """With ridge strength and temperature at 1, wherever their optimum is."""
 
     def loss(self, x: Tensor) -> Tensor:
-        with patch("policylearn.adaptation.outer_loss", fixed_outer_loss):
+        with patch("policylearn.adapt.outer.outer_loss", fixed_outer_loss):
             return super().loss(x)
 
 

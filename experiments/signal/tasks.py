@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from policylearn.commands.diagnose import amounts, needs
 from policylearn.config import Config, load_config
+from policylearn.credit.analysis import Point, analyse
+from policylearn.credit.variance import Shares
 from policylearn.problem import Problem
-from policylearn.signal.analysis import Point, analyse
-from policylearn.signal.diagnose import amounts, needs
-from policylearn.signal.variance import Shares
 
 TASKS = ("acl_arc", "chemprot", "scicite", "pubmed_sections", "trec6")
 OWN_TEXTS = "domain.path=../shared/data/tasks/{}/train.jsonl.gz"

@@ -13,8 +13,14 @@ import numpy as np
 import torch
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
-from policylearn.adaptation import ProbeLoss, fine_tuning
-from policylearn.arms import RANDOM, arm_policy, initial_policy
+from policylearn.adapt.outer import ProbeLoss, fine_tuning
+from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
+from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.analysis import A, B, Point
+from policylearn.credit.credits import Gradients, credits_of, masked_texts, take, through
+from policylearn.credit.halves import text_halves
+from policylearn.credit.points import SEED, steps
+from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
@@ -22,12 +28,6 @@ from policylearn.metagrad.one_step import outer_direction
 from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
-from policylearn.signal.analysis import A, B, Point
-from policylearn.signal.credits import Gradients, credits_of, masked_texts, take, through
-from policylearn.signal.diagnose import joined, outer_losses
-from policylearn.signal.halves import text_halves
-from policylearn.signal.points import SEED, steps
-from policylearn.trajectory import Trajectory
 
 SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "diagnose.points=1")
 BATCHES = 18

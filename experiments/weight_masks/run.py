@@ -21,11 +21,11 @@ from rich.console import Console
 from sizes import sizes
 from table import table
 
+from policylearn.adapt.downstream import METHODS, FrozenFeatures, score_chosen, subsets
 from policylearn.config import Config, load_config
-from policylearn.evaluation.downstream import METHODS, FrozenFeatures, score_chosen, subsets
-from policylearn.experiment import write_up
 from policylearn.problem import Examples, Problem
 from policylearn.report.progress import TaskProgress
+from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER / "records.jsonl"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForTokenClassification
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import initial_scores

@@ -24,7 +24,7 @@ from policylearn.artefact.manifest import (
     digest,
 )
 from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from policylearn.config.strict import Strict
 from policylearn.masking import Segmenter, Vocabulary
 from policylearn.masking.eligibility import special_table
 from policylearn.masking.segmenter import TABLES
-from policylearn.policy import MaskingPolicy
-from policylearn.scores.table import Scores, scorer_of
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import Scores, scorer_of
 
 REASON = 500
 """Characters shown of an error, which may repeat what is in a file."""

@@ -8,7 +8,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from policylearn.cluster.calls import Failure, Work
 from policylearn.config import Config
-from policylearn.device import device_of
+from policylearn.models.device import device_of
 from policylearn.problem import Data, Problem
 
 

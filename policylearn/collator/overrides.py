@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.vocabulary import marks_words
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 
 FIELDS = {
     "mlm_probability": "rate",

@@ -22,8 +22,8 @@ from policylearn.collator.sights import Sights, draws_of, repeats_here
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
 from policylearn.masking.keys import example_keys
-from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
-from policylearn.scores.table import scorer_of
+from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
+from policylearn.policy.scores import scorer_of
 
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping")
@@ -149,14 +149,14 @@ class PolicyCollator(DataCollatorMixin):
             scorer: its name, "tficf" for one.
             tokenizer: of the model to train.
             corpus, general: texts of the domain, and general ones for scorers that compare the two: iterables or files;
-                see `policylearn.heuristic.scorer_policy`, which has more settings.
+                see `policylearn.scores.heuristic.scorer_policy`, which has more settings.
             model: the masked language model, or its name, for scorers that ask it.
             options: the fields above.
 
         Raises:
             ValueError: the scorer is not known, or something it reads is missing.
         """
-        from policylearn.heuristic import scorer_policy  # the extra `train` is needed for this alone
+        from policylearn.scores.heuristic import scorer_policy  # the extra `train` is needed for this alone
 
         return cls(tokenizer, policy=scorer_policy(scorer, tokenizer, corpus, general, model=model).policy, **options)
 

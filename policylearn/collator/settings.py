@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 
 SWITCHES = ("mlm", "whole_word_mask", "vary_repeats")
 SHARES = ("mlm_probability", "mask_replace_prob", "random_replace_prob")

@@ -25,7 +25,7 @@ class ClusterConfig(Strict):
 
 
 class TrackConfig(Strict):
-    """Where rounds are shown, besides metrics.jsonl; see `policylearn.report.trackers`."""
+    """Where rounds are shown, besides metrics.jsonl; see `policylearn.runs.trackers`."""
 
     to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="each must be installed")
     project: str = Field("policylearn", description="the project of wandb and trackio, the experiment of mlflow")
@@ -96,7 +96,7 @@ def parts_of(method: str) -> tuple[str, int | None]:
 
 
 class DiagnoseConfig(Strict):
-    """How the reliability of credits is measured, see `policylearn.signal.diagnose`."""
+    """How the reliability of credits is measured, see `policylearn.commands.diagnose`."""
 
     points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
     batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")

@@ -21,7 +21,7 @@ import numpy as np
 
 from policylearn.config import ScoresConfig
 from policylearn.data.tokens import Annotated
-from policylearn.quote import quote, some
+from policylearn.messages.quote import quote, some
 
 WORD = re.compile(r"\S+")
 NO_ENTITY = ("O", "", None, 0)

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from policylearn.quote import quote, some
+from policylearn.messages.quote import quote, some
 
 Record = dict[str, Any]
 NEEDS = "pip install 'policylearn[train]'"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from policylearn.data.formats import NEEDS, Record
-from policylearn.quote import shorten, some
+from policylearn.messages.quote import shorten, some
 
 DATASET, DATASETS = "state.json", "dataset_dict.json"
 """Files by which a folder of `Dataset.save_to_disk`, and of `DatasetDict.save_to_disk`, is known."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from policylearn.data.text import whole
-from policylearn.quote import quote, some
+from policylearn.messages.quote import quote, some
 
 ADVICE = "task.label must hold one class per row"
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")

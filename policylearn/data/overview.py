@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Sized
 from policylearn.data.labels import differ_in_case
 from policylearn.data.questions import QuestionTask
 from policylearn.data.task import SPLITS, Split, Task
-from policylearn.quote import shorten
+from policylearn.messages.quote import shorten
 
 SHOWN, NAME = 6, 30
 """Labels in a line, and characters of each."""

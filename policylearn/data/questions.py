@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import TaskConfig
@@ -13,9 +14,22 @@ from policylearn.data.formats import Record
 from policylearn.data.task import carve_missing, carved_line, read_splits
 from policylearn.data.text import text_of
 from policylearn.data.tokens import TokenRows, tokenize
-from policylearn.inner.answering import AnsweredBatch
 from policylearn.masking import IGNORED
-from policylearn.quote import some
+from policylearn.messages.quote import some
+
+
+@dataclass(frozen=True)
+class AnsweredBatch:
+    """Questions with their answers: input_ids and real [B, T], answers [B, A] with -100 in padding."""
+
+    input_ids: Tensor
+    real: Tensor
+    answers: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Of all answers."""
+        return int((self.answers != IGNORED).sum())
 
 
 @dataclass(frozen=True)

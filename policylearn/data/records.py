@@ -16,7 +16,7 @@ from policylearn.config.places import not_found
 from policylearn.data.formats import Record, format_of, read_file
 from policylearn.data.hub import DATASETS, hub_splits, is_saved, pick, saved_rows
 from policylearn.data.text import text_of
-from policylearn.quote import some
+from policylearn.messages.quote import some
 
 ALIASES = {"dev": ("dev", "validation", "valid", "val")}
 USUAL = {

@@ -11,7 +11,7 @@ from policylearn.config.places import not_found
 from policylearn.data.formats import ENDINGS, Record, format_of, read_file, stem_of
 from policylearn.data.hub import hub_splits, is_saved, saved_rows
 from policylearn.data.records import matching_files, names_of
-from policylearn.quote import some
+from policylearn.messages.quote import some
 
 Rows = Callable[[], Iterable[Record]]
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)")

@@ -5,7 +5,7 @@ import re
 import warnings
 from typing import Any
 
-from policylearn.quote import quote
+from policylearn.messages.quote import quote
 
 HALF = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -8,27 +8,27 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
-from policylearn.console_watch import ConsoleWatch
-from policylearn.device import device_here
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.plan import estimate, plan_line, workers_of
 from policylearn.evaluation.pooling import pool as together
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
-from policylearn.policy import MaskingPolicy
-from policylearn.preemption import preemptible
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.device import device_here
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.provenance import origin
 from policylearn.report.console import teller
+from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.progress import TaskProgress
 from policylearn.report.study_page import render_study
-from policylearn.run import Run
-from policylearn.watch import UNSEEN, Watch
+from policylearn.runs.preemption import preemptible
+from policylearn.runs.provenance import origin
+from policylearn.runs.run import Run
 
 
 def compare(
@@ -112,7 +112,7 @@ def evaluate_policies(
 
     Raises:
         ValueError: bad input, or a policy of another tokenizer.
-        WorkFailed, StorageFailed, Preempted: as in `policylearn.train.train`.
+        WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
     config = with_arms(config, folders)
     problem, policies = opened(config, folders, teller(console), ConsoleWatch(console))

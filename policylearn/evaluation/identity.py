@@ -12,9 +12,9 @@ from safetensors.torch import save
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.lengths import split_long_words
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Examples, Labelled, Problem
-from policylearn.provenance import fingerprint
+from policylearn.runs.provenance import fingerprint
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""

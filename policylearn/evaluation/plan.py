@@ -7,14 +7,14 @@ from statistics import mean
 
 import torch
 
-from policylearn.adaptation import extract
-from policylearn.batches import masked_batches
+from policylearn.adapt.outer import extract
 from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
 from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
+from policylearn.inner.batches import masked_batches
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
-from policylearn.inner.model import InnerModel
-from policylearn.policy import MaskingPolicy
+from policylearn.models.model import InnerModel
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import duration, plural
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from policylearn.arms import NONE
+from policylearn.arms.arms import NONE
 from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
 from policylearn.report.summary import has_equal_budget
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from policylearn.batches import follow_mistakes, masked_batches
+from policylearn.inner.batches import follow_mistakes, masked_batches
 from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
-from policylearn.inner.model import InnerModel
-from policylearn.policy import MaskingPolicy, mask_tokens, uniform_policy
+from policylearn.models.model import InnerModel
+from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.problem import Problem
 
 HELD_OUT = 256

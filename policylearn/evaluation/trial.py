@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from policylearn.evaluation.downstream import FrozenFeatures, score
+from policylearn.adapt.downstream import FrozenFeatures, score
 from policylearn.evaluation.pretraining import Pretraining, held_out_loss, pretrain
-from policylearn.policy import MaskingPolicy
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 

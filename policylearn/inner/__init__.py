@@ -1,1 +1,1 @@
-"""The differentiable problem: model, MLM loss and optimiser, and adaptation to the task."""
+"""The inner problem: MLM loss, optimiser, the stream of masked batches, and a training on its way."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.config import InnerConfig
-from policylearn.inner.model import Watch
 from policylearn.masking import MaskedBatch
+from policylearn.models.model import Watch
 
 
 def mlm_loss(

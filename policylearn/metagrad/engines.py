@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.finetune import FineTuning
-from policylearn.inner.model import Features
+from policylearn.adapt.finetune import FineTuning
 from policylearn.inner.window import Window
+from policylearn.models.model import Features
 
 Outer = Callable[[Features], Tensor] | FineTuning
 """The outer loss: of ``features(input_ids, real)`` under θ_K, or after fine-tuning that starts from θ_K."""

@@ -54,7 +54,7 @@ def finite_difference(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps; with seeds, if the model has dropout.
         outer: outer loss under the parameters after step K.
-        parameters: those that the outer gradient may flow through, see `inner.parameters.carriers`.
+        parameters: those that the outer gradient may flow through, see `models.parameters.carriers`.
         nats: how far token losses are moved; None: by the precision of the model.
         note: is told `difference_error`, how much the derivatives of the last step change, relatively, when taken
             over twice the distance: an estimate of their error, for two more forward passes (token weights).

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.parameters import carriers
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.replay import Replay, input_derivatives
+from policylearn.models.parameters import carriers
 
 
 def one_step(
@@ -38,7 +38,7 @@ def one_step(
         optimizer: SGD, or warm AdamW, over its parameters.
         window: batches, and the learning rate at which each would be taken.
         outer: outer loss.
-        parameters: through which the outer gradient may flow, see `inner.parameters.carriers`.
+        parameters: through which the outer gradient may flow, see `models.parameters.carriers`.
 
     Returns:
         one tensor of the shape of x per batch.

@@ -35,7 +35,7 @@ def replay(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps; with seeds, if the model has dropout.
         outer: outer loss under the parameters after step K.
-        parameters: those that the outer gradient may flow through, see `inner.parameters.carriers`.
+        parameters: those that the outer gradient may flow through, see `models.parameters.carriers`.
         leaf, slots, store: see `Walk`.
 
     Returns:

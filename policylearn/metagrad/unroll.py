@@ -7,12 +7,12 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.finetune import Classifier, FineTuning
-from policylearn.inner.model import Elsewhere
-from policylearn.inner.parameters import carriers
+from policylearn.adapt.finetune import Classifier, FineTuning
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients, clip_factor
+from policylearn.models.model import Elsewhere
+from policylearn.models.parameters import carriers
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -60,7 +60,7 @@ def unroll(
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps.
         outer: outer loss under the parameters after step K.
-        parameters: those that the outer gradient may flow through, see `inner.parameters.carriers`.
+        parameters: those that the outer gradient may flow through, see `models.parameters.carriers`.
 
     Returns:
         K tensors of the shapes of x_k.

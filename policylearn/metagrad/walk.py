@@ -24,11 +24,11 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.finetune import FineTuning
-from policylearn.inner.parameters import carriers
+from policylearn.adapt.finetune import FineTuning
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Adjoint, Gradients, back_over_clipping, clipping, update_of
+from policylearn.models.parameters import carriers
 
 
 @cache
@@ -77,7 +77,7 @@ class Walk(ABC):
         optimizer: AdamW or SGD over its parameters, fresh or warm.
         window: K steps; with seeds, if the model has dropout.
         outer: the outer loss under the parameters after step K.
-        through: parameters that its gradient may flow through, see `inner.parameters.carriers`.
+        through: parameters that its gradient may flow through, see `models.parameters.carriers`.
         leaf: steps whose gradients are kept at once.
         slots: states kept beside those at the start and the end of the window, at least 1.
         store: device to keep states on, such as the CPU when the model is on a GPU; None for the model's own.

@@ -36,7 +36,7 @@ __all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
 LINEAGE = ("prior", "learned")
-"""Facts of the provenance that say how the policy came about, see `policylearn.lineage`."""
+"""Facts of the provenance that say how the policy came about, see `policylearn.learning.lineage`."""
 
 
 def render_report(

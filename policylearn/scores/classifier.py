@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from policylearn.data.tokens import TokenRows
-from policylearn.inner.model import Features
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.model import Features
 from policylearn.scores.sources import Sources
-from policylearn.watch import UNSEEN, Watch
 
 BATCH = 64
 PENALTY = 0.03

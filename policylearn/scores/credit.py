@@ -1,6 +1,6 @@
 """Credit: what predicting a word was worth for the task, to first order, averaged over its occurrences.
 
-The outer gradient of all labelled examples is turned into credits of masked tokens of the domain (`signal.domain`); a
+The outer gradient of all labelled examples is turned into credits of masked tokens of the domain (`credit.domain`); a
 word's score is what they say of it. It is the first step of meta-learning, taken from far more tokens than a rollout
 has, without regard to what changes when the policy is followed.
 """
@@ -8,10 +8,10 @@ has, without regard to what changes when the policy is followed.
 import torch
 from torch import Tensor
 
+from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import Means, OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 
 @scorer("credit")

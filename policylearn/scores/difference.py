@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from policylearn.policy.scores import Scores
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 from policylearn.scores.vectors import Embed, batches, type_pieces, word_embedder
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import largest_is_one
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 from policylearn.scores.tficf import check_not_empty, idf, tficf, word_tficf
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from policylearn.policy.scores import Scores
 from policylearn.scores.reading import Reading, read, text_chunks
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 TYPES = 4096
 """M, token types that take part: the most frequent ones. Their pairs take 8 M² bytes, 134 MB, at the end twice that."""

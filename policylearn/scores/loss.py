@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from policylearn.data.tokens import TokenRows
-from policylearn.inner.model import InnerModel
 from policylearn.masking import IGNORED, budget, corrupt, eligible_positions, example_keys, positions, systematic
+from policylearn.models.model import InnerModel
+from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import Means, largest_is_one
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 BATCH = 64
 RATE = 0.15

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from policylearn.masking.units import leads, word_keys, word_starts
 from policylearn.masking.vocabulary import Vocabulary
+from policylearn.policy.scores import Scores
 from policylearn.scores.lexicon import Lexicon
-from policylearn.scores.table import Scores
 
 PRIOR = 5
 """Occurrences that a shrunk mean adds to those seen."""

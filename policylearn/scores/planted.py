@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 
 from policylearn.data.planted import is_distracting, is_useful
+from policylearn.policy.scores import Scores
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 
 @scorer("oracle")

@@ -7,13 +7,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.vocabulary import Vocabulary
+from policylearn.policy.scores import Scores
 from policylearn.scores.collocations import Collocations
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.ngrams import runs
 from policylearn.scores.reading import read, text_chunks
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 
 def best_scores(keys: np.ndarray, document: np.ndarray, collocations: Collocations) -> np.ndarray:

@@ -8,8 +8,8 @@ To add one, write a function of `Sources` in a file of this folder, register it,
 
 from collections.abc import Callable
 
+from policylearn.policy.scores import Scores
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 Scorer = Callable[[Sources], Scores]
 SCORERS: dict[str, Scorer] = {}

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
+from policylearn.policy.scores import Scores
 from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans, largest_is_one
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 
 @scorer("saliency")

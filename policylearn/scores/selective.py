@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.units import leads, word_keys, word_starts
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.policy.scores import Scores
 from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
-from policylearn.watch import UNSEEN, Watch
 
 
 @scorer("selective")

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import ScoresConfig
 from policylearn.data.tokens import TokenRows
-from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import Vocabulary
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.model import InnerModel
 from policylearn.scores.anchors import Anchors, find_anchors, named_anchors
 from policylearn.scores.collocations import Collocations, find_collocations
 from policylearn.scores.counting import CorpusCounts, Lexicon, count_corpus
-from policylearn.watch import UNSEEN, Watch
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Sources:
         domain_rows: function that gives the domain corpus, tokenised.
         watch: shows how far long work is.
         credits: function that opens a stream of masked domain texts with what predicting each token was worth for the
-            task, see `signal.domain`. None: there is no task.
+            task, see `credit.domain`. None: there is no task.
         credited: function that says in words under what those were measured.
         counter: counts a corpus elsewhere (see `cluster.counting`): ("domain" or "general", keys of the only words to
             count or None) → counts. None: in this process.

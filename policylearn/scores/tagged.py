@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
-from policylearn.inner.agreement import check_rows, ids_of, usable_positions
-from policylearn.inner.checkpoint import check_exists, listed, load_weights, reason
+from policylearn.models.agreement import check_rows, ids_of, usable_positions
+from policylearn.models.checkpoint import check_exists, listed, load_weights, reason
+from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 if TYPE_CHECKING:  # importing pipelines takes long, and few need one
     from transformers import TokenClassificationPipeline

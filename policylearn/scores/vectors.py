@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from policylearn.inner.agreement import check_rows, ids_of, usable_positions
-from policylearn.inner.checkpoint import check_exists, load_weights, reason
-from policylearn.inner.model import Features, InnerModel, mean_pool
+from policylearn.models.agreement import check_rows, ids_of, usable_positions
+from policylearn.models.checkpoint import check_exists, load_weights, reason
+from policylearn.models.model import Features, InnerModel, mean_pool
 from policylearn.scores.lexicon import PIECES
 from policylearn.scores.sources import Sources
 

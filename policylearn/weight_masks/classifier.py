@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from policylearn.inner.model import Elsewhere, InnerModel
+from policylearn.models.model import Elsewhere, InnerModel
 from policylearn.weight_masks.masks import binarise, masked
 
 

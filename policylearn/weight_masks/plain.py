@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from policylearn.inner.model import Elsewhere, InnerModel, mean_pool
+from policylearn.models.model import Elsewhere, InnerModel, mean_pool
 from policylearn.weight_masks.selection import prefix
 from policylearn.weight_masks.task import WeightMasks
 

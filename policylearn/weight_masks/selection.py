@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 
 
 def layers(base: nn.Module) -> tuple[str, nn.ModuleList]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from policylearn.inner.model import Elsewhere, InnerModel
+from policylearn.models.model import Elsewhere, InnerModel
 from policylearn.weight_masks.selection import prefix
 from policylearn.weight_masks.task import WeightMasks
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import masked, pack, unpack
 from policylearn.weight_masks.selection import prefix

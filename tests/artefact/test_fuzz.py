@@ -19,8 +19,8 @@ from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.data.planted import SPECIALS
 from policylearn.masking import Segmenter, vocabulary
 from policylearn.masking.units import word_keys
-from policylearn.policy import MaskingPolicy, mask_tokens
-from policylearn.scores.table import Scores
+from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.scores import Scores
 
 from .damage import KINDS, Files, sign
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from policylearn.arms import initial_policy
-from policylearn.cluster.checkpoint import load_latest
+from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, open_pool
-from policylearn.learn import learn
+from policylearn.learning.rounds import learn
 from policylearn.problem import Problem
-from policylearn.run import Run
+from policylearn.runs.run import Run
+from policylearn.runs.state import load_latest
 
 ROUNDS = ("learn.rounds=2", "learn.rollouts=3", "inner.steps=5")
 MEASURED = ("seconds", "workers", "lost")

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from policylearn.cluster.connection import connect
-from policylearn.device import add_in_one_order
+from policylearn.models.device import add_in_one_order
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "no-such-host.invalid:6379"])

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import ray
 
+from policylearn.arms.policies import sources_of
 from policylearn.cluster.counting import count_corpus_on_ray
 from policylearn.config import Config, PlantedConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
 from policylearn.masking.vocabulary import vocabulary
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts, count_corpus, text_chunks
-from policylearn.scoring import sources_of
 
 PLANTED = PlantedConfig(documents=2500, length=8)
 TOKENIZER = planted_tokenizer(PLANTED)

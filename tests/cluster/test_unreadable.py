@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from policylearn.cluster.checkpoint import OuterState, load_latest, save_state
+from policylearn.runs.state import OuterState, load_latest, save_state
 from policylearn.storage.folder import TRIES, Storage, StorageFailed
 
 

@@ -12,7 +12,7 @@ from transformers import BatchEncoding
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
-from policylearn.policy import mask_tokens, uniform_policy
+from policylearn.policy.policy import mask_tokens, uniform_policy
 
 PAD, CLS, SEP = 0, 2, 3
 BODIES = st.lists(st.lists(st.integers(5, 50), max_size=18), min_size=1, max_size=5)

@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 
 TEXT = [2, *range(5, 45), 3]
 

@@ -15,7 +15,7 @@ from policylearn.collator.clock import Repeats
 from policylearn.collator.sights import Sights
 from policylearn.config import MaskingConfig
 from policylearn.masking.keys import mix
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 from policylearn.trainers.repeats import copies_in, repeats_of
 
 TEXTS = [[2, *range(5 + i, 25 + i), 3] for i in range(8)]

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
+from policylearn.commands.diagnose import diagnose
+from policylearn.commands.train import train
 from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_questions, describe_task
 from policylearn.data.questions import read_questions
 from policylearn.data.task import Split, Task, load_task
 from policylearn.problem import Problem
-from policylearn.signal.diagnose import diagnose
-from policylearn.train import train
 
 
 def task(extra=(), **labels):

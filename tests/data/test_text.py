@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from policylearn.collator.policy_collator import PolicyCollator
-from policylearn.export import export
-from policylearn.heuristic import scorer_policy
-from policylearn.inspection import inspect_texts, read_texts
+from policylearn.commands.export import export
+from policylearn.commands.inspect import inspect_texts, read_texts
+from policylearn.scores.heuristic import scorer_policy
 
 CUT = "class0_01 \ud83d generic_001"
 

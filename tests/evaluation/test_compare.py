@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import pytest
 
-from policylearn.arms import check_arms
+from policylearn.arms.arms import check_arms
 from policylearn.artefact import load_policy, save_policy
+from policylearn.commands.reproduce import reproduce_trial
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.reproduce import reproduce_trial
-from policylearn.run import Run
+from policylearn.runs.run import Run
 
 
 def test_arms_are_checked_by_name(tiny):

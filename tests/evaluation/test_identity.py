@@ -8,9 +8,9 @@ from policylearn.data.tokens import TokenRows
 from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
-from policylearn.provenance import fingerprint
+from policylearn.runs.provenance import fingerprint
 
 ARMS = 'evaluate.arms=["none", "random"]'
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from policylearn.arms import arm_policy
+from policylearn.arms.arms import arm_policy
 from policylearn.evaluation import plan, trial
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.plan import Estimate, estimate, plan_line, workers_of
 from policylearn.evaluation.trial import Trial, run_trial
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 
 TOKENS = 1e5

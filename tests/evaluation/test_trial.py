@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.adaptation import extract
-from policylearn.arms import arm_policy
-from policylearn.config import Config
-from policylearn.evaluation import downstream, training
-from policylearn.evaluation.answering import ANSWER_METRICS
-from policylearn.evaluation.downstream import (
+from policylearn.adapt import downstream, training
+from policylearn.adapt.answering import ANSWER_METRICS
+from policylearn.adapt.downstream import (
     METHODS,
     METRICS,
     FrozenFeatures,
@@ -19,6 +16,9 @@ from policylearn.evaluation.downstream import (
     subsets,
     weight_mask,
 )
+from policylearn.adapt.outer import extract
+from policylearn.arms.arms import arm_policy
+from policylearn.config import Config
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem

@@ -4,7 +4,7 @@ from scipy import stats
 
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
-from policylearn.policy import mask_tokens
+from policylearn.policy.policy import mask_tokens
 
 MASK, V, B, T = 999, 1000, 400, 100
 

@@ -11,7 +11,7 @@ from policylearn.masking import Segmenter, Vocabulary, draw_units, leads, positi
 from policylearn.masking.keys import mix
 from policylearn.masking.lengths import LONGEST_WORD, cut_long_units, share_in_tokens, split_long_words, too_few
 from policylearn.masking.units import at_leads, unit_probabilities
-from policylearn.policy import mask_tokens, uniform_policy
+from policylearn.policy.policy import mask_tokens, uniform_policy
 
 RATES = st.sampled_from([0.05, 0.15, 0.3, 0.5])
 LENGTHS = st.lists(st.one_of(st.integers(1, 4), st.integers(1, 60)), min_size=1, max_size=25)

@@ -8,14 +8,15 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from policylearn.adapt.answers import AnswerWeights
+from policylearn.adapt.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
 from policylearn.config import InnerConfig
-from policylearn.inner.answering import AnsweredBatch, AnswerWeights
-from policylearn.inner.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
+from policylearn.data.questions import AnsweredBatch
 from policylearn.inner.mlm import make_optimizer, mlm_loss
-from policylearn.inner.model import InnerModel
-from policylearn.inner.seq2seq import KINDS, Seq2SeqModel
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
+from policylearn.models.model import InnerModel
+from policylearn.models.seq2seq import KINDS, Seq2SeqModel
 
 VOCABULARY, LENGTH, WIDTH = 23, 7, 8  # ids 0 and 1 are padding and [MASK]
 # An eps this large keeps the first steps of a fresh AdamW smooth: with a small one they are the gradient's sign.

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from policylearn.adapt.probe import outer_loss
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate
-from policylearn.inner.probe import outer_loss
 from policylearn.masking import IGNORED
 from policylearn.metagrad import walk
 from policylearn.metagrad.engines import engine

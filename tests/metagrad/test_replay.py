@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policylearn.arms import initial_policy
+from policylearn.arms.arms import initial_policy
 from policylearn.inner.window import Window
+from policylearn.learning.rollout import rollout
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.replay import replay
 from policylearn.metagrad.unroll import unroll
 from policylearn.metagrad.walk import Walk
 from policylearn.problem import Problem
-from policylearn.rollout import rollout
 
 RATES = [0.01, 0.03, 0.02, 0.025, 0.015, 0.01, 0.005, 0.02, 0.03, 0.01, 0.02]
 # (steps, leaf, slots): one leaf; several and a short one; every state recomputed from the start or one other

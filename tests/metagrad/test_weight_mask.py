@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from policylearn.adapt import weight_mask as module
+from policylearn.adapt.finetune import LabelledBatch, ridge_head
+from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.config import InnerConfig
-from policylearn.inner.finetune import LabelledBatch, ridge_head
 from policylearn.metagrad.engines import engine
-from policylearn.weight_masks import outer as module
 from policylearn.weight_masks.masks import THRESHOLD, initial_scores
-from policylearn.weight_masks.outer import MaskTuning
 from policylearn.weight_masks.selection import maskable
 
 RATE = 0.1

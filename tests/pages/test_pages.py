@@ -54,7 +54,7 @@ ELSEWHERE = {
     "policylearn train configs/demo.toml cluster.address=auto": "needs a Ray cluster and a bucket",
     "export": "for a cluster of one's own",
     "ray": "needs a Ray cluster; tests/cluster/test_jobs.py submits a job",
-    "kubectl": "needs Kubernetes; tests/test_cluster_configs.py reads what it is given",
+    "kubectl": "needs Kubernetes; tests/config/test_cluster_configs.py reads what it is given",
 }
 ELSEWHERE_BLOCKS = {
     "dockerfile": "needs docker",

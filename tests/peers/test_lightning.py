@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 
 pytest.importorskip("lightning", reason="make test-peers installs it")
 from policylearn.trainers import LightningEpochCallback

@@ -6,10 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from policylearn.console_watch import ConsoleWatch
+from policylearn.messages.watch import UNSEEN, At
 from policylearn.report import progress
+from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.progress import TaskProgress
-from policylearn.watch import UNSEEN, At
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 

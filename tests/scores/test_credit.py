@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.arms import arm_policy, initial_policy
+from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config
-from policylearn.heuristic import scorer_policy
+from policylearn.credit.domain import domain_credits
+from policylearn.credit.points import steps
 from policylearn.problem import Problem
 from policylearn.scores.credit import expected
+from policylearn.scores.heuristic import scorer_policy
 from policylearn.scores.occurrences import Means
-from policylearn.signal.domain import domain_credits
-from policylearn.signal.points import steps
 
 
 def means_of(bins: np.ndarray, values: np.ndarray) -> Means:

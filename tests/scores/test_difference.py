@@ -8,8 +8,8 @@ from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
-from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import vocabulary
+from policylearn.models.model import InnerModel
 from policylearn.scores.anchors import find_anchors, named_anchors
 from policylearn.scores.counting import count_corpus
 from policylearn.scores.difference import anchor_similarity, nearest_anchor_similarity

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policylearn.arms.policies import sources_of
 from policylearn.config import ScoresConfig
 from policylearn.masking import IGNORED, budget
+from policylearn.policy.adaptive import FLOOR, AdaptiveWeights, amlm_update
 from policylearn.problem import Problem
-from policylearn.scores.adaptive import FLOOR, AdaptiveWeights, amlm_update
 from policylearn.scores.loss import loss, masked_losses
 from policylearn.scores.occurrences import PRIOR
-from policylearn.scoring import sources_of
 
 P = 0.15
 counts = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=2, max_size=9)

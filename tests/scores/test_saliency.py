@@ -6,12 +6,12 @@ import torch
 from torch.nn.functional import nll_loss
 from transformers import BertConfig, BertForMaskedLM
 
+from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 from policylearn.scores.classifier import Classifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
-from policylearn.scoring import sources_of
 
 PAD, CLS, SEP, SIGN, FILLER = 0, 2, 3, (5, 6), range(7, 30)
 

@@ -3,12 +3,12 @@ import torch
 
 from policylearn.config import ModelConfig, PlantedConfig, ScoresConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
-from policylearn.inner.loading import load_model
-from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import vocabulary
+from policylearn.models.loading import load_model
+from policylearn.models.model import InnerModel
+from policylearn.policy.scores import Scores
 from policylearn.scores.scorers import SCORERS, score, scorer
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 
 PLANTED = PlantedConfig(documents=400)
 

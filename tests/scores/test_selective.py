@@ -10,8 +10,8 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
 from policylearn.data.tokens import tokenize
-from policylearn.inner.model import InnerModel
 from policylearn.masking.vocabulary import vocabulary
+from policylearn.models.model import InnerModel
 from policylearn.scores.classifier import fit_classifier
 from policylearn.scores.occurrences import PRIOR
 from policylearn.scores.selective import Texts, important_words, moved_together, selective, stop_words, words_of

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, 
 
 from policylearn.config import ScoresConfig
 from policylearn.masking.vocabulary import vocabulary
+from policylearn.policy.scores import Scores
 from policylearn.scores.sources import Sources
-from policylearn.scores.table import Scores
 from policylearn.scores.tagged import column, entity, find_entities, load_recogniser, pos_column
 
 SHARED = Path(__file__).parents[2].parent / "shared"

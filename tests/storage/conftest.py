@@ -11,7 +11,7 @@ import torch
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
-from policylearn.cluster.checkpoint import load_latest
+from policylearn.runs.state import load_latest
 from policylearn.storage.folder import Storage
 
 MEASURED = ("seconds", "workers", "lost")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from policylearn.cluster.checkpoint import load_latest
+from policylearn.commands.train import train
 from policylearn.report.console import RoundProgress
 from policylearn.report.progress import TaskProgress
+from policylearn.runs.state import load_latest
 from policylearn.storage.folder import Storage, StorageFailed
-from policylearn.train import train
 
 
 def after_round(patch, actions: dict) -> None:

@@ -22,7 +22,7 @@ from rich.console import Console
 from policylearn.storage import folder as storage
 from policylearn.config import load_config
 from policylearn.report import page  # now, not in every child
-from policylearn.train import train
+from policylearn.commands.train import train
 
 toml, folder, seed, kills = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 random.seed(seed)

@@ -9,11 +9,11 @@ import pytest
 from pyarrow import ArrowException
 
 from policylearn.artefact import load_policy
-from policylearn.cluster.checkpoint import load_round
-from policylearn.export import export
+from policylearn.commands.export import export
+from policylearn.commands.train import train
+from policylearn.runs.state import load_round
 from policylearn.storage import folder as module
 from policylearn.storage.folder import TRIES, Storage, StorageFailed, files_below
-from policylearn.train import train
 
 
 @pytest.fixture(params=["path", "file", "memory", "s3"])

@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 from policylearn.trainers import EpochCallback
 
 STEPS = 4  # 32 texts in batches of 8

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
-from policylearn.policy import uniform_policy
+from policylearn.policy.policy import uniform_policy
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from policylearn.evaluation.tuning import learn_masks
+from policylearn.adapt.tuning import learn_masks
 from policylearn.problem import Problem
 from policylearn.weight_masks.task import learned_masks
 

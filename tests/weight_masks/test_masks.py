@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.weight_masks.masks import LOWEST, THRESHOLD, binarise, highest, initial_scores, masked, pack, unpack
 from policylearn.weight_masks.selection import maskable
 

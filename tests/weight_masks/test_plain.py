@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
 
-from policylearn.inner.model import InnerModel
+from policylearn.models.model import InnerModel
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.plain import fold, save_plain, text_logits

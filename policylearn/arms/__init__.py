@@ -1,0 +1,1 @@
+"""Policies that a config names: the one to be learned, and every arm it is compared with."""

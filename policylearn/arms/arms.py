@@ -1,0 +1,119 @@
+"""Policies by name: the one to be learned, and every arm it is compared with."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from policylearn.arms.policies import build_policy, build_segmenter
+from policylearn.artefact import load_policy
+from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
+from policylearn.policy.adaptive import default_strength
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import scorer_of
+from policylearn.problem import Problem
+from policylearn.scores.scorers import SCORERS
+
+LEARNED, RANDOM, NONE = "learned", "random", "none"
+SETTINGS: dict[str, dict[str, Any]] = {
+    RANDOM: {},
+    "random-30": {"rate": 0.3},
+    "random-40": {"rate": 0.4},
+    "random-30-15": {"rate": {"kind": "linear", "rates": [0.3, 0.15]}},
+    "word": {"unit": "word"},
+    "span": {"unit": "span"},
+    "explore": {"design": "explore"},
+}
+"""Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
+Yang et al. (ACL 2023), spans of SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+
+
+def initial_policy(problem: Problem) -> MaskingPolicy:
+    """The policy before learning: its probabilities are those of the prior, or of the policy `learn.start` names.
+
+    Raises:
+        ValueError: that policy is of another tokenizer, or other settings.
+    """
+    start = problem.config.learn.start
+    return build_policy(problem, problem.config.policy) if start is None else _loaded(problem, start)
+
+
+def _loaded(problem: Problem, source: str) -> MaskingPolicy:
+    """An exported policy, under the masking settings of the problem."""
+    artefact = load_policy(source)
+    artefact.check_tokenizer(problem.tokenizer)
+    policy, wanted = artefact.policy, problem.config.policy.model_dump()
+    for key, given in policy.config.model_dump().items():
+        if given != wanted[key]:
+            raise ValueError(
+                f"learn.start {source}: that policy has policy.{key} = {given!r}, this config has {wanted[key]!r}; "
+                "set it to what that policy has"
+            )
+    policy.segmenter = build_segmenter(problem)
+    return policy
+
+
+def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
+    """A policy that learns nothing: one of `SETTINGS` or `evaluate.custom`, or the name of a scorer; None for "none",
+    no further training.
+
+    Raises:
+        ValueError: the arm is not known, or its settings are out of range.
+    """
+    if arm == NONE:
+        return None
+    if arm in problem.config.evaluate.custom:
+        own = problem.config.evaluate.custom[arm]
+        return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
+    if arm in SETTINGS:
+        return build_policy(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
+    strength = problem.config.policy.prior.get(arm, default_strength(arm))
+    return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"))
+
+
+def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "units" or "design".
+
+    Args:
+        config: names the arms.
+        policies: those that were given, which bring masking settings of their own.
+    """
+    found = {arm: _other_budget(_settings_of(config, arm, policies), config.masking) for arm in config.evaluate.arms}
+    found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
+    return {arm: why for arm, why in found.items() if why}
+
+
+def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]) -> MaskingConfig:
+    if arm in policies:
+        return policies[arm].masking
+    own = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
+    return MaskingConfig.model_validate(config.masking.model_dump() | own)
+
+
+def _other_budget(own: MaskingConfig, usual: MaskingConfig) -> str:
+    if own.rate != usual.rate:
+        return "rate"
+    if own.unit != "token":
+        return "units"
+    # Where a coin is tossed per token, no two arms come to the same number.
+    return "design" if own.design != usual.design or own.design == "independent" else ""
+
+
+def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
+    """Refuse an unknown arm before anything is trained.
+
+    Args:
+        config: names the arms.
+        known: arms that have, or will have, a policy of their own.
+
+    Raises:
+        ValueError: naming the arm and the known ones.
+    """
+    names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS}
+    for arm in config.evaluate.arms:
+        if arm not in names and scorer_of(arm) not in SCORERS:
+            raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
+        if scorer_of(arm) in PLANTED_ONLY and config.domain.path != PLANTED:
+            raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")
+    for arm, own in config.evaluate.custom.items():
+        if unknown := [name for name in own.prior if scorer_of(name) not in SCORERS]:
+            raise ValueError(f"evaluate.custom.{arm}.prior: unknown scorer {unknown[0]!r}; known: {sorted(SCORERS)}")

@@ -1,0 +1,107 @@
+"""A model adapted to the label task and written down: masks of its weights, or a fine-tuned model."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from policylearn.adapt.downstream import Chosen, Scores, score_chosen, subsets
+from policylearn.adapt.finetune import Classifier
+from policylearn.adapt.training import predicted
+from policylearn.adapt.tuning import learn_masks, tune
+from policylearn.config import Config
+from policylearn.models.device import device_here
+from policylearn.models.model import InnerModel
+from policylearn.problem import Problem
+from policylearn.report.console import print_line, teller
+from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.formats import score
+from policylearn.weight_masks.classifier import MaskedClassifier
+from policylearn.weight_masks.plain import fold, plain_model, save_plain
+from policylearn.weight_masks.storage import save_masks
+from policylearn.weight_masks.task import learned_masks
+
+MASKS, MODEL, RESULT = "masks.safetensors", "model", "result.json"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What was written, by what it is, and how good it is."""
+
+    written: dict[str, Path]
+    scores: Scores
+    metric: str
+
+    def lines(self) -> list[str]:
+        """For a person; test comes last."""
+        numbers = {"dev": self.scores.dev, **self.scores.extra, "test": self.scores.test}
+        width = max(map(len, [*self.written, *numbers]))
+        files = [f"{what:{width}}  {path}" for what, path in self.written.items()]
+        return [*files, *(f"{name:{width}}  {score(number)} {self.metric}" for name, number in numbers.items())]
+
+
+def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, console: Console) -> Adapted:
+    """Adapt a model to the label task of a config, write what came of it, then score it on test.
+
+    Args:
+        config: task and model; under `evaluate`, the settings of the method and how many examples have their labels.
+        out: a folder that is new or empty. It gets masks.safetensors, or (fine-tuned, or `folded`) model/, which
+            transformers loads, and result.json.
+        method: "weight_mask" or "finetune".
+        folded: whether masks are written as a plain model as well.
+        seed: of the labelled subset, the initial masks and the order of examples.
+        console: where progress is shown.
+
+    Raises:
+        ValueError: bad input, with what to do.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise ValueError(f"{out} is not an empty folder: choose another --out")
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem.examples("train")  # refuses a task of questions
+    model = problem.fresh_model(seed)
+    if model.remark:
+        print_line(console, model.remark)
+    if folded or method == "finetune":
+        _check_plain(problem, model)
+    dev, tuned = _train(problem, model, method, seed)
+    written = _write(problem, tuned, out, folded)
+    scores = score_chosen(problem, Chosen(dev, partial(predicted, problem, tuned)))
+    said = {"remark": model.remark} if model.remark else {}
+    (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
+    return Adapted(written, scores, config.task.metric)
+
+
+def _check_plain(problem: Problem, model: InnerModel) -> None:
+    """Raises ValueError if what is learned could not be written: better before it is."""
+    head = torch.eye(len(problem.labels), model.mlm.config.hidden_size)  # any but zero, of which all heads say the same
+    plain_model(model, dict(model.named_parameters()), head, head[:, 0], tuple(problem.labels))
+
+
+def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> tuple[float, Classifier | MaskedClassifier]:
+    config, picked = problem.config.evaluate, next(subsets(problem, seed))
+    learn, epochs = (
+        (learn_masks, config.weight_mask.epochs) if method == "weight_mask" else (tune, config.finetune.epochs)
+    )
+    with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
+        return learn(problem, model, picked, seed, progress)
+
+
+def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, folded: bool) -> dict[str, Path]:
+    written, labels = {}, problem.labels
+    if isinstance(tuned, MaskedClassifier):
+        masks = learned_masks(tuned, labels)
+        written["masks"] = save_masks(out / MASKS, masks)
+        if not folded:
+            return written
+        plain = fold(tuned.encoder, masks)
+    else:
+        encoder = tuned.encoder
+        assert isinstance(encoder, InnerModel)
+        plain = plain_model(encoder, dict(encoder.named_parameters()), tuned.weight, tuned.bias, tuple(labels))
+    length = problem.config.model.max_length
+    return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length)}

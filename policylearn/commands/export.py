@@ -1,0 +1,176 @@
+"""A policy handed over: as it is, as a table over token ids, or as a data set that it has scored."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
+from policylearn.artefact.card import with_note
+from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table
+from policylearn.config import Config
+from policylearn.data.records import matching_files, read_records
+from policylearn.data.tokens import CHUNK, chunks, tokenize
+from policylearn.learning.lineage import LEARNED, at_round
+from policylearn.learning.outer import under
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.problem import open_corpus
+from policylearn.runs.state import load_round
+from policylearn.storage.folder import Storage, files_below
+
+Form = Literal["policy", "table", "annotated"]
+POLICY, EXAMPLES = "policy", "examples.jsonl"
+"""What `out` holds of an annotated data set."""
+USAGE = """from datasets import load_dataset
+from policylearn import PolicyCollator
+dataset = load_dataset("json", data_files="{path}", split="train")
+collator = PolicyCollator.from_pretrained("{policy}")
+# With transformers' Trainer: TrainingArguments(..., remove_unused_columns=False), or it drops the column "policy"."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        policy: where.
+        fidelity: of a table; None for the policy as it is.
+        examples: file of the annotated data set, and how many it has.
+    """
+
+    policy: str
+    fidelity: Fidelity | None = None
+    examples: tuple[str, int] | None = None
+
+    def lines(self) -> list[str]:
+        """What to tell whoever asked for it."""
+        said = [f"policy    {self.policy}"]
+        if self.fidelity is not None:
+            said.append(f"fidelity  {self.fidelity}")
+        if self.examples is not None:
+            path, count = self.examples
+            said += [f"examples  {path} ({count:,})", "", *USAGE.format(path=path, policy=self.policy).splitlines()]
+        return said
+
+
+def open_policy(source: str | os.PathLike[str], number: int | None = None) -> PolicyArtefact:
+    """The policy of a run, of a folder or URI, or of a name on the Hub.
+
+    Args:
+        source: where it is.
+        number: of a run's round, to have φ as it was after it.
+
+    Raises:
+        ValueError: there is no policy, the run has exported none yet, or that round's checkpoint is not kept.
+        StorageFailed: the place cannot be reached.
+    """
+    run = _run(source)
+    if run is None and number is not None:
+        raise ValueError(f"{source} is no run that has exported a policy: it has no round {number}; leave out --round")
+    artefact = load_policy(str(run / POLICY) if run else source)
+    if run is None or number is None:
+        return artefact
+    artefact.policy.load_learned(under("phi.", load_round(run / "checkpoints", number).tensors))
+    note = f"φ after round {number} of a run; its final policy was described thus:"
+    learned = {LEARNED: at_round(_config_of(run), number)}
+    return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))
+
+
+def _run(source: str | os.PathLike[str]) -> Storage | None:
+    """The run directory that `source` is, if it has exported a policy."""
+    if "://" not in str(source) and not Path(source).is_dir():
+        return None
+    place = Storage.at(source)
+    return place if place.is_file(f"{POLICY}/{MANIFEST}") else None
+
+
+def export(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    form: Form = "policy",
+    number: int | None = None,
+    corpus: str | None = None,
+    column: str = "text",
+    max_length: int = MAX_LENGTH,
+    watch: Watch = UNSEEN,
+) -> Exported:
+    """Write a policy to a folder or URI of its own.
+
+    Args:
+        source, number: as in `open_policy`.
+        out: where to; an annotated data set goes to a folder on this machine.
+        form: the policy as it is, as a table over token ids, or as a table with a data set it has scored.
+        corpus: file of texts of the domain; None: that of the run.
+        column: of the text in the file.
+        max_length: tokens per example, special tokens included; longer texts go on in further examples.
+        watch: shows how far it is.
+
+    Raises:
+        ValueError: as in `open_policy`; or a corpus is needed and not given.
+        StorageFailed: one of the places cannot be reached.
+    """
+    artefact = open_policy(source, number)
+    if form == "policy":
+        return Exported(write_policy(artefact, out))
+    if form == "annotated" and "://" in str(out):
+        raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
+    texts = _texts(source, corpus, column)
+    found = to_table(artefact, texts(), max_length, watch)
+    note = f"A table of mean logits per token id, in place of the policy described below. It does {found.fidelity}."
+    table = replace(found.artefact, card=with_note(artefact.card, note))
+    if form == "table":
+        return Exported(write_policy(table, out), found.fidelity)
+    policy, path = write_policy(table, Path(out) / POLICY), Path(out) / EXAMPLES
+    count = write_examples(path, annotate(artefact, tokenized(artefact, watch("scoring texts", texts()), max_length)))
+    return Exported(policy, found.fidelity, (str(path), count))
+
+
+def write_policy(artefact: PolicyArtefact, out: str | os.PathLike[str]) -> str:
+    """Save a policy with the card it has, at a path or URI."""
+    target = Storage.at(out)
+    with TemporaryDirectory(prefix="policylearn-") as local:
+        target.write_all(files_below(save_policy(local, artefact, artefact.card)), MANIFEST)
+    return str(target)
+
+
+def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> Callable[[], Iterator[str]]:
+    """A function that opens a stream of texts."""
+    if corpus is not None:
+        return partial(_read, matching_files(corpus, "--corpus"), column)
+    run = _run(source)
+    if run is None:
+        raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
+    return lambda: open_corpus(_config_of(run), "domain")
+
+
+def _config_of(run: Storage) -> Config:
+    return Config.model_validate_json(run.read("config.json"))
+
+
+def _read(files: Iterable[str], column: str) -> Iterator[str]:
+    named = {column: "--column"}
+    for file in files:
+        yield from (row[column] for row in read_records(file, named, key="--corpus", settings=named, text=column))
+
+
+def tokenized(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[dict[str, list[int]]]:
+    """Examples with `input_ids`, special tokens included."""
+    for chunk in chunks(texts, CHUNK):
+        rows = tokenize(chunk, artefact.tokenizer, max_length, split=True)
+        yield from ({"input_ids": rows[i].tolist()} for i in range(len(rows)))
+
+
+def write_examples(path: Path, examples: Iterable[dict]) -> int:
+    """Write examples as JSON lines; returns their number. Nine digits are what float32 has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8") as lines:
+        for example in examples:
+            logits = [float(f"{logit:.9g}") for logit in example[COLUMN]]
+            lines.write(json.dumps(example | {COLUMN: logits}) + "\n")
+            count += 1
+    return count

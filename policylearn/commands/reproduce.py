@@ -1,0 +1,104 @@
+"""One rollout or trial of a run once more, in this process: with its traceback if it raises, and to the same bits where
+the device and the versions of torch are those of the run."""
+
+import os
+
+from rich.console import Console
+
+from policylearn.arms.arms import LEARNED, RANDOM, arm_policy
+from policylearn.artefact import load_policy
+from policylearn.cluster.worker import Worker
+from policylearn.config import Config
+from policylearn.evaluation.trial import Trial, run_trial
+from policylearn.learning.outer import add_version, recalled_versions, under, version_of
+from policylearn.learning.rounds import baseline_rollout, rollout_seeds, rollout_with
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.runs.provenance import load_again
+from policylearn.runs.run import Run
+from policylearn.runs.state import OuterState, load_latest
+from policylearn.storage.folder import Storage
+
+
+def reproduce(
+    folder: str | os.PathLike[str],
+    rollout: int | None = None,
+    baseline: int | None = None,
+    trial: tuple[str, int] | None = None,
+) -> dict[str, float] | Trial:
+    """The one that is asked for: rollout and baseline by seed, a trial by arm and seed.
+
+    Raises:
+        ValueError: not one of the three is asked for; or as below.
+    """
+    if rollout is not None and baseline is None and trial is None:
+        return reproduce_rollout(folder, rollout)
+    if baseline is not None and rollout is None and trial is None:
+        return reproduce_baseline(folder, baseline)
+    if trial is not None and rollout is None and baseline is None:
+        return reproduce_trial(folder, *trial)
+    raise ValueError("reproduce takes one of --rollout SEED, --baseline SEED and --trial ARM SEED")
+
+
+def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, float]:
+    """The metrics of a rollout of the round that the run is in.
+
+    Raises:
+        ValueError: the folder holds no run, or the seed belongs to another round.
+    """
+    run = _found(folder)
+    config, state = run.config, load_latest(run.storage / "checkpoints")[0] or OuterState()
+    numbers = range(state.round, min(state.round + config.learn.lag + 1, config.learn.rounds))
+    number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
+    if number is None:
+        raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
+    problem, policy = Worker(config).problem, load_policy(str(run.storage / "prior")).policy
+    if config.learn.start is not None:
+        policy.start_here()
+    phi = under("phi.", state.tensors) or policy.learned()
+    versions = add_version(recalled_versions(state.tensors), state.round, phi, config.learn.lag)
+    return rollout_with(problem, policy, version_of(versions, number, config.learn.lag), seed).metrics
+
+
+def reproduce_baseline(folder: str | os.PathLike[str], seed: int) -> dict[str, float]:
+    """The metrics of a rollout of the random baseline, which is run before the first round.
+
+    Raises:
+        ValueError: the folder holds no run, or the seed is not one of the first round.
+    """
+    config = _found(folder).config
+    if seed not in rollout_seeds(config, 0):
+        raise ValueError(f"--baseline {seed} is no rollout of the baseline of {folder}: {_seeds(config, range(1))}")
+    problem = Worker(config).problem
+    policy = arm_policy(problem, RANDOM)
+    assert policy is not None
+    return baseline_rollout(problem, policy, seed).metrics
+
+
+def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Trial:
+    """The trial of a fresh model under an arm.
+
+    Raises:
+        ValueError: the folder holds no run, the arm is not known, or the policy given for it has changed.
+    """
+    run = _found(folder)
+    problem = Worker(run.config).problem
+    return run_trial(problem, _policy(problem, run, arm), arm, seed)
+
+
+def _found(folder: str | os.PathLike[str]) -> Run:
+    storage = Storage.at(folder)
+    if not storage.is_file("config.json"):
+        raise ValueError(f"{folder} holds no run of policylearn")
+    return Run(storage, Config.model_validate_json(storage.read("config.json")), Console())
+
+
+def _policy(problem: Problem, run: Run, arm: str) -> MaskingPolicy | None:
+    if kept := run.given_policies().get(arm):
+        return load_again(kept)
+    return load_policy(str(run.storage / "policy")).policy if arm == LEARNED else arm_policy(problem, arm)
+
+
+def _seeds(config: Config, numbers: range) -> str:
+    seeds = [seed for number in numbers for seed in rollout_seeds(config, number)]
+    return f"those are {seeds[0]} to {seeds[-1]}" if seeds else "all rounds are finished"

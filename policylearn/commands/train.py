@@ -1,0 +1,107 @@
+"""The whole job: learn over rounds of rollouts, or from token targets, export the policy, compare it on fresh models,
+report."""
+
+import os
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.console import Console
+
+from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy
+from policylearn.cluster.pool import Pool, open_pool
+from policylearn.commands.present import export_policy, report_run
+from policylearn.config import Config
+from policylearn.evaluation.compare import compare
+from policylearn.learning.lineage import exports_the_prior, has_learned, lineage, measured
+from policylearn.learning.rollout import check_windows
+from policylearn.learning.rounds import learn
+from policylearn.learning.supervised.fit import fit
+from policylearn.models.device import device_here
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.console import teller
+from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.verdict import signal
+from policylearn.runs.preemption import preemptible
+from policylearn.runs.run import Run
+from policylearn.runs.state import OuterState
+from policylearn.runs.trackers import check_trackers
+
+
+def train(
+    config: Config, out: str | os.PathLike[str], console: Console, fresh: bool = False, command: str = ""
+) -> dict[str, Any]:
+    """The whole job, from texts to report; continues where an earlier call on the same folder stopped.
+
+    Args:
+        config: the experiment.
+        out: the run directory: a path, or a URI such as s3://bucket/run.
+        console: where progress is shown.
+        fresh: forget what `out` holds.
+        command: how the user called it, for the report.
+
+    Returns:
+        what stands in result.json.
+
+    Raises:
+        ValueError: bad input, with what to do.
+        WorkFailed: a rollout failed; the rounds before it are kept.
+        StorageFailed: `out` cannot be read, or could not be written to the end.
+        Preempted: on SIGTERM; the rounds before the one under way are kept.
+    """
+    check_arms(config)
+    check_windows(config)
+    check_trackers(config)
+    run = Run.open(out, config, console, fresh)
+    if run.finished:
+        return run.result()
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem.check()
+    run.remark(problem.remark)
+    with run, preemptible():
+        return _train(config, run, problem, command)
+
+
+def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
+    policy, known = run.prior(lambda: _first_policy(problem), problem.tokenizer, lambda: measured(problem))
+    supervised = config.learn.method == "supervised"
+    state = fit(config, problem, policy, run) if supervised else OuterState()
+    with _pool(config, problem) as pool, preemptible():
+        if not supervised:
+            state = learn(config, problem, policy, pool, run)
+            if state.history:
+                run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
+        facts = lineage(config, state, known)
+        for name, said in facts.items():
+            run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
+        export_policy(run, problem, policy, state, facts)
+        result = compare(config, problem, {LEARNED: policy}, pool, run)
+    result |= {"best_round": kept_round(config, state), "learned": has_learned(config, state, known)}
+    result |= {"provenance": run.provenance(command) | facts}
+    report_run(run, problem, policy, state, result, facts)
+    run.finish(result)
+    return result
+
+
+def _first_policy(problem: Problem) -> MaskingPolicy:
+    """The policy before learning. When a run begins, arms are built as well: one that cannot be must not cost what was
+    learned until it is its turn."""
+    policy, config = initial_policy(problem), problem.config.evaluate
+    for arm in config.arms if config.seeds else ():
+        if arm != LEARNED:
+            arm_policy(problem, arm)
+    return policy
+
+
+def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
+    """The pool of the config; one that starts nothing where there are neither rollouts nor trials to be run."""
+    idle = config.learn.method == "supervised" and not config.evaluate.seeds
+    cluster = config.cluster.model_copy(update={"backend": "local"} if idle else {})
+    return open_pool(config.model_copy(update={"cluster": cluster}), problem.data())
+
+
+def kept_round(config: Config, state: OuterState) -> int | None:
+    """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round."""
+    if exports_the_prior(config, state):
+        return -1
+    return None if config.learn.select == "last" else state.numbers["best_round"]

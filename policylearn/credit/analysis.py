@@ -1,0 +1,115 @@
+"""From credits of single tokens to what they say about the signal, and in one line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from policylearn.config import DiagnoseConfig
+from policylearn.credit.credits import Tokens
+from policylearn.credit.sums import TypeSums, add, advantage, common_types, correlation, type_sums
+from policylearn.credit.variance import interval, net_of, variance_shares
+from policylearn.report.formats import plural
+
+A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
+GOAL = 0.5
+"""Reliability from which on a signal is called worth learning from: half of what credits say is true."""
+FEWEST = 3
+"""Word types that a correlation takes."""
+NOISE = 0.2
+"""Below it, credits are called noise."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one state of the model.
+
+    Attributes:
+        step: optimiser steps before it.
+        names: outer gradients: A, B and, on text half B only, the controls.
+        tokens: of text halves A and B; credits [M, 2] and [M, 2 + controls].
+        twins: [N, 2] credits of the same tokens: labels A under one mask, labels B under another.
+        cosines: of the outer gradients of A and B by group of parameters, as they are and preconditioned.
+    """
+
+    step: int
+    names: list[str]
+    tokens: tuple[Tokens, Tokens]
+    twins: np.ndarray
+    cosines: dict[str, dict[str, float]]
+
+
+def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
+    """Everything that credits alone can tell."""
+    first, second = (sums(points, half) for half in (0, 1))
+    rows = common_types(first, second, config.least)
+    check_types(len(rows[0]), config)
+    x, y = first.means[rows[0]], second.means[rows[1]]
+    cells = np.stack([np.stack([x[:, 0], y[:, 0]], 1), np.stack([x[:, 1], y[:, 1]], 1)], 1)  # [K, labels, text]
+    shares = variance_shares(cells)
+    names = points[0].names
+    net = net_of(x[:, 0], y[:, 1], y[:, [i for i, name in enumerate(names) if name.startswith(SHUFFLED)]])
+    return {
+        "reliability": shares.whole,
+        "interval": interval(cells, config.draws),
+        "half": shares.signal,
+        "net": net,
+        "controls": {n: correlation(x[:, 0], y[:, i]) for i, n in enumerate(names) if i > 1},
+        "shares": vars(shares),
+        "types": len(rows[0]),
+        "tokens": [int(s.counts.sum()) for s in (first, second)],
+        "token_level": token_level(points),
+        "token_controls": {n: token_control(points, i) for i, n in enumerate(names) if i > 1},
+        "cosines": mean_cosines(points),
+        "steps": [point.step for point in points],
+    }
+
+
+def check_types(count: int, config: DiagnoseConfig) -> None:
+    """Raises ValueError if so few word types were masked often enough that nothing correlates across them."""
+    if count < FEWEST:
+        raise ValueError(
+            f"only {plural(count, 'word')} of the domain would be masked {config.least} times in both halves of "
+            f"{config.points} × {config.batches} batches, and it takes {FEWEST}: raise diagnose.batches or lower "
+            "diagnose.least"
+        )
+
+
+def sums(points: Sequence[Point], half: int) -> TypeSums:
+    """Advantages of one text half by word type, all points together."""
+    return add([type_sums(p.tokens[half].keys, advantage(p.tokens[half].credits)) for p in points])
+
+
+def token_level(points: Sequence[Point]) -> dict[str, float | None]:
+    """Correlations between labels A and B over the same tokens, masked alike and twice; means over points."""
+    same = [correlation(*tokens.credits[:, :2].T) for point in points for tokens in point.tokens]
+    other = [correlation(*point.twins.T) for point in points if len(point.twins)]
+    return {"same masks": float(np.mean(same)), "other masks": float(np.mean(other)) if other else None}
+
+
+def token_control(points: Sequence[Point], column: int) -> float:
+    """Correlation of labels A with those of a control over the tokens of text half B; the mean of points."""
+    return float(np.mean([correlation(*p.tokens[1].credits[:, [0, column]].T) for p in points]))
+
+
+def mean_cosines(points: Sequence[Point]) -> dict[str, dict[str, float]]:
+    """By kind and group, the mean over points."""
+    kinds = points[0].cosines
+    return {
+        kind: {group: float(np.mean([p.cosines[kind][group] for p in points])) for group in groups}
+        for kind, groups in kinds.items()
+    }
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """One line: signal or noise."""
+    value, (low, high) = result["reliability"], result["interval"]
+    numbers = f"word-type reliability {value:.2f} [{low:.2f}, {high:.2f}]"
+    if low <= 0 or value < NOISE:
+        return f"the signal is noise: {numbers}"
+    if result["net"] < result["half"] / 2:
+        return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
+    if value < GOAL:
+        return f"the signal is weak: {numbers}"
+    return f"there is a signal: {numbers}"

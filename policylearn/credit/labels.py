@@ -1,0 +1,41 @@
+"""An outer loss that uses every example of a half, and labels that have nothing to do with the task."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.adapt.outer import ProbeLoss, fold
+from policylearn.problem import Problem
+
+
+def cross_fitted(problem: Problem, picked: np.ndarray, y: Tensor, folds: int, resplits: int, seed: int) -> ProbeLoss:
+    """Outer loss of all given examples: each is query once and support in the other folds, over several re-splits.
+
+    Args:
+        problem: data.
+        picked: [N] training examples.
+        y: [N] their labels, or others.
+        folds: support is all but one of so many parts, query that one.
+        resplits: how often the examples are dealt into folds.
+        seed: of the folds.
+    """
+    rng = np.random.default_rng([seed, 1])
+    splits = [split for _ in range(resplits) for split in fold(y.numpy(), folds, rng)]
+    return ProbeLoss(problem, picked, y, splits)
+
+
+def shuffled(y: Tensor, seed: int) -> Tensor:
+    """The same labels on other examples: whatever the texts have to do with them is gone."""
+    return y[torch.from_numpy(np.random.default_rng([seed, 2]).permutation(len(y)))]
+
+
+def made_up(problem: Problem, picked: Sequence[int] | np.ndarray, y: Tensor, seed: int) -> Tensor:
+    """Labels of a task that means nothing but can be learned: by the mean of random word weights, as often as in y."""
+    rng = np.random.default_rng([seed, 3])
+    weights, rows = rng.normal(size=len(problem.tokenizer)), problem.examples("train").rows
+    order = np.argsort([weights[rows[int(i)]].mean() for i in picked])
+    found = torch.empty_like(y)
+    found[torch.from_numpy(order)] = y.sort().values[torch.arange(len(y))]
+    return found

@@ -1,0 +1,56 @@
+"""The stream of masked batches a model trains on."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from policylearn.masking import MaskedBatch
+from policylearn.policy.adaptive import AMLM, AdaptiveWeights
+from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.scores import scorer_of
+from policylearn.problem import Problem
+
+
+def masked_batches(
+    problem: Problem,
+    policy: MaskingPolicy,
+    seed: int,
+    adaptive: AdaptiveWeights | None = None,
+    progress: Callable[[], float] = lambda: 0.0,
+    mask_seed: int | None = None,
+) -> Iterator[MaskedBatch]:
+    """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
+
+    Args:
+        problem: holds the corpus.
+        policy: π_φ.
+        seed: of order and masks.
+        adaptive: of `follow_mistakes`; its scores are those of the moment.
+        progress: tells the share of training that is done, for a rate that has a schedule.
+        mask_seed: of the masks alone; None: `seed`.
+    """
+    rng = np.random.default_rng([seed, 0])
+    rows, size = problem.domain, problem.config.inner.batch_size
+    pad, mask_token_id = problem.tokenizer.pad_token_id, problem.tokenizer.mask_token_id
+    drawn_by = seed if mask_seed is None else mask_seed
+    queue: list[int] = []
+    epoch = -1
+    while True:
+        while len(queue) < size:
+            queue += rng.permutation(len(rows)).tolist()
+            epoch += 1
+        picked, queue = queue[:size], queue[size:]
+        # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.
+        input_ids, real = rows.batch(picked, pad)
+        columns = rows.values(picked, input_ids.shape[1])
+        if adaptive is not None:
+            columns[AMLM] = adaptive.scores[input_ids]
+        yield mask_tokens(policy, input_ids, real, mask_token_id, drawn_by, epoch, progress(), columns)
+
+
+def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:
+    """Fresh weights that follow the model's mistakes in one training, if the policy goes by such."""
+    if AMLM not in map(scorer_of, policy.names):
+        return None
+    every = problem.config.scores.amlm_every
+    return AdaptiveWeights(len(policy.segmenter.special), policy.masking.rates[0], every)

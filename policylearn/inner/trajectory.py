@@ -1,0 +1,66 @@
+"""A rollout on its way: the model, its optimiser and the batches to come."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from policylearn.inner.batches import follow_mistakes, masked_batches
+from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.masking import MaskedBatch
+from policylearn.models.model import InnerModel
+from policylearn.policy.adaptive import AdaptiveWeights
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+
+@dataclass
+class Trajectory:
+    """One rollout between two steps: θ, its optimiser, the batches to come, and numbers noted on the way."""
+
+    problem: Problem
+    policy: MaskingPolicy
+    seed: int
+    model: InnerModel
+    optimizer: torch.optim.Optimizer
+    adaptive: AdaptiveWeights | None
+    batches: Iterator[MaskedBatch]
+    step: int = 0
+    windows: int = 0
+    credited: int = 0
+    notes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def start(cls, problem: Problem, policy: MaskingPolicy, seed: int, mask_seed: int | None = None) -> "Trajectory":
+        """θ₀, a fresh optimiser and the first epoch's order; `mask_seed` moves the masks and nothing else."""
+        model = problem.fresh_model(seed)
+        optimizer = make_optimizer(model, problem.config.inner)
+        trajectory = cls(problem, policy, seed, model, optimizer, follow_mistakes(problem, policy), iter(()))
+        trajectory.batches = masked_batches(
+            problem, policy, seed, trajectory.adaptive, lambda: trajectory.progress, mask_seed
+        )
+        return trajectory
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return learning_rate(self.problem.config.inner, self.step, self.problem.config.inner.steps)
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done."""
+        return self.step / self.problem.config.inner.steps
+
+    def take_step(self, batch: MaskedBatch) -> None:
+        """An ordinary optimiser step, in place."""
+        watch = self.adaptive.observe if self.adaptive else None
+        config = self.problem.config.inner
+        loss = plain_step(self.model, self.optimizer, batch, self.rate, watch, config.clip, config.micro_batch)
+        self.note(mlm_loss=loss)
+        self.step += 1
+
+    def note(self, **numbers: float) -> None:
+        """Remember numbers, to be averaged over the rollout."""
+        for name, number in numbers.items():
+            self.notes[name].append(number)

@@ -1,0 +1,1 @@
+"""A policy → a better one: rounds of rollouts, or token targets."""

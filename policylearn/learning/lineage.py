@@ -1,0 +1,136 @@
+"""How a policy came about, in words that go along with it: what it started from, what was learned, what exported."""
+
+from collections.abc import Iterable, Mapping
+
+from policylearn.arms.policies import scores_of
+from policylearn.artefact import load_policy
+from policylearn.config import Config
+from policylearn.learning.outer import kept_the_prior
+from policylearn.policy.scores import scorer_of
+from policylearn.problem import Problem
+from policylearn.report.formats import plural
+from policylearn.runs.provenance import last_part
+from policylearn.runs.state import OuterState
+
+PRIOR, LEARNED = "prior", "learned"
+"""What the two facts are called, in the provenance of a policy."""
+Facts = dict[str, str]
+
+
+def lineage(config: Config, state: OuterState, known: Facts) -> Facts:
+    """What an exported policy started from, and what was learned.
+
+    Args:
+        config: of the run.
+        state: that learning ended in; of a run without rounds, a new one.
+        known: of `measured`, as it was when the prior was made.
+
+    >>> found = lineage(Config.model_validate({"learn": {"rounds": 0}}), OuterState(), {})
+    >>> found["prior"], found["learned"]
+    ('12 · difference', 'nothing: the prior as it is; no rounds of learning')
+    """
+    return {PRIOR: prior_of(config, known), LEARNED: learned_of(config, state, known)}
+
+
+def measured(problem: Problem) -> Facts:
+    """What there is to say of the prior of a problem: scorer → what of the task it has learned from; of the policy that
+    `learn.start` names, its own lineage."""
+    start = problem.config.learn.start
+    if start is None:
+        return known_of(problem, problem.config.policy.prior)
+    facts = load_policy(start).provenance
+    return {name: str(facts[name]) for name in (PRIOR, LEARNED) if name in facts}
+
+
+def known_of(problem: Problem, names: Iterable[str]) -> Facts:
+    """Scorer → what of the task it has learned from, of those that have."""
+    scores = scores_of(problem, map(scorer_of, names))
+    return {name: found.learned_from for name, found in scores.items() if found.learned_from}
+
+
+def unchanged(prior: Mapping[str, float], known: Facts) -> Facts:
+    """The lineage of scorers as they are.
+
+    >>> unchanged({"idf": 8.0}, {})
+    {'prior': '8 · idf', 'learned': 'nothing: the prior as it is'}
+    """
+    return {PRIOR: _sum_of(prior, known), LEARNED: _in_prior(known)}
+
+
+def at_round(config: Config, number: int) -> str:
+    """What was learned of φ as it is after a round of a run, whatever was exported.
+
+    >>> at_round(Config(), 1)
+    'φ after 1 round of 2 rollouts each'
+    """
+    if config.learn.method == "supervised":
+        return f"φ after {_passes(config, number)}"
+    return f"φ after {_rounds(config, number)}"
+
+
+def _rounds(config: Config, number: int) -> str:
+    return f"{plural(number, 'round')} of {plural(config.learn.rollouts, 'rollout')} each"
+
+
+def _passes(config: Config, number: int) -> str:
+    return f"{plural(number - 1, 'pass', 'passes')} over texts with known targets ({config.supervised.targets})"
+
+
+def prior_of(config: Config, known: Facts) -> str:
+    """What learning starts from.
+
+    >>> prior_of(Config.model_validate({"policy": {"prior": {"credit": 2}}}), {"credit": "of 9 words"})
+    '2 · credit; credit: of 9 words'
+    """
+    if config.learn.start is None:
+        return _sum_of(config.policy.prior, known)
+    inner = "; ".join(f"{name}: {said}" for name, said in known.items())
+    return f"the policy {last_part(config.learn.start)}" + (f" ({inner})" if inner else "")
+
+
+def _sum_of(prior: Mapping[str, float], known: Facts) -> str:
+    terms = " + ".join(f"{strength:g} · {name}" for name, strength in prior.items())
+    return "; ".join([terms or "uniform masks", *(f"{name}: {said}" for name, said in known.items())])
+
+
+def learned_of(config: Config, state: OuterState, known: Facts) -> str:
+    """What was learned, and which φ was exported."""
+    if not state.history:
+        return _without_rounds(config, known)
+    if config.learn.method == "supervised":
+        return f"in {_passes(config, state.round)}; exported: {_exported(config, state, 'pass', 'passes')}"
+    return f"in {_rounds(config, state.round)}; exported: {_exported(config, state, 'round', 'rounds')}"
+
+
+def _in_prior(known: Facts) -> str:
+    return f"in the prior, from the labels of train ({', '.join(known)})" if known else "nothing: the prior as it is"
+
+
+def _without_rounds(config: Config, known: Facts) -> str:
+    found = _in_prior(known) if config.learn.start is None else f"nothing beyond {_prior(config)}"
+    if config.learn.rounds == 0:
+        return f"{found}; no rounds of learning"
+    return f'{found}; no rounds of learning, to which policy.network = "none" leaves nothing'
+
+
+def _exported(config: Config, state: OuterState, one: str, more: str) -> str:
+    if config.learn.select == "last":
+        return f"φ after the last {one}"
+    if kept_the_prior(config.learn, state):
+        return f"{_prior(config)}, which no {one} beat on dev"
+    lag = config.learn.lag if config.learn.method == "meta" else 0
+    return f"φ after {plural(state.numbers['best_round'] - lag, one, more)}, the best on dev"
+
+
+def _prior(config: Config) -> str:
+    return "the prior" if config.learn.start is None else "the policy it started from"
+
+
+def exports_the_prior(config: Config, state: OuterState) -> bool:
+    """Whether what is exported is what learning started from."""
+    return not state.history or (config.learn.select == "dev" and kept_the_prior(config.learn, state))
+
+
+def has_learned(config: Config, state: OuterState, known: Facts) -> bool:
+    """Whether there is anything in what is exported that was learned: in rounds, or from labels in its prior."""
+    return not exports_the_prior(config, state) or config.learn.start is not None or bool(known)

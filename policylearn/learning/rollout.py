@@ -1,0 +1,255 @@
+"""One rollout: base checkpoint → H inner steps under the policy's masks → a policy gradient.
+
+A rollout is a pure function of (φ, config, seed). It may run anywhere, twice, or again after a crash.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.adapt.outer import dev_score, outer_problem
+from policylearn.config import Config, InnerConfig
+from policylearn.inner.trajectory import Trajectory
+from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
+from policylearn.masking import MaskedBatch
+from policylearn.metagrad.engines import Engine, Outer, engine
+from policylearn.metagrad.estimators import (
+    SoftMask,
+    advantages,
+    credit_surrogate,
+    entropy,
+    kl_divergence,
+    leave_one_out,
+    mask_room,
+    relaxed_parts,
+    relaxed_surrogate,
+    room_derivatives,
+)
+from policylearn.metagrad.finite_difference import finite_difference
+from policylearn.metagrad.one_step import one_step
+from policylearn.policy.policy import MaskingPolicy, shown_if_masked
+from policylearn.problem import Problem
+
+Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
+"""Batches of a window, and ∂(outer loss)/∂x of each."""
+
+Objective = Callable[[Tensor], Tensor]
+"""p [B, T] of a batch → a scalar whose gradient in φ is what an estimator says of the batch."""
+
+
+SAMPLE_BITS = 32
+"""Seeds of rollouts are smaller; what is above them tells the trainings of one rollout apart."""
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """What a rollout sends back: the gradient of the outer loss in φ, and a few numbers."""
+
+    gradient: dict[str, Tensor]
+    metrics: dict[str, float]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes as arrays: small tensors take ten times as long to pickle as what they hold.
+        return _from_arrays, ({name: value.numpy() for name, value in self.gradient.items()}, self.metrics)
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], metrics: dict[str, float]) -> PolicyGradient:
+    return PolicyGradient({name: torch.tensor(value) for name, value in arrays.items()}, metrics)
+
+
+def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
+    """Train a fresh model for H steps under the policy's masks; differentiate through windows on the way.
+
+    With the estimator `score_function`: train several, which differ in their masks alone, and compare them.
+
+    Args:
+        problem: data and models.
+        policy: π_φ; its gradients are used as scratch and left empty.
+        seed: of the model (where it is random), the data order, the masks and the support / query draws.
+        differentiate: False trains one model only, for the dev score of a baseline.
+
+    Returns:
+        gradient by parameter name, averaged over windows, and metrics: `dev` (the probe's dev score at θ_H),
+        `mlm_loss`, `inner_steps` (MLM updates of all models), and with a gradient `outer_loss`, `outer_accuracy`,
+        `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated in).
+
+    Raises:
+        FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
+    """
+    policy.zero_grad(set_to_none=True)
+    if differentiate and problem.config.learn.estimator == "score_function":
+        trajectories = compare_trainings(problem, policy, seed)
+    else:
+        trajectories = [follow(Trajectory.start(problem, policy, seed), differentiate)]
+    gradient = _collect(policy, sum(t.windows for t in trajectories)) if differentiate else {}
+    policy.zero_grad(set_to_none=True)
+    return PolicyGradient(gradient, _metrics(trajectories, differentiate))
+
+
+def follow(trajectory: Trajectory, differentiate: bool) -> Trajectory:
+    """All H steps, in place, with the gradient of every window added to the policy's."""
+    config = trajectory.problem.config.inner
+    while trajectory.step < config.steps:
+        if differentiate and opens_window(config, trajectory.step):
+            learn_from_window(trajectory)
+        else:
+            trajectory.take_step(next(trajectory.batches))
+    return trajectory
+
+
+def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """`learn.samples` trainings of all H steps with common random numbers: the same θ₀, data order, support and
+    query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to the policy's."""
+    trainings, losses = [], []
+    for sample in range(problem.config.learn.samples):
+        trajectory = Trajectory.start(problem, policy, seed, mask_seed=seed + (sample << SAMPLE_BITS))
+        batches: list[MaskedBatch] = []
+        for _ in range(problem.config.inner.steps):
+            batches.append(next(trajectory.batches))
+            trajectory.take_step(batches[-1])
+        losses.append(_outer_problem(trajectory)(trajectory.model).detach())
+        trainings.append((trajectory, batches))
+    for (trajectory, batches), advantage in zip(trainings, leave_one_out(torch.stack(losses).double()), strict=True):
+        _accumulate(trajectory, batches, _score_objectives(policy, batches, advantage.item()))
+    return [trajectory for trajectory, _ in trainings]
+
+
+def check_windows(config: Config) -> None:
+    """Refuse settings under which a rollout ends before its first window does, and nothing would be learned.
+
+    Raises:
+        ValueError: naming them.
+    """
+    inner, learn = config.inner, config.learn
+    learns = learn.method == "meta" and learn.rounds and config.policy.network != "none"
+    if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
+        raise ValueError(
+            f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "
+            "does not fit: raise inner.steps, or lower inner.window or inner.start"
+        )
+
+
+def opens_window(config: InnerConfig, step: int) -> bool:
+    """Whether a window begins before this step.
+
+    >>> config = InnerConfig(steps=20, start=0.5, every=4, window=2)
+    >>> [step for step in range(20) if opens_window(config, step)]
+    [10, 14, 18]
+    """
+    since = step - config.first_window
+    return since >= 0 and since % config.every == 0 and step + config.window <= config.steps
+
+
+def learn_from_window(trajectory: Trajectory) -> None:
+    """What an estimator says of one window, added to the policy's gradient; the trajectory moves on by its steps."""
+    learn = _relaxed if trajectory.problem.config.learn.estimator == "relaxed" else _credit
+    batches, objectives = learn(trajectory)
+    trajectory.credited += len(batches)
+    _accumulate(trajectory, batches, objectives)
+
+
+def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+    batches, gradients = _credits(trajectory, TOKEN_WEIGHTS)
+    pairs = zip(batches, advantages(gradients), strict=True)
+    return batches, [partial(credit_surrogate, mask=batch.mask, gradient=a) for batch, a in pairs]
+
+
+def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+    policy, mask_id = trajectory.policy, trajectory.problem.tokenizer.mask_token_id
+    batches, gradients = _credits(trajectory, SoftMask(lambda batch: shown_if_masked(policy, batch, mask_id)))
+    parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
+    return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
+
+
+def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
+    credits = _one_step_credits if trajectory.problem.config.inner.engine == "one_step" else _window_credits
+    batches, gradients = credits(trajectory, loss, _outer_problem(trajectory))
+    return batches, [gradient.cpu() for gradient in gradients]  # where the policy is, whatever the model is on
+
+
+def _outer_problem(trajectory: Trajectory) -> Outer:
+    """Labelled examples drawn anew from the training split for every window."""
+    return outer_problem(trajectory.problem, [trajectory.seed, trajectory.step], trajectory.note)
+
+
+def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
+    config = trajectory.problem.config
+    batches, rates = [], []
+    for _ in range(config.inner.window):
+        batches.append(next(trajectory.batches))
+        rates.append(trajectory.rate)
+        trajectory.step += 1
+    inner = config.inner
+    window = Window(batches, rates, loss, inner.clip, rows=inner.micro_batch)
+    return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
+
+
+def _engine(trajectory: Trajectory) -> Engine:
+    name = trajectory.problem.config.inner.engine
+    return partial(finite_difference, note=trajectory.note) if name == "finite_difference" else engine(name)
+
+
+def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
+    config = trajectory.problem.config
+    batches = list(islice(trajectory.batches, config.inner.credit_batches))
+    window = Window(batches, [trajectory.rate] * len(batches), loss)
+    gradients = one_step(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
+    trajectory.take_step(batches[0])
+    return batches, gradients
+
+
+def _score_objectives(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Objective]:
+    """Of the masks of one training; times H, for what is accumulated is a mean over batches."""
+    with torch.no_grad():
+        rooms = [mask_room(policy.reconsider(batch)[0], batch, policy.masking) for batch in batches]
+    derivatives = room_derivatives(rooms, [batch.keys for batch in batches if batch.keys is not None])
+    scale = advantage * len(batches)
+
+    def objective(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
+        return scale * (derivative * mask_room(p, batch, policy.masking)).sum()
+
+    return [partial(objective, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
+
+
+def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], objectives: Sequence[Objective]) -> None:
+    """Add the gradient of objective and KL pull, averaged over the batches of a window, to the policy's."""
+    policy, kl = trajectory.policy, trajectory.problem.config.learn.kl
+    for batch, objective in zip(batches, objectives, strict=True):
+        p, prior = policy.reconsider(batch)
+        eligible = policy.eligible(batch.original, batch.real)
+        pull = kl_divergence(p[eligible], prior.detach()[eligible])
+        loss = (objective(p) + kl * pull) / len(batches)
+        if loss.requires_grad:
+            loss.backward()
+        trajectory.note(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())
+    trajectory.windows += 1
+
+
+def _collect(policy: MaskingPolicy, windows: int) -> dict[str, Tensor]:
+    """The accumulated gradient, averaged over windows."""
+    gradient = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad / max(windows, 1)
+        for name, p in policy.named_parameters()
+        if p.requires_grad
+    }
+    if not all(torch.isfinite(g).all() for g in gradient.values()):
+        raise FloatingPointError("the policy gradient is not finite")
+    return gradient
+
+
+def _metrics(trajectories: Sequence[Trajectory], differentiate: bool) -> dict[str, float]:
+    """Numbers noted on the way and the dev score, averaged; work done, summed."""
+    means: dict[str, float] = {}
+    for name in trajectories[0].notes:
+        means[name] = float(np.mean([number for t in trajectories for number in t.notes[name]]))
+    dev = float(np.mean([dev_score(t.problem, t.model) for t in trajectories]))
+    work = {"inner_steps": float(sum(t.step for t in trajectories))}
+    if differentiate:
+        work["credited_batches"] = float(sum(t.credited for t in trajectories))
+    return means | work | {"dev": dev}

@@ -1,0 +1,89 @@
+"""Answers to questions as spans of the texts they stand in; the questions themselves are not looked at."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from policylearn.config import SupervisedConfig
+from policylearn.data.records import check_records
+from policylearn.data.splits import find_split, rows_of
+from policylearn.data.text import whole
+from policylearn.data.tokens import Annotated
+from policylearn.messages.quote import quote
+
+TARGET = "target"
+"""Column of a target's number: 1, 2, … within its text, 0 where a token is none."""
+Span = tuple[int, int]
+YES, NO = ("true", "1", "yes"), ("false", "0", "no", "")
+
+
+def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
+    """Every text of a split that has an answer, once, with the numbers of all answers to its questions.
+
+    Raises:
+        ValueError: there is no such file or column, an answer is not where it is said to be, or no row has one.
+    """
+    assert config.path is not None, "the config sees to it"
+    named = {name: getattr(config, name) for name in ("text", "answers", "answer_start", "impossible")}
+    settings = {column: f"supervised.{name}" for name, column in named.items() if column is not None}
+    rows = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
+    checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, config.text)
+    spans: dict[str, list[Span]] = {}
+    for text, found in answer_spans(checked, config, split):
+        spans.setdefault(text, []).extend(found)
+    if not spans:
+        raise ValueError(f"supervised.path {config.path}: no row of {split} has an answer")
+    return [(text, {TARGET: numbered(len(text), found)}) for text, found in spans.items()]
+
+
+def answer_spans(
+    rows: Iterable[dict[str, Any]], config: SupervisedConfig, split: str
+) -> Iterator[tuple[str, list[Span]]]:
+    """Text and answers [start, end), in characters, of every row that has some; raises as `answer_texts`."""
+    for number, row in enumerate(rows):
+        where, text = f"{split}, row {number}", row[config.text]
+        if config.impossible and _truth(row[config.impossible], f"{where}: column {config.impossible!r}"):
+            continue
+        answers, starts = (
+            _items(row[name], f"{where}: column {name!r}") for name in (config.answers, config.answer_start)
+        )
+        if len(answers) != len(starts):
+            raise ValueError(f"{where}: {len(answers)} answers, and {len(starts)} places of them")
+        for answer, start in zip(answers, starts, strict=True):
+            typed = isinstance(answer, str) and isinstance(start, int)
+            if not (typed and answer and start >= 0 and text.startswith(answer, start)):
+                raise ValueError(
+                    f"{where}: the answer {quote(answer)} does not stand at character {quote(start)} of its text; "
+                    f"columns {config.answers!r} and {config.answer_start!r} must agree"
+                )
+        if answers:
+            yield text, [(start, start + len(answer)) for answer, start in zip(answers, starts, strict=True)]
+
+
+def _items(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} holds a {type(value).__name__}, not a list: {quote(value)}")
+    return [whole(item) if isinstance(item, str) else item for item in value]
+
+
+def _truth(value: Any, where: str) -> bool:
+    """Whether a column says yes, which in .csv is a word."""
+    said = str(value).strip().lower()
+    if said not in (*YES, *NO):
+        raise ValueError(f"{where} holds {quote(value)}, which is neither true nor false")
+    return said in YES
+
+
+def numbered(length: int, spans: Sequence[Span]) -> np.ndarray:
+    """1, 2, … at the characters of spans [start, end), which are one where they overlap; float32 [length].
+
+    >>> numbered(8, [(5, 7), (0, 2), (1, 3)])
+    array([1., 1., 1., 0., 0., 2., 2., 0.], dtype=float32)
+    """
+    found, number, reached = np.zeros(length, dtype=np.float32), 0, -1
+    for start, end in sorted(spans):
+        number += start >= reached
+        reached = max(reached, end)
+        found[start:end] = number
+    return found

@@ -1,0 +1,122 @@
+"""The supervised loop: targets → loss → φ, a checkpoint after every pass over the texts."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+
+from policylearn.config import Config
+from policylearn.data.tokens import TokenRows
+from policylearn.learning.outer import out_of_patience, restore, snapshot
+from policylearn.learning.supervised.answers import TARGET
+from policylearn.learning.supervised.coverage import coverage
+from policylearn.learning.supervised.losses import target_loss
+from policylearn.learning.supervised.targets import batch_of, token_targets
+from policylearn.messages.watch import UNSEEN, At, Watch
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.console import RoundProgress
+from policylearn.runs.run import Run
+from policylearn.runs.state import OuterState
+from policylearn.runs.trackers import open_trackers
+
+DRAWS = 4
+"""Cuts and masks that the coverage of dev is the mean of."""
+
+
+def fit(config: Config, problem: Problem, policy: MaskingPolicy, run: Run) -> OuterState:
+    """Learn φ from token targets, in this process. Round n of the history is φ after n passes, round 0 the prior.
+
+    On return `policy` holds the φ that `learn.select` asks for, by the share of the targets of dev that masks cover.
+
+    Raises:
+        ValueError: the targets cannot be read, or there are none.
+    """
+    assert policy.learned(), "the config sees to it"
+    torch.set_num_threads(config.cluster.threads)  # sums over another number differ in the last bit
+    targets, pad_id = token_targets(problem, ("train", "dev")), problem.tokenizer.pad_token_id
+    for split, rows in targets.items():
+        run.console.print(described(split, rows), highlight=False, markup=False, soft_wrap=True)
+    optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], config.supervised.learning_rate)
+    state, rounds = run.latest_state(), config.supervised.epochs + 1
+    if state.tensors:
+        restore(policy, optimizer, state.tensors)
+    with (
+        RoundProgress(rounds, state.round, run.console) as progress,
+        open_trackers(config, str(run.storage), state, run.console) as trackers,
+    ):
+        while state.round < rounds and not out_of_patience(config.learn, state):
+            started = monotonic()
+            watch, rows = At(problem.watch, f"round {state.round + 1} of {rounds}"), targets["train"]
+            losses = train_epoch(config, policy, optimizer, rows, pad_id, state, watch) if state.round else []
+            found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS, watch=watch))
+            state.history.append(record(config, state.round, losses, found) | {"seconds": monotonic() - started})
+            keep_best(policy, state)
+            state.round += 1
+            state.tensors = snapshot(policy, optimizer)
+            run.save_round(state)
+            progress.update(state.history[-1])
+            trackers.update(state.history)
+    if state.best and config.learn.select == "dev":
+        policy.load_learned(state.best)
+    return state
+
+
+def described(split: str, rows: TokenRows) -> str:
+    """How many targets there are, in words.
+
+    >>> described("dev", TokenRows(np.arange(4), np.array([0, 4]), {TARGET: np.float32([0, 1, 0, 0])}))
+    'targets of dev: 1 of 4 tokens (25.0 %) in 1 texts'
+    """
+    wanted, tokens = int((rows.columns[TARGET] > 0).sum()), len(rows.flat)
+    return f"targets of {split}: {wanted:,} of {tokens:,} tokens ({100 * wanted / tokens:.1f} %) in {len(rows):,} texts"
+
+
+def train_epoch(
+    config: Config,
+    policy: MaskingPolicy,
+    optimizer: torch.optim.Optimizer,
+    rows: TokenRows,
+    pad_id: int,
+    state: OuterState,
+    watch: Watch = UNSEEN,
+) -> list[float]:
+    """One pass over the texts, φ being moved in place; the losses of its steps."""
+    losses = []
+    batches = shuffled(len(rows), config.supervised.batch_size, config.learn.seed, state.round)
+    for picked in watch("targets of train, texts", batches, len(rows), size=len):
+        loss = target_loss(policy, *batch_of(policy, rows, picked, pad_id), state.round)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def shuffled(count: int, size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """The numbers 0 to count − 1 in batches, in an order that depends on seed and epoch alone.
+
+    >>> sorted(int(i) for batch in shuffled(5, 2, seed=0, epoch=1) for i in batch)
+    [0, 1, 2, 3, 4]
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return (order[start : start + size] for start in range(0, count, size))
+
+
+def record(config: Config, number: int, losses: list[float], found: dict[str, float]) -> dict[str, Any]:
+    """One line of metrics.jsonl: `dev` is the share of dev's targets that masks cover; random masks cover the rate."""
+    loss = {"outer_loss": float(np.mean(losses))} if losses else {}
+    shares = {name: found[name] for name in ("whole", "precision", "rate")}
+    dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": config.masking.rates[0]}}
+    return {"round": number, **loss, **dev, **shares}
+
+
+def keep_best(policy: MaskingPolicy, state: OuterState) -> None:
+    """Remember φ if it has the best dev score so far."""
+    newest = state.history[-1]
+    if newest["dev"] > state.numbers.get("best_dev", -np.inf):
+        state.numbers |= {"best_dev": newest["dev"], "best_round": newest["round"]}
+        state.best = {name: value.clone() for name, value in policy.learned().items()}

@@ -1,0 +1,60 @@
+"""Words that a classifier of the task needs, as targets: what the scorer "selective" averages over occurrences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.arms.policies import sources_of
+from policylearn.data.tokens import TokenRows
+from policylearn.learning.supervised.answers import TARGET
+from policylearn.problem import Problem
+from policylearn.scores.classifier import fit_classifier
+from policylearn.scores.selective import important_words, words_of
+
+
+def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRows]:
+    """At most `scores.model_texts` labelled texts of each split, with the runs of their important words numbered.
+
+    The classifier is fitted on those of train; texts of a label that it does not know are left out.
+
+    Raises:
+        ValueError: all training texts looked at have the same label.
+    """
+    most, pad_id = problem.config.scores.model_texts, problem.tokenizer.pad_token_id
+    train = problem.examples("train")
+    picked = train.rows.spread(most)
+    classes, y = train.y[torch.from_numpy(picked)].unique(return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"all {len(picked)} training texts looked at have the same label: raise scores.model_texts")
+    classifier = fit_classifier(sources_of(problem).model(), train.rows.take(picked), y, pad_id, problem.watch)
+    found = {}
+    for split in splits:
+        rows, y = _of_classes(problem, split, classes)
+        order = np.concatenate(rows.by_length(len(rows)))
+        texts = words_of(sources_of(problem), *rows.batch(order, pad_id), y[torch.from_numpy(order)])
+        important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.watch)
+        flat = runs_numbered(important)[texts.real].numpy()
+        taken = rows.take(order)
+        found[split] = TokenRows(taken.flat, taken.offsets, {TARGET: flat})
+    return found
+
+
+def _of_classes(problem: Problem, split: str, classes: Tensor) -> tuple[TokenRows, Tensor]:
+    """Some texts of a split, evenly spaced, and their classes as numbers 0 to C − 1, [N]."""
+    examples = problem.examples(split)
+    picked = torch.from_numpy(examples.rows.spread(problem.config.scores.model_texts))
+    picked = picked[torch.isin(examples.y[picked], classes)]
+    return examples.rows.take(picked.tolist()), torch.searchsorted(classes, examples.y[picked])
+
+
+def runs_numbered(marked: Tensor) -> Tensor:
+    """1, 2, … at the runs of True in each row of [B, T], 0 elsewhere; float32.
+
+    >>> runs_numbered(torch.tensor([[True, True, False, True]]))
+    tensor([[1., 1., 0., 2.]])
+    """
+    begins = marked.clone()
+    begins[:, 1:] &= ~marked[:, :-1]
+    return (begins.cumsum(1) * marked).float()

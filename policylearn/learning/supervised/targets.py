@@ -1,0 +1,43 @@
+"""Token targets: texts, with the numbers of the spans in them that are worth masking."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.data.tokens import TokenRows, tokenize_annotated
+from policylearn.learning.supervised.answers import TARGET, answer_texts
+from policylearn.learning.supervised.importance import importance_targets
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+
+def token_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRows]:
+    """The tokenised texts of each split that have a target; column `TARGET` holds its number, 0 where there is none.
+
+    Raises:
+        ValueError: what `answer_texts` and `importance_targets` raise, or no text of a split has a target.
+    """
+    config = problem.config
+    if config.supervised.targets == "importance":
+        found = importance_targets(problem, splits)
+    else:
+        length = config.model.max_length
+        texts = {split: answer_texts(config.supervised, split) for split in splits}
+        found = {s: tokenize_annotated(t, problem.tokenizer, length, split=True) for s, t in texts.items()}
+    kept = {split: rows.take(_with_target(rows)) for split, rows in found.items()}
+    if empty := [split for split, rows in kept.items() if not len(rows)]:
+        raise ValueError(f'supervised.targets = "{config.supervised.targets}": no text of {empty[0]} has a target')
+    return kept
+
+
+def _with_target(rows: TokenRows) -> list[int]:
+    return [i for i in range(len(rows)) if rows.columns[TARGET][rows.offsets[i] : rows.offsets[i + 1]].any()]
+
+
+def batch_of(policy: MaskingPolicy, rows: TokenRows, picked: np.ndarray, pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Some texts as a batch: input_ids, real, and the numbers of targets where a token may be masked; [B, T] each."""
+    ids, real = rows.batch(picked, pad_id)
+    numbers = rows.values(picked, ids.shape[1])[TARGET]
+    return ids, real, torch.where(policy.eligible(ids, real), numbers, 0.0)

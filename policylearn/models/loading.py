@@ -1,0 +1,153 @@
+"""Inner models: a checkpoint, or an architecture with random weights; a masked language model or an encoder–decoder."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from policylearn.config import ModelConfig
+from policylearn.models.agreement import check_length, check_rows, ids_of
+from policylearn.models.checkpoint import check_exists, head_remark, load_weights, reason
+from policylearn.models.model import InnerModel
+from policylearn.models.seq2seq import KINDS, Seq2SeqModel
+
+AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+"""Model types whose positions begin after that of the padding token's id."""
+
+
+def load_model(
+    config: ModelConfig,
+    vocab_size: int,
+    pad_id: int,
+    seed: int,
+    attention: str | None,
+    ends: Mapping[str, int] | None = None,
+) -> InnerModel:
+    """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`; a `Seq2SeqModel` where
+    its config says that it is an encoder–decoder.
+
+    Dropout is off: inner losses are differentiated and compared.
+
+    Args:
+        config: where the model comes from.
+        vocab_size: of the tokenizer; an architecture built from scratch gets this many tokens.
+        pad_id: padding token id for an architecture built from scratch.
+        seed: of the weights of an architecture built from scratch, and of missing heads.
+        attention: transformers' `attn_implementation` ("eager" where second derivatives are needed); None: its choice.
+        ends: `bos_token_id` and `eos_token_id` of the tokenizer, for an encoder–decoder built from scratch.
+
+    Raises:
+        ValueError: the checkpoint does not exist, is neither masked language model nor encoder–decoder, or one whose
+            head is not known here, lacks weights of its encoder, or has too few embeddings or positions; or
+            `architecture` is wrong.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.name:
+            mlm, missing = _from_checkpoint(config, attention)
+        else:
+            mlm, missing = _from_scratch(config, vocab_size, pad_id, attention, ends or {}), []
+    check_rows(mlm, vocab_size, f"model {config.name}")
+    check_length(mlm, config.max_length)
+    kind = Seq2SeqModel if mlm.config.is_encoder_decoder else InnerModel
+    remark = head_remark(mlm, missing)
+    model = kind(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
+    model.vocabulary_logits(torch.zeros(1, mlm.config.hidden_size))  # an unknown head is better found out now
+    return model
+
+
+def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a model that has not the embeddings or positions for what a tokenizer will make of texts. No weight is
+    read for that, so that it is known before any text is.
+
+    Raises:
+        ValueError: as `load_model`.
+    """
+    with torch.device("meta"):
+        if config.name is None:
+            outline = _from_scratch(config, ids_of(tokenizer), tokenizer.pad_token_id, None, {})
+        elif config.trust_remote_code:
+            return  # code of others may do anything when it is run, and need not work without weights
+        else:
+            auto, found = _kind_of(config)
+            outline = auto.from_config(found)
+    check_rows(outline, ids_of(tokenizer), f"model {config.name}")
+    check_length(outline, config.max_length)
+
+
+def _kind_of(config: ModelConfig) -> tuple[Any, PreTrainedConfig]:
+    """The class of transformers that loads a checkpoint, and the checkpoint's config."""
+    assert config.name is not None
+    check_exists("model.name", config.name, config.revision)
+    try:
+        found = AutoConfig.from_pretrained(
+            config.name, trust_remote_code=config.trust_remote_code, revision=config.revision
+        )
+    except Exception as error:  # storage boundary: a foreign file fails in any way it likes
+        raise ValueError(
+            f"model.name {config.name!r} cannot be loaded as a masked language model: {reason(error)}"
+        ) from error
+    return AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForMaskedLM, found
+
+
+def _from_checkpoint(config: ModelConfig, attention: str | None) -> tuple[PreTrainedModel, list[str]]:
+    auto, _ = _kind_of(config)
+    settings = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    assert config.name is not None
+    return load_weights(
+        auto, config.name, "model.name", "a masked language model", attn_implementation=attention, **settings
+    )
+
+
+def _from_scratch(
+    config: ModelConfig, vocab_size: int, pad_id: int, attention: str | None, ends: Mapping[str, int]
+) -> PreTrainedModel:
+    fields = dict(config.architecture)
+    kind = fields.pop("model_type", None)
+    if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in KINDS:
+        given = "no model_type" if kind is None else f"model_type {kind!r}"
+        raise ValueError(
+            f"model.architecture has {given}; transformers builds a masked language model from, for example, 'bert'"
+        )
+    known = AutoConfig.for_model(kind)
+    if unknown := [name for name in fields if not hasattr(known, name)]:
+        near = difflib.get_close_matches(unknown[0], known.to_dict(), n=1, cutoff=0.0)[0]
+        raise ValueError(f"model.architecture.{unknown[0]}: {kind!r} has no such field; did you mean {near!r}?")
+    given_by_texts = {
+        "vocab_size": vocab_size,
+        "pad_token_id": pad_id,
+        "max_position_embeddings": config.max_length + (max(2, pad_id + 1) if kind in AFTER_PADDING else 2),
+    }
+    if kind in KINDS:
+        architecture = AutoConfig.for_model(kind, **{**given_by_texts, **_ends(kind, pad_id, ends), **fields})
+        return AutoModelForSeq2SeqLM.from_config(architecture, attn_implementation=attention)
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    architecture = AutoConfig.for_model(kind, **{**dropout, **given_by_texts, **fields})
+    return AutoModelForMaskedLM.from_config(architecture, attn_implementation=attention)
+
+
+def _ends(kind: str, pad_id: int, ends: Mapping[str, int]) -> dict[str, Any]:
+    """Settings of an encoder–decoder that say where text begins and ends. BART's decoder begins with the token that
+    ends a text, T5's with padding."""
+    first = ends.get("eos_token_id", pad_id) if kind == "bart" else pad_id
+    return {**ends, "decoder_start_token_id": first, "forced_eos_token_id": None}
+
+
+def text_ends(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """`bos_token_id` and `eos_token_id`: tokens of those names, or those that a BERT's tokenizer has in their place."""
+    first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
+    found = {
+        "bos_token_id": tokenizer.cls_token_id if first is None else first,
+        "eos_token_id": tokenizer.sep_token_id if last is None else last,
+    }
+    return {name: token for name, token in found.items() if token is not None}

@@ -1,0 +1,104 @@
+"""An encoder–decoder as the inner model: it restores masked text (denoising, as BART does), and answers questions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from policylearn.masking import IGNORED
+from policylearn.models.model import Blend, InnerModel, Watch, full
+
+KINDS = ("bart", "t5")
+"""Model types whose vocabulary head and first decoder token are known here."""
+
+
+class Seq2SeqModel(InnerModel):
+    """An `InnerModel` of two halves, called in the same ways and in one more.
+
+    - ``model(ids, real, labels=labels)``: the encoder sees the corrupted text, the decoder is given the original up to
+      each token and predicts it; cross-entropy of every masked token, [M] in row order. What is not masked would be
+      copied: its loss, which an ordinary denoising step adds, says nothing of a mask and is left out.
+    - ``model(ids, real)``: features, the mean of the encoder's states.
+    - ``model(ids, real, answers=answers)``: -log p(answer | text) of every row, [B]; answers [B, A] are token ids, -100
+      in padding.
+
+    >>> from transformers import BartConfig, BartForConditionalGeneration
+    >>> tiny = BartConfig(vocab_size=30, d_model=16, encoder_layers=1, decoder_layers=1, pad_token_id=0)
+    >>> model = Seq2SeqModel(BartForConditionalGeneration(tiny).eval())
+    >>> ids, labels = torch.tensor([[2, 7, 1, 1, 3]]), torch.tensor([[-100, -100, 8, 9, -100]])
+    >>> model(ids, ids > 0, labels=labels).shape, model(ids, ids > 0, answers=torch.tensor([[5, 3, -100]])).shape
+    (torch.Size([2]), torch.Size([1]))
+    """
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        labels: Tensor | None = None,
+        watch: Watch | None = None,
+        blend: Blend | None = None,
+        answers: Tensor | None = None,
+    ) -> Tensor:
+        if answers is None:
+            return super().forward(input_ids, real, labels, watch, blend)
+        device = next(self.parameters()).device
+        input_ids, real, answers = input_ids.to(device), real.to(device), answers.to(device)
+        with self.precision(device):
+            states = self.decode(answers, self.encode(input_ids, real), real)
+            told = answers != IGNORED
+            logits = self.vocabulary_logits(states[told])
+        losses = cross_entropy(full(logits), answers[told], reduction="none")
+        return losses.new_zeros(len(answers)).index_add(0, told.nonzero()[:, 0], losses)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What reads the text."""
+        return self.mlm.get_encoder()
+
+    def states(self, hidden: Tensor, input_ids: Tensor, real: Tensor, labels: Tensor) -> Tensor:
+        """[B, T, d]: the decoder's, given the original text before each token."""
+        return self.decode(torch.where(labels != IGNORED, labels, input_ids), hidden, real)
+
+    def decode(self, tokens: Tensor, hidden: Tensor, real: Tensor) -> Tensor:
+        """The decoder's states [B, A, d] before each of the tokens [B, A], -100 in padding, that it is given.
+
+        Args:
+            tokens: to be predicted.
+            hidden: [B, T, d], the encoder's states.
+            real: [B, T] boolean, which of them stand for tokens.
+        """
+        decoder: Any = self.mlm.get_decoder()
+        read = {"encoder_hidden_states": hidden, "encoder_attention_mask": real.long()}
+        return decoder(input_ids=shifted(tokens, self.mlm.config), use_cache=False, **read).last_hidden_state
+
+    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
+        """The decoder's vocabulary head on its states [M, d]; [M, V]. ValueError: it is not known here."""
+        return decoder_logits(self.mlm, hidden)
+
+
+def shifted(tokens: Tensor, config: Any) -> Tensor:
+    """What a decoder is given to predict tokens [B, A]: the same, one place to the right, after its first token.
+
+    >>> from transformers import T5Config
+    >>> shifted(torch.tensor([[7, 8, -100]]), T5Config(pad_token_id=0, decoder_start_token_id=0))
+    tensor([[0, 7, 8]])
+    """
+    first = tokens.new_full((len(tokens), 1), config.decoder_start_token_id)
+    given = torch.cat([first, tokens[:, :-1]], 1)
+    return given.masked_fill(given == IGNORED, config.pad_token_id)
+
+
+def decoder_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """The vocabulary head of an encoder–decoder on its decoder's states [M, d]; [M, V].
+
+    Raises:
+        ValueError: the architecture's head is not known here.
+    """
+    head: Any = model
+    if (kind := model.config.model_type) not in KINDS:
+        raise ValueError(f"model type {kind!r} is no encoder–decoder I know; take one of {', '.join(KINDS)}")
+    if kind == "bart":
+        return head.lm_head(hidden) + head.final_logits_bias
+    return head.lm_head(hidden * head.model_dim**-0.5 if model.config.scale_decoder_outputs else hidden)

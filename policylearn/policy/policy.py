@@ -1,0 +1,292 @@
+"""The masking policy: which tokens of a text are worth predicting.
+
+    logit_i = Σ_h exp(t_h) a_h · score_h(token_i) + g_φ(features_i),      p = budget(logits, rate)
+
+The trust t_h in a scorer and the last layer of g start at zero: before any learning the policy *is* the prior it was
+built from. That all tokens have a say in t is how a prior that is wrong loses its strength in a few rounds.
+
+The "span" network has g_φ(token) = start(first of its unit) + end(last of its unit) + inside(token) instead, and where
+units are spans it also says how texts are cut into them (`masking.spans`).
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import MaskingConfig, PolicyConfig
+from policylearn.masking import (
+    MaskedBatch,
+    Segmenter,
+    budget,
+    corrupt,
+    draw_units,
+    example_keys,
+    positions,
+    rate_at,
+    vocabulary,
+)
+from policylearn.masking.spans import span_logits
+from policylearn.masking.units import unit_probabilities
+from policylearn.masking.vocabulary import marks_words
+from policylearn.policy.networks import SpanNetwork, build_network
+from policylearn.policy.scores import RANK, Scores, ScoreTable, rank_weights, scorer_of
+
+Columns = Mapping[str, Tensor]
+"""Scorer name → [B, T] scores that came with the text, NaN where unknown; they replace the scorer's table."""
+
+
+class MaskingPolicy(nn.Module):
+    """Inclusion probabilities for every eligible token of a batch.
+
+    Args:
+        config: prior strengths a and the kind of network.
+        scores: scorer name → its scores; must hold every scorer in `config.prior`.
+        lexicon: [W] int64, sorted keys of the words that `scores` know.
+        features: [V, F] frozen features of token types, see `token_features`; only the "context" and "span"
+            networks look at them.
+        segmenter: tables of the vocabulary, with the masking settings: budget, unit, design and corruption.
+
+    Raises:
+        ValueError: a scorer named in the prior has no scores, or a score is not finite.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        scores: Mapping[str, Scores],
+        lexicon: Tensor,
+        features: Tensor,
+        segmenter: Segmenter,
+    ) -> None:
+        super().__init__()
+        if missing := {scorer_of(name) for name in config.prior} - set(scores):
+            raise ValueError(f"policy.prior names {sorted(missing)}, but only {sorted(scores)} were scored")
+        if bad := [name for name, found in scores.items() if not found.finite()]:
+            raise ValueError(f"scores {bad} hold NaN or infinite values: check what they were made from")
+        self.config, self.segmenter = config, segmenter
+        self.names = sorted(config.prior)
+        size = len(segmenter.special)
+        self.scores = ScoreTable([scores[scorer_of(name)] for name in self.names], lexicon, size)
+        self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
+        self.network = build_network(config, size, features)
+        self.trust = nn.Parameter(torch.zeros(len(self.names)), requires_grad=self.network is not None)
+        self.start: tuple[MaskingPolicy] | None = None  # in a tuple, for it is no part of what is learned or saved
+
+    @property
+    def masking(self) -> MaskingConfig:
+        """Budget, unit, design and corruption."""
+        return self.segmenter.masking
+
+    def prior_logits(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Σ_h a_h · score_h, [B, T]."""
+        return self._combine(self.strengths, self._scores(input_ids, real, columns))
+
+    def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
+        lead = self.units(input_ids, real) if self._scores_spans else None
+        return self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
+
+    @property
+    def _scores_spans(self) -> bool:
+        return isinstance(self.network, SpanNetwork)
+
+    @property
+    def cuts_spans(self) -> bool:
+        """Whether the network says how texts are cut into units."""
+        return self._scores_spans and self.masking.unit == "span"
+
+    def units(
+        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None
+    ) -> Tensor | None:
+        """Lead of the unit each position belongs to, [B, T], as `Segmenter.units`; spans as the network wants them,
+        if it is one of spans."""
+        if not self.cuts_spans:
+            return self.segmenter.units(input_ids, real, keys, rate=rate)
+        assert self.network is not None
+        with torch.no_grad():
+            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real), rate)
+
+    def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
+        """[B, T]; `lead` says what are units, which only a network of spans asks."""
+        trusted = self._combine(self.strengths * self.trust.exp(), scores)
+        if self.network is None:
+            return trusted
+        found = self.network(input_ids, real)
+        return trusted + (span_logits(found, lead) if self._scores_spans else found)
+
+    def _combine(self, strengths: Tensor, scores: Tensor) -> Tensor:
+        return torch.einsum("h,hbt->bt", strengths, scores)
+
+    def _scores(self, input_ids: Tensor, real: Tensor, columns: Columns | None) -> Tensor:
+        """Of every scorer of the prior, [H, B, T]."""
+        if not self.names:
+            return torch.zeros((0, *input_ids.shape), device=input_ids.device)
+        ranked = [name.endswith(RANK) for name in self.names]
+        needs_words = len(self.scores.lexicon) or any(ranked)
+        words = self.segmenter.words(input_ids, real) if needs_words else None
+        scores = list(self.scores(input_ids, words))
+        for h, name in enumerate(self.names):
+            if columns and scorer_of(name) in columns:
+                given = columns[scorer_of(name)].to(scores[h])
+                scores[h] = torch.where(given.isnan(), scores[h], given)
+            if ranked[h]:
+                assert words is not None
+                scores[h] = rank_weights(scores[h], self.eligible(input_ids, real), words)
+        return torch.stack(scores)
+
+    def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """Positions that may be masked, boolean [B, T]."""
+        return self.segmenter.eligible(input_ids, real)
+
+    def probabilities(
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        *,
+        lead: Tensor | None = None,
+        rate: float | None = None,
+        columns: Columns | None = None,
+    ) -> Tensor:
+        """Inclusion probabilities [B, T] float64, Σ = rate · n per row, differentiable in φ.
+
+        Args:
+            input_ids: [B, T].
+            real: [B, T] boolean, not padding.
+            lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
+            rate: another rate than the one training starts with.
+            columns: scores that came with the text.
+        """
+        lead = self.units(input_ids, real, rate=rate) if lead is None else lead
+        logits = self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
+        return self._spend(logits, input_ids, real, lead, rate)
+
+    def prior_probabilities(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """What `probabilities` was before any learning, in the units of now."""
+        if self.start is not None:
+            return self.start[0].probabilities(input_ids, real, lead=self.units(input_ids, real))
+        return self._spend(self.prior_logits(input_ids, real), input_ids, real, self.units(input_ids, real), None)
+
+    def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
+        text = batch.original, batch.real
+        scores = self._scores(*text, batch.columns)
+        logits = self._learned_logits(scores, *text, batch.lead)
+        prior = self._combine(self.strengths, scores)
+        if self.start is not None:
+            with torch.no_grad():
+                prior = self.start[0]._learned_logits(scores, *text, batch.lead)
+        now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
+        return now, before
+
+    def _spend(
+        self, logits: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None, rate: float | None
+    ) -> Tensor:
+        eligible = self.eligible(input_ids, real)
+        rate = self.masking.rates[0] if rate is None else rate
+        if lead is None:
+            return budget(logits, eligible, rate, self.masking.p_max)
+        return unit_probabilities(logits, eligible, lead, rate, self.masking.p_max)
+
+    def under(self, **settings: Any) -> "MaskingPolicy":
+        """The same policy, in the same tensors, under other masking settings.
+
+        Raises:
+            ValueError: a setting is out of its range.
+        """
+        masking = MaskingConfig.model_validate(self.masking.model_dump() | settings)
+        other, segmenter = copy.copy(self), copy.copy(self.segmenter)
+        segmenter.masking = masking
+        other._modules = {**self._modules, "segmenter": segmenter}
+        return other
+
+    def start_here(self) -> "MaskingPolicy":
+        """From now on the prior, towards which learning is pulled, is the policy as it is now; returns the policy."""
+        self.start = (copy.deepcopy(self),)
+        return self
+
+    def learned(self) -> dict[str, Tensor]:
+        """φ: the trainable tensors by name, detached."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_learned(self, phi: dict[str, Tensor]) -> None:
+        """Set φ, in place."""
+        own = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        assert own.keys() == phi.keys(), f"φ has {sorted(phi)}, the policy {sorted(own)}"
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(phi[name])
+
+
+def uniform_policy(tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig | None = None) -> MaskingPolicy:
+    """The policy that knows nothing: every eligible token, or unit, is as likely as any other.
+
+    Raises:
+        ValueError: the tokenizer leaves no mark of words, and the unit is not a token.
+    """
+    masking = masking or MaskingConfig()
+    segmenter = Segmenter(vocabulary(tokenizer, words=masking.unit != "token" or marks_words(tokenizer)), masking)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return MaskingPolicy(PolicyConfig(prior={}, network="none"), {}, nothing, torch.zeros(0, 0), segmenter)
+
+
+def mask_tokens(
+    policy: MaskingPolicy,
+    input_ids: Tensor,
+    real: Tensor,
+    mask_token_id: int,
+    seed: int,
+    epoch: int | Tensor,
+    progress: float = 0.0,
+    columns: Columns | None = None,
+) -> MaskedBatch:
+    """Text to masked text in five steps: keys, units, probabilities, design, corruption.
+
+    Args:
+        policy: π_φ.
+        input_ids: [B, T].
+        real: [B, T] boolean, not padding.
+        mask_token_id: id of [MASK].
+        seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
+        progress: share of training that is done, for a rate that has a schedule.
+        columns: scores that came with the text.
+    """
+    masking = policy.masking
+    round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
+    keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
+    rate = rate_at(masking.rate, progress)
+    lead = policy.units(input_ids, real, keys, rate)
+    with torch.no_grad():
+        p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
+    mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
+    corrupted, labels = _corrupt(policy, input_ids, mask, keys, index, mask_token_id)
+    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}), keys, epoch)
+
+
+def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch, mask_token_id: int) -> Tensor:
+    """What every eligible token of a batch shows in its place when masked, by the same coins; [B, T] token ids.
+
+    Where a token is masked that is what `batch.input_ids` shows; where it is not eligible, the token itself.
+    """
+    assert batch.keys is not None, "the keys of the draw are not known"
+    eligible = policy.eligible(batch.original, batch.real)
+    return _corrupt(policy, batch.original, eligible, batch.keys, positions(batch.real), mask_token_id)[0]
+
+
+def _corrupt(
+    policy: MaskingPolicy, input_ids: Tensor, mask: Tensor, keys: Tensor, index: Tensor, mask_token_id: int
+) -> tuple[Tensor, Tensor]:
+    """`corrupt`, as the policy's settings say."""
+    return corrupt(
+        input_ids,
+        mask,
+        keys,
+        index,
+        mask_token_id=mask_token_id,
+        vocab_size=len(policy.segmenter.special),
+        mask_share=policy.masking.mask_share,
+        random_share=policy.masking.random_share,
+    )

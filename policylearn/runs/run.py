@@ -1,0 +1,272 @@
+"""The run directory, on this disk or in a bucket: what a run leaves behind, and how it is found again.
+
+config.json       every setting, resolved            checkpoints/   the outer state, newest few
+metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
+prior/            the policy before learning         policy/        the exported policy
+result.json       the comparison; written last       report.html    all of it to look at
+policies.json     where policies that were given came from; tensorboard/, if that was asked for
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
+
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
+from policylearn.config import ClusterConfig, Config, changes, resolved_json
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.runs.provenance import Origin, provenance
+from policylearn.runs.state import OuterState, load_latest, save_files, state_files
+from policylearn.storage.folder import Storage, StorageFailed, files_below
+from policylearn.storage.outbox import Outbox
+
+FREE_TO_CHANGE = ("cluster", "track", "name")
+"""What a run may be continued with others of, as when it moves to another cluster: it decides where and how fast it is
+computed, and what it is called. Some of them decide in which order sums are taken as well, see `other_sums`."""
+LEFT_BEHIND = (
+    "metrics.jsonl",
+    "trials.jsonl",
+    "policies.json",
+    "result.json",
+    "report.html",
+    "checkpoints",
+    "prior",
+    "policy",
+    "tensorboard",
+    "config.json",  # last: what is left of a folder cleared halfway is still known as a run
+)
+KNOWN = "scores"
+"""Where the provenance of the prior has what is known of it."""
+MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
+"""Sections by which a config.json is known, of this version or an earlier one."""
+PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
+"""What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
+
+
+class Run:
+    """One run directory. Use `Run.open`; leaving it as a context tries once more to save what is not saved yet.
+
+    A save that fails does not end the run, see `Outbox`; `finish` must succeed.
+    """
+
+    def __init__(self, storage: Storage, config: Config, console: Console) -> None:
+        self.storage, self.config, self.console = storage, config, console
+        self._remarks: dict[str, str] = {}
+        self._outbox = Outbox(storage, self.warn)
+        self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
+
+    @classmethod
+    def open(
+        cls,
+        out: str | os.PathLike[str],
+        config: Config,
+        console: Console,
+        fresh: bool = False,
+        free: Collection[str] = FREE_TO_CHANGE,
+    ) -> "Run":
+        """Create the directory, or find an earlier run of the same config in it, but for sections that are `free`.
+
+        Raises:
+            ValueError: the directory holds a run of another config, or something that is no run.
+            StorageFailed: it cannot be read or written.
+        """
+        storage = Storage.at(out, lambda line: _warn(console, line))
+        if storage.is_file():
+            raise ValueError(f"{storage} is a file; --out names a folder")
+        names, known = storage.names(), _known_config(storage)
+        if names and known is None:
+            raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
+        free = FREE_TO_CHANGE if "prior" in names else free  # a policy was learned here
+        changed = changes(known, config, free) if known and not fresh else ""
+        if changed and set(PROGRESS) & set(names):
+            raise ValueError(
+                f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
+            )
+        if known and not (fresh or changed) and (moved := other_sums(known, config)):
+            _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
+        if fresh or changed:
+            for name in LEFT_BEHIND:  # and nothing else that may lie beside it
+                storage.remove(name)
+        storage.write("config.json", resolved_json(config).encode())
+        return cls(storage, config, console)
+
+    @property
+    def address(self) -> str:
+        """The run directory as it is typed in a command."""
+        return shlex.quote(str(self.storage))
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was done by an earlier call."""
+        return self.storage.is_file("result.json")
+
+    def result(self) -> dict[str, Any]:
+        """What stands in result.json."""
+        return json.loads(self.storage.read("result.json"))
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write result.json, and all that waits before it: from now on the run is finished.
+
+        Raises:
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
+        """
+        self.save_text("result.json", json.dumps(result, indent=2) + "\n")
+        with self._waiting():
+            self._outbox.flush()
+
+    def latest_state(self) -> OuterState:
+        """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
+
+        Raises:
+            StorageFailed: it was tried for `cluster.storage_timeout` seconds.
+        """
+        with self._waiting():
+            state, complaints = load_latest(self.storage / "checkpoints")
+            metrics = self._read("metrics.jsonl")
+        for complaint in complaints:
+            self.warn(complaint)
+        state = state or OuterState()
+        if metrics != _lines(state.history):
+            self.save_text("metrics.jsonl", _lines(state.history))
+        return state
+
+    def save_round(self, state: OuterState) -> None:
+        """Checkpoint the state, then bring metrics.jsonl up to it."""
+        folder, number, files = self.storage / "checkpoints", state.round, state_files(state)
+        metrics = self._writing("metrics.jsonl", _lines(state.history))
+        self._outbox.put(("checkpoint", lambda: save_files(folder, number, files)), ("metrics.jsonl", metrics))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
+        lines = self._trials.splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def save_trials(self, trials: list[dict[str, Any]]) -> None:
+        """Rewrite trials.jsonl."""
+        self.save_text("trials.jsonl", _lines(trials))
+
+    def note_policies(self, given: dict[str, Origin]) -> None:
+        """Keep which policies given by the user stand behind which arms."""
+        self.storage.write("policies.json", (json.dumps(given, indent=2) + "\n").encode())
+
+    def given_policies(self) -> dict[str, Origin]:
+        """What `note_policies` kept, by arm."""
+        return json.loads(self._read("policies.json") or "{}")
+
+    def prior(
+        self,
+        build: Callable[[], MaskingPolicy],
+        tokenizer: PreTrainedTokenizerBase,
+        known: Callable[[], dict[str, str]] = dict,
+    ) -> tuple[MaskingPolicy, dict[str, str]]:
+        """The policy before learning, and what is known of it (see `lineage.measured`): scored once, kept in `prior/`,
+        loaded when the run is continued."""
+        if self.storage.is_file(f"prior/{MANIFEST}"):
+            kept = load_policy(str(self.storage / "prior"))
+            policy, facts = kept.policy, kept.provenance.get(KNOWN, {})
+        else:
+            built, facts = build(), known()
+            artefact = self.artefact(built, tokenizer, {KNOWN: facts} if facts else {})
+            policy = self.save_policy("prior", artefact, "The policy this run started from.\n")
+        return policy.start_here() if self.config.learn.start is not None else policy, facts
+
+    def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
+        """Export a policy to a folder of this run; returns it as whoever loads it will see it.
+
+        Raises:
+            StorageFailed: there is no room for it among the temporary files of this machine.
+        """
+        with TemporaryDirectory(prefix="policylearn-") as local:
+            try:
+                save_policy(local, artefact, card)
+            except Exception as error:  # storage boundary: tokenizers raise nothing more precise
+                raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
+            folder, files = self.storage / name, files_below(Path(local))
+            self._outbox.put((name, lambda: folder.write_all(files, MANIFEST)))
+            return load_policy(local).policy
+
+    def save_text(self, name: str, text: str) -> None:
+        """Write a file."""
+        self._outbox.put((name, self._writing(name, text)))
+
+    def warn(self, line: str) -> None:
+        """Say what a user should know although the run goes on."""
+        _warn(self.console, line)
+
+    def artefact(
+        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> PolicyArtefact:
+        """A policy with this run's settings and provenance, and `more` of that."""
+        return PolicyArtefact(policy, tokenizer, provenance=self.provenance() | dict(more))
+
+    def provenance(self, command: str = "") -> dict[str, str]:
+        """What the policy was learned on and with."""
+        return provenance(self.config) | self._remarks | ({"command": command} if command else {})
+
+    def remark(self, line: str) -> None:
+        """Say what a reader of results should know as well, and keep it with them; an empty line says nothing."""
+        if line:
+            self.warn(line)
+            self._remarks = {"remark": line}
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._outbox.try_all()
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        """Where there is no going on without the storage."""
+        return self.storage.patience.lasting(self.config.cluster.storage_timeout)
+
+    def _read(self, name: str) -> str:
+        """Content of a file; empty if there is none."""
+        try:
+            return self.storage.read(name).decode()
+        except FileNotFoundError:
+            return ""
+
+    def _writing(self, name: str, text: str) -> Callable[[], None]:
+        return lambda: self.storage.write(name, text.encode())
+
+
+def other_sums(known: dict[str, Any], config: Config) -> str:
+    """What differs from the cluster of an earlier config, as JSON has it, of that which decides in which order sums are
+    taken, and so their last bits: how many threads, and whether on a GPU; in words.
+
+    >>> other_sums({"cluster": {"threads": 2, "gpus": 0.5}}, Config())
+    'cluster.threads was 2, now 1; cluster.gpus was 0.5, now 0.0'
+    >>> other_sums({"cluster": {"workers": 9, "address": "auto"}}, Config())
+    ''
+    """
+    now = config.cluster
+    before = ClusterConfig().model_dump() | known.get("cluster", {})
+    changed = ["threads"] if before["threads"] != now.threads else []
+    changed += ["gpus"] if bool(before["gpus"]) != bool(now.gpus) else []
+    return "; ".join(f"cluster.{name} was {before[name]}, now {getattr(now, name)}" for name in changed)
+
+
+def _warn(console: Console, line: str) -> None:
+    console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _known_config(storage: Storage) -> dict[str, Any] | None:
+    """The config of the run in a folder. Every transformers checkpoint has a config.json as well: that is no run."""
+    try:
+        known = json.loads(storage.read("config.json"))
+        return known if set(MARKS_OF_A_RUN) <= set(known) else None
+    except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
+        return None
+
+
+def _lines(records: list[dict[str, Any]]) -> str:
+    """JSON lines."""
+    return "".join(json.dumps(record) + "\n" for record in records)

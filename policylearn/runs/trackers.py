@@ -1,0 +1,211 @@
+"""Rounds shown in TensorBoard, Weights & Biases, MLflow and trackio, besides metrics.jsonl.
+
+A tracker says how many rounds it has, and is given those it lacks. So a run that is continued goes on in the same
+place with no round twice, and a tracker that could not be reached for a while catches up.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from math import isfinite
+from typing import Any, Protocol
+from uuid import uuid4
+
+from rich.console import Console
+
+from policylearn.config import Config
+from policylearn.report.console import print_line
+from policylearn.runs.state import OuterState
+
+IDENTITY = "tracked_as"
+"""Where the name that a run has with its trackers is kept, in the numbers of its state."""
+
+
+class Tracker(Protocol):
+    """One place where rounds are shown."""
+
+    known: int
+    """How many rounds it has."""
+
+    def log(self, number: int, values: dict[str, float]) -> None:
+        """Add a round."""
+        ...
+
+    def close(self) -> None:
+        """All is said."""
+        ...
+
+
+class TensorBoard:
+    """Event files in a folder. Those of earlier calls are superseded from the first round on."""
+
+    def __init__(self, config: Config, folder: str, identity: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.known = 0
+        self._writer = SummaryWriter(f"{folder}/tensorboard", purge_step=0)
+
+    def log(self, number: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, number)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    """A run of Weights & Biases. Offline each call writes a whole copy of the run, all with the same id."""
+
+    def __init__(self, config: Config, folder: str, identity: str) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=config.track.project,
+            id=identity,
+            name=identity,
+            resume="allow",
+            config=config.model_dump(mode="json"),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        self.known = self._run.step
+
+    def log(self, number: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=number)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """A run of an MLflow experiment, wherever MLFLOW_TRACKING_URI says; found again by its tag."""
+
+    def __init__(self, config: Config, folder: str, identity: str) -> None:
+        from mlflow import MlflowClient
+
+        self._client, project = MlflowClient(), config.track.project
+        found = self._client.get_experiment_by_name(project)
+        experiment = found.experiment_id if found else self._client.create_experiment(project)
+        tag = {"policylearn": identity}
+        runs = self._client.search_runs([experiment], f"tags.policylearn = '{identity}'", max_results=1)
+        run = runs[0] if runs else self._client.create_run(experiment, run_name=identity, tags=tag)
+        self._id, self.known = run.info.run_id, int(run.data.metrics.get("round", -1)) + 1
+
+    def log(self, number: int, values: dict[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._id, [Metric(name, value, now, number) for name, value in values.items()])
+
+    def close(self) -> None:
+        self._client.set_terminated(self._id)
+
+
+class Trackio:
+    """A run of a trackio project."""
+
+    def __init__(self, config: Config, folder: str, identity: str) -> None:
+        import trackio
+
+        self._run = trackio.init(
+            config.track.project, identity, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False
+        )
+        self.known = self._run._next_step  # its public interface does not say
+
+    def log(self, number: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=number)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow, "trackio": Trackio}
+
+
+class Trackers:
+    """All trackers of a run."""
+
+    def __init__(self, trackers: dict[str, Tracker], console: Console) -> None:
+        self._trackers, self._console = trackers, console
+
+    def update(self, history: Sequence[dict[str, Any]]) -> None:
+        """Bring every tracker up to the history of rounds; one that fails is tried again after the next."""
+        for name, tracker in self._trackers.items():
+            self._attempt(name, partial(_catch_up, tracker, history))
+
+    def close(self) -> None:
+        """All is said."""
+        for name, tracker in self._trackers.items():
+            self._attempt(name, tracker.close)
+
+    def _attempt(self, name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # fault boundary: learning does not end because nobody can watch it
+            print_line(self._console, f"{name} does not answer, metrics.jsonl has it all: {error}")
+
+
+def _catch_up(tracker: Tracker, history: Sequence[dict[str, Any]]) -> None:
+    for record in history[tracker.known :]:
+        tracker.log(record["round"], numbers_of(record))
+        tracker.known += 1
+
+
+def check_trackers(config: Config) -> None:
+    """Raises:
+    ValueError: a tracker that the config asks for is not installed.
+    """
+    for name in config.track.to:
+        if find_spec(name) is None:
+            raise ValueError(f"track.to asks for {name!r}, which is not installed: pip install {name}")
+
+
+@contextmanager
+def open_trackers(config: Config, folder: str, state: OuterState, console: Console) -> Iterator[Trackers]:
+    """The trackers that `config.track` asks for, with all rounds there are; closed at the end.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        state: of the run; the name that it has with its trackers is kept in its numbers.
+        console: where a tracker that fails is named.
+
+    Raises:
+        ValueError: one is not installed, or cannot be opened.
+    """
+    check_trackers(config)
+    if config.track.to and IDENTITY not in state.numbers:
+        state.numbers[IDENTITY] = f"{config.track.name or config.name}-{uuid4().hex[:8]}"
+    opened: dict[str, Tracker] = {
+        name: _opened(name, config, folder, state.numbers[IDENTITY]) for name in config.track.to
+    }
+    trackers = Trackers(opened, console)
+    try:
+        trackers.update(state.history)
+        yield trackers
+    finally:
+        trackers.close()
+
+
+def _opened(name: str, config: Config, folder: str, identity: str) -> Tracker:
+    try:
+        return KINDS[name](config, folder, identity)
+    except Exception as error:  # fault boundary: whatever keeps a service from being used
+        raise ValueError(f"track.to: {name} cannot be used: {error}") from error
+
+
+def numbers_of(record: dict[str, Any]) -> dict[str, float]:
+    """The finite numbers of a round's record, those of inner dictionaries with the name of the outer one before.
+
+    >>> numbers_of({"round": 3, "dev": 0.5, "dev_scores": [0.5], "baselines": {"random": 0.4}, "reliability": None})
+    {'round': 3, 'dev': 0.5, 'baselines/random': 0.4}
+    """
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": number for inner, number in numbers_of(value).items()}
+        elif isinstance(value, int | float) and isfinite(value):
+            found[name] = value
+    return found

@@ -1,0 +1,141 @@
+"""Closed-book questions as the downstream task: fine-tuning, the metrics, trials, a whole run."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration
+
+from policylearn.adapt.answering import (
+    answer_score,
+    choice,
+    choice_losses,
+    exact_match,
+    likelihood,
+    tune_answers,
+    write_answers,
+)
+from policylearn.artefact import load_policy
+from policylearn.commands.train import train
+from policylearn.evaluation.identity import evidence_key
+from policylearn.evaluation.trial import run_trial
+from policylearn.messages.watch import Unseen
+from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.policy.policy import uniform_policy
+from policylearn.problem import Problem
+
+
+class Labels(Unseen):
+    """Progress that remembers what it was told of every epoch."""
+
+    def __init__(self):
+        self.labels = []
+
+    def advance(self, n=1, label=""):
+        self.labels += [label] if label else []
+
+
+TUNED = "evaluate.finetune.epochs=30", "evaluate.finetune.learning_rate=0.02", "evaluate.finetune.batch_size=8"
+
+
+@pytest.fixture(scope="module")
+def answerer(asked):
+    """Problem, dev score and model after fine-tuning on all of train; the answer follows from the question's words."""
+    problem = Problem(asked(*TUNED, "task.metric=exact_match"))
+    seen = Labels()
+    dev, model = tune_answers(problem, problem.fresh_model(0), np.arange(40), 0, seen)
+    return problem, dev, model, seen
+
+
+def test_fine_tuning_learns_to_answer_and_dev_chooses_the_epoch(answerer):
+    problem, dev, model, seen = answerer
+    scores = [float(label.rpartition("dev ")[2]) for label in seen.labels]
+    assert len(scores) == 30 and max(scores) == pytest.approx(dev, abs=0.001) and dev > 0.9
+    assert answer_score(problem, model, problem.questions("dev")) == dev
+    fresh = problem.fresh_model(0)
+    assert exact_match(problem, fresh, problem.questions("dev")) < 0.3
+
+
+def test_what_is_written_is_the_likeliest_token_by_token(answerer):
+    """By hand, one token at a time, without transformers' generation."""
+    problem, _, model, _ = answerer
+    dev, tokenizer = problem.questions("dev"), problem.tokenizer
+    config = model.mlm.config
+    for row, answer in list(enumerate(write_answers(problem, model, dev)))[:5]:
+        written = [config.decoder_start_token_id]
+        while len(written) < 7 and (len(written) < 2 or written[-1] != config.eos_token_id):
+            ids = torch.from_numpy(dev.rows[row]).long()[None]
+            with torch.no_grad():
+                logits = model.mlm(input_ids=ids, decoder_input_ids=torch.tensor([written])).logits
+            written.append(int(logits[0, -1].argmax()))
+        assert answer == tokenizer.decode(written, skip_special_tokens=True)
+
+
+def test_any_accepted_answer_is_right_and_no_other(answerer):
+    problem, _, model, _ = answerer
+    dev = copy.deepcopy(problem.questions("dev"))
+    written = write_answers(problem, model, dev)
+    right = [answer in accepted for answer, accepted in zip(written, dev.accepted, strict=True)]
+    assert exact_match(problem, model, dev) == pytest.approx(np.mean(right))
+    dev.accepted[0].append(f"The {written[0].upper()}!")
+    dev.accepted[1][:] = ["nothing of the sort"]
+    assert exact_match(problem, model, dev) == pytest.approx(np.mean([True, False, *right[2:]]))
+
+
+def test_the_likeliest_choice_is_taken(answerer):
+    problem, _, model, _ = answerer
+    dev = problem.questions("dev")
+    losses = choice_losses(problem, model, dev)
+    for i in (0, 7):
+        for j in range(*dev.first[i : i + 2]):
+            ids, labels = (torch.from_numpy(x).long()[None] for x in (dev.rows[i], dev.choices[int(j)]))
+            with torch.no_grad():
+                alone = model.mlm(input_ids=ids, labels=labels).loss * labels.numel()
+            assert losses[j] == pytest.approx(alone.item(), rel=1e-3, abs=1e-4)
+    assert choice(problem, model, dev) > 0.9 > choice(problem, problem.fresh_model(0), dev)
+
+
+def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_not(asked):
+    problem = Problem(asked())
+    size = len(problem.tokenizer)
+    blank = BartForConditionalGeneration(BartConfig(vocab_size=size, d_model=16, encoder_layers=1, decoder_layers=1))
+    blank.lm_head.weight.data.zero_()
+    with torch.no_grad():
+        found = likelihood(problem, Seq2SeqModel(blank.eval()), problem.questions("dev"))
+    assert found == pytest.approx(1 / size, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["likelihood", "exact_match", "choice"])
+def test_a_trial_is_scored_by_the_metric_of_the_task(asked, metric):
+    problem = Problem(asked(f"task.metric={metric}", "evaluate.finetune.epochs=2", "evaluate.labelled=16"))
+    found = run_trial(problem, uniform_policy(problem.tokenizer), "random", seed=1)
+    assert 0 <= found.score <= 1 and 0 <= found.dev <= 1 and found.masked_tokens > 0
+    assert math.isfinite(found.held_out_loss)
+    assert found.score == run_trial(problem, uniform_policy(problem.tokenizer), "random", seed=1).score
+
+
+def test_trials_depend_on_the_answers(asked):
+    keys = []
+    for change in (None, "answers", "choices"):
+        problem = Problem(asked())
+        data = problem.data()
+        if change == "answers":
+            data.examples["train"].accepted[3][1] = "another"
+        if change == "choices":
+            data.examples["dev"].choices.flat[0] += 1
+        keys.append(evidence_key(Problem(asked(), data=data)))
+    assert len(set(keys)) == 3
+
+
+def test_a_whole_run_learns_compares_and_exports(asked, tmp_path, quiet):
+    few = "evaluate.seeds=1", "learn.rounds=2", "learn.select=last", "evaluate.finetune.epochs=2"
+    config = asked('evaluate.arms=["random", "learned"]', *few)
+    train(config, tmp_path / "run", quiet, command="policylearn train asked.toml")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["arms"]) == {"random", "learned"}
+    assert all(0 < arm["scores"][0] < 1 for arm in result["arms"].values())
+    policy = load_policy(tmp_path / "run" / "policy").policy
+    assert sum(float(p.abs().sum()) for p in policy.learned().values()) > 0

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from policylearn.adapt.finetune import Classifier, FineTuning, LabelledBatch, LabelWeights, ridge_head
+from policylearn.adapt.outer import ProbeLoss, fine_tuning, outer_problem
+from policylearn.adapt.weight_mask import MaskTuning
+from policylearn.problem import Problem
+
+
+def test_the_head_starts_where_ridge_regression_classifies_well():
+    draw = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 3
+    x = 3 + 5 * (torch.eye(3, 8)[y] + 0.2 * torch.randn(60, 8, generator=draw))
+    weight, bias = ridge_head(x, y, 3)
+    logits = x @ weight.T + bias
+    assert weight.shape == (3, 8) and bias.shape == (3,)
+    assert (logits.argmax(1) == y).all()
+    assert cross_entropy(logits, y) < 0.8
+    assert torch.allclose(logits.mean(0), torch.zeros(3), atol=1e-4)  # no class is preferred on the whole
+
+
+def test_the_classification_loss_by_hand():
+    weights = torch.tensor([1.0, 3.0])
+    logits = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    y = torch.tensor([0, 1])
+    batch = LabelledBatch(y[:, None], y[:, None] >= 0, y)
+    losses = cross_entropy(logits, y, reduction="none")
+    assert LabelWeights()(lambda ids, real: logits, batch, weights) == pytest.approx((losses @ weights / 2).item())
+    assert LabelWeights().inputs(batch, logits).tolist() == [1.0, 1.0]
+
+
+@pytest.fixture
+def tuned(tiny):
+    problem = Problem(tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6"))
+    numbers = {}
+    return problem, fine_tuning(problem, range(16), range(16, 48), lambda **n: numbers.update(n)), numbers
+
+
+def test_steps_take_the_support_examples_in_turn(tuned):
+    problem, tuning, _ = tuned
+    rows = [row.tolist() for batch in tuning.window.batches for row in batch.y]
+    assert len(tuning.window) == 5 and len(rows) == 30
+    y = problem.examples("train").y.tolist()
+    assert rows == [y[i % 16] for i in range(30)]
+
+
+def test_it_leaves_the_model_alone_and_learns_the_support_examples(tuned):
+    problem, tuning, numbers = tuned
+    model = problem.fresh_model(0)
+    before = [p.detach().clone() for p in model.parameters()]
+    loss = tuning(model)
+    assert numbers["outer_loss"] == loss.item() and 0 <= numbers["outer_accuracy"] <= 1
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+    def support_loss(classifier) -> float:
+        return sum(tuning.window.loss(classifier, b, torch.ones(len(b.y))).item() for b in tuning.window.batches)
+
+    classifier = Classifier(model, *tuning.head(model))
+    start = support_loss(classifier)
+    optimizer = tuning.optimizer(classifier)
+    for k, batch in enumerate(tuning.window.batches):
+        tuning.window.set_rate(optimizer, k)
+        optimizer.zero_grad()
+        tuning.window.loss(classifier, batch, torch.ones(len(batch.y))).backward()
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), problem.config.outer.clip)
+        optimizer.step()
+    assert support_loss(classifier) < start
+    assert tuning.query(classifier).item() == pytest.approx(loss.item())
+
+
+def test_the_config_says_which_adaptation(tiny):
+    for name, kind in (("probe", ProbeLoss), ("finetune", FineTuning), ("weight_mask", MaskTuning)):
+        problem = Problem(tiny(f"outer.adaptation={name}"))
+        assert isinstance(outer_problem(problem, [0], lambda **numbers: None), kind)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(tiny):
+    problem = Problem(tiny("outer.adaptation=finetune", "outer.learning_rate=1e30"))
+    tuning = fine_tuning(problem, range(16), range(16, 32), lambda **numbers: None)
+    with pytest.raises(FloatingPointError, match=r"lower outer\.learning_rate"):
+        tuning(problem.fresh_model(0))

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, other_budgets
+from policylearn.evaluation.compare import evaluate_policies
+from policylearn.problem import Problem
+
+
+def masked_share(problem: Problem, arm: str, epochs: int = 1) -> torch.Tensor:
+    """Masks of the first rows in consecutive epochs, [epochs, B, T], as shares of eligible tokens."""
+    from policylearn.policy.policy import mask_tokens
+
+    policy, pad = arm_policy(problem, arm), problem.tokenizer.pad_token_id
+    text = problem.domain.batch(range(64), pad)
+    masks = [mask_tokens(policy, *text, problem.tokenizer.mask_token_id, 0, e).mask for e in range(epochs)]
+    return torch.stack(masks).sum(0) / policy.eligible(*text).sum()
+
+
+@pytest.mark.parametrize(("arm", "share"), [("random", 0.15), ("random-30", 0.3), ("random-40", 0.4), ("word", 0.15)])
+def test_arms_of_other_settings_mask_their_share(tiny, arm, share):
+    problem = Problem(tiny("masking.rate=0.15"))
+    assert masked_share(problem, arm).sum() == pytest.approx(share, abs=0.02)
+
+
+def test_explore_covers_a_text_in_disjoint_masks(tiny):
+    problem = Problem(tiny("masking.rate=0.2", "masking.draws=5"))
+    policy = arm_policy(problem, "explore")
+    assert policy.masking.design == "explore"
+    shares = masked_share(problem, "explore", epochs=5)
+    eligible = shares > 0
+    assert shares[eligible].max() == shares[eligible].min()  # each eligible token once
+
+
+def test_an_arm_of_ones_own(tiny):
+    config = tiny(
+        'evaluate.arms=["random", "mine"]',
+        'evaluate.custom={mine = {prior = {tficf = 3.0}, masking = {rate = 0.25, unit = "word"}}}',
+    )
+    check_arms(config)
+    policy = arm_policy(Problem(config), "mine")
+    assert policy.config.prior == {"tficf": 3.0}
+    assert (policy.masking.rate, policy.masking.unit, policy.masking.p_max) == (0.25, "word", config.masking.p_max)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("{masking = {rte = 0.25}}", r"toml: evaluate\.custom\.mine\.masking\.rte: unknown key"),
+        ("{masking = {rate = 0.95}}", r"evaluate\.custom\.mine\.masking: rate 0\.95 must be below p_max"),
+        ("{prior = {nope = 1.0}}", r"evaluate\.custom\.mine\.prior: unknown scorer 'nope'; known: .*'tficf'"),
+    ],
+)
+def test_mistakes_in_an_arm_of_ones_own_are_found_before_anything_runs(tiny, own, message):
+    with pytest.raises(ValueError, match=message):
+        check_arms(tiny(f"evaluate.custom={{mine = {own}}}"))
+
+
+def test_budgets_that_differ_are_known_by_their_reason(tiny):
+    names = list(SETTINGS)
+    config = tiny(f"evaluate.arms={names}".replace("'", '"'))
+    rate = {"random-30": "rate", "random-40": "rate", "random-30-15": "rate"}
+    assert other_budgets(config) == rate | {"word": "units", "span": "units", "explore": "design"}
+
+
+def test_arms_of_another_rate_are_compared_but_not_at_equal_budget(tiny, tmp_path, quiet):
+    config = tiny("evaluate.seeds=1", 'evaluate.arms=["random", "random-30", "word", "none"]')
+    result = evaluate_policies(config, tmp_path / "out", quiet, {})
+    budgets = {arm: found["equal_budget"] for arm, found in result["arms"].items()}
+    assert budgets == {"random": True, "random-30": False, "word": True, "none": False}
+    masked = {arm: found["masked_tokens"][0] for arm, found in result["arms"].items()}
+    assert masked["random-30"] > 1.5 * masked["random"] and masked["none"] == 0

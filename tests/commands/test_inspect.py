@@ -1,0 +1,29 @@
+"""Texts read from a file: one a line, whatever else breaks lines elsewhere."""
+
+import pytest
+
+from policylearn.commands.inspect import read_texts
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_text_ends_where_its_line_does_and_nowhere_else(tmp_path, end):
+    texts = ["one\x0ctwo", "three\u2028four\u2029five", "six\x85seven\x0b\x1c\x1d\x1eeight", " nine\rten "]
+    path = tmp_path / "texts.txt"
+    path.write_bytes((end + end.join([*texts, "", "  "]) + end).encode())
+    assert read_texts(str(path)) == texts
+
+
+def test_the_mark_of_an_encoding_is_no_text(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes("\ufeffone\ntwo".encode())
+    assert read_texts(str(path)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\n \n", "holds no text"), (b"\xe9t\xe9\n", "line 1: byte 0xe9 is not UTF-8")]
+)
+def test_a_file_without_texts_is_refused(tmp_path, content, message):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_texts(str(path))

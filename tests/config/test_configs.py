@@ -1,0 +1,36 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from policylearn.arms.arms import check_arms
+from policylearn.config import load_config
+
+FOLDER = Path(__file__).parents[2] / "configs"
+FILES = sorted(FOLDER.glob("**/*.toml"))
+
+
+def test_there_are_configs():
+    assert {path.name for path in FILES} >= {"demo.toml", "acl_arc.toml", "chemprot.toml"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_loads_and_its_arms_are_known(path):
+    check_arms(load_config(path))
+
+
+def test_the_demo_spells_out_the_defaults_but_for_its_rounds():
+    shorter = load_config(None, ["learn.rounds=8"])
+    written, defaults = tomllib.loads((FOLDER / "demo.toml").read_text(encoding="utf-8")), shorter.model_dump()
+    for section, values in written.items():
+        for key, value in values.items() if isinstance(values, dict) else ():
+            assert defaults[section][key] == value, f"{section}.{key}"
+    assert load_config(FOLDER / "demo.toml") == shorter
+
+
+def test_one_s_own_task_has_the_recipe_that_won():
+    """But for what belongs to the task, its data and the model."""
+    own, won = (load_config(FOLDER / f"{name}.toml").model_dump() for name in ("own_task", "credits"))
+    for section in ("policy", "masking", "inner", "outer", "learn"):
+        assert own[section] == won[section], section
+    assert own["evaluate"]["arms"] == won["evaluate"]["arms"]

@@ -1,0 +1,37 @@
+"""The reference of all settings: complete, and the committed page is what the command prints."""
+
+from pathlib import Path
+
+import pytest
+
+from policylearn.config import known_keys
+from policylearn.config.reference import find_sections, sections
+
+PAGE = Path(__file__).parents[2] / "configs" / "SETTINGS.md"
+
+
+def test_the_page_is_what_the_command_prints(policylearn):
+    status, out, _ = policylearn("settings", "--markdown")
+    assert status == 0
+    assert out == PAGE.read_text(encoding="utf-8"), "policylearn settings --markdown > configs/SETTINGS.md"
+
+
+def test_every_key_is_there_once_and_described():
+    keys = [setting.key for section in sections() for setting in section.settings if section.name != "study"]
+    assert set(known_keys()) <= set(keys)
+    assert len(keys) == len(set(keys))
+    assert [s.key for section in sections() for s in section.settings if not s.about or not s.kind] == []
+
+
+def test_a_section_is_shown_with_those_inside(policylearn):
+    status, out, _ = policylearn("settings", "evaluate")
+    assert status == 0
+    for word in ("evaluate.seeds", "evaluate.finetune.epochs", "evaluate.custom.NAME.prior", "paired seeds"):
+        assert word in out
+    assert "inner.engine" not in out
+    assert "[MASK]" in policylearn("settings", "masking")[1]  # and no markup
+
+
+def test_a_section_that_is_not_there():
+    with pytest.raises(ValueError, match=r"no section 'maskin'; there are .*masking"):
+        find_sections("maskin")

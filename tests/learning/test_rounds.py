@@ -1,0 +1,179 @@
+"""The outer loop: gradients that lag, rollouts that diverge, and failures that can be seen again."""
+
+import pytest
+import torch
+
+from policylearn.arms.arms import initial_policy
+from policylearn.cluster.calls import WorkFailed
+from policylearn.cluster.pool import LocalPool
+from policylearn.commands.reproduce import reproduce, reproduce_baseline, reproduce_rollout, reproduce_trial
+from policylearn.learning.outer import add_version, older_versions, recalled_versions, version_of
+from policylearn.learning.rollout import rollout
+from policylearn.learning.rounds import learn
+from policylearn.problem import Problem
+from policylearn.runs.run import Run
+
+TWO = ("learn.rounds=4", "learn.rollouts=2", "inner.steps=5", "evaluate.seeds=0")
+
+
+def learned(config, folder, console, pool=None):
+    problem, run = Problem(config), Run.open(folder, config, console)
+    policy, _ = run.prior(lambda: initial_policy(problem), problem.tokenizer)
+    state = learn(config, problem, policy, pool or LocalPool(config), run)
+    return state, policy
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def diverging(monkeypatch, *seeds, error=FloatingPointError):
+    def sometimes(problem, policy, seed, differentiate=True):
+        if seed in seeds and differentiate:
+            raise error("the inner MLM loss became nan")
+        return rollout(problem, policy, seed, differentiate)
+
+    monkeypatch.setattr("policylearn.learning.rounds.rollout", sometimes)
+
+
+def test_each_round_is_run_with_the_phi_of_lag_rounds_before(tiny, tmp_path, quiet, monkeypatch):
+    """Of round n: φ after n - 2 rounds; the first three rounds all have the φ of the start."""
+    used = {}
+
+    def watched(problem, policy, seed, differentiate=True):
+        if differentiate:
+            used[seed] = {name: value.clone() for name, value in policy.learned().items()}
+        return rollout(problem, policy, seed, differentiate)
+
+    monkeypatch.setattr("policylearn.learning.rounds.rollout", watched)
+    config = tiny(*TWO, "learn.lag=2", "learn.rollouts=1", "learn.rounds=5")
+    state, _ = learned(config, tmp_path / "run", quiet)
+    phi = [used[1_000_000 + number] for number in range(5)]
+    assert same(phi[0], phi[1]) and same(phi[1], phi[2])
+    assert not same(phi[2], phi[3]) and not same(phi[3], phi[4])
+    monkeypatch.undo()
+    one = tiny(*TWO, "learn.rollouts=1", "learn.rounds=1", "learn.select=last")
+    assert same(phi[3], learned(one, tmp_path / "one", quiet)[1].learned())
+    assert len(state.history) == 5
+
+
+def test_a_lag_gives_the_same_bits_in_any_order_and_after_an_interruption(tiny, tmp_path, quiet, monkeypatch):
+    class Backwards(LocalPool):
+        """The newest call first: what a round ahead has to say arrives before it is asked."""
+
+        def _next(self):
+            self._waiting.reverse()
+            try:
+                return super()._next()
+            finally:
+                self._waiting.reverse()
+
+    config = tiny(*TWO, "learn.lag=1")
+    whole, _ = learned(config, tmp_path / "whole", quiet)
+    other, _ = learned(config, tmp_path / "other", quiet, Backwards(config))
+    assert same(whole.tensors, other.tensors)
+    assert whole.best.keys() and same(whole.best, other.best)
+    assert not same(whole.tensors, learned(tiny(*TWO), tmp_path / "none", quiet)[0].tensors)
+
+    saves, save = [], Run.save_round
+
+    def stop_after_two(run, state):
+        save(run, state)
+        saves.append(1)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "save_round", stop_after_two)
+        learned(config, tmp_path / "cut", quiet)
+    assert same(learned(config, tmp_path / "cut", quiet)[0].tensors, whole.tensors)
+
+
+def test_versions_survive_being_written_down():
+    phi = [{"a": torch.full((2,), float(n))} for n in range(5)]
+    versions = {}
+    for number in range(5):
+        versions = add_version(versions, number, phi[number], lag=2)
+    assert list(versions) == [2, 3, 4]
+    back = add_version(recalled_versions(older_versions(versions)), 4, phi[4], lag=2)
+    assert {n: v["a"][0].item() for n, v in back.items()} == {2: 2.0, 3: 3.0, 4: 4.0}
+    assert version_of(back, 5, lag=2)["a"][0] == 3
+    phi[4]["a"] += 1
+    assert versions[4]["a"][0] == 4  # a copy
+
+
+def test_rollouts_that_diverge_are_left_out_and_counted(tiny, tmp_path, quiet, monkeypatch):
+    diverging(monkeypatch, 1_000_003)  # the second rollout of the second round
+    state, _ = learned(tiny(*TWO), tmp_path / "run", quiet)
+    assert [line["dropped"] for line in state.history] == [0, 1, 0, 0]
+    assert [len(line["dev_scores"]) for line in state.history] == [2, 1, 2, 2]
+
+
+@pytest.mark.parametrize("share, seeds", [(0.4, (1_000_003,)), (1.0, (1_000_002, 1_000_003))])
+def test_too_many_that_diverge_end_the_run(tiny, tmp_path, quiet, monkeypatch, share, seeds):
+    """More than the share allowed; or all of them, whatever is allowed."""
+    diverging(monkeypatch, *seeds)
+    with pytest.raises(WorkFailed, match=rf"(?s){len(seeds)} of 2 rollouts diverged: lower inner.learning_rate.*nan"):
+        learned(tiny(*TWO, f"learn.max_dropped={share}"), tmp_path / "run", quiet)
+
+
+def test_a_failure_names_seed_traceback_and_a_command_that_shows_it_again(tiny, tmp_path, quiet, monkeypatch):
+    config = tiny(*TWO)
+    with monkeypatch.context() as patch:
+        diverging(patch, 1_000_002, error=KeyError)
+        with pytest.raises(WorkFailed) as failed:
+            learned(config, tmp_path / "run", quiet)
+    said = str(failed.value)
+    assert "rollout_with(1000002) failed: KeyError" in said
+    assert "in sometimes" in said
+    assert f"policylearn reproduce {tmp_path}/run --rollout 1000002" in said
+    alone = reproduce_rollout(tmp_path / "run", 1_000_002)
+    state, _ = learned(config, tmp_path / "run", quiet)
+    with pytest.raises(ValueError, match=r"--rollout 1000002 is no rollout .*: all rounds are finished"):
+        reproduce_rollout(tmp_path / "run", 1_000_002)
+    assert alone["dev"] == state.history[1]["dev_scores"][0]  # with the φ of that round, not that of the start
+
+
+def test_a_failed_baseline_names_a_command_that_repeats_the_baseline(tiny, tmp_path, quiet, monkeypatch):
+    def sometimes(problem, policy, seed, differentiate=True):
+        if seed == 1_000_001 and not differentiate:
+            raise KeyError("x")
+        return rollout(problem, policy, seed, differentiate)
+
+    config = tiny(*TWO)
+    with monkeypatch.context() as patch:
+        patch.setattr("policylearn.learning.rounds.rollout", sometimes)
+        with pytest.raises(WorkFailed) as failed:
+            learned(config, tmp_path / "run", quiet)
+        assert "baseline_rollout(1000001) failed: KeyError" in str(failed.value)
+        assert f"policylearn reproduce {tmp_path}/run --baseline 1000001" in str(failed.value)
+        with pytest.raises(KeyError):
+            reproduce_baseline(tmp_path / "run", 1_000_001)
+        assert "credited_batches" in reproduce_rollout(tmp_path / "run", 1_000_001)  # which did not fail
+    state, _ = learned(config, tmp_path / "run", quiet)
+    alone = [reproduce_baseline(tmp_path / "run", seed)["dev"] for seed in (1_000_000, 1_000_001)]
+    assert sum(alone) / 2 == state.numbers["random"]
+    with pytest.raises(ValueError, match=r"--baseline 1000002 is no .*: those are 1000000 to 1000001"):
+        reproduce_baseline(tmp_path / "run", 1_000_002)
+
+
+def test_a_trial_is_reproduced_to_the_last_digit(finished):
+    import json
+
+    lines = [json.loads(line) for line in (finished / "trials.jsonl").read_text().splitlines()]
+    for arm in ("learned", "difference"):
+        known = next(line for line in lines if (line["arm"], line["seed"]) == (arm, 1))
+        again = reproduce_trial(finished, arm, 1)
+        assert (again.score, again.dev, again.masked_tokens) == (known["score"], known["dev"], known["masked_tokens"])
+
+
+def test_reproducing_needs_a_run(tmp_path):
+    with pytest.raises(ValueError, match="holds no run of policylearn"):
+        reproduce_rollout(tmp_path, 1)
+
+
+def test_reproducing_takes_one_of_three(finished):
+    for asked in ((None, None, None), (1, 1, None), (1, None, ("random", 0)), (None, 1, ("random", 0))):
+        with pytest.raises(ValueError, match="takes one of --rollout SEED, --baseline SEED and --trial ARM SEED"):
+            reproduce(finished, *asked)
+    assert reproduce(finished, baseline=1_000_000) == reproduce_baseline(finished, 1_000_000)

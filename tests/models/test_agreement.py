@@ -1,0 +1,133 @@
+"""Tokenizer, model and length of text: what does not go together is known before any text is read."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+
+from policylearn.config import load_config
+from policylearn.data.planted import SPECIALS
+from policylearn.models.agreement import usable_positions
+from policylearn.models.model import InnerModel
+from policylearn.problem import Problem
+from policylearn.scores.heuristic import scorer_policy
+
+SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+WORDS = [f"w{i}" for i in range(30)]
+
+
+def word_tokenizer(words) -> PreTrainedTokenizerFast:
+    names = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"]
+    level = models.WordLevel({word: i for i, word in enumerate([*SPECIALS, *words])}, unk_token="[UNK]")
+    tokenizer = Tokenizer(level)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, SPECIALS, strict=True)))
+
+
+def build(kind="bert", positions=32, **fields):
+    config = {**SHAPE, "vocab_size": len(WORDS) + 5, "max_position_embeddings": positions, "pad_token_id": 0, **fields}
+    torch.manual_seed(0)
+    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, **config)).eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`folder(name, words, kind, …)`: a checkpoint with its tokenizer; either is left out where it is None."""
+
+    def write(name, words=WORDS, kind="bert", **fields):
+        place = tmp_path / name
+        if kind is not None:
+            build(kind, **fields).save_pretrained(place)
+        if words is not None:
+            word_tokenizer(words).save_pretrained(place)
+        return str(place)
+
+    return write
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "texts.txt").write_text("\n".join(" ".join(WORDS[i : i + 9]) for i in range(20)))
+    return str(tmp_path / "texts.txt")
+
+
+def problem(*settings, corpus="none.txt"):
+    paths = [f"domain.path={corpus}", f"general.path={corpus}", "task.path=none"]
+    return Problem(load_config(None, [*paths, "model.max_length=16", *settings]))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "deberta-v2"])
+@pytest.mark.parametrize("pad", [0, 1])
+def test_as_many_positions_as_a_model_can_be_run_on(kind, pad):
+    model = build(kind, pad_token_id=pad)
+    usable = usable_positions(model)
+    ids = torch.full((1, usable), 7)
+    InnerModel(model)(ids, ids > 0)
+    longer = torch.full((1, usable + 1), 7)
+    with pytest.raises((IndexError, RuntimeError)):
+        InnerModel(model)(longer, longer > 0)
+
+
+def test_relative_and_rotary_positions_have_no_end():
+    assert usable_positions(build("modernbert", cls_token_id=2, sep_token_id=3)) is None
+    assert usable_positions(build("deberta-v2", position_biased_input=False, relative_attention=True)) is None
+    t5 = AutoConfig.for_model("t5", vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    assert usable_positions(AutoModelForSeq2SeqLM.from_config(t5)) is None
+
+
+def test_a_length_beyond_the_positions_is_refused_before_anything_is_read(folder):
+    with pytest.raises(ValueError, match=r"^model\.max_length 64: the model has 32 positions; set model\.max_l"):
+        _ = problem(f"model.name={folder('bert')}", "model.max_length=64").domain  # whose file is not there
+    with pytest.raises(ValueError, match=r"the model has 30 positions"):
+        _ = problem(f"model.name={folder('roberta', kind='roberta', pad_token_id=1)}", "model.max_length=31").domain
+    fields = 'model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2, max_position_embeddings=20}'
+    with pytest.raises(ValueError, match=r"the model has 20 positions"):
+        _ = problem(f"model.tokenizer={folder('words', kind=None)}", fields, "model.max_length=21").tokenizer
+
+
+def test_a_roberta_from_scratch_has_positions_for_its_texts_wherever_padding_stands(tmp_path):
+    architecture = 'model.architecture={model_type="roberta", hidden_size=16, num_attention_heads=2}'
+    tokenizer = word_tokenizer(WORDS)
+    tokenizer.pad_token = "w3"
+    tokenizer.save_pretrained(tmp_path)
+    model = problem(f"model.tokenizer={tmp_path}", architecture).fresh_model(0)
+    assert usable_positions(model.mlm) == 16
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder):
+    model, other = folder("model"), folder("other", WORDS[::-1], kind=None)
+    with pytest.raises(ValueError, match=r"is not the tokenizer of model\.name .*id 5 is 'w0' in the one and 'w29'"):
+        _ = problem(f"model.name={model}", f"model.tokenizer={other}").tokenizer
+    same = folder("same", kind=None)
+    assert len(problem(f"model.name={model}", f"model.tokenizer={same}").tokenizer) == 35
+    unset = problem(f"model.tokenizer={other}", f"model.name={model}", "model.tokenizer=")
+    assert unset.tokenizer.convert_tokens_to_ids("w0") == 5
+
+
+def test_a_tokenizer_with_more_tokens_needs_their_embeddings(folder):
+    model, larger = folder("model"), folder("larger", [*WORDS, "new", "words"], kind=None)
+    with pytest.raises(ValueError, match=r"35 token embeddings, but the tokenizer has 37 tokens"):
+        _ = problem(f"model.name={model}", f"model.tokenizer={larger}").domain
+    resized = folder("resized", vocab_size=40)
+    assert len(problem(f"model.name={resized}", f"model.tokenizer={larger}").tokenizer) == 37
+
+
+def test_a_folder_without_a_tokenizer_is_not_given_one_that_knows_no_word(folder):
+    with pytest.raises(ValueError, match=r"model\.name .* comes without the vocabulary of a tokenizer: set model\.tok"):
+        _ = problem(f"model.name={folder('bare', words=None)}").tokenizer
+
+
+def test_a_scorer_straight_from_texts_is_guarded_as_well(folder, corpus):
+    model, other = folder("model"), word_tokenizer(WORDS[::-1])
+    with pytest.raises(ValueError, match=r"the tokenizer is not that of model .*: id 5 is 'w0' in the one"):
+        scorer_policy("loss", other, corpus, model=model)
+    with pytest.raises(ValueError, match="35 token embeddings, but the tokenizer has 36"):
+        scorer_policy("loss", word_tokenizer([*WORDS, "new"]), corpus, model=build())
+
+
+def test_rows_of_a_scorer_are_no_longer_than_the_model_reads(folder, tmp_path):
+    (tmp_path / "long.txt").write_text(" ".join(WORDS * 9))
+    tokenizer = word_tokenizer(WORDS)
+    for model in (folder("model"), build(), build("roberta", pad_token_id=1)):
+        found = scorer_policy("loss", tokenizer, tmp_path / "long.txt", model=model)
+        assert found.policy.probabilities(torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=torch.bool)).sum() > 0

@@ -1,0 +1,41 @@
+import copy
+
+import pytest
+import torch
+
+from policylearn.policy.networks import ContextNetwork
+
+IDS = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(0))
+REAL = torch.tensor([[True] * 9, [True] * 5 + [False] * 4, [False] * 2 + [True] * 7])
+
+
+@pytest.fixture
+def network() -> ContextNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ContextNetwork(torch.randn(50, 7), hidden=10, kernel=5)
+        torch.nn.init.normal_(network.out.weight)
+    return network
+
+
+def as_written(network) -> torch.Tensor:
+    """The formula in the layers' own words."""
+    x = network.project(network.features[IDS]) * REAL[..., None]
+    x = x + network.context(x.transpose(1, 2)).transpose(1, 2)
+    return network.out(torch.nn.functional.gelu(x))[..., 0]
+
+
+def test_values_and_gradients_are_those_of_the_layers(network):
+    logits, expected = network(IDS, REAL), as_written(network)
+    torch.testing.assert_close(logits, expected)
+    mine, theirs = (torch.autograd.grad(x.square().sum(), list(network.parameters())) for x in (logits, expected))
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_without_gradients_the_same_comes_from_a_table_that_follows_the_weights(network):
+    for factor in (1.0, 2.0):
+        with torch.no_grad():
+            network.project.weight.mul_(factor)
+            network.project.bias.add_(factor)
+            torch.testing.assert_close(network(IDS, REAL), as_written(network))
+            torch.testing.assert_close(copy.deepcopy(network)(IDS, REAL), as_written(network))
