@@ -11,10 +11,34 @@ import pytest
 import policylearn
 
 PACKAGE = Path(policylearn.__file__).parent
-FLOORS = (
-    "messages config storage masking data models policy artefact report problem scores inner weight_masks collator "
-    "trainers adapt cluster metagrad runs credit arms learning evaluation commands cli __main__"
-).split()
+FLOORS = [
+    "messages",
+    "config",
+    "storage",
+    "masking",
+    "data",
+    "models",
+    "policy",
+    "artefact",
+    "report",
+    "problem",
+    "scores",
+    "inner",
+    "weight_masks",
+    "collator",
+    "trainers",
+    "adapt",
+    "cluster",
+    "metagrad",
+    "runs",
+    "credit",
+    "arms",
+    "learning",
+    "evaluation",
+    "commands",
+    "cli",
+    "__main__",
+]
 """Folders and top modules, each above all before it."""
 
 
