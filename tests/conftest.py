@@ -19,7 +19,7 @@ from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands.train import train
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
 from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
-from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking import TextField, vocabulary
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
@@ -69,7 +69,7 @@ def make_policy(tokenizer):
             {scorer_of(name): Scores(torch.randn(size, generator=random)) for name in prior},
             torch.zeros(0, dtype=torch.int64),
             torch.randn(size, 7, generator=random),
-            Segmenter(vocabulary(tokenizer), masking),
+            TextField(vocabulary(tokenizer), masking),
         )
         if learned:
             phi = {n: p + torch.randn(p.shape, generator=random) / 4 for n, p in policy.learned().items()}

@@ -84,7 +84,7 @@ def rows_of(targets: str, quick: bool) -> Iterator[tuple[str, list[dict[str, flo
     for name, policies in arms.items():
         yield name, [measures(problem, policy, rows) for problem, policy in policies]
     problem, policy = arms["random tokens"][0]
-    oracle = table_policy(policy, torch.zeros(len(policy.segmenter.special)))
+    oracle = table_policy(policy, torch.zeros(len(policy.field.special)))
     yield "knows the targets", [measures(problem, oracle, rows, known=COLUMN)]
 
 

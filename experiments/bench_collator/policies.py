@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import Segmenter, vocabulary, word_keys
+from policylearn.masking import TextField, vocabulary, word_keys
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import Scores
 
@@ -22,13 +22,13 @@ def build_policy(
     masking = MaskingConfig(unit=unit)
     if kind == "uniform":
         return uniform_policy(tokenizer, masking)
-    segmenter, seeded = Segmenter(vocabulary(tokenizer), masking), torch.Generator().manual_seed(0)
+    field, seeded = TextField(vocabulary(tokenizer), masking), torch.Generator().manual_seed(0)
     lexicon = known_words(model, corpus) if kind == "table of words" else torch.zeros(0, dtype=torch.int64)
-    types, words = (torch.rand(size, generator=seeded) for size in (len(segmenter.special), len(lexicon)))
+    types, words = (torch.rand(size, generator=seeded) for size in (len(field.special), len(lexicon)))
     config = PolicyConfig(network="context" if kind == "context" else "none")
     features = torch.randn(len(types), config.features + 1, generator=seeded)
     scores = {"difference": Scores(types, words if len(lexicon) else None)}
-    policy = MaskingPolicy(config, scores, lexicon, features, segmenter)
+    policy = MaskingPolicy(config, scores, lexicon, features, field)
     policy.load_learned({name: 0.1 * torch.randn(p.shape, generator=seeded) for name, p in policy.learned().items()})
     return policy
 
@@ -37,8 +37,8 @@ def build_policy(
 def known_words(model: Path, corpus: Path) -> Tensor:
     """Keys of the words of some hundred thousand tokens, the timed ones among them: some ten thousand."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    segmenter, found = Segmenter(vocabulary(tokenizer), MaskingConfig()), []
+    field, found = TextField(vocabulary(tokenizer), MaskingConfig()), []
     for text in examples(tokenizer, corpus, 64, 8192):
         ids = torch.tensor(text["input_ids"])[None]
-        found.append(word_keys(ids, segmenter.words(ids, torch.ones_like(ids, dtype=torch.bool))).unique())
+        found.append(word_keys(ids, field.words(ids, torch.ones_like(ids, dtype=torch.bool))).unique())
     return torch.cat(found).unique()[1:]

@@ -22,7 +22,7 @@ from scoring import difference_scoring, read, tficf_counting
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import Segmenter, vocabulary, word_keys
+from policylearn.masking import TextField, vocabulary, word_keys
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.policy.scores import Scores
 from policylearn.report.write_up import write_up
@@ -62,26 +62,26 @@ def build_policy(tokenizer: PreTrainedTokenizerBase, unit: str, kind: str) -> Ma
     """ "uniform"; "types", a score per token type, spread as Difference-Masking's; "words", one per word as well. What
     masking costs does not depend on which type or word has which score."""
     tables = vocabulary(tokenizer)
-    segmenter = Segmenter(tables, MaskingConfig(unit=unit, rate=RATE))
-    lexicon = known_words(tokenizer, segmenter) if kind == "words" else torch.zeros(0, dtype=torch.int64)
+    field = TextField(tables, MaskingConfig(unit=unit, rate=RATE))
+    lexicon = known_words(tokenizer, field) if kind == "words" else torch.zeros(0, dtype=torch.int64)
     seeded = torch.Generator().manual_seed(0)
     scores, words = (torch.rand(size, generator=seeded) for size in (len(tables.special), len(lexicon)))
     config = PolicyConfig(prior={} if kind == "uniform" else {"difference": 12.0}, network="none")
     found = Scores(scores, words if kind == "words" else None)
-    return MaskingPolicy(config, {"difference": found}, lexicon, torch.zeros(len(scores), 1), segmenter)
+    return MaskingPolicy(config, {"difference": found}, lexicon, torch.zeros(len(scores), 1), field)
 
 
-def known_words(tokenizer: PreTrainedTokenizerBase, segmenter: Segmenter) -> torch.Tensor:
+def known_words(tokenizer: PreTrainedTokenizerBase, field: TextField) -> torch.Tensor:
     """Keys of the words of 300,000 tokens, the timed ones among them: some ten thousand."""
     ids = packed(tokenizer, 64, 4096)["input_ids"]
-    keys = word_keys(ids, segmenter.words(ids, torch.ones_like(ids, dtype=torch.bool))).unique()
+    keys = word_keys(ids, field.words(ids, torch.ones_like(ids, dtype=torch.bool))).unique()
     return keys[keys != 0]
 
 
-def ours(policy: MaskingPolicy, batch: dict[str, torch.Tensor], mask_id: int) -> Callable[[], object]:
+def ours(policy: MaskingPolicy, batch: dict[str, torch.Tensor]) -> Callable[[], object]:
     real = torch.ones_like(batch["input_ids"], dtype=torch.bool)
     epochs = iter(range(1 << 62))
-    return lambda: mask_tokens(policy, batch["input_ids"], real, mask_id, 0, next(epochs))
+    return lambda: mask_tokens(policy, batch["input_ids"], real, 0, next(epochs))
 
 
 def theirs(tokenizer: PreTrainedTokenizerBase, batch: dict[str, torch.Tensor], **given: bool) -> Callable[[], object]:
@@ -118,7 +118,7 @@ def token_masking(tokenizer: PreTrainedTokenizerBase, quick: bool) -> list[Row]:
     for kind in KINDS:
         policy = build_policy(tokenizer, "token", kind)
         for way, special in (("given", True), ("computed", False)):
-            mine, peer = ours(policy, batch, tokenizer.mask_token_id), theirs(tokenizer, batch, special=special)
+            mine, peer = ours(policy, batch), theirs(tokenizer, batch, special=special)
             name = f"token 32x512, {kind}, special mask {way}"
             found.append(row(name, "1×", *interleaved(mine, peer, 100 if quick else 500)))
     return found
@@ -130,7 +130,7 @@ def word_masking(tokenizer: PreTrainedTokenizerBase, quick: bool) -> list[Row]:
     for rows, width, target, repeats in ((32, 512, "20×", 5 if quick else 15), (8, 8192, "500×", 2 if quick else 11)):
         batch = packed(tokenizer, rows, width)
         for kind in KINDS:
-            mine = ours(build_policy(tokenizer, "word", kind), batch, tokenizer.mask_token_id)
+            mine = ours(build_policy(tokenizer, "word", kind), batch)
             times = interleaved(mine, theirs(tokenizer, batch, whole_words=True), repeats)
             found.append(row(f"word {rows}x{width}, {kind}", target, *times))
     return found
@@ -152,7 +152,7 @@ def word_memory(tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     """Bytes of tensors at the peak per token, 8 rows of T, 2T, 4T tokens: constant if memory is linear."""
     policy, found = build_policy(tokenizer, "word", "types"), {}
     for width in (2048, 4096, 8192):
-        call = ours(policy, packed(tokenizer, 8, width), tokenizer.mask_token_id)
+        call = ours(policy, packed(tokenizer, 8, width))
         call()
         found[f"8x{width}"] = peak_bytes(call) / (8 * width)
     return found

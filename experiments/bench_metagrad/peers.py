@@ -25,7 +25,7 @@ class TransformersLoss(InnerModel):
 def plain(p: Problem) -> list[Tensor]:
     """No meta-gradient: transformers' own training step."""
     for batch in p.batches:
-        given = {"input_ids": batch.input_ids, "attention_mask": batch.real.long(), "labels": batch.labels}
+        given = {"input_ids": batch.shown, "attention_mask": batch.real.long(), "labels": batch.labels}
         p.model.mlm(**{name: x.to(p.model.mlm.device) for name, x in given.items()}).loss.backward()
         p.optimizer.step()
         p.optimizer.zero_grad()

@@ -32,7 +32,7 @@ class Everywhere(SoftMask):
     def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
         labels = torch.where(batch.real, batch.original, IGNORED)
         blend = Blend(x[1] - batch.mask.to(x), self.shown_if_masked(batch), batch.original)
-        losses = model(batch.input_ids, batch.real, labels=labels, blend=blend)
+        losses = model(batch.shown, batch.real, labels=labels, blend=blend)
         return (x[0][batch.real] * losses).sum() / max(1, int(batch.mask.sum()))
 
 
@@ -86,7 +86,7 @@ def build(number: int, texts: int, rate: float, warm: int, mask_share: float) ->
     for _ in range(warm):
         trajectory.take_step(next(trajectory.batches))
     batch = _batch_with_six_words(trajectory, texts)
-    loss = Everywhere(partial(shown_if_masked, policy, mask_token_id=problem.tokenizer.mask_token_id))
+    loss = Everywhere(partial(shown_if_masked, policy))
     shown = loss.shown_if_masked(batch)
     outer = outer_problem(problem, [number], trajectory.note)
     columns = policy.eligible(batch.original, batch.real)[0].nonzero()[:, 0]
@@ -118,7 +118,7 @@ def _batch_with_six_words(trajectory: Trajectory, texts: int) -> MaskedBatch:
     first = int((counts == WORDS).nonzero()[0])
     rows = torch.tensor([first, *(i for i in range(len(counts)) if i != first)][:texts])
     assert batch.keys is not None
-    parts = {name: getattr(batch, name)[rows] for name in ("original", "input_ids", "real", "labels", "keys")}
+    parts = {name: getattr(batch, name)[rows] for name in ("original", "shown", "real", "labels", "keys")}
     return replace(batch, **parts)
 
 
@@ -127,7 +127,7 @@ def _masked(batch: MaskedBatch, shown: Tensor, columns: Tensor, bits: Tensor) ->
     mask[0] = False
     mask[0, columns] = bits
     labels = torch.where(mask, batch.original, IGNORED)
-    return replace(batch, input_ids=torch.where(mask, shown, batch.original), labels=labels)
+    return replace(batch, shown=torch.where(mask, shown, batch.original), labels=labels)
 
 
 def _stepped(trajectory: Trajectory, batch: MaskedBatch, loss: SoftMask, rate: float) -> tuple:

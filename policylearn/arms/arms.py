@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from policylearn.arms.policies import build_policy, build_segmenter
+from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import load_policy
 from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
 from policylearn.policy.adaptive import default_strength
@@ -48,7 +48,7 @@ def _loaded(problem: Problem, source: str) -> MaskingPolicy:
                 f"learn.start {source}: that policy has policy.{key} = {given!r}, this config has {wanted[key]!r}; "
                 "set it to what that policy has"
             )
-    policy.segmenter = build_segmenter(problem)
+    policy.field = build_field(problem)
     return policy
 
 

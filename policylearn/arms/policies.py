@@ -11,7 +11,7 @@ import torch
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.data.corpora import corpus_shards, open_corpus, open_records
-from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy.networks import token_features
 from policylearn.policy.policy import MaskingPolicy
@@ -81,15 +81,15 @@ def build_policy(
     lexicon = torch.from_numpy(sources_of(problem).lexicon.keys) if needs_lexicon else torch.zeros(0, dtype=torch.int64)
     types = {name: found.types for name, found in scores.items()}
     features = token_features(problem.input_embedding(), types, config.features)
-    return MaskingPolicy(config, scores, lexicon, features, build_segmenter(problem, masking))
+    return MaskingPolicy(config, scores, lexicon, features, build_field(problem, masking))
 
 
-def build_segmenter(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> Segmenter:
+def build_field(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> TextField:
     """The tables by which texts are cut into units; `masking` is what differs from the configured settings."""
     settings = MaskingConfig.model_validate(problem.config.masking.model_dump() | dict(masking))
     if settings.unit != "token" and not marks_words(problem.tokenizer):
         vocabulary(problem.tokenizer)  # says why that cannot be
     if settings.unit != "collocation":
-        return Segmenter(problem.vocabulary, settings)
+        return TextField(problem.vocabulary, settings)
     found = sources_of(problem).collocations
-    return Segmenter(problem.vocabulary, settings, found.keys, found.longest)
+    return TextField(problem.vocabulary, settings, found.keys, found.longest)

@@ -113,7 +113,7 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
 def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
     """Content of the files by name, the manifest last."""
     backend, settings = tokenizer_files(artefact.tokenizer)
-    tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.tensors().items()}
     files = {
         CARD: card.encode(),
         SETTINGS: _json(_settings(artefact)),

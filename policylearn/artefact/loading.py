@@ -31,9 +31,9 @@ from policylearn.artefact.tokenizer import read_tokenizer, tokenizer_fingerprint
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.config.places import not_found
 from policylearn.config.strict import Strict
-from policylearn.masking import Segmenter, Vocabulary
+from policylearn.masking import TextField, Vocabulary
 from policylearn.masking.eligibility import special_table
-from policylearn.masking.segmenter import TABLES
+from policylearn.masking.field import TABLES
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 
@@ -88,13 +88,14 @@ def load_folder(folder: Path, shown: str) -> PolicyArtefact:
         settings = Settings.model_validate(read_json(files[SETTINGS], SETTINGS, shown))
     with _naming(TENSORS, shown):
         tensors = read_tensors(files[TENSORS], settings.policy)
-        policy = rebuild(settings.policy, settings.masking, tensors)
     with _naming(TOKENIZER, shown):
         given = read_json(
             files[TOKENIZER_SETTINGS], TOKENIZER_SETTINGS, shown, digits=40
         )  # no limit is 10**30 to tokenizers
         tokenizer = read_tokenizer(files[TOKENIZER].decode(), given)
-        _check_identity(tokenizer, settings.tokenizer, policy)
+        _check_identity(tokenizer, settings.tokenizer, tensors["segmenter.special"])
+    with _naming(TENSORS, shown):
+        policy = rebuild(settings.policy, settings.masking, tensors, tokenizer.mask_token_id)
     return PolicyArtefact(policy, tokenizer, settings.provenance, files[CARD].decode(errors="replace"))
 
 
@@ -109,22 +110,22 @@ def _naming(name: str, shown: str) -> Iterator[None]:
         raise ValueError(reason if known else f"policy {shown}: {name} is damaged: {reason}; {AGAIN}") from error
 
 
-def rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, Tensor]) -> MaskingPolicy:
+def rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, Tensor], mask: int) -> MaskingPolicy:
     """A policy of the right shape; its tensors are then loaded as they are."""
     types, words, lexicon = (tensors[f"scores.{name}"] for name in ("types", "words", "lexicon"))
     names = sorted(config.prior)
     scores = {scorer_of(name): Scores(types[h], words[h]) for h, name in enumerate(names)}
-    vocabulary = Vocabulary(*(tensors[f"segmenter.{name}"] for name in TABLES))
-    segmenter = Segmenter(vocabulary, masking, tensors["segmenter.collocations"])
+    special, opens, first, last = (tensors[f"segmenter.{name}"] for name in TABLES)
+    vocabulary = Vocabulary(special, opens, first, last, mask)
+    field = TextField(vocabulary, masking, tensors["segmenter.collocations"])
     features = tensors.get("network.features", torch.zeros(0, 0))
-    policy = MaskingPolicy(config, scores, lexicon, features, segmenter)
-    policy.load_state_dict(tensors)
+    policy = MaskingPolicy(config, scores, lexicon, features, field)
+    policy.load_tensors(tensors)
     return policy.eval()
 
 
-def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdentity, policy: MaskingPolicy) -> None:
+def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdentity, special: Tensor) -> None:
     """Raises ValueError if the ids of the tokenizer are not those of the policy."""
-    special = policy.segmenter.special
     size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
     if tokenizer_fingerprint(tokenizer) != identity.fingerprint:
         raise ValueError("the tokenizer in it is not the one the policy was learned with")

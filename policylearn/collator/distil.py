@@ -16,6 +16,7 @@ from policylearn.collator.examples import check_scores
 from policylearn.collator.padding import Padding, assemble
 from policylearn.config import PolicyConfig
 from policylearn.data.tokens import chunks
+from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import RANK, Scores, scorer_of
@@ -78,7 +79,7 @@ def to_table(
     """
     policy = artefact.policy
     _check_units(policy)
-    size = len(policy.segmenter.special)
+    size = policy.field.size
     sums, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.int64)
     held: list[Tensor] = []
     for batch in chunks(
@@ -112,7 +113,7 @@ def _check_units(policy: MaskingPolicy) -> None:
 
 def _rows(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[Tensor]:
     """Token ids [T] of the texts that have anything to mask."""
-    special = artefact.policy.segmenter.special
+    special = text_field(artefact.policy.field).special
     for text in texts:
         row = torch.tensor(artefact.tokenizer(text, truncation=True, max_length=max_length)["input_ids"])
         if row.numel() and not bool(special[row].all()):
@@ -142,8 +143,8 @@ def _batch(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Tensor]:
 def _alone(policy: MaskingPolicy, mean: float) -> Tensor:
     """Logit of every type as a text by itself, [V] float64."""
     if any(name.endswith(RANK) for name in policy.names):  # alone, every type is the first of its text
-        return torch.full(policy.segmenter.special.shape, mean, dtype=torch.float64)
-    ids = torch.arange(len(policy.segmenter.special))[:, None]
+        return torch.full((policy.field.size,), mean, dtype=torch.float64)
+    ids = torch.arange(policy.field.size)[:, None]
     with torch.no_grad():
         return policy(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0].double()
 
@@ -152,7 +153,7 @@ def table_policy(policy: MaskingPolicy, logits: Tensor) -> MaskingPolicy:
     """The policy that has these logits per token id, [V], and masks as another one does."""
     config = PolicyConfig(prior={COLUMN: 1.0}, network="none")
     words, features = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0)
-    return MaskingPolicy(config, {COLUMN: Scores(logits)}, words, features, policy.segmenter).eval()
+    return MaskingPolicy(config, {COLUMN: Scores(logits)}, words, features, policy.field).eval()
 
 
 def fidelity(policy: MaskingPolicy, table: MaskingPolicy, rows: Iterable[Tensor]) -> Fidelity:

@@ -21,6 +21,7 @@ from policylearn.collator.settings import check_made_of, check_settings
 from policylearn.collator.sights import Sights, draws_of, repeats_here
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
+from policylearn.masking.field import text_field
 from policylearn.masking.keys import example_keys
 from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.policy.scores import scorer_of
@@ -99,7 +100,7 @@ class PolicyCollator(DataCollatorMixin):
         check_settings(vars(self))
         check_made_of(self.tokenizer, self.policy, masks=self.mlm)
         self.policy = (self.policy or uniform_policy(self.tokenizer)).eval()
-        if len(self.tokenizer) > (known := len(self.policy.segmenter.special)):
+        if len(self.tokenizer) > (known := self.policy.field.size):
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} tokens, the policy knows {known}: it is another's"
             )
@@ -227,14 +228,13 @@ class PolicyCollator(DataCollatorMixin):
             scores: scorer → [B, T] scores that came with the text.
         """
         policy = self._overrides.under(vars(self))
-        special = look_up(policy.segmenter.special, inputs)
+        special = look_up(text_field(policy.field).special, inputs)
         protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
         real = ~protected | (special & (inputs != self._padding_id()))
-        mask_id = self.tokenizer.mask_token_id
         drawn_by = self._draw(policy, inputs, real)
-        masked = mask_tokens(policy, inputs, real, mask_id, *drawn_by, self._clock.progress, scores)
-        return masked.input_ids, masked.labels
+        masked = mask_tokens(policy, inputs, real, *drawn_by, self._clock.progress, scores)
+        return masked.shown, masked.labels
 
     def numpy_mask_tokens(
         self, inputs: Any, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Any
@@ -254,7 +254,7 @@ class PolicyCollator(DataCollatorMixin):
         batch, real = assemble(rows, Padding.of(self.tokenizer, self.pad_to_multiple_of))
         ids, documents = batch["input_ids"], documents_of(batch, real)
         protected = protected_positions(
-            ids, real, self.policy.segmenter.special, batch.pop("special_tokens_mask", None)
+            ids, real, text_field(self.policy.field).special, batch.pop("special_tokens_mask", None)
         )
         scores = {name: batch.pop(name) for name in self._scorers() if name in batch}
         if "attention_mask" not in batch and documents is None:

@@ -11,6 +11,7 @@ from policylearn.collator.distil import COLUMN
 from policylearn.config import PolicyConfig
 from policylearn.data.formats import read_lines
 from policylearn.data.text import text_of
+from policylearn.masking.field import text_field
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
@@ -48,7 +49,7 @@ def _inspect(artefact: PolicyArtefact, text: str, place: int) -> tuple[Heatmap, 
     if not text.strip():
         raise ValueError(f"text {place} is empty: there is nothing to mask in it")
     ids = artefact.tokenizer(text, truncation=True)["input_ids"]
-    if not ids or bool(artefact.policy.segmenter.special[torch.tensor(ids)].all()):
+    if not ids or bool(text_field(artefact.policy.field).special[torch.tensor(ids)].all()):
         tokens = " ".join(artefact.tokenizer.convert_ids_to_tokens(ids))
         raise ValueError(f"text {place}, {quote(text)}, has no token that may be masked: its tokens are {tokens}")
     return heatmaps(artefact.policy, artefact.tokenizer, ids)

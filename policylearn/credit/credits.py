@@ -149,7 +149,7 @@ def masked_texts(
         for start in range(0, max(1, len(rows) - size + 1), size):
             text = problem.domain.batch(rows[start : start + size], pad)
             for draw in range(epoch * draws, (epoch + 1) * draws):
-                yield mask_tokens(policy, *text, problem.tokenizer.mask_token_id, seed, draw)
+                yield mask_tokens(policy, *text, seed, draw)
         epoch += 1
 
 

@@ -8,13 +8,13 @@ from policylearn.policy.policy import MaskingPolicy
 
 def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
     """Key of the word that each masked token is in, [M]."""
-    lead = policy.segmenter.words(batch.original, batch.real)
+    lead = policy.field.words(batch.original, batch.real)
     return word_keys(batch.original, lead).gather(1, lead)[batch.mask].numpy()
 
 
 def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:
     """Token ids of the words of a batch by key."""
-    lead = policy.segmenter.words(batch.original, batch.real)
+    lead = policy.field.words(batch.original, batch.real)
     keys = word_keys(batch.original, lead)
     rows, starts = keys.nonzero(as_tuple=True)
     ends = starts + sizes(lead)[rows, starts]

@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
+from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Examples, Labelled, Problem
@@ -54,7 +55,7 @@ def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
     rate = min(policy.masking.rates)
     for first in range(0, len(domain), CHUNK):
         ids, real = domain.batch(range(first, min(first + CHUNK, len(domain))), pad_id=0)
-        starts = policy.segmenter.word_starts(ids, real)
+        starts = text_field(policy.field).word_starts(ids, real)
         if not torch.equal(split_long_words(starts, policy.eligible(ids, real), rate), starts):
             return True
     return False

@@ -54,7 +54,7 @@ def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
     picked = rows.spread(HELD_OUT)
     for first in range(0, len(picked), size):
         text = rows.batch(picked[first : first + size].tolist(), pad)
-        batch = mask_tokens(uniform, *text, problem.tokenizer.mask_token_id, seed=0, epoch=0)
+        batch = mask_tokens(uniform, *text, seed=0, epoch=0)
         with torch.no_grad():
             losses.append((float(mlm_loss(model, batch)), int(batch.mask.sum())))
     loss, masked = np.array(losses).T

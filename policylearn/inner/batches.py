@@ -31,7 +31,7 @@ def masked_batches(
     """
     rng = np.random.default_rng([seed, 0])
     rows, size = problem.domain, problem.config.inner.batch_size
-    pad, mask_token_id = problem.tokenizer.pad_token_id, problem.tokenizer.mask_token_id
+    pad = problem.tokenizer.pad_token_id
     drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []
     epoch = -1
@@ -45,7 +45,7 @@ def masked_batches(
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:
             columns[AMLM] = adaptive.scores[input_ids]
-        yield mask_tokens(policy, input_ids, real, mask_token_id, drawn_by, epoch, progress(), columns)
+        yield mask_tokens(policy, input_ids, real, drawn_by, epoch, progress(), columns)
 
 
 def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:
@@ -53,4 +53,4 @@ def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights 
     if AMLM not in map(scorer_of, policy.names):
         return None
     every = problem.config.scores.amlm_every
-    return AdaptiveWeights(len(policy.segmenter.special), policy.masking.rates[0], every)
+    return AdaptiveWeights(policy.field.size, policy.masking.rates[0], every)

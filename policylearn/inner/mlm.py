@@ -22,7 +22,7 @@ def mlm_loss(
         weights: [M] in row order; None for ones, the ordinary MLM loss.
         watch: is shown the masked tokens and the model's guesses.
     """
-    losses = model(batch.input_ids, batch.real, labels=batch.labels, watch=watch)
+    losses = model(batch.shown, batch.real, labels=batch.labels, watch=watch)
     return (losses if weights is None else weights * losses).sum() / max(1, losses.numel())
 
 

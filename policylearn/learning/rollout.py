@@ -161,8 +161,7 @@ def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objecti
 
 
 def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
-    policy, mask_id = trajectory.policy, trajectory.problem.tokenizer.mask_token_id
-    batches, gradients = _credits(trajectory, SoftMask(lambda batch: shown_if_masked(policy, batch, mask_id)))
+    batches, gradients = _credits(trajectory, SoftMask(partial(shown_if_masked, trajectory.policy)))
     parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
     return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
 

@@ -7,9 +7,9 @@ from policylearn.masking.budget import budget, masked_total
 from policylearn.masking.corruption import IGNORED, corrupt
 from policylearn.masking.designs import DesignName, draw_mask, explore, independent, room, systematic
 from policylearn.masking.eligibility import eligible_positions, special_table
+from policylearn.masking.field import TextField, text_field
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
 from policylearn.masking.schedule import rate_at
-from policylearn.masking.segmenter import Segmenter
 from policylearn.masking.units import (
     at_leads,
     draw_units,
@@ -26,8 +26,8 @@ __all__ = [
     "IGNORED",
     "DesignName",
     "MaskedBatch",
-    "Segmenter",
     "Stream",
+    "TextField",
     "Vocabulary",
     "at_leads",
     "budget",
@@ -47,6 +47,7 @@ __all__ = [
     "span_starts",
     "special_table",
     "systematic",
+    "text_field",
     "uniforms",
     "unit_probabilities",
     "vocabulary",

@@ -12,8 +12,8 @@ class MaskedBatch:
     """One MLM batch after masking.
 
     Attributes:
-        original: [B, T] token ids before corruption, what the policy looks at.
-        input_ids: [B, T] corrupted, what the model looks at.
+        original: [B, T] before anything was hidden, token ids for a text: what the policy looks at.
+        shown: [B, T] what the model looks at.
         real: [B, T] boolean, not padding.
         labels: [B, T], -100 where nothing is predicted.
         lead: [B, T] of `masking.units`, the units that were masked as one; None: single tokens.
@@ -24,7 +24,7 @@ class MaskedBatch:
     """
 
     original: Tensor
-    input_ids: Tensor
+    shown: Tensor
     real: Tensor
     labels: Tensor
     lead: Tensor | None = None
@@ -40,7 +40,7 @@ class MaskedBatch:
 
     def rows(self, cut: slice) -> "MaskedBatch":
         """Some of the rows."""
-        text = (self.original[cut], self.input_ids[cut], self.real[cut], self.labels[cut])
+        text = (self.original[cut], self.shown[cut], self.real[cut], self.labels[cut])
         lead, keys = (x if x is None else x[cut] for x in (self.lead, self.keys))
         columns = {name: values[cut] for name, values in self.columns.items()}
         draw = self.draw[cut] if isinstance(self.draw, Tensor) else self.draw

@@ -1,7 +1,7 @@
 """Collocations as units: neighbouring words that a table knows to belong together are masked as one.
 
 The table is made by `scores.collocations`, as in PMI-masking (Levine et al., ICLR 2021). It holds keys and no text, so
-that units are found from `input_ids` alone.
+that units are found from `ids` alone.
 """
 
 from collections.abc import Iterator

@@ -10,11 +10,10 @@ IGNORED = -100
 
 
 def corrupt(
-    input_ids: Tensor,
+    ids: Tensor,
     mask: Tensor,
     keys: Tensor,
     index: Tensor,
-    *,
     mask_token_id: int,
     vocab_size: int,
     mask_share: float = 0.8,
@@ -23,7 +22,7 @@ def corrupt(
     """Replace masked tokens: by [MASK] (80 %), by a random token (10 %), or not at all (Devlin et al., 2019).
 
     Args:
-        input_ids: [B, T].
+        ids: [B, T].
         mask: [B, T] boolean, what to predict.
         keys: [B] and index [B, T], of `masking.keys`.
         mask_token_id: id of [MASK].
@@ -31,21 +30,21 @@ def corrupt(
         mask_share, random_share: the split; what they leave stays as it is.
 
     Returns:
-        (corrupted input_ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
+        (corrupted ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
     """
     # Only the masked positions are hashed, a seventh of all.
     flat = flat_positions(mask)
-    kept, at = (x.reshape(-1).index_select(0, flat) for x in (input_ids, index))
+    kept, at = (x.reshape(-1).index_select(0, flat) for x in (ids, index))
     streams = stream_keys(keys, Stream.CORRUPTION, Stream.REPLACEMENT).index_select(1, flat // mask.shape[1])
     u, v = fractions(random_bits(streams, at))
     shown = torch.where(u < mask_share, mask_token_id, (v * vocab_size).to(kept.dtype))
     shown = torch.where(u < mask_share + random_share, shown, kept)
-    corrupted = input_ids.flatten().index_copy(0, flat, shown).view_as(input_ids)
-    labels = torch.full_like(corrupted, IGNORED).flatten().index_copy_(0, flat, kept).view_as(input_ids)
+    corrupted = ids.flatten().index_copy(0, flat, shown).view_as(ids)
+    labels = torch.full_like(corrupted, IGNORED).flatten().index_copy_(0, flat, kept).view_as(ids)
     return corrupted, labels
 
 
-def predictable(labels: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
+def predictable(labels: Tensor, ids: Tensor, real: Tensor) -> Tensor:
     """Labels [B, T] of which there is at least one: of no label at all, the mean loss is NaN, and the model lost.
 
     >>> ids = torch.tensor([[2, 3, 0]])  # a text without a word
@@ -54,5 +53,5 @@ def predictable(labels: Tensor, input_ids: Tensor, real: Tensor) -> Tensor:
     """
     if not bool((labels != IGNORED).any()):
         first = int(real.flatten().long().argmax())
-        labels = labels.flatten().index_fill(0, torch.tensor(first), int(input_ids.flatten()[first])).view_as(labels)
+        labels = labels.flatten().index_fill(0, torch.tensor(first), int(ids.flatten()[first])).view_as(labels)
     return labels

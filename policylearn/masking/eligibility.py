@@ -14,15 +14,15 @@ def special_table(special_ids: list[int], vocab_size: int) -> Tensor:
     return table
 
 
-def look_up(table: Tensor, input_ids: Tensor) -> Tensor:
+def look_up(table: Tensor, ids: Tensor) -> Tensor:
     """Entry of a table [..., V] for every token id of any shape S; [..., S].
 
     >>> look_up(torch.tensor([5, 6, 7]), torch.tensor([[2, 2], [0, 1]]))
     tensor([[7, 7],
             [5, 6]])
     """
-    # `table[..., input_ids]` says the same and takes three times as long.
-    return table.index_select(-1, input_ids.flatten()).view(*table.shape[:-1], *input_ids.shape)
+    # `table[..., ids]` says the same and takes three times as long.
+    return table.index_select(-1, ids.flatten()).view(*table.shape[:-1], *ids.shape)
 
 
 def flat_positions(mask: Tensor) -> Tensor:
@@ -36,11 +36,11 @@ def flat_positions(mask: Tensor) -> Tensor:
     return mask.flatten().nonzero()[:, 0]
 
 
-def eligible_positions(input_ids: Tensor, real: Tensor, special: Tensor) -> Tensor:
+def eligible_positions(ids: Tensor, real: Tensor, special: Tensor) -> Tensor:
     """Real tokens that are neither special nor padding; boolean [B, T].
 
     Args:
-        input_ids: [B, T] token ids.
+        ids: [B, T] token ids.
         real: [B, T], 1 or True for tokens, 0 or False for padding (an attention mask).
         special: [V] boolean, of `special_table`.
 
@@ -48,4 +48,4 @@ def eligible_positions(input_ids: Tensor, real: Tensor, special: Tensor) -> Tens
     >>> eligible_positions(ids, ids != 0, special_table([0, 2, 3], 9))
     tensor([[False,  True,  True, False, False]])
     """
-    return ~look_up(special, input_ids) & real.bool()
+    return ~look_up(special, ids) & real.bool()

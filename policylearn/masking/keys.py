@@ -102,13 +102,14 @@ def positions(real: Tensor) -> Tensor:
     return real.long().cumsum(1) - 1
 
 
-def example_keys(input_ids: Tensor, real: Tensor, seed: int, epoch: int | Tensor = 0) -> Tensor:
-    """One int64 key per row of `input_ids` [B, T], from its real tokens, `seed` and `epoch`, which may be one for each
-    row, [B]; [B].
+def example_keys(x: Tensor, real: Tensor, seed: int, epoch: int | Tensor = 0) -> Tensor:
+    """One int64 key per row of integers x [B, T], such as token ids, from its real places, `seed` and `epoch`, [B].
 
-    Two identical texts get identical masks within an epoch, and different ones in the next.
+    `epoch` may be one for each row, [B].
+
+    Two identical examples get identical masks within an epoch, and different ones in the next.
     """
-    tokens = mix((input_ids.long() * GOLDEN).add_(positions(real) + 1))
+    tokens = mix((x.long() * GOLDEN).add_(positions(real) + 1))
     row = (tokens if bool(real.all()) else torch.where(real.bool(), tokens, 0)).sum(1)
     return mix(mix(row ^ _scrambled(seed)) + _scrambled(epoch))
 

@@ -3,7 +3,7 @@
     starts [B, T]  True where a unit begins
     lead   [B, T]  position of the first token of the unit each position belongs to
 
-Everything comes from `input_ids` and tables over the vocabulary (`masking.vocabulary`), in memory linear in B · T.
+Everything comes from `ids` and tables over the vocabulary (`masking.vocabulary`), in memory linear in B · T.
 """
 
 from typing import NamedTuple
@@ -52,9 +52,9 @@ def borders(vocabulary: Vocabulary) -> Borders:
     return Borders(before.char(), after.char(), bool((after < 0).any()))
 
 
-def word_borders(input_ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
+def word_borders(ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
     """`word_starts` for one who has kept the `borders` of the vocabulary."""
-    before, after = look_up(borders.before, input_ids), look_up(borders.after, input_ids)
+    before, after = look_up(borders.before, ids), look_up(borders.after, ids)
     pad = ~real.bool()
     if borders.depends:  # a part of a character is of the class its beginning has
         after = after.masked_fill(pad, ALWAYS)
@@ -67,18 +67,18 @@ def word_borders(input_ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
     return starts
 
 
-def word_starts(input_ids: Tensor, real: Tensor, vocabulary: Vocabulary) -> Tensor:
+def word_starts(ids: Tensor, real: Tensor, vocabulary: Vocabulary) -> Tensor:
     """True where a word begins, [B, T] boolean. Special tokens and padding are words of their own.
 
     A piece begins a word if it carries the mark of one, or if the character class it begins with differs from the
     class the piece before it ends with (byte-level BPE splits "don't" and "(x)" without any mark).
 
     Args:
-        input_ids: [B, T].
+        ids: [B, T].
         real: [B, T] boolean, not padding.
         vocabulary: of `masking.vocabulary`.
     """
-    return word_borders(input_ids, real, borders(vocabulary))
+    return word_borders(ids, real, borders(vocabulary))
 
 
 def leads(starts: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def sizes(lead: Tensor) -> Tensor:
     return torch.zeros_like(lead).scatter_add(1, lead, torch.ones_like(lead))
 
 
-def word_keys(input_ids: Tensor, lead: Tensor) -> Tensor:
+def word_keys(ids: Tensor, lead: Tensor) -> Tensor:
     """64-bit key of the word at each lead (a hash of its pieces in order), 0 elsewhere; [B, T] int64.
 
     >>> ids, lead = torch.tensor([[5, 8, 5, 8]]), torch.tensor([[0, 0, 2, 2]])
@@ -110,7 +110,7 @@ def word_keys(input_ids: Tensor, lead: Tensor) -> Tensor:
     """
     here = torch.arange(lead.shape[1], device=lead.device)
     places = look_up(mix(here + 1), here - lead)
-    pieces = mix((input_ids.long() * GOLDEN).add_(places))
+    pieces = mix((ids.long() * GOLDEN).add_(places))
     return mix(torch.zeros_like(lead).scatter_add(1, lead, pieces))  # what nothing was added to stays 0
 
 

@@ -35,12 +35,14 @@ class Vocabulary:
         first, last: [V] int8, class of the character a piece begins and ends with; where two neighbours differ and
             neither is 0 (any class), a word begins. The `last` of a piece may be -1, as the piece before it. All
             the same for families that mark every word, but for pieces that nothing is joined to.
+        mask: id of [MASK]; None: there is none.
     """
 
     special: Tensor
     opens: Tensor
     first: Tensor
     last: Tensor
+    mask: int | None = None
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabulary:
@@ -92,8 +94,9 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
     for piece, i in ids.items():
         rows[i] = ALONE if read is None or i in tokenizer.added_tokens_decoder else read(piece)
     opens, first, last = zip(*rows, strict=True)
-    classes = [torch.tensor(column, dtype=torch.int8) for column in (first, last)]
-    return Vocabulary(special_table(tokenizer.all_special_ids, size), torch.tensor(opens), *classes)
+    special = special_table(tokenizer.all_special_ids, size)
+    begin, end = (torch.tensor(column, dtype=torch.int8) for column in (first, last))
+    return Vocabulary(special, torch.tensor(opens), begin, end, tokenizer.mask_token_id)
 
 
 def marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:

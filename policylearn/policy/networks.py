@@ -9,14 +9,14 @@ from policylearn.config import PolicyConfig
 
 
 class TypeTable(nn.Module):
-    """One free logit per token id."""
+    """One free logit per type."""
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        return self.logits[input_ids]
+    def forward(self, types: Tensor, real: Tensor) -> Tensor:
+        return self.logits[types]
 
 
 class ContextNetwork(nn.Module):
@@ -39,27 +39,27 @@ class ContextNetwork(nn.Module):
 
     features: Tensor
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        return self._outputs(input_ids, real)[..., 0]
+    def forward(self, types: Tensor, real: Tensor) -> Tensor:
+        return self._outputs(types, real)[..., 0]
 
-    def _outputs(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def _outputs(self, types: Tensor, real: Tensor) -> Tensor:
         """[B, T, outputs]."""
-        return self.out(nn.functional.gelu(self._with_context(self._projected(input_ids, real))))
+        return self.out(nn.functional.gelu(self._with_context(self._projected(types, real))))
 
-    def _projected(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def _projected(self, types: Tensor, real: Tensor) -> Tensor:
         """[B, T, hidden], zero in padding. Where no gradient is wanted, a row of the table of all types."""
         if torch.is_grad_enabled():
-            return self.project(self.features[input_ids]) * real[..., None]
-        types = self._projected_types()
-        return nn.functional.embedding(torch.where(real, input_ids, len(types) - 1), types)
+            return self.project(self.features[types]) * real[..., None]
+        rows = self._projected_types()
+        return nn.functional.embedding(torch.where(real, types, len(rows) - 1), rows)
 
     def _projected_types(self) -> Tensor:
         """Linear layer of every type, and a row of zeros, [V + 1, hidden]; kept until the layer changes."""
         layer = torch.cat([self.project.weight.detach(), self.project.bias.detach()[:, None]], 1)
         known = self._projection
         if known is None or known[0].device != layer.device or not torch.equal(known[0], layer):
-            types = nn.functional.pad(self.project(self.features), (0, 0, 0, 1))
-            self._projection = known = layer, types.detach()
+            rows = nn.functional.pad(self.project(self.features), (0, 0, 0, 1))
+            self._projection = known = layer, rows.detach()
         return known[1]
 
     def _with_context(self, x: Tensor) -> Tensor:
@@ -81,8 +81,8 @@ class SpanNetwork(ContextNetwork):
 
     outputs = 3
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        return self._outputs(input_ids, real)
+    def forward(self, types: Tensor, real: Tensor) -> Tensor:
+        return self._outputs(types, real)
 
 
 def token_features(embedding: Tensor, scores: dict[str, Tensor], dimensions: int) -> Tensor:

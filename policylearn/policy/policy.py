@@ -11,7 +11,7 @@ units are spans it also says how texts are cut into them (`masking.spans`).
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,9 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.masking import (
     MaskedBatch,
-    Segmenter,
+    TextField,
     budget,
-    corrupt,
     draw_units,
-    example_keys,
     positions,
     rate_at,
     vocabulary,
@@ -34,6 +32,10 @@ from policylearn.masking.units import unit_probabilities
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy.networks import SpanNetwork, build_network
 from policylearn.policy.scores import RANK, Scores, ScoreTable, rank_weights, scorer_of
+from policylearn.protocols import Field
+
+FIELD, FIELD_ON_DISK = "field.", "segmenter."
+"""What tensors of the field begin with, here and in files, whose format is older than the name."""
 
 Columns = Mapping[str, Tensor]
 """Scorer name → [B, T] scores that came with the text, NaN where unknown; they replace the scorer's table."""
@@ -48,11 +50,13 @@ class MaskingPolicy(nn.Module):
         lexicon: [W] int64, sorted keys of the words that `scores` know.
         features: [V, F] frozen features of token types, see `token_features`; only the "context" and "span"
             networks look at them.
-        segmenter: tables of the vocabulary, with the masking settings: budget, unit, design and corruption.
+        field: what may be hidden of an example, with the masking settings: budget, unit, design and corruption.
 
     Raises:
         ValueError: a scorer named in the prior has no scores, or a score is not finite.
     """
+
+    field: Field
 
     def __init__(
         self,
@@ -60,35 +64,34 @@ class MaskingPolicy(nn.Module):
         scores: Mapping[str, Scores],
         lexicon: Tensor,
         features: Tensor,
-        segmenter: Segmenter,
+        field: Field,
     ) -> None:
         super().__init__()
         if missing := {scorer_of(name) for name in config.prior} - set(scores):
             raise ValueError(f"policy.prior names {sorted(missing)}, but only {sorted(scores)} were scored")
         if bad := [name for name, found in scores.items() if not found.finite()]:
             raise ValueError(f"scores {bad} hold NaN or infinite values: check what they were made from")
-        self.config, self.segmenter = config, segmenter
+        self.config, self.field = config, field
         self.names = sorted(config.prior)
-        size = len(segmenter.special)
-        self.scores = ScoreTable([scores[scorer_of(name)] for name in self.names], lexicon, size)
+        self.scores = ScoreTable([scores[scorer_of(name)] for name in self.names], lexicon, field.size)
         self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
-        self.network = build_network(config, size, features)
+        self.network = build_network(config, field.size, features)
         self.trust = nn.Parameter(torch.zeros(len(self.names)), requires_grad=self.network is not None)
         self.start: tuple[MaskingPolicy] | None = None  # in a tuple, for it is no part of what is learned or saved
 
     @property
     def masking(self) -> MaskingConfig:
         """Budget, unit, design and corruption."""
-        return self.segmenter.masking
+        return self.field.masking
 
-    def prior_logits(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+    def prior_logits(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Σ_h a_h · score_h, [B, T]."""
-        return self._combine(self.strengths, self._scores(input_ids, real, columns))
+        return self._combine(self.strengths, self._scores(x, real, columns))
 
-    def forward(self, input_ids: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
-        """Logits [B, T] for token ids [B, T]; what stands in padding (where not `real`) changes nothing."""
-        lead = self.units(input_ids, real) if self._scores_spans else None
-        return self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
+    def forward(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Logits [B, T] of a text's token ids x [B, T]; what stands in padding (where not `real`) changes nothing."""
+        lead = self.units(x, real) if self._scores_spans else None
+        return self._learned_logits(self._scores(x, real, columns), x, real, lead)
 
     @property
     def _scores_spans(self) -> bool:
@@ -99,52 +102,50 @@ class MaskingPolicy(nn.Module):
         """Whether the network says how texts are cut into units."""
         return self._scores_spans and self.masking.unit == "span"
 
-    def units(
-        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None
-    ) -> Tensor | None:
-        """Lead of the unit each position belongs to, [B, T], as `Segmenter.units`; spans as the network wants them,
+    def units(self, x: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None) -> Tensor | None:
+        """Lead of the unit each position belongs to, [B, T], as `Field.units`; spans as the network wants them,
         if it is one of spans."""
         if not self.cuts_spans:
-            return self.segmenter.units(input_ids, real, keys, rate=rate)
+            return self.field.units(x, real, keys, rate=rate)
         assert self.network is not None
         with torch.no_grad():
-            return self.segmenter.units(input_ids, real, keys, self.network(input_ids, real), rate)
+            return self.field.units(x, real, keys, self.network(self.field.types(x), real), rate)
 
-    def _learned_logits(self, scores: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
+    def _learned_logits(self, scores: Tensor, x: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
         """[B, T]; `lead` says what are units, which only a network of spans asks."""
         trusted = self._combine(self.strengths * self.trust.exp(), scores)
         if self.network is None:
             return trusted
-        found = self.network(input_ids, real)
+        found = self.network(self.field.types(x), real)
         return trusted + (span_logits(found, lead) if self._scores_spans else found)
 
     def _combine(self, strengths: Tensor, scores: Tensor) -> Tensor:
         return torch.einsum("h,hbt->bt", strengths, scores)
 
-    def _scores(self, input_ids: Tensor, real: Tensor, columns: Columns | None) -> Tensor:
+    def _scores(self, x: Tensor, real: Tensor, columns: Columns | None) -> Tensor:
         """Of every scorer of the prior, [H, B, T]."""
         if not self.names:
-            return torch.zeros((0, *input_ids.shape), device=input_ids.device)
+            return torch.zeros((0, *real.shape), device=x.device)
         ranked = [name.endswith(RANK) for name in self.names]
         needs_words = len(self.scores.lexicon) or any(ranked)
-        words = self.segmenter.words(input_ids, real) if needs_words else None
-        scores = list(self.scores(input_ids, words))
+        words = self.field.words(x, real) if needs_words else None
+        scores = list(self.scores(self.field.types(x), words))
         for h, name in enumerate(self.names):
             if columns and scorer_of(name) in columns:
                 given = columns[scorer_of(name)].to(scores[h])
                 scores[h] = torch.where(given.isnan(), scores[h], given)
             if ranked[h]:
                 assert words is not None
-                scores[h] = rank_weights(scores[h], self.eligible(input_ids, real), words)
+                scores[h] = rank_weights(scores[h], self.eligible(x, real), words)
         return torch.stack(scores)
 
-    def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def eligible(self, x: Tensor, real: Tensor) -> Tensor:
         """Positions that may be masked, boolean [B, T]."""
-        return self.segmenter.eligible(input_ids, real)
+        return self.field.eligible(x, real)
 
     def probabilities(
         self,
-        input_ids: Tensor,
+        x: Tensor,
         real: Tensor,
         *,
         lead: Tensor | None = None,
@@ -154,21 +155,21 @@ class MaskingPolicy(nn.Module):
         """Inclusion probabilities [B, T] float64, Σ = rate · n per row, differentiable in φ.
 
         Args:
-            input_ids: [B, T].
+            x: [B, T] token ids, or whatever the field is of.
             real: [B, T] boolean, not padding.
             lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
             rate: another rate than the one training starts with.
             columns: scores that came with the text.
         """
-        lead = self.units(input_ids, real, rate=rate) if lead is None else lead
-        logits = self._learned_logits(self._scores(input_ids, real, columns), input_ids, real, lead)
-        return self._spend(logits, input_ids, real, lead, rate)
+        lead = self.units(x, real, rate=rate) if lead is None else lead
+        logits = self._learned_logits(self._scores(x, real, columns), x, real, lead)
+        return self._spend(logits, x, real, lead, rate)
 
-    def prior_probabilities(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def prior_probabilities(self, x: Tensor, real: Tensor) -> Tensor:
         """What `probabilities` was before any learning, in the units of now."""
         if self.start is not None:
-            return self.start[0].probabilities(input_ids, real, lead=self.units(input_ids, real))
-        return self._spend(self.prior_logits(input_ids, real), input_ids, real, self.units(input_ids, real), None)
+            return self.start[0].probabilities(x, real, lead=self.units(x, real))
+        return self._spend(self.prior_logits(x, real), x, real, self.units(x, real), None)
 
     def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
@@ -182,10 +183,8 @@ class MaskingPolicy(nn.Module):
         now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
         return now, before
 
-    def _spend(
-        self, logits: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None, rate: float | None
-    ) -> Tensor:
-        eligible = self.eligible(input_ids, real)
+    def _spend(self, logits: Tensor, x: Tensor, real: Tensor, lead: Tensor | None, rate: float | None) -> Tensor:
+        eligible = self.eligible(x, real)
         rate = self.masking.rates[0] if rate is None else rate
         if lead is None:
             return budget(logits, eligible, rate, self.masking.p_max)
@@ -198,10 +197,18 @@ class MaskingPolicy(nn.Module):
             ValueError: a setting is out of its range.
         """
         masking = MaskingConfig.model_validate(self.masking.model_dump() | settings)
-        other, segmenter = copy.copy(self), copy.copy(self.segmenter)
-        segmenter.masking = masking
-        other._modules = {**self._modules, "segmenter": segmenter}
+        other, field = copy.copy(self), copy.copy(self.field)
+        field.masking = masking
+        other._modules = {**self._modules, "field": cast(nn.Module, field)}
         return other
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything in the policy by the names it has in files."""
+        return {_renamed(name, FIELD, FIELD_ON_DISK): tensor for name, tensor in self.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set them all, in place."""
+        self.load_state_dict({_renamed(name, FIELD_ON_DISK, FIELD): tensor for name, tensor in tensors.items()})
 
     def start_here(self) -> "MaskingPolicy":
         """From now on the prior, towards which learning is pulled, is the policy as it is now; returns the policy."""
@@ -221,6 +228,10 @@ class MaskingPolicy(nn.Module):
                 p.copy_(phi[name])
 
 
+def _renamed(name: str, prefix: str, other: str) -> str:
+    return other + name.removeprefix(prefix) if name.startswith(prefix) else name
+
+
 def uniform_policy(tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig | None = None) -> MaskingPolicy:
     """The policy that knows nothing: every eligible token, or unit, is as likely as any other.
 
@@ -228,65 +239,47 @@ def uniform_policy(tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig | 
         ValueError: the tokenizer leaves no mark of words, and the unit is not a token.
     """
     masking = masking or MaskingConfig()
-    segmenter = Segmenter(vocabulary(tokenizer, words=masking.unit != "token" or marks_words(tokenizer)), masking)
+    field = TextField(vocabulary(tokenizer, words=masking.unit != "token" or marks_words(tokenizer)), masking)
     nothing = torch.zeros(0, dtype=torch.int64)
-    return MaskingPolicy(PolicyConfig(prior={}, network="none"), {}, nothing, torch.zeros(0, 0), segmenter)
+    return MaskingPolicy(PolicyConfig(prior={}, network="none"), {}, nothing, torch.zeros(0, 0), field)
 
 
 def mask_tokens(
     policy: MaskingPolicy,
-    input_ids: Tensor,
+    x: Tensor,
     real: Tensor,
-    mask_token_id: int,
     seed: int,
     epoch: int | Tensor,
     progress: float = 0.0,
     columns: Columns | None = None,
 ) -> MaskedBatch:
-    """Text to masked text in five steps: keys, units, probabilities, design, corruption.
+    """An example to a masked one in five steps: keys, units, probabilities, design, what is hidden.
 
     Args:
         policy: π_φ.
-        input_ids: [B, T].
+        x: [B, T] token ids, or whatever the policy's field is of.
         real: [B, T] boolean, not padding.
-        mask_token_id: id of [MASK].
         seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
         progress: share of training that is done, for a rate that has a schedule.
-        columns: scores that came with the text.
+        columns: scores that came with the example.
     """
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
-    keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
+    keys, index = policy.field.keys(x, real, seed, round_of_draws), positions(real)
     rate = rate_at(masking.rate, progress)
-    lead = policy.units(input_ids, real, keys, rate)
+    lead = policy.units(x, real, keys, rate)
     with torch.no_grad():
-        p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
+        p = policy.probabilities(x, real, lead=lead, rate=rate, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
-    corrupted, labels = _corrupt(policy, input_ids, mask, keys, index, mask_token_id)
-    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}), keys, epoch)
+    shown, labels = policy.field.hide(x, mask, keys, index)
+    return MaskedBatch(x, shown, real, labels, lead, rate, dict(columns or {}), keys, epoch)
 
 
-def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch, mask_token_id: int) -> Tensor:
-    """What every eligible token of a batch shows in its place when masked, by the same coins; [B, T] token ids.
+def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch) -> Tensor:
+    """What every eligible place of a batch shows when masked, by the same coins; [B, T], token ids for a text.
 
-    Where a token is masked that is what `batch.input_ids` shows; where it is not eligible, the token itself.
+    Where a token is masked that is what `batch.shown` has; where it is not eligible, the token itself.
     """
     assert batch.keys is not None, "the keys of the draw are not known"
     eligible = policy.eligible(batch.original, batch.real)
-    return _corrupt(policy, batch.original, eligible, batch.keys, positions(batch.real), mask_token_id)[0]
-
-
-def _corrupt(
-    policy: MaskingPolicy, input_ids: Tensor, mask: Tensor, keys: Tensor, index: Tensor, mask_token_id: int
-) -> tuple[Tensor, Tensor]:
-    """`corrupt`, as the policy's settings say."""
-    return corrupt(
-        input_ids,
-        mask,
-        keys,
-        index,
-        mask_token_id=mask_token_id,
-        vocab_size=len(policy.segmenter.special),
-        mask_share=policy.masking.mask_share,
-        random_share=policy.masking.random_share,
-    )
+    return policy.field.hide(batch.original, eligible, batch.keys, positions(batch.real))[0]

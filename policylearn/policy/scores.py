@@ -70,17 +70,17 @@ class ScoreTable(nn.Module):
         row = torch.searchsorted(self.lexicon, keys).clamp(max=len(self.lexicon) - 1)
         return torch.where(look_up(self.lexicon, row) == keys, row, -1)
 
-    def forward(self, input_ids: Tensor, lead: Tensor | None) -> Tensor:
-        """[H, B, T] scores of token ids [B, T]; `lead` [B, T] of words is only needed where words have scores."""
-        types = look_up(self.types, input_ids)
+    def forward(self, types: Tensor, lead: Tensor | None) -> Tensor:
+        """[H, B, T] scores of types [B, T]; `lead` [B, T] of words is only needed where words have scores."""
+        scores = look_up(self.types, types)
         if not len(self.lexicon):
-            return types
+            return scores
         assert lead is not None
         longer = flat_positions(sizes(lead) > 1)
-        found = self._search(word_keys(input_ids, lead).flatten().index_select(0, longer))
-        rows = look_up(self.rows, input_ids).flatten().index_copy(0, longer, found).view_as(lead).gather(1, lead)
+        found = self._search(word_keys(types, lead).flatten().index_select(0, longer))
+        rows = look_up(self.rows, types).flatten().index_copy(0, longer, found).view_as(lead).gather(1, lead)
         words = look_up(self.words, rows.clamp(min=0))
-        return torch.where((rows < 0) | words.isnan(), types, words)
+        return torch.where((rows < 0) | words.isnan(), scores, words)
 
 
 def rank_weights(scores: Tensor, eligible: Tensor, lead: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def last_part(name: str) -> str:
 
 def fingerprint(policy: MaskingPolicy) -> str:
     """SHA-256 of all that decides what a policy masks: tensors, and settings of network and masking."""
-    digest = hashlib.sha256(save(policy.state_dict()))
+    digest = hashlib.sha256(save(policy.tensors()))
     for settings in (policy.config, policy.masking):
         digest.update(settings.model_dump_json().encode())
     return digest.hexdigest()

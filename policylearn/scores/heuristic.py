@@ -15,7 +15,7 @@ from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresC
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.text import text_of
 from policylearn.data.tokens import tokenize
-from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.models.agreement import check_rows, ids_of, usable_positions
 from policylearn.models.loading import load_model
@@ -118,7 +118,7 @@ def _policy(scorer: str, sources: Sources, strength: float | None, masking: Mask
     joined = sources.collocations if masking.unit == "collocation" else None
     cut = (joined.keys, joined.longest) if joined else ()
     return MaskingPolicy(
-        config, {name: found}, lexicon, torch.zeros(0, 0), Segmenter(sources.vocabulary, masking, *cut)
+        config, {name: found}, lexicon, torch.zeros(0, 0), TextField(sources.vocabulary, masking, *cut)
     )
 
 

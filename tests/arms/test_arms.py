@@ -12,7 +12,7 @@ def masked_share(problem: Problem, arm: str, epochs: int = 1) -> torch.Tensor:
 
     policy, pad = arm_policy(problem, arm), problem.tokenizer.pad_token_id
     text = problem.domain.batch(range(64), pad)
-    masks = [mask_tokens(policy, *text, problem.tokenizer.mask_token_id, 0, e).mask for e in range(epochs)]
+    masks = [mask_tokens(policy, *text, 0, e).mask for e in range(epochs)]
     return torch.stack(masks).sum(0) / policy.eligible(*text).sum()
 
 

@@ -17,7 +17,7 @@ from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.artefact import policy_files
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.data.planted import SPECIALS
-from policylearn.masking import Segmenter, vocabulary
+from policylearn.masking import TextField, vocabulary
 from policylearn.masking.units import word_keys
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.policy.scores import Scores
@@ -41,8 +41,8 @@ def word_policy(tokenizer, network: str, unit: str) -> MaskingPolicy:
     scores = {"difference": Scores(torch.randn(size, generator=draw), words), "idf": Scores(torch.rand(size))}
     config = PolicyConfig(prior={"difference": 3.0, "idf:rank": 1.0}, network=network, hidden=6, kernel=3)
     masking = MaskingConfig(unit=unit, rate={"kind": "linear", "rates": [0.3, 0.15]}, design="explore")
-    segmenter = Segmenter(tables, masking, lexicon if unit == "collocation" else None, 2)
-    policy = MaskingPolicy(config, scores, lexicon, torch.randn(size, 5, generator=draw), segmenter)
+    field = TextField(tables, masking, lexicon if unit == "collocation" else None, 2)
+    policy = MaskingPolicy(config, scores, lexicon, torch.randn(size, 5, generator=draw), field)
     policy.load_learned({n: p + torch.randn(p.shape, generator=draw) / 4 for n, p in policy.learned().items()})
     return policy
 
@@ -95,7 +95,7 @@ def outcome(folder: Path) -> str:
         assert str(error).startswith(f"policy {folder}"), error
         assert len(str(error)) < 4_000
         return "refused"
-    size = len(artefact.policy.segmenter.special)
+    size = len(artefact.policy.field.special)
     assert artefact.tokenizer(TEXTS, padding=True, truncation=True)["input_ids"]
     rows = [
         [i % size for i in (2, 5, 9, 40, 7, 50, 3)],
@@ -106,14 +106,14 @@ def outcome(folder: Path) -> str:
     with torch.no_grad():
         p = artefact.policy.probabilities(ids, ids > 0)
     assert bool(torch.isfinite(p).all()) and float(p.min()) >= 0 and float(p.max()) <= 1
-    mask_tokens(artefact.policy, ids, ids > 0, artefact.tokenizer.mask_token_id, seed=0, epoch=3, progress=0.5)
+    mask_tokens(artefact.policy, ids, ids > 0, seed=0, epoch=3, progress=0.5)
     check_sound(artefact, folder)
     return "used"
 
 
 def check_sound(artefact: PolicyArtefact, folder: Path) -> None:
     """What was loaded is what the files hold, and what they hold may be believed."""
-    special, lexicon = artefact.policy.segmenter.special, artefact.policy.scores.lexicon
+    special, lexicon = artefact.policy.field.special, artefact.policy.scores.lexicon
     given = load((folder / "policy.safetensors").read_bytes())
     again = load(policy_files(artefact, "")["policy.safetensors"])
     assert {name: (t.dtype, t.shape) for name, t in given.items()} == {n: (t.dtype, t.shape) for n, t in again.items()}

@@ -130,9 +130,9 @@ def alone(collator, doc) -> tuple[list[int], list[int]]:
     """What the policy itself makes of one document: what is shown, and labels."""
     ids = torch.tensor([doc])
     policy, seed = collator._overrides.under(vars(collator)), collator.seed or 0
-    masked = mask_tokens(policy.train(), ids, ids >= 0, collator.tokenizer.mask_token_id, seed, epoch=3)
+    masked = mask_tokens(policy.train(), ids, ids >= 0, seed, epoch=3)
     policy.eval()
-    return masked.input_ids[0].tolist(), masked.labels[0].tolist()
+    return masked.shown[0].tolist(), masked.labels[0].tolist()
 
 
 def assert_rows(collator, batch, docs):

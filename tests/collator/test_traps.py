@@ -14,13 +14,12 @@ from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import mask_tokens
 from policylearn.problem import Problem
 
-MASK_ID = 4
 DESIGNS = ["systematic", "independent", "explore"]
 UNITS = ["token", "word", "span"]
 
 
 def masks(policy, ids, epoch=0):
-    return mask_tokens(policy, ids, torch.ones_like(ids, dtype=torch.bool), MASK_ID, 0, epoch).mask
+    return mask_tokens(policy, ids, torch.ones_like(ids, dtype=torch.bool), 0, epoch).mask
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -38,10 +37,10 @@ def test_integer_instead_of_boolean_mask_indexing(make_policy, unit):
     """labels[mask] with a mask of integers reads rows 0 and 1 again and again, and ignores the mask."""
     policy = make_policy(masking={"unit": unit})
     ids = torch.randint(5, 40, (8, 30), generator=torch.Generator().manual_seed(0))
-    batch = mask_tokens(policy, ids, torch.ones_like(ids, dtype=torch.bool), MASK_ID, 0, 0)
+    batch = mask_tokens(policy, ids, torch.ones_like(ids, dtype=torch.bool), 0, 0)
     assert batch.mask.dtype == torch.bool
     assert torch.equal(batch.labels[batch.mask], ids[batch.mask])
-    assert torch.equal(batch.input_ids[~batch.mask], ids[~batch.mask])
+    assert torch.equal(batch.shown[~batch.mask], ids[~batch.mask])
     assert (batch.mask.sum(1) > 0).all()
 
 

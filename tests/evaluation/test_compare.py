@@ -92,7 +92,7 @@ def test_a_trial_of_a_policy_that_has_changed_is_not_reproduced(change, finished
     if change == "tensors":
         artefact.policy.load_learned({n: v + 1 for n, v in artefact.policy.learned().items()})
     if change == "rate":
-        artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"rate": 0.3})
+        artefact.policy.field.masking = artefact.policy.masking.model_copy(update={"rate": 0.3})
     save_policy(mine, artefact, card="") if change != "gone" else shutil.rmtree(mine)
     with pytest.raises(ValueError, match=rf"{mine}.* (has changed since|does not exist)"):
         reproduce_trial(tmp_path / "out", "mine", 0)
@@ -114,9 +114,9 @@ def test_a_policy_that_masks_words_is_marked_before_anything_is_trained_and_its_
     finished, one_seed, tmp_path, quiet
 ):
     artefact = load_policy(finished / "policy")
-    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "word"})
+    artefact.policy.field.masking = artefact.policy.masking.model_copy(update={"unit": "word"})
     words = save_policy(tmp_path / "words", artefact, card="")
-    artefact.policy.segmenter.masking = artefact.policy.masking.model_copy(update={"unit": "token", "rate": 0.3})
+    artefact.policy.field.masking = artefact.policy.masking.model_copy(update={"unit": "token", "rate": 0.3})
     more = save_policy(tmp_path / "more", artefact, card="")
     result = evaluate_policies(one_seed, tmp_path / "out", quiet, {"words": words, "more": more})
     budgets = {arm: found["equal_budget"] for arm, found in result["arms"].items()}

@@ -14,6 +14,7 @@ PACKAGE = Path(policylearn.__file__).parent
 FLOORS = [
     "messages",
     "config",
+    "protocols",
     "storage",
     "masking",
     "data",

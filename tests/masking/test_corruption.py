@@ -80,13 +80,13 @@ def test_texts_and_masks_need_not_lie_in_one_piece(texts):
 def test_special_tokens_and_padding_are_never_masked(design, make_policy, tokenizer):
     policy = make_policy(rate=0.4, masking={"design": design})
     # Special tokens in every place, where a tokenizer would never put them, and a policy that longs for them.
-    policy.scores.types[:, policy.segmenter.special] = 30.0
+    policy.scores.types[:, policy.field.special] = 30.0
     ids = torch.randint(0, len(tokenizer), (200, 30), generator=torch.Generator().manual_seed(2))
     real = torch.arange(30) < torch.randint(1, 31, (200, 1), generator=torch.Generator().manual_seed(3))
     for epoch in range(4):
-        batch = mask_tokens(policy, ids, real, tokenizer.mask_token_id, 0, epoch)
-        seen, labels = batch.input_ids, batch.labels
-        untouchable = policy.segmenter.special[ids] | ~real
+        batch = mask_tokens(policy, ids, real, 0, epoch)
+        seen, labels = batch.shown, batch.labels
+        untouchable = policy.field.special[ids] | ~real
         assert (labels[untouchable] == -100).all() and torch.equal(seen[untouchable], ids[untouchable])
         assert (labels != -100).sum() > 0.3 * policy.eligible(ids, real).sum()
 

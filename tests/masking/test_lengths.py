@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import XLMRobertaTokenizer
 
 from policylearn.config import MaskingConfig
-from policylearn.masking import Segmenter, Vocabulary, draw_units, leads, positions, sizes
+from policylearn.masking import TextField, Vocabulary, draw_units, leads, positions, sizes
 from policylearn.masking.keys import mix
 from policylearn.masking.lengths import LONGEST_WORD, cut_long_units, share_in_tokens, split_long_words, too_few
 from policylearn.masking.units import at_leads, unit_probabilities
@@ -119,8 +119,8 @@ def test_a_text_without_spaces_has_its_share_masked(unit):
     tokenizer = unspaced()
     text = tokenizer("医生说这种药物可以治疗高血压但是不能和其他药物一起服用", return_tensors="pt")["input_ids"]
     policy, real = uniform_policy(tokenizer, MaskingConfig(unit=unit)), torch.ones_like(text) > 0
-    assert int(sizes(policy.segmenter.words(text, real)).max()) == text.shape[1] - 2  # a single word
-    masks = torch.cat([mask_tokens(policy, text, real, 4, 0, epoch).mask for epoch in range(1500)])
+    assert int(sizes(policy.field.words(text, real)).max()) == text.shape[1] - 2  # a single word
+    masks = torch.cat([mask_tokens(policy, text, real, 0, epoch).mask for epoch in range(1500)])
     counts = masks.sum(1)
     assert float(counts.double().mean()) == pytest.approx(0.15 * (text.shape[1] - 2), abs=0.2)
     assert int(counts.min()) >= 1 and int(counts.max()) < text.shape[1] - 2
@@ -129,8 +129,8 @@ def test_a_text_without_spaces_has_its_share_masked(unit):
 
 def test_the_bound_follows_the_rate_of_the_moment():
     words = Vocabulary(torch.tensor([False, False]), torch.tensor([True, False]), *torch.ones(2, 2).char())
-    segmenter = Segmenter(words, MaskingConfig(unit="word", rate={"kind": "linear", "rates": [0.4, 0.1]}))
+    field = TextField(words, MaskingConfig(unit="word", rate={"kind": "linear", "rates": [0.4, 0.1]}))
     ids = torch.tensor([[0, 1, 1] * 4])
     real = torch.ones_like(ids) > 0
-    assert int(sizes(segmenter.units(ids, real)).max()) == 3
-    assert int(sizes(segmenter.units(ids, real, rate=0.1)).max()) == 1
+    assert int(sizes(field.units(ids, real)).max()) == 3
+    assert int(sizes(field.units(ids, real, rate=0.1)).max()) == 1

@@ -38,7 +38,7 @@ def shown(batch: MaskedBatch) -> torch.Tensor:
 def masked(bits: torch.Tensor) -> MaskedBatch:
     ids = torch.tensor([[7, 3, 9, 4, 4, 11]])
     batch = MaskedBatch(ids, ids, ids > 0, torch.where(bits[None], ids, IGNORED))
-    return replace(batch, input_ids=torch.where(bits[None], shown(batch), ids))
+    return replace(batch, shown=torch.where(bits[None], shown(batch), ids))
 
 
 class Tried:
@@ -207,7 +207,7 @@ def test_at_the_mask_the_soft_mask_is_the_hard_one(inner):
     batch = masked(MASKS[0b010110])
     loss = SoftMask(shown)
     x = loss.inputs(batch, problem.head)
-    plain = problem.model(batch.input_ids, batch.real, labels=batch.labels).mean()
+    plain = problem.model(batch.shown, batch.real, labels=batch.labels).mean()
     assert torch.equal(loss(problem.model, batch, x), plain)
 
 

@@ -34,7 +34,7 @@ def test_token_derivatives_are_those_of_numeric_differentiation(warm, relative_e
     for by in (eps, -2 * eps):
         moved(model, direction, by)
         with torch.no_grad():
-            losses.append(model(batch.input_ids, batch.real, labels=batch.labels))
+            losses.append(model(batch.shown, batch.real, labels=batch.labels))
     numeric = (losses[0] - losses[1]) / (2 * eps)
     exact = token_derivatives(warm.model, direction, batch)
     assert exact.shape == (int(batch.mask.sum()),)

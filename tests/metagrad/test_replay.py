@@ -104,7 +104,7 @@ def _with_masks(batch: MaskedBatch, n: int) -> MaskedBatch:
     """The first n tokens of the second row masked."""
     labels = torch.full_like(batch.labels, IGNORED)
     labels[1, :n] = batch.original[1, :n]
-    return replace(batch, labels=labels, input_ids=torch.where(labels == IGNORED, batch.original, 1))
+    return replace(batch, labels=labels, shown=torch.where(labels == IGNORED, batch.original, 1))
 
 
 def test_a_parameter_that_never_had_a_gradient_does_no_harm(inner, relative_error):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import Segmenter, Vocabulary
+from policylearn.masking import TextField, Vocabulary
 from policylearn.policy.networks import projected_embedding, token_features
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.policy.scores import Scores
@@ -22,10 +22,10 @@ def texts(tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
 
 def build(prior=None, scores=None, size=9, rate=0.15, p_max=0.9, **settings) -> MaskingPolicy:
     none, zero = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.int8)
-    segmenter = Segmenter(Vocabulary(none, ~none, zero, zero), MaskingConfig(rate=rate, p_max=p_max))
+    field = TextField(Vocabulary(none, ~none, zero, zero), MaskingConfig(rate=rate, p_max=p_max))
     known = {name: Scores(types) for name, types in (scores or {}).items()}
     no_words = torch.zeros(0, dtype=torch.int64)
-    return MaskingPolicy(PolicyConfig(prior=prior or {}, **settings), known, no_words, torch.randn(size, 3), segmenter)
+    return MaskingPolicy(PolicyConfig(prior=prior or {}, **settings), known, no_words, torch.randn(size, 3), field)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -55,7 +55,7 @@ def test_the_budget_is_spent_on_eligible_tokens(make_policy, texts, network):
     p, eligible = policy.probabilities(*texts), policy.eligible(*texts)
     n = eligible.sum(1).double()
     torch.testing.assert_close(p.sum(1), torch.where(n > 0, (0.2 * n).clamp(min=1), 0), atol=1e-5, rtol=0)
-    assert (p[~eligible] == 0).all() and not eligible[policy.segmenter.special[texts[0]] | ~texts[1]].any()
+    assert (p[~eligible] == 0).all() and not eligible[policy.field.special[texts[0]] | ~texts[1]].any()
     assert policy.probabilities(*texts, rate=0.4).sum() > 1.5 * p.sum()
 
 
@@ -102,7 +102,7 @@ def outer(policy: MaskingPolicy, texts) -> torch.Tensor:
 def test_gradient_reaches_the_table_entry_of_every_eligible_token(make_policy, texts):
     policy = make_policy("table")
     outer(policy, texts).backward()
-    touched = torch.zeros_like(policy.segmenter.special)
+    touched = torch.zeros_like(policy.field.special)
     touched[texts[0][policy.eligible(*texts)]] = True
     assert torch.equal(policy.network.logits.grad != 0, touched) and 10 < int(touched.sum()) < len(touched)
 
@@ -217,8 +217,8 @@ def test_more_dimensions_than_there_are_and_a_constant_score_do_no_harm():
 
 
 def masks(policy, ids, real, epoch=0, seed=0, mask_id=4, **masking) -> torch.Tensor:
-    policy.segmenter.masking = policy.masking.model_copy(update=masking)
-    return mask_tokens(policy, ids, real, mask_id, seed, epoch).mask
+    policy.field.masking = policy.masking.model_copy(update=masking)
+    return mask_tokens(policy, ids, real, seed, epoch).mask
 
 
 @pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
@@ -264,8 +264,8 @@ def test_exploring_takes_other_tokens_every_epoch_until_all_had_their_turn(make_
 def test_masking_builds_no_graph_and_leaves_the_policy_alone(make_policy, texts, tokenizer):
     policy = make_policy("context", learned=True)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
-    batch = mask_tokens(policy, *texts, tokenizer.mask_token_id, 0, 0)
-    assert not batch.input_ids.requires_grad and not batch.labels.requires_grad
+    batch = mask_tokens(policy, *texts, 0, 0)
+    assert not batch.shown.requires_grad and not batch.labels.requires_grad
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     assert isinstance(policy, nn.Module) and all(p.grad is None for p in policy.parameters())
 
@@ -289,7 +289,7 @@ def test_a_network_of_spans_is_its_prior_before_learning_and_spends_the_same_bud
 
 def test_spans_are_cut_anew_in_every_epoch_and_masked_whole(make_policy, texts):
     policy = span_policy(make_policy, learned=True, rate=0.4)
-    first, again, other = (mask_tokens(policy, *texts, 4, seed=0, epoch=epoch) for epoch in (0, 0, 1))
+    first, again, other = (mask_tokens(policy, *texts, seed=0, epoch=epoch) for epoch in (0, 0, 1))
     assert torch.equal(first.lead, again.lead) and torch.equal(first.mask, again.mask)
     assert not torch.equal(first.lead, other.lead)
     assert torch.equal(first.mask, first.mask.gather(1, first.lead))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from policylearn.config import MaskingConfig, PolicyConfig
-from policylearn.masking import Segmenter, leads, sizes, vocabulary, word_keys, word_starts
+from policylearn.masking import TextField, leads, sizes, vocabulary, word_keys, word_starts
 from policylearn.masking.collocations import ngram_keys
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.policy.scores import Scores
@@ -40,11 +40,11 @@ def make(wordpiece, texts):
         lexicon = keys[starts & ~tables.special[texts[0]]].unique()[::2]
         longest = int(texts[1].sum(1).argmax())
         pairs = list(ngram_keys(keys[longest][starts[longest]], 2))[1].unique()[:20]
-        segmenter = Segmenter(tables, settings, pairs, 2)
+        field = TextField(tables, settings, pairs, 2)
         types, known = torch.randn(size, generator=random), torch.randn(len(lexicon), generator=random)
         scores = {"difference": Scores(types, known if words else None)}
         config = PolicyConfig(prior=dict.fromkeys(prior, 1.5), network="table")
-        return MaskingPolicy(config, scores, lexicon, torch.zeros(size, 3), segmenter)
+        return MaskingPolicy(config, scores, lexicon, torch.zeros(size, 3), field)
 
     return build
 
@@ -55,7 +55,7 @@ def words_of(texts, tables):
 
 
 def masks(policy, texts, epoch=0, seed=0, **options):
-    return mask_tokens(policy, *texts, mask_token_id=4, seed=seed, epoch=epoch, **options).mask
+    return mask_tokens(policy, *texts, seed=seed, epoch=epoch, **options).mask
 
 
 @pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
@@ -63,7 +63,7 @@ def masks(policy, texts, epoch=0, seed=0, **options):
 def test_a_unit_is_masked_whole_or_not_at_all_and_nothing_else_is(make, texts, unit, design):
     policy = make(unit, design=design, rate=0.3)
     for epoch in range(3):
-        batch = mask_tokens(policy, *texts, 4, 0, epoch)
+        batch = mask_tokens(policy, *texts, 0, epoch)
         assert (batch.lead is None) == (unit == "token")
         lead = batch.lead if batch.lead is not None else torch.arange(texts[0].shape[1]).expand_as(texts[0])
         assert torch.equal(batch.mask, batch.mask.gather(1, lead))
@@ -99,7 +99,7 @@ def test_inclusion_probabilities_are_those_of_the_policy(make, texts, unit):
     policy = make(unit, rate=0.2)
     hits, p, epochs = torch.zeros(texts[0].shape), torch.zeros(texts[0].shape), 150
     for epoch in range(epochs):
-        batch = mask_tokens(policy, *texts, 4, 0, epoch)
+        batch = mask_tokens(policy, *texts, 0, epoch)
         hits += batch.mask
         p += policy.probabilities(*texts, lead=batch.lead).detach()
     inner = (p > 0) & (p < epochs)
@@ -129,13 +129,13 @@ def test_a_mask_depends_on_seed_epoch_and_the_examples_own_tokens_alone(make, te
 def test_longer_units_join_whole_words(make, texts, unit):
     policy = make(unit, rate=0.2)
     roomy = policy.eligible(*texts).sum(1) >= 20  # a fifth of them is as long as the longest word
-    words, units = (find(*texts)[roomy] for find in (policy.segmenter.words, policy.segmenter.units))
+    words, units = (find(*texts)[roomy] for find in (policy.field.words, policy.field.units))
     assert torch.equal(units, units.gather(1, words)) and int((sizes(units) > 0).sum()) < int((sizes(words) > 0).sum())
 
 
 def test_a_token_has_the_score_of_its_word_and_else_of_its_type(make, texts):
     policy = make()
-    keys, starts = words_of(texts, policy.segmenter.vocabulary)
+    keys, starts = words_of(texts, policy.field.vocabulary)
     lead = leads(starts)
     logits, types = policy(*texts), 1.5 * policy.scores.types[0][texts[0]]
     of_word = torch.isin(keys.gather(1, lead), policy.scores.lexicon)
@@ -156,7 +156,7 @@ def test_words_that_are_not_known_fall_back_to_their_types(make, texts):
 def test_ranks_weigh_words_as_the_released_code_does(make, texts):
     plain, ranked = make(prior=("difference",)), make(prior=("difference:rank",))
     scores, eligible = plain(*texts).detach() / 1.5, plain.eligible(*texts)
-    starts = word_starts(*texts, plain.segmenter.vocabulary) & eligible
+    starts = word_starts(*texts, plain.field.vocabulary) & eligible
     logits = ranked(*texts).detach() / 1.5
     for row in range(len(texts[0])):
         of_words = scores[row][starts[row]]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from policylearn.masking import example_keys
+from policylearn.masking import example_keys, text_field
 from policylearn.masking.spans import Words, candidate_logits, eligible_words, neighbours
 from policylearn.policy.policy import MaskingPolicy
 
@@ -24,7 +24,7 @@ def target_loss(policy: MaskingPolicy, input_ids: Tensor, real: Tensor, numbers:
 
 def _cut_loss(policy: MaskingPolicy, input_ids: Tensor, real: Tensor, numbers: Tensor) -> Tensor:
     assert policy.network is not None
-    words = eligible_words(policy.segmenter.word_starts(input_ids, real), policy.eligible(input_ids, real))
+    words = eligible_words(text_field(policy.field).word_starts(input_ids, real), policy.eligible(input_ids, real))
     mean, longest = policy.masking.span_mean, policy.masking.span_longest
     logits = candidate_logits(policy.network(input_ids, real), words, mean, longest)
     return span_loss(logits, target_spans(numbers, words, longest))

@@ -44,7 +44,7 @@ class SoftMask:
         """Σ_i w_i · CE_i(θ, e(h)) / M over the masked positions."""
         weights, hidden = x[0][batch.mask], x[1]
         blend = Blend(hidden - batch.mask.to(x), self.shown_if_masked(batch), batch.original)
-        losses = model(batch.input_ids, batch.real, labels=batch.labels, blend=blend)
+        losses = model(batch.shown, batch.real, labels=batch.labels, blend=blend)
         return (weights * losses).sum() / max(1, losses.numel())
 
     def parts(self, batch: MaskedBatch, x: Tensor, rows: int) -> Iterator[tuple[MaskedBatch, Tensor, float]]:

@@ -37,13 +37,13 @@ def test_before_any_learning_it_is_the_policy_it_starts_from(problem, texts, lea
         p = exported.probabilities(*texts)
         assert torch.equal(policy.probabilities(*texts), p) and torch.equal(policy.prior_probabilities(*texts), p)
     assert (p - initial_policy(problem).prior_probabilities(*texts)).abs().max() > 0.1  # the scorers' prior is another
-    one, other = (mask_tokens(x, *texts, 4, seed=0, epoch=1) for x in (policy, exported))
+    one, other = (mask_tokens(x, *texts, seed=0, epoch=1) for x in (policy, exported))
     assert torch.equal(one.labels, other.labels) and torch.equal(one.lead, other.lead)
 
 
 def test_it_is_pulled_towards_where_it_started(problem, texts):
     policy = initial_policy(problem).start_here()
-    batch = mask_tokens(policy, *texts, 4, seed=0, epoch=0)
+    batch = mask_tokens(policy, *texts, seed=0, epoch=0)
     now, before = policy.reconsider(batch)
     torch.testing.assert_close(now.detach(), before, atol=1e-6, rtol=0)
     with torch.no_grad():

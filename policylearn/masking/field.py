@@ -1,22 +1,24 @@
-"""Segmenter: the tables of one vocabulary, asked for words and units."""
+"""What may be hidden of a text: the tables of one vocabulary, asked for words and units, and what is shown instead."""
 
 import torch
 from torch import Tensor, nn
 
 from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
+from policylearn.masking.corruption import corrupt
 from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
 from policylearn.masking.lengths import cut_long_units, split_long_words
 from policylearn.masking.spans import drawn_span_starts
 from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
+from policylearn.protocols import Field
 
 TABLES = ("special", "opens", "first", "last")
 
 
-class Segmenter(nn.Module):
-    """Cuts texts into words and units, from `input_ids` alone.
+class TextField(nn.Module):
+    """The `Field` of texts, from token ids alone: places are tokens, types those of the vocabulary.
 
     Args:
         vocabulary: its tables, [V] each.
@@ -29,7 +31,7 @@ class Segmenter(nn.Module):
         self, vocabulary: Vocabulary, masking: MaskingConfig, collocations: Tensor | None = None, longest: int = 0
     ) -> None:
         super().__init__()
-        self.masking = masking
+        self.masking, self.mask_id = masking, vocabulary.mask
         for name in TABLES:
             self.register_buffer(name, getattr(vocabulary, name).clone())
         before, after, self._depends = borders(vocabulary)
@@ -41,31 +43,47 @@ class Segmenter(nn.Module):
         self.register_buffer("longest", torch.tensor(longest))
 
     special: Tensor
+    opens: Tensor
+    first: Tensor
+    last: Tensor
     before: Tensor
     after: Tensor
     collocations: Tensor
     longest: Tensor
 
     @property
+    def size(self) -> int:
+        """V."""
+        return len(self.special)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The tables."""
-        return Vocabulary(*(getattr(self, name) for name in TABLES))
+        return Vocabulary(self.special, self.opens, self.first, self.last, self.mask_id)
 
-    def eligible(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def types(self, ids: Tensor) -> Tensor:
+        """The type of every place, [B, T]: a token's is its id."""
+        return ids
+
+    def keys(self, ids: Tensor, real: Tensor, seed: int, epoch: int | Tensor) -> Tensor:
+        """Of `example_keys`, [B]."""
+        return example_keys(ids, real, seed, epoch)
+
+    def eligible(self, ids: Tensor, real: Tensor) -> Tensor:
         """Positions that may be masked, boolean [B, T]."""
-        return eligible_positions(input_ids, real, self.special)
+        return eligible_positions(ids, real, self.special)
 
-    def words(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def words(self, ids: Tensor, real: Tensor) -> Tensor:
         """Lead of the word each position belongs to, [B, T]."""
-        return leads(self.word_starts(input_ids, real))
+        return leads(self.word_starts(ids, real))
 
-    def word_starts(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def word_starts(self, ids: Tensor, real: Tensor) -> Tensor:
         """True where a word begins, [B, T]."""
-        return word_borders(input_ids, real, Borders(self.before, self.after, self._depends))
+        return word_borders(ids, real, Borders(self.before, self.after, self._depends))
 
     def units(
         self,
-        input_ids: Tensor,
+        ids: Tensor,
         real: Tensor,
         keys: Tensor | None = None,
         ends: Tensor | None = None,
@@ -74,7 +92,7 @@ class Segmenter(nn.Module):
         """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
 
         Args:
-            input_ids: [B, T].
+            ids: [B, T].
             real: [B, T] boolean, not padding.
             keys: [B] of `example_keys`, by which spans are cut; None: one fixed cut of each text.
             ends: [B, T, 2 or more], start and end logits that spans are to follow, see `masking.spans`; None: they
@@ -84,15 +102,15 @@ class Segmenter(nn.Module):
         """
         if self.masking.unit == "token":
             return None
-        eligible = self.eligible(input_ids, real)
+        eligible = self.eligible(ids, real)
         rate = self.masking.rates[0] if rate is None else rate
-        words = split_long_words(self.word_starts(input_ids, real), eligible, rate)
+        words = split_long_words(self.word_starts(ids, real), eligible, rate)
         starts = words
         if self.masking.unit == "span":
-            keys = example_keys(input_ids, real, seed=0) if keys is None else keys
+            keys = example_keys(ids, real, seed=0) if keys is None else keys
             starts = self._span_starts(words, eligible, keys, positions(real), ends)
         elif self.masking.unit == "collocation":
-            known = word_keys(input_ids, leads(words))
+            known = word_keys(ids, leads(words))
             starts = join_collocations(words, known, eligible, self.collocations, int(self.longest))
         return leads(cut_long_units(starts, words, eligible, rate))
 
@@ -101,3 +119,21 @@ class Segmenter(nn.Module):
         if ends is None:
             return span_starts(words, eligible, keys, index, *cut)
         return drawn_span_starts(ends, words, eligible, keys, index, *cut)
+
+    def hide(self, ids: Tensor, mask: Tensor, keys: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(what is shown, labels), [B, T] each, of `corrupt`.
+
+        Raises:
+            ValueError: the tokenizer has no mask token.
+        """
+        if self.mask_id is None:
+            raise ValueError("the tokenizer has no mask token to show for what is masked: give it one")
+        shares = self.masking.mask_share, self.masking.random_share
+        return corrupt(ids, mask, keys, index, self.mask_id, self.size, *shares)
+
+
+def text_field(field: Field) -> TextField:
+    """A field, known to be of texts. ValueError: it is not."""
+    if not isinstance(field, TextField):
+        raise ValueError(f"this needs a policy over texts, and not one over a {type(field).__name__}")
+    return field
