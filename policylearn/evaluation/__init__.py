@@ -2,8 +2,7 @@
 
 trial.py        one arm on one seed: continued pretraining, then the label task
 pretraining.py  the first half: an ordinary MLM training under a frozen policy
-downstream.py   the second: a probe on frozen features, fine-tuning, or masks of the weights; dev selects
-training.py     epochs over labelled examples, the best one kept; tuning.py, answering.py: of classifiers, of answers
+                (the second is in adapt/: a probe on frozen features, fine-tuning, or masks of the weights)
 identity.py     what a trial depends on, as one key: a trial with that key is never run again
 plan.py         what is to be run, and how long it will take
 compare.py      the trials of all arms and seeds of a task, on the pool

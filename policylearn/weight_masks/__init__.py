@@ -5,7 +5,6 @@ weight matrix W of the layers gets scores m of its shape, a mask M = 1[m > τ], 
 gradients that pass straight through the binarisation; weights, biases, norms and embeddings never change.
 
 - `masks`: scores and masks, pure functions; `selection`: which matrices take part
-- `outer`: as an adaptation inside the outer loss
 - `classifier`: a frozen encoder under masks that are being learned
 - `task`, `storage`: the masks of a task, packed, and as a file
 - `shared`: several tasks on one encoder; `plain`: a task as a model of transformers

@@ -61,10 +61,3 @@ def test_commands_of_the_page_are_such_as_policylearn_takes(page, monkeypatch):
 def test_targets_of_make_that_are_named_exist(page):
     targets = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text_of(page), re.MULTILINE)) <= targets
-
-
-def test_the_layout_that_contributing_shows_is_that_of_the_package():
-    (layout,) = (block.text for block in fenced(text_of("CONTRIBUTING.md")))
-    shown = set(re.findall(r"^  (\w+(?:\.py|/))", layout, re.MULTILINE))
-    package = {f"{path.name}{'/' * path.is_dir()}" for path in (REPOSITORY / "policylearn").iterdir()}
-    assert shown == {name for name in package if not name.startswith("__") and name != "py.typed"} | {"__init__.py"}
