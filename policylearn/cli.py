@@ -144,8 +144,17 @@ def diagnose(
     out: Annotated[
         Path | None, typer.Option(help="write what was found to a JSON file", callback=_on_this_machine)
     ] = None,
+    validity: Annotated[
+        str | None, typer.Option(help="instead, train models under random policies, kept in this run directory")
+    ] = None,
 ) -> None:
-    """Before learning: do credits of one half of the data agree with those of the other, and how much data would?"""
+    """Before learning: do credits of one half of the data agree with those of the other, and how much data would?
+
+    With --validity: do predictions come true? Trains many models; run again on the same folder to continue.
+    """
+    if validity is not None:
+        _validate(settings, validity, out)
+        return
     from policylearn.commands.diagnose import diagnose as run_diagnosis
     from policylearn.report.signal import signal_report
 
@@ -260,6 +269,20 @@ def main() -> None:
         message = escape(shorten(str(error)))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
+
+
+def _validate(settings: list[str] | None, run: str, out: Path | None) -> None:
+    from policylearn.commands.validate import validate
+    from policylearn.report.signal import validity_report
+
+    if out is not None:
+        raise ValueError(
+            f"--out {out} with --validity {run}: what was found is written to {run}/result.json; drop --out"
+        )
+    console = _console()
+    with resumable(run):
+        result = validate(_config(settings), run, console)
+    console.print(validity_report(result), highlight=False, markup=False)
 
 
 def _config(settings: list[str] | None) -> Config:

@@ -16,6 +16,7 @@ from policylearn.config.running import (
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
+    ValidityConfig,
     WeightMaskConfig,
     parts_of,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "SupervisedConfig",
     "TaskConfig",
     "TrackConfig",
+    "ValidityConfig",
     "WeightMaskConfig",
     "changes",
     "is_study",

@@ -14,6 +14,7 @@ from policylearn.config.running import (
     DiagnoseConfig,
     EvaluateConfig,
     TrackConfig,
+    ValidityConfig,
     parts_of,
 )
 from policylearn.config.strict import Strict
@@ -46,6 +47,7 @@ class Config(Strict):
     track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
+    validity: ValidityConfig = ValidityConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -95,6 +95,16 @@ def parts_of(method: str) -> tuple[str, int | None]:
     return how, int(labelled) if labelled else None
 
 
+class ValidityConfig(Strict):
+    """How it is found out whether predictions come true, see `policylearn.evaluation.validity`."""
+
+    changes: int = Field(24, ge=3, description="M: random changes of the policy")
+    strength: float = Field(1.0, gt=0, description="what they add to logits, root mean square")
+    seeds: int = Field(4, ge=1, description="fresh models per change and sign")
+    rollouts: int = Field(4, ge=1, description="rollouts whose mean gradient predicts")
+    draws: int = Field(8, ge=1, description="draws of support and query examples that the final outer loss averages")
+
+
 class DiagnoseConfig(Strict):
     """How the reliability of credits is measured, see `policylearn.commands.diagnose`."""
 

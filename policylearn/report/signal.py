@@ -19,6 +19,17 @@ def signal_report(result: dict[str, Any]) -> RenderableType:
     return Group(heading, Text(), _numbers(result), Text(), _cosines(result["cosines"]), Text(), *words)
 
 
+def validity_report(result: dict[str, Any]) -> RenderableType:
+    """The verdict on predictions, and the numbers behind it."""
+    table = _table("what was predicted against", "Spearman", "95 %", "without noise", "what it is")
+    for name, about in (("loss", "the outer loss of fresh models at the end"), ("score", "their dev score")):
+        found = result[name]
+        low, high = found["interval"]
+        free = MISSING if found["without_noise"] is None else score(found["without_noise"])
+        table.add_row(name, score(found["spearman"]), f"{score(low)} to {score(high)}", free, about)
+    return Group(Text(result["verdict"], style="bold"), Text(), table)
+
+
 def _numbers(result: dict[str, Any]) -> Table:
     table = _table("agreement of two halves of the data", "", "what it is")
     for name, value, meaning in _rows(result):

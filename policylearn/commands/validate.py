@@ -1,0 +1,141 @@
+"""`policylearn diagnose --validity`: predictions of an estimator and what becomes of them, in a run directory."""
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from policylearn.arms.arms import initial_policy
+from policylearn.cluster.calls import Result
+from policylearn.cluster.pool import Pool, open_pool
+from policylearn.config import Config
+from policylearn.evaluation.plan import workers_of
+from policylearn.evaluation.validity import (
+    FIRST_SEED,
+    Change,
+    changed,
+    halved_differences,
+    predict,
+    predicted,
+    random_changes,
+    train_to_the_end,
+    validity,
+    validity_verdict,
+)
+from policylearn.learning.rollout import check_windows
+from policylearn.models.device import device_here
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.console import teller
+from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.progress import TaskProgress
+from policylearn.runs.preemption import preemptible
+from policylearn.runs.run import Run
+
+SIGNS = (1.0, -1.0)
+
+
+def validate(config: Config, out: str | os.PathLike[str], console: Console, fresh: bool = False) -> dict[str, Any]:
+    """Train models under random changes of the initial policy, and hold what becomes of them against predictions.
+
+    Args:
+        config: `config.validity` says how many changes and seeds; engine, windows and estimator are those of learning.
+        out: run directory, a path or a URI; what is there of the same config is not run again.
+        console: where progress is shown.
+        fresh: forget what `out` holds.
+
+    Returns:
+        what stands in result.json: of outer loss and dev score what `validity` found, every prediction and outcome,
+        a verdict.
+
+    Raises:
+        ValueError: bad input, with what to do.
+        WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
+    """
+    check_windows(config)
+    run = Run.open(out, config, console, fresh)
+    if run.finished:
+        return run.result()
+    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem.check()
+    run.remark(problem.remark)
+    policy = initial_policy(problem)
+    changes = random_changes(policy, torch.from_numpy(np.unique(problem.domain.flat)).long(), config.validity)
+    with run, preemptible():
+        with open_pool(config, problem.data()) as pool, preemptible():
+            gradients, outcomes = _run_all(config, policy, changes, pool, run)
+        result = _result(config, gradients, outcomes) | {"provenance": run.provenance()}
+        run.finish(result)
+    return result
+
+
+def _run_all(
+    config: Config, policy: MaskingPolicy, changes: list[Change], pool: Pool, run: Run
+) -> tuple[np.ndarray, dict[tuple[int, float, int], dict[str, float]]]:
+    """[M, R] predictions, and what became of every change, sign and seed."""
+    phi = {name: value.clone() for name, value in policy.learned().items()}
+    skeleton, settings = pool.share(deepcopy(policy)), config.validity
+    records = run.trials()
+    known = {record["key"]: record for record in records}
+    wanted: dict[str, tuple[Any, dict[str, Tensor], int]] = {}
+    for seed in range(settings.rollouts):
+        wanted[f"rollout {seed}"] = (predict, phi, FIRST_SEED + settings.seeds + seed)
+    for number, change in enumerate(changes):
+        for sign in SIGNS:
+            moved = changed(phi, change, sign)
+            for seed in range(settings.seeds):
+                wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, FIRST_SEED + seed)
+    missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)
+    run.console.print(
+        f"{settings.changes} changes × 2 signs × {settings.seeds} seeds + {settings.rollouts} rollouts = {len(wanted)} "
+        f"trainings; {len(missing)} to run",
+        highlight=False,
+        soft_wrap=True,
+    )
+    names = {pool.submit(wanted[key][0], [(skeleton, *wanted[key][1:])])[0]: key for key in missing}
+    with TaskProgress("training", len(wanted), run.console, len(known), workers) as progress:
+        for found in pool.results(list(names)):
+            known[names[found.call.ticket]] = _record(names[found.call.ticket], found, changes)
+            run.save_trials(list(known.values()))
+            progress.advance()
+    predictions = np.array([known[f"rollout {seed}"]["predicted"] for seed in range(settings.rollouts)]).T
+    return predictions, {
+        (number, sign, seed): known[f"{number} {sign:+.0f} {seed}"]
+        for number in range(len(changes))
+        for sign in SIGNS
+        for seed in range(settings.seeds)
+    }
+
+
+def _record(key: str, found: Result, changes: Sequence[Change]) -> dict[str, Any]:
+    value = found.required()
+    if key.startswith("rollout"):
+        return {"key": key, "predicted": [predicted(value.gradient, change) for change in changes]}
+    return {"key": key, **asdict(value)}
+
+
+def _result(
+    config: Config, predictions: np.ndarray, outcomes: dict[tuple[int, float, int], dict[str, float]]
+) -> dict[str, Any]:
+    changes, seeds = range(config.validity.changes), range(config.validity.seeds)
+
+    def differences(what: str) -> np.ndarray:
+        above, below = ([[outcomes[c, sign, s][what] for s in seeds] for c in changes] for sign in SIGNS)
+        return halved_differences(above, below)
+
+    loss, score = differences("loss"), differences("score")
+    found = {"loss": validity(predictions, loss), "score": validity(predictions, -score)}
+    return {
+        "name": config.name,
+        "verdict": validity_verdict(found["loss"]),
+        **found,
+        "predicted": predictions.mean(1).tolist(),
+        "came": loss.mean(1).tolist(),
+        "scores": score.mean(1).tolist(),
+    }

@@ -1,0 +1,193 @@
+"""Validity: does what an estimator predicts come true?
+
+`diagnose` says how well two measurements of the signal agree; both may be of something that does not last. Here φ is
+changed at random, fresh models are trained to the end under φ + δ and φ - δ with common random numbers, and what became
+of the outer loss, (L(φ + δ) - L(φ - δ)) / 2, is held against what was predicted, ∇L · δ, over many δ: Spearman's
+correlation, the linear datamodelling score of data attribution (Park et al., 2023, TRAK; for gradients through whole
+trainings Ilyas & Engstrom, 2025, MAGIC).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from policylearn.adapt.outer import dev_score, outer_problem
+from policylearn.config import ValidityConfig
+from policylearn.credit.sums import spearman_brown
+from policylearn.inner.trajectory import Trajectory
+from policylearn.learning.rollout import PolicyGradient, follow, rollout
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+Change = dict[str, Tensor]
+"""By name of a tensor of φ, what is added to it."""
+FIRST_SEED = 500_000_000
+"""Of the models that are trained under changed policies; rollouts and trials have others."""
+LEAST = 3
+"""Changes that a correlation takes."""
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one model.
+
+    Attributes:
+        loss: the outer loss at θ_H, mean over `validity.draws` draws of labelled training examples.
+        score: the dev score.
+    """
+
+    loss: float
+    score: float
+
+
+def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig) -> list[Change]:
+    """Random directions of φ that move logits by `validity.strength`: of a table exactly so, up or down by a coin for
+    each type; of a network's last layer such that this is their root mean square over the types.
+
+    Args:
+        policy: π_φ.
+        types: [U] types that occur in the domain; the logits of others are nobody's.
+        config: how many, how large.
+
+    Raises:
+        ValueError: there is no φ.
+    """
+    if policy.network is None:
+        raise ValueError('policy.network = "none" leaves nothing to change: set it to "table"')
+    draw = torch.Generator().manual_seed(FIRST_SEED)
+    return [_random_change(policy, types, config.strength, draw) for _ in range(config.changes)]
+
+
+def _random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: torch.Generator) -> Change:
+    change = {name: torch.zeros_like(p) for name, p in policy.learned().items()}
+    if "network.logits" in change:
+        coins = torch.randint(2, (len(types),), generator=draw) * 2 - 1
+        change["network.logits"][types] = strength * coins.to(change["network.logits"])
+        return change
+    name = "network.out.weight"
+    change[name] = torch.randn(change[name].shape, generator=draw)
+    moved = _changed_logits(policy, change, types) - _changed_logits(policy, {}, types)
+    change[name] *= strength / moved.square().mean().sqrt()
+    return change
+
+
+def _changed_logits(policy: MaskingPolicy, change: Change, types: Tensor) -> Tensor:
+    """Of every type by itself, [U]."""
+    phi, text = {name: value.clone() for name, value in policy.learned().items()}, types[:, None]
+    policy.load_learned(changed(phi, change, 1.0))
+    with torch.no_grad():
+        logits = policy(text, torch.ones_like(text, dtype=torch.bool))[:, 0]
+    policy.load_learned(phi)
+    return logits
+
+
+def changed(phi: Mapping[str, Tensor], change: Change, sign: float) -> dict[str, Tensor]:
+    """φ ± δ.
+
+    >>> changed({"a": torch.ones(2)}, {"a": torch.ones(2)}, -1.0)
+    {'a': tensor([0., 0.])}
+    """
+    return {name: value + sign * change[name] if name in change else value.clone() for name, value in phi.items()}
+
+
+def predicted(gradient: Mapping[str, Tensor], change: Change) -> float:
+    """∇L · δ, what a change of φ should do to the outer loss, in the estimator's unit.
+
+    >>> predicted({"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, -1.0])})
+    1.0
+    """
+    return float(sum((gradient[name].double() * delta.double()).sum() for name, delta in change.items()))
+
+
+def predict(problem: Problem, policy: MaskingPolicy, phi: dict[str, Tensor], seed: int) -> PolicyGradient:
+    """What a worker runs for the estimator's gradient."""
+    policy.load_learned(phi)
+    return rollout(problem, policy, seed)
+
+
+def train_to_the_end(problem: Problem, policy: MaskingPolicy, phi: dict[str, Tensor], seed: int) -> Outcome:
+    """What a worker runs for what becomes of a change: H steps of a fresh model, then the outer loss.
+
+    Raises:
+        FloatingPointError: a loss is NaN or infinite.
+    """
+    policy.load_learned(phi)
+    model = follow(Trajectory.start(problem, policy, seed), differentiate=False).model
+    losses = []
+    for draw in range(problem.config.validity.draws):  # the same for every change and seed
+        losses.append(float(outer_problem(problem, [FIRST_SEED, draw], lambda **_: None)(model).detach()))
+    return Outcome(float(np.mean(losses)), dev_score(problem, model))
+
+
+def halved_differences(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> np.ndarray:
+    """(L(φ + δ) - L(φ - δ)) / 2 by change and seed, [M, S]."""
+    return (np.asarray(above, dtype=float) - np.asarray(below, dtype=float)) / 2
+
+
+def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
+    """How far predictions come true.
+
+    Args:
+        predictions: [M, R] of every change by each of R rollouts.
+        outcomes: [M, S], what became of it on each of S seeds.
+
+    Returns:
+        `spearman` of their means with its `interval` (bootstrap over changes, 95 %), `of_predictions` and
+        `of_outcomes`, the reliabilities of the two means (one half of the rollouts or seeds against the other; None
+        where there is only one), and `without_noise`, the correlation divided by the root of their product (Spearman,
+        1904), at most 1; None where a reliability is none or not positive.
+    """
+    assert len(predictions) == len(outcomes) >= LEAST
+    x, y = predictions.mean(1), outcomes.mean(1)
+    found, parts = rank_correlation(x, y), (_reliability(predictions), _reliability(outcomes))
+    rng = np.random.default_rng(0)
+    picked = rng.integers(len(x), size=(RESAMPLES, len(x)))
+    low, high = np.quantile([rank_correlation(x[rows], y[rows]) for rows in picked], [0.025, 0.975])
+    known = all(part is not None and part > 0 for part in parts)
+    free = float(np.clip(found / np.sqrt(parts[0] * parts[1]), -1, 1)) if known else None  # type: ignore[operator]
+    return {
+        "spearman": found,
+        "interval": [float(low), float(high)],
+        "of_predictions": parts[0],
+        "of_outcomes": parts[1],
+        "without_noise": free,
+    }
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's ρ; 0 where one of the two is constant.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 5.0, 6.0]))
+    1.0
+    """
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return round(float(spearmanr(x, y).statistic), 12)
+
+
+def _reliability(values: np.ndarray) -> float | None:
+    """Of the mean over columns [M, S]: one half of them against the other, corrected for length."""
+    half = values.shape[1] // 2
+    if not half:
+        return None
+    first, second = values[:, :half].mean(1), values[:, half : 2 * half].mean(1)
+    return spearman_brown(rank_correlation(first, second), values.shape[1] / half)
+
+
+def validity_verdict(found: dict[str, Any]) -> str:
+    """One line for a person."""
+    value, (low, high) = found["spearman"], found["interval"]
+    numbers = f"Spearman {value:.2f} [{low:.2f}, {high:.2f}]"
+    noisy = found["of_outcomes"] is not None and found["of_outcomes"] < 0.5
+    if low > 0:
+        return f"predictions come true: {numbers}"
+    if high < 0:
+        return f"the opposite of what is predicted comes true: {numbers}"
+    hint = "; outcomes are mostly noise: raise validity.seeds or validity.strength" if noisy else ""
+    return f"predictions are not shown to come true: {numbers}{hint}"

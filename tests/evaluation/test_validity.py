@@ -1,0 +1,118 @@
+"""Whether predictions come true: of worlds where they do, do not, and do but are drowned in noise; and the command."""
+
+import numpy as np
+import pytest
+import torch
+
+from policylearn.arms.arms import initial_policy
+from policylearn.cluster.calls import WorkFailed
+from policylearn.commands import validate as module
+from policylearn.commands.validate import validate
+from policylearn.config import ValidityConfig
+from policylearn.evaluation.validity import (
+    FIRST_SEED,
+    changed,
+    halved_differences,
+    random_changes,
+    train_to_the_end,
+    validity,
+    validity_verdict,
+)
+from policylearn.learning.rollout import rollout
+from policylearn.problem import Problem
+
+SMALL = ("validity.changes=4", "validity.seeds=2", "validity.rollouts=2", "validity.draws=2")
+
+
+def world(true: float, noise: float, changes: int = 60, repeats: int = 6):
+    """Predictions and outcomes of changes whose effects agree as far as `true` says, seen through noise."""
+    rng = np.random.default_rng(0)
+    effect, other = rng.normal(size=(2, changes, 1))
+    predictions = effect + noise * rng.normal(size=(changes, repeats))
+    outcomes = true * effect + np.sqrt(1 - true**2) * other + noise * rng.normal(size=(changes, repeats))
+    return predictions, outcomes
+
+
+@pytest.mark.parametrize("true", [-1.0, 0.0, 0.6, 1.0])
+def test_without_noise_the_correlation_is_that_of_the_effects(true):
+    found = validity(*world(true, noise=0.0))
+    assert found["spearman"] == pytest.approx(true, abs=0.2)
+    assert found["of_predictions"] == found["of_outcomes"] == pytest.approx(1.0)
+    assert found["interval"][0] <= found["spearman"] <= found["interval"][1]
+
+
+def test_noise_hides_an_effect_and_is_taken_out_again():
+    found = validity(*world(1.0, noise=2.0))
+    assert found["spearman"] < 0.8 < found["without_noise"]
+
+
+@pytest.mark.parametrize(("true", "words"), [(0.9, "come true"), (-0.9, "opposite"), (0.0, "not shown")])
+def test_the_verdict_says_which_it_is(true, words):
+    assert words in validity_verdict(validity(*world(true, noise=0.3)))
+
+
+def test_where_outcomes_are_noise_it_says_what_to_raise():
+    assert "raise validity.seeds" in validity_verdict(validity(*world(0.0, noise=9.0)))
+
+
+def test_what_does_not_change_is_not_correlated():
+    assert validity(np.zeros((5, 2)), np.arange(10.0).reshape(5, 2))["spearman"] == 0
+
+
+def test_differences_are_halved_between_both_signs():
+    assert halved_differences([[3.0, 1.0]], [[1.0, 2.0]]).tolist() == [[1.0, -0.5]]
+
+
+@pytest.mark.parametrize("network", ["table", "context"])
+def test_changes_move_the_logits_of_what_occurs_as_far_as_is_asked(tiny, network):
+    policy = initial_policy(Problem(tiny(f"policy.network={network}")))
+    types, config = torch.arange(6, policy.field.size), ValidityConfig(changes=3, strength=0.7)
+    changes, phi = random_changes(policy, types, config), policy.learned()
+    phi = {name: value.clone() for name, value in phi.items()}
+    text = types[:, None]
+    before = policy(text, text > 0)[:, 0].detach()
+    for change in changes:
+        policy.load_learned(changed(phi, change, 1.0))
+        moved = policy(text, text > 0)[:, 0].detach() - before
+        assert moved.square().mean().sqrt().item() == pytest.approx(0.7, rel=1e-3)
+        policy.load_learned(phi)
+    assert not torch.equal(*(torch.cat([x.flatten() for x in change.values()]) for change in changes[:2]))
+    if network == "table":
+        untouched = torch.ones_like(changes[0]["network.logits"], dtype=torch.bool)
+        untouched[types] = False
+        assert not changes[0]["network.logits"][untouched].any()
+
+
+def test_a_policy_with_nothing_to_change_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"policy\.network"):
+        random_changes(initial_policy(Problem(tiny("policy.network=none"))), torch.arange(9), ValidityConfig())
+
+
+def test_the_end_is_that_of_a_rollout(tiny):
+    """Same masks, order and model: the dev score is that of the rollout with this seed."""
+    problem = Problem(tiny("validity.draws=2"))
+    policy = initial_policy(problem)
+    phi = {name: value.clone() for name, value in policy.learned().items()}
+    found = train_to_the_end(problem, policy, phi, FIRST_SEED)
+    assert found.score == rollout(problem, policy, FIRST_SEED, differentiate=False).metrics["dev"]
+    assert np.isfinite(found.loss) and found == train_to_the_end(problem, policy, phi, FIRST_SEED)
+
+
+def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatch):
+    config, seen = tiny(*SMALL), []
+
+    def interrupted(*arguments):
+        seen.append(arguments)
+        if len(seen) > 5:
+            raise RuntimeError("the machine went away")
+        return train_to_the_end(*arguments)
+
+    whole = validate(config, tmp_path / "whole", quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_to_the_end", interrupted)
+        with pytest.raises(WorkFailed):
+            validate(config, tmp_path / "run", quiet)
+    again = validate(config, tmp_path / "run", quiet)
+    assert again == whole
+    assert "11 to run" in quiet.file.getvalue() and "18 to run" in quiet.file.getvalue()
+    assert len(whole["predicted"]) == len(whole["came"]) == 4
