@@ -1,0 +1,219 @@
+"""Do predictions of the policy gradient come true? Writes trials/TASK.jsonl as it goes, then result.json and the table.
+
+.venv/bin/python experiments/validity/run.py planted     # every outcome and every estimator of a task that is missing
+.venv/bin/python experiments/validity/run.py --table     # the table, from what is there
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from policylearn.arms.arms import initial_policy
+from policylearn.config import Config, load_config
+from policylearn.evaluation.validity import (
+    FIRST_SEED,
+    Change,
+    changed,
+    halved_differences,
+    predict,
+    predicted,
+    random_changes,
+    train_to_the_end,
+    validity,
+)
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.progress import TaskProgress
+from policylearn.report.write_up import write_up
+
+FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
+SIGNS = (1.0, -1.0)
+UNIFORM = ["policy.prior={}", 'cluster.backend="local"']
+
+TASKS: dict[str, tuple[str, list[str]]] = {
+    "planted": ("demo.toml", ["validity.changes=32", "validity.seeds=6", "validity.rollouts=8"]),
+    "trec6-scratch": (
+        "trec6.toml",
+        [
+            "model.name=",
+            "model.tokenizer=../shared/models/minilm-l6-mlm",
+            "model.bf16=false",
+            "inner.steps=450",
+            "inner.learning_rate=1e-3",
+            "inner.engine=replay",
+            'policy.network="table"',
+            "validity.changes=24",
+            "validity.seeds=3",
+            "validity.rollouts=4",
+        ],
+    ),
+    "trec6": (
+        "trec6.toml",
+        [
+            "inner.steps=80",
+            "model.bf16=false",
+            'policy.network="table"',
+            "validity.changes=24",
+            "validity.seeds=3",
+            "validity.rollouts=4",
+        ],
+    ),
+}
+"""Config and overrides, under which fresh models are trained; masks start uniform, a logit for each token type."""
+
+ESTIMATORS: dict[str, list[str]] = {
+    "credit, K = 1": ["inner.window=1", "inner.every=5"],
+    "credit, K = 8": ["inner.window=8", "inner.every=10"],
+    "credit, K = 30": ["inner.window=30", "inner.every=30"],
+    "credit, whole run": ["inner.window={whole}", "inner.every={steps}"],
+    "credit, first window": ["inner.window=30", "inner.every={steps}"],
+    "credit, second half": ["inner.window=30", "inner.every=30", "inner.start=0.5"],
+    "credit, 4 folds": ["inner.window=30", "inner.every=30", "outer.folds=4"],
+    "credit, all parameters": ["inner.window=30", "inner.every=30", 'outer.parameters="all"'],
+    "credit, outer loss by fine-tuning": ["inner.window=30", "inner.every=30", 'outer.adaptation="finetune"'],
+    "relaxed, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=relaxed"],
+}
+"""What predicts: overrides of a task's config that change the gradient and not the training."""
+
+
+def config_of(task: str, estimator: str | None = None) -> Config:
+    name, overrides = TASKS[task]
+    base = load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0"])
+    if estimator is None:
+        return base
+    steps = base.inner.steps
+    more = [text.format(whole=steps - 1, steps=steps) for text in ESTIMATORS[estimator]]
+    return load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0", "inner.engine=replay", *more])
+
+
+def kept(task: str) -> dict[str, dict[str, Any]]:
+    path = FOLDER / "trials" / f"{task}.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return {line["key"]: line for line in map(json.loads, lines)}
+
+
+def keep(task: str, line: dict[str, Any]) -> None:
+    path = FOLDER / "trials" / f"{task}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def keys_of(config: Config) -> Iterator[tuple[str, int, float, int]]:
+    for seed in range(config.validity.seeds):
+        for number in range(config.validity.changes):
+            for sign in SIGNS:
+                yield f"{number} {sign:+.0f} {seed}", number, sign, seed
+
+
+def run(task: str, console: Console) -> None:
+    torch.set_num_threads(1)
+    config, known = config_of(task), kept(task)
+    problem = Problem(config)
+    policy = initial_policy(problem)
+    changes = random_changes(policy, torch.from_numpy(np.unique(problem.domain.flat)).long(), config.validity)
+    phi = {name: value.clone() for name, value in policy.learned().items()}
+    estimates = [(name, seed) for name in ESTIMATORS for seed in range(config.validity.rollouts)]
+    outcomes = list(keys_of(config))
+    total = len(estimates) + len(outcomes)
+    done = sum(f"{name} {seed}" in known for name, seed in estimates) + sum(key in known for key, *_ in outcomes)
+    with TaskProgress(f"{task}: trainings", total, console, done) as progress:
+        for name, seed in estimates:
+            if f"{name} {seed}" not in known:
+                keep(task, {"key": f"{name} {seed}", **_prediction(task, name, seed, problem, policy, phi, changes)})
+                progress.advance()
+        for key, number, sign, seed in outcomes:
+            if key not in known:
+                found = train_to_the_end(problem, policy, changed(phi, changes[number], sign), FIRST_SEED + seed)
+                keep(task, {"key": key, "loss": found.loss, "score": found.score})
+                progress.advance()
+
+
+def _prediction(
+    task: str,
+    name: str,
+    seed: int,
+    problem: Problem,
+    policy: MaskingPolicy,
+    phi: dict[str, torch.Tensor],
+    changes: list[Change],
+) -> dict[str, Any]:
+    own = Problem(config_of(task, name), data=problem.data())
+    try:
+        gradient = predict(own, policy, phi, FIRST_SEED + 1_000 + seed).gradient
+    except FloatingPointError as error:  # a result, too: this estimator has no gradient here
+        return {"diverged": str(error)}
+    return {"predicted": [predicted(gradient, change) for change in changes]}
+
+
+def analysed(task: str) -> dict[str, Any]:
+    config, known = config_of(task), kept(task)
+    seeds = [s for s in range(config.validity.seeds) if all(k in known for k, _, _, at in keys_of(config) if at == s)]
+    changes = range(config.validity.changes)
+    came = {
+        what: halved_differences(
+            *([[known[f"{number} {sign:+.0f} {s}"][what] for s in seeds] for number in changes] for sign in SIGNS)
+        )
+        for what in ("loss", "score")
+    }
+    found: dict[str, Any] = {"seeds": len(seeds), "changes": len(changes), "estimators": {}}
+    for name in ESTIMATORS:
+        rollouts = [known.get(f"{name} {seed}", {}) for seed in range(config.validity.rollouts)]
+        given = [line["predicted"] for line in rollouts if "predicted" in line]
+        if given and seeds:
+            x = np.array(given).T
+            found["estimators"][name] = {
+                "rollouts": len(given),
+                "diverged": sum("diverged" in line for line in rollouts),
+                "loss": validity(x, came["loss"]),
+                "score": validity(x, -came["score"]),
+            }
+    return found
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    lines = []
+    for task, found in results.items():
+        lines += [f"**{task}**: {found['changes']} changes, {found['seeds']} models of each sign", ""]
+        lines += [
+            "| what predicts | outer loss | without noise | dev score | own reliability |",
+            "|---|---|---|---|---|",
+        ]
+        for name, row in found["estimators"].items():
+            loss, score = row["loss"], row["score"]
+            lines.append(
+                f"| {name} | {_value(loss)} | {_or_dash(loss['without_noise'])} | {_value(score)} "
+                f"| {_or_dash(loss['of_predictions'])} |"
+            )
+        one = next(iter(found["estimators"].values()), None)
+        if one:
+            lines += ["", f"Reliability of the outcomes: {_or_dash(one['loss']['of_outcomes'])} (outer loss), "]
+            lines[-1] += f"{_or_dash(one['score']['of_outcomes'])} (dev score)."
+        lines.append("")
+    return lines
+
+
+def _value(found: dict[str, Any]) -> str:
+    return f"{found['spearman']:.2f} [{found['interval'][0]:.2f}, {found['interval'][1]:.2f}]"
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def main() -> None:
+    tasks = [name for name in sys.argv[1:] if not name.startswith("-")]
+    for task in tasks:
+        run(task, Console())
+    results = {task: analysed(task) for task in TASKS if kept(task)}
+    write_up(FOLDER, results, table(results))
+
+
+if __name__ == "__main__":
+    main()
