@@ -108,8 +108,7 @@ def learned(
 
 
 def held_out(problem: Problem, split: str) -> TokenRows:
-    with problem.test_is_open():
-        return token_targets(problem, [split])[split]
+    return token_targets(problem, [split])[split]
 
 
 def measures(problem: Problem, policy: MaskingPolicy, rows: TokenRows, known: str | None = None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
-from policylearn.adapt.outer import ProbeLoss, fine_tuning
+from policylearn.adapt import finetune
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
 from policylearn.commands.diagnose import joined, outer_losses
 from policylearn.credit.analysis import A, B, Point
@@ -62,7 +63,7 @@ def by_fine_tuning(trajectory: Trajectory, losses: Losses) -> dict[str, Gradient
 
 
 def tuned(trajectory: Trajectory, loss: ProbeLoss, support: np.ndarray, query: np.ndarray) -> Gradients:
-    outer = fine_tuning(loss.problem, loss.picked[support], loss.picked[query], trajectory.note)
+    outer = finetune.outer_loss(loss.problem, loss.picked[support], loss.picked[query], [0], trajectory.note)
     return one_step_direction(trajectory, outer)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.data.corpora import corpus_shards, open_corpus, open_records
+from policylearn.data.tokens import TokenRows
 from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy.networks import token_features
@@ -20,6 +22,7 @@ from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.scorers import score
 from policylearn.scores.sources import Sources
+from policylearn.tasks.labelled import class_examples
 
 SOURCES, SCORES = "sources", "scores"
 """What is kept in `Problem.memo`."""
@@ -55,13 +58,18 @@ def _sources(problem: Problem) -> Sources:
         general=lambda: open_corpus(config, "general"),
         records=lambda columns: open_records(config, "domain", columns),
         model=lambda: problem.fresh_model(0).cpu(),
-        labelled=lambda: (problem.examples("train").rows, problem.examples("train").y),
+        labelled=lambda: _labelled(problem),
         domain_rows=lambda: problem.domain,
         credits=lambda: domain_credits(problem, build_policy(problem, PolicyConfig(prior={}, network="none"))),
         credited=lambda: measured_under(problem),
         watch=problem.watch,
         counter=partial(_count_on_ray, problem) if config.scores.count_on_ray else None,
     )
+
+
+def _labelled(problem: Problem) -> tuple[TokenRows, Tensor]:
+    train = class_examples(problem.kind, problem.labelled("train"), "a scorer that reads labels")
+    return train.rows, train.y
 
 
 def _count_on_ray(problem: Problem, which: str, only: np.ndarray | None) -> CorpusCounts:

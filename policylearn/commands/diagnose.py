@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from policylearn.adapt.outer import ProbeLoss
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
 from policylearn.config import Config, InnerConfig
 from policylearn.credit.analysis import GOAL, MADE_UP, SHUFFLED, A, B, Point, analyse, check_types, sums, verdict

@@ -75,7 +75,7 @@ class Config(Strict):
             self._check_supervised()
         for arm, own in self.evaluate.custom.items():
             self._check_masking(arm, own.masking)
-        if self.task.answers is not None:
+        if self.task.kind == "questions":
             self._check_answers()
         return self
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.adapt.outer import ProbeLoss
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.credit.words import keys_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch

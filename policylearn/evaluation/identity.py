@@ -14,8 +14,10 @@ from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Data, Examples, Labelled, Problem
+from policylearn.problem import Data, Problem
 from policylearn.runs.provenance import fingerprint
+from policylearn.tasks.kinds import Split
+from policylearn.tasks.labelled import Examples
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
@@ -88,7 +90,7 @@ def _data(data: Data) -> str:
     return digest.hexdigest()
 
 
-def _add_labels(digest: Any, split: Labelled) -> None:
+def _add_labels(digest: Any, split: Split) -> None:
     if isinstance(split, Examples):
         return digest.update(split.y.numpy().tobytes())
     for rows in (split.answers, split.choices):

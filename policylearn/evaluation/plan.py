@@ -7,12 +7,12 @@ from statistics import mean
 
 import torch
 
-from policylearn.adapt.outer import extract
 from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
 from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -96,7 +96,7 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     for _ in range(2):
         started = time.monotonic()
         with torch.no_grad():
-            extract(model, dev, looked_at, pad)
+            extract(model, dev.rows, looked_at, pad)
     once = to_load + _texts_seen(problem) * (time.monotonic() - started) / len(looked_at)
     found = {}
     for arm, policy in arms.items():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from policylearn.adapt.probe import outer_loss
+from policylearn.adapt.ridge import probe_loss
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.cli import app
 from policylearn.commands.diagnose import check_amount, diagnose, ends, outer_losses, steps, trained_under
@@ -153,7 +153,7 @@ def test_the_outer_gradient_is_the_mean_over_splits(problem, warm):
     total = dict.fromkeys(named, 0.0)
     for s, q in loss.splits:
         x = loss.features(warm.model)
-        fit = outer_loss(x[s], y[s], x[q], y[q], len(problem.labels)).loss / 2
+        fit = probe_loss(x[s], y[s], x[q], y[q], problem.kind.readout).loss / 2
         for name, g in zip(named, torch.autograd.grad(fit, list(named.values())), strict=True):
             total[name] = total[name] + g
     for name in named:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from policylearn.adapt.tuning import learn_masks, tune
+from policylearn.adapt import finetune, weight_mask
+from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import scores_of
 from policylearn.artefact import load_policy
@@ -101,11 +102,11 @@ def test_corpora_and_splits_are_tokenised_in_sight(tiny, recorder):
     )
 
 
-@pytest.mark.parametrize("learn", [tune, learn_masks])
-def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, learn):
+@pytest.mark.parametrize("how", [finetune, weight_mask])
+def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, how):
     problem = Problem(tiny("evaluate.finetune.epochs=2", "evaluate.weight_mask.epochs=2"))
     with recorder.begin("texts", 2 * 50) as progress:
-        learn(problem, problem.fresh_model(0), np.arange(50), 0, progress)
+        how.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(50), 0, progress)
     recorder.check("texts")
     labels = recorder.works[0][3]
     assert [label.split(":")[0] for label in labels] == ["epoch 1 of 2", "epoch 2 of 2"]

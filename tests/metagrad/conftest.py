@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from policylearn.adapt.answers import AnswerWeights
-from policylearn.adapt.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
+from policylearn.adapt.finetune import FineTuning
+from policylearn.adapt.ridge import ridge_head
 from policylearn.config import InnerConfig
 from policylearn.data.questions import AnsweredBatch
 from policylearn.inner.mlm import make_optimizer, mlm_loss
@@ -17,6 +17,9 @@ from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import KINDS, Seq2SeqModel
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import LabelledBatch, LabelWeights
+from policylearn.tasks.questions import AnswerWeights
 
 VOCABULARY, LENGTH, WIDTH = 23, 7, 8  # ids 0 and 1 are padding and [MASK]
 # An eps this large keeps the first steps of a fresh AdamW smooth: with a small one they are the gradient's sign.
@@ -117,7 +120,7 @@ class Inner:
         steps = Window([batches[k % 2] for k in range(len(rates))], rates, LabelWeights(), clip=1.0)
 
         def head(features):
-            return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], 3)
+            return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], Classification(3))
 
         def query(features):
             return cross_entropy(features(self.ids[6:], self.real[6:]), self.y[6:])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from policylearn.adapt.probe import outer_loss
+from policylearn.adapt.ridge import probe_loss
 from policylearn.config import InnerConfig
 from policylearn.inner.mlm import learning_rate
 from policylearn.masking import IGNORED
@@ -16,6 +16,7 @@ from policylearn.metagrad.engines import engine
 from policylearn.metagrad.finite_difference import best_move, finite_difference
 from policylearn.metagrad.replay import Replay, replay
 from policylearn.metagrad.walk import Walk
+from policylearn.tasks.classification import Classification
 
 ADAMW = {"eps": 1e-3, "betas": (0.9, 0.98)}  # so large an eps makes the first steps smooth
 SGD = {"optimizer": "sgd", "momentum": 0.8}
@@ -79,7 +80,7 @@ class Setting:
 
         def probe(features):
             x = features(problem.ids, problem.real)
-            return outer_loss(x[:6], problem.y[:6], x[6:], problem.y[6:].flip(0), 3).loss
+            return probe_loss(x[:6], problem.y[:6], x[6:], problem.y[6:].flip(0), Classification(3)).loss
 
         return probe
 
