@@ -254,6 +254,11 @@ class Problem:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
         ends = text_ends(tokenizer)
         model = load_model(self.config.model, ids_of(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
+        if isinstance(model, Seq2SeqModel) and (objective := self.config.inner.objective) != "masked_lm":
+            raise ValueError(
+                f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
+                'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
+            )
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from policylearn.adapt.probe import centred_targets, ridge_coefficients
 from policylearn.config import InnerConfig, OuterConfig
-from policylearn.inner.mlm import make_optimizer
+from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.models.model import Features
 

@@ -100,7 +100,7 @@ class MaskingPolicy(nn.Module):
         return self._scores_spans and self.masking.unit == "span"
 
     def units(
-        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None
+        self, input_ids: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | Tensor | None = None
     ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T], as `Segmenter.units`; spans as the network wants them,
         if it is one of spans."""
@@ -148,7 +148,7 @@ class MaskingPolicy(nn.Module):
         real: Tensor,
         *,
         lead: Tensor | None = None,
-        rate: float | None = None,
+        rate: float | Tensor | None = None,
         columns: Columns | None = None,
     ) -> Tensor:
         """Inclusion probabilities [B, T] float64, Σ = rate · n per row, differentiable in φ.
@@ -157,7 +157,7 @@ class MaskingPolicy(nn.Module):
             input_ids: [B, T].
             real: [B, T] boolean, not padding.
             lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
-            rate: another rate than the one training starts with.
+            rate: another rate than the one training starts with; [B, 1] if rows have one each.
             columns: scores that came with the text.
         """
         lead = self.units(input_ids, real, rate=rate) if lead is None else lead
@@ -183,7 +183,7 @@ class MaskingPolicy(nn.Module):
         return now, before
 
     def _spend(
-        self, logits: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None, rate: float | None
+        self, logits: Tensor, input_ids: Tensor, real: Tensor, lead: Tensor | None, rate: float | Tensor | None
     ) -> Tensor:
         eligible = self.eligible(input_ids, real)
         rate = self.masking.rates[0] if rate is None else rate
@@ -242,6 +242,7 @@ def mask_tokens(
     epoch: int | Tensor,
     progress: float = 0.0,
     columns: Columns | None = None,
+    rate: Tensor | None = None,
 ) -> MaskedBatch:
     """Text to masked text in five steps: keys, units, probabilities, design, corruption.
 
@@ -253,17 +254,18 @@ def mask_tokens(
         seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
         progress: share of training that is done, for a rate that has a schedule.
         columns: scores that came with the text.
+        rate: of every row, [B, 1]; None: that of the policy's settings.
     """
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = example_keys(input_ids, real, seed, round_of_draws), positions(real)
-    rate = rate_at(masking.rate, progress)
-    lead = policy.units(input_ids, real, keys, rate)
+    spent = rate_at(masking.rate, progress) if rate is None else rate
+    lead = policy.units(input_ids, real, keys, spent)
     with torch.no_grad():
-        p = policy.probabilities(input_ids, real, lead=lead, rate=rate, columns=columns)
+        p = policy.probabilities(input_ids, real, lead=lead, rate=spent, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
     corrupted, labels = _corrupt(policy, input_ids, mask, keys, index, mask_token_id)
-    return MaskedBatch(input_ids, corrupted, real, labels, lead, rate, dict(columns or {}), keys, epoch)
+    return MaskedBatch(input_ids, corrupted, real, labels, lead, spent, dict(columns or {}), keys, epoch)
 
 
 def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch, mask_token_id: int) -> Tensor:
