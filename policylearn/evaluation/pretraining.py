@@ -50,8 +50,10 @@ def pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: i
 
 
 def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
-    """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all
-    and for every objective: what texts are masked and trained on by is compared in one unit."""
+    """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all.
+
+    By definition, whatever `inner.objective` is: trainings on different objectives are compared in one unit.
+    """
     rows, pad = problem.labelled("dev").rows, problem.tokenizer.pad_token_id
     uniform, losses = uniform_policy(problem.tokenizer), []
     picked = rows.spread(HELD_OUT)

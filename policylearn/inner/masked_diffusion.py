@@ -22,8 +22,9 @@ from policylearn.policy.policy import MaskingPolicy, mask_tokens
 def row_rates(tokens: Tensor, keys: Tensor) -> Tensor:
     """A masking rate t for every row, [B, 1] float64, such that t · tokens is a whole number, uniform over 1 … tokens.
 
-    The uniform numbers behind them are stratified over the rows of a batch (MDLM, appendix C.3), in an order drawn by
-    the keys. So the rate of a text, unlike its mask at that rate, depends on what is beside it.
+    The uniform numbers behind them are stratified over the rows of a batch (Kingma et al., Variational Diffusion
+    Models, NeurIPS 2021), in an order drawn by the keys. So the rate of a text, unlike its mask at that rate, depends
+    on what is beside it; not on the policy.
 
     Args:
         tokens: [B], eligible ones of each row.
