@@ -100,7 +100,8 @@ class Problem:
 
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""
-        if self.kind.name == "questions" and not isinstance(self.fresh_model(0), Seq2SeqModel):
+        generates = isinstance(self.fresh_model(0), Seq2SeqModel)
+        if self.kind.name == "questions" and not generates:
             raise ValueError(
                 "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
                 '{model_type = "bart"}'
@@ -219,6 +220,11 @@ class Problem:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
         ends = text_ends(tokenizer)
         model = load_model(self.config.model, ids_of(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
+        if isinstance(model, Seq2SeqModel) and (objective := self.config.inner.objective) != "masked_lm":
+            raise ValueError(
+                f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
+                'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
+            )
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:

@@ -43,7 +43,7 @@ class Field(Protocol):
         real: Tensor,
         keys: Tensor | None = None,
         ends: Tensor | None = None,
-        rate: float | None = None,
+        rate: float | Tensor | None = None,
     ) -> Tensor | None:
         """Lead of the unit that each place is hidden with, [B, T]; None: every place by itself."""
         ...

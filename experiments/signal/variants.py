@@ -90,7 +90,7 @@ def by_window(length: int, parameters: str = "all") -> Directions:
     """
 
     def directions(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
-        window = Window(take(trajectory.batches, length), [trajectory.rate] * length)
+        window = Window(take(trajectory.batches, length), [trajectory.rate] * length, trajectory.objective)
         found = {name: first_step(trajectory, window, loss) for name, loss in losses.items()}
         return {name: through(trajectory.model, d, parameters) for name, d in found.items()}
 

@@ -19,7 +19,7 @@ from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
 from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.training import Schedule, adamw, train_best
 from policylearn.config import InnerConfig, OuterConfig
-from policylearn.inner.mlm import make_optimizer
+from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices, extract

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule, ScoresConfig
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -73,11 +73,29 @@ class Config(Strict):
             )
         if self.learn.method == "supervised":
             self._check_supervised()
+        if self.inner.objective == "masked_diffusion":
+            self._check_diffusion()
         for arm, own in self.evaluate.custom.items():
             self._check_masking(arm, own.masking)
         if self.task.kind == "questions":
             self._check_answers()
         return self
+
+    def _check_diffusion(self) -> None:
+        """Refuse what goes by one rate for all texts, or by what is shown for masked ones."""
+        own = (name for arm in self.evaluate.custom.values() for name in arm.prior)
+        scorers = {name.partition(":")[0] for name in (*self.policy.prior, *self.evaluate.arms, *own)}
+        refused = {
+            "a schedule of masking.rate: set a number, which it does not look at": isinstance(
+                self.masking.rate, RateSchedule
+            ),
+            'masking.design = "explore": set "systematic"': self.masking.design == "explore",
+            'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
+            'the scorer "amlm" in policy.prior, evaluate.arms or evaluate.custom: take it out': "amlm" in scorers,
+        }
+        for other, there in refused.items():
+            if there:
+                raise ValueError(f'inner.objective = "masked_diffusion" does not go with {other}')
 
     def _check_answers(self) -> None:
         if self.outer.adaptation != "finetune":

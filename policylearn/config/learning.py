@@ -9,8 +9,13 @@ from policylearn.config.strict import Strict
 
 
 class InnerConfig(Strict):
-    """Inner MLM updates of one rollout, and which of them are differentiated through."""
+    """Inner updates of one rollout, and which of them are differentiated through."""
 
+    objective: Literal["masked_lm", "masked_diffusion"] = Field(
+        "masked_lm",
+        description="what every step learns: to restore what is masked at masking.rate, or at a rate for every text "
+        "that is drawn between one token and all, each shown as [MASK], with weight 1 / rate",
+    )
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
     batch_size: int = Field(64, ge=1, description="texts per step")
     micro_batch: int | None = Field(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.credit.words import keys_of
+from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN, Progress, Watch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.models.model import InnerModel
 from policylearn.models.parameters import carriers, is_embedding, is_norm, owners
-from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 Gradients = dict[str, Tensor]
@@ -143,13 +145,13 @@ def masked_texts(
     """Batches of the given rows, again and again with other masks. `explore` masks a batch of texts as often as its
     draws need before it goes on to the next."""
     size = problem.config.diagnose.batch_size or problem.config.inner.batch_size
-    pad = problem.tokenizer.pad_token_id
+    pad, objective = problem.tokenizer.pad_token_id, objective_of(problem)
     draws = policy.masking.draws if policy.masking.design == "explore" else 1
     while True:
         for start in range(0, max(1, len(rows) - size + 1), size):
             text = problem.domain.batch(rows[start : start + size], pad)
             for draw in range(epoch * draws, (epoch + 1) * draws):
-                yield mask_tokens(policy, *text, seed, draw)
+                yield objective.draw(policy, *text, seed, draw)
         epoch += 1
 
 
@@ -158,8 +160,9 @@ def credits_of(
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
     opposite of that."""
+    derivatives = partial(token_derivatives, trajectory.model, loss=trajectory.objective)
     for batch in batches:
-        columns = [token_derivatives(trajectory.model, d, batch) / batch.mask.sum() for d in directions]
+        columns = [derivatives(d, batch) / batch.mask.sum() for d in directions]
         yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().cpu().numpy())
 
 

@@ -11,7 +11,8 @@ from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
 from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.batches import masked_batches
-from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.inner.objectives import objective_of
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
@@ -108,12 +109,13 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
 def _seconds_per_step(
     problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy
 ) -> float:
-    config, batches = problem.config.inner, masked_batches(problem, policy, 0)
+    config, objective = problem.config.inner, objective_of(problem)
+    batches = masked_batches(problem, policy, 0, objective)
     for step in range(STEPS + 1):
         if step == 1:
             started = time.monotonic()
         rate = learning_rate(config, step, STEPS + 1)
-        plain_step(model, optimizer, next(batches), rate, clip=config.clip, rows=config.micro_batch)
+        plain_step(model, optimizer, objective, next(batches), rate, clip=config.clip, rows=config.micro_batch)
     return (time.monotonic() - started) / STEPS
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import Config, InnerConfig
 from policylearn.inner.trajectory import Trajectory
-from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
+from policylearn.inner.window import Loss, Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Engine, Outer, engine
 from policylearn.metagrad.estimators import (
@@ -39,7 +39,7 @@ from policylearn.problem import Problem
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 """Batches of a window, and ∂(outer loss)/∂x of each."""
 
-Objective = Callable[[Tensor], Tensor]
+Surrogate = Callable[[Tensor], Tensor]
 """p [B, T] of a batch → a scalar whose gradient in φ is what an estimator says of the batch."""
 
 
@@ -76,8 +76,9 @@ def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: b
 
     Returns:
         gradient by parameter name, averaged over windows, and metrics: `dev` (the probe's dev score at θ_H),
-        `mlm_loss`, `inner_steps` (MLM updates of all models), and with a gradient `outer_loss`, `outer_accuracy`,
-        `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated in).
+        `mlm_loss` (of the inner objective), `inner_steps` (updates of all models), and with a gradient `outer_loss`,
+        `outer_accuracy`, `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated
+        in).
 
     Raises:
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
@@ -116,7 +117,7 @@ def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> lis
         losses.append(_outer_problem(trajectory)(trajectory.model).detach())
         trainings.append((trajectory, batches))
     for (trajectory, batches), advantage in zip(trainings, leave_one_out(torch.stack(losses).double()), strict=True):
-        _accumulate(trajectory, batches, _score_objectives(policy, batches, advantage.item()))
+        _accumulate(trajectory, batches, _score_surrogates(policy, batches, advantage.item()))
     return [trajectory for trajectory, _ in trainings]
 
 
@@ -149,18 +150,18 @@ def opens_window(config: InnerConfig, step: int) -> bool:
 def learn_from_window(trajectory: Trajectory) -> None:
     """What an estimator says of one window, added to the policy's gradient; the trajectory moves on by its steps."""
     learn = _relaxed if trajectory.problem.config.learn.estimator == "relaxed" else _credit
-    batches, objectives = learn(trajectory)
+    batches, surrogates = learn(trajectory)
     trajectory.credited += len(batches)
-    _accumulate(trajectory, batches, objectives)
+    _accumulate(trajectory, batches, surrogates)
 
 
-def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
-    batches, gradients = _credits(trajectory, TOKEN_WEIGHTS)
+def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
+    batches, gradients = _credits(trajectory, trajectory.objective)
     pairs = zip(batches, advantages(gradients), strict=True)
     return batches, [partial(credit_surrogate, mask=batch.mask, gradient=a) for batch, a in pairs]
 
 
-def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
     batches, gradients = _credits(trajectory, SoftMask(partial(shown_if_masked, trajectory.policy)))
     parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
     return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
@@ -203,27 +204,27 @@ def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credi
     return batches, gradients
 
 
-def _score_objectives(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Objective]:
+def _score_surrogates(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Surrogate]:
     """Of the masks of one training; times H, for what is accumulated is a mean over batches."""
     with torch.no_grad():
         rooms = [mask_room(policy.reconsider(batch)[0], batch, policy.masking) for batch in batches]
     derivatives = room_derivatives(rooms, [batch.keys for batch in batches if batch.keys is not None])
     scale = advantage * len(batches)
 
-    def objective(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
+    def surrogate(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
         return scale * (derivative * mask_room(p, batch, policy.masking)).sum()
 
-    return [partial(objective, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
+    return [partial(surrogate, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
 
 
-def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], objectives: Sequence[Objective]) -> None:
-    """Add the gradient of objective and KL pull, averaged over the batches of a window, to the policy's."""
+def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], surrogates: Sequence[Surrogate]) -> None:
+    """Add the gradient of surrogate and KL pull, averaged over the batches of a window, to the policy's."""
     policy, kl = trajectory.policy, trajectory.problem.config.learn.kl
-    for batch, objective in zip(batches, objectives, strict=True):
+    for batch, surrogate in zip(batches, surrogates, strict=True):
         p, prior = policy.reconsider(batch)
         eligible = policy.eligible(batch.original, batch.real)
         pull = kl_divergence(p[eligible], prior.detach()[eligible])
-        loss = (objective(p) + kl * pull) / len(batches)
+        loss = (surrogate(p) + kl * pull) / len(batches)
         if loss.requires_grad:
             loss.backward()
         trajectory.note(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())

@@ -33,6 +33,8 @@ def provenance(config: Config) -> dict[str, str]:
     }
     if config.model.revision is not None:
         facts["revision"] = config.model.revision
+    if config.inner.objective != "masked_lm":
+        facts["objective"] = config.inner.objective
     if config.learn.method == "supervised":
         path = f" in {last_part(config.supervised.path)}" if config.supervised.path else ""
         facts["targets"] = f"{config.supervised.targets}{path}"

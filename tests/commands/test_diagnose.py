@@ -27,6 +27,7 @@ from policylearn.credit.sums import add, type_sums
 from policylearn.credit.variance import Shares, halves_needed, interval, net_of, variance_shares
 from policylearn.credit.words import keys_of, spell
 from policylearn.data.tokens import TokenRows
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Window
 from policylearn.learning.rollout import Trajectory
 from policylearn.metagrad.one_step import one_step, outer_direction
@@ -165,7 +166,7 @@ def test_credits_are_those_of_the_engine(problem, warm):
     loss = outer_losses(problem)[A]
     batches = take(masked_texts(problem, warm.policy, text_halves(problem, 0)[0], 0), 2)
     outer = lambda model: loss.loss(loss.features(model))  # noqa: E731
-    expected = one_step(warm.model, warm.optimizer, Window(batches, [warm.rate] * 2), outer, "matrices")
+    expected = one_step(warm.model, warm.optimizer, Window(batches, [warm.rate] * 2, MaskedLM()), outer, "matrices")
     raw = outer_gradients(warm.model, {A: loss})[A]
     direction = preconditioned(warm, raw)
     engine = outer_direction(warm.model, warm.optimizer, warm.rate, outer, "all")

@@ -9,7 +9,9 @@ from torch.nn.functional import cosine_similarity
 
 from policylearn.adapt.ridge import probe_loss
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import learning_rate
+from policylearn.inner.masked_diffusion import MaskedDiffusion
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.steps import learning_rate
 from policylearn.masking import IGNORED
 from policylearn.metagrad import walk
 from policylearn.metagrad.engines import engine
@@ -223,6 +225,23 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
     assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), expected)
     if name != "unroll":  # whose forward is patched, hooks and all
         assert 1 in sizes and 2 not in sizes
+
+
+DIFFUSION = MaskedDiffusion(torch.arange(23) < 2)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=str)
+@pytest.mark.parametrize("name", [*EXACT, NEARLY])
+def test_credits_of_masked_diffusion_are_the_derivatives_of_the_outer_loss(inner, name, case):
+    """Whole, and accumulated over parts of a batch; and they are not those of the same masks under another loss."""
+    setting = Setting(inner, case, objective=DIFFUSION)
+    numeric = setting.numeric()
+    assert agrees(name, setting.credits(name), numeric)
+    model, optimizer = setting.problem.copies()
+    window = replace(setting.problem.window(setting.batches, setting.rates), rows=1)
+    assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), numeric)
+    setting.problem.objective = MaskedLM()
+    assert not agrees(NEARLY, setting.credits(name), numeric)
 
 
 ONE_STEP = [
