@@ -80,7 +80,7 @@ def test_a_corpus_may_be_a_list_an_iterator_a_file_or_a_column(tiny_problem, cor
 def test_masking_settings_are_those_given(tiny_problem, corpora, unit, tmp_path):
     masking = {"unit": unit, "rate": 0.3, "design": "independent"}
     artefact = scorer_policy(
-        "tficf", tiny_problem.tokenizer, **corpora, masking=masking, settings={"collocation_count": 2}
+        "tficf", tiny_problem.tokenizer, **corpora, masking=masking, settings={"pmi": {"count": 2}}
     )
     loaded = load_policy(save_policy(tmp_path, artefact, "card"))
     assert loaded.policy.masking.unit == unit and loaded.policy.masking.rate == 0.3
