@@ -20,7 +20,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts
-from policylearn.scores.scorers import score
+from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 from policylearn.tasks.labelled import class_examples
 

@@ -7,7 +7,7 @@ from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedC
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
-from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule
 from policylearn.config.running import (
     PLANTED_ONLY,
     ArmConfig,
@@ -19,6 +19,7 @@ from policylearn.config.running import (
     WeightMaskConfig,
     parts_of,
 )
+from policylearn.config.scores import ScoresConfig
 from policylearn.config.study import StudyConfig, is_study, load_study
 from policylearn.config.supervised import SupervisedConfig
 

@@ -7,7 +7,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule, ScoresConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -16,8 +17,10 @@ from policylearn.config.running import (
     TrackConfig,
     parts_of,
 )
+from policylearn.config.scores import ScoresConfig, scorer_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
+from policylearn.registry import SCORERS
 
 
 def _path_of(section: Any) -> str:
@@ -53,6 +56,7 @@ class Config(Strict):
         """The defaults are those of the planted benchmark; two of them would not be true of data of one's own."""
         if not isinstance(given, dict):
             return given
+        given = rename(given)  # what an earlier version left
         task, domain = (_path_of(given.get(section)) for section in ("task", "domain"))
         if task != PLANTED:
             given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
@@ -75,7 +79,9 @@ class Config(Strict):
             self._check_supervised()
         if self.inner.objective == "masked_diffusion":
             self._check_diffusion()
+        self._check_scorers("policy.prior", self.policy.prior)
         for arm, own in self.evaluate.custom.items():
+            self._check_scorers(f"evaluate.custom.{arm}.prior", own.prior)
             self._check_masking(arm, own.masking)
         if self.task.kind == "questions":
             self._check_answers()
@@ -102,6 +108,13 @@ class Config(Strict):
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
         if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
             raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
+
+    def _check_scorers(self, key: str, prior: dict[str, float]) -> None:
+        for name in prior:  # here, and not in `PolicyConfig`: an exported policy needs its scorers no more
+            try:
+                SCORERS.check(scorer_of(name))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
 
     def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
         try:

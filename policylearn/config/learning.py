@@ -1,11 +1,12 @@
 """The inner and the outer problem, and how the policy is learned."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import Place
 from policylearn.config.strict import Strict
+from policylearn.registry import ENGINES, ESTIMATORS
 
 
 class InnerConfig(Strict):
@@ -39,9 +40,7 @@ class InnerConfig(Strict):
         gt=0,
         description="largest norm of the gradient of a step; unset: any; `one_step` does not see it",
     )
-    engine: Literal["unroll", "replay", "finite_difference", "one_step"] = Field(
-        "replay", description="see policylearn.metagrad"
-    )
+    engine: Annotated[str, AfterValidator(ENGINES.check)] = Field("replay", description="see policylearn.metagrad")
     window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
     start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
     every: int = Field(30, ge=1, description="a window begins every so many steps")
@@ -128,7 +127,7 @@ class LearnConfig(Strict):
         description="exported policy to start from instead of `policy.prior` alone, and to be pulled towards; it must "
         "have the [policy] section of this config",
     )
-    estimator: Literal["credit", "relaxed", "score_function"] = Field(
+    estimator: Annotated[str, AfterValidator(ESTIMATORS.check)] = Field(
         "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
     )
     samples: int = Field(

@@ -1,16 +1,19 @@
 """Where work runs, and what is measured besides learning."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from policylearn.config.strict import Strict
+from policylearn.registry import BACKENDS, TRACKERS
 
 
 class ClusterConfig(Strict):
     """Where rollouts run."""
 
-    backend: Literal["ray", "local"] = Field("ray", description="workers of a Ray cluster, or this process alone")
+    backend: Annotated[str, AfterValidator(BACKENDS.check)] = Field(
+        "ray", description="workers of a Ray cluster, or this process alone"
+    )
     address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, description="torch threads per worker")
@@ -27,7 +30,7 @@ class ClusterConfig(Strict):
 class TrackConfig(Strict):
     """Where rounds are shown, besides metrics.jsonl; see `policylearn.runs.trackers`."""
 
-    to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="each must be installed")
+    to: list[Annotated[str, AfterValidator(TRACKERS.check)]] = Field([], description="each must be installed")
     project: str = Field("policylearn", description="the project of wandb and trackio, the experiment of mlflow")
     name: str | None = Field(None, description="of the run there, with an ending of its own; unset: `name`")
 

@@ -72,7 +72,7 @@ def evidence_key(problem: Problem) -> str:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm_every}
+    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm.every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
     if "weight_mask" not in {parts_of(method)[0] for method in config.evaluate.downstream}:

@@ -56,5 +56,5 @@ def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights 
     """Fresh weights that follow the model's mistakes in one training, if the policy goes by such."""
     if AMLM not in map(scorer_of, policy.names):
         return None
-    every = problem.config.scores.amlm_every
+    every = problem.config.scores.amlm.every
     return AdaptiveWeights(policy.field.size, policy.masking.rates[0], every)

@@ -35,6 +35,7 @@ from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
 from policylearn.policy.policy import MaskingPolicy, shown_if_masked
 from policylearn.problem import Problem
+from policylearn.registry import ESTIMATORS
 
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 """Batches of a window, and ∂(outer loss)/∂x of each."""
@@ -42,6 +43,12 @@ Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 Surrogate = Callable[[Tensor], Tensor]
 """p [B, T] of a batch → a scalar whose gradient in φ is what an estimator says of the batch."""
 
+Estimate = Callable[[Trajectory], tuple[Sequence[MaskedBatch], list[Surrogate]]]
+"""What is said of one window, through which the trajectory moves on."""
+
+Estimator = Callable[[Problem, MaskingPolicy, int], list[Trajectory]]
+"""(problem, policy, seed) → trainings of all H steps, with their gradient added to the policy's: what `learn.estimator`
+names."""
 
 SAMPLE_BITS = 32
 """Seeds of rollouts are smaller; what is above them tells the trainings of one rollout apart."""
@@ -66,7 +73,8 @@ def _from_arrays(arrays: dict[str, np.ndarray], metrics: dict[str, float]) -> Po
 def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
     """Train a fresh model for H steps under the policy's masks; differentiate through windows on the way.
 
-    With the estimator `score_function`: train several, which differ in their masks alone, and compare them.
+    With the estimator `score_function`: train several, which differ in their masks alone, and compare them. Further
+    estimators come by the entry point `policylearn.estimators`.
 
     Args:
         problem: data and models.
@@ -84,29 +92,42 @@ def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: b
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
     """
     policy.zero_grad(set_to_none=True)
-    if differentiate and problem.config.learn.estimator == "score_function":
-        trajectories = compare_trainings(problem, policy, seed)
-    else:
-        trajectories = [follow(Trajectory.start(problem, policy, seed), differentiate)]
+    estimator: Estimator = ESTIMATORS.get(problem.config.learn.estimator) if differentiate else train_once
+    trajectories = estimator(problem, policy, seed)
     gradient = _collect(policy, sum(t.windows for t in trajectories)) if differentiate else {}
     policy.zero_grad(set_to_none=True)
     return PolicyGradient(gradient, _metrics(trajectories, differentiate))
 
 
-def follow(trajectory: Trajectory, differentiate: bool) -> Trajectory:
-    """All H steps, in place, with the gradient of every window added to the policy's."""
-    config = trajectory.problem.config.inner
+def train_once(
+    problem: Problem, policy: MaskingPolicy, seed: int, estimate: Estimate | None = None
+) -> list[Trajectory]:
+    """One training of all H steps; with an estimate, its gradient of every window is added to the policy's."""
+    trajectory, config = Trajectory.start(problem, policy, seed), problem.config.inner
     while trajectory.step < config.steps:
-        if differentiate and opens_window(config, trajectory.step):
-            learn_from_window(trajectory)
+        if estimate is not None and opens_window(config, trajectory.step):
+            batches, objectives = estimate(trajectory)
+            trajectory.credited += len(batches)
+            _accumulate(trajectory, batches, objectives)
         else:
             trajectory.take_step(next(trajectory.batches))
-    return trajectory
+    return [trajectory]
+
+
+def by_credit(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """The estimator `credit`, see `metagrad.estimators`."""
+    return train_once(problem, policy, seed, _credit)
+
+
+def by_relaxation(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """The estimator `relaxed`."""
+    return train_once(problem, policy, seed, _relaxed)
 
 
 def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
-    """`learn.samples` trainings of all H steps with common random numbers: the same θ₀, data order, support and
-    query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to the policy's."""
+    """The estimator `score_function`: `learn.samples` trainings with common random numbers, that is the same θ₀, data
+    order, support and query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to
+    the policy's."""
     trainings, losses = [], []
     for sample in range(problem.config.learn.samples):
         trajectory = Trajectory.start(problem, policy, seed, mask_seed=seed + (sample << SAMPLE_BITS))
@@ -145,14 +166,6 @@ def opens_window(config: InnerConfig, step: int) -> bool:
     """
     since = step - config.first_window
     return since >= 0 and since % config.every == 0 and step + config.window <= config.steps
-
-
-def learn_from_window(trajectory: Trajectory) -> None:
-    """What an estimator says of one window, added to the policy's gradient; the trajectory moves on by its steps."""
-    learn = _relaxed if trajectory.problem.config.learn.estimator == "relaxed" else _credit
-    batches, surrogates = learn(trajectory)
-    trajectory.credited += len(batches)
-    _accumulate(trajectory, batches, surrogates)
 
 
 def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import Means, OccurrenceMeans
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 
-@scorer("credit")
 def credit(sources: Sources) -> Scores:
     """Expected credit of types and words, in standard deviations between them: strength 1 makes a word whose credit is
     one deviation above the mean e times as likely as a mean one. What was never masked has the mean, 0.

@@ -280,7 +280,7 @@ def test_patience_ends_a_run_early(tiny, tmp_path, quiet, monkeypatch):
 
 
 def test_an_arm_that_cannot_be_built_is_refused_before_anything_is_learned(tiny, tmp_path, quiet):
-    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.anchor_ratio=1e9")
+    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.difference.anchor_ratio=1e9")
     with pytest.raises(ValueError, match="anchor"):
         train(config, tmp_path / "run", quiet)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

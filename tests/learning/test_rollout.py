@@ -11,8 +11,7 @@ from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.commands.train import train
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import check_windows, compare_trainings, follow, opens_window, rollout
+from policylearn.learning.rollout import by_credit, check_windows, compare_trainings, opens_window, rollout, train_once
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.problem import Problem
@@ -93,7 +92,7 @@ def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem):
     assert plain.metrics.keys() == {"dev", "mlm_loss", "inner_steps"}
     assert full.gradient.keys() == policy.learned().keys()
     if problem.config.inner.engine == "unroll":  # one_step looks at further batches of the stream
-        models = [follow(Trajectory.start(problem, policy, 5), differentiate).model for differentiate in (False, True)]
+        models = [learn(problem, policy, 5)[0].model for learn in (train_once, by_credit)]
         ends = [parameters_to_vector(model.parameters()) for model in (*models, problem.fresh_model(5))]
         assert (ends[0] - ends[1]).norm() < 1e-3 * (ends[0] - ends[2]).norm()  # of the way they have come
 
@@ -209,7 +208,7 @@ def test_every_arm_masks_as_many_tokens(tiny_problem):
 
 def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
     settings = ("policy.prior={amlm=1.0}", "inner.steps=40", "masking.rate=0.3")
-    early, late = (Problem(tiny(*settings, f"scores.amlm_every={every}")) for every in (5, 1000))
+    early, late = (Problem(tiny(*settings, f"scores.amlm.every={every}")) for every in (5, 1000))
     policy = initial_policy(early)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     first, again, never = (rollout(problem, policy, 0) for problem in (early, early, late))
@@ -222,7 +221,7 @@ def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
 
 @pytest.mark.parametrize("unit", ["word", "span", "collocation"])
 def test_a_policy_learns_with_every_unit(tiny, unit):
-    problem = Problem(tiny(f"masking.unit={unit}", "scores.collocation_count=2", "masking.span_mean=2.0"))
+    problem = Problem(tiny(f"masking.unit={unit}", "scores.pmi.count=2", "masking.span_mean=2.0"))
     policy = initial_policy(problem)
     result = rollout(problem, policy, 0)
     gradient = result.gradient["network.logits"]
@@ -238,7 +237,7 @@ def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corp
     tags = [[("B" if i % 3 == 0 else "O") for i, _ in enumerate(text.split())] for text in texts]
     rows = (json.dumps({"text": text, "tags": tag}) for text, tag in zip(texts, tags, strict=True))
     (tmp_path / "tagged.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity_column=tags", "policy.prior={entity=30.0}")
+    corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity.column=tags", "policy.prior={entity=30.0}")
     problem = Problem(tiny(*corpus, "masking.rate=0.2", "evaluate.arms=['random']"))
     policy = initial_policy(problem)
     batch = next(masked_batches(problem, policy, 0, MaskedLM()))

@@ -64,7 +64,7 @@ TOTAL_UNKNOWN = {"counting texts of the domain corpus", "counting texts of the g
     ],
 )
 def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
-    scores_of(Problem(tiny("scores.embedding=encoder"), recorder), [scorer])
+    scores_of(Problem(tiny("scores.difference.embedding=encoder"), recorder), [scorer])
     recorder.check(*works)
     unknown = {work for work, total, *_ in recorder.works if total is None}
     assert unknown <= TOTAL_UNKNOWN | {"tokenising texts of the domain corpus"}

@@ -12,10 +12,11 @@ from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
 from policylearn.learning.rounds import learn
 from policylearn.problem import Problem
+from policylearn.registry import TRACKERS
 from policylearn.runs import trackers
 from policylearn.runs.run import Run
 from policylearn.runs.state import OuterState
-from policylearn.runs.trackers import KINDS, check_trackers, open_trackers
+from policylearn.runs.trackers import check_trackers, open_trackers
 
 
 def record(number: int) -> dict:
@@ -42,8 +43,7 @@ def service(monkeypatch):
             pass
 
     Service.runs = {}
-    monkeypatch.setitem(KINDS, "wandb", Service)
-    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
+    monkeypatch.setitem(TRACKERS.members, "wandb", Service)
     return Service
 
 
@@ -112,8 +112,7 @@ def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, tmp_path, 
         train(config, tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
-    monkeypatch.setitem(KINDS, "mlflow", lambda *arguments: 1 / 0)
+    monkeypatch.setitem(TRACKERS.members, "mlflow", lambda *arguments: 1 / 0)
     with (
         pytest.raises(ValueError, match=r"track\.to: mlflow cannot be used: division by zero"),
         open_trackers(config, "", OuterState(), quiet),

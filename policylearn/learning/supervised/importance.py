@@ -35,7 +35,7 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
         rows, y = _of_classes(problem, split, classes)
         order = np.concatenate(rows.by_length(len(rows)))
         texts = words_of(sources_of(problem), *rows.batch(order, pad_id), y[torch.from_numpy(order)])
-        important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.watch)
+        important = important_words(classifier, texts, problem.config.scores.selective.delta, problem.watch)
         flat = runs_numbered(important)[texts.real].numpy()
         taken = rows.take(order)
         found[split] = TokenRows(taken.flat, taken.offsets, {TARGET: flat})
