@@ -68,7 +68,7 @@ class Problem:
         watch: shows how far long work is.
         data: of the same config, read before.
         device: where fresh models are.
-        tell: is told in a few lines what the task is made of, when it is read.
+        tell: is told in a few lines what the task is made of, when it is read, and other things worth knowing.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Problem:
             add_in_one_order()
         self.config = config
         self.device = device
-        self.watch, self._tell, self._open = watch, tell, False
+        self.watch, self.tell, self._open = watch, tell, False
         self._examples: dict[str, Labelled] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
@@ -176,13 +176,13 @@ class Problem:
     def _task(self) -> Task:
         planted = self.config.task.path == PLANTED
         task = planted_task(self.config.planted) if planted else load_task(self.config.task)
-        self._tell("\n".join(describe_task(task)))
+        self.tell("\n".join(describe_task(task)))
         return task
 
     @cached_property
     def _questions(self) -> QuestionTask:
         task = read_questions(self.config.task)
-        self._tell("\n".join(describe_questions(task)))
+        self.tell("\n".join(describe_questions(task)))
         return task
 
     def labelled(self, split: str) -> Labelled:

@@ -72,11 +72,11 @@ def clipped_tokens(tokens: Tokens) -> Tokens:
 WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "whole": {task: () for task in TASKS},
     "more": {
-        "acl_arc": ("diagnose.batches=120",),
-        "chemprot": ("diagnose.examples=4169", "diagnose.batches=80", "diagnose.shuffles=1"),
-        "scicite": ("diagnose.examples=7320", "diagnose.batches=80", "diagnose.shuffles=1"),
-        "pubmed_sections": ("diagnose.examples=2238", "diagnose.batches=80", "diagnose.points=2"),
-        "trec6": ("diagnose.examples=4914", "diagnose.batches=160", "diagnose.shuffles=1"),
+        "acl_arc": ("credit.batches=120",),
+        "chemprot": ("credit.examples=4169", "credit.batches=80", "diagnose.shuffles=1"),
+        "scicite": ("credit.examples=7320", "credit.batches=80", "diagnose.shuffles=1"),
+        "pubmed_sections": ("credit.examples=2238", "credit.batches=80", "credit.points=2"),
+        "trec6": ("credit.examples=4914", "credit.batches=160", "diagnose.shuffles=1"),
     },
 }
 """Study → task → overrides of the task's config."""

@@ -29,7 +29,7 @@ from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
 
-SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "diagnose.points=1")
+SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "credit.points=1")
 BATCHES = 18
 """MLM batches of each text half, all states together."""
 Losses = Mapping[str, ProbeLoss]
@@ -121,14 +121,14 @@ class Variant:
 VARIANTS = {
     "default": Variant(),
     "one support/query split": Variant(directions=by_one_split),
-    "dealt into folds once": Variant(("diagnose.resplits=1",)),
+    "dealt into folds once": Variant(("credit.resplits=1",)),
     "fine-tuning, 4 steps": Variant(directions=by_fine_tuning),
-    "200 labelled examples": Variant(("diagnose.examples=200",)),
-    "400 labelled examples": Variant(("diagnose.examples=400",)),
-    "1600 labelled examples": Variant(("diagnose.examples=1600",)),
+    "200 labelled examples": Variant(("credit.examples=200",)),
+    "400 labelled examples": Variant(("credit.examples=400",)),
+    "1600 labelled examples": Variant(("credit.examples=1600",)),
     "explore": Variant(masks=('masking.design="explore"',)),
-    "2 states of the model": Variant(("diagnose.points=2",)),
-    "3 states of the model": Variant(("diagnose.points=3",)),
+    "2 states of the model": Variant(("credit.points=2",)),
+    "3 states of the model": Variant(("credit.points=3",)),
     "window of 1": Variant(directions=by_window(1)),
     "window of 4": Variant(directions=by_window(4)),
     "window of 8": Variant(directions=by_window(8)),

@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
+from policylearn.config.renamed import rename_keys
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -40,6 +41,7 @@ class Config(Strict):
     masking: MaskingConfig = MaskingConfig()
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
+    credit: CreditConfig = CreditConfig()
     learn: LearnConfig = LearnConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -53,6 +55,7 @@ class Config(Strict):
         """The defaults are those of the planted benchmark; two of them would not be true of data of one's own."""
         if not isinstance(given, dict):
             return given
+        given, _ = rename_keys(given)
         task, domain = (_path_of(given.get(section)) for section in ("task", "domain"))
         if task != PLANTED:
             given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
@@ -64,15 +67,18 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        equal = not self.policy.prior and self.masking.design != "independent"
+        stages, prior = self.learn.stages, self.policy.prior
+        equal = not prior and "expected" not in stages and self.masking.design != "independent"
         if self.learn.estimator == "score_function" and equal:
             raise ValueError(
                 'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
                 f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
                 'set masking.design = "independent"'
             )
-        if self.learn.method == "supervised":
+        if "supervised" in stages:
             self._check_supervised()
+        if "expected" in stages and "credit" in prior:
+            raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
         for arm, own in self.evaluate.custom.items():
             self._check_masking(arm, own.masking)
         if self.task.answers is not None:
@@ -84,6 +90,8 @@ class Config(Strict):
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
         if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
             raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
+        if "expected" in self.learn.stages:
+            raise ValueError('task.answers with learn.stages "expected", which needs texts with classes: take it out')
 
     def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
         try:
@@ -97,7 +105,7 @@ class Config(Strict):
     def _check_supervised(self) -> None:
         if self.policy.network == "none":
             raise ValueError(
-                'learn.method "supervised" with policy.network "none" has nothing to learn: set policy.network to '
+                'learn.stages "supervised" with policy.network "none" has nothing to learn: set policy.network to '
                 '"context", "span" or "table"'
             )
         if self.supervised.targets == "answers" and self.supervised.path is None:

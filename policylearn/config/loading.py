@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 import tomllib
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_origin
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside
+from policylearn.config.renamed import RENAMED, rename_keys, value_of_today
 from policylearn.config.strict import section_of
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
@@ -28,7 +30,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
         path: the file; None for the embedded default. Paths in it are looked up in the current folder, then in its own.
         overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
             of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
-            folder only.
+            folder only. Keys of earlier versions are understood; a FutureWarning says what they are called now.
 
     Raises:
         ValueError: naming the key, the file and, for a misspelt key, the nearest valid name or those there are.
@@ -46,10 +48,14 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     tree = read_toml(Path(path)) if path else {}
     if path:
         find_beside(tree, Config, Path(path))
+    tree, earlier = rename_keys(tree)
     origin: dict[str, str] = {}
     for override in overrides or []:
         key = _set_override(tree, override)
-        origin[key] = f"override {override}"
+        origin[RENAMED.get(key, key)] = f"override {override}"
+        earlier += [key] if key in RENAMED else []
+    for key in dict.fromkeys(earlier):
+        warnings.warn(f"{key} is called {RENAMED[key]} now", FutureWarning, stacklevel=2)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -105,16 +111,17 @@ def _set_override(tree: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"override {override!r} is not of the form section.key=value")
-    *sections, leaf = key.strip().split(".")
+    key = key.strip()
+    *sections, leaf = RENAMED.get(key, key).split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
     if text.strip():
-        tree[leaf] = _value(text)
+        tree[leaf] = value_of_today(key, _value(text))
     else:
         tree.pop(leaf, None)
-    return key.strip()
+    return key
 
 
 def _value(text: str) -> Any:
@@ -147,9 +154,11 @@ def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
 def _instead(key: str) -> str:
     """What a key that is not known may have been meant for, or those that there are.
 
-    >>> _instead("outer.fold"), _instead("foo")[:35]
-    ("did you mean 'outer.folds'?", 'known here: cluster, diagnose, doma')
+    >>> _instead("outer.fold"), _instead("foo")[:37]
+    ("did you mean 'outer.folds'?", 'known here: cluster, credit, diagnose')
     """
+    if key in RENAMED:
+        return f"it is called {RENAMED[key]!r} now"
     section, _, leaf = key.rpartition(".")
     known = known_keys()
     here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}

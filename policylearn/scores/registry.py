@@ -36,7 +36,11 @@ def score(name: str, sources: Sources) -> Scores:
     """
     if name not in SCORERS:
         raise ValueError(f"unknown scorer {name!r}; known: {sorted(SCORERS)}")
-    found = SCORERS[name](sources)
+    return checked(name, SCORERS[name](sources))
+
+
+def checked(name: str, found: Scores) -> Scores:
+    """What a scorer has found, in float32. ValueError: a score of a token type is NaN or infinite."""
     if not found.finite():
         raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
     return Scores(found.types.float(), None if found.words is None else found.words.float(), found.learned_from)

@@ -12,6 +12,6 @@ from policylearn.scores import (  # noqa: F401
     selective,
     tagged,
 )
-from policylearn.scores.registry import READ_LABELS, SCORERS, Scorer, score, scorer
+from policylearn.scores.registry import READ_LABELS, SCORERS, Scorer, checked, score, scorer
 
-__all__ = ["READ_LABELS", "SCORERS", "Scorer", "score", "scorer"]
+__all__ = ["READ_LABELS", "SCORERS", "Scorer", "checked", "score", "scorer"]

@@ -14,7 +14,7 @@ from policylearn.config import Config
 from policylearn.learning.lineage import has_learned, learned_of, lineage, prior_of
 from policylearn.runs.state import OuterState
 
-CREDITS = ("policy.prior={credit = 2.0}", "policy.network=none", "diagnose.points=2", "diagnose.batches=4")
+CREDITS = ("policy.prior={credit = 2.0}", "policy.network=none", "credit.points=2", "credit.batches=4")
 NO_ROUNDS = ("learn.rounds=0", "evaluate.seeds=1", 'evaluate.arms=["random", "learned"]')
 OF_CREDITS = {"credit": "expected credit of 9 words"}
 
@@ -157,7 +157,7 @@ def test_a_round_a_table_and_an_annotated_set_say_what_they_are(finished, tmp_pa
 
 @pytest.mark.parametrize("scorer", ["credit", "saliency", "tficf"])
 def test_a_scorer_by_itself_says_whether_it_read_labels(policylearn, tiny_toml, scorer, tmp_path):
-    small = ("diagnose.points=1", "diagnose.batches=4")
+    small = ("credit.points=1", "credit.batches=4")
     status, _, err = policylearn("score", tiny_toml, *small, "--scorer", scorer, "--out", tmp_path / "policy")
     assert status == 0, err
     card = (tmp_path / "policy" / "README.md").read_text(encoding="utf-8")

@@ -2,9 +2,6 @@ import math
 
 import pytest
 import torch
-
-from policylearn.arms.arms import initial_policy
-from policylearn.config import LearnConfig
 from policylearn.learning.outer import (
     agreement,
     apply_gradient,
@@ -18,6 +15,9 @@ from policylearn.learning.outer import (
     smoothed_dev,
     snapshot,
 )
+
+from policylearn.arms.arms import initial_policy
+from policylearn.config import LearnConfig
 from policylearn.learning.rollout import PolicyGradient
 from policylearn.runs.state import OuterState
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from policylearn.learning.outer import add_version, older_versions, recalled_versions, version_of
 
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.reproduce import reproduce, reproduce_baseline, reproduce_rollout, reproduce_trial
-from policylearn.learning.outer import add_version, older_versions, recalled_versions, version_of
 from policylearn.learning.rollout import rollout
 from policylearn.learning.rounds import learn
 from policylearn.problem import Problem
