@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from policylearn.credit.points import SEED
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -25,7 +26,6 @@ from policylearn.credit.credits import (
     take,
 )
 from policylearn.credit.halves import text_halves
-from policylearn.credit.points import SEED
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem

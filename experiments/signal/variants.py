@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from policylearn.credit.points import SEED, steps
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
 from policylearn.adapt.outer import ProbeLoss, fine_tuning
@@ -19,7 +20,6 @@ from policylearn.commands.diagnose import joined, outer_losses
 from policylearn.credit.analysis import A, B, Point
 from policylearn.credit.credits import Gradients, credits_of, masked_texts, take, through
 from policylearn.credit.halves import text_halves
-from policylearn.credit.points import SEED, steps
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
