@@ -4,6 +4,9 @@ import json
 import re
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -266,14 +269,26 @@ def _config(settings: list[str] | None) -> Config:
     """The first setting is a file unless it has the form of an override."""
     given = list(settings or [])
     path = given.pop(0) if given and "=" not in given[0] else None
-    return load_config(path, given)
+    with _saying_names():
+        return load_config(path, given)
 
 
 def _study(settings: list[str] | None) -> StudyConfig | None:
     """The study that the first setting is a file of, if it is one."""
     path, *overrides = settings or [""]
     is_file = path and "=" not in path
-    return load_study(path, overrides) if is_file and is_study(path) else None
+    with _saying_names():
+        return load_study(path, overrides) if is_file and is_study(path) else None
+
+
+@contextmanager
+def _saying_names() -> Iterator[None]:
+    """What settings are called now is said in one line each, once."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", FutureWarning)
+        yield
+    for line in dict.fromkeys(str(warning.message) for warning in found):
+        Console(stderr=True).print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _named(option: str) -> tuple[str, str]:

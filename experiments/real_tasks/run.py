@@ -28,9 +28,11 @@ META = [
     *["policy.network=table", "learn.rounds=10", "learn.learning_rate=0.3", "inner.engine=replay", "inner.window=30"],
     *["inner.every=100", "outer.support=400", "outer.query=800"],
 ]
-CREDIT = ["policy.prior={credit=1.0}", "policy.network=none", "learn.rounds=0", "inner.start=0.1"]
+CREDIT = [
+    *["policy.prior={}", "policy.network=none", "learn.stages=[expected]", "credit.strength=1.0", "inner.start=0.1"],
+]
 LEARNED = {
-    # The scorer `credit` alone: one meta-gradient of all labels, early in the training, over very many tokens.
+    # Expected credits alone: one meta-gradient of all labels, early in the training, over very many tokens.
     "credit": [*CREDIT, "credit.points=1"],
     # The same, averaged over three states: early, in the middle, at the end.
     "path": [*CREDIT, "credit.points=3"],

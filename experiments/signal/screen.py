@@ -6,7 +6,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from policylearn.credit.points import SEED
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -14,18 +13,20 @@ from torch.nn.functional import cross_entropy
 from policylearn.adapt import probe
 from policylearn.adapt.outer import ProbeLoss, fold
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
-from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.along import SEED
 from policylearn.credit.analysis import A, B, Point
 from policylearn.credit.credits import (
     Gradients,
     Tokens,
     credits_of,
+    joined,
     masked_texts,
     outer_gradients,
     preconditioned,
     take,
 )
 from policylearn.credit.halves import text_halves
+from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem

@@ -20,6 +20,6 @@ def config_of(task: str, *overrides: str) -> Config:
 
 def numbers(points: list[Point], problem: Problem) -> dict[str, Any]:
     """The analysis, with the data that was used and what would be needed."""
-    found = analyse(points, problem.config.diagnose)
+    found = analyse(points, problem.config)
     found["needs"] = needs(Shares(**found["shares"]), problem)
     return found | {"examples": amounts(problem)["examples"]}

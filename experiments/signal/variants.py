@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from policylearn.credit.points import SEED, steps
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
 from policylearn.adapt.outer import ProbeLoss, fine_tuning
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
-from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.along import SEED, steps
 from policylearn.credit.analysis import A, B, Point
-from policylearn.credit.credits import Gradients, credits_of, masked_texts, take, through
+from policylearn.credit.credits import Gradients, credits_of, joined, masked_texts, take, through
 from policylearn.credit.halves import text_halves
+from policylearn.credit.reliability import outer_losses
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
