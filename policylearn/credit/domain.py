@@ -100,8 +100,9 @@ def standardised(parts: Sequence[Credited]) -> Iterator[tuple[Tensor, Tensor, Te
     ends = np.cumsum([len(part.credits) for part in parts])
     for part, found in zip(parts, np.split(credits, ends[:-1]), strict=True):
         values = torch.full(part.mask.shape, torch.nan, dtype=torch.float64)
-        values[torch.from_numpy(part.mask)] = torch.from_numpy(found)
-        yield torch.from_numpy(part.ids), torch.from_numpy(part.real), values
+        ids, real, mask = map(torch.tensor, (part.ids, part.real, part.mask))  # copies: what a pool sends is read-only
+        values[mask] = torch.from_numpy(found)
+        yield ids, real, values
 
 
 def measured_under(problem: Problem) -> str:

@@ -11,6 +11,7 @@ Versions = dict[int, dict[str, Tensor]]
 def add_version(versions: Versions, number: int, phi: dict[str, Tensor], lag: int) -> Versions:
     """With a copy of the newest φ, and without those that no round to come is run with.
 
+    >>> import torch
     >>> phi = {"logits": torch.zeros(2)}
     >>> list(add_version({2: phi, 3: phi}, 4, phi, lag=1))
     [3, 4]

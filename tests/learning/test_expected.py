@@ -227,6 +227,6 @@ def test_stages_that_make_no_sense_are_refused(settings, said):
 
 
 def test_questions_have_no_classes_to_credit_for():
-    answers = {"task": {"answers": "answers", "metric": "likelihood"}, "outer": {"adaptation": "finetune"}}
+    answers = {"task": {"path": "q", "answers": "answers", "metric": "likelihood"}, "outer": {"adaptation": "finetune"}}
     with pytest.raises(ValueError, match=r'learn\.stages "expected", which needs texts with classes'):
         Config.model_validate(answers | {"evaluate": {"downstream": ["finetune"]}, "learn": {"stages": ["expected"]}})
