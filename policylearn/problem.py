@@ -57,7 +57,7 @@ class Problem:
         watch: shows how far long work is.
         data: of the same config, read before.
         device: where fresh models are.
-        tell: is told in a few lines what the task is made of, when it is read.
+        tell: is told in a few lines what the task is made of, when it is read, and other things worth knowing.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Problem:
             add_in_one_order()
         self.config = config
         self.device = device
-        self.watch, self._tell = watch, tell
+        self.watch, self.tell = watch, tell
         self._examples: dict[str, Split] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
@@ -169,7 +169,7 @@ class Problem:
     @cached_property
     def _task(self) -> Task:
         task = planted_task(self.config.planted) if self.config.task.path == PLANTED else read_task(self.config.task)
-        self._tell("\n".join(describe(task)))
+        self.tell("\n".join(describe(task)))
         return task
 
     def labelled(self, split: str) -> Split:

@@ -14,19 +14,20 @@ from policylearn.adapt import probe
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.splits import fold
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
-from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.along import SEED
 from policylearn.credit.analysis import A, B, Point
 from policylearn.credit.credits import (
     Gradients,
     Tokens,
     credits_of,
+    joined,
     masked_texts,
     outer_gradients,
     preconditioned,
     take,
 )
 from policylearn.credit.halves import text_halves
-from policylearn.credit.points import SEED
+from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem

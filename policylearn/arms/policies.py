@@ -20,7 +20,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts
-from policylearn.scores.registry import score
+from policylearn.scores.registry import checked, score
 from policylearn.scores.sources import Sources
 from policylearn.tasks.labelled import class_examples
 
@@ -39,6 +39,11 @@ def scores_of(problem: Problem, names: Iterable[str]) -> dict[str, Scores]:
         if name not in known:
             known[name] = score(name, sources_of(problem))
     return {name: known[name] for name in wanted}
+
+
+def use_scores(problem: Problem, name: str, found: Scores) -> None:
+    """From now on the scores of a scorer are these, which were computed elsewhere."""
+    problem.memo.setdefault(SCORES, {})[name] = checked(name, found)
 
 
 def sources_of(problem: Problem) -> Sources:
@@ -60,7 +65,7 @@ def _sources(problem: Problem) -> Sources:
         model=lambda: problem.fresh_model(0).cpu(),
         labelled=lambda: _labelled(problem),
         domain_rows=lambda: problem.domain,
-        credits=lambda: domain_credits(problem, build_policy(problem, PolicyConfig(prior={}, network="none"))),
+        credits=lambda: domain_credits(problem, build_uniform(problem)),
         credited=lambda: measured_under(problem),
         watch=problem.watch,
         counter=partial(_count_on_ray, problem) if config.scores.count_on_ray else None,
@@ -90,6 +95,11 @@ def build_policy(
     types = {name: found.types for name, found in scores.items()}
     features = token_features(problem.input_embedding(), types, config.features)
     return MaskingPolicy(config, scores, lexicon, features, build_field(problem, masking))
+
+
+def build_uniform(problem: Problem) -> MaskingPolicy:
+    """The policy under which every token, or unit, is as likely as any other."""
+    return build_policy(problem, PolicyConfig(prior={}, network="none"))
 
 
 def build_field(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> TextField:

@@ -5,7 +5,7 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.experiment import Config
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule
 from policylearn.config.running import (
@@ -30,6 +30,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "CorpusConfig",
+    "CreditConfig",
     "DiagnoseConfig",
     "EvaluateConfig",
     "FineTuneConfig",

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
@@ -43,6 +43,7 @@ class Config(Strict):
     masking: MaskingConfig = MaskingConfig()
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
+    credit: CreditConfig = CreditConfig()
     learn: LearnConfig = LearnConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -68,18 +69,21 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        equal = not self.policy.prior and self.masking.design != "independent"
+        stages, prior = self.learn.stages, self.policy.prior
+        equal = not prior and "expected" not in stages and self.masking.design != "independent"
         if self.learn.estimator == "score_function" and equal:
             raise ValueError(
                 'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
                 f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
                 'set masking.design = "independent"'
             )
-        if self.learn.method == "supervised":
+        if "supervised" in stages:
             self._check_supervised()
         if self.inner.objective == "masked_diffusion":
             self._check_diffusion()
         self._check_scorers("policy.prior", self.policy.prior)
+        if "expected" in stages and "credit" in prior:
+            raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
         for arm, own in self.evaluate.custom.items():
             self._check_scorers(f"evaluate.custom.{arm}.prior", own.prior)
             self._check_masking(arm, own.masking)
@@ -108,6 +112,8 @@ class Config(Strict):
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
         if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
             raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
+        if "expected" in self.learn.stages:
+            raise ValueError('task.answers with learn.stages "expected", which needs texts with classes: take it out')
 
     def _check_scorers(self, key: str, prior: dict[str, float]) -> None:
         for name in prior:  # here, and not in `PolicyConfig`: an exported policy needs its scorers no more
@@ -128,7 +134,7 @@ class Config(Strict):
     def _check_supervised(self) -> None:
         if self.policy.network == "none":
             raise ValueError(
-                'learn.method "supervised" with policy.network "none" has nothing to learn: set policy.network to '
+                'learn.stages "supervised" with policy.network "none" has nothing to learn: set policy.network to '
                 '"context", "span" or "table"'
             )
         if self.supervised.targets == "answers" and self.supervised.path is None:

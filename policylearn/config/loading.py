@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside
-from policylearn.config.renamed import new_name, rename, warn_of
+from policylearn.config.renamed import RENAMED, new_name, rename, warn_of
 from policylearn.config.strict import section_of
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
@@ -29,7 +29,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
         path: the file; None for the embedded default. Paths in it are looked up in the current folder, then in its own.
         overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
             of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
-            folder only.
+            folder only. Keys of earlier versions are understood; a FutureWarning says what they are called now.
 
     Raises:
         ValueError: naming the key, the file and, for a misspelt key, the nearest valid name or those there are.
@@ -154,9 +154,11 @@ def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
 def _instead(key: str) -> str:
     """What a key that is not known may have been meant for, or those that there are.
 
-    >>> _instead("outer.fold"), _instead("foo")[:35]
-    ("did you mean 'outer.folds'?", 'known here: cluster, diagnose, doma')
+    >>> _instead("outer.fold"), _instead("foo")[:37]
+    ("did you mean 'outer.folds'?", 'known here: cluster, credit, diagnose')
     """
+    if key in RENAMED:
+        return f"it is called {RENAMED[key]!r} now"
     section, _, leaf = key.rpartition(".")
     known = known_keys()
     here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}

@@ -22,9 +22,16 @@ RENAMED = {
     "scores.collocation_count": "scores.pmi.count",
     "scores.amlm_every": "scores.amlm.every",
     "scores.selective_delta": "scores.selective.delta",
+    "learn.method": "learn.stages",
+    **{
+        f"diagnose.{name}": f"credit.{name}"
+        for name in ("points", "batches", "batch_size", "examples", "folds", "resplits")
+    },
 }
 """Old key → new key."""
-VALUES: dict[str, Callable[[Any], Any]] = {}
+VALUES: dict[str, Callable[[Any], Any]] = {
+    "learn.method": lambda method: {"meta": ["rounds"], "supervised": ["supervised"]}.get(method, method)
+}
 """Old key → what its value is under the new one, where that is another."""
 
 

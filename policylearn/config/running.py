@@ -99,14 +99,8 @@ def parts_of(method: str) -> tuple[str, int | None]:
 
 
 class DiagnoseConfig(Strict):
-    """How the reliability of credits is measured, see `policylearn.commands.diagnose`."""
+    """How it is told whether credits, as [credit] has them measured, are reliable; see `policylearn.credit`."""
 
-    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
-    batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")
-    batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
-    examples: int | None = Field(None, ge=8, description="labelled training examples, both halves; unset: all")
-    folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
-    resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")
     shuffles: int = Field(2, ge=0, description="controls with shuffled labels")
     least: int = Field(8, ge=1, description="a word takes part if it was masked so often in each half")
     draws: int = Field(500, ge=10, description="bootstrap samples of the interval")

@@ -140,18 +140,23 @@ def _cosine(a: Gradients, b: Gradients, names: Sequence[str]) -> float:
 
 
 def masked_texts(
-    problem: Problem, policy: MaskingPolicy, rows: np.ndarray, seed: int, epoch: int = 0
+    problem: Problem, policy: MaskingPolicy, rows: np.ndarray, seed: int, epoch: int = 0, first: int = 0
 ) -> Iterator[MaskedBatch]:
-    """Batches of the given rows, again and again with other masks. `explore` masks a batch of texts as often as its
-    draws need before it goes on to the next."""
-    size = problem.config.diagnose.batch_size or problem.config.inner.batch_size
-    pad, objective = problem.tokenizer.pad_token_id, objective_of(problem)
+    """Batches of the given rows, again and again with other masks, from the one with number `first` on. `explore` masks
+    a batch of texts as often as its draws need before it goes on to the next."""
+    size = problem.config.credit.batch_size or problem.config.inner.batch_size
     draws = policy.masking.draws if policy.masking.design == "explore" else 1
+    objective = objective_of(problem)
+    for picked, draw in islice(_draws(rows, size, draws, epoch), first, None):
+        text = problem.domain.batch(picked, problem.tokenizer.pad_token_id)
+        yield objective.draw(policy, *text, seed, draw)
+
+
+def _draws(rows: np.ndarray, size: int, draws: int, epoch: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The rows of every batch, and the number of the draw that masks it."""
     while True:
         for start in range(0, max(1, len(rows) - size + 1), size):
-            text = problem.domain.batch(rows[start : start + size], pad)
-            for draw in range(epoch * draws, (epoch + 1) * draws):
-                yield objective.draw(policy, *text, seed, draw)
+            yield from ((rows[start : start + size], draw) for draw in range(epoch * draws, (epoch + 1) * draws))
         epoch += 1
 
 
@@ -164,6 +169,11 @@ def credits_of(
     for batch in batches:
         columns = [derivatives(d, batch) / batch.mask.sum() for d in directions]
         yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().cpu().numpy())
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens of several batches as those of one."""
+    return Tokens(np.concatenate([p.keys for p in parts]), np.concatenate([p.credits for p in parts]))
 
 
 def take(batches: Iterator[MaskedBatch], count: int) -> list[MaskedBatch]:

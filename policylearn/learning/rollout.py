@@ -149,7 +149,7 @@ def check_windows(config: Config) -> None:
         ValueError: naming them.
     """
     inner, learn = config.inner, config.learn
-    learns = learn.method == "meta" and learn.rounds and config.policy.network != "none"
+    learns = "rounds" in learn.stages and learn.rounds and config.policy.network != "none"
     if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
         raise ValueError(
             f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "

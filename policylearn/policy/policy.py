@@ -219,6 +219,10 @@ class MaskingPolicy(nn.Module):
         self.start = (copy.deepcopy(self),)
         return self
 
+    def become(self, other: "MaskingPolicy") -> None:
+        """From now on be what another policy is, whose tensors are taken over."""
+        self.__dict__.update(other.__dict__)
+
     def learned(self) -> dict[str, Tensor]:
         """φ: the trainable tensors by name, detached."""
         return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}

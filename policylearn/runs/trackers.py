@@ -18,7 +18,7 @@ from rich.console import Console
 from policylearn.config import Config
 from policylearn.registry import TRACKERS
 from policylearn.report.console import print_line
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
 
 IDENTITY = "tracked_as"
 """Where the name that a run has with its trackers is kept, in the numbers of its state."""
@@ -170,7 +170,7 @@ def check_trackers(config: Config) -> None:
 
 
 @contextmanager
-def open_trackers(config: Config, folder: str, state: OuterState, console: Console) -> Iterator[Trackers]:
+def open_trackers(config: Config, folder: str, state: State, console: Console) -> Iterator[Trackers]:
     """The trackers that `config.track` asks for, with all rounds there are; closed at the end.
 
     Args:

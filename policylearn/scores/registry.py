@@ -30,7 +30,11 @@ def score(name: str, sources: Sources) -> Scores:
         ValueError: there is no such scorer, it cannot be imported, or a score of a token type is NaN or infinite.
     """
     scorer: Scorer = SCORERS.get(name)
-    found = scorer(sources)
+    return checked(name, scorer(sources))
+
+
+def checked(name: str, found: Scores) -> Scores:
+    """What a scorer has found, in float32. ValueError: a score of a token type is NaN or infinite."""
     if not found.finite():
         raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
     return Scores(found.types.float(), None if found.words is None else found.words.float(), found.learned_from)

@@ -274,7 +274,7 @@ def test_without_learning_the_prior_is_exported(tiny, tmp_path, quiet, setting):
 
 
 def test_patience_ends_a_run_early(tiny, tmp_path, quiet, monkeypatch):
-    monkeypatch.setattr("policylearn.learning.outer.smoothed_dev", lambda history: 0.5)  # never better than round 0
+    monkeypatch.setattr("policylearn.learning.rounds.smoothed_dev", lambda history: 0.5)  # never better than round 0
     train(tiny("learn.rounds=9", "learn.patience=1", "evaluate.seeds=0"), tmp_path / "run", quiet)
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
 
