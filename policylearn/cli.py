@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -263,6 +264,7 @@ def main() -> None:
     from policylearn.cluster.calls import WorkFailed
     from policylearn.storage.folder import StorageFailed
 
+    warnings.formatwarning = lambda message, *place: f"{message}\n"  # the place in our code is of no use to a user
     try:
         app()
     except (ValueError, FloatingPointError, WorkFailed, StorageFailed) as error:

@@ -4,10 +4,9 @@ Two processes given the same config build the same problem, so no model ever tra
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,10 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import PLANTED, Config
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
-from policylearn.data.overview import describe_questions, describe_task
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.data.questions import Questions, QuestionTask, read_questions, tokenize_questions
-from policylearn.data.task import Task, load_task
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
@@ -32,22 +28,15 @@ from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
+from policylearn.protocols import Kind
+from policylearn.tasks.kinds import Split, Task, describe, kind_of, read_task, tokenize_split
+from policylearn.tasks.labelled import Examples
 
 TOKENISING = "tokenising texts of the domain corpus"
 
 
-@dataclass(frozen=True)
-class Examples:
-    """One labelled split, tokenised: rows, and class indices y [N]."""
-
-    rows: TokenRows
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-Labelled = Examples | Questions
+LABELS = ("train", "dev")
+"""Splits that whoever still has something to choose may look at."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class Data:
 
     domain: TokenRows
     labels: list[str]
-    examples: dict[str, Labelled]
+    examples: dict[str, Split]
 
 
 class Problem:
@@ -68,7 +57,7 @@ class Problem:
         watch: shows how far long work is.
         data: of the same config, read before.
         device: where fresh models are.
-        tell: is told in a few lines what the task is made of, when it is read.
+        tell: is told in a few lines what the task is made of, when it is read, and other things worth knowing.
     """
 
     def __init__(
@@ -83,8 +72,8 @@ class Problem:
             add_in_one_order()
         self.config = config
         self.device = device
-        self.watch, self._tell, self._open = watch, tell, False
-        self._examples: dict[str, Labelled] = {}
+        self.watch, self.tell = watch, tell
+        self._examples: dict[str, Split] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
         if data is not None:
@@ -112,7 +101,7 @@ class Problem:
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""
         generates = isinstance(self.fresh_model(0), Seq2SeqModel)
-        if self.config.task.answers is not None and not generates:
+        if self.kind.name == "questions" and not generates:
             raise ValueError(
                 "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
                 '{model_type = "bart"}'
@@ -169,66 +158,43 @@ class Problem:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The label set, in the order of class indices; none where the task is one of questions."""
-        return self._task.labels if self.config.task.answers is None else []
+        """The label set, in the order of class indices; none where targets are no classes."""
+        return self._task.labels
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What kind of task it is: its batches, losses and metric."""
+        return kind_of(self.config.task, self.tokenizer, self.labels, self._read)
 
     @cached_property
     def _task(self) -> Task:
-        planted = self.config.task.path == PLANTED
-        task = planted_task(self.config.planted) if planted else load_task(self.config.task)
-        self._tell("\n".join(describe_task(task)))
+        task = planted_task(self.config.planted) if self.config.task.path == PLANTED else read_task(self.config.task)
+        self.tell("\n".join(describe(task)))
         return task
 
-    @cached_property
-    def _questions(self) -> QuestionTask:
-        task = read_questions(self.config.task)
-        self._tell("\n".join(describe_questions(task)))
-        return task
-
-    def labelled(self, split: str) -> Labelled:
-        """A labelled split, tokenised (kept after the first call): texts with classes, or questions with answers.
-
-        Test splits can be had within `test_is_open` only: whoever still has something to choose has no business there.
-        """
-        assert split in ("train", "dev") or self._open, f"{split} was touched while something was still to be chosen"
+    def labelled(self, split: str) -> Split:
+        """Train or dev, tokenised (kept after the first call): texts with targets, or questions with answers."""
+        assert split in LABELS, f"{split} was touched while something was still to be chosen"
         return self._read(split)
 
     def examples(self, split: str) -> Examples:
-        """The same of texts with classes. ValueError: the task is one of questions."""
+        """The same of texts with targets. ValueError: the task is one of questions."""
         if not isinstance(found := self.labelled(split), Examples):
             raise ValueError(
                 "this needs texts with classes, but task.answers makes the task one of questions: unset it"
             )
         return found
 
-    def questions(self, split: str) -> Questions:
-        """The same of questions with answers."""
-        found = self.labelled(split)
-        assert isinstance(found, Questions)
-        return found
+    def tests(self) -> dict[str, Split]:
+        """Test, and further test splits by name: for the last line of a trial, when dev has chosen everything."""
+        return {split: self._read(split) for split in self._splits if split not in LABELS}
 
-    @contextmanager
-    def test_is_open(self) -> Iterator[None]:
-        """For the last step of a trial, when dev has chosen everything."""
-        self._open = True
-        try:
-            yield
-        finally:
-            self._open = False
-
-    def _read(self, split: str) -> Labelled:
+    def _read(self, split: str) -> Split:
         if split not in self._examples:
-            self._examples[split] = self._tokenised(split)
+            read = self._task.splits[split]
+            shown = partial(self.watch, f"tokenising texts of {split}")
+            self._examples[split] = tokenize_split(self.config, read, self.labels, self.tokenizer, shown)
         return self._examples[split]
-
-    def _tokenised(self, split: str) -> Labelled:
-        length = self.config.model.max_length
-        if self.config.task.answers is not None:
-            asked = self._questions.splits[split]
-            return tokenize_questions(asked, self.tokenizer, length, self.config.task.answer_length)
-        read = self._task.splits[split]
-        rows = tokenize(self.watch(f"tokenising texts of {split}", read.texts), self.tokenizer, length)
-        return Examples(rows, torch.tensor([self.labels.index(label) for label in read.labels]))
 
     def fresh_model(self, seed: int) -> InnerModel:
         """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`."""
@@ -254,6 +220,11 @@ class Problem:
         attention, tokenizer = self.config.inner.attention, self.tokenizer
         ends = text_ends(tokenizer)
         model = load_model(self.config.model, ids_of(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
+        if isinstance(model, Seq2SeqModel) and (objective := self.config.inner.objective) != "masked_lm":
+            raise ValueError(
+                f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
+                'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
+            )
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
@@ -261,3 +232,8 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
+
+
+def of_split(problem: Problem, split: str) -> Split:
+    """Any split, by name; of test see `Problem.tests`."""
+    return problem.labelled(split) if split in LABELS else problem.tests()[split]

@@ -1,10 +1,13 @@
 """The nouns of the house: what may be swapped, and what whoever swaps it has to bring."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from policylearn.config import MaskingConfig
+from policylearn.messages.watch import Watch
 
 
 class Field(Protocol):
@@ -40,7 +43,7 @@ class Field(Protocol):
         real: Tensor,
         keys: Tensor | None = None,
         ends: Tensor | None = None,
-        rate: float | None = None,
+        rate: float | Tensor | None = None,
     ) -> Tensor | None:
         """Lead of the unit that each place is hidden with, [B, T]; None: every place by itself."""
         ...
@@ -51,4 +54,84 @@ class Field(Protocol):
 
     def hide(self, x: Tensor, mask: Tensor, keys: Tensor, index: Tensor) -> tuple[Any, Tensor]:
         """(what is shown under a mask [B, T], labels [B, T]: -100 where nothing is to be predicted)."""
+        ...
+
+
+class Readout(Protocol):
+    """All in which kinds of task differ whose texts have one target each, once texts have become features.
+
+    Outputs are [N, C], targets y [N] as the rows have them.
+
+    Attributes:
+        width: C, outputs of a text.
+        temperature: what a head's outputs are multiplied with before it is fine-tuned.
+        metrics: by name; (y [N], predictions [N]) → score, the more the better.
+    """
+
+    width: int
+    temperature: float
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
+
+    def targets(self, y: Tensor) -> Tensor:
+        """What a ridge regression of y is fitted to, [N, C]."""
+        ...
+
+    def outputs(self, scores: Tensor, factor: float, centre: Tensor) -> Tensor:
+        """Outputs of a ridge regression of targets less their mean `centre` [C], that predicts `scores` [N, C]."""
+        ...
+
+    def fit_factor(self, scores: Tensor, y: Tensor, centre: Tensor) -> tuple[float, float]:
+        """(smallest loss of such outputs, the factor it is at)."""
+        ...
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Of every text, [N]."""
+        ...
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Their mean."""
+        ...
+
+    def quality(self, outputs: Tensor, y: Tensor) -> float:
+        """How good outputs are, at most 1."""
+        ...
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """What outputs say of each text, [N]."""
+        ...
+
+    def estimator(self, regularisation: float) -> Any:
+        """A linear model on frozen features, as scikit-learn has it; the less `regularisation`, the stronger."""
+        ...
+
+
+class Kind(Protocol):
+    """A kind of task, as adaptations meet it: its batches, losses and metric.
+
+    Attributes:
+        name: as in `task.kind`.
+        readout: what a head is to give; None: there is no head, the model itself learns to answer.
+        step_loss: the loss of a fine-tuning step that engines go back over, see `inner.window.Loss`.
+    """
+
+    name: str
+    step_loss: Any
+
+    @property
+    def readout(self) -> Readout | None: ...
+
+    def batch(self, split: Any, rows: Sequence[int]) -> Any:
+        """Rows of a split, as `step_loss` takes them."""
+        ...
+
+    def training_loss(self, model: Any, split: Any, rows: list[int]) -> Tensor:
+        """The loss of an ordinary step on these rows, a scalar."""
+        ...
+
+    def query_loss(self, model: Any, split: Any, picked: Any) -> tuple[Tensor, float]:
+        """(loss of the picked rows, differentiable, and its `Readout.quality` or what stands for it)."""
+        ...
+
+    def score(self, model: Any, split: Any, watch: Watch) -> float:
+        """The task's metric of a model, with its head if there is one."""
         ...

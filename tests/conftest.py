@@ -210,7 +210,7 @@ documents = 80
 train = 60
 dev = 40
 test = 40
-[scores]
+[scores.difference]
 anchors = 10
 [inner]
 steps = 7

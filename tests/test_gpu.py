@@ -84,7 +84,7 @@ def test_a_whole_run_twice(tiny, tmp_path, quiet):
 
 @needs_gpu
 def test_a_diagnosis(tiny, quiet):
-    few = ("diagnose.points=2", "diagnose.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
+    few = ("credit.points=2", "credit.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
     assert -1 <= diagnose(tiny("cluster.gpus=1", *few), quiet)["reliability"] <= 1
 
 

@@ -17,7 +17,7 @@ from policylearn.masking import Vocabulary, vocabulary
 from policylearn.models.loading import load_model
 from policylearn.scores.counting import CorpusCounts, Tally, count_chunk, text_chunks
 from policylearn.scores.difference import anchor_similarity
-from policylearn.scores.scorers import score
+from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.vectors import type_pieces, word_embedder
 
@@ -71,7 +71,7 @@ def difference_sources(model: Path, texts: list[str], tokenizer: PreTrainedToken
     tables = vocabulary(tokenizer)
     size, pad = len(tables.special), tokenizer.pad_token_id
     loaded = load_model(ModelConfig(name=str(model)), size, pad, 0, "sdpa")
-    config = ScoresConfig(embedding="encoder", anchor_words=ANCHORS)
+    config = ScoresConfig(difference={"embedding": "encoder", "anchor_words": ANCHORS})
     return Sources(config, tokenizer, tables, lambda: texts, unused, unused, lambda: loaded, unused, unused)
 
 

@@ -5,7 +5,8 @@ from problem import RATE, VOCABULARY, Problem
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from policylearn.inner.mlm import mlm_loss, plain_step
+from policylearn.inner.masked_lm import MaskedLM, mlm_loss
+from policylearn.inner.steps import plain_step
 from policylearn.masking import IGNORED
 from policylearn.models.model import InnerModel
 
@@ -35,7 +36,7 @@ def plain(p: Problem) -> list[Tensor]:
 def ordinary(p: Problem) -> list[Tensor]:
     """No meta-gradient: our own training step, logits at masked positions only."""
     for batch in p.batches:
-        plain_step(p.model, p.optimizer, batch, RATE)
+        plain_step(p.model, p.optimizer, MaskedLM(), batch, RATE)
     return []
 
 

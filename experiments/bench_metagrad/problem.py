@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMaskedLM
 
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import make_optimizer, mlm_loss
+from policylearn.inner.masked_lm import MaskedLM, mlm_loss
+from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.models.model import Features, InnerModel
@@ -31,7 +32,7 @@ class Problem:
 
     @property
     def window(self) -> Window:
-        return Window(self.batches, [RATE] * len(self.batches))
+        return Window(self.batches, [RATE] * len(self.batches), MaskedLM())
 
 
 def problem(size: str, steps: int, kind: type[InnerModel], attention: str, bf16: bool, device: str = "cpu") -> Problem:

@@ -20,9 +20,9 @@ from simulate import Cluster, Outcome, simulate
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.config import Config, load_config
-from policylearn.learning.outer import apply_gradient, make_outer_optimizer, mean_gradient
 from policylearn.learning.rollout import PolicyGradient
 from policylearn.learning.rounds import rollout_seeds, rollout_with
+from policylearn.learning.steps import apply_gradient, mean_gradient, policy_optimizer
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 
@@ -100,7 +100,7 @@ def learner_with_no_ops(config: Config, results: int) -> dict[str, float]:
     """Results per second through pool, mean gradient and Adam; resident MiB after a tenth of them and at the end."""
     problem = Problem(config)
     policy = initial_policy(problem)
-    optimizer, memory = make_outer_optimizer(policy, config.learn), {}
+    optimizer, memory = policy_optimizer(policy, config.learn), {}
     with open_pool(with_workers(config, 2), problem.data()) as pool:
         ready(pool, 2)
         started = time.monotonic()

@@ -15,8 +15,8 @@ import torch
 
 from policylearn.cluster.calls import Call, Failure
 from policylearn.cluster.schedule import Schedule
-from policylearn.learning.outer import mean_gradient
 from policylearn.learning.rollout import PolicyGradient
+from policylearn.learning.steps import mean_gradient
 
 LOST = Failure("lost", "preempted")
 

@@ -16,7 +16,8 @@ from search import Job, missing, queue
 from tasks import DEVICE, OUT
 from transformers.utils.logging import disable_progress_bar
 
-from policylearn.adapt.downstream import FrozenFeatures, score
+from policylearn.adapt.chosen import FrozenFeatures
+from policylearn.adapt.downstream import score
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import Pretraining, pretrain
 from policylearn.problem import Problem

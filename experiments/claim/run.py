@@ -38,8 +38,9 @@ SETTINGS_OF_ALL = [
     *['evaluate.downstream=["finetune@200", "probe"]', f"evaluate.subsets={TUNINGS}"],  # 200 of 200, in another order
     *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
     *["inner.engine=one_step", "inner.window=1", "outer.parameters=layers"],
-    *["inner.start=0.1", "diagnose.points=3", "diagnose.batches=60"],  # 5,760 texts
-    *["scores.anchors=20", "scores.anchor_count=50", "scores.anchor_ratio=100", "scores.embedding=encoder"],
+    *["inner.start=0.1", "credit.points=3", "credit.batches=60"],  # 5,760 texts
+    *["scores.difference.anchors=20", "scores.difference.anchor_count=50", "scores.difference.anchor_ratio=100"],
+    "scores.difference.embedding=encoder",
     f"evaluate.arms={json.dumps(ARMS)}",
 ]
 

@@ -28,14 +28,16 @@ META = [
     *["policy.network=table", "learn.rounds=10", "learn.learning_rate=0.3", "inner.engine=replay", "inner.window=30"],
     *["inner.every=100", "outer.support=400", "outer.query=800"],
 ]
-CREDIT = ["policy.prior={credit=1.0}", "policy.network=none", "learn.rounds=0", "inner.start=0.1"]
+CREDIT = [
+    *["policy.prior={}", "policy.network=none", "learn.stages=[expected]", "credit.strength=1.0", "inner.start=0.1"],
+]
 LEARNED = {
-    # The scorer `credit` alone: one meta-gradient of all labels, early in the training, over very many tokens.
-    "credit": [*CREDIT, "diagnose.points=1"],
+    # Expected credits alone: one meta-gradient of all labels, early in the training, over very many tokens.
+    "credit": [*CREDIT, "credit.points=1"],
     # The same, averaged over three states: early, in the middle, at the end.
-    "path": [*CREDIT, "diagnose.points=3"],
+    "path": [*CREDIT, "credit.points=3"],
     # The same from few labels.
-    "path-200": [*CREDIT, "diagnose.points=3", "diagnose.examples=200", "diagnose.batches=60"],
+    "path-200": [*CREDIT, "credit.points=3", "credit.examples=200", "credit.batches=60"],
     "learned": ["policy.prior={saliency=8.0}", *META],
     "learned-difference": ["policy.prior={difference=8.0}", *META],
 }
@@ -56,9 +58,9 @@ def learn(study: StudyConfig, folder: Path) -> None:
         task, _, kind = folder.name.partition("-")
         if kind.endswith(TWICE):
             return strengthen(study, folder)
-        amount = [f"diagnose.batches={AMOUNT.get(task, 100)}"]
+        amount = [f"credit.batches={AMOUNT.get(task, 100)}"]
         if folder.parent.name == "gpu":
-            amount = [f"diagnose.batches={CREDITED[kind]}", "diagnose.batch_size=128", *GPU]
+            amount = [f"credit.batches={CREDITED[kind]}", "credit.batch_size=128", *GPU]
         given = [*study.set, *study.tasks[task].set, *ALONE, *amount, *LEARNED[kind]]
         train(load_config(study.tasks[task].config, given), folder, Console())
 

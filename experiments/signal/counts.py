@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
-from policylearn.credit.sums import TypeSums, add, advantage, common_types, type_sums
+from policylearn.credit.sums import Sums, advantage, common_words
 from policylearn.credit.variance import variance_shares
 
 KEPT, LEAST = Path("runs/signal"), (8, 16, 24)
 
 
-def sums(kept: np.lib.npyio.NpzFile, half: str) -> TypeSums:
+def sums(kept: np.lib.npyio.NpzFile, half: str) -> Sums:
     """Of one text half, all states of the model together."""
     names = sorted(name.removesuffix(" keys") for name in kept.files if name.endswith(f" {half} keys"))
-    return add([type_sums(kept[f"{name} keys"], advantage(kept[f"{name} credits"])) for name in names])
+    first, *others = (Sums.of(kept[f"{name} keys"], advantage(kept[f"{name} credits"])) for name in names)
+    return first.add(*others)
 
 
-def reliability(a: TypeSums, b: TypeSums, least: int) -> str:
+def reliability(a: Sums, b: Sums, least: int) -> str:
     """With the number of words."""
-    rows = common_types(a, b, least)
+    rows = common_words(a, b, least)
     cells = np.stack([a.means[rows[0]][:, :2], b.means[rows[1]][:, :2]], 2)  # [K, labels, text]
     return f"{variance_shares(cells).whole:.2f} ({len(cells)})" if len(cells) >= 10 else f"({len(cells)} words)"
 

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from screen import screen
 from tasks import TASKS, config_of, numbers
 from variants import VARIANTS, vary
 
 from policylearn.arms.arms import initial_policy
-from policylearn.commands.diagnose import measure
+from policylearn.arms.policies import build_uniform
 from policylearn.credit.analysis import MADE_UP, A, B, Point
 from policylearn.credit.credits import Tokens
+from policylearn.credit.reliability import measure
 from policylearn.credit.sums import advantage
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
@@ -41,7 +41,7 @@ def whole(task: str, variant: str, *overrides: str) -> Iterator[dict[str, Any]]:
     """The measurement of `policylearn diagnose`, and what parts of it would have shown."""
     config = config_of(task, *overrides)
     problem = Problem(config)
-    points, _ = measure(problem, initial_policy(problem), Console())
+    points, _ = measure(problem, initial_policy(problem), build_uniform(problem))
     keep(points, task, variant)
     yield {"variant": variant, **numbers(points, problem), "overrides": overrides}
     if len(points) > 1:
@@ -72,11 +72,11 @@ def clipped_tokens(tokens: Tokens) -> Tokens:
 WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "whole": {task: () for task in TASKS},
     "more": {
-        "acl_arc": ("diagnose.batches=120",),
-        "chemprot": ("diagnose.examples=4169", "diagnose.batches=80", "diagnose.shuffles=1"),
-        "scicite": ("diagnose.examples=7320", "diagnose.batches=80", "diagnose.shuffles=1"),
-        "pubmed_sections": ("diagnose.examples=2238", "diagnose.batches=80", "diagnose.points=2"),
-        "trec6": ("diagnose.examples=4914", "diagnose.batches=160", "diagnose.shuffles=1"),
+        "acl_arc": ("credit.batches=120",),
+        "chemprot": ("credit.examples=4169", "credit.batches=80", "diagnose.shuffles=1"),
+        "scicite": ("credit.examples=7320", "credit.batches=80", "diagnose.shuffles=1"),
+        "pubmed_sections": ("credit.examples=2238", "credit.batches=80", "credit.points=2"),
+        "trec6": ("credit.examples=4914", "credit.batches=160", "diagnose.shuffles=1"),
     },
 }
 """Study → task → overrides of the task's config."""

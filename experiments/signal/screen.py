@@ -11,21 +11,23 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import probe
-from policylearn.adapt.outer import ProbeLoss, fold
+from policylearn.adapt.probe import ProbeLoss
+from policylearn.adapt.splits import fold
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
-from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.along import SEED
 from policylearn.credit.analysis import A, B, Point
 from policylearn.credit.credits import (
     Gradients,
     Tokens,
     credits_of,
+    joined,
     masked_texts,
     outer_gradients,
     preconditioned,
     take,
 )
 from policylearn.credit.halves import text_halves
-from policylearn.credit.points import SEED
+from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem
@@ -112,7 +114,7 @@ class Fixed(ProbeLoss):
     """With ridge strength and temperature at 1, wherever their optimum is."""
 
     def loss(self, x: Tensor) -> Tensor:
-        with patch("policylearn.adapt.outer.outer_loss", fixed_outer_loss):
+        with patch("policylearn.adapt.probe.probe_loss", fixed_outer_loss):
             return super().loss(x)
 
 

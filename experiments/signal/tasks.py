@@ -10,7 +10,7 @@ from policylearn.problem import Problem
 
 TASKS = ("acl_arc", "chemprot", "scicite", "pubmed_sections", "trec6")
 OWN_TEXTS = "domain.path=../shared/data/tasks/{}/train.jsonl.gz"
-SMALL = ("diagnose.examples=800", "diagnose.least=3", "diagnose.shuffles=1")
+SMALL = ("credit.examples=800", "diagnose.least=3", "diagnose.shuffles=1")
 
 
 def config_of(task: str, *overrides: str) -> Config:
@@ -20,6 +20,6 @@ def config_of(task: str, *overrides: str) -> Config:
 
 def numbers(points: list[Point], problem: Problem) -> dict[str, Any]:
     """The analysis, with the data that was used and what would be needed."""
-    found = analyse(points, problem.config.diagnose)
+    found = analyse(points, problem.config)
     found["needs"] = needs(Shares(**found["shares"]), problem)
     return found | {"examples": amounts(problem)["examples"]}

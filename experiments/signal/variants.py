@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from tasks import OWN_TEXTS, SMALL, config_of, numbers
 
-from policylearn.adapt.outer import ProbeLoss, fine_tuning
+from policylearn.adapt import finetune
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
-from policylearn.commands.diagnose import joined, outer_losses
+from policylearn.credit.along import SEED, steps
 from policylearn.credit.analysis import A, B, Point
-from policylearn.credit.credits import Gradients, credits_of, masked_texts, take, through
+from policylearn.credit.credits import Gradients, credits_of, joined, masked_texts, take, through
 from policylearn.credit.halves import text_halves
-from policylearn.credit.points import SEED, steps
+from policylearn.credit.reliability import outer_losses
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
@@ -29,7 +30,7 @@ from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients as Slopes
 from policylearn.problem import Problem
 
-SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "diagnose.points=1")
+SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "credit.points=1")
 BATCHES = 18
 """MLM batches of each text half, all states together."""
 Losses = Mapping[str, ProbeLoss]
@@ -62,7 +63,7 @@ def by_fine_tuning(trajectory: Trajectory, losses: Losses) -> dict[str, Gradient
 
 
 def tuned(trajectory: Trajectory, loss: ProbeLoss, support: np.ndarray, query: np.ndarray) -> Gradients:
-    outer = fine_tuning(loss.problem, loss.picked[support], loss.picked[query], trajectory.note)
+    outer = finetune.outer_loss(loss.problem, loss.picked[support], loss.picked[query], [0], trajectory.note)
     return one_step_direction(trajectory, outer)
 
 
@@ -89,7 +90,7 @@ def by_window(length: int, parameters: str = "all") -> Directions:
     """
 
     def directions(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
-        window = Window(take(trajectory.batches, length), [trajectory.rate] * length)
+        window = Window(take(trajectory.batches, length), [trajectory.rate] * length, trajectory.objective)
         found = {name: first_step(trajectory, window, loss) for name, loss in losses.items()}
         return {name: through(trajectory.model, d, parameters) for name, d in found.items()}
 
@@ -121,14 +122,14 @@ class Variant:
 VARIANTS = {
     "default": Variant(),
     "one support/query split": Variant(directions=by_one_split),
-    "dealt into folds once": Variant(("diagnose.resplits=1",)),
+    "dealt into folds once": Variant(("credit.resplits=1",)),
     "fine-tuning, 4 steps": Variant(directions=by_fine_tuning),
-    "200 labelled examples": Variant(("diagnose.examples=200",)),
-    "400 labelled examples": Variant(("diagnose.examples=400",)),
-    "1600 labelled examples": Variant(("diagnose.examples=1600",)),
+    "200 labelled examples": Variant(("credit.examples=200",)),
+    "400 labelled examples": Variant(("credit.examples=400",)),
+    "1600 labelled examples": Variant(("credit.examples=1600",)),
     "explore": Variant(masks=('masking.design="explore"',)),
-    "2 states of the model": Variant(("diagnose.points=2",)),
-    "3 states of the model": Variant(("diagnose.points=3",)),
+    "2 states of the model": Variant(("credit.points=2",)),
+    "3 states of the model": Variant(("credit.points=3",)),
     "window of 1": Variant(directions=by_window(1)),
     "window of 4": Variant(directions=by_window(4)),
     "window of 8": Variant(directions=by_window(8)),

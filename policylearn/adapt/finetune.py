@@ -1,4 +1,4 @@
-"""Adaptation by fine-tuning: a few differentiated steps of encoder and head on labelled examples.
+"""Adaptation by fine-tuning of encoder and head: a few differentiated steps, or to the end.
 
 The head starts from the ridge solution on the features of θ, which is differentiated like everything else. From a head
 of zeros the few steps would mostly go into the head, the first gives the encoder no gradient at all, and that zero is
@@ -6,23 +6,25 @@ where AdamW's update has a slope of 1 / ε.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.probe import centred_targets, ridge_coefficients
+from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.ridge import ridge_head
+from policylearn.adapt.training import Schedule, adamw, train_best
 from policylearn.config import InnerConfig, OuterConfig
-from policylearn.inner.mlm import make_optimizer
+from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
-from policylearn.models.model import Features
-
-RIDGE, TEMPERATURE = 1.0, 2.0
+from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
+from policylearn.models.chunks import Indices, extract
+from policylearn.models.model import Features, InnerModel
+from policylearn.problem import Problem
 
 
 class Classifier(nn.Module):
@@ -41,33 +43,6 @@ class Classifier(nn.Module):
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
         return self.encoder(input_ids, real) @ self.weight.T + self.bias
-
-
-@dataclass(frozen=True)
-class LabelledBatch:
-    """Texts with their classes: input_ids and real [B, T], y [B]."""
-
-    input_ids: Tensor
-    real: Tensor
-    y: Tensor
-
-
-class LabelWeights:
-    """The classification loss Σ_i x_i · CE_i(θ) / B; x are the weights of the B examples, all 1."""
-
-    def inputs(self, batch: LabelledBatch, like: Tensor) -> Tensor:
-        """Ones [B]."""
-        return like.new_ones(len(batch.y))
-
-    def __call__(self, model: Callable[..., Tensor], batch: LabelledBatch, x: Tensor) -> Tensor:
-        """The loss, a scalar."""
-        return (x * cross_entropy(model(batch.input_ids, batch.real), batch.y.to(x.device), reduction="none")).mean()
-
-    def parts(self, batch: LabelledBatch, x: Tensor, rows: int) -> Iterator[tuple[LabelledBatch, Tensor, float]]:
-        """Rows with their weights, and their share of the examples."""
-        for first in range(0, len(x), rows):
-            tensors = (tensor[first : first + rows] for tensor in (batch.input_ids, batch.real, batch.y))
-            yield LabelledBatch(*tensors), x[first : first + rows], len(x[first : first + rows]) / len(x)
 
 
 @dataclass(frozen=True)
@@ -133,17 +108,77 @@ def rows_of_steps(config: OuterConfig, support: Sequence[int] | np.ndarray) -> l
     return np.resize(support, (config.steps, min(config.batch_size, len(support)))).tolist()
 
 
-def ridge_head(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weight [C, d] and bias [C] of the ridge regression of classes y [S] on features x [S, d], as logits.
+def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> FineTuning:
+    """The outer loss after fine-tuning on support examples. Its `query` raises FloatingPointError where the loss is NaN
+    or infinite."""
+    kind, train, config = problem.kind, problem.labelled("train"), problem.config.outer
+    batches = [kind.batch(train, rows) for rows in rows_of_steps(config, support)]
+    head = None if kind.readout is None else partial(head_of, problem, support)
+    return FineTuning.of(config, batches, kind.step_loss, head, partial(query_loss, problem, "train", query, note))
 
-    Ridge strength and temperature are constants here: an optimum on the support examples themselves would overfit,
-    and one on the query examples is not that of the loss after fine-tuning.
 
-    >>> weight, bias = ridge_head(torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1]), 2)
-    >>> (torch.tensor([[0.0], [5.0]]) @ weight.T + bias).argmax(1).tolist()
-    [0, 1]
+def head_of(problem: Problem, picked: Indices, features: Features) -> tuple[Tensor, Tensor]:
+    """Where a head starts: `ridge_head` of the picked training examples."""
+    train, readout = problem.examples("train"), problem.kind.readout
+    assert readout is not None
+    x = extract(features, train.rows, picked, problem.tokenizer.pad_token_id)
+    return ridge_head(x, train.y[picked].to(x.device), readout)
+
+
+def query_loss(problem: Problem, split: str, picked: Indices, note: Note, model: Callable[..., Tensor]) -> Tensor:
+    """The loss of the picked rows under a tuned model. FloatingPointError: it is NaN or infinite."""
+    found, quality = problem.kind.query_loss(model, problem.labelled(split), picked)
+    if not torch.isfinite(found):
+        rate = "mask_rate" if problem.config.outer.adaptation == "weight_mask" else "learning_rate"
+        raise FloatingPointError(f"the outer loss became {found.item()}: lower outer.{rate}")
+    note(outer_loss=found.item(), outer_accuracy=quality)
+    return found
+
+
+def dev_likelihood(problem: Problem, model: InnerModel) -> float:
+    """exp(-loss) on dev after fine-tuning as in the outer loss, on the same training rows whenever it is asked for: how
+    good θ has become for a task without a head."""
+    support = np.random.default_rng(0).permutation(len(problem.labelled("train")))[: problem.config.outer.support]
+    dev, tuning = problem.labelled("dev"), outer_loss(problem, support, [], [0], lambda **_: None)
+    unnoted = partial(query_loss, problem, "dev", np.arange(len(dev)), lambda **_: None)
+    return float(np.exp(-replace(tuning, query=unnoted)(model).item()))
+
+
+def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
+    """A copy of the model, with its head if there is one, fine-tuned on the picked training rows by AdamW; dev selects
+    the epoch. The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et
+    al., ICLR 2022), so that the first steps do not spoil the features for a head that knows nothing.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
     """
-    mean, scale = x.mean(0), x.var(0).clamp(min=1e-8).sqrt()
-    targets = centred_targets(y, classes).to(x.dtype)
-    weight = TEMPERATURE * ridge_coefficients((x - mean) / scale, targets, RIDGE).T / scale
-    return weight, -weight @ mean
+    problem, kind, config = features.problem, features.problem.kind, features.problem.config.evaluate.finetune
+    tuned: nn.Module = copy.deepcopy(features.model)
+    if kind.readout is not None:
+        with torch.no_grad():
+            tuned = Classifier(tuned, *head_of(problem, picked, features.model))
+    return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress)
+
+
+def choose_epoch(
+    problem: Problem,
+    tuned: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    picked: np.ndarray,
+    seed: int,
+    progress: Progress,
+) -> Chosen:
+    """`train_best` of a model on the task's own loss and metric."""
+    kind, train, dev = problem.kind, problem.labelled("train"), problem.labelled("dev")
+    best = train_best(
+        tuned,
+        partial(kind.training_loss, tuned, train),
+        lambda: kind.score(tuned, dev, problem.watch),
+        optimizer,
+        schedule,
+        picked,
+        seed,
+        progress,
+    )
+    return Chosen(best, lambda split: kind.score(tuned, split, problem.watch), tuned)

@@ -1,95 +1,91 @@
-"""Adaptation by a ridge probe: how good are the features of θ for the task, in closed form.
+"""Adaptation by a linear probe on features that stay as they are: ridge in closed form, or to the end."""
 
-Least squares onto one-hot labels from standardised support features; its predictions, times a temperature,
-are logits for the query examples. Ridge strength and temperature are set to their optimum on the query loss.
-At an optimum the loss is flat in both, so the gradient in θ may ignore how they were chosen (envelope
-theorem), and neither adds noise to it.
-"""
+from collections.abc import Sequence
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
 
-RIDGES = tuple(10.0**k for k in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2))
+from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.ridge import probe_loss
+from policylearn.adapt.splits import Split, fold
+from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
+from policylearn.models.chunks import Indices, extract
+from policylearn.models.model import Features, InnerModel
+from policylearn.problem import Problem
+from policylearn.protocols import Readout
 
-
-@dataclass(frozen=True)
-class ProbeFit:
-    """What `outer_loss` found: the loss (differentiable scalar) and the numbers beside it."""
-
-    loss: Tensor
-    accuracy: float
-    ridge: float
-    temperature: float
+REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
-def outer_loss(support: Tensor, support_y: Tensor, query: Tensor, query_y: Tensor, classes: int) -> ProbeFit:
-    """Cross-entropy of query examples under a ridge probe fitted on support examples.
+class ProbeLoss:
+    """The outer loss by ridge probes: its mean over splits of the same examples into support and query.
+
+    Features are computed once for all splits, and so is their gradient: what a further split costs is a few small
+    linear systems.
 
     Args:
-        support, query: features [S, d] and [Q, d].
-        support_y, query_y: class indices [S] and [Q].
-        classes: number of classes C.
-
-    Returns:
-        the loss, differentiable in both feature sets, with query accuracy and the chosen ridge and temperature.
-
-    Raises:
-        FloatingPointError: the loss is NaN or infinite, because a feature is.
+        problem: data.
+        picked: [N] training examples.
+        y: [N] their labels, or others.
+        splits: (support, query), each positions among the N.
+        note: is told `outer_loss` and `outer_accuracy` of every evaluation.
     """
-    support, query = standardise(support, query)
-    targets = centred_targets(support_y, classes).to(support.dtype)
+
+    def __init__(
+        self, problem: Problem, picked: Indices, y: Tensor, splits: Sequence[Split], note: Note = lambda **_: None
+    ) -> None:
+        self.problem, self.picked, self.y, self.splits, self.note = problem, picked, y, splits, note
+
+    def __call__(self, model: Features) -> Tensor:
+        """The loss under a model's features, differentiable."""
+        return self.loss(self.features(model))
+
+    def features(self, model: Features) -> Tensor:
+        """[N, d], differentiable."""
+        return extract(model, self.problem.examples("train").rows, self.picked, self.problem.tokenizer.pad_token_id)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """The loss of features [N, d]."""
+        y, readout = self.y.to(x.device), readout_of(self.problem)
+        fits = [probe_loss(x[s], y[s], x[q], y[q], readout) for s, q in self.splits]
+        loss = torch.stack([fit.loss for fit in fits]).mean()
+        self.note(outer_loss=loss.item(), outer_accuracy=float(np.mean([fit.quality for fit in fits])))
+        return loss
+
+
+def readout_of(problem: Problem) -> Readout:
+    """What a probe is to give."""
+    assert problem.kind.readout is not None, "the config sees to it that a task without a readout is not probed for"
+    return problem.kind.readout
+
+
+def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> ProbeLoss:
+    """The outer loss of a probe fitted on support examples; of `outer.folds`, both together are dealt into parts."""
+    y, folds = problem.examples("train").y, problem.config.outer.folds
+    picked, split = np.concatenate([support, query]), len(support)
+    splits = [(np.arange(split), np.arange(split, len(picked)))]
+    if folds > 1:
+        splits = list(fold(y[picked].numpy(), folds, np.random.default_rng([*key, 1])))
+    return ProbeLoss(problem, picked, y[picked], splits, note)
+
+
+def dev_quality(problem: Problem, model: InnerModel) -> float:
+    """Quality on dev of the ridge probe fitted on train, of classes its accuracy: how good θ is for the task."""
+    pad, train, dev = problem.tokenizer.pad_token_id, problem.examples("train"), problem.examples("dev")
     with torch.no_grad():
-        trials = [_tempered(ridge_scores(support, targets, query, ridge), query_y) for ridge in RIDGES]
-        best = min(range(len(RIDGES)), key=lambda k: trials[k][0])
-    temperature = trials[best][1]
-    scores = ridge_scores(support, targets, query, RIDGES[best])
-    accuracy = (scores.argmax(1) == query_y).float().mean().item()
-    loss = cross_entropy(temperature * scores, query_y)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the outer loss became {loss.item()}: lower inner.learning_rate")
-    return ProbeFit(loss, accuracy, RIDGES[best], temperature)
+        x, y = (extract(model, split.rows, range(len(split)), pad) for split in (train, dev))
+        return probe_loss(x, train.y.to(x.device), y, dev.y.to(x.device), readout_of(problem)).quality
 
 
-def standardise(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Both feature sets by the mean and standard deviation of the support set."""
-    mean, scale = support.mean(0), support.var(0).clamp(min=1e-8).sqrt()
-    return (support - mean) / scale, (query - mean) / scale
-
-
-def centred_targets(y: Tensor, classes: int) -> Tensor:
-    """One-hot labels less the class shares, [S, C]."""
-    targets = one_hot(y, classes).float()
-    return targets - targets.mean(0)
-
-
-def ridge_scores(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
-    """Query scores [Q, C] of the ridge regression of targets [S, C] on support [S, d], penalty ridge · S."""
-    return query @ ridge_coefficients(support, targets, ridge)
-
-
-def ridge_coefficients(support: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """Coefficients [d, C] of that regression, solved in whichever of d × d and S × S is smaller."""
-    n, d = support.shape
-    if d <= n:
-        gram = support.T @ support + ridge * n * torch.eye(d, device=support.device)
-        return torch.linalg.solve(gram, support.T @ targets)
-    gram = support @ support.T + ridge * n * torch.eye(n, device=support.device)
-    return support.T @ torch.linalg.solve(gram, targets)
-
-
-def _tempered(scores: Tensor, y: Tensor, iterations: int = 20) -> tuple[float, float]:
-    """Smallest cross-entropy over the temperature, and where it is: Newton steps in log temperature."""
-    log_t = torch.tensor(1.0, dtype=torch.float64)
-    scores = scores.double()
-    picked = scores.gather(1, y[:, None])[:, 0]
-    for _ in range(iterations):
-        probability = (log_t.exp() * scores).softmax(1)
-        mean = (probability * scores).sum(1)
-        slope = log_t.exp() * (mean - picked).mean()
-        variance = (probability * scores.square()).sum(1) - mean.square()
-        curvature = log_t.exp().square() * variance.mean() + slope.abs() + 1e-9
-        log_t = (log_t - (slope / curvature).clamp(-1.0, 1.0)).clamp(-4.0, 6.0)
-    return cross_entropy(log_t.exp() * scores, y).item(), log_t.exp().item()
+def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
+    """A linear model on frozen features of the picked training examples; dev selects its regularisation."""
+    problem, readout = features.problem, readout_of(features.problem)
+    metric, train, dev = readout.metrics[problem.config.task.metric], problem.examples("train"), problem.examples("dev")
+    x, y = features(train, picked), train.y[picked].numpy()
+    fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
+    scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]
+    best = fits[int(np.argmax(scores))]
+    return Chosen(max(scores), lambda split: metric(split.y.numpy(), best.predict(features(split))), best)

@@ -1,4 +1,4 @@
-"""Adaptation by weight masks: a few differentiated steps of scores on labelled examples, the weights being frozen.
+"""Adaptation by weight masks, the weights being frozen: a few differentiated steps of scores, or to the end.
 
 A step moves the scores m of all matrices along the gradient of the classification loss in their masks, as far as the
 learning rate η says, root mean square:
@@ -20,15 +20,24 @@ way of the scores then outgrows the rest and means nothing.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.finetune import LabelledBatch
-from policylearn.models.model import Elsewhere, Features
-from policylearn.weight_masks.masks import binarise, masked
+from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.finetune import choose_epoch, head_of, query_loss, rows_of_steps
+from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
+from policylearn.models.chunks import Indices
+from policylearn.models.model import Elsewhere, Features, InnerModel
+from policylearn.problem import Problem
+from policylearn.tasks.labelled import LabelledBatch
+from policylearn.weight_masks.classifier import MaskedClassifier
+from policylearn.weight_masks.masks import binarise, initial_scores, masked
+from policylearn.weight_masks.selection import maskable
 
 Named = Mapping[str, Tensor]
 Head = tuple[Tensor, Tensor]
@@ -45,6 +54,7 @@ class MaskTuning:
         head: weight and bias of the classifier, differentiable in the features it is given.
         query: the loss, as a function of the classifier, after the last step.
         first_order: whether masks count as constants in the outer gradient.
+        loss: of a step, (outputs [B, C], y [B]) → scalar.
     """
 
     batches: Sequence[LabelledBatch]
@@ -53,6 +63,7 @@ class MaskTuning:
     head: Callable[[Features], Head]
     query: Callable[[Features], Tensor]
     first_order: bool = False
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
 
     def __call__(self, features: Features) -> Tensor:
         """The loss, differentiable in the parameters of the model, or in those that an `Elsewhere` puts in their
@@ -75,7 +86,7 @@ class MaskTuning:
             scores = {name: m.requires_grad_() for name, m in scores.items()}
             tuned = under(at, {name: binarise(m) for name, m in scores.items()})
             logits = classify(tuned, head, batch.input_ids, batch.real)
-            loss = cross_entropy(logits, batch.y.to(logits.device))
+            loss = self.loss(logits, batch.y.to(logits.device))
             gradients = torch.autograd.grad(loss, list(scores.values()), create_graph=not constant)
             size = rms(gradients)
             pairs = zip(scores.items(), gradients, strict=True)
@@ -112,3 +123,39 @@ def rms(parts: Sequence[Tensor]) -> Tensor:
     """
     mean = sum((part.square().sum() for part in parts), torch.zeros(())) / sum(part.numel() for part in parts)
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).sqrt()
+
+
+def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> MaskTuning:
+    """The outer loss after steps of scores whose initial values are drawn by `key`.
+
+    Raises FloatingPointError where the loss is NaN or infinite.
+    """
+    config, seed = problem.config.outer, int(np.random.SeedSequence([*key, 2]).generate_state(1)[0])
+    kind, train = problem.kind, problem.examples("train")
+    assert kind.readout is not None, "the config sees to it"
+
+    def scores(model: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(model, InnerModel)
+        return initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
+
+    batches = [kind.batch(train, rows) for rows in rows_of_steps(config, support)]
+    head, loss = partial(head_of, problem, support), partial(query_loss, problem, "train", query, note)
+    return MaskTuning(batches, config.mask_rate, scores, head, loss, config.first_order, kind.readout.loss)
+
+
+def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
+    """A classifier under masks of the encoder, which stays as it is, learned from the picked training examples by Adam;
+    dev selects the epoch. The head starts from the ridge solution under the initial masks.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    problem, model, config = features.problem, features.model, features.problem.config.evaluate.weight_mask
+    scores = initial_scores(maskable(model, config.first_layer), config.sparsity, seed)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    masks = {name: binarise(m).to(weights[name]) for name, m in scores.items()}
+    with torch.no_grad():
+        head = head_of(problem, picked, Elsewhere(model, masked(weights, masks)))
+    tuned = MaskedClassifier(model, scores, *head)
+    optimizer = torch.optim.Adam(tuned.parameters(), lr=config.learning_rate)
+    return choose_epoch(problem, tuned, optimizer, config, picked, seed, progress)

@@ -11,7 +11,7 @@ from policylearn.policy.adaptive import default_strength
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
-from policylearn.scores.scorers import SCORERS
+from policylearn.registry import SCORERS
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,7 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
         config: names the arms.
         policies: those that were given, which bring masking settings of their own.
     """
-    found = {arm: _other_budget(_settings_of(config, arm, policies), config.masking) for arm in config.evaluate.arms}
+    found = {arm: _other_budget(_settings_of(config, arm, policies), config) for arm in config.evaluate.arms}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 
@@ -89,8 +89,9 @@ def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]
     return MaskingConfig.model_validate(config.masking.model_dump() | own)
 
 
-def _other_budget(own: MaskingConfig, usual: MaskingConfig) -> str:
-    if own.rate != usual.rate:
+def _other_budget(own: MaskingConfig, config: Config) -> str:
+    usual = config.masking
+    if own.rate != usual.rate and config.inner.objective == "masked_lm":
         return "rate"
     if own.unit != "token":
         return "units"
@@ -108,12 +109,15 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS}
+    names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS.names()}
     for arm in config.evaluate.arms:
         if arm not in names and scorer_of(arm) not in SCORERS:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
         if scorer_of(arm) in PLANTED_ONLY and config.domain.path != PLANTED:
             raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")
-    for arm, own in config.evaluate.custom.items():
-        if unknown := [name for name in own.prior if scorer_of(name) not in SCORERS]:
-            raise ValueError(f"evaluate.custom.{arm}.prior: unknown scorer {unknown[0]!r}; known: {sorted(SCORERS)}")
+        own_masking = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
+        if config.inner.objective != "masked_lm" and ("rate" in own_masking or own_masking.get("design") == "explore"):
+            raise ValueError(
+                f'evaluate.arms: {arm!r} has its own rate or design = "explore", which does not go with '
+                f'inner.objective = "{config.inner.objective}"; take it out'
+            )

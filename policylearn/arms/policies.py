@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.data.corpora import corpus_shards, open_corpus, open_records
+from policylearn.data.tokens import TokenRows
 from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.policy.networks import token_features
@@ -18,8 +20,9 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts
-from policylearn.scores.scorers import score
+from policylearn.scores.registry import checked, score
 from policylearn.scores.sources import Sources
+from policylearn.tasks.labelled import class_examples
 
 SOURCES, SCORES = "sources", "scores"
 """What is kept in `Problem.memo`."""
@@ -36,6 +39,11 @@ def scores_of(problem: Problem, names: Iterable[str]) -> dict[str, Scores]:
         if name not in known:
             known[name] = score(name, sources_of(problem))
     return {name: known[name] for name in wanted}
+
+
+def use_scores(problem: Problem, name: str, found: Scores) -> None:
+    """From now on the scores of a scorer are these, which were computed elsewhere."""
+    problem.memo.setdefault(SCORES, {})[name] = checked(name, found)
 
 
 def sources_of(problem: Problem) -> Sources:
@@ -55,13 +63,18 @@ def _sources(problem: Problem) -> Sources:
         general=lambda: open_corpus(config, "general"),
         records=lambda columns: open_records(config, "domain", columns),
         model=lambda: problem.fresh_model(0).cpu(),
-        labelled=lambda: (problem.examples("train").rows, problem.examples("train").y),
+        labelled=lambda: _labelled(problem),
         domain_rows=lambda: problem.domain,
-        credits=lambda: domain_credits(problem, build_policy(problem, PolicyConfig(prior={}, network="none"))),
+        credits=lambda: domain_credits(problem, build_uniform(problem)),
         credited=lambda: measured_under(problem),
         watch=problem.watch,
         counter=partial(_count_on_ray, problem) if config.scores.count_on_ray else None,
     )
+
+
+def _labelled(problem: Problem) -> tuple[TokenRows, Tensor]:
+    train = class_examples(problem.kind, problem.labelled("train"), "a scorer that reads labels")
+    return train.rows, train.y
 
 
 def _count_on_ray(problem: Problem, which: str, only: np.ndarray | None) -> CorpusCounts:
@@ -82,6 +95,11 @@ def build_policy(
     types = {name: found.types for name, found in scores.items()}
     features = token_features(problem.input_embedding(), types, config.features)
     return MaskingPolicy(config, scores, lexicon, features, build_field(problem, masking))
+
+
+def build_uniform(problem: Problem) -> MaskingPolicy:
+    """The policy under which every token, or unit, is as likely as any other."""
+    return build_policy(problem, PolicyConfig(prior={}, network="none"))
 
 
 def build_field(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> TextField:

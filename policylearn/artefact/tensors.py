@@ -7,8 +7,11 @@ from torch import Tensor
 
 from policylearn.config import PolicyConfig
 from policylearn.masking.vocabulary import ANY, SAME, SPACE
+from policylearn.policy.networks import network
 
 Kind = tuple[torch.dtype, tuple[int, ...]]
+NETWORK = "network."
+"""Begins the names of the tensors of what was learned."""
 LONGEST_COLLOCATION = 8
 LARGEST_LOGIT = 1e30
 """Far from where float32 ends, so that sums of a few such numbers are finite."""
@@ -66,19 +69,8 @@ def kinds(tensors: dict[str, Tensor], config: PolicyConfig) -> dict[str, Kind]:
         "segmenter.collocations": (whole, (collocations,)),
         "segmenter.longest": (whole, ()),
     }
-    if config.network == "table":
-        found["network.logits"] = (real, (types,))
-    if config.network in ("context", "span"):
-        hidden, outputs = config.hidden, 3 if config.network == "span" else 1
-        found |= {
-            "network.features": (real, (types, features)),
-            "network.project.weight": (real, (hidden, features)),
-            "network.project.bias": (real, (hidden,)),
-            "network.context.weight": (real, (hidden, 1, config.kernel)),
-            "network.context.bias": (real, (hidden,)),
-            "network.out.weight": (real, (outputs, hidden)),
-        }
-    return found
+    learned = network(config).shapes(config, types, features)
+    return found | {f"{NETWORK}{name}": (real, shape) for name, shape in learned.items()}
 
 
 def _check_values(tensors: dict[str, Tensor], config: PolicyConfig) -> None:
@@ -111,11 +103,5 @@ def largest_logit(tensors: dict[str, Tensor], config: PolicyConfig) -> float:
     scores = torch.cat([size["scores.types"], size["scores.words"].nan_to_num(nan=0.0)], 1)
     # Ranks are logarithms of shares of a text: 100 stands for any text there may be.
     bounds = [trusted.sum(), (trusted * scores.amax(1).clamp(min=100.0)).sum()] if scores.numel() else [torch.zeros(())]
-    if config.network == "table":
-        bounds.append(size["network.logits"].amax())
-    if config.network in ("context", "span"):
-        features = torch.cat([size["network.features"], torch.zeros(1, size["network.features"].shape[1])]).amax(0)
-        x = size["network.project.weight"] @ features + size["network.project.bias"]
-        x = x + size["network.context.weight"].sum((1, 2)) * x + size["network.context.bias"]
-        bounds += [x.amax(), (size["network.out.weight"] @ x).sum()]
-    return float(sum(bounds))
+    learned = {name.removeprefix(NETWORK): tensor for name, tensor in size.items() if name.startswith(NETWORK)}
+    return float(sum([*bounds, *network(config).bounds(learned)]))

@@ -45,37 +45,42 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a call: its value, or why there is none."""
+    """What became of a call: its value, or why there is none, and then what to do about it."""
 
     call: Call
     value: Any = None
     failure: Failure | None = None
+    advice: str = ""
 
-    def required(self, advice: str = "") -> Any:
+    def required(self) -> Any:
         """The value, where a run cannot go on without it.
 
         Raises:
             ValueError: there is none, for the input is bad.
-            WorkFailed: there is none for another reason. The messages end with `advice`.
+            WorkFailed: there is none for another reason. The messages end with the advice.
 
-        >>> call = Call(3, sorted, ["random", 7], tries=2)
-        >>> Result(call, failure=Failure("lost", "the node was shut down")).required("Try a larger machine.")
+        >>> call, failure = Call(3, sorted, ["random", 7], tries=2), Failure("lost", "the node was shut down")
+        >>> Result(call, failure=failure, advice="Try a larger machine.").required()
         Traceback (most recent call last):
         ...
         policylearn.cluster.calls.WorkFailed: sorted(random, 7) failed 2 times: the node was shut down
         Try a larger machine.
         """
         if self.failure is not None and self.failure.kind == "bad input":
-            raise ValueError(self.explained(advice))
+            raise ValueError(self.explained())
         if self.failure is not None:
-            raise WorkFailed(self.explained(advice))
+            raise WorkFailed(self.explained())
         return self.value
 
-    def explained(self, advice: str = "") -> str:
-        """What failed, how often, why, and `advice`."""
+    def explained(self) -> str:
+        """What failed, how often, why, and the advice."""
         assert self.failure is not None
         often = f" {self.call.tries} times" if self.call.tries > 1 else ""
-        parts = [f"{described(self.call)} failed{often}: {self.failure.reason}", self.failure.trace.strip(), advice]
+        parts = [
+            f"{described(self.call)} failed{often}: {self.failure.reason}",
+            self.failure.trace.strip(),
+            self.advice,
+        ]
         return "\n".join(part for part in parts if part)
 
 

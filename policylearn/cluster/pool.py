@@ -14,6 +14,7 @@ from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.problem import Data
+from policylearn.registry import BACKENDS
 
 
 class Pool(Protocol):
@@ -115,8 +116,4 @@ def open_pool(config: Config, data: Data | None = None) -> AbstractContextManage
         config: what workers build their problem from.
         data: what it reads from files, where that has been read already: it is sent once to every node.
     """
-    if config.cluster.backend == "local":
-        return LocalPool(config, data)
-    from policylearn.cluster.ray_pool import RayPool  # the science runs without ray
-
-    return RayPool(config, data)
+    return BACKENDS.get(config.cluster.backend)(config, data)

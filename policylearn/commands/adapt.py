@@ -2,16 +2,15 @@
 
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from policylearn.adapt.downstream import Chosen, Scores, score_chosen, subsets
+from policylearn.adapt.chosen import Chosen, FrozenFeatures
+from policylearn.adapt.downstream import Scores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
-from policylearn.adapt.training import predicted
-from policylearn.adapt.tuning import learn_masks, tune
+from policylearn.adapt.outer import ADAPTATIONS
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
@@ -19,6 +18,7 @@ from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score
+from policylearn.tasks.labelled import class_examples
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.plain import fold, plain_model, save_plain
 from policylearn.weight_masks.storage import save_masks
@@ -62,15 +62,15 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
     problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
-    problem.examples("train")  # refuses a task of questions
+    class_examples(problem.kind, problem.labelled("train"), "adapt")
     model = problem.fresh_model(seed)
     if model.remark:
         print_line(console, model.remark)
     if folded or method == "finetune":
         _check_plain(problem, model)
-    dev, tuned = _train(problem, model, method, seed)
-    written = _write(problem, tuned, out, folded)
-    scores = score_chosen(problem, Chosen(dev, partial(predicted, problem, tuned)))
+    chosen = _train(problem, model, method, seed)
+    written = _write(problem, chosen.tuned, out, folded)
+    scores = score_chosen(problem, chosen)
     said = {"remark": model.remark} if model.remark else {}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
     return Adapted(written, scores, config.task.metric)
@@ -82,13 +82,11 @@ def _check_plain(problem: Problem, model: InnerModel) -> None:
     plain_model(model, dict(model.named_parameters()), head, head[:, 0], tuple(problem.labels))
 
 
-def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> tuple[float, Classifier | MaskedClassifier]:
-    config, picked = problem.config.evaluate, next(subsets(problem, seed))
-    learn, epochs = (
-        (learn_masks, config.weight_mask.epochs) if method == "weight_mask" else (tune, config.finetune.epochs)
-    )
+def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chosen:
+    picked, schedules = next(subsets(problem, seed)), problem.config.evaluate
+    epochs = (schedules.weight_mask if method == "weight_mask" else schedules.finetune).epochs
     with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
-        return learn(problem, model, picked, seed, progress)
+        return ADAPTATIONS[method].fit(FrozenFeatures(problem, model), picked, seed, progress)
 
 
 def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, folded: bool) -> dict[str, Path]:

@@ -16,10 +16,9 @@ from policylearn.config import Config
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
-from policylearn.learning.outer import under
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
-from policylearn.runs.state import load_round
+from policylearn.runs.state import load_round, select_prefix
 from policylearn.storage.folder import Storage, files_below
 
 Form = Literal["policy", "table", "annotated"]
@@ -74,7 +73,7 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
     artefact = load_policy(str(run / POLICY) if run else source)
     if run is None or number is None:
         return artefact
-    artefact.policy.load_learned(under("phi.", load_round(run / "checkpoints", number).tensors))
+    artefact.policy.load_learned(select_prefix("phi.", load_round(run / "checkpoints", number).tensors))
     note = f"φ after round {number} of a run; its final policy was described thus:"
     learned = {LEARNED: at_round(_config_of(run), number)}
     return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))

@@ -16,7 +16,7 @@ from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.report.heatmap import Heatmap
-from policylearn.scores.scorers import READ_LABELS
+from policylearn.scores.registry import READ_LABELS
 
 
 def heatmaps(

@@ -15,7 +15,7 @@ from policylearn.problem import Problem
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
 
 SAMPLE = 2000
 """Domain texts looked at for word statistics."""
@@ -45,16 +45,14 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: 
     return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
-def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, facts: Facts) -> None:
+def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
     favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
     card = run_card(run, favourites, state, facts, result=None)
     run.save_policy("policy", run.artefact(policy, problem.tokenizer, facts), card)
 
 
-def report_run(
-    run: Run, problem: Problem, policy: MaskingPolicy, state: OuterState, result: dict, facts: Facts
-) -> None:
+def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, result: dict, facts: Facts) -> None:
     """Write the HTML report, and the model card again, now with the comparison."""
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
@@ -81,7 +79,7 @@ def _without_machine(folder: str) -> str:
     return "/".join(PurePath(folder).parts[-2:]) if PurePath(folder).is_absolute() else folder
 
 
-def run_card(run: Run, favourites: list[WordRow], state: OuterState, lineage: Facts, result: dict | None) -> str:
+def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, result: dict | None) -> str:
     """README.md of an exported policy: what it was made from, how, what it likes to mask, how it compared."""
     facts, masking = run.provenance(), run.config.masking
     lines = [
@@ -96,7 +94,7 @@ def run_card(run: Run, favourites: list[WordRow], state: OuterState, lineage: Fa
         *(f"- {name}: {value}" for name, value in facts.items()),
         f"- rate: {' → '.join(map(str, masking.rates))}, unit: {masking.unit}, design: {masking.design}",
         *(f"- {name}: {value}" for name, value in lineage.items()),
-        *([f"- {signal(state.history).sentence}"] if state.history and run.config.learn.method == "meta" else []),
+        *([f"- {signal(state.history).sentence}"] if state.history and "rounds" in run.config.learn.stages else []),
         "",
         "## What it likes to mask",
         "",

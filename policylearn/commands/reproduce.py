@@ -10,13 +10,13 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.evaluation.trial import Trial, run_trial
-from policylearn.learning.outer import add_version, recalled_versions, under, version_of
 from policylearn.learning.rounds import baseline_rollout, rollout_seeds, rollout_with
+from policylearn.learning.versions import add_version, recalled_versions, version_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState, load_latest
+from policylearn.runs.run import EXPECTED, PRIOR, Run
+from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
 
@@ -47,15 +47,17 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
         ValueError: the folder holds no run, or the seed belongs to another round.
     """
     run = _found(folder)
-    config, state = run.config, load_latest(run.storage / "checkpoints")[0] or OuterState()
+    config, state = run.config, load_latest(run.storage / "checkpoints")[0] or State()
     numbers = range(state.round, min(state.round + config.learn.lag + 1, config.learn.rounds))
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    problem, policy = Worker(config).problem, load_policy(str(run.storage / "prior")).policy
+    kept = run.kept_policy(EXPECTED) or run.kept_policy(PRIOR)
+    assert kept is not None, "a run keeps its prior before its first round"
+    problem, policy = Worker(config).problem, kept[0]
     if config.learn.start is not None:
         policy.start_here()
-    phi = under("phi.", state.tensors) or policy.learned()
+    phi = select_prefix("phi.", state.tensors) or policy.learned()
     versions = add_version(recalled_versions(state.tensors), state.round, phi, config.learn.lag)
     return rollout_with(problem, policy, version_of(versions, number, config.learn.lag), seed).metrics
 

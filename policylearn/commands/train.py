@@ -1,21 +1,20 @@
-"""The whole job: learn over rounds of rollouts, or from token targets, export the policy, compare it on fresh models,
-report."""
+"""The whole job: learn in stages, export the policy, compare it on fresh models, report."""
 
 import os
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from typing import Any
 
 from rich.console import Console
 
 from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy
-from policylearn.cluster.pool import Pool, open_pool
+from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.commands.present import export_policy, report_run
 from policylearn.config import Config
 from policylearn.evaluation.compare import compare
-from policylearn.learning.lineage import exports_the_prior, has_learned, lineage, measured
+from policylearn.learning.learn import learn
+from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.rollout import check_windows
-from policylearn.learning.rounds import learn
-from policylearn.learning.supervised.fit import fit
 from policylearn.models.device import device_here
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -24,7 +23,6 @@ from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.verdict import signal
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState
 from policylearn.runs.trackers import check_trackers
 
 
@@ -64,14 +62,17 @@ def train(
 
 def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
     policy, known = run.prior(lambda: _first_policy(problem), problem.tokenizer, lambda: measured(problem))
-    supervised = config.learn.method == "supervised"
-    state = fit(config, problem, policy, run) if supervised else OuterState()
+    before = deepcopy(policy)
+    if _learns_alone(config):
+        state, credited = learn(config, problem, policy, LocalPool(config), run)
     with _pool(config, problem) as pool, preemptible():
-        if not supervised:
-            state = learn(config, problem, policy, pool, run)
-            if state.history:
-                run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
-        facts = lineage(config, state, known)
+        if not _learns_alone(config):
+            state, credited = learn(config, problem, policy, pool, run)
+        if state.history and "rounds" in config.learn.stages:
+            run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
+        if credited:
+            policy.start = (before,)  # for card and page, which show what has come of the prior
+        facts = lineage(config, state, known, credited)
         for name, said in facts.items():
             run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
         export_policy(run, problem, policy, state, facts)
@@ -93,15 +94,13 @@ def _first_policy(problem: Problem) -> MaskingPolicy:
     return policy
 
 
+def _learns_alone(config: Config) -> bool:
+    """Whether learning is all done in this process, while workers would only wait."""
+    return config.learn.stages == ["supervised"]
+
+
 def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
     """The pool of the config; one that starts nothing where there are neither rollouts nor trials to be run."""
-    idle = config.learn.method == "supervised" and not config.evaluate.seeds
+    idle = _learns_alone(config) and not config.evaluate.seeds
     cluster = config.cluster.model_copy(update={"backend": "local"} if idle else {})
     return open_pool(config.model_copy(update={"cluster": cluster}), problem.data())
-
-
-def kept_round(config: Config, state: OuterState) -> int | None:
-    """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round."""
-    if exports_the_prior(config, state):
-        return -1
-    return None if config.learn.select == "last" else state.numbers["best_round"]

@@ -5,9 +5,9 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.experiment import Config
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
-from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule, ScoresConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule
 from policylearn.config.running import (
     PLANTED_ONLY,
     ArmConfig,
@@ -20,6 +20,7 @@ from policylearn.config.running import (
     WeightMaskConfig,
     parts_of,
 )
+from policylearn.config.scores import ScoresConfig
 from policylearn.config.study import StudyConfig, is_study, load_study
 from policylearn.config.supervised import SupervisedConfig
 
@@ -30,6 +31,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "CorpusConfig",
+    "CreditConfig",
     "DiagnoseConfig",
     "EvaluateConfig",
     "FineTuneConfig",

@@ -58,6 +58,14 @@ class PlantedConfig(Strict):
         return self
 
 
+METRICS = {
+    "classification": ("accuracy", "macro_f1"),
+    "regression": ("pearson", "spearman", "negative_rmse"),
+    "questions": ("likelihood", "exact_match", "choice"),
+}
+"""By kind of task; the first is that of a config which names none."""
+
+
 class TaskConfig(Strict):
     """The downstream task: labelled texts with the splits train, dev and test."""
 
@@ -83,10 +91,16 @@ class TaskConfig(Strict):
     label: str = Field("label", description="column of the label")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
-    metric: Literal["accuracy", "macro_f1", "likelihood", "exact_match", "choice"] = Field(
+    kind: Literal["classification", "regression", "questions"] = Field(
+        "classification", description="what a row has: one class, a number, or (unset with `answers`) answers"
+    )
+    metric: Literal[
+        "accuracy", "macro_f1", "pearson", "spearman", "negative_rmse", "likelihood", "exact_match", "choice"
+    ] = Field(
         "accuracy",
-        description="with `answers`: the likelihood of a token of the answers (geometric mean), the share of questions "
-        "with an accepted answer written out greedily, or that of choices made right, by likelihood per token",
+        description="unset: the first that fits; of questions: the likelihood of a token of the answers (geometric "
+        "mean), the share with an accepted answer written out greedily, or of choices made right, by likelihood per "
+        "token",
     )
     answers: str | None = Field(
         None,
@@ -96,12 +110,22 @@ class TaskConfig(Strict):
     choices: str | None = Field(None, description="column of a list of choices, one of which is an answer")
     answer_length: int = Field(16, ge=2, description="tokens per answer, special tokens included; longer is cut")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _inferred(cls, given: Any) -> Any:
+        """Answers make a task of questions, and a kind has a metric."""
+        if not isinstance(given, dict):
+            return given
+        kind = given.get("kind") or ("questions" if given.get("answers") is not None else "classification")
+        return {"metric": METRICS.get(str(kind), ("accuracy",))[0], **given, "kind": kind}
+
     @model_validator(mode="after")
     def _consistent(self) -> "TaskConfig":
-        fitting = ("accuracy", "macro_f1") if self.answers is None else ("likelihood", "exact_match", "choice")
-        if self.metric not in fitting:
-            given = "without task.answers" if self.answers is None else "with task.answers"
-            raise ValueError(f"metric {self.metric!r} {given}: set it to one of {', '.join(fitting)}")
+        if (self.answers is not None) != (self.kind == "questions"):
+            raise ValueError(f'kind "{self.kind}" with task.answers {self.answers!r}: answers make a task of questions')
+        if self.metric not in METRICS[self.kind]:
+            fitting = ", ".join(METRICS[self.kind])
+            raise ValueError(f"metric {self.metric!r} with task.kind {self.kind!r}: set it to one of {fitting}")
         if self.metric == "choice" and self.choices is None:
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
         if self.answers is not None and self.path == PLANTED:

@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.masking import MaskingConfig, PolicyConfig, ScoresConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -17,8 +18,10 @@ from policylearn.config.running import (
     ValidityConfig,
     parts_of,
 )
+from policylearn.config.scores import ScoresConfig, scorer_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
+from policylearn.registry import SCORERS
 
 
 def _path_of(section: Any) -> str:
@@ -41,6 +44,7 @@ class Config(Strict):
     masking: MaskingConfig = MaskingConfig()
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
+    credit: CreditConfig = CreditConfig()
     learn: LearnConfig = LearnConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -55,6 +59,7 @@ class Config(Strict):
         """The defaults are those of the planted benchmark; two of them would not be true of data of one's own."""
         if not isinstance(given, dict):
             return given
+        given = rename(given)  # what an earlier version left
         task, domain = (_path_of(given.get(section)) for section in ("task", "domain"))
         if task != PLANTED:
             given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
@@ -66,26 +71,58 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        equal = not self.policy.prior and self.masking.design != "independent"
+        stages, prior = self.learn.stages, self.policy.prior
+        equal = not prior and "expected" not in stages and self.masking.design != "independent"
         if self.learn.estimator == "score_function" and equal:
             raise ValueError(
                 'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
                 f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
                 'set masking.design = "independent"'
             )
-        if self.learn.method == "supervised":
+        if "supervised" in stages:
             self._check_supervised()
+        if self.inner.objective == "masked_diffusion":
+            self._check_diffusion()
+        self._check_scorers("policy.prior", self.policy.prior)
+        if "expected" in stages and "credit" in prior:
+            raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
         for arm, own in self.evaluate.custom.items():
+            self._check_scorers(f"evaluate.custom.{arm}.prior", own.prior)
             self._check_masking(arm, own.masking)
-        if self.task.answers is not None:
+        if self.task.kind == "questions":
             self._check_answers()
         return self
+
+    def _check_diffusion(self) -> None:
+        """Refuse what goes by one rate for all texts, or by what is shown for masked ones."""
+        own = (name for arm in self.evaluate.custom.values() for name in arm.prior)
+        scorers = {name.partition(":")[0] for name in (*self.policy.prior, *self.evaluate.arms, *own)}
+        refused = {
+            "a schedule of masking.rate: set a number, which it does not look at": isinstance(
+                self.masking.rate, RateSchedule
+            ),
+            'masking.design = "explore": set "systematic"': self.masking.design == "explore",
+            'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
+            'the scorer "amlm" in policy.prior, evaluate.arms or evaluate.custom: take it out': "amlm" in scorers,
+        }
+        for other, there in refused.items():
+            if there:
+                raise ValueError(f'inner.objective = "masked_diffusion" does not go with {other}')
 
     def _check_answers(self) -> None:
         if self.outer.adaptation != "finetune":
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
         if others := [how for how in self.evaluate.downstream if parts_of(how)[0] != "finetune"]:
             raise ValueError(f'task.answers with evaluate.downstream "{others[0]}": set it to ["finetune"]')
+        if "expected" in self.learn.stages:
+            raise ValueError('task.answers with learn.stages "expected", which needs texts with classes: take it out')
+
+    def _check_scorers(self, key: str, prior: dict[str, float]) -> None:
+        for name in prior:  # here, and not in `PolicyConfig`: an exported policy needs its scorers no more
+            try:
+                SCORERS.check(scorer_of(name))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
 
     def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
         try:
@@ -99,7 +136,7 @@ class Config(Strict):
     def _check_supervised(self) -> None:
         if self.policy.network == "none":
             raise ValueError(
-                'learn.method "supervised" with policy.network "none" has nothing to learn: set policy.network to '
+                'learn.stages "supervised" with policy.network "none" has nothing to learn: set policy.network to '
                 '"context", "span" or "table"'
             )
         if self.supervised.targets == "answers" and self.supervised.path is None:

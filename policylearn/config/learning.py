@@ -1,16 +1,22 @@
 """The inner and the outer problem, and how the policy is learned."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import Place
 from policylearn.config.strict import Strict
+from policylearn.registry import ENGINES, ESTIMATORS
 
 
 class InnerConfig(Strict):
-    """Inner MLM updates of one rollout, and which of them are differentiated through."""
+    """Inner updates of one rollout, and which of them are differentiated through."""
 
+    objective: Literal["masked_lm", "masked_diffusion"] = Field(
+        "masked_lm",
+        description="what every step learns: to restore what is masked at masking.rate, or at a rate for every text "
+        "that is drawn between one token and all, each shown as [MASK], with weight 1 / rate",
+    )
     steps: int = Field(150, ge=1, description="H: optimiser steps per rollout")
     batch_size: int = Field(64, ge=1, description="texts per step")
     micro_batch: int | None = Field(
@@ -34,9 +40,7 @@ class InnerConfig(Strict):
         gt=0,
         description="largest norm of the gradient of a step; unset: any; `one_step` does not see it",
     )
-    engine: Literal["unroll", "replay", "finite_difference", "one_step"] = Field(
-        "replay", description="see policylearn.metagrad"
-    )
+    engine: Annotated[str, AfterValidator(ENGINES.check)] = Field("replay", description="see policylearn.metagrad")
     window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
     start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
     every: int = Field(30, ge=1, description="a window begins every so many steps")
@@ -112,18 +116,40 @@ class OuterConfig(Strict):
         return self
 
 
-class LearnConfig(Strict):
-    """The outer loop over rounds of rollouts."""
+class CreditConfig(Strict):
+    """How credits of masked tokens are measured: in stage "expected", by scorer "credit" and `policylearn diagnose`."""
 
-    method: Literal["meta", "supervised"] = Field(
-        "meta", description="meta-gradients of the downstream task, or token targets, see [supervised]"
+    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
+    batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half of the texts")
+    batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
+    examples: int | None = Field(None, ge=8, description="labelled training examples; unset: all")
+    folds: int = Field(4, ge=2, description="each example is query once and support in the other folds")
+    resplits: int = Field(4, ge=1, description="how often examples are dealt into folds")
+    strength: float = Field(
+        2.0,
+        description='stage "expected": of credit in the policy, logits per standard deviation between words',
+    )
+
+
+STAGES = ("expected", "rounds", "supervised")
+"""Ways of learning, in the order in which they may follow one another."""
+
+
+class LearnConfig(Strict):
+    """In what stages the policy is learned, and the rounds of rollouts."""
+
+    stages: list[Literal["expected", "rounds", "supervised"]] = Field(
+        ["rounds"],
+        min_length=1,
+        description="one after the other: the expected credit of words, in closed form (see [credit]); rounds of "
+        "rollouts, each a step along a meta-gradient of the task; or, alone, token targets (see [supervised])",
     )
     start: Place | None = Field(
         None,
         description="exported policy to start from instead of `policy.prior` alone, and to be pulled towards; it must "
         "have the [policy] section of this config",
     )
-    estimator: Literal["credit", "relaxed", "score_function"] = Field(
+    estimator: Annotated[str, AfterValidator(ESTIMATORS.check)] = Field(
         "credit", description="of the policy gradient, see policylearn.metagrad.estimators"
     )
     samples: int = Field(
@@ -153,3 +179,15 @@ class LearnConfig(Strict):
         description="share of the rollouts of a round that may diverge and are left out; more stop the run",
     )
     seed: int = Field(0, ge=0, description="of the rollouts: models, data order, masks, labelled examples")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LearnConfig":
+        if self.stages != [stage for stage in STAGES if stage in self.stages]:
+            raise ValueError(f'stages {self.stages}: each once, and "expected" before "rounds"')
+        if "supervised" in self.stages and len(self.stages) > 1:
+            raise ValueError(
+                'stages: "supervised" stands alone; let a run of its own go on from the policy, see learn.start'
+            )
+        if "expected" in self.stages and self.start is not None:
+            raise ValueError('stages: "expected" starts from policy.prior alone: take out "expected" or learn.start')
+        return self

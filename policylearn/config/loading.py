@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside
+from policylearn.config.renamed import RENAMED, new_name, rename, warn_of
 from policylearn.config.strict import section_of
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
@@ -28,7 +29,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
         path: the file; None for the embedded default. Paths in it are looked up in the current folder, then in its own.
         overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
             of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
-            folder only.
+            folder only. Keys of earlier versions are understood; a FutureWarning says what they are called now.
 
     Raises:
         ValueError: naming the key, the file and, for a misspelt key, the nearest valid name or those there are.
@@ -43,7 +44,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
     """
     source = str(path) if path else "embedded default"
-    tree = read_toml(Path(path)) if path else {}
+    tree = rename(read_toml(Path(path)), source) if path else {}
     if path:
         find_beside(tree, Config, Path(path))
     origin: dict[str, str] = {}
@@ -64,7 +65,7 @@ def resolved_json(config: Config) -> str:
 def changes(old: dict[str, Any], config: Config, free: Collection[str] = ()) -> str:
     """What differs between an earlier config, as JSON has it, and this one, in words; sections in `free` may.
 
-    A setting that was not there yet has been what is its default now.
+    A setting that was not there yet has been what is its default now, one with another name what `renamed` says.
 
     >>> old = json.loads(resolved_json(Config()))
     >>> del old["inner"]["clip"]
@@ -81,13 +82,14 @@ def _completed(old: dict[str, Any]) -> dict[str, Any]:
     try:
         return Config.model_validate(old).model_dump(mode="json")
     except ValidationError:  # storage boundary
-        return old
+        return rename(old)
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
+    both = isinstance(old, dict) and isinstance(new, dict)
+    if both and ("." not in key or old.keys() == new.keys()):  # within a section, one setting may be a table
         inner = [k for k in new if old.get(k) != new[k]]
-        return "; ".join(f"{key}.{k} was {old.get(k)!r}, now {new[k]!r}" for k in inner)
+        return "; ".join(_difference(f"{key}.{k}", old.get(k), new[k]) for k in inner)
     return f"{key} was {old!r}, now {new!r}"
 
 
@@ -105,16 +107,20 @@ def _set_override(tree: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"override {override!r} is not of the form section.key=value")
-    *sections, leaf = key.strip().split(".")
+    old, value = key.strip(), _value(text) if text.strip() else None
+    key, value = new_name(old, value)
+    if key != old:
+        warn_of(old, key, f"override {override}")
+    *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
-    if text.strip():
-        tree[leaf] = _value(text)
-    else:
+    if value is None:
         tree.pop(leaf, None)
-    return key.strip()
+    else:
+        tree[leaf] = value
+    return key
 
 
 def _value(text: str) -> Any:
@@ -140,16 +146,19 @@ def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}; {_instead(key)}"
     message = detail["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(detail["input"], dict) else f", got {detail['input']!r}"
+    said = isinstance(detail["input"], dict) or repr(detail["input"]) in message
+    given = "" if said else f", got {detail['input']!r}"
     return f"{where}: {key + ': ' if key else ''}{message}{given}"
 
 
 def _instead(key: str) -> str:
     """What a key that is not known may have been meant for, or those that there are.
 
-    >>> _instead("outer.fold"), _instead("foo")[:35]
-    ("did you mean 'outer.folds'?", 'known here: cluster, diagnose, doma')
+    >>> _instead("outer.fold"), _instead("foo")[:37]
+    ("did you mean 'outer.folds'?", 'known here: cluster, credit, diagnose')
     """
+    if key in RENAMED:
+        return f"it is called {RENAMED[key]!r} now"
     section, _, leaf = key.rpartition(".")
     known = known_keys()
     here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}

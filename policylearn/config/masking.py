@@ -1,48 +1,11 @@
-"""Scores, the policy, and the masks drawn from it."""
+"""The policy, and the masks drawn from it."""
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from policylearn.config.places import Place
 from policylearn.config.strict import Strict
-
-
-class ScoresConfig(Strict):
-    """Scorers: text → one real score per token type and per word."""
-
-    count_on_ray: bool = Field(False, description="count corpora on the cluster, every file of a pattern by itself")
-    words: int = Field(50_000, ge=1, description="words that get scores of their own, the most frequent of the domain")
-    word_count: int = Field(3, ge=1, description="... that occur at least so often in it; others are scored by type")
-    anchors: int = Field(80, ge=1, description="K of Difference-Masking: words most typical of the domain")
-    anchor_count: int = Field(3, ge=1, description="an anchor occurs at least so often in the domain corpus")
-    anchor_ratio: float = Field(
-        4.0,
-        ge=0,
-        description="an anchor is at least so many times as frequent in the domain as in general text",
-    )
-    anchor_order: Literal["tficf", "icf"] = Field(
-        "tficf", description="which come first: the most typical, or the rarest in general text"
-    )
-    anchor_share: float = Field(0.0, ge=0, lt=1, description="an anchor makes up at least this share of the domain")
-    anchor_words: list[str] | None = Field(None, description="anchors by name, instead of finding them")
-    embedding: Literal["input", "encoder"] = Field(
-        "input", description="word vectors: the input embeddings, or the encoder run on the word alone"
-    )
-    embedding_model: Place | None = Field(None, description="path or Hub name of an encoder; unset: the inner model")
-    model_texts: int = Field(1000, ge=1, description="texts that scorers which run a model look at")
-    entity_column: str | None = Field(None, description="domain column of entity tags or spans, see data.columns")
-    entity_model: Place | None = Field(None, description="path or Hub name of a token classifier, where no column is")
-    pos_column: str = Field("pos", description="domain column of part-of-speech tags")
-    pos_weights: dict[str, float] = Field(
-        {"NOUN": 1.0, "PROPN": 1.0, "VERB": 1.0, "ADJ": 1.0}, description="score of each tag; 0 where not named"
-    )
-    column: str = Field("scores", description="domain column of scores you bring, see data.columns")
-    collocations: int = Field(10_000, ge=1, description="collocations kept, those of highest PMI")
-    collocation_words: int = Field(4, ge=2, le=8, description="longest collocation")
-    collocation_count: int = Field(10, ge=2, description="a collocation occurs at least so often in the domain")
-    amlm_every: int = Field(200, ge=1, description="steps between two updates of AMLM's weights")
-    selective_delta: float = Field(0.01, ge=0, lt=1, description="δ of Train No Evil's test of importance")
+from policylearn.registry import NETWORKS
 
 
 class PolicyConfig(Strict):
@@ -52,7 +15,7 @@ class PolicyConfig(Strict):
         {"difference": 12.0},
         description='scorer name → strength; {} is uniform; "difference:rank" goes by rank within the text',
     )
-    network: Literal["none", "table", "context", "span"] = Field(
+    network: Annotated[str, AfterValidator(NETWORKS.check)] = Field(
         "table",
         description="what is learned: nothing, a logit per token id, a small network over features, or the same with "
         'logits of where spans begin and end, by which masking.unit = "span" cuts texts',

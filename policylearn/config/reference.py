@@ -1,7 +1,7 @@
 """Every setting with its type, default and description, as a table for a terminal or a page of Markdown."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -16,6 +16,7 @@ from policylearn.config.experiment import Config
 from policylearn.config.places import MARK
 from policylearn.config.strict import section_of
 from policylearn.config.study import StudyConfig
+from policylearn.registry import Registry
 
 NAME = "NAME"
 """Stands in a key for a name that the user gives."""
@@ -116,16 +117,16 @@ def _mixed(field: FieldInfo) -> bool:
 def kind_of(field: FieldInfo) -> str:
     """The type of a setting in words, with its bounds.
 
-    >>> from policylearn.config import InnerConfig, MaskingConfig, ModelConfig
+    >>> from policylearn.config import ClusterConfig, InnerConfig, MaskingConfig, ModelConfig
     >>> kind_of(InnerConfig.model_fields["warmup"]), kind_of(ModelConfig.model_fields["name"])
     ('number ≥ 0, < 1', 'place or unset')
-    >>> kind_of(MaskingConfig.model_fields["design"])
-    'systematic, independent or explore'
+    >>> kind_of(MaskingConfig.model_fields["design"]), kind_of(ClusterConfig.model_fields["backend"])
+    ('systematic, independent or explore', 'ray or local')
     """
     bounds = [
         f"{sign} {getattr(m, name):g}" for m in field.metadata for name, sign in BOUNDS.items() if hasattr(m, name)
     ]
-    kind = "place" if MARK in field.metadata else _kind(field.annotation)
+    kind = "place" if MARK in field.metadata else _named(field.metadata) or _kind(field.annotation)
     bare, unset, _ = kind.partition(" or unset")
     return f"{bare} {', '.join(bounds)}".strip() + unset
 
@@ -144,7 +145,7 @@ WORDS: dict[Any, str] = {
 def _kind(kind: Any) -> str:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return "place" if MARK in parts else _kind(parts[0])
+        return "place" if MARK in parts else _named(parts) or _kind(parts[0])
     if origin is Literal:
         return _either([str(part) for part in parts])
     if origin in (Union, UnionType):
@@ -156,6 +157,12 @@ def _kind(kind: Any) -> str:
     if origin is dict:
         return f"names with {_kind(parts[1])}"
     return WORDS.get(kind) or f"table ({', '.join(kind.model_fields)})"
+
+
+def _named(marks: Iterable[Any]) -> str:
+    """Of a setting that names a thing: what can be named. Nothing of another."""
+    registries = (getattr(getattr(mark, "func", None), "__self__", None) for mark in marks)
+    return next((_either(found.names()) for found in registries if isinstance(found, Registry)), "")
 
 
 def _either(words: list[str]) -> str:

@@ -1,16 +1,19 @@
 """Where work runs, and what is measured besides learning."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from policylearn.config.strict import Strict
+from policylearn.registry import BACKENDS, TRACKERS
 
 
 class ClusterConfig(Strict):
     """Where rollouts run."""
 
-    backend: Literal["ray", "local"] = Field("ray", description="workers of a Ray cluster, or this process alone")
+    backend: Annotated[str, AfterValidator(BACKENDS.check)] = Field(
+        "ray", description="workers of a Ray cluster, or this process alone"
+    )
     address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, description="torch threads per worker")
@@ -27,7 +30,7 @@ class ClusterConfig(Strict):
 class TrackConfig(Strict):
     """Where rounds are shown, besides metrics.jsonl; see `policylearn.runs.trackers`."""
 
-    to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field([], description="each must be installed")
+    to: list[Annotated[str, AfterValidator(TRACKERS.check)]] = Field([], description="each must be installed")
     project: str = Field("policylearn", description="the project of wandb and trackio, the experiment of mlflow")
     name: str | None = Field(None, description="of the run there, with an ending of its own; unset: `name`")
 
@@ -106,14 +109,8 @@ class ValidityConfig(Strict):
 
 
 class DiagnoseConfig(Strict):
-    """How the reliability of credits is measured, see `policylearn.commands.diagnose`."""
+    """How it is told whether credits, as [credit] has them measured, are reliable; see `policylearn.credit`."""
 
-    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
-    batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half")
-    batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
-    examples: int | None = Field(None, ge=8, description="labelled training examples, both halves; unset: all")
-    folds: int = Field(4, ge=2, description="each example of a half is query once and support in the other folds")
-    resplits: int = Field(4, ge=1, description="how often a half is dealt into folds")
     shuffles: int = Field(2, ge=0, description="controls with shuffled labels")
     least: int = Field(8, ge=1, description="a word takes part if it was masked so often in each half")
     draws: int = Field(500, ge=10, description="bootstrap samples of the interval")

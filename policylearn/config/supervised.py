@@ -9,7 +9,7 @@ from policylearn.config.strict import Strict
 
 
 class SupervisedConfig(Strict):
-    """What `learn.method = "supervised"` learns from, and how."""
+    """What stage "supervised" learns from, and how."""
 
     targets: Literal["answers", "importance"] = Field(
         "answers",

@@ -1,1 +1,1 @@
-"""Is there a signal? How well credits of one half of the data agree with those of the other."""
+"""What predicting a token is worth for the task: credits along a training, and how far those of two halves agree."""

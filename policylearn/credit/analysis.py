@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from policylearn.config import DiagnoseConfig
+from policylearn.config import Config
 from policylearn.credit.credits import Tokens
-from policylearn.credit.sums import TypeSums, add, advantage, common_types, correlation, type_sums
+from policylearn.credit.sums import Sums, advantage, common_words, correlation
 from policylearn.credit.variance import interval, net_of, variance_shares
 from policylearn.report.formats import plural
 
@@ -40,10 +40,10 @@ class Point:
     cosines: dict[str, dict[str, float]]
 
 
-def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
+def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
     """Everything that credits alone can tell."""
     first, second = (sums(points, half) for half in (0, 1))
-    rows = common_types(first, second, config.least)
+    rows = common_words(first, second, config.diagnose.least)
     check_types(len(rows[0]), config)
     x, y = first.means[rows[0]], second.means[rows[1]]
     cells = np.stack([np.stack([x[:, 0], y[:, 0]], 1), np.stack([x[:, 1], y[:, 1]], 1)], 1)  # [K, labels, text]
@@ -52,7 +52,7 @@ def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
     net = net_of(x[:, 0], y[:, 1], y[:, [i for i, name in enumerate(names) if name.startswith(SHUFFLED)]])
     return {
         "reliability": shares.whole,
-        "interval": interval(cells, config.draws),
+        "interval": interval(cells, config.diagnose.draws),
         "half": shares.signal,
         "net": net,
         "controls": {n: correlation(x[:, 0], y[:, i]) for i, n in enumerate(names) if i > 1},
@@ -66,19 +66,20 @@ def analyse(points: Sequence[Point], config: DiagnoseConfig) -> dict[str, Any]:
     }
 
 
-def check_types(count: int, config: DiagnoseConfig) -> None:
+def check_types(count: int, config: Config) -> None:
     """Raises ValueError if so few word types were masked often enough that nothing correlates across them."""
     if count < FEWEST:
         raise ValueError(
-            f"only {plural(count, 'word')} of the domain would be masked {config.least} times in both halves of "
-            f"{config.points} × {config.batches} batches, and it takes {FEWEST}: raise diagnose.batches or lower "
-            "diagnose.least"
+            f"only {plural(count, 'word')} of the domain would be masked {config.diagnose.least} times in both halves "
+            f"of {config.credit.points} × {config.credit.batches} batches, and it takes {FEWEST}: raise credit.batches "
+            "or lower diagnose.least"
         )
 
 
-def sums(points: Sequence[Point], half: int) -> TypeSums:
+def sums(points: Sequence[Point], half: int) -> Sums:
     """Advantages of one text half by word type, all points together."""
-    return add([type_sums(p.tokens[half].keys, advantage(p.tokens[half].credits)) for p in points])
+    first, *others = (Sums.of(p.tokens[half].keys, advantage(p.tokens[half].credits)) for p in points)
+    return first.add(*others)
 
 
 def token_level(points: Sequence[Point]) -> dict[str, float | None]:

@@ -3,21 +3,23 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.adapt.outer import ProbeLoss
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.credit.words import keys_of
+from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN, Progress, Watch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.models.model import InnerModel
 from policylearn.models.parameters import carriers, is_embedding, is_norm, owners
-from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 Gradients = dict[str, Tensor]
@@ -138,18 +140,23 @@ def _cosine(a: Gradients, b: Gradients, names: Sequence[str]) -> float:
 
 
 def masked_texts(
-    problem: Problem, policy: MaskingPolicy, rows: np.ndarray, seed: int, epoch: int = 0
+    problem: Problem, policy: MaskingPolicy, rows: np.ndarray, seed: int, epoch: int = 0, first: int = 0
 ) -> Iterator[MaskedBatch]:
-    """Batches of the given rows, again and again with other masks. `explore` masks a batch of texts as often as its
-    draws need before it goes on to the next."""
-    size = problem.config.diagnose.batch_size or problem.config.inner.batch_size
-    pad = problem.tokenizer.pad_token_id
+    """Batches of the given rows, again and again with other masks, from the one with number `first` on. `explore` masks
+    a batch of texts as often as its draws need before it goes on to the next."""
+    size = problem.config.credit.batch_size or problem.config.inner.batch_size
     draws = policy.masking.draws if policy.masking.design == "explore" else 1
+    objective = objective_of(problem)
+    for picked, draw in islice(_draws(rows, size, draws, epoch), first, None):
+        text = problem.domain.batch(picked, problem.tokenizer.pad_token_id)
+        yield objective.draw(policy, *text, seed, draw)
+
+
+def _draws(rows: np.ndarray, size: int, draws: int, epoch: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The rows of every batch, and the number of the draw that masks it."""
     while True:
         for start in range(0, max(1, len(rows) - size + 1), size):
-            text = problem.domain.batch(rows[start : start + size], pad)
-            for draw in range(epoch * draws, (epoch + 1) * draws):
-                yield mask_tokens(policy, *text, seed, draw)
+            yield from ((rows[start : start + size], draw) for draw in range(epoch * draws, (epoch + 1) * draws))
         epoch += 1
 
 
@@ -158,9 +165,15 @@ def credits_of(
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
     opposite of that."""
+    derivatives = partial(token_derivatives, trajectory.model, loss=trajectory.objective)
     for batch in batches:
-        columns = [token_derivatives(trajectory.model, d, batch) / batch.mask.sum() for d in directions]
+        columns = [derivatives(d, batch) / batch.mask.sum() for d in directions]
         yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().cpu().numpy())
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens of several batches as those of one."""
+    return Tokens(np.concatenate([p.keys for p in parts]), np.concatenate([p.credits for p in parts]))
 
 
 def take(batches: Iterator[MaskedBatch], count: int) -> list[MaskedBatch]:

@@ -1,25 +1,17 @@
-"""Credits of the domain's tokens under all labels at once: what `diagnose` measures by halves, for a score."""
+"""Credits of the domain's tokens under all labels at once: what `diagnose` measures by halves, to learn from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.credit.credits import (
-    credits_of,
-    masked_texts,
-    outer_gradients,
-    preconditioned,
-    take,
-    through,
-    train_to,
-)
+from policylearn.config import Config
+from policylearn.credit.along import SEED, Viewpoint, credits_along, steps
+from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.labels import cross_fitted
-from policylearn.credit.points import SEED, steps
-from policylearn.inner.trajectory import Trajectory
-from policylearn.masking import MaskedBatch
-from policylearn.messages.watch import At
+from policylearn.credit.sums import advantage
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
@@ -27,47 +19,94 @@ from policylearn.report.formats import plural
 ALL = "all"
 
 
-def domain_credits(problem: Problem, policy: MaskingPolicy) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Masked tokens of the domain with their credits, batch by batch, along a training under uniform masks.
+@dataclass(frozen=True)
+class Credited:
+    """Texts with masked tokens, and what predicting those was worth; arrays, to go between processes.
 
-    As many batches as `diagnose` looks at, after as many steps, under the outer gradient of all its labelled examples.
-    Where the prior has `credit`, it goes along this very training (`commands.diagnose.trained_under`).
+    Attributes:
+        ids: [B, T].
+        real: [B, T] boolean, not padding.
+        mask: [B, T] boolean, the M masked tokens.
+        credits: [M] float64.
+    """
+
+    ids: np.ndarray
+    real: np.ndarray
+    mask: np.ndarray
+    credits: np.ndarray
+
+
+class DomainCredits:
+    """A training under uniform masks, along which tokens of the domain are credited under the outer gradient of the
+    labelled examples, each of which is query once and support in other folds.
 
     Args:
-        problem: `config.diagnose` names points, batches, examples and folds.
+        problem: `config.credit` names points, batches, examples and folds.
         policy: of uniform masks.
+    """
+
+    def __init__(self, problem: Problem, policy: MaskingPolicy) -> None:
+        settings = problem.config.credit
+        y, rng = problem.examples("train").y, np.random.default_rng(SEED)
+        picked, self._rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
+        loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
+        self._problem, self._policy = problem, policy
+        self._points = enumerate(credits_along(problem, policy, SEED, steps(problem.config), {ALL: loss}))
+        self.number, self._viewpoint = -1, None
+
+    number: int
+    """Of the point that the training is at, from 0."""
+    _viewpoint: Viewpoint | None
+
+    def credit(self, number: int, first: int, last: int) -> list[Credited]:
+        """Batches `first` to `last` of those that are credited at a point, of which there are `batches_of_point`.
+
+        They are the same, to the last bit, whatever was asked for before. The training does not go back: points come
+        in ascending order.
+        """
+        assert number >= self.number, "the training is past that point"
+        while self.number < number:
+            self.number, self._viewpoint = next(self._points)
+        assert self._viewpoint is not None
+        before = number * batches_of_point(self._problem.config) + first
+        texts = take(masked_texts(self._problem, self._policy, self._rows, SEED, first=before), last - first)
+        found = self._viewpoint.credits(self._viewpoint.watch("batches of masked texts", texts), [ALL])
+        return [
+            Credited(batch.original.numpy(), batch.real.numpy(), batch.mask.numpy(), tokens.credits[:, 0])
+            for batch, tokens in zip(texts, found, strict=True)
+        ]
+
+
+def batches_of_point(config: Config) -> int:
+    """How many MLM batches are credited at a point: as many as `diagnose` looks at in both halves together."""
+    return 2 * config.credit.batches
+
+
+def domain_credits(problem: Problem, policy: MaskingPolicy) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """All of `DomainCredits`, made in this process, as `standardised` has them."""
+    along = DomainCredits(problem, policy)
+    for number in range(problem.config.credit.points):
+        yield from standardised(along.credit(number, 0, batches_of_point(problem.config)))
+
+
+def standardised(parts: Sequence[Credited]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What was credited at a point, batch by batch.
 
     Yields:
-        ids [B, T], real [B, T] (not padding), credits [B, T]: of mean 0 and variance 1 over the tokens of a point, NaN
-        where nothing was masked.
+        ids [B, T], real [B, T], credits [B, T]: of mean 0 and variance 1 over the tokens of the point, NaN where
+        nothing was masked.
     """
-    settings = problem.config.diagnose
-    y, rng = problem.examples("train").y, np.random.default_rng(SEED)
-    picked, rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
-    loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
-    trajectory, texts = Trajectory.start(problem, policy, SEED), masked_texts(problem, policy, rows, SEED)
-    for number, step in enumerate(steps(problem.config), start=1):
-        watch = At(problem.watch, f"credits, point {number} of {settings.points}")
-        train_to(trajectory, step, watch)
-        gradient = outer_gradients(trajectory.model, {ALL: loss}, watch)[ALL]
-        direction = through(trajectory.model, preconditioned(trajectory, gradient), problem.config.outer.parameters)
-        batches = take(texts, 2 * settings.batches)
-        watched = watch("batches of masked texts", batches)
-        found = [tokens.credits[:, 0] for tokens in credits_of(trajectory, watched, [direction])]
-        mean, scale = np.mean(np.concatenate(found)), np.std(np.concatenate(found))
-        for batch, credits in zip(batches, found, strict=True):
-            yield batch.original, batch.real, in_place(batch, (credits - mean) / max(scale, np.finfo(float).tiny))
+    credits = advantage(np.concatenate([part.credits for part in parts]))
+    ends = np.cumsum([len(part.credits) for part in parts])
+    for part, found in zip(parts, np.split(credits, ends[:-1]), strict=True):
+        values = torch.full(part.mask.shape, torch.nan, dtype=torch.float64)
+        ids, real, mask = map(torch.tensor, (part.ids, part.real, part.mask))  # copies: what a pool sends is read-only
+        values[mask] = torch.from_numpy(found)
+        yield ids, real, values
 
 
 def measured_under(problem: Problem) -> str:
     """What stands behind the credits, in words."""
     at, have = steps(problem.config), len(problem.examples("train"))
     where = f"{plural(len(at), 'state')} of a training under uniform masks (after {', '.join(map(str, at))} steps)"
-    return f"at {where}, under the labels of {min(have, problem.config.diagnose.examples or have):,} examples of train"
-
-
-def in_place(batch: MaskedBatch, credits: np.ndarray) -> Tensor:
-    """Credits of masked tokens [M] where they stand, NaN elsewhere; [B, T] float64."""
-    values = torch.full(batch.mask.shape, torch.nan, dtype=torch.float64)
-    values[batch.mask] = torch.from_numpy(credits)
-    return values
+    return f"at {where}, under the labels of {min(have, problem.config.credit.examples or have):,} examples of train"

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adapt.outer import ProbeLoss, fold
+from policylearn.adapt.probe import ProbeLoss
+from policylearn.adapt.splits import fold
 from policylearn.problem import Problem
 
 

@@ -1,24 +1,20 @@
-"""Credits by word type, and how well two halves of the data agree on them.
+"""Credits by word, and how well two halves of the data agree on them.
 
 Light on purpose: numpy alone, sums that add up over batches, windows and rollouts, a few kilobytes each.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-LEAST = 8
-"""A word type takes part if each half saw it at least so often."""
-
 
 @dataclass(frozen=True)
-class TypeSums:
-    """Credits summed by word type.
+class Sums:
+    """Credits summed by word.
 
     Attributes:
         keys: [U] int64, ascending, of `masking.units.word_keys`.
-        counts: [U], masked tokens of each type.
+        counts: [U], masked tokens of each word.
         totals: [U, D] float64, sums of their credits, one column per outer gradient.
     """
 
@@ -26,44 +22,44 @@ class TypeSums:
     counts: np.ndarray
     totals: np.ndarray
 
+    @classmethod
+    def of(cls, keys: np.ndarray, credits: np.ndarray) -> "Sums":
+        """Sums of M tokens.
+
+        Args:
+            keys: [M], the word each token is in.
+            credits: [M] or [M, D].
+
+        >>> Sums.of(np.array([7, 3, 7]), np.array([1.0, 5.0, 2.0])).totals[:, 0]
+        array([5., 3.])
+        """
+        found, at, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        columns = credits.reshape(len(keys), -1).astype(np.float64)
+        totals = np.stack([np.bincount(at, column, minlength=len(found)) for column in columns.T], axis=1)
+        return cls(found, counts, totals)
+
+    def add(self, *others: "Sums") -> "Sums":
+        """The sums of all together.
+
+        >>> a = Sums.of(np.array([7, 3]), np.array([1.0, 5.0]))
+        >>> a.add(a).totals[:, 0], a.add(a).counts
+        (array([10.,  2.]), array([2, 2]))
+        """
+        parts = (self, *others)
+        keys, at = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
+        counts = np.bincount(at, np.concatenate([part.counts for part in parts])).astype(np.int64)
+        totals = np.zeros((len(keys), self.totals.shape[1]))
+        np.add.at(totals, at, np.concatenate([part.totals for part in parts]))
+        return Sums(keys, counts, totals)
+
     @property
     def means(self) -> np.ndarray:
         """Mean credits, [U, D]."""
         return self.totals / self.counts[:, None]
 
 
-def type_sums(keys: np.ndarray, credits: np.ndarray) -> TypeSums:
-    """Sums by type of M tokens.
-
-    Args:
-        keys: [M], the word each token is in.
-        credits: [M] or [M, D].
-
-    >>> type_sums(np.array([7, 3, 7]), np.array([1.0, 5.0, 2.0])).totals[:, 0]
-    array([5., 3.])
-    """
-    found, at, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    columns = credits.reshape(len(keys), -1).astype(np.float64)
-    totals = np.stack([np.bincount(at, column, minlength=len(found)) for column in columns.T], axis=1)
-    return TypeSums(found, counts, totals)
-
-
-def add(parts: Sequence[TypeSums]) -> TypeSums:
-    """The sums of all parts together.
-
-    >>> a = type_sums(np.array([7, 3]), np.array([1.0, 5.0]))
-    >>> add([a, a]).totals[:, 0], add([a, a]).counts
-    (array([10.,  2.]), array([2, 2]))
-    """
-    keys, at = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
-    counts = np.bincount(at, np.concatenate([part.counts for part in parts])).astype(np.int64)
-    totals = np.zeros((len(keys), parts[0].totals.shape[1]))
-    np.add.at(totals, at, np.concatenate([part.totals for part in parts]))
-    return TypeSums(keys, counts, totals)
-
-
 def advantage(credits: np.ndarray) -> np.ndarray:
-    """Credits [M, D] less their mean, over their root mean square, column by column: gradients count alike.
+    """Credits [M] or [M, D] less their mean, over their root mean square, column by column: gradients count alike.
 
     >>> advantage(np.array([[1.0], [3.0]])).ravel()
     array([-1.,  1.])
@@ -72,8 +68,8 @@ def advantage(credits: np.ndarray) -> np.ndarray:
     return centred / np.maximum(np.sqrt(np.square(centred).mean(0)), np.finfo(np.float64).tiny)
 
 
-def common_types(a: TypeSums, b: TypeSums, least: int = LEAST) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a and of b that hold the types both saw at least `least` times, in the same order."""
+def common_words(a: Sums, b: Sums, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a and of b that hold the words both saw at least `least` times, in the same order."""
     _, in_a, in_b = np.intersect1d(a.keys, b.keys, assume_unique=True, return_indices=True)
     kept = np.minimum(a.counts[in_a], b.counts[in_b]) >= least
     return in_a[kept], in_b[kept]

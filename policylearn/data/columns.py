@@ -12,8 +12,9 @@ A `Column` makes a number of every item.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -45,14 +46,18 @@ class Column:
 def columns_of(scorers: Iterable[str], config: ScoresConfig) -> dict[str, Column]:
     """The columns of those of the given scorers that read one, by scorer: entity, pos_column and column.
 
-    `entity` has none where `scores.entity_column` is not set.
+    `entity` has none where `scores.entity.column` is not set.
     """
     known = {
-        "pos_column": Column(config.pos_column, lambda tag: _weight_of(tag, config), "a part-of-speech tag (a string)"),
-        "column": Column(config.column, _number, "a finite number"),
+        "pos_column": Column(
+            config.pos_column.name,
+            partial(_weight_of, weights=config.pos_column.weights),
+            "a part-of-speech tag (a string)",
+        ),
+        "column": Column(config.column.name, _number, "a finite number"),
     }
-    if config.entity_column is not None:
-        known["entity"] = Column(config.entity_column, _is_entity, "a tag: a string, a whole number or null")
+    if config.entity.column is not None:
+        known["entity"] = Column(config.entity.column, _is_entity, "a tag: a string, a whole number or null")
     return {name: known[name] for name in scorers if name in known}
 
 
@@ -62,8 +67,8 @@ def _is_entity(tag: Any) -> float:
     return float(tag not in NO_ENTITY)
 
 
-def _weight_of(tag: Any, config: ScoresConfig) -> float:
-    return config.pos_weights.get(tag, 0.0) if isinstance(tag, str) else np.nan
+def _weight_of(tag: Any, weights: Mapping[str, float]) -> float:
+    return weights.get(tag, 0.0) if isinstance(tag, str) else np.nan
 
 
 def _number(item: Any) -> float:
@@ -103,7 +108,7 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
         ValueError: the value has another format, its length is not the number of words, a span lies outside of the
             text, or an item is not what is expected.
 
-    >>> tags = columns_of(["entity"], ScoresConfig(entity_column="tags"))["entity"]
+    >>> tags = columns_of(["entity"], ScoresConfig(entity={"column": "tags"}))["entity"]
     >>> character_values("in A b", ["O", "B-Drug", "O"], tags, row=0)
     array([0., 0., 0., 1., 0., 0.], dtype=float32)
     >>> character_values("in A b", [[5, 6]], tags, row=0)

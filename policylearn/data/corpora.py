@@ -57,6 +57,8 @@ def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Ite
 
 def _settings_of(config: Config, which: str) -> dict[str, str]:
     """Column → the setting that names it."""
-    names = {name: getattr(config.scores, name) for name in ("entity_column", "pos_column", "column")}
-    scored = {column: f"scores.{name}" for name, column in names.items() if column is not None}
+    scores = config.scores
+    read = (("entity.column", scores.entity.column), ("pos_column.name", scores.pos_column.name))
+    named = (*read, ("column.name", scores.column.name))
+    scored = {column: f"scores.{key}" for key, column in named if column is not None}
     return scored | {getattr(config, which).text: f"{which}.text"}

@@ -1,5 +1,6 @@
 """What counts as a label: one class, however a file spells it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,26 @@ def class_of(value: Any, where: str) -> str:
     return number[1] if (number := WHOLE.fullmatch(text)) else text
 
 
+def number_of(value: Any, where: str) -> float:
+    """A label as a number.
+
+    Raises:
+        ValueError: it is none, or not finite.
+
+    >>> number_of("3.5", "row 0"), number_of(2, "row 0")
+    (3.5, 2.0)
+    """
+    try:
+        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except ValueError:  # a string that spells no number
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(
+            f'{where}: the label {quote(value)} is no number, as task.kind = "regression" needs: mend the row'
+        )
+    return found
+
+
 def check_labels(found: Sequence[str], labels: Sequence[str], chosen: bool, where: str) -> None:
     """See that the labels of a split are classes of the label set.
 
@@ -53,7 +74,7 @@ def check_labels(found: Sequence[str], labels: Sequence[str], chosen: bool, wher
         if not chosen and is_rating(label):
             raise ValueError(
                 f"{where}, row {row}: the label is the number {label}; {ADVICE}. If such numbers are classes, list "
-                "them in task.labels"
+                'them in task.labels; if they are to be predicted as numbers, set task.kind = "regression"'
             )
         if label not in known:
             hidden = ", or, if the labels of this split are kept back, name another with task.splits"

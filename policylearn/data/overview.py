@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
+from statistics import fmean, pstdev
 
 from policylearn.data.labels import differ_in_case
 from policylearn.data.questions import QuestionTask
@@ -24,12 +25,14 @@ def describe_task(task: Task) -> list[str]:
     task  no row of test has the label y
     task  4 of 4 dev rows repeat a training text
     """
+    if not task.labels:
+        return _said([task.carved, _numbers(task), _unread(task.unread), *_repeats(_texts(task))])
     counts = Counter(task.splits["train"].labels)
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
     lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
-    return _said([*lines, *_repeats({name: split.texts for name, split in task.splits.items()})])
+    return _said([*lines, *_repeats(_texts(task))])
 
 
 def describe_questions(task: QuestionTask) -> list[str]:
@@ -39,6 +42,16 @@ def describe_questions(task: QuestionTask) -> list[str]:
     means = f"{answers:.1f} accepted answers" + (f" and {choices:.1f} choices" if choices else "") + " on average"
     texts = {name: [question.text for question in questions] for name, questions in task.splits.items()}
     return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", _unread(task.unread), *_repeats(texts)])
+
+
+def _texts(task: Task) -> dict[str, list[str]]:
+    return {name: split.texts for name, split in task.splits.items()}
+
+
+def _numbers(task: Task) -> str:
+    found = task.splits["train"].labels
+    spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
+    return f"{_sizes(task.splits, 'rows')}, a number each: {spread}"
 
 
 def _said(lines: Sequence[str | None]) -> list[str]:

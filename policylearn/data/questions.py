@@ -1,7 +1,7 @@
 """Closed-book questions: a question, its answers, and maybe choices, but no text to look the answer up in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -89,11 +89,12 @@ class Question:
 
 @dataclass(frozen=True)
 class QuestionTask:
-    """The questions of every split; carved, unread: as in `data.task.Task`."""
+    """The questions of every split; labels (none), carved, unread: as in `data.task.Task`."""
 
     splits: dict[str, list[Question]]
     carved: str | None = None
     unread: tuple[str, ...] = ()
+    labels: list[str] = field(default_factory=list)
 
 
 def read_questions(config: TaskConfig) -> QuestionTask:

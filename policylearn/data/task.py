@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
 from policylearn.data.formats import Record
-from policylearn.data.labels import check_labels, check_spelling, class_of
+from policylearn.data.labels import check_labels, check_spelling, class_of, number_of
 from policylearn.data.records import check_records
 from policylearn.data.splits import missing_split, task_splits
 
@@ -16,10 +17,10 @@ SPLITS = ("train", *CARVED)
 
 @dataclass(frozen=True)
 class Split:
-    """Texts and their labels, row by row."""
+    """Texts and their labels, row by row: names of classes, or numbers."""
 
     texts: list[str]
-    labels: list[str]
+    labels: list[Any]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -49,6 +50,9 @@ def load_task(config: TaskConfig) -> Task:
     settings = {config.text: "task.text", config.label: "task.label"}
     records, unread = read_splits(config, settings)
     read = {name: _split(config, name, rows) for name, rows in records.items()}
+    if config.kind == "regression":
+        rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
+        return Task(read | _taken(read["train"], rows), [], carved_line(config, rows), unread)
     chosen = [class_of(label, "task.labels") for label in config.labels or []]
     labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
     check_spelling(labels)
@@ -112,7 +116,8 @@ def carved_line(config: TaskConfig, rows: Mapping[str, Sequence[int]]) -> str | 
 
 def _split(config: TaskConfig, name: str, records: Sequence[Record]) -> Split:
     where = f"task.path {config.path}: split {name!r}"
-    labels = [class_of(record[config.label], f"{where}, row {row}") for row, record in enumerate(records)]
+    read = number_of if config.kind == "regression" else class_of
+    labels = [read(record[config.label], f"{where}, row {row}") for row, record in enumerate(records)]
     return Split([record[config.text] for record in records], labels)
 
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
@@ -66,7 +66,7 @@ def compare(
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
         for result in pool.results(tickets):
-            trial: Trial = result.required(how_to_see(result, run))
+            trial: Trial = replace(result, advice=how_to_see(result, run)).required()
             done[trial.arm, trial.seed] = trial
             known[trial.key] = asdict(trial)
             run.save_trials(list(known.values()))

@@ -14,8 +14,10 @@ from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Data, Examples, Labelled, Problem
+from policylearn.problem import Data, Problem
 from policylearn.runs.provenance import fingerprint
+from policylearn.tasks.kinds import Split
+from policylearn.tasks.labelled import Examples
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
@@ -70,11 +72,13 @@ def evidence_key(problem: Problem) -> str:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm_every}
+    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm.every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
     if "weight_mask" not in {parts_of(method)[0] for method in config.evaluate.downstream}:
         del found["evaluate"]["weight_mask"]  # trials from before there was such a section are known again
+    if config.inner.objective == "masked_lm":
+        del found["inner"]["objective"]  # and so are those from before there was a choice
     return found
 
 
@@ -88,7 +92,7 @@ def _data(data: Data) -> str:
     return digest.hexdigest()
 
 
-def _add_labels(digest: Any, split: Labelled) -> None:
+def _add_labels(digest: Any, split: Split) -> None:
     if isinstance(split, Examples):
         return digest.update(split.y.numpy().tobytes())
     for rows in (split.answers, split.choices):

@@ -7,12 +7,13 @@ from statistics import mean
 
 import torch
 
-from policylearn.adapt.outer import extract
 from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
 from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.batches import masked_batches
-from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.inner.objectives import objective_of
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -96,7 +97,7 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     for _ in range(2):
         started = time.monotonic()
         with torch.no_grad():
-            extract(model, dev, looked_at, pad)
+            extract(model, dev.rows, looked_at, pad)
     once = to_load + _texts_seen(problem) * (time.monotonic() - started) / len(looked_at)
     found = {}
     for arm, policy in arms.items():
@@ -108,12 +109,13 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
 def _seconds_per_step(
     problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy
 ) -> float:
-    config, batches = problem.config.inner, masked_batches(problem, policy, 0)
+    config, objective = problem.config.inner, objective_of(problem)
+    batches = masked_batches(problem, policy, 0, objective)
     for step in range(STEPS + 1):
         if step == 1:
             started = time.monotonic()
         rate = learning_rate(config, step, STEPS + 1)
-        plain_step(model, optimizer, next(batches), rate, clip=config.clip, rows=config.micro_batch)
+        plain_step(model, optimizer, objective, next(batches), rate, clip=config.clip, rows=config.micro_batch)
     return (time.monotonic() - started) / STEPS
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from policylearn.inner.batches import follow_mistakes, masked_batches
-from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
+from policylearn.inner.masked_lm import mlm_loss
+from policylearn.inner.objectives import objective_of
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.problem import Problem
@@ -36,19 +38,22 @@ class Pretraining:
 def pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int) -> Pretraining:
     """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`."""
     config, adaptive = problem.config.inner, follow_mistakes(problem, policy)
-    optimizer, masked = make_optimizer(model, config), 0
+    optimizer, objective, masked = make_optimizer(model, config), objective_of(problem), 0
     losses: list[float] = []
-    batches = masked_batches(problem, policy, seed, adaptive, lambda: len(losses) / steps)
+    batches = masked_batches(problem, policy, seed, objective, adaptive, lambda: len(losses) / steps)
     for step in range(steps):
         batch = next(batches)
         masked += int(batch.mask.sum())
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive else None
-        losses.append(plain_step(model, optimizer, batch, rate, watch, config.clip, config.micro_batch))
+        losses.append(plain_step(model, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch))
     return Pretraining(losses, masked)
 
 
 def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
-    """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all."""
+    """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all.
+
+    By definition, whatever `inner.objective` is: trainings on different objectives are compared in one unit.
+    """
     rows, pad = problem.labelled("dev").rows, problem.tokenizer.pad_token_id
     uniform, losses = uniform_policy(problem.tokenizer), []
     picked = rows.spread(HELD_OUT)

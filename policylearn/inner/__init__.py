@@ -1,1 +1,1 @@
-"""The inner problem: MLM loss, optimiser, the stream of masked batches, and a training on its way."""
+"""The inner problem: objectives, steps, windows of them, the stream of masked batches, and a training on its way."""

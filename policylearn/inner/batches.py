@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
 from policylearn.policy.adaptive import AMLM, AdaptiveWeights
-from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 
@@ -15,6 +16,7 @@ def masked_batches(
     problem: Problem,
     policy: MaskingPolicy,
     seed: int,
+    objective: Objective,
     adaptive: AdaptiveWeights | None = None,
     progress: Callable[[], float] = lambda: 0.0,
     mask_seed: int | None = None,
@@ -25,6 +27,7 @@ def masked_batches(
         problem: holds the corpus.
         policy: π_φ.
         seed: of order and masks.
+        objective: masks them.
         adaptive: of `follow_mistakes`; its scores are those of the moment.
         progress: tells the share of training that is done, for a rate that has a schedule.
         mask_seed: of the masks alone; None: `seed`.
@@ -45,12 +48,13 @@ def masked_batches(
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:
             columns[AMLM] = adaptive.scores[input_ids]
-        yield mask_tokens(policy, input_ids, real, drawn_by, epoch, progress(), columns)
+        settings = {"progress": progress(), "columns": columns}
+        yield objective.draw(policy, input_ids, real, drawn_by, epoch, **settings)
 
 
 def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:
     """Fresh weights that follow the model's mistakes in one training, if the policy goes by such."""
     if AMLM not in map(scorer_of, policy.names):
         return None
-    every = problem.config.scores.amlm_every
+    every = problem.config.scores.amlm.every
     return AdaptiveWeights(policy.field.size, policy.masking.rates[0], every)

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from policylearn.inner.batches import follow_mistakes, masked_batches
-from policylearn.inner.mlm import learning_rate, make_optimizer, plain_step
+from policylearn.inner.objectives import Objective, objective_of
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.policy.adaptive import AdaptiveWeights
@@ -17,13 +19,14 @@ from policylearn.problem import Problem
 
 @dataclass
 class Trajectory:
-    """One rollout between two steps: θ, its optimiser, the batches to come, and numbers noted on the way."""
+    """One rollout between two steps: θ, optimiser, objective, the batches to come, and numbers noted on the way."""
 
     problem: Problem
     policy: MaskingPolicy
     seed: int
     model: InnerModel
     optimizer: torch.optim.Optimizer
+    objective: Objective
     adaptive: AdaptiveWeights | None
     batches: Iterator[MaskedBatch]
     step: int = 0
@@ -35,10 +38,11 @@ class Trajectory:
     def start(cls, problem: Problem, policy: MaskingPolicy, seed: int, mask_seed: int | None = None) -> "Trajectory":
         """θ₀, a fresh optimiser and the first epoch's order; `mask_seed` moves the masks and nothing else."""
         model = problem.fresh_model(seed)
-        optimizer = make_optimizer(model, problem.config.inner)
-        trajectory = cls(problem, policy, seed, model, optimizer, follow_mistakes(problem, policy), iter(()))
+        optimizer, objective = make_optimizer(model, problem.config.inner), objective_of(problem)
+        adaptive = follow_mistakes(problem, policy)
+        trajectory = cls(problem, policy, seed, model, optimizer, objective, adaptive, iter(()))
         trajectory.batches = masked_batches(
-            problem, policy, seed, trajectory.adaptive, lambda: trajectory.progress, mask_seed
+            problem, policy, seed, objective, adaptive, lambda: trajectory.progress, mask_seed
         )
         return trajectory
 
@@ -55,8 +59,8 @@ class Trajectory:
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None
-        config = self.problem.config.inner
-        loss = plain_step(self.model, self.optimizer, batch, self.rate, watch, config.clip, config.micro_batch)
+        config, step = self.problem.config.inner, partial(plain_step, self.model, self.optimizer, self.objective)
+        loss = step(batch, self.rate, watch, config.clip, config.micro_batch)
         self.note(mlm_loss=loss)
         self.step += 1
 

@@ -8,9 +8,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from policylearn.inner.mlm import micro_batches, mlm_loss
-from policylearn.masking import MaskedBatch
-
 
 class Loss(Protocol):
     """The loss ℓ(θ, x) of one inner step, and the point x at which an ordinary step takes it."""
@@ -23,35 +20,6 @@ class Loss(Protocol):
 
     def parts(self, batch: Any, x: Tensor, rows: int) -> Iterator[tuple[Any, Tensor, float]]:
         """The batch cut into so many rows at once: (batch, x, share) such that ℓ = Σ share · ℓ(part)."""
-
-
-class TokenWeights:
-    """The weighted MLM loss of `mlm_loss`; x are the weights of the M masked tokens, all 1."""
-
-    def inputs(self, batch: MaskedBatch, like: Tensor) -> Tensor:
-        """Ones [M].
-
-        >>> ids = torch.tensor([[5, 6]])
-        >>> batch = MaskedBatch(ids, ids, ids > 0, torch.tensor([[5, -100]]))
-        >>> TokenWeights().inputs(batch, like=torch.zeros(3))
-        tensor([1.])
-        """
-        return like.new_ones(int(batch.mask.sum()))
-
-    def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
-        """Σ_i x_i · CE_i(θ) / M."""
-        return mlm_loss(model, batch, x)
-
-    def parts(self, batch: MaskedBatch, x: Tensor, rows: int) -> Iterator[tuple[MaskedBatch, Tensor, float]]:
-        """Rows with their weights, and their share of the masked tokens."""
-        low = 0
-        for part, share in micro_batches(batch, rows):
-            high = low + int(part.mask.sum())
-            yield part, x[low:high], share
-            low = high
-
-
-TOKEN_WEIGHTS = TokenWeights()
 
 
 @dataclass(frozen=True)
@@ -69,7 +37,7 @@ class Window:
 
     batches: Sequence[Any]
     rates: Sequence[float]
-    loss: Loss = TOKEN_WEIGHTS
+    loss: Loss
     clip: float | None = None
     seeds: Sequence[int] | None = None
     rows: int | None = None

@@ -1,1 +1,1 @@
-"""A policy → a better one: rounds of rollouts, or token targets."""
+"""A policy → a better one, in stages: expected credits in closed form, rounds of rollouts, or token targets."""

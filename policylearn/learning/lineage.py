@@ -1,38 +1,42 @@
 """How a policy came about, in words that go along with it: what it started from, what was learned, what exported."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from policylearn.arms.policies import scores_of
 from policylearn.artefact import load_policy
 from policylearn.config import Config
-from policylearn.learning.outer import kept_the_prior
+from policylearn.learning.choice import kept_the_first
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
 from policylearn.runs.provenance import last_part
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
+from policylearn.scores.credit import CREDIT
 
 PRIOR, LEARNED = "prior", "learned"
 """What the two facts are called, in the provenance of a policy."""
-Facts = dict[str, str]
+Facts = Mapping[str, str]
+"""Scorer → what it has learned from, in words; or the lineage of a policy."""
 
 
-def lineage(config: Config, state: OuterState, known: Facts) -> Facts:
+def lineage(config: Config, state: State, known: Facts, credited: Facts = MappingProxyType({})) -> dict[str, str]:
     """What an exported policy started from, and what was learned.
 
     Args:
         config: of the run.
         state: that learning ended in; of a run without rounds, a new one.
         known: of `measured`, as it was when the prior was made.
+        credited: the same of the credits of stage "expected".
 
-    >>> found = lineage(Config.model_validate({"learn": {"rounds": 0}}), OuterState(), {})
+    >>> found = lineage(Config.model_validate({"learn": {"rounds": 0}}), State(), {})
     >>> found["prior"], found["learned"]
     ('12 · difference', 'nothing: the prior as it is; no rounds of learning')
     """
-    return {PRIOR: prior_of(config, known), LEARNED: learned_of(config, state, known)}
+    return {PRIOR: prior_of(config, known), LEARNED: learned_of(config, state, known, credited)}
 
 
-def measured(problem: Problem) -> Facts:
+def measured(problem: Problem) -> dict[str, str]:
     """What there is to say of the prior of a problem: scorer → what of the task it has learned from; of the policy that
     `learn.start` names, its own lineage."""
     start = problem.config.learn.start
@@ -42,13 +46,13 @@ def measured(problem: Problem) -> Facts:
     return {name: str(facts[name]) for name in (PRIOR, LEARNED) if name in facts}
 
 
-def known_of(problem: Problem, names: Iterable[str]) -> Facts:
+def known_of(problem: Problem, names: Iterable[str]) -> dict[str, str]:
     """Scorer → what of the task it has learned from, of those that have."""
     scores = scores_of(problem, map(scorer_of, names))
     return {name: found.learned_from for name, found in scores.items() if found.learned_from}
 
 
-def unchanged(prior: Mapping[str, float], known: Facts) -> Facts:
+def unchanged(prior: Mapping[str, float], known: Facts) -> dict[str, str]:
     """The lineage of scorers as they are.
 
     >>> unchanged({"idf": 8.0}, {})
@@ -63,9 +67,9 @@ def at_round(config: Config, number: int) -> str:
     >>> at_round(Config(), 1)
     'φ after 1 round of 2 rollouts each'
     """
-    if config.learn.method == "supervised":
+    if "supervised" in config.learn.stages:
         return f"φ after {_passes(config, number)}"
-    return f"φ after {_rounds(config, number)}"
+    return f"{'expected credits, and ' if 'expected' in config.learn.stages else ''}φ after {_rounds(config, number)}"
 
 
 def _rounds(config: Config, number: int) -> str:
@@ -93,11 +97,21 @@ def _sum_of(prior: Mapping[str, float], known: Facts) -> str:
     return "; ".join([terms or "uniform masks", *(f"{name}: {said}" for name, said in known.items())])
 
 
-def learned_of(config: Config, state: OuterState, known: Facts) -> str:
-    """What was learned, and which φ was exported."""
-    if not state.history:
-        return _without_rounds(config, known)
-    if config.learn.method == "supervised":
+def learned_of(config: Config, state: State, known: Facts, credited: Facts = MappingProxyType({})) -> str:
+    """What was learned, stage by stage, and which φ was exported.
+
+    >>> config = Config.model_validate({"learn": {"stages": ["expected"]}})
+    >>> learned_of(config, State(), {}, {"credit": "expected credit of 9 words"})
+    '2 · credit: expected credit of 9 words; dev was not asked'
+    """
+    if "expected" in config.learn.stages:
+        found = f"{config.credit.strength:g} · {CREDIT}: {credited.get(CREDIT, 'expected credit of words')}"
+        return f"{found}; {f'then {_in_rounds(config, state)}' if state.history else 'dev was not asked'}"
+    return _in_rounds(config, state) if state.history else _without_rounds(config, known)
+
+
+def _in_rounds(config: Config, state: State) -> str:
+    if "supervised" in config.learn.stages:
         return f"in {_passes(config, state.round)}; exported: {_exported(config, state, 'pass', 'passes')}"
     return f"in {_rounds(config, state.round)}; exported: {_exported(config, state, 'round', 'rounds')}"
 
@@ -113,24 +127,36 @@ def _without_rounds(config: Config, known: Facts) -> str:
     return f'{found}; no rounds of learning, to which policy.network = "none" leaves nothing'
 
 
-def _exported(config: Config, state: OuterState, one: str, more: str) -> str:
+def _exported(config: Config, state: State, one: str, more: str) -> str:
     if config.learn.select == "last":
         return f"φ after the last {one}"
-    if kept_the_prior(config.learn, state):
+    if kept_the_first(config.learn, state):
         return f"{_prior(config)}, which no {one} beat on dev"
-    lag = config.learn.lag if config.learn.method == "meta" else 0
+    lag = config.learn.lag if "rounds" in config.learn.stages else 0
     return f"φ after {plural(state.numbers['best_round'] - lag, one, more)}, the best on dev"
 
 
 def _prior(config: Config) -> str:
+    if "expected" in config.learn.stages:
+        return "the policy of these credits"
     return "the prior" if config.learn.start is None else "the policy it started from"
 
 
-def exports_the_prior(config: Config, state: OuterState) -> bool:
-    """Whether what is exported is what learning started from."""
-    return not state.history or (config.learn.select == "dev" and kept_the_prior(config.learn, state))
+def exports_the_prior(config: Config, state: State) -> bool:
+    """Whether what is exported is the prior as it is, or the policy that `learn.start` names."""
+    if "expected" in config.learn.stages:
+        return False
+    return not state.history or (config.learn.select == "dev" and kept_the_first(config.learn, state))
 
 
-def has_learned(config: Config, state: OuterState, known: Facts) -> bool:
+def kept_round(config: Config, state: State) -> int | None:
+    """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round, or there was no
+    round after the expected credits."""
+    if exports_the_prior(config, state):
+        return -1
+    return None if config.learn.select == "last" else state.numbers.get("best_round")
+
+
+def has_learned(config: Config, state: State, known: Facts) -> bool:
     """Whether there is anything in what is exported that was learned: in rounds, or from labels in its prior."""
     return not exports_the_prior(config, state) or config.learn.start is not None or bool(known)

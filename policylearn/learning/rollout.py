@@ -16,7 +16,7 @@ from torch import Tensor
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import Config, InnerConfig
 from policylearn.inner.trajectory import Trajectory
-from policylearn.inner.window import TOKEN_WEIGHTS, Loss, Window
+from policylearn.inner.window import Loss, Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Engine, Outer, engine
 from policylearn.metagrad.estimators import (
@@ -35,13 +35,20 @@ from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
 from policylearn.policy.policy import MaskingPolicy, shown_if_masked
 from policylearn.problem import Problem
+from policylearn.registry import ESTIMATORS
 
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 """Batches of a window, and ∂(outer loss)/∂x of each."""
 
-Objective = Callable[[Tensor], Tensor]
+Surrogate = Callable[[Tensor], Tensor]
 """p [B, T] of a batch → a scalar whose gradient in φ is what an estimator says of the batch."""
 
+Estimate = Callable[[Trajectory], tuple[Sequence[MaskedBatch], list[Surrogate]]]
+"""What is said of one window, through which the trajectory moves on."""
+
+Estimator = Callable[[Problem, MaskingPolicy, int], list[Trajectory]]
+"""(problem, policy, seed) → trainings of all H steps, with their gradient added to the policy's: what `learn.estimator`
+names."""
 
 SAMPLE_BITS = 32
 """Seeds of rollouts are smaller; what is above them tells the trainings of one rollout apart."""
@@ -66,7 +73,8 @@ def _from_arrays(arrays: dict[str, np.ndarray], metrics: dict[str, float]) -> Po
 def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: bool = True) -> PolicyGradient:
     """Train a fresh model for H steps under the policy's masks; differentiate through windows on the way.
 
-    With the estimator `score_function`: train several, which differ in their masks alone, and compare them.
+    With the estimator `score_function`: train several, which differ in their masks alone, and compare them. Further
+    estimators come by the entry point `policylearn.estimators`.
 
     Args:
         problem: data and models.
@@ -76,36 +84,50 @@ def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: b
 
     Returns:
         gradient by parameter name, averaged over windows, and metrics: `dev` (the probe's dev score at θ_H),
-        `mlm_loss`, `inner_steps` (MLM updates of all models), and with a gradient `outer_loss`, `outer_accuracy`,
-        `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated in).
+        `mlm_loss` (of the inner objective), `inner_steps` (updates of all models), and with a gradient `outer_loss`,
+        `outer_accuracy`, `entropy`, `kl`, `credited_batches` (masked batches that the outer loss was differentiated
+        in).
 
     Raises:
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
     """
     policy.zero_grad(set_to_none=True)
-    if differentiate and problem.config.learn.estimator == "score_function":
-        trajectories = compare_trainings(problem, policy, seed)
-    else:
-        trajectories = [follow(Trajectory.start(problem, policy, seed), differentiate)]
+    estimator: Estimator = ESTIMATORS.get(problem.config.learn.estimator) if differentiate else train_once
+    trajectories = estimator(problem, policy, seed)
     gradient = _collect(policy, sum(t.windows for t in trajectories)) if differentiate else {}
     policy.zero_grad(set_to_none=True)
     return PolicyGradient(gradient, _metrics(trajectories, differentiate))
 
 
-def follow(trajectory: Trajectory, differentiate: bool) -> Trajectory:
-    """All H steps, in place, with the gradient of every window added to the policy's."""
-    config = trajectory.problem.config.inner
+def train_once(
+    problem: Problem, policy: MaskingPolicy, seed: int, estimate: Estimate | None = None
+) -> list[Trajectory]:
+    """One training of all H steps; with an estimate, its gradient of every window is added to the policy's."""
+    trajectory, config = Trajectory.start(problem, policy, seed), problem.config.inner
     while trajectory.step < config.steps:
-        if differentiate and opens_window(config, trajectory.step):
-            learn_from_window(trajectory)
+        if estimate is not None and opens_window(config, trajectory.step):
+            batches, objectives = estimate(trajectory)
+            trajectory.credited += len(batches)
+            _accumulate(trajectory, batches, objectives)
         else:
             trajectory.take_step(next(trajectory.batches))
-    return trajectory
+    return [trajectory]
+
+
+def by_credit(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """The estimator `credit`, see `metagrad.estimators`."""
+    return train_once(problem, policy, seed, _credit)
+
+
+def by_relaxation(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
+    """The estimator `relaxed`."""
+    return train_once(problem, policy, seed, _relaxed)
 
 
 def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:
-    """`learn.samples` trainings of all H steps with common random numbers: the same θ₀, data order, support and
-    query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to the policy's."""
+    """The estimator `score_function`: `learn.samples` trainings with common random numbers, that is the same θ₀, data
+    order, support and query examples, and different masks. Adds the leave-one-out gradient of the outer loss at θ_H to
+    the policy's."""
     trainings, losses = [], []
     for sample in range(problem.config.learn.samples):
         trajectory = Trajectory.start(problem, policy, seed, mask_seed=seed + (sample << SAMPLE_BITS))
@@ -116,7 +138,7 @@ def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> lis
         losses.append(_outer_problem(trajectory)(trajectory.model).detach())
         trainings.append((trajectory, batches))
     for (trajectory, batches), advantage in zip(trainings, leave_one_out(torch.stack(losses).double()), strict=True):
-        _accumulate(trajectory, batches, _score_objectives(policy, batches, advantage.item()))
+        _accumulate(trajectory, batches, _score_surrogates(policy, batches, advantage.item()))
     return [trajectory for trajectory, _ in trainings]
 
 
@@ -127,7 +149,7 @@ def check_windows(config: Config) -> None:
         ValueError: naming them.
     """
     inner, learn = config.inner, config.learn
-    learns = learn.method == "meta" and learn.rounds and config.policy.network != "none"
+    learns = "rounds" in learn.stages and learn.rounds and config.policy.network != "none"
     if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
         raise ValueError(
             f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "
@@ -146,21 +168,13 @@ def opens_window(config: InnerConfig, step: int) -> bool:
     return since >= 0 and since % config.every == 0 and step + config.window <= config.steps
 
 
-def learn_from_window(trajectory: Trajectory) -> None:
-    """What an estimator says of one window, added to the policy's gradient; the trajectory moves on by its steps."""
-    learn = _relaxed if trajectory.problem.config.learn.estimator == "relaxed" else _credit
-    batches, objectives = learn(trajectory)
-    trajectory.credited += len(batches)
-    _accumulate(trajectory, batches, objectives)
-
-
-def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
-    batches, gradients = _credits(trajectory, TOKEN_WEIGHTS)
+def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
+    batches, gradients = _credits(trajectory, trajectory.objective)
     pairs = zip(batches, advantages(gradients), strict=True)
     return batches, [partial(credit_surrogate, mask=batch.mask, gradient=a) for batch, a in pairs]
 
 
-def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Objective]]:
+def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
     batches, gradients = _credits(trajectory, SoftMask(partial(shown_if_masked, trajectory.policy)))
     parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
     return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
@@ -203,27 +217,27 @@ def _one_step_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credi
     return batches, gradients
 
 
-def _score_objectives(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Objective]:
+def _score_surrogates(policy: MaskingPolicy, batches: Sequence[MaskedBatch], advantage: float) -> list[Surrogate]:
     """Of the masks of one training; times H, for what is accumulated is a mean over batches."""
     with torch.no_grad():
         rooms = [mask_room(policy.reconsider(batch)[0], batch, policy.masking) for batch in batches]
     derivatives = room_derivatives(rooms, [batch.keys for batch in batches if batch.keys is not None])
     scale = advantage * len(batches)
 
-    def objective(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
+    def surrogate(batch: MaskedBatch, derivative: Tensor, p: Tensor) -> Tensor:
         return scale * (derivative * mask_room(p, batch, policy.masking)).sum()
 
-    return [partial(objective, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
+    return [partial(surrogate, batch, d) for batch, d in zip(batches, derivatives, strict=True)]
 
 
-def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], objectives: Sequence[Objective]) -> None:
-    """Add the gradient of objective and KL pull, averaged over the batches of a window, to the policy's."""
+def _accumulate(trajectory: Trajectory, batches: Sequence[MaskedBatch], surrogates: Sequence[Surrogate]) -> None:
+    """Add the gradient of surrogate and KL pull, averaged over the batches of a window, to the policy's."""
     policy, kl = trajectory.policy, trajectory.problem.config.learn.kl
-    for batch, objective in zip(batches, objectives, strict=True):
+    for batch, surrogate in zip(batches, surrogates, strict=True):
         p, prior = policy.reconsider(batch)
         eligible = policy.eligible(batch.original, batch.real)
         pull = kl_divergence(p[eligible], prior.detach()[eligible])
-        loss = (objective(p) + kl * pull) / len(batches)
+        loss = (surrogate(p) + kl * pull) / len(batches)
         if loss.requires_grad:
             loss.backward()
         trajectory.note(kl=pull.item(), entropy=entropy(p.detach()[eligible]).item())

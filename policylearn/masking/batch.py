@@ -17,7 +17,7 @@ class MaskedBatch:
         real: [B, T] boolean, not padding.
         labels: [B, T], -100 where nothing is predicted.
         lead: [B, T] of `masking.units`, the units that were masked as one; None: single tokens.
-        rate: the masking rate; None: the policy's own.
+        rate: the masking rate, [B, 1] if rows have one each; None: the policy's own.
         columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
         keys: [B] of `masking.keys`, with which the mask was drawn; None: drawn otherwise.
         draw: number of the draw, for designs in which several share their keys; [B] if rows have one each.
@@ -28,7 +28,7 @@ class MaskedBatch:
     real: Tensor
     labels: Tensor
     lead: Tensor | None = None
-    rate: float | None = None
+    rate: float | Tensor | None = None
     columns: dict[str, Tensor] = field(default_factory=dict)
     keys: Tensor | None = None
     draw: int | Tensor = 0
@@ -44,4 +44,5 @@ class MaskedBatch:
         lead, keys = (x if x is None else x[cut] for x in (self.lead, self.keys))
         columns = {name: values[cut] for name, values in self.columns.items()}
         draw = self.draw[cut] if isinstance(self.draw, Tensor) else self.draw
-        return MaskedBatch(*text, lead, self.rate, columns, keys, draw)
+        rate = self.rate[cut] if isinstance(self.rate, Tensor) else self.rate
+        return MaskedBatch(*text, lead, rate, columns, keys, draw)

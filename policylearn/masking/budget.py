@@ -20,22 +20,24 @@ WIDE = 200.0
 """Logits of a row that are spread wider are cut to ± WIDE / 2 around the one that matters: sigmoid(50) is 1."""
 
 
-def masked_total(eligible: Tensor, rate: float) -> Tensor:
+def masked_total(eligible: Tensor, rate: float | Tensor) -> Tensor:
     """Expected number of masked tokens per row, [B] float64: rate · n, but never below one mask in
     a row that has an eligible position, so that no example is read in vain.
     """
-    n = eligible.sum(1).double()
-    return (rate * n).clamp(min=1.0).minimum(n)
+    n = eligible.sum(1, keepdim=True).double()
+    return (rate * n).clamp(min=1.0).minimum(n)[:, 0]
 
 
-def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, sizes: Tensor | None = None) -> Tensor:
+def budget(
+    logits: Tensor, eligible: Tensor, rate: float | Tensor, p_max: float = 1.0, sizes: Tensor | None = None
+) -> Tensor:
     """Inclusion probabilities p_i = c · sigmoid(logit_i - shift) with Σ_i z_i p_i = rate · Σ_i z_i.
 
     z_i is the size of unit i in tokens, 1 without `sizes`. Every row with an eligible unit gets Σ_i p_i ≥ 1 (in
     units), so that a design of fixed size masks at least one. Where long units take so much of a budget that this does
     not hold, p is mixed with p_i = rate, which spends the same, as far as it takes; rows of so few units that not even
     those have Σ_i p_i = 1 spend that (`masking.lengths` cuts units so that they are the rows with rate · n < 1).
-    The cap c is `p_max`, raised to 1 only in rows too short to spend their budget below it.
+    The cap c is `p_max`, raised to 1 only in rows too short to spend their budget below it, or of a higher rate.
 
     The shift is found by Newton's method on the log-odds of the spent share, within a bracket. The gradient is the
     implicit one, any number of times: ∂p_i/∂logit_j = s_i (δ_ij - z_j s_j / Σ_k z_k s_k), s = p (1 - p / c).
@@ -43,7 +45,7 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
     Args:
         logits: [B, T]; ignored where not eligible.
         eligible: [B, T] boolean; with `sizes`, at the leads of eligible units only.
-        rate: share of eligible tokens to mask, 0 < rate < p_max.
+        rate: share of eligible tokens to mask, 0 < rate < p_max; or one for each row, [B, 1], up to 1.
         p_max: largest probability any position may get, at most 1.
         sizes: [B, T] int64, tokens of the unit led by each position (`masking.units`); ignored where not eligible.
 
@@ -60,7 +62,9 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
     >>> p, float(p @ torch.tensor([2.0, 1, 5, 9]).double())  # a quarter of 8 tokens is 2 ... but masks no whole unit
     (tensor([[0.3333, 0.3333, 0.3333, 0.0000]], dtype=torch.float64), 2.6666666666666665)
     """
-    if not 0.0 < rate < p_max <= 1.0:
+    if isinstance(rate, Tensor):
+        assert bool(((rate > 0.0) & (rate <= 1.0)).all())
+    elif not 0.0 < rate < p_max <= 1.0:
         raise ValueError(f"masking rate {rate} must lie between 0 and p_max = {p_max}, p_max at most 1")
     ones = eligible.double()
     if sizes is None:
@@ -68,7 +72,7 @@ def budget(logits: Tensor, eligible: Tensor, rate: float, p_max: float = 1.0, si
     if bool((eligible & (sizes < 1)).any()):
         raise ValueError("an eligible unit has no tokens: `eligible` must be True at the leads of units only")
     weights = ones * sizes
-    total = rate * weights.sum(1)
+    total = (rate * weights.sum(1, keepdim=True))[:, 0]
     p = _spend(logits, eligible, ones, weights, total, p_max)
     most = rate * ones.sum(1, keepdim=True)
     p = _mixed(p, rate * ones, most)

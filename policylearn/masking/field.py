@@ -87,7 +87,7 @@ class TextField(nn.Module):
         real: Tensor,
         keys: Tensor | None = None,
         ends: Tensor | None = None,
-        rate: float | None = None,
+        rate: float | Tensor | None = None,
     ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T]; None where every token is a unit.
 

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     CORRUPTION = 4
     REPLACEMENT = 5
     SPAN = 6
+    RATE = 7
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -19,13 +19,13 @@ LONGEST_WORD = 16
 """Tokens of a word. Those of spoken languages, as tokenizers cut them, are shorter."""
 
 
-def split_long_words(starts: Tensor, eligible: Tensor, rate: float) -> Tensor:
+def split_long_words(starts: Tensor, eligible: Tensor, rate: float | Tensor) -> Tensor:
     """True where a word begins, [B, T], every token of a word that is too long being one by itself.
 
     Args:
         starts: [B, T] boolean, where words begin.
         eligible: [B, T] boolean.
-        rate: share of eligible tokens to mask.
+        rate: share of eligible tokens to mask; [B, 1] if rows have one each.
 
     >>> split_long_words(torch.tensor([[True, False, True, False, False]]), torch.ones(1, 5).bool(), 0.4)
     tensor([[ True, False,  True,  True,  True]])
@@ -35,7 +35,7 @@ def split_long_words(starts: Tensor, eligible: Tensor, rate: float) -> Tensor:
     return _split(words, torch.where(too_few(words, eligible, rate), share, starts.shape[1]))
 
 
-def cut_long_units(starts: Tensor, words: Tensor, eligible: Tensor, rate: float) -> Tensor:
+def cut_long_units(starts: Tensor, words: Tensor, eligible: Tensor, rate: float | Tensor) -> Tensor:
     """True where a unit begins, [B, T]: one too long ends with the last word that fits and goes on as the next.
 
     Args:
@@ -59,7 +59,7 @@ def cut_long_units(starts: Tensor, words: Tensor, eligible: Tensor, rate: float)
         starts = starts | (fitting & (here == last.gather(1, lead)))
 
 
-def share_in_tokens(eligible: Tensor, rate: float) -> Tensor:
+def share_in_tokens(eligible: Tensor, rate: float | Tensor) -> Tensor:
     """Whole tokens of each text that are to be masked, at least one, [B, 1] int64.
 
     >>> share_in_tokens(torch.ones(1, 20).bool(), 0.15), share_in_tokens(torch.ones(1, 5).bool(), 0.15)
@@ -68,7 +68,7 @@ def share_in_tokens(eligible: Tensor, rate: float) -> Tensor:
     return (rate * eligible.sum(1, keepdim=True).double()).floor().long().clamp(min=1)
 
 
-def too_few(starts: Tensor, eligible: Tensor, rate: float) -> Tensor:
+def too_few(starts: Tensor, eligible: Tensor, rate: float | Tensor) -> Tensor:
     """Whether a text has fewer than 1 / rate units that may be masked, [B, 1] boolean."""
     return rate * (starts & eligible).sum(1, keepdim=True).double() < 1.0
 

@@ -136,7 +136,7 @@ def span_starts(starts: Tensor, eligible: Tensor, keys: Tensor, index: Tensor, m
     return starts & ((word - word.gather(1, leads(begins))) % longest == 0)
 
 
-def unit_probabilities(logits: Tensor, eligible: Tensor, lead: Tensor, rate: float, p_max: float) -> Tensor:
+def unit_probabilities(logits: Tensor, eligible: Tensor, lead: Tensor, rate: float | Tensor, p_max: float) -> Tensor:
     """Inclusion probabilities of units, given to each of their tokens: the budget of tokens, spent on units.
 
     A unit's logit is the mean of its tokens'. Σ p over tokens is rate · n, as if tokens were masked one by one.

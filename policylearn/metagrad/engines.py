@@ -1,8 +1,8 @@
-"""The engines by name, as in `inner.engine`. All take the same arguments and go after the same derivative: `unroll` and
-`replay` exactly, to rounding, `finite_difference` nearly, `one_step` to first order, for windows of one step only."""
+"""The engines by name, as in `inner.engine`; further ones come by the entry point `policylearn.engines`. All take the
+same arguments and go after the same derivative: `unroll` and `replay` exactly, to rounding, `finite_difference` nearly,
+`one_step` to first order, for windows of one step only."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from policylearn.adapt.finetune import FineTuning
 from policylearn.inner.window import Window
 from policylearn.models.model import Features
+from policylearn.registry import ENGINES
 
 Outer = Callable[[Features], Tensor] | FineTuning
 """The outer loss: of ``features(input_ids, real)`` under θ_K, or after fine-tuning that starts from θ_K."""
@@ -29,18 +30,10 @@ class Engine(Protocol):
     ) -> list[Tensor]: ...
 
 
-MODULES = {
-    "unroll": "policylearn.metagrad.unroll",
-    "replay": "policylearn.metagrad.replay",
-    "finite_difference": "policylearn.metagrad.finite_difference",
-    "one_step": "policylearn.metagrad.one_step",
-}
-
-
 def engine(name: str) -> Engine:
-    """The engine of this name, imported when it is asked for: only `unroll` needs `higher`.
+    """The engine of this name, imported when it is asked for: only `unroll` needs `higher`. ValueError: there is none.
 
     >>> engine("replay").__name__
     'replay'
     """
-    return getattr(import_module(MODULES[name]), name)
+    return ENGINES.get(name)

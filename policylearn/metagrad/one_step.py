@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policylearn.inner.window import Window
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.window import Loss, Window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.replay import Replay, input_derivatives
@@ -55,7 +56,7 @@ def outer_direction(
     parameters: str = "matrices",
 ) -> dict[str, Tensor]:
     """d = P ∇(outer loss) by parameter name; P = rate (1 - β₁) / (1 - β₁ᵗ) / (√v̂ + ε) for AdamW, rate for SGD."""
-    walk = Replay(model, optimizer, Window((), ()), outer)
+    walk = Replay(model, optimizer, Window((), (), MaskedLM()), outer)
     direction, open_ = {}, carriers(model, parameters)
     for name, p, gradient in zip(walk.names, walk.parameters, walk.outer_slopes(), strict=True):
         state, known = optimizer.state.get(p, {}), isinstance(optimizer, torch.optim.SGD) or p in optimizer.state
@@ -65,9 +66,9 @@ def outer_direction(
     return direction
 
 
-def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
-    """d · ∇CE_i for the M masked tokens of a batch, [M], by one forward-mode pass."""
-    return input_derivatives(model, direction, Window([batch], [1.0]), 0) * batch.mask.sum()
+def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch, loss: Loss) -> Tensor:
+    """M · d · ∇(∂ℓ/∂x_i) for the M masked tokens of a batch, [M], by one forward-mode pass; d · ∇CE_i for MLM."""
+    return input_derivatives(model, direction, Window([batch], [1.0], loss), 0) * batch.mask.sum()
 
 
 def _preconditioned(gradient: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from policylearn.data.tokens import TokenRows
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.models.model import InnerModel
+from policylearn.models.model import Features, InnerModel
 
 CHUNK = 12_288
 """Tokens run through the encoder at once."""
@@ -48,6 +49,12 @@ def in_chunks(
         rows = batch([int(picked[i]) for i in order[chunk]])
         parts.append(checkpoint(_by_layers, function, *rows, use_reentrant=False) if again else function(*rows))
     return torch.cat(parts)[torch.from_numpy(order).argsort()]
+
+
+def extract(features: Features, rows: TokenRows, picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
+    """Features of the picked rows, [len(picked), d], see `in_chunks`."""
+    lengths = [len(rows[int(i)]) for i in picked]
+    return in_chunks(features, partial(rows.batch, pad_id=pad_id), picked, lengths, watch)
 
 
 def _by_layers(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:

@@ -1,11 +1,51 @@
-"""What of a policy is learned: small networks from a text to logits of its tokens, zero before any learning."""
+"""What of a policy is learned: small networks from a text to logits of its tokens, zero before any learning.
 
-from typing import Any, cast
+One of another distribution has the entry point `policylearn.networks` and is a `Network`: an exported policy is only
+loaded if its tensors have the shapes that its network says, and its logits are bounded.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from policylearn.config import PolicyConfig
+from policylearn.registry import NETWORKS
+
+
+class Network(Protocol):
+    """What `policy.network` names: it builds a module, and knows what such a module is made of."""
+
+    def build(self, config: PolicyConfig, vocab_size: int, features: Tensor) -> nn.Module | None:
+        """A module (types, real) → logits, both [B, T], over V types with features [V, F]; None: nothing is
+        learned."""
+        ...
+
+    def shapes(self, config: PolicyConfig, types: int, features: int) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor of its state, in float32, for V types of F features."""
+        ...
+
+    def bounds(self, size: Mapping[str, Tensor]) -> list[Tensor]:
+        """Numbers that no |logit| exceeds together, nor anything on the way to one, from the absolute values of these
+        tensors in float64."""
+        ...
+
+
+class NoNetwork:
+    """Nothing is learned."""
+
+    @staticmethod
+    def build(config: PolicyConfig, vocab_size: int, features: Tensor) -> None:
+        return None
+
+    @staticmethod
+    def shapes(config: PolicyConfig, types: int, features: int) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    @staticmethod
+    def bounds(size: Mapping[str, Tensor]) -> list[Tensor]:
+        return []
 
 
 class TypeTable(nn.Module):
@@ -14,6 +54,18 @@ class TypeTable(nn.Module):
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(vocab_size))
+
+    @classmethod
+    def build(cls, config: PolicyConfig, vocab_size: int, features: Tensor) -> "TypeTable":
+        return cls(vocab_size)
+
+    @staticmethod
+    def shapes(config: PolicyConfig, types: int, features: int) -> dict[str, tuple[int, ...]]:
+        return {"logits": (types,)}
+
+    @staticmethod
+    def bounds(size: Mapping[str, Tensor]) -> list[Tensor]:
+        return [size["logits"].amax()]
 
     def forward(self, types: Tensor, real: Tensor) -> Tensor:
         return self.logits[types]
@@ -38,6 +90,31 @@ class ContextNetwork(nn.Module):
         self._projection: tuple[Tensor, Tensor] | None = None
 
     features: Tensor
+
+    @classmethod
+    def build(cls, config: PolicyConfig, vocab_size: int, features: Tensor) -> "ContextNetwork":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return cls(features, config.hidden, config.kernel)
+
+    @classmethod
+    def shapes(cls, config: PolicyConfig, types: int, features: int) -> dict[str, tuple[int, ...]]:
+        hidden = config.hidden
+        return {
+            "features": (types, features),
+            "project.weight": (hidden, features),
+            "project.bias": (hidden,),
+            "context.weight": (hidden, 1, config.kernel),
+            "context.bias": (hidden,),
+            "out.weight": (cls.outputs, hidden),
+        }
+
+    @staticmethod
+    def bounds(size: Mapping[str, Tensor]) -> list[Tensor]:
+        features = torch.cat([size["features"], torch.zeros(1, size["features"].shape[1])]).amax(0)
+        x = size["project.weight"] @ features + size["project.bias"]
+        x = x + size["context.weight"].sum((1, 2)) * x + size["context.bias"]
+        return [x.amax(), (size["out.weight"] @ x).sum()]
 
     def forward(self, types: Tensor, real: Tensor) -> Tensor:
         return self._outputs(types, real)[..., 0]
@@ -109,11 +186,9 @@ def _standardised(x: Tensor) -> Tensor:
 
 def build_network(config: PolicyConfig, vocab_size: int, features: Tensor) -> nn.Module | None:
     """The network of a config over V types with features [V, F]; None where nothing is learned."""
-    if config.network == "none":
-        return None
-    if config.network == "table":
-        return TypeTable(vocab_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        kind = SpanNetwork if config.network == "span" else ContextNetwork
-        return kind(features, config.hidden, config.kernel)
+    return network(config).build(config, vocab_size, features)
+
+
+def network(config: PolicyConfig) -> Network:
+    """What `policy.network` names; ValueError: there is no such network."""
+    return NETWORKS.get(config.network)

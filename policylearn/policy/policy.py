@@ -102,7 +102,9 @@ class MaskingPolicy(nn.Module):
         """Whether the network says how texts are cut into units."""
         return self._scores_spans and self.masking.unit == "span"
 
-    def units(self, x: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | None = None) -> Tensor | None:
+    def units(
+        self, x: Tensor, real: Tensor, keys: Tensor | None = None, rate: float | Tensor | None = None
+    ) -> Tensor | None:
         """Lead of the unit each position belongs to, [B, T], as `Field.units`; spans as the network wants them,
         if it is one of spans."""
         if not self.cuts_spans:
@@ -149,7 +151,7 @@ class MaskingPolicy(nn.Module):
         real: Tensor,
         *,
         lead: Tensor | None = None,
-        rate: float | None = None,
+        rate: float | Tensor | None = None,
         columns: Columns | None = None,
     ) -> Tensor:
         """Inclusion probabilities [B, T] float64, Σ = rate · n per row, differentiable in φ.
@@ -158,7 +160,7 @@ class MaskingPolicy(nn.Module):
             x: [B, T] token ids, or whatever the field is of.
             real: [B, T] boolean, not padding.
             lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
-            rate: another rate than the one training starts with.
+            rate: another rate than the one training starts with; [B, 1] if rows have one each.
             columns: scores that came with the text.
         """
         lead = self.units(x, real, rate=rate) if lead is None else lead
@@ -183,7 +185,9 @@ class MaskingPolicy(nn.Module):
         now, before = (self._spend(x, *text, batch.lead, batch.rate) for x in (logits, prior))
         return now, before
 
-    def _spend(self, logits: Tensor, x: Tensor, real: Tensor, lead: Tensor | None, rate: float | None) -> Tensor:
+    def _spend(
+        self, logits: Tensor, x: Tensor, real: Tensor, lead: Tensor | None, rate: float | Tensor | None
+    ) -> Tensor:
         eligible = self.eligible(x, real)
         rate = self.masking.rates[0] if rate is None else rate
         if lead is None:
@@ -214,6 +218,10 @@ class MaskingPolicy(nn.Module):
         """From now on the prior, towards which learning is pulled, is the policy as it is now; returns the policy."""
         self.start = (copy.deepcopy(self),)
         return self
+
+    def become(self, other: "MaskingPolicy") -> None:
+        """From now on be what another policy is, whose tensors are taken over."""
+        self.__dict__.update(other.__dict__)
 
     def learned(self) -> dict[str, Tensor]:
         """φ: the trainable tensors by name, detached."""
@@ -252,6 +260,7 @@ def mask_tokens(
     epoch: int | Tensor,
     progress: float = 0.0,
     columns: Columns | None = None,
+    rate: Tensor | None = None,
 ) -> MaskedBatch:
     """An example to a masked one in five steps: keys, units, probabilities, design, what is hidden.
 
@@ -262,17 +271,18 @@ def mask_tokens(
         seed, epoch: what, beside its tokens, the mask of an example depends on; `epoch` may be one for each row, [B].
         progress: share of training that is done, for a rate that has a schedule.
         columns: scores that came with the example.
+        rate: of every row, [B, 1]; None: that of the policy's settings.
     """
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = policy.field.keys(x, real, seed, round_of_draws), positions(real)
-    rate = rate_at(masking.rate, progress)
-    lead = policy.units(x, real, keys, rate)
+    spent = rate_at(masking.rate, progress) if rate is None else rate
+    lead = policy.units(x, real, keys, spent)
     with torch.no_grad():
-        p = policy.probabilities(x, real, lead=lead, rate=rate, columns=columns)
+        p = policy.probabilities(x, real, lead=lead, rate=spent, columns=columns)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
     shown, labels = policy.field.hide(x, mask, keys, index)
-    return MaskedBatch(x, shown, real, labels, lead, rate, dict(columns or {}), keys, epoch)
+    return MaskedBatch(x, shown, real, labels, lead, spent, dict(columns or {}), keys, epoch)
 
 
 def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch) -> Tensor:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from policylearn.config.scores import RANK, scorer_of
 from policylearn.masking.eligibility import flat_positions, look_up
 from policylearn.masking.units import sizes, word_keys
 
-RANK = ":rank"
-"""What follows the name of a scorer that goes by rank within the text."""
+__all__ = ["RANK", "ScoreTable", "Scores", "rank_weights", "scorer_of"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,3 @@ def rank_weights(scores: Tensor, eligible: Tensor, lead: Tensor) -> Tensor:
     ascending = torch.where(counted, scores, -torch.inf).sort(1).values.contiguous()
     better = scores.shape[1] - torch.searchsorted(ascending, scores.contiguous(), right=True)
     return ((n - better).clamp(min=1) / n).log()
-
-
-def scorer_of(name: str) -> str:
-    """The scorer that an entry of the prior, or an arm, goes by.
-
-    >>> scorer_of("difference:rank"), scorer_of("tficf")
-    ('difference', 'tficf')
-    """
-    return name.removesuffix(RANK)

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from policylearn.report.formats import as_number, duration, rate, score
+from policylearn.report.formats import as_number, count, duration, rate, score
 from policylearn.report.progress import ETA_MEMORY_S, EVERY_S, FIRST_S, Eta, is_live, print_line
 from policylearn.report.tables import comparison_table
 
@@ -55,6 +55,8 @@ def round_line(record: dict[str, Any], separator: str = "  ") -> str:
     for key, name in _SHOWN.items():
         if math.isfinite(as_number(record.get(key))):
             parts.append(f"{name} {score(record[key])}{_beside(record) if key == 'dev' else ''}")
+    if record.get("masked_tokens") is not None:
+        parts.append(f"masked tokens {count(record['masked_tokens'])}")
     if record.get("workers") is not None:
         parts.append(f"workers {record['workers']}")
     return separator.join(parts)
@@ -73,6 +75,7 @@ class RoundProgress:
 
     total_rounds, start_round: rounds of the whole run, and how many of them an earlier run already made.
     units_per_round: rollouts in a round, the steps of the bar.
+    names: what a round and its units are called.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class RoundProgress:
         console: Console,
         units_per_round: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        names: tuple[str, str] = ("round", "rollouts"),
     ) -> None:
         self.console = console
+        self._name, self._unit = names
         self._total = total_rounds
         self._round = start_round
         self._units = max(1, units_per_round)
@@ -138,14 +143,14 @@ class RoundProgress:
         return self._bar.add_task(self._description(self._round + 1), total=total, completed=done)
 
     def _description(self, number: int) -> str:
-        return f"round {min(number, self._total)}/{self._total}"
+        return f"{self._name} {min(number, self._total)}/{self._total}"
 
     def _within(self, now: float) -> str:
         """How far a round is that takes long."""
         pace = (self._done - self._before) / (now - self._began)
         left = (self._total * self._units - self._done) / pace if pace else None
         parts = [
-            f"{self._done - self._round * self._units}/{self._units} rollouts",
+            f"{self._done - self._round * self._units}/{self._units} {self._unit}",
             rate(pace),
             f"ETA {duration(left)}",
         ]

@@ -126,7 +126,7 @@ def _seed_name(result: dict[str, Any], place: int) -> str:
 
 def supervised(config: dict[str, Any]) -> bool:
     """Whether the policy of a resolved config is learned from token targets, and not from rollouts."""
-    return (config.get("learn") or {}).get("method") == "supervised"
+    return "supervised" in (config.get("learn") or {}).get("stages", [])
 
 
 def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], supervised: bool) -> dict[str, Any]:

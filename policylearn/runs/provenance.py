@@ -33,7 +33,9 @@ def provenance(config: Config) -> dict[str, str]:
     }
     if config.model.revision is not None:
         facts["revision"] = config.model.revision
-    if config.learn.method == "supervised":
+    if config.inner.objective != "masked_lm":
+        facts["objective"] = config.inner.objective
+    if "supervised" in config.learn.stages:
         path = f" in {last_part(config.supervised.path)}" if config.supervised.path else ""
         facts["targets"] = f"{config.supervised.targets}{path}"
     return facts | {package: version(package) for package in ("policylearn", "torch", "transformers")}

@@ -1,8 +1,9 @@
 """The run directory, on this disk or in a bucket: what a run leaves behind, and how it is found again.
 
-config.json       every setting, resolved            checkpoints/   the outer state, newest few
+config.json       every setting, resolved            checkpoints/   the state of learning, newest few
 metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
 prior/            the policy before learning         policy/        the exported policy
+expected/         checkpoints of the credits' sums, and the policy that follows from them
 result.json       the comparison; written last       report.html    all of it to look at
 policies.json     where policies that were given came from; tensorboard/, if that was asked for
 """
@@ -24,7 +25,7 @@ from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_pol
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.runs.provenance import Origin, provenance
-from policylearn.runs.state import OuterState, load_latest, save_files, state_files
+from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
@@ -38,6 +39,7 @@ LEFT_BEHIND = (
     "result.json",
     "report.html",
     "checkpoints",
+    "expected",
     "prior",
     "policy",
     "tensorboard",
@@ -47,7 +49,9 @@ KNOWN = "scores"
 """Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
-PROGRESS = ("checkpoints", "trials.jsonl", "result.json")
+PRIOR, EXPECTED = "prior", "expected"
+"""Folders of the policies that a stage of learning starts from."""
+PROGRESS = ("checkpoints", "expected", "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
 
@@ -122,27 +126,32 @@ class Run:
         with self._waiting():
             self._outbox.flush()
 
-    def latest_state(self) -> OuterState:
+    def latest_state(self, folder: str = "") -> State:
         """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
+
+        Args:
+            folder: where in the run they are, for a stage with a folder of its own.
 
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
         with self._waiting():
-            state, complaints = load_latest(self.storage / "checkpoints")
-            metrics = self._read("metrics.jsonl")
+            state, complaints = load_latest(self.storage / _inside(folder, "checkpoints"))
+            metrics = self._read(_inside(folder, "metrics.jsonl"))
         for complaint in complaints:
             self.warn(complaint)
-        state = state or OuterState()
+        state = state or State()
+        state.folder = folder
         if metrics != _lines(state.history):
-            self.save_text("metrics.jsonl", _lines(state.history))
+            self.save_text(_inside(folder, "metrics.jsonl"), _lines(state.history))
         return state
 
-    def save_round(self, state: OuterState) -> None:
+    def save_round(self, state: State) -> None:
         """Checkpoint the state, then bring metrics.jsonl up to it."""
-        folder, number, files = self.storage / "checkpoints", state.round, state_files(state)
-        metrics = self._writing("metrics.jsonl", _lines(state.history))
-        self._outbox.put(("checkpoint", lambda: save_files(folder, number, files)), ("metrics.jsonl", metrics))
+        checkpoints, lines = (_inside(state.folder, name) for name in ("checkpoints", "metrics.jsonl"))
+        folder, number, files = self.storage / checkpoints, state.round, state_files(state)
+        metrics = self._writing(lines, _lines(state.history))
+        self._outbox.put((checkpoints, lambda: save_files(folder, number, files)), (lines, metrics))
 
     def trials(self) -> list[dict[str, Any]]:
         """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
@@ -169,14 +178,25 @@ class Run:
     ) -> tuple[MaskingPolicy, dict[str, str]]:
         """The policy before learning, and what is known of it (see `lineage.measured`): scored once, kept in `prior/`,
         loaded when the run is continued."""
-        if self.storage.is_file(f"prior/{MANIFEST}"):
-            kept = load_policy(str(self.storage / "prior"))
-            policy, facts = kept.policy, kept.provenance.get(KNOWN, {})
-        else:
-            built, facts = build(), known()
-            artefact = self.artefact(built, tokenizer, {KNOWN: facts} if facts else {})
-            policy = self.save_policy("prior", artefact, "The policy this run started from.\n")
-        return policy.start_here() if self.config.learn.start is not None else policy, facts
+        kept = self.kept_policy(PRIOR)
+        if kept is None:
+            policy = build()
+            kept = self.keep_policy(PRIOR, policy, tokenizer, known())
+        return kept[0].start_here() if self.config.learn.start is not None else kept[0], kept[1]
+
+    def kept_policy(self, name: str) -> tuple[MaskingPolicy, dict[str, str]] | None:
+        """A policy that a stage of learning starts from, and what is known of it, if it is kept already."""
+        if not self.storage.is_file(f"{name}/{MANIFEST}"):
+            return None
+        kept = load_policy(str(self.storage / name))
+        return kept.policy, kept.provenance.get(KNOWN, {})
+
+    def keep_policy(
+        self, name: str, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, known: dict[str, str]
+    ) -> tuple[MaskingPolicy, dict[str, str]]:
+        """Keep it; returns what `kept_policy` will."""
+        artefact = self.artefact(policy, tokenizer, {KNOWN: known} if known else {})
+        return self.save_policy(name, artefact, "A policy that a stage of learning started from.\n"), known
 
     def save_policy(self, name: str, artefact: PolicyArtefact, card: str) -> MaskingPolicy:
         """Export a policy to a folder of this run; returns it as whoever loads it will see it.
@@ -265,6 +285,10 @@ def _known_config(storage: Storage) -> dict[str, Any] | None:
         return known if set(MARKS_OF_A_RUN) <= set(known) else None
     except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
         return None
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _lines(records: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints of the outer state: JSON and safetensors, a manifest written last, verified on load, never pickled.
+"""Checkpoints of the state of learning: JSON and safetensors, a manifest written last, verified on load, never pickled.
 
 round-0007/state.json          round, history, numbers
 round-0007/state.safetensors   φ, Adam's moments, the best φ
@@ -25,15 +25,17 @@ Place = str | os.PathLike[str] | Storage
 
 
 @dataclass
-class OuterState:
-    """All there is to continue a run from.
+class State:
+    """All there is to continue a stage of learning from.
 
     Attributes:
         round: rounds finished.
-        tensors: φ ("phi.") and Adam's moments ("adam.").
+        tensors: what is learned so far: φ ("phi.") and Adam's moments ("adam."), or sums of credits.
         best: the φ of the best dev score so far.
         history: one record per finished round, the lines of metrics.jsonl.
         numbers: everything else that is JSON: baselines, best dev score, …
+        folder: where in the run it is kept; empty: at the top.
+        tried: φ that the newest round has tried, and its dev score; not kept.
     """
 
     round: int = 0
@@ -41,9 +43,16 @@ class OuterState:
     best: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    tried: tuple[dict[str, Tensor], float] | None = None
 
 
-def state_files(state: OuterState) -> dict[str, bytes]:
+def select_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def state_files(state: State) -> dict[str, bytes]:
     """The files of a checkpoint, by name: the state as it is now, whenever they are written."""
     record = {"round": state.round, "history": state.history, "numbers": state.numbers}
     tensors = state.tensors | {f"{BEST}{name}": value for name, value in state.best.items()}
@@ -52,7 +61,7 @@ def state_files(state: OuterState) -> dict[str, bytes]:
     return files | {MANIFEST: json.dumps(manifest).encode()}
 
 
-def save_state(folder: Place, state: OuterState) -> Storage:
+def save_state(folder: Place, state: State) -> Storage:
     """Write `folder/round-0007` and remove all but the newest few. A sound one of that round is left as it is."""
     return save_files(folder, state.round, state_files(state))
 
@@ -73,7 +82,7 @@ def save_files(folder: Place, number: int, files: dict[str, bytes]) -> Storage:
     return target
 
 
-def load_latest(folder: Place) -> tuple[OuterState | None, list[str]]:
+def load_latest(folder: Place) -> tuple[State | None, list[str]]:
     """The newest sound checkpoint, and a sentence for every one passed over on the way: damaged, or not to be read
     although another one can.
 
@@ -92,7 +101,7 @@ def load_latest(folder: Place) -> tuple[OuterState | None, list[str]]:
     return state, complaints
 
 
-def _newest(folder: Storage, rounds: list[int]) -> tuple[OuterState | None, list[str], StorageFailed | None]:
+def _newest(folder: Storage, rounds: list[int]) -> tuple[State | None, list[str], StorageFailed | None]:
     """State and complaints of `load_latest`, and what kept the newest from being read that could not be."""
     complaints: list[str] = []
     failure = None
@@ -108,7 +117,7 @@ def _newest(folder: Storage, rounds: list[int]) -> tuple[OuterState | None, list
     return None, complaints, failure
 
 
-def load_round(folder: Place, number: int) -> OuterState:
+def load_round(folder: Place, number: int) -> State:
     """The checkpoint written after `number` rounds.
 
     Raises:
@@ -120,11 +129,12 @@ def load_round(folder: Place, number: int) -> OuterState:
     return _load(_round(folder, number))
 
 
-def _load(path: Storage) -> OuterState:
+def _load(path: Storage) -> State:
     files = _verified(path)
     record, tensors = json.loads(files[STATE]), load(files[TENSORS])
-    best = {name.removeprefix(BEST): tensors.pop(name) for name in list(tensors) if name.startswith(BEST)}
-    return OuterState(record["round"], tensors, best, record["history"], record["numbers"])
+    best = select_prefix(BEST, tensors)
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(BEST)}
+    return State(record["round"], tensors, best, record["history"], record["numbers"])
 
 
 def _verified(path: Storage) -> dict[str, bytes]:

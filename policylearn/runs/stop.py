@@ -41,10 +41,13 @@ def _kept(out: str) -> str:
     from policylearn.storage.folder import Storage, StorageFailed
 
     try:
-        rounds, trials = (_lines_in(Storage.at(out), name) for name in ("metrics.jsonl", "trials.jsonl"))
+        files = ("expected/metrics.jsonl", "metrics.jsonl", "trials.jsonl")
+        points, rounds, trials = (_lines_in(Storage.at(out), name) for name in files)
     except StorageFailed:
         return "what was saved before"
-    return f"{rounds} finished rounds" + (f" and {trials} finished trials" if trials else "")
+    found = [f"credits of {points} points"] if points else []
+    found += [f"{rounds} finished rounds"] if rounds or not points else []
+    return " and ".join(found + ([f"{trials} finished trials"] if trials else []))
 
 
 def _lines_in(storage: "Storage", name: str) -> int:

@@ -16,8 +16,9 @@ from uuid import uuid4
 from rich.console import Console
 
 from policylearn.config import Config
+from policylearn.registry import TRACKERS
 from policylearn.report.console import print_line
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
 
 IDENTITY = "tracked_as"
 """Where the name that a run has with its trackers is kept, in the numbers of its state."""
@@ -41,6 +42,8 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in a folder. Those of earlier calls are superseded from the first round on."""
 
+    package = "tensorboard"
+
     def __init__(self, config: Config, folder: str, identity: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -58,6 +61,8 @@ class TensorBoard:
 
 class WandB:
     """A run of Weights & Biases. Offline each call writes a whole copy of the run, all with the same id."""
+
+    package = "wandb"
 
     def __init__(self, config: Config, folder: str, identity: str) -> None:
         import wandb
@@ -81,6 +86,8 @@ class WandB:
 
 class MLflow:
     """A run of an MLflow experiment, wherever MLFLOW_TRACKING_URI says; found again by its tag."""
+
+    package = "mlflow"
 
     def __init__(self, config: Config, folder: str, identity: str) -> None:
         from mlflow import MlflowClient
@@ -106,6 +113,8 @@ class MLflow:
 class Trackio:
     """A run of a trackio project."""
 
+    package = "trackio"
+
     def __init__(self, config: Config, folder: str, identity: str) -> None:
         import trackio
 
@@ -119,9 +128,6 @@ class Trackio:
 
     def close(self) -> None:
         self._run.finish()
-
-
-KINDS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow, "trackio": Trackio}
 
 
 class Trackers:
@@ -155,15 +161,16 @@ def _catch_up(tracker: Tracker, history: Sequence[dict[str, Any]]) -> None:
 
 def check_trackers(config: Config) -> None:
     """Raises:
-    ValueError: a tracker that the config asks for is not installed.
+    ValueError: what a tracker needs that the config asks for is not installed.
     """
     for name in config.track.to:
-        if find_spec(name) is None:
-            raise ValueError(f"track.to asks for {name!r}, which is not installed: pip install {name}")
+        package = getattr(TRACKERS.get(name), "package", None)
+        if package is not None and find_spec(package) is None:
+            raise ValueError(f"track.to asks for {name!r}, which is not installed: pip install {package}")
 
 
 @contextmanager
-def open_trackers(config: Config, folder: str, state: OuterState, console: Console) -> Iterator[Trackers]:
+def open_trackers(config: Config, folder: str, state: State, console: Console) -> Iterator[Trackers]:
     """The trackers that `config.track` asks for, with all rounds there are; closed at the end.
 
     Args:
@@ -191,7 +198,7 @@ def open_trackers(config: Config, folder: str, state: OuterState, console: Conso
 
 def _opened(name: str, config: Config, folder: str, identity: str) -> Tracker:
     try:
-        return KINDS[name](config, folder, identity)
+        return TRACKERS.get(name)(config, folder, identity)
     except Exception as error:  # fault boundary: whatever keeps a service from being used
         raise ValueError(f"track.to: {name} cannot be used: {error}") from error
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import ScoresConfig
+from policylearn.config.scores import DifferenceConfig
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.tficf import counts_of, word_tficf
@@ -29,22 +29,22 @@ class Anchors:
 
 
 def find_anchors(
-    domain: CorpusCounts, general: CorpusCounts, tokenizer: PreTrainedTokenizerBase, config: ScoresConfig
+    domain: CorpusCounts, general: CorpusCounts, tokenizer: PreTrainedTokenizerBase, config: DifferenceConfig
 ) -> Anchors:
-    """The most typical words of the domain, `scores.anchors` at most.
+    """The most typical words of the domain, `scores.difference.anchors` at most.
 
     TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
-    logarithm), so an anchor must also be `scores.anchor_ratio` times as frequent in the domain as in general text (one
-    added to the general count). It must occur `scores.anchor_count` times, make up `scores.anchor_share` of the words
-    of the domain, and have two letters. With `scores.anchor_order` "icf" those that are rarest in general text come
-    first, and of equally rare ones the most frequent in the domain: with a share, this finds more of the words that
-    people chose (tests/scores/test_golden.py).
+    logarithm), so an anchor must also be `anchor_ratio` times as frequent in the domain as in general text (one added
+    to the general count). It must occur `anchor_count` times, make up `anchor_share` of the words of the domain, and
+    have two letters. With `anchor_order` "icf" those that are rarest in general text come first, and of equally rare
+    ones the most frequent in the domain: with a share, this finds more of the words that people chose
+    (tests/scores/test_golden.py).
 
     Args:
         domain: counts of the domain.
         general: counts of the general corpus, of the domain's words at least.
         tokenizer: of the words.
-        config: the settings above.
+        config: [scores.difference], which has these settings.
 
     Raises:
         ValueError: a corpus is empty, or no word qualifies.
@@ -60,7 +60,7 @@ def find_anchors(
         raise ValueError(
             f"no word of the domain corpus can be an anchor: none occurs {config.anchor_count} times and is "
             f"{config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
-            "scores.anchor_count, scores.anchor_ratio and scores.anchor_share"
+            "scores.difference.anchor_count, scores.difference.anchor_ratio and scores.difference.anchor_share"
         )
     return Anchors(list(found), domain.words.pieces[list(found.values())])
 
@@ -107,7 +107,7 @@ def named_anchors(names: list[str], words: Lexicon, tokenizer: PreTrainedTokeniz
             # Few people mean a rare word, and comparing with all of a large domain takes a minute.
             near = difflib.get_close_matches(name, list(rows)[-20_000:], n=5, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}?" if near else "is domain.path right?"
-            raise ValueError(f"scores.anchor_words: {name!r} is not a word of the domain corpus; {hint}")
+            raise ValueError(f"scores.difference.anchor_words: {name!r} is not a word of the domain corpus; {hint}")
     return Anchors(list(names), words.pieces[np.array(found, dtype=np.int64)])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import ScoresConfig
+from policylearn.config.scores import PmiConfig
 from policylearn.masking.collocations import ngram_keys
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.lexicon import Lexicon
@@ -90,13 +90,13 @@ def find_collocations(
     tokenizer: PreTrainedTokenizerBase,
     vocabulary: Vocabulary,
     lexicon: Lexicon,
-    config: ScoresConfig,
+    config: PmiConfig,
     limit: int = LIMIT,
 ) -> Collocations:
     """The collocations of a corpus, in one pass.
 
-    Runs of 2 to `collocation_words` words that occur `collocation_count` times; of those whose PMI is above 0 the
-    `collocations` of highest PMI. Words are compared as the tokenizer sees them: with their case, and with or without
+    Runs of 2 to `longest` words that occur `count` times; of those whose PMI is above 0 the `collocations` of highest
+    PMI. Words are compared as the tokenizer sees them: with their case, and with or without
     a space before them, where it keeps these. A run stays within its text and is interrupted by special tokens and
     by words without a letter or digit, except hyphens and apostrophes in its middle.
 
@@ -104,20 +104,20 @@ def find_collocations(
         texts: the corpus.
         tokenizer, vocabulary: of V types.
         lexicon: the words of the corpus with their counts (`Sources.domain_counts`).
-        config: of which the three settings above.
+        config: [scores.pmi], the three settings above.
         limit: runs of each length kept in memory, see `ngrams.Tally`.
 
     Raises:
         ValueError: there is no such run.
     """
-    used, ends = _usable(lexicon, tokenizer, config.collocation_count)
-    tallies = count_ngrams(texts, tokenizer, vocabulary, used, config.collocation_words, limit)
-    scored = [_candidates(tallies, n, used, ends, config) for n in range(2, config.collocation_words + 1)]
+    used, ends = _usable(lexicon, tokenizer, config.count)
+    tallies = count_ngrams(texts, tokenizer, vocabulary, used, config.longest, limit)
+    scored = [_candidates(tallies, n, used, ends, config) for n in range(2, config.longest + 1)]
     keys, scores, counts, words = (np.concatenate(column) for column in zip(*scored, strict=True))
     if not len(keys):
         raise ValueError(
-            f"no run of words of the domain corpus is a collocation: none occurs {config.collocation_count} times "
-            "and more often than chance; lower scores.collocation_count, or give domain.path more text"
+            f"no run of words of the domain corpus is a collocation: none occurs {config.count} times "
+            "and more often than chance; lower scores.pmi.count, or give domain.path more text"
         )
     best = np.argsort(-scores, kind="stable")[: config.collocations]
     best = best[np.argsort(keys[best])]
@@ -137,12 +137,12 @@ def _usable(lexicon: Lexicon, tokenizer: PreTrainedTokenizerBase, min_count: int
 
 
 def _candidates(
-    tallies: list[Tally], n: int, used: Lexicon, ends: np.ndarray, config: ScoresConfig
+    tallies: list[Tally], n: int, used: Lexicon, ends: np.ndarray, config: PmiConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Runs of n words that occur often enough and more often than chance: keys, PMI, counts, words padded with -1."""
     table = tallies[n - 1].result()
-    table = table.take((table.counts >= config.collocation_count) & ends[table.words[:, [0, -1]]].all(1))
+    table = table.take((table.counts >= config.count) & ends[table.words[:, [0, -1]]].all(1))
     scores = collocation_scores(table.words, used.keys, tallies)
     table, scores = table.take(scores > 0), scores[scores > 0]
-    padding = (0, 0), (0, config.collocation_words - n)
+    padding = (0, 0), (0, config.longest - n)
     return table.keys, scores, table.counts, np.pad(table.words, padding, constant_values=-1)

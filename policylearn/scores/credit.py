@@ -10,18 +10,18 @@ from torch import Tensor
 
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import Means, OccurrenceMeans
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
+CREDIT = "credit"
 
-@scorer("credit")
+
 def credit(sources: Sources) -> Scores:
     """Expected credit of types and words, in standard deviations between them: strength 1 makes a word whose credit is
     one deviation above the mean e times as likely as a mean one. What was never masked has the mean, 0.
 
-    The measurement is that of `diagnose`, with its settings, along a training under uniform masks. Where the prior has
-    `credit`, `diagnose` goes along the same training, by halves, and the reliability it tells is that of the means
-    which these scores are shrunk from; else it goes along one under the prior's masks, and tells of other credits.
+    The measurement is that of `diagnose`, along a training under uniform masks; stage "expected" makes it on many
+    workers. Where credit is learned or in the prior, `diagnose` goes along this training, by halves, and tells the
+    reliability of the means which these scores are shrunk from; else it goes along one under the prior's masks.
 
     Raises:
         ValueError: there is no task to differentiate.
@@ -31,6 +31,11 @@ def credit(sources: Sources) -> Scores:
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     for ids, real, credits in sources.credits():
         means.add(ids, real, credits)
+    return expected_scores(means, sources)
+
+
+def expected_scores(means: OccurrenceMeans, sources: Sources) -> Scores:
+    """What the means of all credits say of types and words."""
     types, words = expected(means.types).nan_to_num(0.0), expected(means.words)
     return Scores(types, words, f"{counted(means)} {sources.credited()}".strip())
 

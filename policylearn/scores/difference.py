@@ -9,19 +9,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from policylearn.policy.scores import Scores
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.vectors import Embed, batches, type_pieces, word_embedder
 
 
-@scorer("difference")
-def _difference(sources: Sources) -> Scores:
+def difference(sources: Sources) -> Scores:
     """Similarity to the nearest anchor: of every type by itself, and of every word of the lexicon."""
     pieces, size = sources.lexicon.pieces, len(sources.vocabulary.special)
     longer = pieces[:, 1] >= 0
     wanted = np.concatenate([type_pieces(size), pieces[longer]])
     order: Iterable[np.ndarray] = list(batches(wanted))
-    if sources.config.embedding == "encoder":
+    if sources.config.difference.embedding == "encoder":
         order = sources.watch("running the encoder on words", order, len(wanted), size=len)
     # Anchors first: without any there is nothing to run an encoder for.
     anchors = sources.anchors.pieces

@@ -5,13 +5,12 @@ import torch
 
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import largest_is_one
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 from policylearn.scores.tficf import check_not_empty, idf, tficf, word_tficf
 
 
-@scorer("tficf")
-def _tficf(sources: Sources) -> Scores:
+def by_tficf(sources: Sources) -> Scores:
+    """How typical of the domain types and words are, see `tficf`; largest score 1."""
     domain, general, ordinary = sources.domain_counts, sources.general_counts, _ordinary(sources)
     counts = domain.types * ordinary, general.types * ordinary
     types = tficf(counts[0], counts[0].sum(), counts[1], counts[1].sum())
@@ -20,17 +19,17 @@ def _tficf(sources: Sources) -> Scores:
     return largest_is_one(_scores(types.clip(min=0), words.clip(min=0)))
 
 
-@scorer("idf")
-def _idf(sources: Sources) -> Scores:
-    """Of the domain's texts: a type that never occurs in them has the highest score, 1."""
+def by_idf(sources: Sources) -> Scores:
+    """How rare types and words are in the domain's texts, see `idf`: a type that never occurs in them has the highest
+    score, 1."""
     counts, lexicon = sources.domain_counts, sources.lexicon
     check_not_empty("domain", counts.total_words)
     types = idf(counts.type_documents, counts.documents) * _ordinary(sources)
     return largest_is_one(_scores(types, idf(lexicon.documents, counts.documents)))
 
 
-@scorer("uniform")
-def _uniform(sources: Sources) -> Scores:
+def uniform(sources: Sources) -> Scores:
+    """All alike."""
     return Scores(torch.zeros(len(sources.vocabulary.special)))
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from policylearn.artefact import PolicyArtefact
 from policylearn.config import MaskingConfig, ModelConfig, PolicyConfig, ScoresConfig
+from policylearn.config.renamed import rename
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.text import text_of
 from policylearn.data.tokens import tokenize
@@ -24,7 +25,7 @@ from policylearn.models.tokenizer import difference_to_own
 from policylearn.policy.adaptive import check_follows_no_model, default_strength
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
-from policylearn.scores.scorers import score
+from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 
 Corpus = Iterable[str] | str | os.PathLike[str]
@@ -51,7 +52,7 @@ def scorer_policy(
     scorer                          reads
     ==============================  ==================================================================
     uniform                         nothing
-    entity                          corpus, and ``settings={"entity_model": …}``
+    entity                          corpus, and ``settings={"entity": {"model": …}}``
     idf, pmi, informative           corpus
     tficf                           corpus, general
     difference                      corpus, general, model
@@ -69,7 +70,7 @@ def scorer_policy(
         model: a masked language model, or its path or name on the Hub.
         strength: what the scores are multiplied with; None: that of the arm of this name in an evaluation.
         masking: rate, unit, design, as in the section [masking] of a config.
-        settings: as in the section [scores].
+        settings: as in the section [scores] and those inside of it.
         column: of the text, where a corpus is a file.
 
     Raises:
@@ -92,7 +93,7 @@ def scorer_policy(
         return _model(scorer, model, tokenizer)
 
     sources = Sources(
-        ScoresConfig.model_validate(settings or {}),
+        _scores_config(settings or {}),
         tokenizer,
         vocabulary(tokenizer, words),
         domain=_opened(scorer, "corpus", corpus, column),
@@ -108,6 +109,11 @@ def scorer_policy(
         warnings.warn(f"model {model}: {remark}", stacklevel=3)
         provenance["remark"] = remark
     return PolicyArtefact(policy, tokenizer, provenance | {"policylearn": version("policylearn")})
+
+
+def _scores_config(settings: ScoresConfig | Mapping[str, Any]) -> ScoresConfig:
+    given = settings if isinstance(settings, ScoresConfig) else rename({"scores": settings}, "settings").get("scores")
+    return ScoresConfig.model_validate(given or {})
 
 
 def _policy(scorer: str, sources: Sources, strength: float | None, masking: MaskingConfig) -> MaskingPolicy:

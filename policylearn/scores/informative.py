@@ -7,7 +7,6 @@ import torch
 
 from policylearn.policy.scores import Scores
 from policylearn.scores.reading import Reading, read, text_chunks
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 TYPES = 4096
@@ -96,7 +95,6 @@ def mean_pmi(pairs: np.ndarray, prior: float = PRIOR) -> np.ndarray:
     return scores
 
 
-@scorer("informative")
 def informative(sources: Sources) -> Scores:
     """Informative relevance of token types: `mean_pmi` in the domain corpus, largest score 1.
 

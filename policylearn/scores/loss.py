@@ -10,14 +10,12 @@ from policylearn.masking import IGNORED, budget, corrupt, eligible_positions, ex
 from policylearn.models.model import InnerModel
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import Means, largest_is_one
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 BATCH = 64
 RATE = 0.15
 
 
-@scorer("loss")
 def loss(sources: Sources) -> Scores:
     """Mean MLM loss (shrunk) of θ₀ per token type, divided by the largest; a type that was never masked has the mean.
 
@@ -47,7 +45,6 @@ def masked_losses(sources: Sources, model: InnerModel, rows: TokenRows) -> Itera
         yield labels[labels != IGNORED], losses
 
 
-@scorer("amlm")
 def amlm(sources: Sources) -> Scores:
     """All alike: what `adaptive.AdaptiveWeights` begins with, before it follows a model's mistakes in training."""
     return Scores(torch.zeros(len(sources.vocabulary.special)))

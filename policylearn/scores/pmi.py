@@ -12,7 +12,6 @@ from policylearn.scores.collocations import Collocations
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.ngrams import runs
 from policylearn.scores.reading import read, text_chunks
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 
@@ -38,7 +37,6 @@ def best_scores(keys: np.ndarray, document: np.ndarray, collocations: Collocatio
     return best
 
 
-@scorer("pmi")
 def pmi(sources: Sources) -> Scores:
     """How strongly a word belongs to collocations: the mean, over its occurrences in the domain corpus, of the PMI of
     the best collocation it stands in (0 where it stands in none). A type's score is the mean over the words it is a

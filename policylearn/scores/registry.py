@@ -1,42 +1,40 @@
-"""Where scorers are registered by name. `scores.scorers` holds those of this package, which register themselves here.
+"""Scores by the name of a scorer.
 
-To add one, write a function of `Sources` in a file of this folder, register it, and import the file in `scorers`:
+To add one, write a function of `Sources` in a file of this folder, and name it in `policylearn.registry.SCORERS`;
+settings that it alone reads are a section of its name in `config.scores`. To bring one from another distribution, name
+it in an entry point of the group `policylearn.scorers`. Its settings, if it has any, are a pydantic model in its
+attribute `settings`: the section [scores.length] is checked by it.
 
-    @scorer("idf")
-    def idf(sources: Sources) -> Scores: ...
+    def length(sources: Sources) -> Scores:
+        power = sources.config.of("length").power
+        ...
+
+    length.settings = LengthSettings
 """
 
 from collections.abc import Callable
 
 from policylearn.policy.scores import Scores
+from policylearn.registry import SCORERS
 from policylearn.scores.sources import Sources
 
 Scorer = Callable[[Sources], Scores]
-SCORERS: dict[str, Scorer] = {}
 READ_LABELS = ("credit", "saliency", "selective")
 """Those that have learned from the labels of the task, and say so in `Scores.learned_from`."""
 
 
-def scorer(name: str) -> Callable[[Scorer], Scorer]:
-    """Register a scorer under a name."""
-
-    def register(function: Scorer) -> Scorer:
-        assert name not in SCORERS, f"two scorers are called {name}"
-        SCORERS[name] = function
-        return function
-
-    return register
-
-
 def score(name: str, sources: Sources) -> Scores:
-    """Scores by a registered scorer, in float32.
+    """Scores by a scorer of this name, in float32.
 
     Raises:
-        ValueError: the name is not registered, or a score of a token type is NaN or infinite.
+        ValueError: there is no such scorer, it cannot be imported, or a score of a token type is NaN or infinite.
     """
-    if name not in SCORERS:
-        raise ValueError(f"unknown scorer {name!r}; known: {sorted(SCORERS)}")
-    found = SCORERS[name](sources)
+    scorer: Scorer = SCORERS.get(name)
+    return checked(name, scorer(sources))
+
+
+def checked(name: str, found: Scores) -> Scores:
+    """What a scorer has found, in float32. ValueError: a score of a token type is NaN or infinite."""
     if not found.finite():
         raise ValueError(f"scorer {name!r} gave a score that is NaN or infinite: check what it was made from")
     return Scores(found.types.float(), None if found.words is None else found.words.float(), found.learned_from)

@@ -12,11 +12,9 @@ from policylearn.models.model import InnerModel
 from policylearn.policy.scores import Scores
 from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans, largest_is_one
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 
-@scorer("saliency")
 def saliency(sources: Sources) -> Scores:
     """Mean saliency of types and words over their occurrences in labelled texts (shrunk), divided by the largest.
 

@@ -13,11 +13,9 @@ from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.scores import Scores
 from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 
-@scorer("selective")
 def selective(sources: Sources) -> Scores:
     """Share (shrunk) of the occurrences of a type or word, in labelled texts, that are important for the label.
 
@@ -30,7 +28,7 @@ def selective(sources: Sources) -> Scores:
     classifier = fit_classifier(model, rows, y, pad_id, sources.watch)
     order = np.concatenate(rows.by_length(len(rows)))
     texts = words_of(sources, *rows.batch(order, pad_id), y[torch.from_numpy(order)])
-    important = important_words(classifier, texts, sources.config.selective_delta, sources.watch)
+    important = important_words(classifier, texts, sources.config.selective.delta, sources.watch)
     means = OccurrenceMeans(sources.vocabulary, sources.lexicon)
     means.add(texts.ids, texts.real, important.float())
     return replace(means.scores(shrunk=True), learned_from=by_classifier(rows))

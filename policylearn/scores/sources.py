@@ -80,14 +80,15 @@ class Sources:
         """Runs of words of the domain that belong together."""
         words = self.domain_counts.words
         texts = self.watch("finding collocations in texts", self.domain(), self.domain_counts.documents)
-        return find_collocations(texts, self.tokenizer, self.vocabulary, words, self.config)
+        return find_collocations(texts, self.tokenizer, self.vocabulary, words, self.config.pmi)
 
     @cached_property
     def anchors(self) -> Anchors:
-        """The anchors of Difference-Masking: those of `scores.anchor_words`, or found in the corpora."""
-        if self.config.anchor_words is not None:
-            return named_anchors(self.config.anchor_words, self.domain_counts.words, self.tokenizer)
-        return find_anchors(self.domain_counts, self.general_counts, self.tokenizer, self.config)
+        """The anchors of Difference-Masking: those of `scores.difference.anchor_words`, or found in the corpora."""
+        config = self.config.difference
+        if config.anchor_words is not None:
+            return named_anchors(config.anchor_words, self.domain_counts.words, self.tokenizer)
+        return find_anchors(self.domain_counts, self.general_counts, self.tokenizer, config)
 
     @property
     def anchor_texts(self) -> list[str]:

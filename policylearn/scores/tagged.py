@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, tee
 from typing import TYPE_CHECKING, Any
 
+from policylearn.config.scores import EntityConfig
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
 from policylearn.models.agreement import check_rows, ids_of, usable_positions
 from policylearn.models.checkpoint import check_exists, listed, load_weights, reason
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import OccurrenceMeans
-from policylearn.scores.registry import scorer
 from policylearn.scores.sources import Sources
 
 if TYPE_CHECKING:  # importing pipelines takes long, and few need one
@@ -25,32 +25,30 @@ STRIDE = 64
 """Tokens that neighbouring parts of a text too long for the entity model share."""
 
 
-@scorer("entity")
 def entity(sources: Sources) -> Scores:
     """Share of the occurrences of a type or word that are (part of) a named entity.
 
-    From `scores.entity_column`, or else found by `scores.entity_model` in the first `scores.model_texts` texts. A type
+    From `scores.entity.column`, or else found by `scores.entity.model` in the first `scores.model_texts` texts. A type
     that does not occur has 0.
 
     Raises:
         ValueError: neither is set, or what `data.columns` and `find_entities` raise.
     """
-    if sources.config.entity_column is not None:
+    config = sources.config.entity
+    if config.column is not None:
         return _scores_of_column("entity", sources)
-    if sources.config.entity_model is None:
-        raise ValueError('scorer "entity" needs entities: set scores.entity_column or scores.entity_model')
-    return means_of_column("entity", _recognised(sources, sources.config.entity_model), sources)
+    if config.model is None:
+        raise ValueError('scorer "entity" needs entities: set scores.entity.column or scores.entity.model')
+    return means_of_column("entity", _recognised(sources, config.model), sources)
 
 
-@scorer("pos_column")
 def pos_column(sources: Sources) -> Scores:
-    """Mean of `scores.pos_weights` of the tags in `scores.pos_column`; a type that does not occur has 0."""
+    """Mean of `scores.pos_column.weights` of the tags in `scores.pos_column.name`; a type that does not occur has 0."""
     return _scores_of_column("pos_column", sources)
 
 
-@scorer("column")
 def column(sources: Sources) -> Scores:
-    """Mean of the numbers in `scores.column`, as they are; a type that does not occur has 0."""
+    """Mean of the numbers in `scores.column.name`, as they are; a type that does not occur has 0."""
     return _scores_of_column("column", sources)
 
 
@@ -79,7 +77,7 @@ def _recognised(sources: Sources, name: str) -> Iterator[Annotated]:
     few = islice(sources.domain(), most)
     texts, copy = tee(sources.watch("entities of texts of the domain", few, min(most, sources.domain_counts.documents)))
     spans = find_entities(copy, load_recogniser(name))
-    columns = columns_of(["entity"], sources.config.model_copy(update={"entity_column": name}))
+    columns = columns_of(["entity"], sources.config.model_copy(update={"entity": EntityConfig(column=name)}))
     return read_columns(zip(texts, ({name: found} for found in spans), strict=True), columns)
 
 
@@ -100,7 +98,7 @@ def load_recogniser(name: str) -> "TokenClassificationPipeline":
     """
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-    key, what = "scores.entity_model", "a token classifier"
+    key, what = "scores.entity.model", "a token classifier"
     check_exists(key, name)
     model, missing = load_weights(AutoModelForTokenClassification, name, key, what, trust_remote_code=False)
     if missing:

@@ -21,19 +21,22 @@ Embed = Callable[[np.ndarray], Tensor]
 
 
 def word_embedder(sources: Sources) -> Embed:
-    """The vectors `scores.embedding` asks for.
+    """The vectors `scores.difference.embedding` asks for.
 
     - "input": the mean of the input embeddings of a word's pieces;
     - "encoder": an encoder run on the word alone between its special tokens, the last hidden states averaged. It is
-      θ₀, or the one of `scores.embedding_model`, which reads words as strings with a tokenizer of its own.
+      θ₀, or the one of `scores.difference.embedding_model`, which reads words as strings with a tokenizer of its own.
 
     Raises:
         ValueError: the encoder cannot be loaded, or would not be used.
     """
-    config = sources.config
+    config = sources.config.difference
     if config.embedding == "input":
         if config.embedding_model is not None:
-            raise ValueError('scores.embedding_model is used with scores.embedding = "encoder" only; set that too')
+            raise ValueError(
+                'scores.difference.embedding_model is used with scores.difference.embedding = "encoder" only; '
+                "set that too"
+            )
         return from_input_embeddings(sources.model())
     if config.embedding_model is None:
         return from_inner_model(sources.model(), sources.tokenizer)
@@ -119,7 +122,7 @@ def load_encoder(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises:
         ValueError: it cannot be loaded, lacks weights, or its tokenizer has ids it has no embedding of.
     """
-    key = "scores.embedding_model"
+    key = "scores.difference.embedding_model"
     check_exists(key, name)
     encoder, _ = load_weights(AutoModel, name, key, "an encoder", trust_remote_code=False)
     try:

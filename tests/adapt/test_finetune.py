@@ -2,17 +2,22 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.finetune import Classifier, FineTuning, LabelledBatch, LabelWeights, ridge_head
-from policylearn.adapt.outer import ProbeLoss, fine_tuning, outer_problem
+from policylearn.adapt import finetune
+from policylearn.adapt.finetune import Classifier, FineTuning
+from policylearn.adapt.outer import outer_problem
+from policylearn.adapt.probe import ProbeLoss
+from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.problem import Problem
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import LabelledBatch, LabelWeights
 
 
 def test_the_head_starts_where_ridge_regression_classifies_well():
     draw = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 3
     x = 3 + 5 * (torch.eye(3, 8)[y] + 0.2 * torch.randn(60, 8, generator=draw))
-    weight, bias = ridge_head(x, y, 3)
+    weight, bias = ridge_head(x, y, Classification(3))
     logits = x @ weight.T + bias
     assert weight.shape == (3, 8) and bias.shape == (3,)
     assert (logits.argmax(1) == y).all()
@@ -34,7 +39,7 @@ def test_the_classification_loss_by_hand():
 def tuned(tiny):
     problem = Problem(tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6"))
     numbers = {}
-    return problem, fine_tuning(problem, range(16), range(16, 48), lambda **n: numbers.update(n)), numbers
+    return problem, finetune.outer_loss(problem, range(16), range(16, 48), [0], lambda **n: numbers.update(n)), numbers
 
 
 def test_steps_take_the_support_examples_in_turn(tuned):
@@ -77,6 +82,6 @@ def test_the_config_says_which_adaptation(tiny):
 
 def test_a_loss_that_is_not_finite_is_an_error(tiny):
     problem = Problem(tiny("outer.adaptation=finetune", "outer.learning_rate=1e30"))
-    tuning = fine_tuning(problem, range(16), range(16, 32), lambda **numbers: None)
+    tuning = finetune.outer_loss(problem, range(16), range(16, 32), [0], lambda **numbers: None)
     with pytest.raises(FloatingPointError, match=r"lower outer\.learning_rate"):
         tuning(problem.fresh_model(0))

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.adapt.outer import fold, outer_problem, support_and_query
-from policylearn.adapt.probe import outer_loss
+from policylearn.adapt.outer import outer_problem
+from policylearn.adapt.ridge import probe_loss
+from policylearn.adapt.splits import fold, support_and_query
 from policylearn.arms.arms import initial_policy
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
+from policylearn.tasks.classification import Classification
 
 FOLDED = "outer.folds=4"
 
@@ -44,9 +46,9 @@ def test_the_loss_of_folds_is_their_mean_with_one_forward_pass(tiny):
     found = loss(model)
     assert calls == [32] and numbers["outer_loss"] == found.item()
     x = loss.features(model)
-    fits = [outer_loss(x[s], loss.y[s], x[q], loss.y[q], 2) for s, q in loss.splits]
+    fits = [probe_loss(x[s], loss.y[s], x[q], loss.y[q], Classification(2)) for s, q in loss.splits]
     assert found.item() == pytest.approx(np.mean([fit.loss.item() for fit in fits]), rel=1e-6)
-    assert numbers["outer_accuracy"] == pytest.approx(np.mean([fit.accuracy for fit in fits]))
+    assert numbers["outer_accuracy"] == pytest.approx(np.mean([fit.quality for fit in fits]))
     slopes = torch.autograd.grad(found, list(model.parameters()), allow_unused=True)
     parts = [
         torch.autograd.grad(fit.loss / 4, list(model.parameters()), retain_graph=True, allow_unused=True)

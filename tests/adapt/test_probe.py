@@ -5,9 +5,11 @@ import torch
 from sklearn.linear_model import Ridge
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.probe import RIDGES, centred_targets, outer_loss, ridge_scores, standardise
+from policylearn.adapt.ridge import RIDGES, centred_targets, probe_loss, ridge_scores, standardise
+from policylearn.tasks.classification import Classification
 
 CLASSES = 3
+READOUT = Classification(CLASSES)
 
 
 def task(n_support: int, n_query: int, d: int, seed: int = 0):
@@ -23,7 +25,7 @@ def task(n_support: int, n_query: int, d: int, seed: int = 0):
 @pytest.mark.parametrize("ridge", [0.01, 1.0, 30.0])
 def test_scores_are_those_of_ridge_regression(n, d, ridge):
     support, y, query, _ = task(n, 7, d)
-    targets = centred_targets(y, CLASSES).double()
+    targets = centred_targets(READOUT.targets(y))[0].double()
     expected = Ridge(alpha=ridge * n, fit_intercept=False).fit(support.numpy(), targets.numpy()).predict(query.numpy())
     torch.testing.assert_close(ridge_scores(support, targets, query, ridge), torch.from_numpy(expected))
 
@@ -40,39 +42,40 @@ def test_features_are_standardised_by_the_support_set():
 def test_a_feature_that_never_varies_is_harmless():
     support, y, query, query_y = task(30, 20, 4)
     support[:, 2] = query[:, 2] = 5.0
-    assert math.isfinite(outer_loss(support, y, query, query_y, CLASSES).loss.item())
+    assert math.isfinite(probe_loss(support, y, query, query_y, READOUT).loss.item())
 
 
 def test_targets_are_one_hot_less_the_class_shares():
     assert (
-        centred_targets(torch.tensor([0, 1, 1, 1]), 2).tolist() == [[0.75, -0.75], [-0.25, 0.25]] + [[-0.25, 0.25]] * 2
+        centred_targets(Classification(2).targets(torch.tensor([0, 1, 1, 1])))[0].tolist()
+        == [[0.75, -0.75], [-0.25, 0.25]] + [[-0.25, 0.25]] * 2
     )
 
 
 def test_the_loss_is_the_cross_entropy_of_the_chosen_fit():
     support, y, query, query_y = task(40, 30, 8)
-    fit = outer_loss(support, y, query, query_y, CLASSES)
+    fit = probe_loss(support, y, query, query_y, READOUT)
     s, q = standardise(support, query)
-    logits = fit.temperature * ridge_scores(s, centred_targets(y, CLASSES).double(), q, fit.ridge)
+    logits = fit.factor * ridge_scores(s, centred_targets(READOUT.targets(y))[0].double(), q, fit.ridge)
     assert fit.loss.item() == pytest.approx(cross_entropy(logits, query_y).item())
-    assert fit.accuracy == pytest.approx((logits.argmax(1) == query_y).double().mean().item())
-    assert fit.accuracy > 0.5  # chance is a third
+    assert fit.quality == pytest.approx((logits.argmax(1) == query_y).double().mean().item())
+    assert fit.quality > 0.5  # chance is a third
 
 
 @pytest.mark.parametrize("n_support", [40, 6], ids=["d < n", "d > n"])
 def test_ridge_and_temperature_stand_at_their_optimum(n_support):
     support, y, query, query_y = task(n_support, 60, 8)
-    fit = outer_loss(support, y, query, query_y, CLASSES)
+    fit = probe_loss(support, y, query, query_y, READOUT)
     s, q = standardise(support, query)
 
     def loss(ridge: float, temperature: float) -> float:
-        scores = ridge_scores(s, centred_targets(y, CLASSES).double(), q, ridge)
+        scores = ridge_scores(s, centred_targets(READOUT.targets(y))[0].double(), q, ridge)
         return cross_entropy(temperature * scores, query_y).item()
 
-    assert 0.02 < fit.temperature < 400  # inside its bounds
+    assert 0.02 < fit.factor < 400  # inside its bounds
     for factor in (0.9, 0.99, 1.01, 1.1):
-        assert loss(fit.ridge, factor * fit.temperature) > fit.loss.item()
-    grid = [fit.temperature * 1.1**k for k in range(-30, 31)]
+        assert loss(fit.ridge, factor * fit.factor) > fit.loss.item()
+    grid = [fit.factor * 1.1**k for k in range(-30, 31)]
     assert all(min(loss(ridge, t) for t in grid) >= fit.loss.item() for ridge in RIDGES)
 
 
@@ -81,7 +84,7 @@ def test_the_gradient_is_that_of_numeric_differentiation(n_support):
     """Through standardisation and solve; that ridge and temperature are chosen anew adds nothing."""
     support, y, query, query_y = task(n_support, 25, 8)
     support.requires_grad_(), query.requires_grad_()
-    fit = outer_loss(support, y, query, query_y, CLASSES)
+    fit = probe_loss(support, y, query, query_y, READOUT)
     exact = torch.autograd.grad(fit.loss, [support, query])
     eps, g = 1e-5, torch.Generator().manual_seed(5)
     for _ in range(5):
@@ -89,7 +92,7 @@ def test_the_gradient_is_that_of_numeric_differentiation(n_support):
 
         def moved(by: float, directions=directions) -> float:
             s, q = ((x + by * v).detach() for x, v in zip((support, query), directions, strict=True))
-            return outer_loss(s, y, q, query_y, CLASSES).loss.item()
+            return probe_loss(s, y, q, query_y, READOUT).loss.item()
 
         numeric = (moved(eps) - moved(-eps)) / (2 * eps)
         along = sum((e * v).sum() for e, v in zip(exact, directions, strict=True)).item()
@@ -98,14 +101,14 @@ def test_the_gradient_is_that_of_numeric_differentiation(n_support):
 
 def test_the_loss_keeps_the_precision_of_the_features():
     support, y, query, query_y = task(12, 9, 4)
-    assert outer_loss(support, y, query, query_y, CLASSES).loss.dtype == torch.float64
-    assert outer_loss(support.float(), y, query.float(), query_y, CLASSES).loss.dtype == torch.float32
+    assert probe_loss(support, y, query, query_y, READOUT).loss.dtype == torch.float64
+    assert probe_loss(support.float(), y, query.float(), query_y, READOUT).loss.dtype == torch.float32
 
 
 def test_a_class_missing_from_the_support_set_is_no_obstacle():
     support, y, query, query_y = task(12, 9, 4)
     kept = y != 2
-    assert math.isfinite(outer_loss(support[kept], y[kept], query, query_y, CLASSES).loss.item())
+    assert math.isfinite(probe_loss(support[kept], y[kept], query, query_y, READOUT).loss.item())
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -113,4 +116,4 @@ def test_features_that_are_not_finite_are_refused(bad):
     support, y, query, query_y = task(12, 9, 4)
     query[3, 1] = bad
     with pytest.raises(FloatingPointError, match="outer loss became nan"):
-        outer_loss(support, y, query, query_y, CLASSES)
+        probe_loss(support, y, query, query_y, READOUT)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, open_pool
-from policylearn.learning.rounds import learn
+from policylearn.learning.learn import learn
 from policylearn.problem import Problem
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest

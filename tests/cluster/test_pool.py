@@ -1,5 +1,6 @@
 """The pools give the same bits. Ray starts once for the whole file; its workers, which must import torch, per pool."""
 
+import io
 import json
 import logging
 import os
@@ -10,14 +11,19 @@ import time
 import pytest
 import ray
 import torch
+from rich.console import Console
 
+from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.cluster.ray_pool import RayPool
 from policylearn.cluster.ray_worker import FETCHED
 from policylearn.data.planted import planted_task, planted_tokenizer
+from policylearn.learning.learn import learn
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
+from policylearn.runs.provenance import fingerprint
+from policylearn.runs.run import Run
 
 
 # Functions inside functions: Ray sends them by value, for its workers do not know this module.
@@ -101,6 +107,19 @@ def test_two_ray_workers_give_the_bits_of_this_process(two_workers, config, chec
     all_there(two_workers, 2)
     assert len(pids(two_workers)) == 2
     check_bits(config(2), two_workers)
+
+
+def test_credits_of_two_ray_workers_are_those_of_this_process(two_workers, config, tmp_path):
+    all_there(two_workers, 2)
+    settings = config(2, "policy.prior={}", "policy.network=none", "learn.stages=[expected]")
+    found = []
+    for number, pool in enumerate((two_workers, LocalPool(settings))):
+        problem, run = Problem(settings), Run.open(tmp_path / str(number), settings, Console(file=io.StringIO()))
+        policy = initial_policy(problem)
+        learn(settings, problem, policy, pool, run)
+        found.append(policy)
+    assert fingerprint(found[0]) == fingerprint(found[1])
+    assert found[0].scores.words.nan_to_num().any()
 
 
 def test_one_ray_worker_gives_the_bits_of_this_process(one_worker, config, check_bits):

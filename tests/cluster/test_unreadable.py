@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from policylearn.runs.state import OuterState, load_latest, save_state
+from policylearn.runs.state import State, load_latest, save_state
 from policylearn.storage.folder import TRIES, Storage, StorageFailed
 
 
-def state(number: int) -> OuterState:
-    return OuterState(number, history=[{"round": i} for i in range(number)])
+def state(number: int) -> State:
+    return State(number, history=[{"round": i} for i in range(number)])
 
 
 def lead_in_a_circle(path):

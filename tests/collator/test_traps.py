@@ -10,6 +10,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.batches import masked_batches
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import mask_tokens
 from policylearn.problem import Problem
@@ -94,7 +95,7 @@ def test_unequal_mask_counts_between_arms(tiny, design):
     problem = Problem(tiny(f"masking.design={design}"))
     counts = []
     for arm in ("random", "difference", "difference:rank", "tficf", "oracle"):
-        batches = islice(masked_batches(problem, arm_policy(problem, arm), seed=3), 12)
+        batches = islice(masked_batches(problem, arm_policy(problem, arm), 3, MaskedLM()), 12)
         counts.append([int(batch.mask.sum()) for batch in batches])
     assert all(other == counts[0] for other in counts) and min(counts[0]) > 0
 

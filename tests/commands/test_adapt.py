@@ -37,8 +37,7 @@ def accuracy(split, logits) -> float:
 @pytest.fixture
 def test_split(tiny):
     problem = Problem(tiny())
-    with problem.test_is_open():
-        return problem.examples("test")
+    return problem.tests()["test"]
 
 
 def texts_of(split):

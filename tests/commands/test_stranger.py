@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_bad_input_found_by_a_worker_is_no_stop_to_continue_from(tiny):
     (result,) = pool.results(pool.submit(refuse, [(3,)]))
     assert result.failure == Failure("bad input", "column 'x' is not there")
     with pytest.raises(ValueError, match=r"refuse\(3\) failed: column 'x' is not there\nSee it"):
-        result.required("See it")
+        replace(result, advice="See it").required()
 
 
 def test_counts_are_called_counts(policylearn, tiny_toml):

@@ -274,13 +274,13 @@ def test_without_learning_the_prior_is_exported(tiny, tmp_path, quiet, setting):
 
 
 def test_patience_ends_a_run_early(tiny, tmp_path, quiet, monkeypatch):
-    monkeypatch.setattr("policylearn.learning.outer.smoothed_dev", lambda history: 0.5)  # never better than round 0
+    monkeypatch.setattr("policylearn.learning.rounds.smoothed_dev", lambda history: 0.5)  # never better than round 0
     train(tiny("learn.rounds=9", "learn.patience=1", "evaluate.seeds=0"), tmp_path / "run", quiet)
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
 
 
 def test_an_arm_that_cannot_be_built_is_refused_before_anything_is_learned(tiny, tmp_path, quiet):
-    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.anchor_ratio=1e9")
+    config = tiny('evaluate.arms=["random", "difference"]', "policy.prior={}", "scores.difference.anchor_ratio=1e9")
     with pytest.raises(ValueError, match="anchor"):
         train(config, tmp_path / "run", quiet)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

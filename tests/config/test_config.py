@@ -167,13 +167,13 @@ def test_paths_in_a_file_are_those_from_here_or_else_those_beside_it(tmp_path, m
     )
     (beside / "planted").mkdir()
     monkeypatch.chdir(here)
-    config = load_config(path, ["scores.embedding_model=data/one.txt"])
+    config = load_config(path, ["scores.difference.embedding_model=data/one.txt"])
     assert (config.model.name, config.task.path) == ("org/bert", "planted")
     assert config.domain.path == "data/both.txt"
     assert config.general.path == f"{beside}/data/a_*.txt"
     assert config.learn.start == f"{beside}/data/one.txt"
     assert config.supervised.path == "s3://data/one"
-    assert config.scores.embedding_model == "data/one.txt"  # an override, which is meant from here
+    assert config.scores.difference.embedding_model == "data/one.txt"  # an override, which is meant from here
     monkeypatch.chdir(beside)
     assert load_config("settings.toml").learn.start == "data/one.txt"
 

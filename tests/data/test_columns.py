@@ -16,7 +16,7 @@ from policylearn.data.columns import character_values, columns_of, read_columns
 from policylearn.data.tokens import at_tokens, tokenize, tokenize_annotated
 
 SHARED = Path(__file__).parents[2].parent / "shared"
-CONFIG = ScoresConfig(entity_column="tags", pos_column="pos", column="own")
+CONFIG = ScoresConfig(entity={"column": "tags"}, column={"name": "own"})
 ENTITY, POS, OWN = columns_of(["entity", "pos_column", "column"], CONFIG).values()
 LETTERS = "abcdé"
 
@@ -103,14 +103,14 @@ def test_the_space_before_a_token_is_not_what_it_is_judged_by():
 def test_items_become_numbers():
     assert [ENTITY.weigh(tag) for tag in ["O", "", None, 0, "B-Disease", "I", 3]] == [0, 0, 0, 0, 1, 1, 1]
     assert [POS.weigh(tag) for tag in ["NOUN", "DET", "VERB", ""]] == [1, 0, 1, 0]
-    weighed = columns_of(["pos_column"], ScoresConfig(pos_weights={"X": 2.5}))["pos_column"]
+    weighed = columns_of(["pos_column"], ScoresConfig(pos_column={"weights": {"X": 2.5}}))["pos_column"]
     assert [weighed.weigh("X"), weighed.weigh("NOUN")] == [2.5, 0]
     assert [OWN.weigh(item) for item in [2, -0.5]] == [2, -0.5]
 
 
 def test_only_scorers_of_columns_have_one():
     assert list(columns_of(["difference", "column", "entity"], CONFIG)) == ["column", "entity"]
-    assert columns_of(["entity"], ScoresConfig(entity_model="some/model")) == {}
+    assert columns_of(["entity"], ScoresConfig(entity={"model": "some/model"})) == {}
 
 
 def test_null_is_not_known():

@@ -30,9 +30,11 @@ def test_a_corpus_of_what_is_no_text_is_refused(tiny, tmp_path, which, value):
 
 def test_scores_may_be_null_but_their_column_must_be_there(tiny, tmp_path):
     (tmp_path / "x.jsonl").write_text('{"text": "a", "pos": null, "mine": []}\n')
-    config = tiny(f"domain.path='{tmp_path}/x.jsonl'", "scores.column=own")
+    config = tiny(f"domain.path='{tmp_path}/x.jsonl'", "scores.column.name=own")
     assert [record["pos"] for _, record in open_records(config, "domain", ["pos"])] == [None]
-    with pytest.raises(ValueError, match=r"no column 'own'; it has \['mine', 'pos', 'text'\]: set scores.column to"):
+    with pytest.raises(
+        ValueError, match=r"no column 'own'; it has \['mine', 'pos', 'text'\]: set scores.column.name to"
+    ):
         list(open_records(config, "domain", ["own"]))
 
 

@@ -68,7 +68,7 @@ def test_a_problem_tells_once_and_those_of_workers_do_not(tiny):
 
 @pytest.mark.parametrize("run", [train, None])
 def test_a_run_starts_with_the_line(tiny, tmp_path, quiet, run):
-    config = tiny("learn.rounds=1", "evaluate.seeds=0", "diagnose.batches=10", "diagnose.points=1")
+    config = tiny("learn.rounds=1", "evaluate.seeds=0", "credit.batches=10", "credit.points=1")
     run(config, tmp_path, quiet) if run else diagnose(config, quiet)
     said = quiet.file.getvalue()
     assert said.count("task  60 / 40 / 40 rows, 2 labels: class") == 1

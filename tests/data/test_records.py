@@ -206,7 +206,7 @@ def test_half_a_surrogate_pair_is_replaced_and_that_is_said_once(tmp_path):
         (["Text"], {"text": "general.text"}, "set general.text=Text"),
         (["Review Text", "text "], {"review_text": "task.text"}, "set task.text='text '"),
         (["headline"], {"headlin": "domain.text"}, "set domain.text=headline"),
-        (["pos_tags"], {"pos_tag": "scores.pos_column"}, "set scores.pos_column=pos_tags"),
+        (["pos_tags"], {"pos_tag": "scores.pos_column.name"}, "set scores.pos_column.name=pos_tags"),
         (["x", "z"], {"text": "domain.text"}, "set domain.text to the one that is meant"),
         (["content"], {"text": "--column"}, "--column content"),
         (["content"], {"text": "column"}, "set column=content"),

@@ -92,7 +92,7 @@ def test_an_import_that_goes_up_is_seen(sources, module, line):
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("policylearn.scores.registry", "from policylearn.scores import credit"),
+        ("policylearn.scores.sources", "from policylearn.scores import credit"),
         ("policylearn.cluster.worker", "if TYPE_CHECKING:\n    from policylearn.cluster.pool import Pool"),
     ],
 )

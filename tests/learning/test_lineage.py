@@ -9,12 +9,12 @@ from rich.console import Console
 from policylearn import load_policy
 from policylearn.commands.export import export, open_policy
 from policylearn.commands.inspect import facts
-from policylearn.commands.train import kept_round, train
+from policylearn.commands.train import train
 from policylearn.config import Config
-from policylearn.learning.lineage import has_learned, learned_of, lineage, prior_of
-from policylearn.runs.state import OuterState
+from policylearn.learning.lineage import has_learned, kept_round, learned_of, lineage, prior_of
+from policylearn.runs.state import State
 
-CREDITS = ("policy.prior={credit = 2.0}", "policy.network=none", "diagnose.points=2", "diagnose.batches=4")
+CREDITS = ("policy.prior={credit = 2.0}", "policy.network=none", "credit.points=2", "credit.batches=4")
 NO_ROUNDS = ("learn.rounds=0", "evaluate.seeds=1", 'evaluate.arms=["random", "learned"]')
 OF_CREDITS = {"credit": "expected credit of 9 words"}
 
@@ -23,23 +23,23 @@ def config(**learn) -> Config:
     return Config.model_validate({"learn": {"rounds": 3, "rollouts": 2} | learn})
 
 
-def state(rounds: int, best: int = 0) -> OuterState:
-    return OuterState(round=rounds, history=[{"round": n} for n in range(rounds)], numbers={"best_round": best})
+def state(rounds: int, best: int = 0) -> State:
+    return State(round=rounds, history=[{"round": n} for n in range(rounds)], numbers={"best_round": best})
 
 
 @pytest.mark.parametrize(
     ("learn", "ended", "known", "said", "learned"),
     [
-        ({"rounds": 0}, OuterState(), {}, "nothing: the prior as it is; no rounds of learning", False),
+        ({"rounds": 0}, State(), {}, "nothing: the prior as it is; no rounds of learning", False),
         (
             {"rounds": 0, "select": "last"},
-            OuterState(),
+            State(),
             {},
             "nothing: the prior as it is; no rounds of learning",
             False,
         ),
-        ({"rounds": 0}, OuterState(), OF_CREDITS, "in the prior, from the labels of train (credit); no rounds", True),
-        ({}, OuterState(), OF_CREDITS, 'no rounds of learning, to which policy.network = "none" leaves nothing', True),
+        ({"rounds": 0}, State(), OF_CREDITS, "in the prior, from the labels of train (credit); no rounds", True),
+        ({}, State(), OF_CREDITS, 'no rounds of learning, to which policy.network = "none" leaves nothing', True),
         ({}, state(3), {}, "in 3 rounds of 2 rollouts each; exported: the prior, which no round beat on dev", False),
         ({}, state(3), OF_CREDITS, "exported: the prior, which no round beat on dev", True),
         ({}, state(3, best=2), {}, "in 3 rounds of 2 rollouts each; exported: φ after 2 rounds, the best on dev", True),
@@ -47,7 +47,7 @@ def state(rounds: int, best: int = 0) -> OuterState:
         ({"lag": 1}, state(3, best=1), {}, "exported: the prior, which no round beat on dev", False),
         ({"lag": 1}, state(3, best=2), {}, "exported: φ after 1 round, the best on dev", True),
         ({"select": "last"}, state(3), {}, "exported: φ after the last round", True),
-        ({"start": "a/policy", "rounds": 0}, OuterState(), {}, "nothing beyond the policy it started from", True),
+        ({"start": "a/policy", "rounds": 0}, State(), {}, "nothing beyond the policy it started from", True),
         ({"start": "a/policy"}, state(2), {}, "exported: the policy it started from, which no round beat on dev", True),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_was_learned_and_what_was_exported(learn, ended, known, said, learn
 )
 def test_of_token_targets_passes_are_counted(best, select, said):
     settings = Config.model_validate(
-        {"learn": {"method": "supervised", "select": select}, "supervised": {"targets": "importance"}}
+        {"learn": {"stages": ["supervised"], "select": select}, "supervised": {"targets": "importance"}}
     )
     found = learned_of(settings, state(4, best), {})
     assert found == f"in 3 passes over texts with known targets (importance); {said}"
@@ -157,7 +157,7 @@ def test_a_round_a_table_and_an_annotated_set_say_what_they_are(finished, tmp_pa
 
 @pytest.mark.parametrize("scorer", ["credit", "saliency", "tficf"])
 def test_a_scorer_by_itself_says_whether_it_read_labels(policylearn, tiny_toml, scorer, tmp_path):
-    small = ("diagnose.points=1", "diagnose.batches=4")
+    small = ("credit.points=1", "credit.batches=4")
     status, _, err = policylearn("score", tiny_toml, *small, "--scorer", scorer, "--out", tmp_path / "policy")
     assert status == 0, err
     card = (tmp_path / "policy" / "README.md").read_text(encoding="utf-8")

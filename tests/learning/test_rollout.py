@@ -10,8 +10,8 @@ from torch.nn.utils import parameters_to_vector
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.commands.train import train
 from policylearn.inner.batches import masked_batches
-from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import check_windows, compare_trainings, follow, opens_window, rollout
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.learning.rollout import by_credit, check_windows, compare_trainings, opens_window, rollout, train_once
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.problem import Problem
@@ -92,7 +92,7 @@ def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem):
     assert plain.metrics.keys() == {"dev", "mlm_loss", "inner_steps"}
     assert full.gradient.keys() == policy.learned().keys()
     if problem.config.inner.engine == "unroll":  # one_step looks at further batches of the stream
-        models = [follow(Trajectory.start(problem, policy, 5), differentiate).model for differentiate in (False, True)]
+        models = [learn(problem, policy, 5)[0].model for learn in (train_once, by_credit)]
         ends = [parameters_to_vector(model.parameters()) for model in (*models, problem.fresh_model(5))]
         assert (ends[0] - ends[1]).norm() < 1e-3 * (ends[0] - ends[2]).norm()  # of the way they have come
 
@@ -151,7 +151,7 @@ def test_a_window_in_which_nothing_is_masked_does_no_harm(tiny):
     settings = ("masking.design=independent", "masking.rate=0.02", "inner.batch_size=1", "inner.steps=30")
     problem = Problem(tiny(*settings, "inner.start=0.05", "inner.every=1"))
     policy = initial_policy(problem)
-    sizes = [int(batch.mask.sum()) for batch in islice(masked_batches(problem, policy, 5), 30)]
+    sizes = [int(batch.mask.sum()) for batch in islice(masked_batches(problem, policy, 5, MaskedLM()), 30)]
     assert 0 in sizes
     result = rollout(problem, policy, 5)
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -178,7 +178,7 @@ def test_batches_follow_the_seed_and_cover_an_epoch(tiny_problem):
     epoch = len(tiny_problem.domain) // size
 
     def batches(seed: int):
-        return list(islice(masked_batches(tiny_problem, copy.deepcopy(policy), seed), 2 * epoch))
+        return list(islice(masked_batches(tiny_problem, copy.deepcopy(policy), seed, MaskedLM()), 2 * epoch))
 
     first, again, other = batches(1), batches(1), batches(2)
     assert all(torch.equal(a.shown, b.shown) for a, b in zip(first, again, strict=True))
@@ -192,7 +192,7 @@ def test_batches_follow_the_seed_and_cover_an_epoch(tiny_problem):
 def test_masks_of_a_text_differ_between_epochs(tiny_problem):
     policy, epoch = initial_policy(tiny_problem), len(tiny_problem.domain) // tiny_problem.config.inner.batch_size
     masks: dict[tuple, list] = {}
-    for batch in islice(masked_batches(tiny_problem, policy, 3), 3 * epoch):
+    for batch in islice(masked_batches(tiny_problem, policy, 3, MaskedLM()), 3 * epoch):
         for ids, mask in zip(batch.original.tolist(), batch.mask.tolist(), strict=True):
             masks.setdefault(tuple(ids), []).append(mask)
     assert sum(len({str(m) for m in seen}) > 1 for seen in masks.values()) > len(masks) / 2
@@ -201,14 +201,14 @@ def test_masks_of_a_text_differ_between_epochs(tiny_problem):
 def test_every_arm_masks_as_many_tokens(tiny_problem):
     counts = set()
     for arm in ("random", "difference", "oracle"):
-        batches = islice(masked_batches(tiny_problem, arm_policy(tiny_problem, arm), 3), 12)
+        batches = islice(masked_batches(tiny_problem, arm_policy(tiny_problem, arm), 3, MaskedLM()), 12)
         counts.add(sum(int(batch.mask.sum()) for batch in batches))
     assert len(counts) == 1
 
 
 def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
     settings = ("policy.prior={amlm=1.0}", "inner.steps=40", "masking.rate=0.3")
-    early, late = (Problem(tiny(*settings, f"scores.amlm_every={every}")) for every in (5, 1000))
+    early, late = (Problem(tiny(*settings, f"scores.amlm.every={every}")) for every in (5, 1000))
     policy = initial_policy(early)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     first, again, never = (rollout(problem, policy, 0) for problem in (early, early, late))
@@ -221,7 +221,7 @@ def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
 
 @pytest.mark.parametrize("unit", ["word", "span", "collocation"])
 def test_a_policy_learns_with_every_unit(tiny, unit):
-    problem = Problem(tiny(f"masking.unit={unit}", "scores.collocation_count=2", "masking.span_mean=2.0"))
+    problem = Problem(tiny(f"masking.unit={unit}", "scores.pmi.count=2", "masking.span_mean=2.0"))
     policy = initial_policy(problem)
     result = rollout(problem, policy, 0)
     gradient = result.gradient["network.logits"]
@@ -237,10 +237,10 @@ def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corp
     tags = [[("B" if i % 3 == 0 else "O") for i, _ in enumerate(text.split())] for text in texts]
     rows = (json.dumps({"text": text, "tags": tag}) for text, tag in zip(texts, tags, strict=True))
     (tmp_path / "tagged.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity_column=tags", "policy.prior={entity=30.0}")
+    corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity.column=tags", "policy.prior={entity=30.0}")
     problem = Problem(tiny(*corpus, "masking.rate=0.2", "evaluate.arms=['random']"))
     policy = initial_policy(problem)
-    batch = next(masked_batches(problem, policy, 0))
+    batch = next(masked_batches(problem, policy, 0, MaskedLM()))
     assert torch.equal(
         batch.columns["entity"][:, 1:-1][:, ::3], torch.ones_like(batch.columns["entity"][:, 1:-1][:, ::3])
     )
@@ -255,7 +255,10 @@ def test_the_score_function_compares_trainings_that_differ_in_their_masks_alone(
     policy = initial_policy(problem).double()
     policy.load_learned(policy.learned() | {"network.logits": torch.linspace(-1, 1, len(problem.tokenizer))})
     first, second = compare_trainings(problem, policy, 5)
-    epochs = [masked_batches(problem, policy, 5, mask_seed=t.seed + (i << 32)) for i, t in enumerate((first, second))]
+    epochs = [
+        masked_batches(problem, policy, 5, MaskedLM(), mask_seed=t.seed + (i << 32))
+        for i, t in enumerate((first, second))
+    ]
     one, other = (list(islice(batches, 25)) for batches in epochs)
     assert all(torch.equal(a.original, b.original) for a, b in zip(one, other, strict=True))
     assert not any(torch.equal(a.mask, b.mask) for a, b in zip(one[:3], other[:3], strict=True))

@@ -7,9 +7,9 @@ from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.reproduce import reproduce, reproduce_baseline, reproduce_rollout, reproduce_trial
-from policylearn.learning.outer import add_version, older_versions, recalled_versions, version_of
+from policylearn.learning.learn import learn
 from policylearn.learning.rollout import rollout
-from policylearn.learning.rounds import learn
+from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
 from policylearn.problem import Problem
 from policylearn.runs.run import Run
 
@@ -19,7 +19,7 @@ TWO = ("learn.rounds=4", "learn.rollouts=2", "inner.steps=5", "evaluate.seeds=0"
 def learned(config, folder, console, pool=None):
     problem, run = Problem(config), Run.open(folder, config, console)
     policy, _ = run.prior(lambda: initial_policy(problem), problem.tokenizer)
-    state = learn(config, problem, policy, pool or LocalPool(config), run)
+    state, _ = learn(config, problem, policy, pool or LocalPool(config), run)
     return state, policy
 
 

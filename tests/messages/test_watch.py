@@ -5,12 +5,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from policylearn.adapt.tuning import learn_masks, tune
+from policylearn.adapt import finetune, weight_mask
+from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.arms.arms import initial_policy
-from policylearn.arms.policies import scores_of
+from policylearn.arms.policies import build_uniform, scores_of
 from policylearn.artefact import load_policy
-from policylearn.commands.diagnose import measure
 from policylearn.commands.export import export
+from policylearn.credit.reliability import measure
 from policylearn.learning.supervised.targets import token_targets
 from policylearn.messages.watch import Watch
 from policylearn.models import chunks
@@ -63,7 +64,7 @@ TOTAL_UNKNOWN = {"counting texts of the domain corpus", "counting texts of the g
     ],
 )
 def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
-    scores_of(Problem(tiny("scores.embedding=encoder"), recorder), [scorer])
+    scores_of(Problem(tiny("scores.difference.embedding=encoder"), recorder), [scorer])
     recorder.check(*works)
     unknown = {work for work, total, *_ in recorder.works if total is None}
     assert unknown <= TOTAL_UNKNOWN | {"tokenising texts of the domain corpus"}
@@ -72,7 +73,7 @@ def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
 @pytest.mark.parametrize("chunk", [64, 100_000])
 def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, monkeypatch, chunk):
     monkeypatch.setattr(chunks, "CHUNK", chunk)
-    settings = ("diagnose.points=2", "diagnose.batches=3", "diagnose.examples=40")
+    settings = ("credit.points=2", "credit.batches=3", "credit.examples=40")
     scores_of(Problem(tiny(*settings), recorder), ["credit"])
     parts = [
         f"credits, point {n} of 2: {work}" for n in (1, 2) for work in ("training, steps", "batches of masked texts")
@@ -84,8 +85,8 @@ def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, mo
 
 
 def test_a_diagnosis_says_how_far_it_is(tiny, recorder):
-    problem = Problem(tiny("diagnose.points=2", "diagnose.batches=3"), recorder)
-    measure(problem, initial_policy(problem))
+    problem = Problem(tiny("credit.points=2", "credit.batches=3"), recorder)
+    measure(problem, initial_policy(problem), build_uniform(problem))
     point = "diagnosing, point 2 of 2: "
     recorder.check(
         point + "training, steps",
@@ -101,18 +102,18 @@ def test_corpora_and_splits_are_tokenised_in_sight(tiny, recorder):
     )
 
 
-@pytest.mark.parametrize("learn", [tune, learn_masks])
-def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, learn):
+@pytest.mark.parametrize("how", [finetune, weight_mask])
+def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, how):
     problem = Problem(tiny("evaluate.finetune.epochs=2", "evaluate.weight_mask.epochs=2"))
     with recorder.begin("texts", 2 * 50) as progress:
-        learn(problem, problem.fresh_model(0), np.arange(50), 0, progress)
+        how.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(50), 0, progress)
     recorder.check("texts")
     labels = recorder.works[0][3]
     assert [label.split(":")[0] for label in labels] == ["epoch 1 of 2", "epoch 2 of 2"]
 
 
 def test_targets_of_words_that_matter_are_found_in_sight(tiny, recorder):
-    settings = ("learn.method=supervised", "supervised.targets=importance", "policy.network=context")
+    settings = ("learn.stages=[supervised]", "supervised.targets=importance", "policy.network=context")
     token_targets(Problem(tiny(*settings), recorder), ("train", "dev"))
     recorder.check("features of labelled texts", "testing words of labelled texts")
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,15 +9,20 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from policylearn.adapt.answers import AnswerWeights
-from policylearn.adapt.finetune import FineTuning, LabelledBatch, LabelWeights, ridge_head
+from policylearn.adapt.finetune import FineTuning
+from policylearn.adapt.ridge import ridge_head
 from policylearn.config import InnerConfig
 from policylearn.data.questions import AnsweredBatch
-from policylearn.inner.mlm import make_optimizer, mlm_loss
+from policylearn.inner.masked_diffusion import MaskedDiffusion
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import KINDS, Seq2SeqModel
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import LabelledBatch, LabelWeights
+from policylearn.tasks.questions import AnswerWeights
 
 VOCABULARY, LENGTH, WIDTH = 23, 7, 8  # ids 0 and 1 are padding and [MASK]
 # An eps this large keeps the first steps of a fresh AdamW smooth: with a small one they are the gradient's sign.
@@ -66,9 +72,10 @@ class Inner:
         dtype=torch.float64,
         kind: str = "bert",
         seeds: list[int] | None = None,
+        objective=None,
     ) -> None:
         self.generator = torch.Generator().manual_seed(3)
-        self.dtype, self.clip, self.seeds = dtype, settings.clip, None
+        self.dtype, self.clip, self.seeds, self.objective = dtype, settings.clip, None, objective or MaskedLM()
         torch.manual_seed(0)
         config = AutoConfig.for_model(kind, **ARCHITECTURES[kind], tie_word_embeddings=tied)
         auto, wrapped = (AutoModelForSeq2SeqLM, Seq2SeqModel) if kind in KINDS else (AutoModelForMaskedLM, InnerModel)
@@ -99,11 +106,14 @@ class Inner:
         mask = real & (torch.rand(size, LENGTH, generator=self.generator) < 0.3)
         mask[0, 0] = True
         corrupted = torch.where(mask, 1, ids)
-        return MaskedBatch(ids, corrupted, real, torch.where(mask, ids, IGNORED))
+        batch = MaskedBatch(ids, corrupted, real, torch.where(mask, ids, IGNORED))
+        if isinstance(self.objective, MaskedDiffusion):
+            batch = replace(batch, rate=0.1 + 0.9 * torch.rand(size, 1, generator=self.generator))
+        return batch
 
     def window(self, batches, rates) -> Window:
         """Steps on these batches, with the clipping and the seeds of this problem."""
-        return Window(batches, rates[: len(batches)], clip=self.clip, seeds=self.seeds)
+        return Window(batches, rates[: len(batches)], self.objective, self.clip, self.seeds)
 
     def outer(self, features) -> torch.Tensor:
         """A smooth outer loss; dropout, where there is any, is the same every time."""
@@ -117,7 +127,7 @@ class Inner:
         steps = Window([batches[k % 2] for k in range(len(rates))], rates, LabelWeights(), clip=1.0)
 
         def head(features):
-            return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], 3)
+            return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], Classification(3))
 
         def query(features):
             return cross_entropy(features(self.ids[6:], self.real[6:]), self.y[6:])
@@ -153,7 +163,8 @@ class Inner:
         with torch.random.fork_rng(devices=[]):
             if seed is not None:
                 torch.manual_seed(seed)
-            mlm_loss(model, batch, weights).backward()
+            x = self.objective.inputs(batch, next(model.parameters())) if weights is None else weights
+            self.objective(model, batch, x).backward()
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
         optimizer.step()

@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from policylearn.adapt.probe import outer_loss
+from policylearn.adapt.ridge import probe_loss
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import learning_rate
+from policylearn.inner.masked_diffusion import MaskedDiffusion
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.steps import learning_rate
 from policylearn.masking import IGNORED
 from policylearn.metagrad import walk
 from policylearn.metagrad.engines import engine
 from policylearn.metagrad.finite_difference import best_move, finite_difference
 from policylearn.metagrad.replay import Replay, replay
 from policylearn.metagrad.walk import Walk
+from policylearn.tasks.classification import Classification
 
 ADAMW = {"eps": 1e-3, "betas": (0.9, 0.98)}  # so large an eps makes the first steps smooth
 SGD = {"optimizer": "sgd", "momentum": 0.8}
@@ -79,7 +82,7 @@ class Setting:
 
         def probe(features):
             x = features(problem.ids, problem.real)
-            return outer_loss(x[:6], problem.y[:6], x[6:], problem.y[6:].flip(0), 3).loss
+            return probe_loss(x[:6], problem.y[:6], x[6:], problem.y[6:].flip(0), Classification(3)).loss
 
         return probe
 
@@ -222,6 +225,23 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
     assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), expected)
     if name != "unroll":  # whose forward is patched, hooks and all
         assert 1 in sizes and 2 not in sizes
+
+
+DIFFUSION = MaskedDiffusion(torch.arange(23) < 2)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=str)
+@pytest.mark.parametrize("name", [*EXACT, NEARLY])
+def test_credits_of_masked_diffusion_are_the_derivatives_of_the_outer_loss(inner, name, case):
+    """Whole, and accumulated over parts of a batch; and they are not those of the same masks under another loss."""
+    setting = Setting(inner, case, objective=DIFFUSION)
+    numeric = setting.numeric()
+    assert agrees(name, setting.credits(name), numeric)
+    model, optimizer = setting.problem.copies()
+    window = replace(setting.problem.window(setting.batches, setting.rates), rows=1)
+    assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), numeric)
+    setting.problem.objective = MaskedLM()
+    assert not agrees(NEARLY, setting.credits(name), numeric)
 
 
 ONE_STEP = [

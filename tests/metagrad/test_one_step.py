@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from policylearn.config import InnerConfig
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Window
 from policylearn.metagrad.one_step import one_step, outer_direction, token_derivatives
 from policylearn.metagrad.unroll import unroll
@@ -36,7 +37,7 @@ def test_token_derivatives_are_those_of_numeric_differentiation(warm, relative_e
         with torch.no_grad():
             losses.append(model(batch.shown, batch.real, labels=batch.labels))
     numeric = (losses[0] - losses[1]) / (2 * eps)
-    exact = token_derivatives(warm.model, direction, batch)
+    exact = token_derivatives(warm.model, direction, batch, MaskedLM())
     assert exact.shape == (int(batch.mask.sum()),)
     assert relative_error(exact, numeric) < 1e-6
 
@@ -65,10 +66,10 @@ def test_the_direction_is_the_outer_gradient_as_adamw_would_scale_it(warm):
 @pytest.mark.parametrize("parameters", ["all", "matrices"])
 def test_at_a_small_rate_it_agrees_with_the_unrolled_step(warm, parameters):
     batches = warm.batches(6)
-    fast = one_step(warm.model, warm.optimizer, Window(batches, [SMALL] * 6), warm.outer, parameters)
+    fast = one_step(warm.model, warm.optimizer, Window(batches, [SMALL] * 6, MaskedLM()), warm.outer, parameters)
     for batch, credits in zip(batches, fast, strict=True):
         model, optimizer = warm.copies()
-        (exact,) = unroll(model, optimizer, Window([batch], [SMALL]), warm.outer, parameters)
+        (exact,) = unroll(model, optimizer, Window([batch], [SMALL], MaskedLM()), warm.outer, parameters)
         assert credits.shape == exact.shape
         assert cosine_similarity(credits, exact, dim=0) > 0.998
         assert credits.norm().item() == pytest.approx(exact.norm().item(), rel=0.25)
@@ -81,9 +82,9 @@ def test_without_the_preconditioner_it_would_not(warm):
     direction = {name: g for name, g in zip(named, gradients, strict=True) if g is not None}
     cosines = []
     for batch in warm.batches(6):
-        wrong = -token_derivatives(warm.model, direction, batch)
+        wrong = -token_derivatives(warm.model, direction, batch, MaskedLM())
         model, optimizer = warm.copies()
-        (exact,) = unroll(model, optimizer, Window([batch], [SMALL]), warm.outer)
+        (exact,) = unroll(model, optimizer, Window([batch], [SMALL], MaskedLM()), warm.outer)
         cosines.append(cosine_similarity(wrong, exact, dim=0).item())
     assert min(cosines) < 0.998, cosines  # what it is held to above
 
@@ -100,8 +101,8 @@ def test_nothing_is_advanced(warm):
     before = {name: p.detach().clone() for name, p in warm.model.named_parameters()}
     moments = [value.clone() for state in warm.optimizer.state.values() for value in state.values()]
     batches = warm.batches(2)
-    first = one_step(warm.model, warm.optimizer, Window(batches, [0.01] * 2), warm.outer)
-    again = one_step(warm.model, warm.optimizer, Window(batches[:1], [0.01]), warm.outer)
+    first = one_step(warm.model, warm.optimizer, Window(batches, [0.01] * 2, MaskedLM()), warm.outer)
+    again = one_step(warm.model, warm.optimizer, Window(batches[:1], [0.01], MaskedLM()), warm.outer)
     assert torch.equal(first[0], again[0])  # a batch's credits do not depend on its neighbours
     assert all(torch.equal(p, before[name]) for name, p in warm.model.named_parameters())
     after = [value for state in warm.optimizer.state.values() for value in state.values()]
@@ -111,4 +112,4 @@ def test_nothing_is_advanced(warm):
 def test_a_fresh_optimiser_has_no_direction_yet(inner):
     fresh = inner()
     with pytest.raises(AssertionError, match="no moments yet"):
-        one_step(fresh.model, fresh.optimizer, Window(fresh.batches(1), [0.01]), fresh.outer)
+        one_step(fresh.model, fresh.optimizer, Window(fresh.batches(1), [0.01], MaskedLM()), fresh.outer)

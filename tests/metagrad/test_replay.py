@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policylearn.arms.arms import initial_policy
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Window
 from policylearn.learning.rollout import rollout
 from policylearn.masking import IGNORED, MaskedBatch
@@ -64,7 +65,7 @@ def test_model_and_optimiser_end_where_plain_steps_take_them_to_the_bit(inner, w
     problem = inner(warm=warm, dtype=dtype)
     batches, following = problem.batches(5), problem.batches(1)
     model, optimizer = problem.after(batches, RATES[:5], [None] * 5)
-    replay(problem.model, problem.optimizer, Window(batches, RATES[:5]), problem.outer, leaf=leaf, slots=1)
+    replay(problem.model, problem.optimizer, Window(batches, RATES[:5], MaskedLM()), problem.outer, leaf=leaf, slots=1)
     assert_same_bits(problem.model, problem.optimizer, model, optimizer)
     assert [group["lr"] for group in problem.optimizer.param_groups] == [RATES[4]] * 2
     assert all(p.grad is None for p in problem.model.parameters())
@@ -94,7 +95,7 @@ def test_a_batch_without_masked_tokens_has_no_credits(inner, relative_error, mas
     problem = inner(warm=2)
     batches = [_with_masks(batch, n) for batch, n in zip(problem.batches(3), masked, strict=True)]
     model, optimizer = problem.copies()
-    found = replay(model, optimizer, Window(batches, RATES[:3]), problem.outer)
+    found = replay(model, optimizer, Window(batches, RATES[:3], MaskedLM()), problem.outer)
     assert [len(credit) for credit in found] == masked
     if any(masked):
         assert relative_error(torch.cat(found), credits_of(unroll, problem, batches, "matrices")) < 1e-10
@@ -121,7 +122,7 @@ def test_dropout_without_seeds_is_refused(inner):
     problem = inner()
     problem.model.train()
     with pytest.raises(ValueError, match=r"pass seeds, .* or call model\.eval\(\)"):
-        replay(problem.model, problem.optimizer, Window(problem.batches(1), [0.01]), problem.outer)
+        replay(problem.model, problem.optimizer, Window(problem.batches(1), [0.01], MaskedLM()), problem.outer)
 
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune"])

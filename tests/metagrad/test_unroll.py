@@ -4,6 +4,7 @@ import higher
 import pytest
 import torch
 
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Window
 from policylearn.metagrad.unroll import DifferentiableAdamW, unroll
 
@@ -52,7 +53,9 @@ def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, r
     batches = problem.batches(steps)
     expected = problem.numeric(batches, RATES[:steps], frozen_vectors=True)
     everything = problem.numeric(batches, RATES[:steps])
-    credits = torch.cat(unroll(problem.model, problem.optimizer, Window(batches, RATES[:steps]), problem.outer))
+    credits = torch.cat(
+        unroll(problem.model, problem.optimizer, Window(batches, RATES[:steps], MaskedLM()), problem.outer)
+    )
     assert relative_error(credits, expected) < 1e-8
     assert relative_error(credits, everything) > 1e-2
 
@@ -62,5 +65,5 @@ def test_a_parameter_that_never_had_a_gradient_does_no_harm(inner):
     problem = inner(tied=False, warm=1)
     unseen = problem.optimizer.state[problem.model.mlm.get_input_embeddings().weight]["exp_avg_sq"] == 0
     assert unseen.any()
-    credits = unroll(problem.model, problem.optimizer, Window(problem.batches(2), RATES[:2]), problem.outer)
+    credits = unroll(problem.model, problem.optimizer, Window(problem.batches(2), RATES[:2], MaskedLM()), problem.outer)
     assert all(math.isfinite(x) for credit in credits for x in credit.tolist())

@@ -7,10 +7,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import weight_mask as module
-from policylearn.adapt.finetune import LabelledBatch, ridge_head
+from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.config import InnerConfig
 from policylearn.metagrad.engines import engine
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import LabelledBatch
 from policylearn.weight_masks.masks import THRESHOLD, initial_scores
 from policylearn.weight_masks.selection import maskable
 
@@ -23,7 +25,7 @@ def tuning_of(problem, first_order: bool, steps: int = 3, head=None) -> MaskTuni
     batches = [LabelledBatch(ids[i : i + 3], real[i : i + 3], y[i : i + 3]) for i in (0, 3)]
 
     def ridge(features):
-        return ridge_head(features(ids[:6], real[:6]), y[:6], 3)
+        return ridge_head(features(ids[:6], real[:6]), y[:6], Classification(3))
 
     def query(classifier):
         return cross_entropy(classifier(ids[6:], real[6:]), y[6:])
@@ -116,7 +118,7 @@ def test_with_constant_masks_it_is_the_slope_of_the_loss_itself(problem, directi
     assert close(directions @ found, expected)
 
     def constant_head(features):
-        weight, bias = ridge_head(features(problem.ids[:6], problem.real[:6]), problem.y[:6], 3)
+        weight, bias = ridge_head(features(problem.ids[:6], problem.real[:6]), problem.y[:6], Classification(3))
         return weight.detach(), bias.detach()
 
     for wrong in (tuning_of(problem, first_order=False), tuning_of(problem, first_order=True, head=constant_head)):

@@ -134,10 +134,12 @@ def test_the_table_of_transformers_is_not_shown(save, caplog, capfd):
 
 
 def test_scoring_models_are_of_this_kind(save):
-    with pytest.raises(ValueError, match=r"scores\.embedding_model .* lacks .* of the weights of its encoder"):
+    with pytest.raises(
+        ValueError, match=r"scores\.difference\.embedding_model .* lacks .* of the weights of its encoder"
+    ):
         load_encoder(save(change=renamed("module.")))
     assert load_encoder(save())[0].config.model_type == "bert"  # of a masked language model, which has no pooler
-    with pytest.raises(ValueError, match=r"scores\.entity_model .* is not a token classifier: it lacks classifier"):
+    with pytest.raises(ValueError, match=r"scores\.entity\.model .* is not a token classifier: it lacks classifier"):
         load_recogniser(save(id2label={0: "O", 1: "B"}))
     tagger = save(auto=AutoModelForTokenClassification, id2label={0: "O", 1: "B"})
     assert load_recogniser(tagger).model.config.id2label[0] == "O"

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.answers import AnswerWeights
 from policylearn.config import ModelConfig
 from policylearn.data.questions import AnsweredBatch
 from policylearn.masking import IGNORED
 from policylearn.models.loading import load_model, text_ends
 from policylearn.models.model import Blend, InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.tasks.questions import AnswerWeights
 
 SIZE, PAD, MASK, BOS, EOS = 30, 0, 1, 2, 3
 BART = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "init_std": 0.3}

@@ -30,8 +30,8 @@ SHORTER = {
     ],
     "policylearn score configs/demo.toml": ["planted.documents=400"],
     "policylearn diagnose configs/own_task.toml": [
-        *("inner.steps=8", "diagnose.points=1", "diagnose.batches=6"),
-        *("diagnose.folds=2", "diagnose.resplits=1", "diagnose.shuffles=0", "diagnose.draws=20"),
+        *("inner.steps=8", "credit.points=1", "credit.batches=6"),
+        *("credit.folds=2", "credit.resplits=1", "diagnose.shuffles=0", "diagnose.draws=20"),
     ],
     "policylearn train configs/own_task.toml": [
         *(*SHORT, "scores.model_texts=48", "domain.limit=100", "general.limit=100", "supervised.epochs=1")

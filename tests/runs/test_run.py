@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
 
 
-def state(rounds: int) -> OuterState:
-    return OuterState(rounds, {"phi.x": torch.ones(2)}, {}, [{"round": number} for number in range(rounds)])
+def state(rounds: int) -> State:
+    return State(rounds, {"phi.x": torch.ones(2)}, {}, [{"round": number} for number in range(rounds)])
 
 
 @pytest.mark.parametrize("left", ["", '{"round": 0}\n', "".join(f'{{"round": {n}}}\n' for n in range(3)), None])

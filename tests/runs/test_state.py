@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from policylearn.runs.state import KEEP, OuterState, load_latest, load_round, save_state
+from policylearn.runs.state import KEEP, State, load_latest, load_round, save_state
 from policylearn.storage.folder import Storage, StorageFailed
 
 
-def state(number: int) -> OuterState:
+def state(number: int) -> State:
     g = torch.Generator().manual_seed(number)
     tensors = {
         "phi.network.logits": torch.randn(5, generator=g),
@@ -20,10 +20,10 @@ def state(number: int) -> OuterState:
     }
     best = {"network.logits": torch.randn(5, generator=g)}
     history = [{"round": i, "dev": 0.1 + 0.2, "dev_scores": [1 / 3]} for i in range(number)]
-    return OuterState(number, tensors, best, history, {"random": 0.1, "best_round": 0})
+    return State(number, tensors, best, history, {"random": 0.1, "best_round": 0})
 
 
-def assert_same(a: OuterState, b: OuterState) -> None:
+def assert_same(a: State, b: State) -> None:
     assert (a.round, a.history, a.numbers) == (b.round, b.history, b.numbers)
     for mine, theirs in ((a.tensors, b.tensors), (a.best, b.best)):
         assert mine.keys() == theirs.keys()
@@ -39,8 +39,8 @@ def test_a_state_comes_back_to_the_last_bit(tmp_path):
 
 
 def test_an_empty_state_comes_back_too(tmp_path):
-    save_state(tmp_path, OuterState())
-    assert_same(load_latest(tmp_path)[0], OuterState())
+    save_state(tmp_path, State())
+    assert_same(load_latest(tmp_path)[0], State())
 
 
 def test_where_there_is_nothing_nothing_is_found(tmp_path):

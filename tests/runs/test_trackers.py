@@ -10,12 +10,13 @@ import pytest
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
-from policylearn.learning.rounds import learn
+from policylearn.learning.learn import learn
 from policylearn.problem import Problem
+from policylearn.registry import TRACKERS
 from policylearn.runs import trackers
 from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState
-from policylearn.runs.trackers import KINDS, check_trackers, open_trackers
+from policylearn.runs.state import State
+from policylearn.runs.trackers import check_trackers, open_trackers
 
 
 def record(number: int) -> dict:
@@ -42,13 +43,12 @@ def service(monkeypatch):
             pass
 
     Service.runs = {}
-    monkeypatch.setitem(KINDS, "wandb", Service)
-    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
+    monkeypatch.setitem(TRACKERS.members, "wandb", Service)
     return Service
 
 
 def test_every_round_is_logged_once_whatever_happens(service, tiny, quiet):
-    config, state = tiny('track.to=["wandb"]'), OuterState()
+    config, state = tiny('track.to=["wandb"]'), State()
     with open_trackers(config, "", state, quiet) as tracked:
         for number in range(5):
             state.history.append(record(number))
@@ -63,13 +63,13 @@ def test_every_round_is_logged_once_whatever_happens(service, tiny, quiet):
 
 
 def test_a_round_saved_and_not_logged_is_caught_up_with_and_other_runs_are_other_runs(service, tiny, quiet):
-    config, state = tiny('track.to=["wandb"]', "track.name=mine"), OuterState(history=[record(0)])
+    config, state = tiny('track.to=["wandb"]', "track.name=mine"), State(history=[record(0)])
     with open_trackers(config, "", state, quiet):
         pass
     state.history.append(record(1))
     with open_trackers(config, "", state, quiet):
         pass
-    with open_trackers(config, "", OuterState(), quiet):
+    with open_trackers(config, "", State(), quiet):
         pass
     assert [len(rounds) for rounds in service.runs.values()] == [2, 0]
     assert all(name.startswith("mine-") for name in service.runs)
@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_and_continued(service, tiny, tmp_path, quiet, monk
 
     def learned(config, folder):
         run = Run.open(tmp_path / folder, config, quiet)
-        return learn(config, problem, initial_policy(problem), LocalPool(config), run)
+        return learn(config, problem, initial_policy(problem), LocalPool(config), run)[0]
 
     update = trackers.Trackers.update
 
@@ -112,11 +112,10 @@ def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, tmp_path, 
         train(config, tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
-    monkeypatch.setitem(KINDS, "mlflow", lambda *arguments: 1 / 0)
+    monkeypatch.setitem(TRACKERS.members, "mlflow", lambda *arguments: 1 / 0)
     with (
         pytest.raises(ValueError, match=r"track\.to: mlflow cannot be used: division by zero"),
-        open_trackers(config, "", OuterState(), quiet),
+        open_trackers(config, "", State(), quiet),
     ):
         pass
 
@@ -183,7 +182,7 @@ def test_for_real(name, tiny, tmp_path, quiet, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     pytest.importorskip(name)
-    config, state = tiny(f'track.to=["{name}"]'), OuterState()
+    config, state = tiny(f'track.to=["{name}"]'), State()
     with open_trackers(config, str(tmp_path), state, quiet) as tracked:
         for number in range(2):
             state.history.append(record(number))

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
+from policylearn.config.scores import PmiConfig
 from policylearn.data.records import read_records
 from policylearn.masking import vocabulary
 from policylearn.masking.collocations import join_collocations, ngram_keys
@@ -46,7 +47,7 @@ EXAMPLES = settings(deadline=None, max_examples=50)
 def find(texts: list[str], count: int = 2, words: int = 4, **settings) -> tuple[Collocations, list[str]]:
     """The collocations of a few texts, and their strings in the order of their keys."""
     lexicon = count_corpus(texts, TOKENIZER, VOCABULARY).words
-    config = ScoresConfig(collocation_count=count, collocation_words=words, collocations=settings.pop("most", 10_000))
+    config = PmiConfig(count=count, longest=words, collocations=settings.pop("most", 10_000))
     found = find_collocations(texts, TOKENIZER, VOCABULARY, lexicon, config, **settings)
     order = found.scores.argsort(descending=True, stable=True)
     strings = np.empty(len(found), dtype=object)
@@ -211,7 +212,7 @@ def test_frequent_collocations_survive_a_small_memory():
 
 
 def test_a_corpus_without_collocations_is_named():
-    with pytest.raises(ValueError, match=r"occurs 10 times.*lower scores\.collocation_count"):
+    with pytest.raises(ValueError, match=r"occurs 10 times.*lower scores\.pmi\.count"):
         find(["we are", "it is"], count=10)
     with pytest.raises(ValueError, match=r"domain\.path"):
         find([""], count=2)
@@ -241,7 +242,7 @@ def test_collocations_of_real_text_are_terms_of_the_field(abstracts):
     tokenizer = AutoTokenizer.from_pretrained(SHARED / "models/minilm-l6-mlm")
     tables = vocabulary(tokenizer)
     lexicon = count_corpus(abstracts, tokenizer, tables).words
-    found = find_collocations(abstracts, tokenizer, tables, lexicon, ScoresConfig(collocations=2000))
+    found = find_collocations(abstracts, tokenizer, tables, lexicon, PmiConfig(collocations=2000))
     strings = found.texts(lexicon, tokenizer)
     terms = {
         "machine translation",

@@ -4,8 +4,8 @@ import torch
 
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config
+from policylearn.credit.along import steps
 from policylearn.credit.domain import domain_credits
-from policylearn.credit.points import steps
 from policylearn.problem import Problem
 from policylearn.scores.credit import expected
 from policylearn.scores.heuristic import scorer_policy
@@ -44,13 +44,13 @@ def test_where_bins_differ_by_chance_alone_nothing_is_said_of_them():
 
 @pytest.fixture(scope="module")
 def problem(tiny):
-    return Problem(tiny("policy.prior={credit = 1.0}", "diagnose.points=2", "diagnose.batches=6"))
+    return Problem(tiny("policy.prior={credit = 1.0}", "credit.points=2", "credit.batches=6"))
 
 
 def test_credits_stand_where_tokens_were_masked_and_are_standardised_at_every_point(problem):
     found = list(domain_credits(problem, arm_policy(problem, "random")))
     points = len(steps(problem.config))
-    assert len(found) == points * 2 * problem.config.diagnose.batches
+    assert len(found) == points * 2 * problem.config.credit.batches
     for first in range(0, len(found), len(found) // points):
         values = torch.cat([credits.flatten() for _, _, credits in found[first : first + len(found) // points]])
         known = values[~values.isnan()]
@@ -65,7 +65,7 @@ def test_credits_stand_where_tokens_were_masked_and_are_standardised_at_every_po
 
 def test_on_the_planted_benchmark_a_policy_of_credits_masks_words_of_the_classes():
     inner, amount = {"steps": 60, "start": 0.3}, {"points": 2, "batches": 8}
-    problem = Problem(Config.model_validate({"policy": {"prior": {"credit": 1.0}}, "inner": inner, "diagnose": amount}))
+    problem = Problem(Config.model_validate({"policy": {"prior": {"credit": 1.0}}, "inner": inner, "credit": amount}))
     ids, real = problem.domain.batch(range(64), problem.tokenizer.pad_token_id)
     names = [problem.tokenizer.convert_ids_to_tokens(row.tolist()) for row in ids]
     useful = torch.tensor([[name.startswith("class") for name in row] for row in names])

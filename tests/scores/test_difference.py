@@ -8,12 +8,13 @@ from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
+from policylearn.config.scores import DifferenceConfig
 from policylearn.masking.vocabulary import vocabulary
 from policylearn.models.model import InnerModel
 from policylearn.scores.anchors import find_anchors, named_anchors
 from policylearn.scores.counting import count_corpus
 from policylearn.scores.difference import anchor_similarity, nearest_anchor_similarity
-from policylearn.scores.scorers import score
+from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 from policylearn.scores.vectors import batches, from_encoder, from_inner_model, type_pieces, word_embedder
 
@@ -49,7 +50,7 @@ def model() -> InnerModel:
 @pytest.fixture
 def sources(model):
     def make(domain=DOMAIN, general=GENERAL, **config) -> Sources:
-        settings = ScoresConfig(**{"anchors": 9, "anchor_count": 1, "word_count": 1, **config})
+        settings = ScoresConfig(word_count=1, difference={"anchors": 9, "anchor_count": 1, **config})
         refused = dict.fromkeys(["records", "labelled", "domain_rows"], lambda *_: pytest.fail("not to be read"))
         return Sources(
             settings,
@@ -69,7 +70,7 @@ def lowered(texts: list[str]) -> list[str]:
 
 
 def chosen(**config) -> list[str]:
-    settings = ScoresConfig(**{"anchors": 9, "anchor_count": 1, "anchor_ratio": 2.0, **config})
+    settings = DifferenceConfig(**{"anchors": 9, "anchor_count": 1, "anchor_ratio": 2.0, **config})
     domain = count_corpus(lowered(DOMAIN), TOKENIZER, TABLES)
     general = count_corpus(lowered(GENERAL), TOKENIZER, TABLES, domain.words.keys)
     found = find_anchors(domain, general, TOKENIZER, settings)
@@ -107,7 +108,7 @@ def test_anchors_have_two_letters():
 
 @pytest.mark.parametrize("settings", [{"anchor_count": 1000}, {"anchor_ratio": 1e9}])
 def test_no_anchor_at_all_says_what_was_asked_for_and_what_to_check(settings):
-    expected = r"none occurs \d+ times and is .*domain.path.*scores.anchor_count"
+    expected = r"none occurs \d+ times and is .*domain.path.*scores.difference.anchor_count"
     with pytest.raises(ValueError, match=expected) as failure:
         chosen(**settings)
     assert all(str(value) in str(failure.value) for value in settings.values())
@@ -121,7 +122,7 @@ def test_words_that_read_the_same_are_one_anchor():
     domain = count_corpus(["tree tree of", "tree"], other, vocabulary(other))
     assert len(domain.words) == 3
     general = count_corpus(["of of of of"], other, vocabulary(other))
-    config = ScoresConfig(anchor_count=1, anchor_ratio=2.0)
+    config = DifferenceConfig(anchor_count=1, anchor_ratio=2.0)
     assert find_anchors(domain, general, other, config).texts == ["tree"]
     assert len(named_anchors(["tree"], domain.words, other).pieces) == 1
 
@@ -134,7 +135,9 @@ def test_anchors_by_name(sources):
 
 @pytest.mark.parametrize(("name", "hint"), [("parsers", "did you mean parser,"), ("qqq", r"is domain\.path right")])
 def test_an_anchor_that_is_no_word_of_the_domain(sources, name, hint):
-    with pytest.raises(ValueError, match=rf"scores\.anchor_words: '{name}' is not a word of the domain corpus; {hint}"):
+    with pytest.raises(
+        ValueError, match=rf"scores\.difference\.anchor_words: '{name}' is not a word of the domain corpus; {hint}"
+    ):
         _ = sources(anchor_words=["parser", name]).anchors
 
 
@@ -210,12 +213,15 @@ def test_another_encoder_reads_a_piece_without_its_mark(model):
 
 
 def test_an_encoder_that_is_not_there(sources):
-    with pytest.raises(ValueError, match=r"scores\.embedding_model './nowhere' does not exist"):
+    with pytest.raises(ValueError, match=r"scores\.difference\.embedding_model './nowhere' does not exist"):
         word_embedder(sources(embedding="encoder", embedding_model="./nowhere"))
 
 
 def test_an_encoder_that_would_not_be_used(sources):
-    with pytest.raises(ValueError, match=r'scores\.embedding_model is used with scores\.embedding = "encoder" only'):
+    with pytest.raises(
+        ValueError,
+        match=r'scores\.difference\.embedding_model is used with scores\.difference\.embedding = "encoder" only',
+    ):
         word_embedder(sources(embedding_model="./nowhere"))
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from policylearn.config import ScoresConfig
+from policylearn.config.scores import DifferenceConfig
 from policylearn.masking.vocabulary import vocabulary
 from policylearn.scores.anchors import find_anchors
 from policylearn.scores.counting import count_corpus
@@ -55,7 +55,7 @@ def overlap():
 
     def found(order: str, share: float, ratio: float) -> dict[str, int]:
         shared = {}
-        config = ScoresConfig(anchors=20, anchor_ratio=ratio, anchor_order=order, anchor_share=share)
+        config = DifferenceConfig(anchors=20, anchor_ratio=ratio, anchor_order=order, anchor_share=share)
         for task, domain in domains.items():
             anchors = find_anchors(domain, general, tokenizer, config).texts
             shared[task] = len(set(anchors) & set(PUBLISHED[task].split()))

@@ -76,11 +76,19 @@ def test_a_corpus_may_be_a_list_an_iterator_a_file_or_a_column(tiny_problem, cor
         assert all(torch.equal(states(found.policy)[key], tensor) for key, tensor in wanted.items())
 
 
+def test_old_names_of_settings_go_on_working(tiny_problem):
+    with pytest.warns(FutureWarning, match=r"^settings: scores\.collocation_count is called scores\.pmi\.count now$"):
+        found = scorer_policy(
+            "pmi", tiny_problem.tokenizer, ["generic_001 generic_002"] * 9, settings={"collocation_count": 2}
+        )
+    assert found.policy.scores.words.nan_to_num(0.0).any()
+
+
 @pytest.mark.parametrize("unit", ["token", "word", "span", "collocation"])
 def test_masking_settings_are_those_given(tiny_problem, corpora, unit, tmp_path):
     masking = {"unit": unit, "rate": 0.3, "design": "independent"}
     artefact = scorer_policy(
-        "tficf", tiny_problem.tokenizer, **corpora, masking=masking, settings={"collocation_count": 2}
+        "tficf", tiny_problem.tokenizer, **corpora, masking=masking, settings={"pmi": {"count": 2}}
     )
     loaded = load_policy(save_policy(tmp_path, artefact, "card"))
     assert loaded.policy.masking.unit == unit and loaded.policy.masking.rate == 0.3

@@ -7,7 +7,8 @@ from policylearn.masking.vocabulary import vocabulary
 from policylearn.models.loading import load_model
 from policylearn.models.model import InnerModel
 from policylearn.policy.scores import Scores
-from policylearn.scores.scorers import SCORERS, score, scorer
+from policylearn.registry import SCORERS
+from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 
 PLANTED = PlantedConfig(documents=400)
@@ -53,7 +54,7 @@ def test_difference_masking_finds_all_domain_words_and_no_others(sources):
     scores = score("difference", sources)
     assert kinds(sources, (scores.types > 0.5).nonzero().flatten().tolist()) == {"class", "distractor"}
     assert kinds(sources, (scores.types < 0.5).nonzero().flatten().tolist()) >= {"generic", "[MASK]"}
-    assert int((scores.types > 0.5).sum()) == ScoresConfig().anchors
+    assert int((scores.types > 0.5).sum()) == ScoresConfig().difference.anchors
     assert_words_are_types(sources, scores)
     assert {text.rstrip("0123456789_") for text in sources.anchor_texts} == {"class", "distractor"}
 
@@ -147,10 +148,11 @@ def test_an_unknown_scorer_is_named_with_the_known_ones(sources):
 
 
 def test_a_scorer_of_ones_own(sources, monkeypatch):
-    monkeypatch.setattr("policylearn.scores.registry.SCORERS", dict(SCORERS))
-    scorer("length")(lambda sources: Scores(torch.arange(len(sources.tokenizer))))
+    monkeypatch.setattr(SCORERS, "members", dict(SCORERS.members))
+    SCORERS.register("length")(lambda sources: Scores(torch.arange(len(sources.tokenizer))))
     assert score("length", sources).types.dtype == torch.float32
-    scorer("broken")(lambda sources: Scores(torch.tensor([torch.nan])))
+    SCORERS.register("broken")(lambda sources: Scores(torch.tensor([torch.nan])))
     with pytest.raises(ValueError, match="'broken' gave a score that is NaN"):
         score("broken", sources)
-    assert "length" not in SCORERS
+    with pytest.raises(ValueError, match="there is a scorer 'idf' already"):
+        SCORERS.register("idf")(lambda sources: Scores(torch.zeros(1)))

@@ -60,7 +60,7 @@ def sources(tokenizer, texts) -> Sources:
     model = InnerModel(BertForMaskedLM(config).eval())
     rows = tokenize(texts[0], tokenizer, 24)
     return Sources(
-        ScoresConfig(word_count=1, selective_delta=0.02),
+        ScoresConfig(word_count=1, selective={"delta": 0.02}),
         tokenizer,
         vocabulary(tokenizer),
         domain=lambda: texts[0],

@@ -64,7 +64,7 @@ def by_name(scores: Scores, sources: Sources) -> tuple[dict[str, float], dict[st
 
 def test_scores_are_means_over_occurrences(tokenizer):
     tags = [["O", "B", "I", "I", "I"], ["B", "O", "O"], ["O", "O", "B"]]
-    sources = make_sources(tokenizer, TEXTS, {"tags": tags}, entity_column="tags")
+    sources = make_sources(tokenizer, TEXTS, {"tags": tags}, entity={"column": "tags"})
     types, words = by_name(entity(sources), sources)
     expected = {"the": 0, "tumour": 1, "tumours": 0, "of": 1, "a": 1, "cell": 0.5, "grow": 0.5}
     assert words == expected
@@ -87,14 +87,14 @@ def test_scores_are_means_over_occurrences(tokenizer):
         (
             pos_column,
             {"upos": [["DET", "NOUN", "ADP", "DET", "X"]]},
-            {"pos_column": "upos", "pos_weights": {"X": -2, "DET": 0.5}},
+            {"pos_column": {"name": "upos", "weights": {"X": -2, "DET": 0.5}}},
             {"the": 0.5, "tumour": 0, "of": 0, "a": 0.5, "cell": -2},
         ),
         (column, {"scores": [[1, -2, 3.5, 0, 9]]}, {}, {"the": 1, "tumour": -2, "of": 3.5, "a": 0, "cell": 9}),
         (
             column,
             {"mine": [[[4, 8, 3], [11, 15, 5]]]},
-            {"column": "mine"},
+            {"column": {"name": "mine"}},
             {"the": 0, "tumour": 3, "of": 5, "a": 5, "cell": 0},
         ),
     ],
@@ -107,7 +107,9 @@ def test_every_scorer_reads_its_column(tokenizer, scorer: Callable, columns, con
 
 
 def test_texts_of_which_nothing_is_known_do_not_count(tokenizer):
-    sources = make_sources(tokenizer, TEXTS, {"tags": [["O", "B", "O", "O", "B"], None, None]}, entity_column="tags")
+    sources = make_sources(
+        tokenizer, TEXTS, {"tags": [["O", "B", "O", "O", "B"], None, None]}, entity={"column": "tags"}
+    )
     types, words = by_name(entity(sources), sources)
     assert words["cell"] == 1 and types["cell"] == 1
     assert words["grow"] != words["grow"] and types["grow"] == 0  # NaN: the type's score stands for the word
@@ -125,13 +127,13 @@ def test_long_texts_are_read_to_the_end(tokenizer, monkeypatch):
 
 
 def test_an_item_that_is_wrong_is_named(tokenizer):
-    sources = make_sources(tokenizer, TEXTS[:2], {"tags": [["O"] * 5, ["O"] * 4]}, entity_column="tags")
+    sources = make_sources(tokenizer, TEXTS[:2], {"tags": [["O"] * 5, ["O"] * 4]}, entity={"column": "tags"})
     with pytest.raises(ValueError, match=r"column 'tags', row 1: 4 items for 3 words"):
         entity(sources)
 
 
 def test_entities_must_come_from_somewhere(tokenizer):
-    with pytest.raises(ValueError, match=r"set scores\.entity_column or scores\.entity_model"):
+    with pytest.raises(ValueError, match=r"set scores\.entity\.column or scores\.entity\.model"):
         entity(make_sources(tokenizer, TEXTS))
 
 
@@ -158,7 +160,7 @@ def recogniser(tokenizer, tmp_path_factory) -> Path:
 
 
 def test_an_entity_model_finds_what_it_was_taught(recogniser, tokenizer):
-    sources = make_sources(tokenizer, [*TEXTS, ""], entity_model=str(recogniser))
+    sources = make_sources(tokenizer, [*TEXTS, ""], entity={"model": str(recogniser)})
     types, words = by_name(entity(sources), sources)
     assert words == {word: float(word.startswith("tumour")) for word in words} and len(words) == 7
     assert types == {token: float(token.lstrip("#").startswith(("tum", "our"))) for token in types}
@@ -171,15 +173,15 @@ def test_an_entity_model_reads_texts_longer_than_it_can(recogniser):
 
 
 def test_an_entity_model_looks_at_no_more_texts_than_asked_for(recogniser, tokenizer):
-    sources = make_sources(tokenizer, ["the cell", "a tumour"], entity_model=str(recogniser), model_texts=1)
+    sources = make_sources(tokenizer, ["the cell", "a tumour"], entity={"model": str(recogniser)}, model_texts=1)
     types, words = by_name(entity(sources), sources)
     assert words["cell"] == 0 and words["tumour"] != words["tumour"] and types["tum"] == 0
 
 
 def test_models_that_are_no_entity_models(recogniser, tokenizer, tmp_path):
-    with pytest.raises(ValueError, match=r"scores\.entity_model '\./none' does not exist"):
+    with pytest.raises(ValueError, match=r"scores\.entity\.model '\./none' does not exist"):
         load_recogniser("./none")
-    with pytest.raises(ValueError, match=r"scores\.entity_model .* cannot be loaded as a token classifier"):
+    with pytest.raises(ValueError, match=r"scores\.entity\.model .* cannot be loaded as a token classifier"):
         load_recogniser(str(tmp_path))
     model = BertForTokenClassification.from_pretrained(recogniser)
     model.config.id2label = {0: "LABEL_0", 1: "LABEL_1"}
@@ -195,7 +197,7 @@ def test_real_entities():
     with gzip.open(SHARED / "data/ner/ner_ncbi_disease/train.jsonl.gz", "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in islice(lines, 800)]
     columns = {"tags": [record["tags"] for record in records]}
-    sources = make_sources(tokenizer, [record["text"] for record in records], columns, entity_column="tags")
+    sources = make_sources(tokenizer, [record["text"] for record in records], columns, entity={"column": "tags"})
     types, words = by_name(entity(sources), sources)
     assert min(words[w] for w in ("cancer", "tumours", "syndrome")) > 0.5
     assert max(words[w] for w in ("the", "mutations", "gene", "was")) < 0.1

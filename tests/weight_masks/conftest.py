@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from policylearn.adapt.tuning import learn_masks
+from policylearn.adapt import weight_mask
+from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.problem import Problem
 from policylearn.weight_masks.task import learned_masks
 
@@ -22,7 +23,7 @@ def encoder(problem):
 @pytest.fixture(scope="package")
 def learned(problem, encoder):
     """A classifier under masks, as learned."""
-    return learn_masks(problem, encoder, np.arange(60), seed=0)[1]
+    return weight_mask.fit(FrozenFeatures(problem, encoder), np.arange(60), seed=0).tuned
 
 
 @pytest.fixture(scope="package")

@@ -1,4 +1,4 @@
-"""The supervised loop: targets → loss → φ, a checkpoint after every pass over the texts."""
+"""Stage "supervised": targets → loss → φ, pass by pass over the texts."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from policylearn.cluster.pool import Pool
 from policylearn.config import Config
 from policylearn.data.tokens import TokenRows
-from policylearn.learning.outer import out_of_patience, restore, snapshot
+from policylearn.learning.learner import States
+from policylearn.learning.steps import restore, snapshot
 from policylearn.learning.supervised.answers import TARGET
 from policylearn.learning.supervised.coverage import coverage
 from policylearn.learning.supervised.losses import target_loss
@@ -18,51 +20,42 @@ from policylearn.learning.supervised.targets import batch_of, token_targets
 from policylearn.messages.watch import UNSEEN, At, Watch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import RoundProgress
-from policylearn.runs.run import Run
-from policylearn.runs.state import OuterState
-from policylearn.runs.trackers import open_trackers
+from policylearn.runs.state import State
 
 DRAWS = 4
 """Cuts and masks that the coverage of dev is the mean of."""
 
 
-def fit(config: Config, problem: Problem, policy: MaskingPolicy, run: Run) -> OuterState:
-    """Learn φ from token targets, in this process. Round n of the history is φ after n passes, round 0 the prior.
-
-    On return `policy` holds the φ that `learn.select` asks for, by the share of the targets of dev that masks cover.
+def supervised(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, config: Config) -> States:
+    """Learn φ from token targets, in this process: the pool has nothing to do. Round n of the history is φ after n
+    passes, round 0 what it starts from; dev is the share of the targets of dev that masks cover. See `Learner`.
 
     Raises:
         ValueError: the targets cannot be read, or there are none.
     """
-    assert policy.learned(), "the config sees to it"
     torch.set_num_threads(config.cluster.threads)  # sums over another number differ in the last bit
     targets, pad_id = token_targets(problem, ("train", "dev")), problem.tokenizer.pad_token_id
     for split, rows in targets.items():
-        run.console.print(described(split, rows), highlight=False, markup=False, soft_wrap=True)
+        problem.tell(described(split, rows))
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], config.supervised.learning_rate)
-    state, rounds = run.latest_state(), config.supervised.epochs + 1
+    total = passes(config)
     if state.tensors:
         restore(policy, optimizer, state.tensors)
-    with (
-        RoundProgress(rounds, state.round, run.console) as progress,
-        open_trackers(config, str(run.storage), state, run.console) as trackers,
-    ):
-        while state.round < rounds and not out_of_patience(config.learn, state):
-            started = monotonic()
-            watch, rows = At(problem.watch, f"round {state.round + 1} of {rounds}"), targets["train"]
-            losses = train_epoch(config, policy, optimizer, rows, pad_id, state, watch) if state.round else []
-            found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS, watch=watch))
-            state.history.append(record(config, state.round, losses, found) | {"seconds": monotonic() - started})
-            keep_best(policy, state)
-            state.round += 1
-            state.tensors = snapshot(policy, optimizer)
-            run.save_round(state)
-            progress.update(state.history[-1])
-            trackers.update(state.history)
-    if state.best and config.learn.select == "dev":
-        policy.load_learned(state.best)
-    return state
+    while state.round < total:
+        started = monotonic()
+        watch, rows = At(problem.watch, f"round {state.round + 1} of {total}"), targets["train"]
+        losses = train_epoch(config, policy, optimizer, rows, pad_id, state, watch) if state.round else []
+        found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS, watch=watch))
+        state.history.append(record(config, state.round, losses, found) | {"seconds": monotonic() - started})
+        state.tried = policy.learned(), found["recall"]
+        state.round += 1
+        state.tensors = snapshot(policy, optimizer)
+        yield state
+
+
+def passes(config: Config) -> int:
+    """Rounds there will be: every pass over the texts, and the look at dev before the first."""
+    return config.supervised.epochs + 1
 
 
 def described(split: str, rows: TokenRows) -> str:
@@ -81,7 +74,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     rows: TokenRows,
     pad_id: int,
-    state: OuterState,
+    state: State,
     watch: Watch = UNSEEN,
 ) -> list[float]:
     """One pass over the texts, φ being moved in place; the losses of its steps."""
@@ -112,11 +105,3 @@ def record(config: Config, number: int, losses: list[float], found: dict[str, fl
     shares = {name: found[name] for name in ("whole", "precision", "rate")}
     dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": config.masking.rates[0]}}
     return {"round": number, **loss, **dev, **shares}
-
-
-def keep_best(policy: MaskingPolicy, state: OuterState) -> None:
-    """Remember φ if it has the best dev score so far."""
-    newest = state.history[-1]
-    if newest["dev"] > state.numbers.get("best_dev", -np.inf):
-        state.numbers |= {"best_dev": newest["dev"], "best_round": newest["round"]}
-        state.best = {name: value.clone() for name, value in policy.learned().items()}

@@ -9,9 +9,10 @@ from torch import Tensor
 from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.answers import TARGET
-from policylearn.problem import Problem
+from policylearn.problem import Problem, of_split
 from policylearn.scores.classifier import fit_classifier
 from policylearn.scores.selective import important_words, words_of
+from policylearn.tasks.labelled import class_examples
 
 
 def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRows]:
@@ -23,7 +24,7 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
         ValueError: all training texts looked at have the same label.
     """
     most, pad_id = problem.config.scores.model_texts, problem.tokenizer.pad_token_id
-    train = problem.examples("train")
+    train = class_examples(problem.kind, problem.labelled("train"), 'supervised.targets = "importance"')
     picked = train.rows.spread(most)
     classes, y = train.y[torch.from_numpy(picked)].unique(return_inverse=True)
     if len(classes) < 2:
@@ -34,7 +35,7 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
         rows, y = _of_classes(problem, split, classes)
         order = np.concatenate(rows.by_length(len(rows)))
         texts = words_of(sources_of(problem), *rows.batch(order, pad_id), y[torch.from_numpy(order)])
-        important = important_words(classifier, texts, problem.config.scores.selective_delta, problem.watch)
+        important = important_words(classifier, texts, problem.config.scores.selective.delta, problem.watch)
         flat = runs_numbered(important)[texts.real].numpy()
         taken = rows.take(order)
         found[split] = TokenRows(taken.flat, taken.offsets, {TARGET: flat})
@@ -43,7 +44,7 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
 
 def _of_classes(problem: Problem, split: str, classes: Tensor) -> tuple[TokenRows, Tensor]:
     """Some texts of a split, evenly spaced, and their classes as numbers 0 to C − 1, [N]."""
-    examples = problem.examples(split)
+    examples = class_examples(problem.kind, of_split(problem, split), 'supervised.targets = "importance"')
     picked = torch.from_numpy(examples.rows.spread(problem.config.scores.model_texts))
     picked = picked[torch.isin(examples.y[picked], classes)]
     return examples.rows.take(picked.tolist()), torch.searchsorted(classes, examples.y[picked])

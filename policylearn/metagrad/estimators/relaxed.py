@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from policylearn.inner.mlm import micro_batches
+from policylearn.inner.masked_lm import micro_batches
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators.credit import advantages, credit_surrogate, expected_size, spread
 from policylearn.models.model import Blend

@@ -26,7 +26,7 @@ def question(text: str, word: str) -> dict:
 def supervised(tiny, questions):
     """`supervised("supervised.epochs=2", …)`: a tiny config that learns from the answers, with overrides."""
     own = (
-        "learn.method=supervised",
+        "learn.stages=[supervised]",
         f"supervised.path={questions}",
         "supervised.epochs=3",
         "supervised.learning_rate=0.05",

@@ -142,4 +142,4 @@ def test_what_cannot_be_learned_from_is_refused(supervised, tmp_path, quiet, ove
 
 def test_answers_need_a_path(tiny):
     with pytest.raises(ValueError, match=r'supervised.targets "answers" needs supervised.path'):
-        tiny("learn.method=supervised")
+        tiny("learn.stages=[supervised]")

@@ -17,7 +17,7 @@ from policylearn.runs.state import load_latest
 @pytest.fixture(scope="module")
 def started(supervised, learned_answers):
     """`started(…)`: a config of meta-learning that starts from the answers' policy, with overrides."""
-    own = ("learn.method=meta", f"learn.start={learned_answers / 'policy'}", "learn.rounds=2", "learn.select=last")
+    own = ("learn.stages=[rounds]", f"learn.start={learned_answers / 'policy'}", "learn.rounds=2", "learn.select=last")
     return lambda *overrides: supervised(*own, *overrides)
 
 

@@ -5,29 +5,20 @@ import torch
 
 from policylearn.arms.arms import initial_policy
 from policylearn.config import LearnConfig
-from policylearn.learning.outer import (
+from policylearn.learning.rollout import PolicyGradient
+from policylearn.learning.steps import (
     agreement,
     apply_gradient,
-    keep_best,
-    kept_the_prior,
-    make_outer_optimizer,
     mean_gradient,
-    out_of_patience,
+    policy_optimizer,
     restore,
     round_record,
-    smoothed_dev,
     snapshot,
 )
-from policylearn.learning.rollout import PolicyGradient
-from policylearn.runs.state import OuterState
 
 
 def result(*gradient: float, **metrics: float) -> PolicyGradient:
     return PolicyGradient({"phi": torch.tensor(gradient)} if gradient else {}, {"dev": 0.5} | metrics)
-
-
-def state_after(*dev: float) -> OuterState:
-    return OuterState(round=len(dev), history=[{"round": i, "dev": d} for i, d in enumerate(dev)])
 
 
 @pytest.fixture
@@ -68,7 +59,7 @@ def test_a_step_of_phi_is_a_step_of_adam(policy, gradients):
     twin = [p.detach().clone().requires_grad_() for p in policy.parameters() if p.requires_grad]
     rates = [0.02 if name == "trust" else 0.1 for name in policy.learned()]
     groups = [{"params": [p], "lr": rate} for p, rate in zip(twin, rates, strict=True)]
-    reference, optimizer = torch.optim.Adam(groups), make_outer_optimizer(policy, config)
+    reference, optimizer = torch.optim.Adam(groups), policy_optimizer(policy, config)
     for gradient in gradients:
         apply_gradient(policy, optimizer, gradient)
         for p, g in zip(twin, gradient.values(), strict=True):
@@ -81,7 +72,7 @@ def test_a_step_of_phi_is_a_step_of_adam(policy, gradients):
 
 def test_a_snapshot_restores_phi_and_adam_to_the_last_bit(tiny_problem, policy, gradients):
     config = LearnConfig(learning_rate=0.1)
-    optimizer = make_outer_optimizer(policy, config)
+    optimizer = policy_optimizer(policy, config)
     for gradient in gradients[:2]:
         apply_gradient(policy, optimizer, gradient)
     tensors = snapshot(policy, optimizer)
@@ -91,7 +82,7 @@ def test_a_snapshot_restores_phi_and_adam_to_the_last_bit(tiny_problem, policy, 
     assert all(torch.equal(tensors[name], kept[name]) for name in kept)  # a snapshot is a copy
 
     other = initial_policy(tiny_problem)
-    continued = make_outer_optimizer(other, config)
+    continued = policy_optimizer(other, config)
     restore(other, continued, tensors)
     assert all(torch.equal(a, b) for a, b in zip(snapshot(other, continued).values(), kept.values(), strict=True))
     for gradient in gradients[2:]:
@@ -101,60 +92,15 @@ def test_a_snapshot_restores_phi_and_adam_to_the_last_bit(tiny_problem, policy, 
 
 def test_without_adams_moments_the_bits_would_differ(tiny_problem, policy, gradients):
     config = LearnConfig(learning_rate=0.1)
-    optimizer = make_outer_optimizer(policy, config)
+    optimizer = policy_optimizer(policy, config)
     apply_gradient(policy, optimizer, gradients[0])
     phi_only = {name: v for name, v in snapshot(policy, optimizer).items() if name.startswith("phi.")}
     other = initial_policy(tiny_problem)
-    continued = make_outer_optimizer(other, config)
+    continued = policy_optimizer(other, config)
     restore(other, continued, phi_only)
     for p, o in ((policy, optimizer), (other, continued)):
         apply_gradient(p, o, gradients[1])
     assert not torch.equal(policy.learned()["network.logits"], other.learned()["network.logits"])
-
-
-def test_the_best_phi_is_kept_as_it_was(policy):
-    state = state_after(0.5)
-    keep_best(policy.learned(), state)
-    assert state.numbers == {"best_dev": 0.5, "best_round": 0}
-    phi = policy.learned()["network.logits"].clone()
-    policy.load_learned(policy.learned() | {"network.logits": phi + 1})
-    state.history.append({"round": 1, "dev": 0.4})
-    keep_best(policy.learned(), state)
-    assert state.numbers["best_round"] == 0
-    assert torch.equal(state.best["network.logits"], phi)
-    state.history.append({"round": 2, "dev": 0.9})
-    keep_best(policy.learned(), state)
-    assert state.numbers == {"best_dev": pytest.approx(0.6), "best_round": 2}
-    assert torch.equal(state.best["network.logits"], phi + 1)
-
-
-def test_an_equal_dev_score_does_not_replace_the_earlier_policy(policy):
-    state = state_after(0.5)
-    keep_best(policy.learned(), state)
-    state.history.append({"round": 1, "dev": 0.5})
-    keep_best(policy.learned(), state)
-    assert state.numbers["best_round"] == 0
-
-
-def test_the_first_rounds_and_those_that_phi_lags_behind_are_run_with_the_prior():
-    state = state_after(0.1, 0.4, 0.5)
-    for best, lag, prior in ((0, 0, True), (1, 0, False), (1, 1, True), (2, 1, False)):
-        state.numbers["best_round"] = best
-        assert kept_the_prior(LearnConfig(lag=lag), state) is prior
-    assert kept_the_prior(LearnConfig(), OuterState())
-
-
-def test_dev_is_smoothed_over_the_last_three_rounds():
-    assert smoothed_dev(state_after(0.1, 0.4, 0.5, 0.9).history) == pytest.approx(0.6)
-    assert smoothed_dev(state_after(0.1).history) == pytest.approx(0.1)
-
-
-def test_patience_counts_rounds_since_the_best():
-    state = state_after(0.9, 0.1, 0.1)
-    state.numbers["best_round"] = 0
-    assert not out_of_patience(LearnConfig(), state)
-    assert [out_of_patience(LearnConfig(patience=n), state) for n in (1, 2, 3)] == [True, True, False]
-    assert not out_of_patience(LearnConfig(patience=1), OuterState())
 
 
 def test_the_record_of_a_round(policy):

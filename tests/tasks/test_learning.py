@@ -9,17 +9,18 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from policylearn.adapt.closed_book import answer_losses, answer_tuning
+from policylearn.adapt import finetune
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.arms.arms import initial_policy
 from policylearn.config import TaskConfig
 from policylearn.data.questions import load_questions
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
+from policylearn.tasks.questions import answer_losses
 
 
 def test_questions_are_read_with_answers_and_choices(problem, asked_rows):
-    train, tokenizer = problem.questions("train"), problem.tokenizer
+    train, tokenizer = problem.labelled("train"), problem.tokenizer
     row = asked_rows["train"][0]
     assert len(train) == 40 and train.accepted[0] == row["answers"]
     assert tokenizer.decode(train.rows[0], skip_special_tokens=True) == row["question"]
@@ -32,9 +33,8 @@ def test_questions_are_read_with_answers_and_choices(problem, asked_rows):
 
 def test_the_test_split_is_sealed(problem):
     with pytest.raises(AssertionError, match="something was still to be chosen"):
-        problem.questions("test")
-    with problem.test_is_open():
-        assert len(problem.questions("test")) == 20
+        problem.labelled("test")
+    assert len(problem.tests()["test"]) == 20
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_is_wrong_with_a_row_is_said(tmp_path, tokenizer, row, complaint):
     [
         ("outer.adaptation=probe", 'with outer.adaptation other than "finetune"'),
         ('evaluate.downstream=["probe"]', r'evaluate.downstream "probe": set it to \["finetune"\]'),
-        ("task.metric=accuracy", "metric 'accuracy' with task.answers: set it to one of likelihood"),
+        ("task.metric=accuracy", "metric 'accuracy' with task.kind 'questions': set it to one of likelihood"),
         ("task.path=planted", "task.answers needs task.path"),
     ],
 )
@@ -75,7 +75,9 @@ def test_settings_that_do_not_fit_questions_are_refused(asked, override, complai
 
 
 def test_a_metric_of_answers_needs_answers():
-    with pytest.raises(ValueError, match=r"metric 'exact_match' without task.answers: set it to one of accuracy"):
+    with pytest.raises(
+        ValueError, match=r"metric 'exact_match' with task.kind 'classification': set it to one of accuracy"
+    ):
         TaskConfig(metric="exact_match")
     with pytest.raises(ValueError, match=r"needs task.choices"):
         TaskConfig(path="x", answers="a", metric="choice")
@@ -92,7 +94,7 @@ def test_what_needs_classes_says_so(problem):
 
 
 def test_losses_of_answers_do_not_depend_on_chunks(problem, monkeypatch):
-    model, train = problem.fresh_model(0), problem.questions("train")
+    model, train = problem.fresh_model(0), problem.labelled("train")
     whole = answer_losses(model, train, range(9), 0)
     monkeypatch.setattr("policylearn.models.chunks.CHUNK", 16)
     torch.testing.assert_close(answer_losses(model, train, range(9), 0), whole)
@@ -100,9 +102,9 @@ def test_losses_of_answers_do_not_depend_on_chunks(problem, monkeypatch):
 
 def test_the_outer_loss_is_that_of_query_answers_after_steps_on_support(problem):
     numbers = {}
-    tuning, model = answer_tuning(problem, range(8), range(8, 20), numbers.update), problem.fresh_model(0)
+    tuning, model = finetune.outer_loss(problem, range(8), range(8, 20), [0], numbers.update), problem.fresh_model(0)
     before = tuning.query(model).item()
-    train, count = problem.questions("train"), 12 * 3
+    train, count = problem.labelled("train"), 12 * 3
     assert before == pytest.approx(answer_losses(model, train, range(8, 20), 0).sum().item() / count)
     assert numbers == {"outer_loss": before, "outer_accuracy": math.exp(-before)}
     kept = {name: p.clone() for name, p in model.named_parameters()}
@@ -151,7 +153,7 @@ def test_support_and_query_are_drawn_anew(problem):
     assert losses[0] == losses[1] != losses[2]
 
 
-SHARED = Path(__file__).parents[4] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "qa").is_dir(), reason="needs the shared data")

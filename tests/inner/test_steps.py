@@ -10,7 +10,8 @@ from transformers import (
 )
 
 from policylearn.config import InnerConfig
-from policylearn.inner.mlm import learning_rate, make_optimizer, mlm_loss, plain_step
+from policylearn.inner.masked_lm import MaskedLM, mlm_loss
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.masking import IGNORED, MaskedBatch
 
 
@@ -61,7 +62,7 @@ def test_weights_of_one_are_the_plain_loss():
 def test_a_batch_without_masked_tokens_costs_nothing_and_moves_nothing():
     empty = batch_of([[IGNORED, IGNORED]])
     model = Unigram(LOGITS)
-    assert plain_step(model, make_optimizer(model, InnerConfig(weight_decay=0.0)), empty, 0.1) == 0.0
+    assert plain_step(model, make_optimizer(model, InnerConfig(weight_decay=0.0)), MaskedLM(), empty, 0.1) == 0.0
     assert model.matrix[0].tolist() == pytest.approx(LOGITS)
 
 
@@ -110,7 +111,9 @@ def test_a_plain_step_is_one_of_torchs_optimiser_at_the_rate_given(kind, clip):
     else:
         reference = torch.optim.SGD(groups, lr=0.1, momentum=0.7)
     for _ in range(3):
-        assert plain_step(model, optimizer, BATCH, 0.1, clip=clip) == pytest.approx(mlm_loss(twin, BATCH).item())
+        assert plain_step(model, optimizer, MaskedLM(), BATCH, 0.1, clip=clip) == pytest.approx(
+            mlm_loss(twin, BATCH).item()
+        )
         reference.zero_grad()
         mlm_loss(twin, BATCH).backward()
         if clip is not None:
@@ -124,8 +127,8 @@ def test_a_step_on_parts_of_a_batch_is_a_step_on_the_batch():
     whole, parts = Unigram(LOGITS), Unigram(LOGITS)
     config = InnerConfig(optimizer="sgd")
     for _ in range(2):
-        expected = plain_step(whole, make_optimizer(whole, config), BATCH, 0.5, clip=0.3)
-        found = plain_step(parts, make_optimizer(parts, config), BATCH, 0.5, clip=0.3, rows=1)
+        expected = plain_step(whole, make_optimizer(whole, config), MaskedLM(), BATCH, 0.5, clip=0.3)
+        found = plain_step(parts, make_optimizer(parts, config), MaskedLM(), BATCH, 0.5, clip=0.3, rows=1)
         assert found == pytest.approx(expected)
     torch.testing.assert_close(parts.matrix, whole.matrix)
 
@@ -138,5 +141,5 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(bad):
         model.matrix[0, 1] = bad
     bias = model.bias.detach().clone()
     with pytest.raises(FloatingPointError, match=r"lower inner\.learning_rate"):
-        plain_step(model, optimizer, BATCH, 0.1)
+        plain_step(model, optimizer, MaskedLM(), BATCH, 0.1)
     assert torch.equal(model.bias, bias)

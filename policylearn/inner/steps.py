@@ -1,29 +1,16 @@
-"""The inner problem: the weighted MLM loss of a masked batch, and its optimiser."""
+"""Ordinary steps: optimiser, learning rate, and one step on an objective."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from policylearn.config import InnerConfig
-from policylearn.masking import MaskedBatch
+from policylearn.inner.window import Loss, Window
 from policylearn.models.model import Watch
-
-
-def mlm_loss(
-    model: Callable[..., Tensor], batch: MaskedBatch, weights: Tensor | None = None, watch: Watch | None = None
-) -> Tensor:
-    """ℓ(θ, w) = Σ_i w_i · CE_i(θ) / M over the M masked positions (a scalar; 0 where nothing is masked).
-
-    Args:
-        model: an `InnerModel`, possibly functional.
-        batch: what was masked.
-        weights: [M] in row order; None for ones, the ordinary MLM loss.
-        watch: is shown the masked tokens and the model's guesses.
-    """
-    losses = model(batch.shown, batch.real, labels=batch.labels, watch=watch)
-    return (losses if weights is None else weights * losses).sum() / max(1, losses.numel())
 
 
 def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.Optimizer:
@@ -64,36 +51,21 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 """Share of the steps after warm-up that are done → factor of the learning rate."""
 
 
-def micro_batches(batch: MaskedBatch, rows: int | None) -> Iterator[tuple[MaskedBatch, float]]:
-    """A batch cut into parts of so many rows (None: not at all), each with its share of the masked tokens.
-
-    >>> ids = torch.tensor([[5, 6], [7, 8]])
-    >>> batch = MaskedBatch(ids, ids, ids > 0, torch.tensor([[5, -100], [7, 8]]))
-    >>> [(part.labels.tolist(), round(share, 2)) for part, share in micro_batches(batch, rows=1)]
-    [([[5, -100]], 0.33), ([[7, 8]], 0.67)]
-    """
-    if rows is None:
-        yield batch, 1.0
-        return
-    masked = max(1, int(batch.mask.sum()))
-    for low in range(0, len(batch.labels), rows):
-        part = batch.rows(slice(low, low + rows))
-        yield part, int(part.mask.sum()) / masked
-
-
 def plain_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: MaskedBatch,
+    objective: Loss,
+    batch: Any,
     rate: float,
     watch: Watch | None = None,
     clip: float | None = None,
     rows: int | None = None,
 ) -> float:
-    """One ordinary optimiser step on the MLM loss, in place; returns the loss.
+    """One ordinary optimiser step, in place; returns the loss.
 
     Args:
         model, optimizer: what is moved.
+        objective: the loss, taken at its own `inputs`.
         batch: masked texts.
         rate: learning rate.
         watch: is shown the masked tokens and the model's guesses.
@@ -103,14 +75,13 @@ def plain_step(
     Raises:
         FloatingPointError: the loss is NaN or infinite.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    window, seen = Window([batch], [rate], objective, rows=rows), partial(model, watch=watch) if watch else model
+    window.set_rate(optimizer, 0)
     optimizer.zero_grad()
     total = 0.0
-    for part, share in micro_batches(batch, rows):
-        loss = share * mlm_loss(model, part, watch=watch)
+    for loss in window.losses(seen, 0, objective.inputs(batch, next(model.parameters()))):
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the inner MLM loss became {loss.item()}: lower inner.learning_rate")
+            raise FloatingPointError(f"the inner loss became {loss.item()}: lower inner.learning_rate")
         loss.backward()
         total += loss.item()
     if clip is not None:

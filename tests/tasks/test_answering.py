@@ -9,15 +9,8 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
-from policylearn.adapt.answering import (
-    answer_score,
-    choice,
-    choice_losses,
-    exact_match,
-    likelihood,
-    tune_answers,
-    write_answers,
-)
+from policylearn.adapt import finetune
+from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.artefact import load_policy
 from policylearn.commands.train import train
 from policylearn.evaluation.identity import evidence_key
@@ -26,6 +19,7 @@ from policylearn.messages.watch import Unseen
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
+from policylearn.tasks.questions import choice_losses
 
 
 class Labels(Unseen):
@@ -46,25 +40,25 @@ def answerer(asked):
     """Problem, dev score and model after fine-tuning on all of train; the answer follows from the question's words."""
     problem = Problem(asked(*TUNED, "task.metric=exact_match"))
     seen = Labels()
-    dev, model = tune_answers(problem, problem.fresh_model(0), np.arange(40), 0, seen)
-    return problem, dev, model, seen
+    chosen = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(40), 0, seen)
+    return problem, chosen.dev, chosen.tuned, seen
 
 
 def test_fine_tuning_learns_to_answer_and_dev_chooses_the_epoch(answerer):
     problem, dev, model, seen = answerer
     scores = [float(label.rpartition("dev ")[2]) for label in seen.labels]
     assert len(scores) == 30 and max(scores) == pytest.approx(dev, abs=0.001) and dev > 0.9
-    assert answer_score(problem, model, problem.questions("dev")) == dev
+    assert problem.kind.score(model, problem.labelled("dev")) == dev
     fresh = problem.fresh_model(0)
-    assert exact_match(problem, fresh, problem.questions("dev")) < 0.3
+    assert problem.kind.exact_match(fresh, problem.labelled("dev")) < 0.3
 
 
 def test_what_is_written_is_the_likeliest_token_by_token(answerer):
     """By hand, one token at a time, without transformers' generation."""
     problem, _, model, _ = answerer
-    dev, tokenizer = problem.questions("dev"), problem.tokenizer
+    dev, tokenizer = problem.labelled("dev"), problem.tokenizer
     config = model.mlm.config
-    for row, answer in list(enumerate(write_answers(problem, model, dev)))[:5]:
+    for row, answer in list(enumerate(problem.kind.write_answers(model, dev)))[:5]:
         written = [config.decoder_start_token_id]
         while len(written) < 7 and (len(written) < 2 or written[-1] != config.eos_token_id):
             ids = torch.from_numpy(dev.rows[row]).long()[None]
@@ -76,26 +70,26 @@ def test_what_is_written_is_the_likeliest_token_by_token(answerer):
 
 def test_any_accepted_answer_is_right_and_no_other(answerer):
     problem, _, model, _ = answerer
-    dev = copy.deepcopy(problem.questions("dev"))
-    written = write_answers(problem, model, dev)
+    dev = copy.deepcopy(problem.labelled("dev"))
+    written = problem.kind.write_answers(model, dev)
     right = [answer in accepted for answer, accepted in zip(written, dev.accepted, strict=True)]
-    assert exact_match(problem, model, dev) == pytest.approx(np.mean(right))
+    assert problem.kind.exact_match(model, dev) == pytest.approx(np.mean(right))
     dev.accepted[0].append(f"The {written[0].upper()}!")
     dev.accepted[1][:] = ["nothing of the sort"]
-    assert exact_match(problem, model, dev) == pytest.approx(np.mean([True, False, *right[2:]]))
+    assert problem.kind.exact_match(model, dev) == pytest.approx(np.mean([True, False, *right[2:]]))
 
 
 def test_the_likeliest_choice_is_taken(answerer):
     problem, _, model, _ = answerer
-    dev = problem.questions("dev")
-    losses = choice_losses(problem, model, dev)
+    dev = problem.labelled("dev")
+    losses = choice_losses(model, dev, problem.kind.pad_id)
     for i in (0, 7):
         for j in range(*dev.first[i : i + 2]):
             ids, labels = (torch.from_numpy(x).long()[None] for x in (dev.rows[i], dev.choices[int(j)]))
             with torch.no_grad():
                 alone = model.mlm(input_ids=ids, labels=labels).loss * labels.numel()
             assert losses[j] == pytest.approx(alone.item(), rel=1e-3, abs=1e-4)
-    assert choice(problem, model, dev) > 0.9 > choice(problem, problem.fresh_model(0), dev)
+    assert problem.kind.choice(model, dev) > 0.9 > problem.kind.choice(problem.fresh_model(0), dev)
 
 
 def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_not(asked):
@@ -104,7 +98,7 @@ def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_no
     blank = BartForConditionalGeneration(BartConfig(vocab_size=size, d_model=16, encoder_layers=1, decoder_layers=1))
     blank.lm_head.weight.data.zero_()
     with torch.no_grad():
-        found = likelihood(problem, Seq2SeqModel(blank.eval()), problem.questions("dev"))
+        found = problem.kind.likelihood(Seq2SeqModel(blank.eval()), problem.labelled("dev"))
     assert found == pytest.approx(1 / size, rel=1e-5)
 
 

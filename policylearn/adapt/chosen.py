@@ -1,0 +1,51 @@
+"""What a fit to the end is given, and what it gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from policylearn.models.chunks import extract
+from policylearn.models.model import InnerModel
+from policylearn.problem import Problem
+from policylearn.tasks.labelled import Examples
+
+Note = Callable[..., None]
+"""Is told numbers by name."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What dev has chosen: its score there, and how it is scored on other splits; `tuned`, if a model was trained."""
+
+    dev: float
+    score: Callable[[Any], float]
+    tuned: Any = None
+
+
+class FrozenFeatures:
+    """Features of a model that does not change any more: of every text when first asked for, and once."""
+
+    def __init__(self, problem: Problem, model: InnerModel) -> None:
+        self.problem, self.model = problem, model
+        self._kept: dict[int, tuple[Examples, np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, split: Examples, rows: np.ndarray | None = None) -> np.ndarray:
+        """[len(rows), d] of some texts of a split, or of all."""
+        rows = np.arange(len(split)) if rows is None else rows
+        if id(split) not in self._kept:  # which is kept as well, so that no other takes its id
+            self._kept[id(split)] = split, np.zeros(len(split), bool), np.zeros((len(split), 0), np.float32)
+        _, known, x = self._kept[id(split)]
+        if len(new := np.unique(rows[~known[rows]])):
+            with torch.no_grad():
+                found = self._extracted(split, new)
+            x = x if x.size else np.zeros((len(split), found.shape[1]), found.dtype)
+            x[new], known[new] = found, True
+            self._kept[id(split)] = split, known, x
+        return x[rows]
+
+    def _extracted(self, split: Examples, rows: np.ndarray) -> np.ndarray:
+        problem = self.problem
+        return extract(self.model, split.rows, rows, problem.tokenizer.pad_token_id, problem.watch).cpu().numpy()

@@ -1,0 +1,33 @@
+"""Labelled examples as support, which a model is adapted to, and query, which it is judged by."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from policylearn.config import OuterConfig
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Support and query."""
+
+
+def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Disjoint support and query examples out of so many, drawn by `key`; at most half of them are support.
+
+    >>> [part.tolist() for part in support_and_query(OuterConfig(support=4, query=2), 5, [0])]
+    [[2, 4], [3, 0]]
+    """
+    picked = np.random.default_rng(key).permutation(examples)
+    support = min(config.support, len(picked) // 2)
+    return picked[:support], picked[support : support + config.query]
+
+
+def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[Split]:
+    """(support, query) of every fold, each class spread over all of them: an example is query once, else support.
+
+    >>> [query.tolist() for _, query in fold(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0))]
+    [[1, 3], [0, 2]]
+    """
+    part = np.empty(len(y), dtype=np.int64)
+    part[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
+    for number in range(folds):
+        yield np.flatnonzero(part != number), np.flatnonzero(part == number)

@@ -1,0 +1,28 @@
+"""What an inner step learns: every step of every training takes its objective as an argument."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from policylearn.inner.masked_diffusion import MaskedDiffusion
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.window import Loss
+from policylearn.masking import MaskedBatch
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+
+class Objective(Loss, Protocol):
+    """A `Loss`, and how the batches are masked that it is taken on."""
+
+    def draw(
+        self, policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: Any, **settings: Any
+    ) -> MaskedBatch:
+        """Texts masked by a policy; arguments as of `mask_tokens`, so many of them by place."""
+
+
+def objective_of(problem: Problem) -> Objective:
+    """The objective of `inner.objective`."""
+    if problem.config.inner.objective == "masked_diffusion":
+        return MaskedDiffusion(problem.vocabulary.special)
+    return MaskedLM()

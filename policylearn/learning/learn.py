@@ -1,0 +1,128 @@
+"""The stages of learning, one after the other: each a learner, driven by what it yields. After every round come the
+best φ by dev, a checkpoint, progress and trackers."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from policylearn.cluster.calls import Result
+from policylearn.cluster.pool import Pool
+from policylearn.config import Config, TrackConfig
+from policylearn.learning.choice import keep_best, out_of_patience
+from policylearn.learning.expected import expected, shares
+from policylearn.learning.learner import Learner
+from policylearn.learning.lineage import Facts, known_of
+from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
+from policylearn.learning.supervised.fit import passes, supervised
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.console import RoundProgress
+from policylearn.runs.run import EXPECTED, Run
+from policylearn.runs.state import State
+from policylearn.runs.trackers import open_trackers
+from policylearn.scores.credit import CREDIT
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A way of learning, as a run shows it.
+
+    Attributes:
+        learner: does it.
+        total: rounds there will be, at most.
+        units: calls of a round that are worth a step of the bar.
+        names: what a round and a unit are called.
+    """
+
+    learner: Learner
+    total: Callable[[Config], int]
+    units: Callable[[Config], int] = lambda config: 1
+    names: tuple[str, str] = ("round", "rollouts")
+
+
+STAGES = {
+    "expected": Stage(expected, lambda c: c.credit.points, lambda c: len(shares(c)), ("point", "shares")),
+    "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c: c.learn.rollouts),
+    "supervised": Stage(supervised, passes),
+}
+
+
+def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run) -> tuple[State, Facts]:
+    """Learn a policy, in place, in the stages of the config. A finished round is on disk before the next one ends.
+
+    On return `policy` is what the last stage came to, with the φ that `learn.select` asks for: of rounds the best on
+    dev, which may be the first, run with what they started from. Of expected credits alone dev is not asked. A policy
+    without anything to learn is left as it is by all stages but "expected".
+
+    Returns:
+        the state that the last stage ended in (of "expected", which has no dev scores, a new one), and what the credits
+        were measured from, if they were.
+
+    Raises:
+        WorkFailed: a call fails wherever it is tried, or too many diverge; the rounds before are kept.
+    """
+    state: State = State()
+    facts: Facts = {}
+    for name in config.learn.stages:
+        if name == "expected":
+            facts = _expect(config, problem, policy, pool, run)
+        elif policy.learned():
+            state = run_stage(STAGES[name], config, problem, policy, pool, run, run.latest_state())
+    return state, facts
+
+
+def _expect(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run) -> Facts:
+    """Stage "expected", or what an earlier call made of it; what its credits were measured from."""
+    if (kept := run.kept_policy(EXPECTED)) is None:
+        untracked = config.model_copy(update={"track": TrackConfig()})  # there is no dev score to be tracked
+        run_stage(STAGES["expected"], untracked, problem, policy, pool, run, run.latest_state(EXPECTED))
+        kept = run.keep_policy(EXPECTED, policy, problem.tokenizer, known_of(problem, [CREDIT]))
+    policy.become(kept[0])
+    return kept[1]
+
+
+def run_stage(
+    stage: Stage, config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, state: State
+) -> State:
+    """Drive a learner on from a state, to its end or until patience is over; `policy` then has the best φ."""
+    total, units = stage.total(config), stage.units(config)
+    with (
+        RoundProgress(total, state.round, run.console, units, names=stage.names) as progress,
+        open_trackers(config, str(run.storage), state, run.console) as trackers,
+        closing(stage.learner(problem, policy, cast(Pool, Seen(pool, run, progress)), state, config)) as states,
+    ):
+        while not out_of_patience(config.learn, state) and next(states, None):
+            keep_best(state)
+            run.save_round(state)
+            progress.update(state.history[-1])
+            trackers.update(state.history)
+            pool.count_round()
+    if state.best and config.learn.select == "dev":
+        policy.load_learned(state.best)
+    return state
+
+
+class Seen:
+    """A pool whose results are counted as they come; what has failed says how it can be seen again."""
+
+    def __init__(self, pool: Pool, run: Run, progress: RoundProgress) -> None:
+        self._pool, self._run, self._progress = pool, run, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def results(self, tickets: list[int]) -> Any:
+        """See `Pool.results`."""
+        for result in self._pool.results(tickets):
+            yield replace(result, advice=how_to_see(result, self._run))
+            if result.call.work is not baseline_rollout:
+                self._progress.advance()
+
+
+def how_to_see(result: Result, run: Run) -> str:
+    """The command that runs a failed rollout again, in one process."""
+    options = {baseline_rollout: "--baseline", rollout_with: "--rollout"}
+    if (option := options.get(result.call.work)) is None:
+        return ""
+    return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"

@@ -1,0 +1,75 @@
+"""Texts with one class each."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
+
+STEPS = 20
+"""Of Newton's method for a temperature."""
+
+
+def accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the classes that are right."""
+    return float(accuracy_score(y, predicted))
+
+
+def macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean of the F1 of all classes."""
+    return float(f1_score(y, predicted, average="macro"))
+
+
+class Classification:
+    """The `Readout` of C classes: outputs are logits [N, C], targets y [N] class indices."""
+
+    temperature = 2.0
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": accuracy, "macro_f1": macro_f1}
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def targets(self, y: Tensor) -> Tensor:
+        """One-hot labels."""
+        return one_hot(y, self.width).float()
+
+    def outputs(self, scores: Tensor, factor: float, centre: Tensor) -> Tensor:
+        """Scores times a temperature; no class is preferred on the whole."""
+        return factor * scores
+
+    def fit_factor(self, scores: Tensor, y: Tensor, centre: Tensor) -> tuple[float, float]:
+        """Smallest cross-entropy over the temperature, and where it is: Newton steps in log temperature."""
+        log_t = torch.tensor(1.0, dtype=torch.float64)
+        scores = scores.double()
+        picked = scores.gather(1, y[:, None])[:, 0]
+        for _ in range(STEPS):
+            probability = (log_t.exp() * scores).softmax(1)
+            mean = (probability * scores).sum(1)
+            slope = log_t.exp() * (mean - picked).mean()
+            variance = (probability * scores.square()).sum(1) - mean.square()
+            curvature = log_t.exp().square() * variance.mean() + slope.abs() + 1e-9
+            log_t = (log_t - (slope / curvature).clamp(-1.0, 1.0)).clamp(-4.0, 6.0)
+        return cross_entropy(log_t.exp() * scores, y).item(), log_t.exp().item()
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return cross_entropy(outputs, y, reduction="none")
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Its mean."""
+        return cross_entropy(outputs, y)
+
+    def quality(self, outputs: Tensor, y: Tensor) -> float:
+        """Accuracy."""
+        return (outputs.argmax(1) == y).float().mean().item()
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """The likeliest classes."""
+        return outputs.argmax(1)
+
+    def estimator(self, regularisation: float) -> LogisticRegression:
+        """Logistic regression."""
+        return LogisticRegression(C=regularisation, max_iter=2000)

@@ -1,0 +1,112 @@
+"""Texts with one target each: what their kinds have in common."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from policylearn.data.tokens import TokenRows
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.chunks import Indices, extract
+from policylearn.protocols import Readout
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One labelled split, tokenised: rows, and targets y [N], class indices or numbers."""
+
+    rows: TokenRows
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Texts with their targets: input_ids and real [B, T], y [B]."""
+
+    input_ids: Tensor
+    real: Tensor
+    y: Tensor
+
+
+def class_losses(outputs: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropies [B]."""
+    return cross_entropy(outputs, y, reduction="none")
+
+
+class LabelWeights:
+    """The loss Σ_i x_i · ℓ_i(θ) / B; x are the weights of the B examples, all 1.
+
+    Args:
+        losses: (outputs [B, C], y [B]) → ℓ [B].
+    """
+
+    def __init__(self, losses: Callable[[Tensor, Tensor], Tensor] = class_losses) -> None:
+        self.losses = losses
+
+    def inputs(self, batch: LabelledBatch, like: Tensor) -> Tensor:
+        """Ones [B]."""
+        return like.new_ones(len(batch.y))
+
+    def __call__(self, model: Callable[..., Tensor], batch: LabelledBatch, x: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        return (x * self.losses(model(batch.input_ids, batch.real), batch.y.to(x.device))).mean()
+
+    def parts(self, batch: LabelledBatch, x: Tensor, rows: int) -> Iterator[tuple[LabelledBatch, Tensor, float]]:
+        """Rows with their weights, and their share of the examples."""
+        for first in range(0, len(x), rows):
+            tensors = (tensor[first : first + rows] for tensor in (batch.input_ids, batch.real, batch.y))
+            yield LabelledBatch(*tensors), x[first : first + rows], len(x[first : first + rows]) / len(x)
+
+
+class Labelled:
+    """The `Kind` of tasks whose texts have one target each.
+
+    Args:
+        name: as in `task.kind`.
+        readout: what differs.
+        metric: its name.
+        pad_id: of the tokenizer.
+    """
+
+    def __init__(self, name: str, readout: Readout, metric: str, pad_id: int) -> None:
+        self.name, self.readout, self.metric, self.pad_id = name, readout, readout.metrics[metric], pad_id
+        self.step_loss = LabelWeights(readout.losses)
+
+    def batch(self, split: Examples, rows: Sequence[int]) -> LabelledBatch:
+        """Some rows of a split."""
+        return LabelledBatch(*split.rows.batch(rows, self.pad_id), split.y[list(rows)])
+
+    def training_loss(self, model: Callable[..., Tensor], split: Examples, rows: list[int]) -> Tensor:
+        """The mean loss of these rows."""
+        outputs = model(*split.rows.batch(rows, self.pad_id))
+        return self.readout.loss(outputs, split.y[rows].to(outputs.device))
+
+    def query_loss(self, model: Callable[..., Tensor], split: Examples, picked: Indices) -> tuple[Tensor, float]:
+        """The loss of the picked rows, and the quality of the outputs."""
+        outputs = extract(model, split.rows, picked, self.pad_id)
+        y = split.y[picked].to(outputs.device)
+        return self.readout.loss(outputs, y), self.readout.quality(outputs, y)
+
+    def score(self, model: Callable[..., Tensor], split: Examples, watch: Watch = UNSEEN) -> float:
+        """The metric of a model with a head."""
+        return self.metric(split.y.numpy(), self.predicted(model, split, watch))
+
+    def predicted(self, model: Callable[..., Tensor], split: Examples, watch: Watch = UNSEEN) -> np.ndarray:
+        """What a model with a head says of every text, [N]."""
+        with torch.no_grad():
+            outputs = extract(model, split.rows, np.arange(len(split)), self.pad_id, watch)
+            return self.readout.predictions(outputs).cpu().numpy()
+
+
+def class_examples(kind: Any, split: Any, who: str) -> Examples:
+    """A split, known to have classes. ValueError: it has none, and `who` needs them."""
+    if kind.name != "classification":
+        raise ValueError(f"{who} needs texts with classes, but the task is one of {kind.name}: task.kind")
+    return split

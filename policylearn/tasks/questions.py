@@ -1,0 +1,139 @@
+"""Closed-book questions: an encoder–decoder that answers by heart. There is no head, the model itself learns."""
+
+import math
+import re
+import string
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.data.questions import AnsweredBatch, Questions, answered
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.chunks import Indices, in_chunks
+from policylearn.models.model import InnerModel
+
+BATCH = 64
+"""Questions answered at once."""
+METRICS = ("likelihood", "exact_match", "choice")
+
+
+class AnswerWeights:
+    """The loss of the answers given the questions, per token; x are the weights of the B questions, all 1."""
+
+    def inputs(self, batch: AnsweredBatch, like: Tensor) -> Tensor:
+        """Ones [B]."""
+        return like.new_ones(len(batch.answers))
+
+    def __call__(self, model: Callable[..., Tensor], batch: AnsweredBatch, x: Tensor) -> Tensor:
+        """Σ_i x_i · -log p(answer_i | question_i) / tokens of all answers."""
+        return (x * model(batch.input_ids, batch.real, answers=batch.answers)).sum() / batch.tokens
+
+    def parts(self, batch: AnsweredBatch, x: Tensor, rows: int) -> Iterator[tuple[AnsweredBatch, Tensor, float]]:
+        """Rows with their weights, and their share of the tokens."""
+        for first in range(0, len(x), rows):
+            tensors = (tensor[first : first + rows] for tensor in (batch.input_ids, batch.real, batch.answers))
+            part = AnsweredBatch(*tensors)
+            yield part, x[first : first + rows], part.tokens / batch.tokens
+
+
+class ClosedBook:
+    """The `Kind` of questions.
+
+    Args:
+        tokenizer: of the model.
+        metric: one of `METRICS`.
+        length: tokens of an answer.
+    """
+
+    name, readout = "questions", None
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, metric: str, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        self.step_loss, self.pad_id = AnswerWeights(), tokenizer.pad_token_id
+        self.metric: Callable[[InnerModel, Questions], float] = getattr(self, metric)
+
+    def batch(self, split: Questions, rows: Sequence[int]) -> AnsweredBatch:
+        """Some questions with the answers to be learned."""
+        return split.batch(rows, self.pad_id)
+
+    def training_loss(self, model: InnerModel, split: Questions, rows: list[int]) -> Tensor:
+        """-log p of the answers, per token."""
+        batch = self.batch(split, rows)
+        return self.step_loss(model, batch, self.step_loss.inputs(batch, next(model.parameters())))
+
+    def query_loss(self, model: Callable[..., Tensor], split: Questions, picked: Indices) -> tuple[Tensor, float]:
+        """The same of the picked questions, and the likelihood of a token."""
+        losses = answer_losses(model, split, picked, self.pad_id)
+        found = losses.sum() / int(split.tokens(picked).sum())
+        return found, math.exp(-found.item())
+
+    def score(self, model: InnerModel, split: Questions, watch: Watch = UNSEEN) -> float:
+        """The metric of the task on a split."""
+        with torch.no_grad():
+            return self.metric(model, split)
+
+    def likelihood(self, model: InnerModel, questions: Questions) -> float:
+        """exp(Σ log p(answer | question) / tokens): the geometric mean over tokens of the answers to be learned."""
+        every = np.arange(len(questions))
+        losses = answer_losses(model, questions, every, self.pad_id)
+        return math.exp(-losses.sum().item() / int(questions.tokens(every).sum()))
+
+    def exact_match(self, model: InnerModel, questions: Questions) -> float:
+        """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`."""
+        pairs = zip(self.write_answers(model, questions), questions.accepted, strict=True)
+        return float(np.mean([plain(answer) in set(map(plain, accepted)) for answer, accepted in pairs]))
+
+    def choice(self, model: InnerModel, questions: Questions) -> float:
+        """Share of questions whose likeliest choice, per token, is an answer."""
+        losses, lengths = choice_losses(model, questions, self.pad_id), np.diff(questions.choices.offsets)
+        per_token, right = np.split(losses / lengths, questions.first[1:-1]), questions.right
+        return float(np.mean([found.argmin() == at for found, at in zip(per_token, right, strict=True)]))
+
+    def write_answers(self, model: InnerModel, questions: Questions) -> list[str]:
+        """What the model answers, token by token the likeliest."""
+        device, written = next(model.parameters()).device, [""] * len(questions)
+        for rows in questions.rows.by_length(BATCH):
+            ids, real = (x.to(device) for x in questions.rows.batch(rows, self.pad_id))
+            settings = {"attention_mask": real.long(), "max_new_tokens": self.length, "num_beams": 1}
+            found = model.mlm.generate(ids, do_sample=False, **settings)  # type: ignore[operator]  # not a tensor
+            for row, answer in zip(rows, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
+                written[row] = answer
+        return written
+
+
+def answer_losses(model: Callable[..., Tensor], questions: Questions, picked: Indices, pad_id: int) -> Tensor:
+    """-log p(answer | question) of the picked questions, [len(picked)], differentiable."""
+    lengths = [len(questions.rows[int(i)]) + len(questions.answers[int(i)]) for i in picked]
+
+    def batch(rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        found = questions.batch(rows, pad_id)
+        return found.input_ids, found.real, found.answers
+
+    return in_chunks(lambda ids, real, answers: model(ids, real, answers=answers), batch, picked, lengths)
+
+
+def choice_losses(model: Callable[..., Tensor], questions: Questions, pad_id: int) -> np.ndarray:
+    """-log p(choice | question) of every choice, [choices]."""
+    asked = questions.asked
+
+    def batch(rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        found = answered(questions.rows, questions.choices, asked[rows].tolist(), rows, pad_id)
+        return found.input_ids, found.real, found.answers
+
+    lengths = np.diff(questions.rows.offsets)[asked] + np.diff(questions.choices.offsets)
+    with torch.no_grad():
+        losses = in_chunks(lambda *text: model(*text[:2], answers=text[2]), batch, np.arange(len(asked)), lengths)
+    return losses.cpu().numpy()
+
+
+def plain(answer: str) -> str:
+    """Small letters, without punctuation, articles and spaces that say nothing (Rajpurkar et al., 2016).
+
+    >>> plain("The  Bahamas!"), plain("a U.S. state")
+    ('bahamas', 'us state')
+    """
+    letters = "".join(c for c in answer.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", letters).split())

@@ -1,0 +1,54 @@
+"""Texts with a number each."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from scipy.stats import pearsonr, spearmanr
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+
+class Regression:
+    """The `Readout` of numbers: one output [N, 1], in standard deviations of the training rows from their mean."""
+
+    width, temperature = 1, 1.0
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "pearson": lambda y, predicted: float(np.nan_to_num(pearsonr(y, predicted).statistic)),
+        "spearman": lambda y, predicted: float(np.nan_to_num(spearmanr(y, predicted).statistic)),
+        "negative_rmse": lambda y, predicted: -float(np.sqrt(np.mean((y - predicted) ** 2))),
+    }
+
+    def __init__(self, train: Tensor) -> None:
+        self.mean, self.scale = float(train.mean()), float(train.std().clamp(min=1e-8))
+
+    def targets(self, y: Tensor) -> Tensor:
+        return (y[:, None].float() - self.mean) / self.scale
+
+    def outputs(self, scores: Tensor, factor: float, centre: Tensor) -> Tensor:
+        return scores + centre
+
+    def fit_factor(self, scores: Tensor, y: Tensor, centre: Tensor) -> tuple[float, float]:
+        return self.loss(self.outputs(scores, 1.0, centre), y).item(), 1.0
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Squared errors."""
+        return (outputs - self.targets(y).to(outputs)).square()[:, 0]
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return self.losses(outputs, y).mean()
+
+    def quality(self, outputs: Tensor, y: Tensor) -> float:
+        """The share of the variance that is explained; negative where the mean would do better."""
+        return 1 - (self.loss(outputs, y) / self.targets(y).var(unbiased=False).clamp(min=1e-12)).item()
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        return outputs[:, 0] * self.scale + self.mean
+
+    def estimator(self, regularisation: float) -> Ridge:
+        return Ridge(alpha=1 / regularisation)
+
+
+def numbers(labels: list[float]) -> Tensor:
+    """y [N]."""
+    return torch.tensor(labels, dtype=torch.float32)

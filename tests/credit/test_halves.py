@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from policylearn.credit.analysis import MADE_UP, A, B
+from policylearn.credit.halves import labelled_halves, same_words, solid_types, text_halves
+from policylearn.credit.labels import cross_fitted, made_up, shuffled
+from policylearn.credit.reliability import outer_losses
+from policylearn.data.tokens import TokenRows
+
+
+def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
+    a, b = labelled_halves(problem, None, 0)
+    examples = problem.examples("train")
+    assert not set(a) & set(b) and len({*a, *b}) == len(examples)
+    words = same_words(examples.rows, solid_types(problem))
+    assert not set(words[a]) & set(words[b])
+    shares = [float(examples.y[half].float().mean()) for half in (a, b)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.06)
+    assert sum(map(len, labelled_halves(problem, 20, 0))) == 20
+
+
+def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem):
+    solid = solid_types(problem)
+    texts = [[10, 11, 12], [11, 10, 12, 4], [20, 21, 22], [4, 20, 21, 22]]
+    assert solid[10:23].all() and not solid[4]
+    rows = TokenRows(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
+    assert same_words(rows, solid).tolist() == [0, 0, 2, 2]
+
+
+def test_text_halves_share_no_text(problem):
+    a, b = text_halves(problem, 0)
+    assert len({*a, *b}) == len(a) + len(b) == len(problem.domain)
+    words = same_words(problem.domain, solid_types(problem))
+    assert not set(words[a]) & set(words[b])
+    assert min(len(a), len(b)) > len(problem.domain) / 4
+
+
+def test_every_example_is_query_once_per_resplit_and_never_its_own_support(problem):
+    picked = np.arange(30)
+    loss = cross_fitted(problem, picked, problem.examples("train").y[picked], folds=3, resplits=2, seed=0)
+    assert len(loss.splits) == 6
+    assert sorted(np.concatenate([q for _, q in loss.splits])) == sorted([*range(30)] * 2)
+    assert all(not set(s) & set(q) and len(s) + len(q) == 30 for s, q in loss.splits)
+
+
+def test_controls_have_the_same_labels_on_other_examples(problem):
+    losses = outer_losses(problem)
+    assert list(losses) == [A, B, "shuffled 1", MADE_UP]
+    for name in ("shuffled 1", MADE_UP):
+        assert np.array_equal(losses[name].picked, losses[B].picked)
+        assert torch.equal(losses[name].y.sort().values, losses[B].y.sort().values)
+        assert not torch.equal(losses[name].y, losses[B].y)
+    y = torch.arange(4).repeat(500)
+    assert abs(np.corrcoef(shuffled(y, 0), y)[0, 1]) < 0.1
+
+
+def test_the_made_up_task_can_be_learned(problem):
+    """The labels follow from the words: a text repeated has its label again."""
+    y, picked = problem.examples("train").y, np.repeat(np.arange(20), 2)
+    found = made_up(problem, picked, torch.arange(2).repeat(20), 0).view(-1, 2)
+    assert (found[:, 0] == found[:, 1]).all() and len(y) > 20

@@ -1,0 +1,210 @@
+"""What others bring: a real distribution, with members of every kind, as pip leaves one behind."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from policylearn.arms.arms import initial_policy
+from policylearn.artefact import PolicyArtefact, load_policy, save_policy
+from policylearn.cluster.pool import LocalPool, open_pool
+from policylearn.config import Config, resolved_json
+from policylearn.config.reference import find_sections
+from policylearn.learning.rollout import rollout
+from policylearn.problem import Problem
+from policylearn.registry import BACKENDS, ENGINES, ESTIMATORS, NETWORKS, SCORERS, TRACKERS
+from policylearn.runs.state import OuterState
+from policylearn.runs.trackers import open_trackers
+
+MODULE = """
+import torch
+from pydantic import BaseModel
+
+from policylearn.cluster.pool import LocalPool
+from policylearn.learning.rollout import by_credit
+from policylearn.metagrad.replay import replay
+from policylearn.policy.networks import TypeTable
+from policylearn.policy.scores import Scores
+
+
+class Settings(BaseModel, extra="forbid"):
+    power: float = 1.0
+
+
+def length(sources):
+    tokens = sources.tokenizer.convert_ids_to_tokens(range(len(sources.tokenizer)))
+    return Scores(torch.tensor([float(len(token)) for token in tokens]) ** sources.config.of("length").power)
+
+
+length.settings = Settings
+
+
+class Halved(TypeTable):
+    def forward(self, input_ids, real):
+        return super().forward(input_ids, real) / 2
+
+
+class Pool(LocalPool):
+    pass
+
+
+class Tracker:
+    known, seen = 0, []
+
+    def __init__(self, config, folder, identity):
+        pass
+
+    def log(self, number, values):
+        self.seen.append(number)
+
+    def close(self):
+        pass
+"""
+ENTRY_POINTS = """
+[policylearn.scorers]
+length = their_parts:length
+broken = their_parts.nowhere:length
+idf = their_parts:length
+twice = their_parts:length
+[policylearn.networks]
+halved = their_parts:Halved
+[policylearn.engines]
+their_replay = their_parts:replay
+[policylearn.estimators]
+their_credit = their_parts:by_credit
+[policylearn.backends]
+their_pool = their_parts:Pool
+[policylearn.trackers]
+their_tracker = their_parts:Tracker
+"""
+KINDS = [BACKENDS, ENGINES, ESTIMATORS, NETWORKS, SCORERS, TRACKERS]
+
+
+def write_distribution(folder, name, entry_points):
+    info = folder / f"{name}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(entry_points)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of packages, with what others bring."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "their_parts.py").write_text(MODULE)
+    write_distribution(folder, "their_parts", ENTRY_POINTS)
+    write_distribution(folder, "other", "[policylearn.scorers]\ntwice = other:length\n")
+    return folder
+
+
+@pytest.fixture
+def installed(site, monkeypatch):
+    monkeypatch.syspath_prepend(site)
+    yield
+    sys.modules.pop("their_parts", None)
+
+
+@pytest.mark.parametrize("registry", KINDS, ids=lambda registry: registry.kind)
+def test_all_of_ours_are_there_and_come_before_those_of_others(registry, installed):
+    ours = list(registry.members)
+    assert registry.names()[: len(ours)] == ours and len(registry.names()) > len(ours)
+    assert "their_parts" not in sys.modules  # names cost no import
+    assert all(callable(registry.get(name)) for name in ours)
+
+
+def test_a_scorer_of_another_distribution_is_used_with_its_own_settings(site, tiny_toml, tmp_path):
+    command = [
+        "score",
+        str(tiny_toml),
+        "scores.length.power=2",
+        "--scorer",
+        "length",
+        "--out",
+        str(tmp_path / "policy"),
+    ]
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "policylearn", *command], env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    policy = load_policy(tmp_path / "policy").policy  # here the scorer is not known, and not needed
+    assert policy.names == ["length"] and policy.scores.types[0, 0] == len("[PAD]") ** 2
+
+
+def test_settings_of_a_scorer_are_checked_by_its_own_model(installed, tiny):
+    config = tiny("policy.prior={length=1.0}", "scores.length.power=3")
+    assert Config.model_validate_json(resolved_json(config)) == config
+    assert config.scores.of("length").power == 3.0 and tiny().scores.of("length").power == 1.0
+    for wrong, message in (("length.pover=3", "unknown key 'scores.length.pover'"), ("length.power=x", "valid number")):
+        with pytest.raises(ValueError, match=rf"override scores\.{wrong}: .*{message}"):
+            tiny(f"scores.{wrong}")
+
+
+def test_a_section_of_no_scorer_or_of_one_without_settings_is_refused(tiny):
+    for section in ("nobody", "idf"):
+        with pytest.raises(
+            ValueError, match=rf"unknown key 'scores\.{section}'; known here: amlm, column, .*difference"
+        ):
+            tiny(f"scores.{section}.power=3")
+
+
+def test_a_member_that_cannot_be_imported_says_whose_it_is_once_it_is_asked_for(installed, tiny):
+    assert {"broken", "length"} <= set(SCORERS.names()) and SCORERS.get("length") is not None
+    config = tiny("policy.prior={broken=1.0}")
+    expected = r"^scorer 'broken' of their_parts 1\.2 cannot be imported: ModuleNotFoundError: .*their_parts\.nowhere"
+    with pytest.raises(ValueError, match=expected):
+        initial_policy(Problem(config))
+
+
+def test_nobody_replaces_ours_and_of_two_others_none_is_taken(installed):
+    assert SCORERS.get("idf").__module__ == "policylearn.scores.frequency"
+    with pytest.raises(ValueError, match=r"scorer 'twice' comes with several distributions: .*other 1\.2"):
+        SCORERS.get("twice")
+
+
+def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):
+    ours, theirs = (Problem(tiny(*s)) for s in ((), ("inner.engine=their_replay", "learn.estimator=their_credit")))
+    gradients = [rollout(problem, initial_policy(problem), 5).gradient["network.logits"] for problem in (ours, theirs)]
+    assert gradients[0].any() and torch.equal(*gradients)
+
+
+def test_networks_of_others_are_exported_and_loaded_where_they_are_known(installed, tiny, tmp_path, monkeypatch):
+    problem = Problem(tiny("policy.network=halved", "policy.prior={}"))
+    policy = initial_policy(problem)
+    policy.load_learned(policy.learned() | {"network.logits": torch.arange(float(len(problem.tokenizer)))})
+    save_policy(tmp_path, PolicyArtefact(policy, problem.tokenizer, {}), "card")
+    ids = torch.tensor([[5, 6, 9]])
+    found = load_policy(tmp_path).policy(ids, torch.ones_like(ids, dtype=torch.bool))
+    assert found.tolist() == [[2.5, 3.0, 4.5]]
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"unknown network 'halved'; known: \['context', 'none', 'span', 'table'\]"):
+        load_policy(tmp_path)
+
+
+def test_backends_and_trackers_of_others(installed, tiny, quiet):
+    config = tiny("cluster.backend=their_pool", "track.to=[their_tracker]")
+    pool = open_pool(config)
+    assert isinstance(pool, LocalPool) and type(pool) is not LocalPool
+    with open_trackers(config, "", OuterState(history=[{"round": 0}]), quiet):
+        assert TRACKERS.get("their_tracker").seen == [0]
+
+
+def test_a_name_is_refused_when_a_config_is_read_and_the_nearest_proposed(tiny):
+    for override, said in (
+        ("inner.engine=replai", "inner.engine: unknown engine 'replai'; known: .*; did you mean 'replay'"),
+        ("learn.estimator=x", "learn.estimator: unknown estimator 'x'; known: .*'relaxed'"),
+        ("policy.network=tabel", "policy.network: unknown network 'tabel'; .*'table'"),
+        ("cluster.backend=rays", "cluster.backend: unknown backend 'rays'; .*'ray'"),
+        ("track.to=[wandbb]", "track.to.0: unknown tracker 'wandbb'; .*'wandb'"),
+        ("policy.prior={tfidf=1}", r"policy.prior: unknown scorer 'tfidf'; .*'tficf'"),
+        ('evaluate.custom.mine.prior={"idf:rnk"=1}', r"evaluate.custom.mine.prior: unknown scorer 'idf:rnk'; .*'idf'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            tiny(override)
+
+
+def test_what_others_bring_is_among_the_settings(installed):
+    (kind,) = (s.kind for section in find_sections("cluster") for s in section.settings if s.key == "cluster.backend")
+    assert kind == "ray, local or their_pool"
