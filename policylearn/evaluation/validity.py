@@ -19,8 +19,7 @@ from torch import Tensor
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import ValidityConfig
 from policylearn.credit.sums import spearman_brown
-from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import PolicyGradient, follow, rollout
+from policylearn.learning.rollout import PolicyGradient, rollout, train_once
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
@@ -118,7 +117,8 @@ def train_to_the_end(problem: Problem, policy: MaskingPolicy, phi: dict[str, Ten
         FloatingPointError: a loss is NaN or infinite.
     """
     policy.load_learned(phi)
-    model = follow(Trajectory.start(problem, policy, seed), differentiate=False).model
+    (trained,) = train_once(problem, policy, seed)
+    model = trained.model
     losses = []
     for draw in range(problem.config.validity.draws):  # the same for every change and seed
         losses.append(float(outer_problem(problem, [FIRST_SEED, draw], lambda **_: None)(model).detach()))
