@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under pytest-xdist the tests of a file stay in one process, for what they share. Those that start a Ray cluster,
     and spend their time waiting, are all in the same."""
     for item in items:
-        ray = "cluster" in item.path.parts or item.path.name in ("test_train.py", "test_preemption.py")
+        ray = "cluster" in item.path.parts or item.path.name == "test_preemption.py"
         item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
 
 

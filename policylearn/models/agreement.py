@@ -40,8 +40,9 @@ def check_length(model: PreTrainedModel, length: int, key: str = "model.max_leng
 
 def check_rows(model: PreTrainedModel, size: int, name: str) -> None:
     """Raises ValueError if the tokenizer, of `size` ids, has some that the model called `name` has no embedding of."""
-    weight = model.get_input_embeddings().weight
-    assert isinstance(weight, torch.Tensor)
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        raise ValueError(f"{name}: model type {model.config.model_type!r} has no token embeddings; take another")
     if len(weight) < size:
         raise ValueError(
             f"{name}: {len(weight)} token embeddings, but the tokenizer has {size} tokens: take the tokenizer that "

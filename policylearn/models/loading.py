@@ -13,16 +13,19 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from policylearn.config import ModelConfig
 from policylearn.models.agreement import check_length, check_rows, ids_of
 from policylearn.models.checkpoint import check_exists, head_remark, load_weights, reason
 from policylearn.models.model import InnerModel
-from policylearn.models.seq2seq import KINDS, Seq2SeqModel
+from policylearn.models.whole import inner_model
 
-AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
-"""Model types whose positions begin after that of the padding token's id."""
+FROM_ZERO = ("bert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "bart", "t5")
+"""Model types whose positions are known not to begin after that of the padding token's id, as RoBERTa's do."""
 
 
 def load_model(
@@ -47,8 +50,8 @@ def load_model(
         ends: `bos_token_id` and `eos_token_id` of the tokenizer, for an encoder–decoder built from scratch.
 
     Raises:
-        ValueError: the checkpoint does not exist, is neither masked language model nor encoder–decoder, or one whose
-            head is not known here, lacks weights of its encoder, or has too few embeddings or positions; or
+        ValueError: the checkpoint does not exist, is neither masked language model nor encoder–decoder, or one that
+            cannot be run on token ids alone, lacks weights of its encoder, or has too few embeddings or positions; or
             `architecture` is wrong.
     """
     with torch.random.fork_rng(devices=[]):
@@ -59,11 +62,8 @@ def load_model(
             mlm, missing = _from_scratch(config, vocab_size, pad_id, attention, ends or {}), []
     check_rows(mlm, vocab_size, f"model {config.name}")
     check_length(mlm, config.max_length)
-    kind = Seq2SeqModel if mlm.config.is_encoder_decoder else InnerModel
     remark = head_remark(mlm, missing)
-    model = kind(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
-    model.vocabulary_logits(torch.zeros(1, mlm.config.hidden_size))  # an unknown head is better found out now
-    return model
+    return inner_model(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
 
 
 def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -114,7 +114,7 @@ def _from_scratch(
 ) -> PreTrainedModel:
     fields = dict(config.architecture)
     kind = fields.pop("model_type", None)
-    if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in KINDS:
+    if kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         given = "no model_type" if kind is None else f"model_type {kind!r}"
         raise ValueError(
             f"model.architecture has {given}; transformers builds a masked language model from, for example, 'bert'"
@@ -123,12 +123,13 @@ def _from_scratch(
     if unknown := [name for name in fields if not hasattr(known, name)]:
         near = difflib.get_close_matches(unknown[0], known.to_dict(), n=1, cutoff=0.0)[0]
         raise ValueError(f"model.architecture.{unknown[0]}: {kind!r} has no such field; did you mean {near!r}?")
+    before = 2 if kind in FROM_ZERO else max(2, pad_id + 1)
     given_by_texts = {
         "vocab_size": vocab_size,
         "pad_token_id": pad_id,
-        "max_position_embeddings": config.max_length + (max(2, pad_id + 1) if kind in AFTER_PADDING else 2),
+        "max_position_embeddings": config.max_length + before,
     }
-    if kind in KINDS:
+    if known.is_encoder_decoder:
         architecture = AutoConfig.for_model(kind, **{**given_by_texts, **_ends(kind, pad_id, ends), **fields})
         return AutoModelForSeq2SeqLM.from_config(architecture, attn_implementation=attention)
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from policylearn.masking import IGNORED
+from policylearn.models.heads import vocabulary_logits
 
 Features = Callable[[Tensor, Tensor], Tensor]
 """(input_ids [B, T], real [B, T]) → features [B, d]: an `InnerModel`, or one with other parameters."""
@@ -34,9 +35,6 @@ class Blend:
     share: Tensor
     to: Tensor
     away: Tensor
-
-
-_CLS_HEADS = ("bert", "deberta-v2", "deberta", "ernie")
 
 
 class InnerModel(nn.Module):
@@ -71,12 +69,11 @@ class InnerModel(nn.Module):
         device = weight.device
         input_ids, real = input_ids.to(device), real.to(device)
         with self.precision(device):
-            hidden = self.encode(input_ids, real, blend)
             if labels is None:
-                return mean_pool(full(hidden), real)
+                return mean_pool(full(self.encode(input_ids, real, blend)), real)
             labels = labels.to(device)
-            masked = labels != IGNORED
-            logits = self.vocabulary_logits(self.states(hidden, input_ids, real, labels)[masked])
+            logits = self.masked_logits(input_ids, real, labels, blend)
+        masked = labels != IGNORED
         if watch is not None:
             watch(labels[masked].cpu(), logits.detach().argmax(1).cpu())
         return cross_entropy(full(logits), labels[masked], reduction="none")
@@ -87,21 +84,21 @@ class InnerModel(nn.Module):
 
     def encode(self, input_ids: Tensor, real: Tensor, blend: Blend | None = None) -> Tensor:
         """Last hidden states of the encoder, [B, T, d]."""
-        seen = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
-        return self.encoder(**seen, attention_mask=real.long()).last_hidden_state
+        return self.encoder(**self.seen(input_ids, real, blend)).last_hidden_state
+
+    def seen(self, input_ids: Tensor, real: Tensor, blend: Blend | None) -> dict[str, Tensor]:
+        """What the model is called with."""
+        text = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
+        return {**text, "attention_mask": real.long()}
 
     @property
     def encoder(self) -> nn.Module:
         """What reads the text."""
         return self.mlm.base_model
 
-    def states(self, hidden: Tensor, input_ids: Tensor, real: Tensor, labels: Tensor) -> Tensor:
-        """[B, T, d] that masked tokens are predicted from; here the encoder's own."""
-        return hidden
-
-    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
-        """The model's own vocabulary head on hidden states [M, d]; [M, V]. ValueError: it is not known here."""
-        return vocabulary_logits(self.mlm, hidden)
+    def masked_logits(self, input_ids: Tensor, real: Tensor, labels: Tensor, blend: Blend | None = None) -> Tensor:
+        """Logits of the masked tokens, [M, V]."""
+        return vocabulary_logits(self.mlm, self.encode(input_ids, real, blend)[labels != IGNORED])
 
     def _blended(self, input_ids: Tensor, blend: Blend) -> Tensor:
         e = self.mlm.get_input_embeddings()
@@ -128,24 +125,3 @@ def mean_pool(hidden: Tensor, real: Tensor) -> Tensor:
     """Mean of hidden states [B, T, d] over real tokens; [B, d]."""
     weights = real.to(hidden.dtype)[:, :, None]
     return (hidden * weights).sum(1) / weights.sum(1)
-
-
-def vocabulary_logits(mlm: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The model's own vocabulary head on hidden states [M, d]; [M, V].
-
-    Raises:
-        ValueError: the architecture's head is not known here.
-    """
-    kind = mlm.config.model_type
-    head: Any = mlm
-    if kind in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        return head.lm_head(hidden)
-    if kind == "distilbert":
-        return head.vocab_projector(head.vocab_layer_norm(head.activation(head.vocab_transform(hidden))))
-    if kind == "modernbert":
-        return head.decoder(head.head(hidden))
-    if kind == "electra":
-        return head.generator_lm_head(head.generator_predictions(hidden))
-    if kind in _CLS_HEADS and hasattr(mlm, "cls"):
-        return head.cls(hidden)
-    raise ValueError(f"model type {kind!r} has a vocabulary head I do not know; add it to models/model.py")

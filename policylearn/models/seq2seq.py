@@ -11,7 +11,7 @@ from policylearn.masking import IGNORED
 from policylearn.models.model import Blend, InnerModel, Watch, full
 
 KINDS = ("bart", "t5")
-"""Model types whose vocabulary head and first decoder token are known here."""
+"""Model types whose vocabulary head and first decoder token are known here; of others, see `models/whole.py`."""
 
 
 class Seq2SeqModel(InnerModel):
@@ -46,9 +46,8 @@ class Seq2SeqModel(InnerModel):
         device = next(self.parameters()).device
         input_ids, real, answers = input_ids.to(device), real.to(device), answers.to(device)
         with self.precision(device):
-            states = self.decode(answers, self.encode(input_ids, real), real)
             told = answers != IGNORED
-            logits = self.vocabulary_logits(states[told])
+            logits = self.token_logits(answers, told, input_ids, real)
         losses = cross_entropy(full(logits), answers[told], reduction="none")
         return losses.new_zeros(len(answers)).index_add(0, told.nonzero()[:, 0], losses)
 
@@ -57,9 +56,16 @@ class Seq2SeqModel(InnerModel):
         """What reads the text."""
         return self.mlm.get_encoder()
 
-    def states(self, hidden: Tensor, input_ids: Tensor, real: Tensor, labels: Tensor) -> Tensor:
-        """[B, T, d]: the decoder's, given the original text before each token."""
-        return self.decode(torch.where(labels != IGNORED, labels, input_ids), hidden, real)
+    def masked_logits(self, input_ids: Tensor, real: Tensor, labels: Tensor, blend: Blend | None = None) -> Tensor:
+        """Logits of the masked tokens, [M, V]; the decoder is given the original text before each of them."""
+        masked = labels != IGNORED
+        return self.token_logits(torch.where(masked, labels, input_ids), masked, input_ids, real, blend)
+
+    def token_logits(
+        self, tokens: Tensor, at: Tensor, input_ids: Tensor, real: Tensor, blend: Blend | None = None
+    ) -> Tensor:
+        """Logits of tokens [B, A], -100 in padding, where `at` [B, A] holds, [M, V]."""
+        return decoder_logits(self.mlm, self.decode(tokens, self.encode(input_ids, real, blend), real)[at])
 
     def decode(self, tokens: Tensor, hidden: Tensor, real: Tensor) -> Tensor:
         """The decoder's states [B, A, d] before each of the tokens [B, A], -100 in padding, that it is given.
@@ -72,10 +78,6 @@ class Seq2SeqModel(InnerModel):
         decoder: Any = self.mlm.get_decoder()
         read = {"encoder_hidden_states": hidden, "encoder_attention_mask": real.long()}
         return decoder(input_ids=shifted(tokens, self.mlm.config), use_cache=False, **read).last_hidden_state
-
-    def vocabulary_logits(self, hidden: Tensor) -> Tensor:
-        """The decoder's vocabulary head on its states [M, d]; [M, V]. ValueError: it is not known here."""
-        return decoder_logits(self.mlm, hidden)
 
 
 def shifted(tokens: Tensor, config: Any) -> Tensor:
@@ -91,14 +93,8 @@ def shifted(tokens: Tensor, config: Any) -> Tensor:
 
 
 def decoder_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """The vocabulary head of an encoder–decoder on its decoder's states [M, d]; [M, V].
-
-    Raises:
-        ValueError: the architecture's head is not known here.
-    """
+    """The vocabulary head of an encoder–decoder, which is one of `KINDS`, on its decoder's states [M, d]; [M, V]."""
     head: Any = model
-    if (kind := model.config.model_type) not in KINDS:
-        raise ValueError(f"model type {kind!r} is no encoder–decoder I know; take one of {', '.join(KINDS)}")
-    if kind == "bart":
+    if model.config.model_type == "bart":
         return head.lm_head(hidden) + head.final_logits_bias
     return head.lm_head(hidden * head.model_dim**-0.5 if model.config.scale_decoder_outputs else hidden)

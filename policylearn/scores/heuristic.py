@@ -22,6 +22,7 @@ from policylearn.models.agreement import check_rows, ids_of, usable_positions
 from policylearn.models.loading import load_model
 from policylearn.models.model import InnerModel
 from policylearn.models.tokenizer import difference_to_own
+from policylearn.models.whole import inner_model
 from policylearn.policy.adaptive import check_follows_no_model, default_strength
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
@@ -163,7 +164,7 @@ def _model(scorer: str, model: PreTrainedModel | str | None, tokenizer: PreTrain
         _missing(scorer, "a masked language model", "model")
     if isinstance(model, PreTrainedModel):
         check_rows(model, ids_of(tokenizer), "model")
-        return InnerModel(model.eval())
+        return inner_model(model.eval())
     name = str(model)
     if difference := difference_to_own(tokenizer, name):
         raise ValueError(f"the tokenizer is not that of model {name!r}: {difference}; load it with that of the model")

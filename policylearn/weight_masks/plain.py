@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from policylearn.models.model import Elsewhere, InnerModel, mean_pool
+from policylearn.models.whole import inner_model
 from policylearn.weight_masks.selection import prefix
 from policylearn.weight_masks.task import WeightMasks
 
@@ -77,7 +78,7 @@ def plain_model(
     head = getattr(plain, "classifier", None)
     if isinstance(head, nn.Linear):
         head.load_state_dict({"weight": weight, "bias": bias})
-    if not isinstance(head, nn.Linear) or not _same(Elsewhere(InnerModel(model.mlm), parameters), plain, weight, bias):
+    if not isinstance(head, nn.Linear) or not _same(Elsewhere(inner_model(model.mlm), parameters), plain, weight, bias):
         raise ValueError(
             f"the token classification model of type {config.model_type!r} is more than a linear map on the encoder, "
             "so it cannot say the same: use the weight masks themselves"

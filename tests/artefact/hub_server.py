@@ -132,7 +132,7 @@ def serving() -> Iterator[Hub]:
     hub = Hub()
     server = make_server("127.0.0.1", 0, application(hub), threaded=True)
     hub.url = f"http://127.0.0.1:{server.port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how often it looks whether to stop
     thread.start()
     try:
         yield hub

@@ -24,7 +24,7 @@ from policylearn.policy.scores import Scores
 
 from .damage import KINDS, Files, sign
 
-TIMES = 1_000
+TIMES = 300
 """For every kind of damage."""
 MEMORY = 300 << 20
 TEXTS = ["babe dafi gogu", "kuma", "babe fikoda. gu, lalele mami"]

@@ -187,17 +187,18 @@ def test_work_that_always_kills_its_worker_is_given_up(one_worker):
 
 
 def test_work_that_hangs_is_ended_at_the_deadline_and_tried_again(cluster, config, tmp_path):
-    def hang_once(problem, seed):
+    def stop_once(problem, seed):
+        """SIGSTOP: the process is there and answers nothing, as on a machine that hangs."""
         if not (tmp_path / f"{seed}").exists():
             (tmp_path / f"{seed}").touch()
-            time.sleep(3600)
+            os.kill(os.getpid(), signal.SIGSTOP)
         return seed
 
     def hang(problem, seed):
         time.sleep(3600)
 
     with open_pool(config(1, "cluster.deadline=2")) as pool:
-        assert values(pool, hang_once, 1) == [1]
+        assert values(pool, stop_once, 1) == [1]
         assert pool.lost == 1
         (result,) = failures(pool, hang, 5).values()
         assert (result.failure.kind, result.call.tries) == ("late", 2)

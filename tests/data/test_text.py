@@ -53,10 +53,18 @@ def test_texts_to_inspect_are_lines_and_nothing_else_ends_them(tmp_path):
         read_texts(str(tmp_path / "x.txt"))
 
 
-@pytest.mark.parametrize("argument", [b"class0_01 caf\xc3\xa9", b"class0_01 caf\xe9"], ids=["UTF-8", "Latin-1"])
-def test_a_text_that_was_typed_under_a_c_locale(saved_policy, argument):
+def test_texts_that_were_typed_under_a_c_locale(saved_policy):
+    """In UTF-8 and in Latin-1."""
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "policylearn", "inspect", str(saved_policy), argument]
+    command = [
+        sys.executable,
+        "-m",
+        "policylearn",
+        "inspect",
+        str(saved_policy),
+        b"class0_01 caf\xc3\xa9",
+        b"class0_02 caf\xe9",
+    ]
     done = subprocess.run(command, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"class0_01" in done.stdout
+    assert b"class0_01" in done.stdout and b"class0_02" in done.stdout

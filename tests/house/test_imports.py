@@ -21,7 +21,8 @@ from policylearn.trainers import EpochCallback
 collator = PolicyCollator.from_pretrained({folder!r})
 batch = collator([{{"input_ids": collator.tokenizer("class0_01 generic_003")["input_ids"]}}])
 assert (batch["labels"] != -100).any()
-print(json.dumps([light, sorted(set({heavy}) & set(sys.modules))]))
+PolicyCollator.from_scorer("tficf", collator.tokenizer, ["class0_01 generic_001"], ["generic_001 generic_002"])
+print(json.dumps([light, sorted({{*{heavy}, "pyarrow"}} & set(sys.modules))]))
 """
 
 
@@ -43,7 +44,7 @@ def importers(module: str) -> set[str]:
     return {name for name, modules in IMPORTS.items() if module in modules}
 
 
-def test_using_a_policy_loads_nothing_that_only_learning_one_needs(saved_policy):
+def test_using_a_policy_or_scores_of_texts_loads_nothing_that_only_learning_needs(saved_policy):
     script = USE_A_POLICY.format(heavy=HEAVY, folder=str(saved_policy))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)

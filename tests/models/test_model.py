@@ -5,8 +5,9 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from policylearn.config import InnerConfig, ModelConfig
 from policylearn.masking import IGNORED
+from policylearn.models.heads import vocabulary_logits
 from policylearn.models.loading import load_model
-from policylearn.models.model import InnerModel, mean_pool, vocabulary_logits
+from policylearn.models.model import InnerModel, mean_pool
 
 COMMON = {
     "vocab_size": 50,
@@ -119,13 +120,6 @@ def test_finite_differences_get_the_fastest_attention_a_model_has(kind, choice):
     for engine, expected in (("finite_difference", choice), ("replay", "eager")):
         model = load_model(ModelConfig(architecture=fields), 37, 0, 0, InnerConfig(engine=engine).attention)
         assert model.mlm.config._attn_implementation == expected
-
-
-def test_an_unknown_head_is_refused():
-    mlm = build("bert")
-    mlm.config.model_type = "unheard-of"
-    with pytest.raises(ValueError, match="'unheard-of' has a vocabulary head I do not know"):
-        vocabulary_logits(mlm, torch.zeros(1, 16))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ SCRIPT = """
 import sys
 from policylearn.config import load_config
 from policylearn.problem import Problem
-problem = Problem(load_config(sys.argv[1], sys.argv[2:]))
-print(problem.fresh_model(0).mlm.config.intermediate_size, problem.tokenizer.model_max_length)
+for settings in ([], ["model.revision=old"]):
+    problem = Problem(load_config(sys.argv[1], ["model.name=org/bert", *settings]))
+    print(problem.fresh_model(0).mlm.config.intermediate_size, problem.tokenizer.model_max_length)
 """
 
 
@@ -38,12 +39,11 @@ def hub(tiny_problem, tiny, tmp_path):
     return tmp_path / "hub"
 
 
-@pytest.mark.parametrize(("settings", "found"), [([], "32 320"), (["model.revision=old"], "24 240")])
-def test_weights_and_tokenizer_are_those_of_the_revision(hub, tiny_toml, settings, found):
+def test_weights_and_tokenizer_are_those_of_the_revision(hub, tiny_toml):
     environment = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", SCRIPT, str(tiny_toml), "model.name=org/bert", *settings]
+    command = [sys.executable, "-c", SCRIPT, str(tiny_toml)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == found, done.stderr
+    assert done.stdout.split("\n")[:2] == ["32 320", "24 240"], done.stderr
 
 
 def test_a_folder_has_none(tiny_problem, tiny, tmp_path):

@@ -135,8 +135,3 @@ def test_checkpoints_are_loaded_as_what_they_are(model, text, tmp_path):
 def test_masked_language_models_stay_what_they_were():
     found = load_model(ModelConfig(), SIZE, PAD, 0, "eager", ENDS)
     assert type(found) is InnerModel
-
-
-def test_other_encoder_decoders_are_refused():
-    with pytest.raises(ValueError, match="'mbart' is no encoder–decoder I know; take one of bart, t5"):
-        load_model(ModelConfig(architecture={"model_type": "mbart", **BART}), SIZE, PAD, 0, "eager", ENDS)

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import datasets
 import pytest
@@ -135,21 +133,6 @@ def test_mistakes_of_users(tiny_problem, corpora, tmp_path):
         scorer_policy("idf", tiny_problem.tokenizer, texts, masking={"rates": 0.3})
     with pytest.raises(ValueError, match="the domain corpus holds no word"):
         scorer_policy("idf", tiny_problem.tokenizer, [])
-
-
-LIGHT = """
-import sys
-from policylearn.config import PlantedConfig
-from policylearn.data.planted import planted_tokenizer
-from policylearn.scores.heuristic import scorer_policy
-scorer_policy("tficf", planted_tokenizer(PlantedConfig()), ["class0_01 generic_001"], ["generic_001 generic_002"])
-print([name for name in ("ray", "higher", "datasets", "sklearn", "rich", "pyarrow", "typer") if name in sys.modules])
-"""
-
-
-def test_scores_of_texts_need_nothing_that_only_learning_needs():
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_collator_straight_from_a_scorer(tokenizer):

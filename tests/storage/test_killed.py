@@ -1,6 +1,6 @@
 """The process dies of SIGKILL, at any moment; the same command then ends with the same bits.
 
-A process of its own imports everything once and forks for every attempt: 20 kills, and seconds each.
+A process of its own imports everything once and forks for every attempt: 10 kills, and seconds each.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from policylearn.storage.folder import Storage
 
-KILLS = 10
+KILLS = 5
 """Of each kind: at random moments, and at random steps of saving, which random moments hit too seldom."""
 
 HARNESS = r"""

@@ -111,8 +111,7 @@ def test_without_the_callback_masks_differ_between_epochs_all_the_same(
     assert hidden.float().mean() == pytest.approx(0.8, abs=0.08)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("step", [4, 6])
+@pytest.mark.parametrize(("step", "workers"), [(4, 0), (6, 2)])
 def test_a_resumed_run_sees_what_an_undisturbed_one_would(trainer, seen, saved_policy, tmp_path, step, workers):
     """From a checkpoint at the end of an epoch, and from one in the middle."""
     settings = {"save_strategy": "steps", "save_steps": 2, "dataloader_num_workers": workers}
@@ -235,9 +234,8 @@ def test_the_rate_goes_on_where_a_resumed_run_does(trainer, seen, scheduled, tmp
     assert (seen[0]["labels"] != -100).sum(1).tolist() == [5] * 8  # half way: 25 % of 20 tokens
 
 
-@pytest.mark.parametrize("loading", LOADING)
-def test_exploring_masks_take_turns(trainer, seen, exploring, masks_of, loading):
-    trainer(exploring, num_train_epochs=10, **loading).train()
+def test_exploring_masks_take_turns(trainer, seen, exploring, masks_of):
+    trainer(exploring, num_train_epochs=10).train()
     for epochs in (seen[: 5 * STEPS], seen[5 * STEPS :]):
         assert turns(masks_of, epochs) == {(0, *[1] * 20, 0)}
     masks = [masks_of(batches) for batches in by_epoch(seen)]

@@ -14,7 +14,7 @@ from policylearn import PolicyCollator
 from policylearn.commands.train import train
 from policylearn.config import Config, load_config
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared"
 ROWS = {"train": 90, "dev": 30, "test": 30, "test_noverlap": 30}
 SLICE = [
