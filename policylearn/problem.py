@@ -29,7 +29,8 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
 from policylearn.protocols import Kind
-from policylearn.tasks.kinds import Split, Task, describe, kind_of, read_task, tokenize_split
+from policylearn.registry import KINDS
+from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples
 
 TOKENISING = "tokenising texts of the domain corpus"
@@ -46,7 +47,7 @@ class Data:
 
     domain: TokenRows
     labels: list[str]
-    examples: dict[str, Split]
+    examples: dict[str, Any]
 
 
 class Problem:
@@ -73,7 +74,7 @@ class Problem:
         self.config = config
         self.device = device
         self.watch, self.tell = watch, tell
-        self._examples: dict[str, Split] = {}
+        self._examples: dict[str, Any] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
         if data is not None:
@@ -164,15 +165,20 @@ class Problem:
     @cached_property
     def kind(self) -> Kind:
         """What kind of task it is: its batches, losses and metric."""
-        return kind_of(self.config.task, self.tokenizer, self.labels, self._read)
+        return self._kind.build(self.config.task, self._task, self.tokenizer, lambda: self._read("train"))
+
+    @property
+    def _kind(self) -> TaskKind:
+        return KINDS.get(self.config.task.kind)
 
     @cached_property
-    def _task(self) -> Task:
-        task = planted_task(self.config.planted) if self.config.task.path == PLANTED else read_task(self.config.task)
-        self.tell("\n".join(describe(task)))
+    def _task(self) -> Any:
+        planted = self.config.task.path == PLANTED
+        task = planted_task(self.config.planted) if planted else self._kind.read(self.config.task)
+        self.tell("\n".join(self._kind.describe(task)))
         return task
 
-    def labelled(self, split: str) -> Split:
+    def labelled(self, split: str) -> Any:
         """Train or dev, tokenised (kept after the first call): texts with targets, or questions with answers."""
         assert split in LABELS, f"{split} was touched while something was still to be chosen"
         return self._read(split)
@@ -185,15 +191,14 @@ class Problem:
             )
         return found
 
-    def tests(self) -> dict[str, Split]:
+    def tests(self) -> dict[str, Any]:
         """Test, and further test splits by name: for the last line of a trial, when dev has chosen everything."""
         return {split: self._read(split) for split in self._splits if split not in LABELS}
 
-    def _read(self, split: str) -> Split:
+    def _read(self, split: str) -> Any:
         if split not in self._examples:
-            read = self._task.splits[split]
             shown = partial(self.watch, f"tokenising texts of {split}")
-            self._examples[split] = tokenize_split(self.config, read, self.labels, self.tokenizer, shown)
+            self._examples[split] = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
         return self._examples[split]
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -234,6 +239,6 @@ class Problem:
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
 
 
-def of_split(problem: Problem, split: str) -> Split:
+def of_split(problem: Problem, split: str) -> Any:
     """Any split, by name; of test see `Problem.tests`."""
     return problem.labelled(split) if split in LABELS else problem.tests()[split]

@@ -140,6 +140,27 @@ SCORERS = Registry(
 )
 """`scores.registry.Scorer`; one with an attribute `settings`, a pydantic model, has a section ``[scores.<name>]``."""
 
+KINDS = Registry(
+    "kinds",
+    {name: f"policylearn.tasks.{name}:KIND" for name in ("classification", "regression", "questions")},
+)
+"""`tasks.kind.TaskKind`"""
+
+OBJECTIVES = Registry(
+    "objectives",
+    {
+        "masked_lm": "policylearn.inner.masked_lm:masked_lm",
+        "masked_diffusion": "policylearn.inner.masked_diffusion:masked_diffusion",
+    },
+)
+"""problem → `inner.objectives.Objective`"""
+
+ADAPTATIONS = Registry(
+    "adaptations",
+    {name: f"policylearn.adapt.{name}:ADAPTATION" for name in ("probe", "finetune", "weight_mask")},
+)
+"""`adapt.chosen.Adaptation`"""
+
 ENGINES = Registry(
     "engines",
     {

@@ -15,7 +15,7 @@ from policylearn.config.reference import find_sections
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 from policylearn.registry import BACKENDS, ENGINES, ESTIMATORS, NETWORKS, SCORERS, TRACKERS
-from policylearn.runs.state import OuterState
+from policylearn.runs.state import State
 from policylearn.runs.trackers import open_trackers
 
 MODULE = """
@@ -187,7 +187,7 @@ def test_backends_and_trackers_of_others(installed, tiny, quiet):
     config = tiny("cluster.backend=their_pool", "track.to=[their_tracker]")
     pool = open_pool(config)
     assert isinstance(pool, LocalPool) and type(pool) is not LocalPool
-    with open_trackers(config, "", OuterState(history=[{"round": 0}]), quiet):
+    with open_trackers(config, "", State(history=[{"round": 0}]), quiet):
         assert TRACKERS.get("their_tracker").seen == [0]
 
 

@@ -23,9 +23,9 @@ from table import table
 
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score_chosen, subsets
-from policylearn.adapt.outer import ADAPTATIONS
 from policylearn.config import Config, load_config
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
 from policylearn.tasks.labelled import Examples
@@ -83,7 +83,7 @@ def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
     wall, cpu = time.monotonic(), time.process_time()
     problem = Problem(arm.of(problem.config), data=problem.data())
     picked = next(subsets(problem, seed))
-    chosen = ADAPTATIONS[arm.method].fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, seed)
+    chosen = ADAPTATIONS.get(arm.method).fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, seed)
     learned = time.process_time() - cpu
     found = score_chosen(problem, chosen)
     scores = {"metric": problem.config.task.metric, "dev": found.dev, "test": found.test, "extra": found.extra}

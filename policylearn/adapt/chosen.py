@@ -25,6 +25,20 @@ class Chosen:
     tuned: Any = None
 
 
+@dataclass(frozen=True)
+class Adaptation:
+    """A way to use a model for the task.
+
+    Attributes:
+        outer_loss: (problem, support, query, key, note) → the loss of query rows once θ is adapted to support rows, as
+            a function of θ, which `note` is told `outer_loss` and `outer_accuracy` of; `key` is of what it draws.
+        fit: (features, picked training rows, seed, progress) → what dev has chosen, trained to the end.
+    """
+
+    outer_loss: Callable[..., Any]
+    fit: Callable[..., Chosen]
+
+
 class FrozenFeatures:
     """Features of a model that does not change any more: of every text when first asked for, and once."""
 

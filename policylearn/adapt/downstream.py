@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
-from policylearn.adapt.outer import ADAPTATIONS
 from policylearn.config import parts_of
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[s
 def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
     problem, (adapt, labelled) = features.problem, parts_of(method)
     picks = subsets(problem, seed, labelled)
-    parts = [score_chosen(problem, ADAPTATIONS[adapt].fit(features, picked, seed)) for picked in picks]
+    parts = [score_chosen(problem, ADAPTATIONS.get(adapt).fit(features, picked, seed)) for picked in picks]
     extra = {name: float(np.mean([part.extra[name] for part in parts])) for name in parts[0].extra}
     return Scores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.training import Schedule, adamw, train_best
 from policylearn.config import InnerConfig, OuterConfig
@@ -182,3 +182,6 @@ def choose_epoch(
         progress,
     )
     return Chosen(best, lambda split: kind.score(tuned, split, problem.watch), tuned)
+
+
+ADAPTATION = Adaptation(outer_loss, fit)

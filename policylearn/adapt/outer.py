@@ -1,9 +1,8 @@
 """How good is θ for the task? The outer loss of a window, and the dev score of a rollout."""
 
 from collections.abc import Sequence
-from types import ModuleType
 
-from policylearn.adapt import finetune, probe, weight_mask
+from policylearn.adapt import finetune, probe
 from policylearn.adapt.chosen import Note
 from policylearn.adapt.finetune import FineTuning
 from policylearn.adapt.probe import ProbeLoss
@@ -11,9 +10,7 @@ from policylearn.adapt.splits import support_and_query
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
-
-ADAPTATIONS: dict[str, ModuleType] = {"probe": probe, "finetune": finetune, "weight_mask": weight_mask}
-"""Each has `outer_loss`, differentiable in θ, and `fit`, to the end."""
+from policylearn.registry import ADAPTATIONS
 
 
 def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> ProbeLoss | FineTuning | MaskTuning:
@@ -26,7 +23,7 @@ def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> ProbeLoss
     """
     config = problem.config.outer
     support, query = support_and_query(config, len(problem.labelled("train")), key)
-    return ADAPTATIONS[config.adaptation].outer_loss(problem, support, query, key, note)
+    return ADAPTATIONS.get(config.adaptation).outer_loss(problem, support, query, key, note)
 
 
 def dev_score(problem: Problem, model: InnerModel) -> float:

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.ridge import probe_loss
 from policylearn.adapt.splits import Split, fold
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
@@ -89,3 +89,6 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]
     best = fits[int(np.argmax(scores))]
     return Chosen(max(scores), lambda split: metric(split.y.numpy(), best.predict(features(split))), best)
+
+
+ADAPTATION = Adaptation(outer_loss, fit)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.chosen import Chosen, FrozenFeatures, Note
+from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.finetune import choose_epoch, head_of, query_loss, rows_of_steps
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
@@ -159,3 +159,6 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     tuned = MaskedClassifier(model, scores, *head)
     optimizer = torch.optim.Adam(tuned.parameters(), lr=config.learning_rate)
     return choose_epoch(problem, tuned, optimizer, config, picked, seed, progress)
+
+
+ADAPTATION = Adaptation(outer_loss, fit)

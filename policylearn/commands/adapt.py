@@ -10,11 +10,11 @@ from rich.console import Console
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.adapt.downstream import Scores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
-from policylearn.adapt.outer import ADAPTATIONS
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score
@@ -86,7 +86,7 @@ def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chose
     picked, schedules = next(subsets(problem, seed)), problem.config.evaluate
     epochs = (schedules.weight_mask if method == "weight_mask" else schedules.finetune).epochs
     with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
-        return ADAPTATIONS[method].fit(FrozenFeatures(problem, model), picked, seed, progress)
+        return ADAPTATIONS.get(method).fit(FrozenFeatures(problem, model), picked, seed, progress)
 
 
 def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, folded: bool) -> dict[str, Path]:

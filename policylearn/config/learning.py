@@ -6,13 +6,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import Place
 from policylearn.config.strict import Strict
-from policylearn.registry import ENGINES, ESTIMATORS
+from policylearn.registry import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
 
 
 class InnerConfig(Strict):
     """Inner updates of one rollout, and which of them are differentiated through."""
 
-    objective: Literal["masked_lm", "masked_diffusion"] = Field(
+    objective: Annotated[str, AfterValidator(OBJECTIVES.check)] = Field(
         "masked_lm",
         description="what every step learns: to restore what is masked at masking.rate, or at a rate for every text "
         "that is drawn between one token and all, each shown as [MASK], with weight 1 / rate",
@@ -68,7 +68,7 @@ class InnerConfig(Strict):
 class OuterConfig(Strict):
     """The outer loss: cross-entropy on query examples, after adaptation to support examples."""
 
-    adaptation: Literal["probe", "finetune", "weight_mask"] = Field(
+    adaptation: Annotated[str, AfterValidator(ADAPTATIONS.check)] = Field(
         "probe",
         description="a ridge probe in closed form, or differentiated optimiser steps: of the encoder and a linear "
         "head, or of binary masks over the weights of the encoder, which are frozen",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from policylearn.config.strict import Strict
-from policylearn.registry import BACKENDS, TRACKERS
+from policylearn.registry import ADAPTATIONS, BACKENDS, TRACKERS
 
 
 class ClusterConfig(Strict):
@@ -65,6 +65,12 @@ PLANTED_ONLY = ("oracle", "distractors")
 """Arms that know the answer, which only the planted benchmark has."""
 
 
+def check_method(method: str) -> str:
+    """An entry of `evaluate.downstream`, whose first part is known."""
+    ADAPTATIONS.check(method.partition("@")[0])
+    return method
+
+
 class EvaluateConfig(Strict):
     """Fresh models trained under each arm's masks: same data order, steps and number of masked tokens."""
 
@@ -78,7 +84,7 @@ class EvaluateConfig(Strict):
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
     subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
-    downstream: list[Annotated[str, Field(pattern=r"^(probe|finetune|weight_mask)(@([2-9]|\d{2,}))?$")]] = Field(
+    downstream: list[Annotated[str, Field(pattern=r"^\w+(@([2-9]|\d{2,}))?$"), AfterValidator(check_method)]] = Field(
         ["probe"],
         min_length=1,
         description='how the trained model is used: "probe", "finetune" or "weight_mask"; "probe@200" with so many '

@@ -25,14 +25,20 @@ def describe_task(task: Task) -> list[str]:
     task  no row of test has the label y
     task  4 of 4 dev rows repeat a training text
     """
-    if not task.labels:
-        return _said([task.carved, _numbers(task), _unread(task.unread), *_repeats(_texts(task))])
     counts = Counter(task.splits["train"].labels)
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
     lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
     return _said([*lines, *_repeats(_texts(task))])
+
+
+def describe_numbers(task: Task) -> list[str]:
+    """Rows of every split, what their numbers are like, and what is odd about them."""
+    found = task.splits["train"].labels
+    spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
+    sizes = f"{_sizes(task.splits, 'rows')}, a number each: {spread}"
+    return _said([task.carved, sizes, _unread(task.unread), *_repeats(_texts(task))])
 
 
 def describe_questions(task: QuestionTask) -> list[str]:
@@ -46,12 +52,6 @@ def describe_questions(task: QuestionTask) -> list[str]:
 
 def _texts(task: Task) -> dict[str, list[str]]:
     return {name: split.texts for name, split in task.splits.items()}
-
-
-def _numbers(task: Task) -> str:
-    found = task.splits["train"].labels
-    spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
-    return f"{_sizes(task.splits, 'rows')}, a number each: {spread}"
 
 
 def _said(lines: Sequence[str | None]) -> list[str]:

@@ -1,6 +1,6 @@
 """Labelled tasks: split files or a data set, read and checked before anything is trained."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,7 @@ def load_task(config: TaskConfig) -> Task:
         ValueError: a split is missing or empty, a column is not there, a text is no text, or a label is no class or
             lies outside the label set, each with the row and what would be valid.
     """
-    settings = {config.text: "task.text", config.label: "task.label"}
-    records, unread = read_splits(config, settings)
-    read = {name: _split(config, name, rows) for name, rows in records.items()}
-    if config.kind == "regression":
-        rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-        return Task(read | _taken(read["train"], rows), [], carved_line(config, rows), unread)
+    read, unread = _read(config, class_of)
     chosen = [class_of(label, "task.labels") for label in config.labels or []]
     labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
     check_spelling(labels)
@@ -62,6 +57,17 @@ def load_task(config: TaskConfig) -> Task:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, read["train"].labels)
     return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), unread)
+
+
+def load_numbers(config: TaskConfig) -> Task:
+    """The same of a task whose labels are numbers; there is no label set.
+
+    Raises:
+        ValueError: as `load_task`, or a label is no number.
+    """
+    read, unread = _read(config, number_of)
+    rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
+    return Task(read | _taken(read["train"], rows), [], carved_line(config, rows), unread)
 
 
 def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
@@ -114,9 +120,14 @@ def carved_line(config: TaskConfig, rows: Mapping[str, Sequence[int]]) -> str | 
     )
 
 
-def _split(config: TaskConfig, name: str, records: Sequence[Record]) -> Split:
+def _read(config: TaskConfig, label: Callable[[Any, str], Any]) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """Splits by name, and columns that nobody asked for; `label` reads what stands in the column of the label."""
+    records, unread = read_splits(config, {config.text: "task.text", config.label: "task.label"})
+    return {name: _split(config, name, rows, label) for name, rows in records.items()}, unread
+
+
+def _split(config: TaskConfig, name: str, records: Sequence[Record], read: Callable[[Any, str], Any]) -> Split:
     where = f"task.path {config.path}: split {name!r}"
-    read = number_of if config.kind == "regression" else class_of
     labels = [read(record[config.label], f"{where}, row {row}") for row, record in enumerate(records)]
     return Split([record[config.text] for record in records], labels)
 

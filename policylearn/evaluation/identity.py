@@ -16,7 +16,6 @@ from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
 from policylearn.runs.provenance import fingerprint
-from policylearn.tasks.kinds import Split
 from policylearn.tasks.labelled import Examples
 
 VERSION = 2
@@ -92,7 +91,7 @@ def _data(data: Data) -> str:
     return digest.hexdigest()
 
 
-def _add_labels(digest: Any, split: Split) -> None:
+def _add_labels(digest: Any, split: Any) -> None:
     if isinstance(split, Examples):
         return digest.update(split.y.numpy().tobytes())
     for rows in (split.answers, split.choices):

@@ -58,8 +58,8 @@ def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
     uniform, losses = uniform_policy(problem.tokenizer), []
     picked = rows.spread(HELD_OUT)
     for first in range(0, len(picked), size):
-        text = rows.batch(picked[first : first + size].tolist(), pad)
-        batch = mask_tokens(uniform, *text, seed=0, epoch=0)
+        ids, real = rows.batch(picked[first : first + size].tolist(), pad)
+        batch = mask_tokens(uniform, ids, real, seed=0, epoch=0)
         with torch.no_grad():
             losses.append((float(mlm_loss(model, batch)), int(batch.mask.sum())))
     loss, masked = np.array(losses).T

@@ -16,6 +16,7 @@ from torch import Tensor
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.masking import MaskedBatch, Stream, eligible_positions, uniforms
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.problem import Problem
 
 ALL_HIDDEN = {"mask_share": 1.0, "random_share": 0.0}
 
@@ -72,3 +73,8 @@ class MaskedDiffusion(MaskedLM):
     def _tokens(self, batch: MaskedBatch) -> int:
         """L."""
         return int(eligible_positions(batch.original, batch.real, self.special).sum())
+
+
+def masked_diffusion(problem: Problem) -> MaskedDiffusion:
+    """The objective of this name."""
+    return MaskedDiffusion(problem.vocabulary.special)

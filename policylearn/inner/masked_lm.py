@@ -7,6 +7,7 @@ from torch import Tensor
 
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
+from policylearn.problem import Problem
 
 
 def mlm_loss(model: Callable[..., Tensor], batch: MaskedBatch, weights: Tensor | None = None) -> Tensor:
@@ -67,3 +68,8 @@ class MaskedLM:
             high = low + int(part.mask.sum())
             yield part, x[low:high], share
             low = high
+
+
+def masked_lm(problem: Problem) -> MaskedLM:
+    """The objective of this name."""
+    return MaskedLM()

@@ -4,12 +4,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from policylearn.inner.masked_diffusion import MaskedDiffusion
-from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.registry import OBJECTIVES
 
 
 class Objective(Loss, Protocol):
@@ -23,6 +22,4 @@ class Objective(Loss, Protocol):
 
 def objective_of(problem: Problem) -> Objective:
     """The objective of `inner.objective`."""
-    if problem.config.inner.objective == "masked_diffusion":
-        return MaskedDiffusion(problem.vocabulary.special)
-    return MaskedLM()
+    return OBJECTIVES.get(problem.config.inner.objective)(problem)

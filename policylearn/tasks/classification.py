@@ -9,6 +9,10 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from policylearn.data.overview import describe_task
+from policylearn.data.task import load_task
+from policylearn.tasks.labelled import labelled_kind
+
 STEPS = 20
 """Of Newton's method for a temperature."""
 
@@ -73,3 +77,12 @@ class Classification:
     def estimator(self, regularisation: float) -> LogisticRegression:
         """Logistic regression."""
         return LogisticRegression(C=regularisation, max_iter=2000)
+
+
+KIND = labelled_kind(
+    "classification",
+    load_task,
+    describe_task,
+    lambda task, labels: torch.tensor([task.labels.index(label) for label in labels]),
+    lambda task, y: Classification(len(task.labels)),
+)

@@ -8,11 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerBase
 
-from policylearn.data.tokens import TokenRows
+from policylearn.config import Config, TaskConfig
+from policylearn.data.task import Task
+from policylearn.data.tokens import TokenRows, tokenize
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, extract
 from policylearn.protocols import Readout
+from policylearn.tasks.kind import Shown, TaskKind
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,10 @@ class Labelled:
     """
 
     def __init__(self, name: str, readout: Readout, metric: str, pad_id: int) -> None:
+        if metric not in readout.metrics:
+            raise ValueError(
+                f"task.metric {metric!r} with task.kind {name!r}: set it to one of {', '.join(readout.metrics)}"
+            )
         self.name, self.readout, self.metric, self.pad_id = name, readout, readout.metrics[metric], pad_id
         self.step_loss = LabelWeights(readout.losses)
 
@@ -103,6 +111,35 @@ class Labelled:
         with torch.no_grad():
             outputs = extract(model, split.rows, np.arange(len(split)), self.pad_id, watch)
             return self.readout.predictions(outputs).cpu().numpy()
+
+
+def labelled_kind(
+    name: str,
+    read: Callable[[TaskConfig], Task],
+    describe: Callable[[Task], list[str]],
+    targets: Callable[[Task, list[Any]], Tensor],
+    readout: Callable[[Task, Tensor], Readout],
+) -> TaskKind:
+    """A kind of task whose texts have one target each.
+
+    Args:
+        name: of the kind.
+        read: its rows.
+        describe: them, in a few lines.
+        targets: (what was read, labels of a split) → y [N].
+        readout: (what was read, y of train) → what a head is to give.
+    """
+
+    def tokenized(config: Config, task: Task, split: str, tokenizer: PreTrainedTokenizerBase, shown: Shown) -> Examples:
+        found = task.splits[split]
+        return Examples(tokenize(shown(found.texts), tokenizer, config.model.max_length), targets(task, found.labels))
+
+    def build(
+        config: TaskConfig, task: Task, tokenizer: PreTrainedTokenizerBase, train: Callable[[], Examples]
+    ) -> Labelled:
+        return Labelled(name, readout(task, train().y), config.metric, tokenizer.pad_token_id)
+
+    return TaskKind(read, describe, tokenized, build)
 
 
 def class_examples(kind: Any, split: Any, who: str) -> Examples:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.data.questions import AnsweredBatch, Questions, answered
+from policylearn.data.overview import describe_questions
+from policylearn.data.questions import AnsweredBatch, Questions, answered, read_questions, tokenize_questions
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, in_chunks
 from policylearn.models.model import InnerModel
+from policylearn.tasks.kind import TaskKind
 
 BATCH = 64
 """Questions answered at once."""
-METRICS = ("likelihood", "exact_match", "choice")
 
 
 class AnswerWeights:
@@ -44,7 +45,7 @@ class ClosedBook:
 
     Args:
         tokenizer: of the model.
-        metric: one of `METRICS`.
+        metric: the name of a method below.
         length: tokens of an answer.
     """
 
@@ -137,3 +138,13 @@ def plain(answer: str) -> str:
     """
     letters = "".join(c for c in answer.lower() if c not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", letters).split())
+
+
+KIND = TaskKind(
+    read_questions,
+    describe_questions,
+    lambda config, task, split, tokenizer, shown: tokenize_questions(
+        task.splits[split], tokenizer, config.model.max_length, config.task.answer_length
+    ),
+    lambda config, task, tokenizer, train: ClosedBook(tokenizer, config.metric, config.answer_length),
+)

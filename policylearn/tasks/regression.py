@@ -8,6 +8,10 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
+from policylearn.data.overview import describe_numbers
+from policylearn.data.task import load_numbers
+from policylearn.tasks.labelled import labelled_kind
+
 
 class Regression:
     """The `Readout` of numbers: one output [N, 1], in standard deviations of the training rows from their mean."""
@@ -49,6 +53,6 @@ class Regression:
         return Ridge(alpha=1 / regularisation)
 
 
-def numbers(labels: list[float]) -> Tensor:
-    """y [N]."""
-    return torch.tensor(labels, dtype=torch.float32)
+KIND = labelled_kind(
+    "regression", load_numbers, describe_numbers, lambda task, y: torch.tensor(y).float(), lambda task, y: Regression(y)
+)

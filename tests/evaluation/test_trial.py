@@ -9,12 +9,12 @@ from policylearn.adapt import chosen as chosen_module
 from policylearn.adapt import finetune, probe, weight_mask
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score, subsets
-from policylearn.adapt.outer import ADAPTATIONS
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.models.chunks import extract
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Labelled
 
@@ -107,7 +107,7 @@ def test_a_method_that_looks_at_test_while_it_chooses_does_not_get_through(tiny,
         features.problem.examples("test")
         return probe.fit(features, picked, seed)
 
-    monkeypatch.setitem(ADAPTATIONS, "probe", SimpleNamespace(fit=cheat))
+    monkeypatch.setitem(ADAPTATIONS.members, "probe", SimpleNamespace(fit=cheat))
     with pytest.raises(AssertionError, match="test was touched"):
         run_trial(Problem(tiny()), None, "none", 0)
 

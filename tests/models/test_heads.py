@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, DebertaConfig, DebertaForMaskedLM
 
 from policylearn.config import ModelConfig
-from policylearn.inner.mlm import mlm_loss
+from policylearn.inner.masked_lm import mlm_loss
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.replay import replay

@@ -12,13 +12,13 @@ from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.arms.arms import initial_policy
 from policylearn.config import PlantedConfig, TaskConfig
+from policylearn.data.overview import describe_numbers
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.data.task import load_task
+from policylearn.data.task import load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 from policylearn.tasks.classification import Classification
-from policylearn.tasks.kinds import describe
 from policylearn.tasks.regression import Regression
 
 
@@ -80,9 +80,9 @@ def test_a_probe_and_a_head_find_what_is_in_the_features(readout, y):
 
 
 def test_numbers_are_read_and_told(counts):
-    task = load_task(TaskConfig(path=str(counts), kind="regression"))
+    task = load_numbers(TaskConfig(path=str(counts), kind="regression"))
     assert task.labels == [] and isinstance(task.splits["train"].labels[0], float)
-    assert "200 / 120 / 120 rows, a number each: -20 to 20" in describe(task)[0]
+    assert "200 / 120 / 120 rows, a number each: -20 to 20" in describe_numbers(task)[0]
 
 
 @pytest.mark.parametrize("label", ["many", None, True, float("nan")])
@@ -90,7 +90,7 @@ def test_what_is_no_number_is_refused_with_its_row(counts, tmp_path, label):
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": "a", "label": label}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"row 0.*"):
-        load_task(TaskConfig(path=str(tmp_path), kind="regression"))
+        load_numbers(TaskConfig(path=str(tmp_path), kind="regression"))
 
 
 def test_ratings_without_the_kind_are_refused_with_what_to_set(counts, tmp_path):

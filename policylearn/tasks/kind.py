@@ -1,0 +1,30 @@
+"""A kind of task, from its files to what adaptations are given of it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import Config, TaskConfig
+from policylearn.protocols import Kind
+
+Shown = Callable[[Iterable[str]], Iterable[str]]
+"""The same texts, looked at while they flow."""
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """What a name in `task.kind` stands for.
+
+    Attributes:
+        read: config → the splits by name as `splits`, and a label set as `labels`. Raises ValueError for bad rows.
+        describe: what was read → a few lines.
+        tokenize: (config, what was read, split, tokenizer, shows texts) → the split, with `rows` and a length.
+        build: (config, what was read, tokenizer, function that gives the tokenised train) → what adaptations see.
+    """
+
+    read: Callable[[TaskConfig], Any]
+    describe: Callable[[Any], list[str]]
+    tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]
+    build: Callable[[TaskConfig, Any, PreTrainedTokenizerBase, Callable[[], Any]], Kind]
