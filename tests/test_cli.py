@@ -261,7 +261,7 @@ def test_an_inner_loss_that_is_not_a_number(policylearn, tiny_toml, tmp_path, en
     assert "Traceback" not in out + err
     said = " ".join(err.split())
     assert "baseline_rollout(1000000" in said  # the seed
-    assert "failed: the inner MLM loss became nan: lower inner.learning_rate" in said
+    assert "failed: the inner loss became nan: lower inner.learning_rate" in said
     assert f"stopped; {tmp_path}/run keeps 0 finished rounds." in said
 
 

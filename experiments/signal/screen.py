@@ -10,7 +10,7 @@ from tasks import OWN_TEXTS, SMALL, config_of, numbers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt import probe
+from policylearn.adapt import ridge
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.splits import fold
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
@@ -31,6 +31,7 @@ from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem
+from policylearn.protocols import Readout
 
 SETTINGS, BATCHES = (*SMALL, "inner.batch_size=64", OWN_TEXTS.format("trec6")), 10
 """Overrides of the task's config, and MLM batches of each half."""
@@ -40,12 +41,12 @@ Columns = dict[str, np.ndarray]
 
 
 def fixed_outer_loss(
-    support: Tensor, support_y: Tensor, query: Tensor, query_y: Tensor, classes: int
-) -> probe.ProbeFit:
+    support: Tensor, support_y: Tensor, query: Tensor, query_y: Tensor, readout: Readout
+) -> ridge.ProbeFit:
     """Ridge strength and temperature at 1, wherever the optimum is."""
-    x, q = probe.standardise(support, query)
-    scores = probe.ridge_scores(x, probe.centred_targets(support_y, classes).to(x.dtype), q, 1.0)
-    return probe.ProbeFit(cross_entropy(scores, query_y), 0.0, 1.0, 1.0)
+    x, q = ridge.standardise(support, query)
+    scores = ridge.ridge_scores(x, ridge.centred_targets(readout.targets(support_y))[0].to(x.dtype), q, 1.0)
+    return ridge.ProbeFit(cross_entropy(scores, query_y), 0.0, 1.0, 1.0)
 
 
 def parts_of(model: torch.nn.Module, direction: Gradients) -> dict[str, Gradients]:

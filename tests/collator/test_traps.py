@@ -106,12 +106,11 @@ class TestUnread(Problem):
     __test__ = False
     read = 0
 
-    def examples(self, split):
-        found = super().examples(split)
-        if split != "test":
-            return found
+    def tests(self):
         self.read += 1
-        return type(found)(found.rows, (found.y + 1) % len(self.labels))
+        return {
+            name: type(found)(found.rows, (found.y + 1) % len(self.labels)) for name, found in super().tests().items()
+        }
 
 
 def test_selection_on_test(tiny):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from policylearn.adapt import training
 from policylearn.problem import Problem
+from policylearn.tasks.classification import Classification
 from policylearn.weight_masks.plain import text_logits
 from policylearn.weight_masks.shared import SharedEncoder
 from policylearn.weight_masks.storage import load_masks
@@ -110,7 +110,7 @@ def test_what_could_not_be_written_is_refused_before_it_is_learned(policylearn, 
     def never(*arguments):
         raise AssertionError("it was learned first")
 
-    monkeypatch.setattr("policylearn.commands.adapt.learn_masks", never)
+    monkeypatch.setattr("policylearn.commands.adapt._train", never)
     modern = ["model.architecture={model_type='modernbert', hidden_size=16, num_hidden_layers=1, intermediate_size=32}"]
     modern += ["model.architecture.num_attention_heads=2"]
     said = refuses(policylearn, tiny_toml, *modern, "--fold", "--out", tmp_path / "out")
@@ -118,6 +118,6 @@ def test_what_could_not_be_written_is_refused_before_it_is_learned(policylearn, 
 
 
 def test_a_fine_tuning_that_diverges_is_said_in_one_line(policylearn, tiny_toml, tmp_path, checkpoint, monkeypatch):
-    monkeypatch.setattr(training, "cross_entropy", lambda logits, y: logits.sum() * math.nan)
+    monkeypatch.setattr(Classification, "loss", lambda readout, outputs, y: outputs.sum() * math.nan)
     status, _, said = policylearn("adapt", tiny_toml, *SHORT, "--model", checkpoint, "--out", tmp_path / "out")
     assert status == 1 and "the loss became nan in epoch 0: lower the learning rate" in said

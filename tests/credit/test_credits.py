@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.adapt.probe import outer_loss
+from policylearn.adapt.ridge import probe_loss
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.credit.analysis import A
@@ -19,6 +19,7 @@ from policylearn.credit.halves import text_halves
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.reliability import outer_losses
 from policylearn.credit.words import keys_of, spell
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.window import Window
 from policylearn.learning.rollout import Trajectory
 from policylearn.metagrad.one_step import one_step, outer_direction
@@ -43,7 +44,7 @@ def test_the_outer_gradient_is_the_mean_over_splits(problem, warm):
     total = dict.fromkeys(named, 0.0)
     for s, q in loss.splits:
         x = loss.features(warm.model)
-        fit = outer_loss(x[s], y[s], x[q], y[q], len(problem.labels)).loss / 2
+        fit = probe_loss(x[s], y[s], x[q], y[q], problem.kind.readout).loss / 2
         for name, g in zip(named, torch.autograd.grad(fit, list(named.values())), strict=True):
             total[name] = total[name] + g
     for name in named:
@@ -55,7 +56,7 @@ def test_credits_are_those_of_the_engine(problem, warm):
     loss = outer_losses(problem)[A]
     batches = take(masked_texts(problem, warm.policy, text_halves(problem, 0)[0], 0), 2)
     outer = lambda model: loss.loss(loss.features(model))  # noqa: E731
-    expected = one_step(warm.model, warm.optimizer, Window(batches, [warm.rate] * 2), outer, "matrices")
+    expected = one_step(warm.model, warm.optimizer, Window(batches, [warm.rate] * 2, MaskedLM()), outer, "matrices")
     raw = outer_gradients(warm.model, {A: loss})[A]
     direction = preconditioned(warm, raw)
     engine = outer_direction(warm.model, warm.optimizer, warm.rate, outer, "all")

@@ -17,7 +17,7 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.steps import make_optimizer, plain_step
 from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import follow, rollout
+from policylearn.learning.rollout import by_credit, rollout, train_once
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens
 from policylearn.problem import Problem
@@ -154,7 +154,7 @@ def test_a_rollout_learns_from_the_loss_that_it_trains_on(tiny, settings):
 def test_windows_are_steps_on_the_objective_and_so_are_ordinary_ones(problem):
     """One trajectory through windows, one without: the same end, which is not that of the MLM loss on these masks."""
     policy = initial_policy(problem)
-    through, plain = (follow(Trajectory.start(problem, policy, 5), differentiate) for differentiate in (True, False))
+    (through,), (plain,) = (train(problem, policy, 5) for train in (by_credit, train_once))
     other = Trajectory.start(problem, policy, 5)
     optimizer = make_optimizer(other.model, problem.config.inner)
     for batch in islice(other.batches, problem.config.inner.steps):

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, DebertaConfig, DebertaForMaskedLM
 
 from policylearn.config import ModelConfig
-from policylearn.inner.masked_lm import mlm_loss
+from policylearn.inner.masked_lm import MaskedLM, mlm_loss
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.replay import replay
@@ -102,7 +102,7 @@ def batch_of(seed, shortest=6):
 
 def own(mlm, batch, **more):
     taken = {} if mlm.config.model_type == "fnet" else {"attention_mask": batch.real.long()}
-    return mlm(input_ids=batch.input_ids, **taken, **more)
+    return mlm(input_ids=batch.shown, **taken, **more)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -111,9 +111,9 @@ def test_masked_tokens_cost_what_the_model_itself_says(kind):
     model = inner_model(mlm)
     assert type(model) is WholeModel and kind not in HEADS
     with torch.no_grad():
-        losses = model(batch.input_ids, batch.real, labels=batch.labels)
+        losses = model(batch.shown, batch.real, labels=batch.labels)
         found = own(mlm, batch, labels=batch.labels, output_hidden_states=True)
-        features = model(batch.input_ids, batch.real)
+        features = model(batch.shown, batch.real)
     assert losses.shape == (int(batch.mask.sum()),) and losses.std() > 0.01
     torch.testing.assert_close(losses.mean(), found.loss)
     last = [state[real].mean(0) for state, real in zip(found.hidden_states[-1], batch.real, strict=True)]
@@ -125,7 +125,7 @@ def test_credits_are_those_of_finite_differences(kind):
     """Two steps: the first is differentiated by double backward, the second in forward mode."""
     shortest = LENGTH if kind in READ_PADDING else 6
     model, batches = inner_model(build(kind).double()), [batch_of(seed, shortest) for seed in (2, 3)]
-    head = torch.randn(model(batches[0].input_ids, batches[0].real).shape[1], 3).double()
+    head = torch.randn(model(batches[0].shown, batches[0].real).shape[1], 3).double()
 
     def outer(features):
         return cross_entropy(features(batches[0].original, batches[0].real) @ head, torch.arange(3))
@@ -146,7 +146,7 @@ def test_credits_are_those_of_finite_differences(kind):
     numeric = (points[0] - 8 * points[1] + 8 * points[2] - points[3]) / (12 * FAR)
     moved = copy.deepcopy(model)
     optimizer = torch.optim.SGD(moved.parameters(), lr=RATE)
-    credits = replay(moved, optimizer, Window(batches, [RATE, RATE]), outer, parameters="all")
+    credits = replay(moved, optimizer, Window(batches, [RATE, RATE], MaskedLM()), outer, parameters="all")
     torch.testing.assert_close(torch.cat(credits) @ towards, numeric, rtol=1e-3, atol=1e-8)
     assert numeric.abs() > 1e-5
 
@@ -160,8 +160,8 @@ def test_an_encoder_decoder_is_given_what_it_gives_itself(kind):
     with torch.no_grad():
         logits = own(mlm, batch, labels=batch.original).logits[batch.mask]
         expected = cross_entropy(logits, batch.original[batch.mask], reduction="none")
-        torch.testing.assert_close(model(batch.input_ids, batch.real, labels=batch.labels), expected)
-        found = model(batch.input_ids, batch.real, answers=answers)
+        torch.testing.assert_close(model(batch.shown, batch.real, labels=batch.labels), expected)
+        found = model(batch.shown, batch.real, answers=answers)
         torch.testing.assert_close(found.sum() / 8, own(mlm, batch, labels=answers).loss)
 
 
@@ -171,8 +171,8 @@ def test_embeddings_are_blended_where_they_are_read_as_tokens_are(kind):
     assert model.blends != (kind in NOT_BLENDED)
 
     def losses(share):
-        blend = Blend(torch.full(batch.mask.shape, share), to=batch.original, away=batch.input_ids)
-        return model(batch.input_ids, batch.real, labels=batch.labels, blend=blend)
+        blend = Blend(torch.full(batch.mask.shape, share), to=batch.original, away=batch.shown)
+        return model(batch.shown, batch.real, labels=batch.labels, blend=blend)
 
     with torch.no_grad():
         if kind in NOT_BLENDED:
@@ -181,7 +181,7 @@ def test_embeddings_are_blended_where_they_are_read_as_tokens_are(kind):
             ):
                 losses(0.0)
             return
-        masked = model(batch.input_ids, batch.real, labels=batch.labels)
+        masked = model(batch.shown, batch.real, labels=batch.labels)
         torch.testing.assert_close(losses(0.0), masked, rtol=1e-4, atol=1e-5)
         shown = model(batch.original, batch.real, labels=batch.labels)
         torch.testing.assert_close(losses(1.0), shown, rtol=1e-4, atol=1e-5)
@@ -208,5 +208,5 @@ def test_a_deberta_with_the_other_head_is_run_as_a_whole():
     torch.manual_seed(0)
     mlm, batch = DebertaForMaskedLM(DebertaConfig(**COMMON, **NO_DROPOUT, legacy=False)).eval(), batch_of(1)
     model = inner_model(mlm)
-    losses = model(batch.input_ids, batch.real, labels=batch.labels)
+    losses = model(batch.shown, batch.real, labels=batch.labels)
     torch.testing.assert_close(losses.mean(), own(mlm, batch, labels=batch.labels).loss)
