@@ -1,5 +1,6 @@
 """What others bring: a real distribution, with members of every kind, as pip leaves one behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,23 @@ import torch
 from policylearn.arms.arms import initial_policy
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.pool import LocalPool, open_pool
-from policylearn.config import Config, resolved_json
+from policylearn.config import Config, PlantedConfig, resolved_json
 from policylearn.config.reference import find_sections
+from policylearn.data.planted import planted_task, planted_tokenizer
+from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
-from policylearn.registry import BACKENDS, ENGINES, ESTIMATORS, NETWORKS, SCORERS, TRACKERS
+from policylearn.registry import (
+    ADAPTATIONS,
+    BACKENDS,
+    ENGINES,
+    ESTIMATORS,
+    KINDS,
+    NETWORKS,
+    OBJECTIVES,
+    SCORERS,
+    TRACKERS,
+)
 from policylearn.runs.state import State
 from policylearn.runs.trackers import open_trackers
 
@@ -22,11 +35,17 @@ MODULE = """
 import torch
 from pydantic import BaseModel
 
+from policylearn.adapt.probe import ADAPTATION as like_a_probe
 from policylearn.cluster.pool import LocalPool
+from policylearn.data.overview import describe_numbers
+from policylearn.data.task import load_numbers
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import by_credit
 from policylearn.metagrad.replay import replay
 from policylearn.policy.networks import TypeTable
 from policylearn.policy.scores import Scores
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import labelled_kind
 
 
 class Settings(BaseModel, extra="forbid"):
@@ -48,6 +67,24 @@ class Halved(TypeTable):
 
 class Pool(LocalPool):
     pass
+
+
+def doubled(problem):  # twice the loss of masked language modelling
+    return Doubled()
+
+
+class Doubled(MaskedLM):
+    def __call__(self, model, batch, x):
+        return 2 * super().__call__(model, batch, x)
+
+
+signs = labelled_kind(
+    "signs",
+    load_numbers,
+    describe_numbers,
+    lambda task, labels: (torch.tensor(labels) > 0).long(),
+    lambda task, y: Classification(2),
+)
 
 
 class Tracker:
@@ -76,10 +113,16 @@ their_replay = their_parts:replay
 their_credit = their_parts:by_credit
 [policylearn.backends]
 their_pool = their_parts:Pool
+[policylearn.kinds]
+signs = their_parts:signs
+[policylearn.objectives]
+doubled = their_parts:doubled
+[policylearn.adaptations]
+like_a_probe = their_parts:like_a_probe
 [policylearn.trackers]
 their_tracker = their_parts:Tracker
 """
-KINDS = [BACKENDS, ENGINES, ESTIMATORS, NETWORKS, SCORERS, TRACKERS]
+REGISTRIES = [ADAPTATIONS, BACKENDS, ENGINES, ESTIMATORS, KINDS, NETWORKS, OBJECTIVES, SCORERS, TRACKERS]
 
 
 def write_distribution(folder, name, entry_points):
@@ -106,12 +149,12 @@ def installed(site, monkeypatch):
     sys.modules.pop("their_parts", None)
 
 
-@pytest.mark.parametrize("registry", KINDS, ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
 def test_all_of_ours_are_there_and_come_before_those_of_others(registry, installed):
     ours = list(registry.members)
     assert registry.names()[: len(ours)] == ours and len(registry.names()) > len(ours)
     assert "their_parts" not in sys.modules  # names cost no import
-    assert all(callable(registry.get(name)) for name in ours)
+    assert all(registry.get(name) is not None for name in ours)
 
 
 def test_a_scorer_of_another_distribution_is_used_with_its_own_settings(site, tiny_toml, tmp_path):
@@ -170,6 +213,31 @@ def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):
     assert gradients[0].any() and torch.equal(*gradients)
 
 
+def test_an_objective_of_others_is_what_every_step_learns(installed, tiny):
+    losses = []
+    for objective in ("masked_lm", "doubled"):
+        problem = Problem(tiny("inner.optimizer=sgd", f"inner.objective={objective}"))
+        losses.append(rollout(problem, initial_policy(problem), 5, differentiate=False).metrics["mlm_loss"])
+    assert losses[1] > 1.5 * losses[0]
+
+
+def test_a_kind_of_task_and_an_adaptation_of_others_are_learned_of_and_scored(installed, tiny, tmp_path):
+    planted_tokenizer(PlantedConfig()).save_pretrained(tmp_path / "tokenizer")
+    for split, rows in planted_task(PlantedConfig(train=60, dev=40, test=40)).splits.items():
+        pairs = zip(rows.texts, rows.labels, strict=True)
+        lines = [json.dumps({"text": text, "label": 2 * int(label[-1]) - 1}) for text, label in pairs]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    own = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", "task.kind=signs")
+    problem = Problem(
+        tiny(*own, "task.metric=macro_f1", "outer.adaptation=like_a_probe", "evaluate.downstream=[like_a_probe]")
+    )
+    assert problem.labelled("train").y.unique().tolist() == [0, 1]
+    assert rollout(problem, initial_policy(problem), 5).gradient["network.logits"].any()
+    assert 0.2 < run_trial(problem, None, "none", 0).score < 1
+    with pytest.raises(ValueError, match=r"task\.metric 'pearson' with task\.kind 'signs': set it to one of accuracy"):
+        Problem(tiny(*own, "task.metric=pearson")).check_task()
+
+
 def test_networks_of_others_are_exported_and_loaded_where_they_are_known(installed, tiny, tmp_path, monkeypatch):
     problem = Problem(tiny("policy.network=halved", "policy.prior={}"))
     policy = initial_policy(problem)
@@ -197,6 +265,10 @@ def test_a_name_is_refused_when_a_config_is_read_and_the_nearest_proposed(tiny):
         ("learn.estimator=x", "learn.estimator: unknown estimator 'x'; known: .*'relaxed'"),
         ("policy.network=tabel", "policy.network: unknown network 'tabel'; .*'table'"),
         ("cluster.backend=rays", "cluster.backend: unknown backend 'rays'; .*'ray'"),
+        ("task.kind=regresion", "task.kind: unknown kind 'regresion'; .*'regression'"),
+        ("inner.objective=mlm", "inner.objective: unknown objective 'mlm'; known: .*'masked_lm'"),
+        ("outer.adaptation=prob", "outer.adaptation: unknown adaptation 'prob'; .*'probe'"),
+        ("evaluate.downstream=[prob@20]", "evaluate.downstream.0: unknown adaptation 'prob'; .*'probe'"),
         ("track.to=[wandbb]", "track.to.0: unknown tracker 'wandbb'; .*'wandb'"),
         ("policy.prior={tfidf=1}", r"policy.prior: unknown scorer 'tfidf'; .*'tficf'"),
         ('evaluate.custom.mine.prior={"idf:rnk"=1}', r"evaluate.custom.mine.prior: unknown scorer 'idf:rnk'; .*'idf'"),
