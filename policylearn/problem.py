@@ -187,7 +187,7 @@ class Problem:
         """The same of texts with targets. ValueError: the task is one of questions."""
         if not isinstance(found := self.labelled(split), Examples):
             raise ValueError(
-                "this needs texts with classes, but task.answers makes the task one of questions: unset it"
+                "this needs texts with one target each, but task.answers makes the task one of questions: unset it"
             )
         return found
 
@@ -237,8 +237,3 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
-
-
-def of_split(problem: Problem, split: str) -> Any:
-    """Any split, by name; of test see `Problem.tests`."""
-    return problem.labelled(split) if split in LABELS else problem.tests()[split]

@@ -100,6 +100,10 @@ class Readout(Protocol):
         """What outputs say of each text, [N]."""
         ...
 
+    def plain_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A head [C, d] and [C], for those who know nothing of this readout: it gives logits, or y itself."""
+        ...
+
     def estimator(self, regularisation: float) -> Any:
         """A linear model on frozen features, as scikit-learn has it; the less `regularisation`, the stronger."""
         ...

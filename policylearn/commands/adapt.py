@@ -10,6 +10,7 @@ from rich.console import Console
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.adapt.downstream import Scores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
+from policylearn.adapt.probe import readout_of
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
@@ -62,7 +63,9 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
     problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
-    class_examples(problem.kind, problem.labelled("train"), "adapt")
+    train = problem.examples("train")
+    if method == "weight_mask":
+        class_examples(problem.kind, train, "adapt without --method finetune")
     model = problem.fresh_model(seed)
     if model.remark:
         print_line(console, model.remark)
@@ -78,8 +81,14 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
 
 def _check_plain(problem: Problem, model: InnerModel) -> None:
     """Raises ValueError if what is learned could not be written: better before it is."""
-    head = torch.eye(len(problem.labels), model.mlm.config.hidden_size)  # any but zero, of which all heads say the same
-    plain_model(model, dict(model.named_parameters()), head, head[:, 0], tuple(problem.labels))
+    names = _names(problem)
+    head = torch.eye(len(names), model.mlm.config.hidden_size)  # any but zero, of which all heads say the same
+    plain_model(model, dict(model.named_parameters()), head, head[:, 0], names)
+
+
+def _names(problem: Problem) -> tuple[str, ...]:
+    """Of what the head gives; as transformers has them, where they are no classes."""
+    return tuple(problem.labels) or tuple(f"LABEL_{i}" for i in range(readout_of(problem).width))
 
 
 def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chosen:
@@ -90,9 +99,9 @@ def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chose
 
 
 def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, folded: bool) -> dict[str, Path]:
-    written, labels = {}, problem.labels
+    written = {}
     if isinstance(tuned, MaskedClassifier):
-        masks = learned_masks(tuned, labels)
+        masks = learned_masks(tuned, problem.labels)
         written["masks"] = save_masks(out / MASKS, masks)
         if not folded:
             return written
@@ -100,6 +109,7 @@ def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, fo
     else:
         encoder = tuned.encoder
         assert isinstance(encoder, InnerModel)
-        plain = plain_model(encoder, dict(encoder.named_parameters()), tuned.weight, tuned.bias, tuple(labels))
+        head = readout_of(problem).plain_head(tuned.weight, tuned.bias)
+        plain = plain_model(encoder, dict(encoder.named_parameters()), *head, _names(problem))
     length = problem.config.model.max_length
     return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length)}

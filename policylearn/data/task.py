@@ -63,11 +63,18 @@ def load_numbers(config: TaskConfig) -> Task:
     """The same of a task whose labels are numbers; there is no label set.
 
     Raises:
-        ValueError: as `load_task`, or a label is no number.
+        ValueError: as `load_task`, or a label is no number, or all of a split are the same.
     """
     read, unread = _read(config, number_of)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    return Task(read | _taken(read["train"], rows), [], carved_line(config, rows), unread)
+    splits = read | _taken(read["train"], rows)
+    for name, split in splits.items():
+        if len(set(split.labels)) < 2:
+            raise ValueError(
+                f"task.path {config.path}: split {name!r} needs two different numbers, it has {split.labels[0]:g} "
+                "alone; mend it or, if its labels are kept back, name another with task.splits"
+            )
+    return Task(splits, [], carved_line(config, rows), unread)
 
 
 def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.linear_model import Ridge
 from torch import Tensor
@@ -49,10 +48,11 @@ class Regression:
     def predictions(self, outputs: Tensor) -> Tensor:
         return outputs[:, 0] * self.scale + self.mean
 
+    def plain_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight * self.scale, bias * self.scale + self.mean
+
     def estimator(self, regularisation: float) -> Ridge:
         return Ridge(alpha=1 / regularisation)
 
 
-KIND = labelled_kind(
-    "regression", load_numbers, describe_numbers, lambda task, y: torch.tensor(y).float(), lambda task, y: Regression(y)
-)
+KIND = labelled_kind("regression", load_numbers, describe_numbers, lambda _, y: Tensor(y), lambda _, y: Regression(y))

@@ -24,7 +24,7 @@ from policylearn.models.whole import inner_model
 from policylearn.weight_masks.selection import prefix
 from policylearn.weight_masks.task import WeightMasks
 
-CARD = """# A text classifier
+CARD = """# {title}
 
 The logits of a text are the mean of the logits of its tokens, padding left out:
 
@@ -38,9 +38,14 @@ batch = tokenizer(texts, padding=True, truncation=True, max_length={length}, ret
 real = batch["attention_mask"][:, :, None]
 with torch.no_grad():
     logits = (model(**batch).logits * real).sum(1) / real.sum(1)
-labels = [model.config.id2label[int(i)] for i in logits.argmax(1)]
+{last}
 ```
 """
+CLASSES = {
+    "title": "A text classifier",
+    "last": "labels = [model.config.id2label[int(i)] for i in logits.argmax(1)]",
+}
+NUMBERS = {"title": "A number for every text", "last": "numbers = logits[:, 0]"}
 
 
 def fold(model: InnerModel, masks: WeightMasks) -> PreTrainedModel:
@@ -61,13 +66,14 @@ def plain_model(
         model: gives the architecture.
         parameters: of the encoder, by name in `model`.
         weight, bias: of the head, [C, d] and [C].
-        labels: C class names.
+        labels: C class names; one alone is that of a number, as transformers has it.
 
     Raises:
         ValueError: transformers has none for this architecture, or its head is not a linear map.
     """
     config = copy.deepcopy(model.mlm.config)
     config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    config.problem_type = "regression" if len(labels) == 1 else None
     try:
         plain = AutoModelForTokenClassification.from_config(config)
     except ValueError:
@@ -106,5 +112,6 @@ def save_plain(
     """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen."""
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (Path(folder) / "README.md").write_text(CARD.format(length=length), encoding="utf-8")
+    card = CARD.format(length=length, **(NUMBERS if plain.config.num_labels == 1 else CLASSES))
+    (Path(folder) / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)

@@ -75,6 +75,12 @@ def test_file_systems_are_opened_and_used_in_two_files():
     assert importers("fsspec") == {"storage/filesystem.py"}
 
 
+def test_the_test_splits_are_opened_by_those_who_have_chosen():
+    """A trial with its last line; and importance targets, which an experiment asks of test when all is learned."""
+    found = {name for name in IMPORTS if ".tests()" in (PACKAGE / name).read_text(encoding="utf-8")}
+    assert found == {"adapt/downstream.py", "learning/supervised/importance.py"}
+
+
 def test_the_scan_sees_what_there_is_to_see(tmp_path):
     source = tmp_path / "x.py"
     source.write_text(

@@ -1,4 +1,4 @@
-"""A tiny task of questions, and a BART that is to answer them by heart."""
+"""A tiny task of questions, and a BART that is to answer them by heart; texts with numbers."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from policylearn.config import PlantedConfig, load_config
-from policylearn.data.planted import planted_tokenizer
+from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problem import Problem
 
 WORDS = [f"generic_{i:03}" for i in range(12)]
@@ -56,3 +56,24 @@ def asked(tmp_path_factory, tiny_toml, asked_rows):
 @pytest.fixture
 def problem(asked):
     return Problem(asked())
+
+
+@pytest.fixture(scope="session")
+def counts(tmp_path_factory):
+    """Documents of the planted benchmark, each with the number of its words of class 1 less those of class 0, × 10."""
+    folder, planted = tmp_path_factory.mktemp("counts"), PlantedConfig(train=200, dev=120, test=120)
+    planted_tokenizer(planted).save_pretrained(folder / "tokenizer")
+    for split, rows in planted_task(planted).splits.items():
+        lines = [
+            json.dumps({"text": text, "label": 10.0 * (text.count("class1") - text.count("class0"))})
+            for text in rows.texts
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def counted(tiny, counts):
+    return lambda *more: tiny(
+        f"task.path={counts}", "task.kind=regression", f"model.tokenizer={counts / 'tokenizer'}", *more
+    )

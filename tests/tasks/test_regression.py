@@ -1,82 +1,23 @@
-"""Texts with a number each, from the file to the score; and what all readouts have in common."""
+"""Texts with a number each, from the file to the score."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForTokenClassification
 
 from policylearn.adapt import finetune, probe
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.outer import dev_score, outer_problem
-from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.arms.arms import initial_policy
-from policylearn.config import PlantedConfig, TaskConfig
+from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_numbers
-from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.task import load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
-from policylearn.tasks.classification import Classification
-from policylearn.tasks.regression import Regression
-
-
-@pytest.fixture(scope="module")
-def counts(tmp_path_factory):
-    """Documents of the planted benchmark, each with the number of its words of class 1 less those of class 0, × 10."""
-    folder, planted = tmp_path_factory.mktemp("counts"), PlantedConfig(train=200, dev=120, test=120)
-    planted_tokenizer(planted).save_pretrained(folder / "tokenizer")
-    for split, rows in planted_task(planted).splits.items():
-        lines = [
-            json.dumps({"text": text, "label": 10.0 * (text.count("class1") - text.count("class0"))})
-            for text in rows.texts
-        ]
-        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture
-def counted(tiny, counts):
-    return lambda *more: tiny(
-        f"task.path={counts}", "task.kind=regression", f"model.tokenizer={counts / 'tokenizer'}", *more
-    )
-
-
-def readouts():
-    draw = torch.Generator().manual_seed(0)
-    return [
-        (Classification(3), torch.arange(60) % 3),
-        (Regression(torch.linspace(-40, 25, 60)), torch.linspace(-40, 25, 60)[torch.randperm(60, generator=draw)]),
-    ]
-
-
-@pytest.mark.parametrize(("readout", "y"), readouts())
-def test_every_readout_says_that_right_outputs_are_best(readout, y):
-    right = 9 * readout.targets(y) if readout.width > 1 else readout.targets(y)
-    wrong = right[torch.randperm(len(y), generator=torch.Generator().manual_seed(1))]
-    assert right.shape == (60, readout.width)
-    assert readout.loss(right, y) < readout.loss(wrong, y)
-    torch.testing.assert_close(readout.losses(right, y).mean(), readout.loss(right, y))
-    assert readout.quality(right, y) == pytest.approx(1.0) and readout.quality(wrong, y) < 0.9
-    for metric in readout.metrics.values():
-        best, worse = (metric(y.numpy(), readout.predictions(outputs).numpy()) for outputs in (right, wrong))
-        assert best > worse and best == pytest.approx(metric(y.numpy(), y.numpy()), abs=1e-4)
-
-
-@pytest.mark.parametrize(("readout", "y"), readouts())
-def test_a_probe_and_a_head_find_what_is_in_the_features(readout, y):
-    draw = torch.Generator().manual_seed(2)
-    targets = readout.targets(y)
-    x = 3 + targets @ torch.randn(readout.width, 8, generator=draw) + 0.1 * torch.randn(60, 8, generator=draw)
-    x.requires_grad_()
-    fit = probe_loss(x[:40], y[:40], x[40:], y[40:], readout)
-    weight, bias = ridge_head(x[:40], y[:40], readout)
-    outputs = x[40:] @ weight.T + bias
-    assert min(fit.quality, readout.quality(outputs, y[40:])) > 0.9
-    for loss in (fit.loss, readout.loss(outputs, y[40:])):
-        (slope,) = torch.autograd.grad(loss, x, retain_graph=True)
-        assert slope.abs().sum() > 0
+from policylearn.weight_masks.plain import text_logits
 
 
 def test_numbers_are_read_and_told(counts):
@@ -143,3 +84,30 @@ def test_a_metric_must_fit_the_kind(counted, metric, right):
 def test_what_needs_classes_says_so(counted):
     with pytest.raises(ValueError, match=r"needs texts with classes, but the task is one of regression: task\.kind"):
         initial_policy(Problem(counted("policy.prior={saliency=1}")))
+
+
+@pytest.mark.parametrize(("split", "labels"), [("train", [3, 3]), ("dev", [2.5]), ("test", [-1, -1, -1])])
+def test_numbers_that_are_all_the_same_are_refused(tmp_path, split, labels):
+    for name in ("train", "dev", "test"):
+        rows = [json.dumps({"text": f"a {i}", "label": y}) for i, y in enumerate(labels if name == split else [1, 2])]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"split '{split}' needs two different numbers, it has {labels[0]} alone"):
+        load_numbers(TaskConfig(path=str(tmp_path), kind="regression"))
+
+
+def test_a_model_is_written_that_gives_the_numbers_themselves(policylearn, tiny_toml, counted, counts, tmp_path):
+    own = ("task.kind=regression", "task.metric=negative_rmse", "evaluate.finetune.epochs=2")
+    own += (f"task.path={counts}", f"model.tokenizer={counts / 'tokenizer'}", "--out", tmp_path / "out")
+    status, _, err = policylearn("adapt", tiny_toml, *own, "--method", "finetune")
+    assert status == 0, err
+    assert "numbers = logits[:, 0]" in (tmp_path / "out/model/README.md").read_text()
+    plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "out/model")
+    assert plain.config.problem_type == "regression"
+    test = Problem(counted()).tests()["test"]
+    with torch.no_grad():
+        found = text_logits(plain, *test.rows.batch(range(len(test)), 0))[:, 0]
+    rmse = (found - test.y).square().mean().sqrt().item()
+    assert rmse == pytest.approx(-json.loads((tmp_path / "out/result.json").read_text())["test"], rel=1e-4)
+    assert 3 < rmse < 30  # of numbers from -20 to 20
+    status, _, err = policylearn("adapt", tiny_toml, *own[:-1], tmp_path / "masks")
+    assert status == 2 and "adapt without --method finetune needs texts with classes" in err

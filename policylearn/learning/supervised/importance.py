@@ -9,7 +9,7 @@ from torch import Tensor
 from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.answers import TARGET
-from policylearn.problem import Problem, of_split
+from policylearn.problem import LABELS, Problem
 from policylearn.scores.classifier import fit_classifier
 from policylearn.scores.selective import important_words, words_of
 from policylearn.tasks.labelled import class_examples
@@ -44,7 +44,8 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
 
 def _of_classes(problem: Problem, split: str, classes: Tensor) -> tuple[TokenRows, Tensor]:
     """Some texts of a split, evenly spaced, and their classes as numbers 0 to C − 1, [N]."""
-    examples = class_examples(problem.kind, of_split(problem, split), 'supervised.targets = "importance"')
+    read = problem.labelled(split) if split in LABELS else problem.tests()[split]
+    examples = class_examples(problem.kind, read, 'supervised.targets = "importance"')
     picked = torch.from_numpy(examples.rows.spread(problem.config.scores.model_texts))
     picked = picked[torch.isin(examples.y[picked], classes)]
     return examples.rows.take(picked.tolist()), torch.searchsorted(classes, examples.y[picked])

@@ -1,0 +1,101 @@
+"""What all kinds of task have in common, and all readouts."""
+
+import pytest
+import torch
+
+from policylearn.adapt.finetune import Classifier, head_of
+from policylearn.adapt.ridge import probe_loss, ridge_head
+from policylearn.config.data import METRICS
+from policylearn.problem import Problem
+from policylearn.registry import KINDS
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.regression import Regression
+
+
+@pytest.fixture(params=list(KINDS.members))
+def of_kind(request, tiny, counted, asked):
+    """A tiny problem of each kind."""
+    problem = Problem({"classification": tiny, "regression": counted, "questions": asked}[request.param]())
+    assert problem.kind.name == request.param
+    return problem
+
+
+@pytest.fixture
+def tuned(of_kind):
+    """Its model, with a head if there is one."""
+    model = of_kind.fresh_model(0)
+    return model if of_kind.kind.readout is None else Classifier(model, *head_of(of_kind, range(20), model))
+
+
+def test_there_is_one_loss_whoever_asks_and_it_reaches_the_model(of_kind, tuned):
+    kind, train, rows = of_kind.kind, of_kind.labelled("train"), list(range(8))
+    batch = kind.batch(train, rows)
+    x = kind.step_loss.inputs(batch, next(tuned.parameters()))
+    loss, (query, quality) = kind.training_loss(tuned, train, rows), kind.query_loss(tuned, train, rows)
+    torch.testing.assert_close(kind.step_loss(tuned, batch, x), loss)
+    torch.testing.assert_close(query, loss)
+    parts = sum(share * kind.step_loss(tuned, *part) for *part, share in kind.step_loss.parts(batch, x, 3))
+    torch.testing.assert_close(parts, loss)
+    assert loss.item() > 0 and quality <= 1
+    gradients = torch.autograd.grad(loss, list(tuned.parameters()), allow_unused=True)
+    assert sum(bool(g.abs().sum() > 0) for g in gradients if g is not None) > 5
+
+
+def test_steps_against_the_loss_raise_the_score_to_nearly_its_best(of_kind, tuned):
+    kind, train = of_kind.kind, of_kind.labelled("train")
+    before, optimizer = kind.score(tuned, train), torch.optim.Adam(tuned.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        kind.training_loss(tuned, train, list(range(len(train)))).backward()
+        optimizer.step()
+    assert before + 0.05 < kind.score(tuned, train) <= 1 and kind.score(tuned, train) > 0.9
+
+
+def test_metrics_are_those_the_config_lets_through(of_kind):
+    kind = of_kind.kind
+    own = kind.readout.metrics if kind.readout else [name for name in vars(type(kind)) if name in METRICS["questions"]]
+    assert set(own) == set(METRICS[kind.name])
+    assert of_kind.config.task.metric == METRICS[kind.name][0]  # none was named, but by questions
+
+
+def test_an_unknown_kind_is_refused_with_all_that_are_known(tiny):
+    with pytest.raises(
+        ValueError, match=r"unknown kind 'pairs'; known: \['classification', 'questions', 'regression'\]"
+    ):
+        tiny("task.kind=pairs")
+
+
+def readouts():
+    draw = torch.Generator().manual_seed(0)
+    return [
+        (Classification(3), torch.arange(60) % 3),
+        (Regression(torch.linspace(-40, 25, 60)), torch.linspace(-40, 25, 60)[torch.randperm(60, generator=draw)]),
+    ]
+
+
+@pytest.mark.parametrize(("readout", "y"), readouts())
+def test_every_readout_says_that_right_outputs_are_best(readout, y):
+    right = 9 * readout.targets(y) if readout.width > 1 else readout.targets(y)
+    wrong = right[torch.randperm(len(y), generator=torch.Generator().manual_seed(1))]
+    assert right.shape == (60, readout.width)
+    assert readout.loss(right, y) < readout.loss(wrong, y)
+    torch.testing.assert_close(readout.losses(right, y).mean(), readout.loss(right, y))
+    assert readout.quality(right, y) == pytest.approx(1.0) and readout.quality(wrong, y) < 0.9
+    for metric in readout.metrics.values():
+        best, worse = (metric(y.numpy(), readout.predictions(outputs).numpy()) for outputs in (right, wrong))
+        assert best > worse and best == pytest.approx(metric(y.numpy(), y.numpy()), abs=1e-4)
+
+
+@pytest.mark.parametrize(("readout", "y"), readouts())
+def test_a_probe_and_a_head_find_what_is_in_the_features(readout, y):
+    draw = torch.Generator().manual_seed(2)
+    targets = readout.targets(y)
+    x = 3 + targets @ torch.randn(readout.width, 8, generator=draw) + 0.1 * torch.randn(60, 8, generator=draw)
+    x.requires_grad_()
+    fit = probe_loss(x[:40], y[:40], x[40:], y[40:], readout)
+    weight, bias = ridge_head(x[:40], y[:40], readout)
+    outputs = x[40:] @ weight.T + bias
+    assert min(fit.quality, readout.quality(outputs, y[40:])) > 0.9
+    for loss in (fit.loss, readout.loss(outputs, y[40:])):
+        (slope,) = torch.autograd.grad(loss, x, retain_graph=True)
+        assert slope.abs().sum() > 0
