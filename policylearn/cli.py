@@ -146,7 +146,8 @@ def diagnose(
         Path | None, typer.Option(help="write what was found to a JSON file", callback=_on_this_machine)
     ] = None,
     validity: Annotated[
-        str | None, typer.Option(help="instead, train models under random policies, kept in this run directory")
+        str | None,
+        typer.Option(help="instead, train models under random policies, kept in DIR/validity", metavar="DIR"),
     ] = None,
 ) -> None:
     """Before learning: do credits of one half of the data agree with those of the other, and how much data would?
@@ -276,14 +277,15 @@ def main() -> None:
 def _validate(settings: list[str] | None, run: str, out: Path | None) -> None:
     from policylearn.commands.validate import validate
     from policylearn.report.signal import validity_report
+    from policylearn.storage.folder import Storage
 
     if out is not None:
         raise ValueError(
-            f"--out {out} with --validity {run}: what was found is written to {run}/result.json; drop --out"
+            f"--out {out} with --validity {run}: what was found is written to {run}/validity/result.json; drop --out"
         )
-    console = _console()
-    with resumable(run):
-        result = validate(_config(settings), run, console)
+    console, folder = _console(), str(Storage.at(run) / "validity")  # so that no run of `train` is taken for one
+    with resumable(folder):
+        result = validate(_config(settings), folder, console)
     console.print(validity_report(result), highlight=False, markup=False)
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from policylearn.adapt.outer import ProbeLoss
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
 from policylearn.credit.credits import (
     Gradients,

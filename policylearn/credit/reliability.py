@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from policylearn.adapt.outer import ProbeLoss
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.credit.along import SEED, Viewpoint, credits_along, steps
 from policylearn.credit.analysis import MADE_UP, SHUFFLED, A, B, Point, check_types
 from policylearn.credit.credits import Tokens, group_cosines, joined, masked_texts, take

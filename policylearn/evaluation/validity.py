@@ -55,7 +55,7 @@ def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig)
         config: how many, how large.
 
     Raises:
-        ValueError: there is no φ.
+        ValueError: there is no φ, or it is not known what of it moves logits.
     """
     if policy.network is None:
         raise ValueError('policy.network = "none" leaves nothing to change: set it to "table"')
@@ -69,7 +69,11 @@ def _random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: 
         coins = torch.randint(2, (len(types),), generator=draw) * 2 - 1
         change["network.logits"][types] = strength * coins.to(change["network.logits"])
         return change
-    name = "network.out.weight"
+    if (name := "network.out.weight") not in change:
+        raise ValueError(
+            f"policy.network {policy.config.network!r} has neither logits nor a last layer called out: what moves its "
+            'logits by validity.strength is not known; set it to "table"'
+        )
     change[name] = torch.randn(change[name].shape, generator=draw)
     moved = _changed_logits(policy, change, types) - _changed_logits(policy, {}, types)
     change[name] *= strength / moved.square().mean().sqrt()

@@ -1,5 +1,8 @@
 """Whether predictions come true: of worlds where they do, do not, and do but are drowned in noise; and the command."""
 
+import json
+from shutil import copytree
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +119,10 @@ def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatc
     assert again == whole
     assert "11 to run" in quiet.file.getvalue() and "18 to run" in quiet.file.getvalue()
     assert len(whole["predicted"]) == len(whole["came"]) == 4
+
+
+def test_a_finished_training_in_the_same_folder_is_not_taken_for_an_answer(policylearn, tiny_toml, finished, tmp_path):
+    copytree(finished, tmp_path / "run")
+    status, said, _ = policylearn("diagnose", tiny_toml, *SMALL, "--validity", tmp_path / "run")
+    assert status == 0 and "what was predicted against" in said
+    assert json.loads((tmp_path / "run" / "validity" / "result.json").read_text())["verdict"] in " ".join(said.split())
