@@ -6,7 +6,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ from policylearn.evaluation.validity import (
     train_to_the_end,
     validity,
 )
+from policylearn.inner.trajectory import Trajectory
+from policylearn.learning.rollout import Surrogate, credits_over_window, train_once
+from policylearn.masking import MaskedBatch
+from policylearn.metagrad.estimators import advantages, credit_surrogate
+from policylearn.metagrad.estimators.credit import expected_size
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.registry import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
 
@@ -36,8 +43,11 @@ FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
 SIGNS = (1.0, -1.0)
 UNIFORM = ["policy.prior={}", 'cluster.backend="local"']
 
+PLANTED = ["validity.changes=32", "validity.seeds=6", "validity.rollouts=8"]
+
 TASKS: dict[str, tuple[str, list[str]]] = {
-    "planted": ("demo.toml", ["validity.changes=32", "validity.seeds=6", "validity.rollouts=8"]),
+    "planted": ("demo.toml", PLANTED),
+    "planted-prior": ("demo.toml", ["policy.prior={difference = 4.0}", *PLANTED]),
     "trec6-scratch": (
         "trec6.toml",
         [
@@ -65,7 +75,8 @@ TASKS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
 }
-"""Config and overrides, under which fresh models are trained; masks start uniform, a logit for each token type."""
+"""Config and overrides, under which fresh models are trained. Masks start uniform, those of `planted-prior` from
+Difference-Masking; there is a logit for each token type."""
 
 ESTIMATORS: dict[str, list[str]] = {
     "credit, K = 1": ["inner.window=1", "inner.every=5"],
@@ -77,9 +88,42 @@ ESTIMATORS: dict[str, list[str]] = {
     "credit, 4 folds": ["inner.window=30", "inner.every=30", "outer.folds=4"],
     "credit, all parameters": ["inner.window=30", "inner.every=30", 'outer.parameters="all"'],
     "credit, outer loss by fine-tuning": ["inner.window=30", "inner.every=30", 'outer.adaptation="finetune"'],
+    "credit, whole run, all parameters": ["inner.window={whole}", "inner.every={steps}", 'outer.parameters="all"'],
+    "credit, K = 30, not scaled": ["inner.window=30", "inner.every=30", "learn.estimator=not_scaled"],
     "relaxed, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=relaxed"],
+    "relaxed, whole run": ["inner.window={whole}", "inner.every={steps}", "learn.estimator=relaxed"],
+    "score function, 4 trainings": ["learn.estimator=score_function", "learn.samples=4"],
+    "loss × probability, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
 }
 """What predicts: overrides of a task's config that change the gradient and not the training."""
+
+
+def by_window(surrogate_of: Callable[..., torch.Tensor]) -> Callable[..., list[Trajectory]]:
+    """An estimator from (mask, ∂(outer loss)/∂w of its tokens, the same as advantages, p) → surrogate."""
+
+    def estimate(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
+        batches, gradients = credits_over_window(trajectory, trajectory.objective)
+        parts = zip(batches, gradients, advantages(gradients), strict=True)
+        return batches, [partial(surrogate_of, batch.mask, g, a) for batch, g, a in parts]
+
+    return partial(train_once, estimate=estimate)
+
+
+@KNOWN_ESTIMATORS.register("not_scaled")
+@by_window
+def not_scaled(mask: torch.Tensor, gradient: torch.Tensor, advantage: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    """`credit` without its division by the spread of a window."""
+    return credit_surrogate(p, mask, gradient)
+
+
+@KNOWN_ESTIMATORS.register("loss_times_probability")
+@by_window
+def loss_times_probability(
+    mask: torch.Tensor, gradient: torch.Tensor, advantage: torch.Tensor, p: torch.Tensor
+) -> torch.Tensor:
+    """The masked tokens' losses times their probabilities, as MLO-MAE (Guo et al., 2024) has it: not divided by the
+    probability of being drawn, so that what is drawn often counts twice. A control; at uniform masks it is `credit`."""
+    return (advantage * p[mask]).sum() / expected_size(p)
 
 
 def config_of(task: str, estimator: str | None = None) -> Config:
