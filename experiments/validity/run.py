@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from policylearn.arms.arms import initial_policy
+from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
 from policylearn.evaluation.validity import (
     FIRST_SEED,
@@ -41,7 +41,16 @@ from policylearn.report.write_up import write_up
 
 FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
 SIGNS = (1.0, -1.0)
+NAMES = {"loss": "outer loss", "score": "dev score"}
 UNIFORM = ["policy.prior={}", 'cluster.backend="local"']
+
+DIRECTIONS = {
+    "planted": [],
+    "planted-prior": ["difference", "oracle"],
+    "trec6-scratch": ["difference", "saliency", "selective"],
+    "trec6": ["difference", "saliency", "selective"],
+}
+"""Arms towards which φ is changed as well; what is predicted of these is told by its sign, not counted in."""
 
 PLANTED = ["validity.changes=32", "validity.seeds=6", "validity.rollouts=8"]
 
@@ -58,8 +67,9 @@ TASKS: dict[str, tuple[str, list[str]]] = {
             "inner.learning_rate=1e-3",
             "inner.engine=replay",
             'policy.network="table"',
+            "scores.difference.embedding_model=../shared/models/minilm-l6-mlm",
             "validity.changes=24",
-            "validity.seeds=3",
+            "validity.seeds=4",
             "validity.rollouts=4",
         ],
     ),
@@ -67,11 +77,11 @@ TASKS: dict[str, tuple[str, list[str]]] = {
         "trec6.toml",
         [
             "inner.steps=80",
-            "model.bf16=false",
             'policy.network="table"',
-            "validity.changes=24",
-            "validity.seeds=3",
-            "validity.rollouts=4",
+            "validity.changes=16",
+            "validity.seeds=2",
+            "validity.rollouts=3",
+            "validity.draws=3",
         ],
     ),
 }
@@ -149,11 +159,30 @@ def keep(task: str, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def keys_of(config: Config) -> Iterator[tuple[str, int, float, int]]:
+def outcome_keys(config: Config, names: Sequence[str]) -> Iterator[tuple[str, str, float, int]]:
     for seed in range(config.validity.seeds):
-        for number in range(config.validity.changes):
+        for name in names:
             for sign in SIGNS:
-                yield f"{number} {sign:+.0f} {seed}", number, sign, seed
+                yield f"{name} {sign:+.0f} {seed}", name, sign, seed
+
+
+def changes_of(task: str, problem: Problem, policy: MaskingPolicy) -> dict[str, Change]:
+    """Random ones by number, and those of `DIRECTIONS` by the name of the arm that they go towards."""
+    config = problem.config.validity
+    types = torch.from_numpy(np.unique(problem.domain.flat)).long()
+    changes = {str(number): change for number, change in enumerate(random_changes(policy, types, config))}
+    return changes | {arm: _towards(problem, arm, types) for arm in DIRECTIONS[task]}
+
+
+def _towards(problem: Problem, arm: str, types: torch.Tensor) -> Change:
+    """Half of what an arm adds to the logits of uniform masks, less its mean over types."""
+    towards = arm_policy(problem, arm)
+    assert towards is not None
+    with torch.no_grad():
+        logits = towards(types[:, None], torch.ones_like(types[:, None], dtype=torch.bool))[:, 0]
+    change = torch.zeros(len(problem.tokenizer))
+    change[types] = (logits - logits.mean()) / 2
+    return {"network.logits": change}
 
 
 def run(task: str, console: Console) -> None:
@@ -161,10 +190,10 @@ def run(task: str, console: Console) -> None:
     config, known = config_of(task), kept(task)
     problem = Problem(config)
     policy = initial_policy(problem)
-    changes = random_changes(policy, torch.from_numpy(np.unique(problem.domain.flat)).long(), config.validity)
+    changes = changes_of(task, problem, policy)
     phi = {name: value.clone() for name, value in policy.learned().items()}
     estimates = [(name, seed) for name in ESTIMATORS for seed in range(config.validity.rollouts)]
-    outcomes = list(keys_of(config))
+    outcomes = list(outcome_keys(config, list(changes)))
     total = len(estimates) + len(outcomes)
     done = sum(f"{name} {seed}" in known for name, seed in estimates) + sum(key in known for key, *_ in outcomes)
     with TaskProgress(f"{task}: trainings", total, console, done) as progress:
@@ -172,9 +201,9 @@ def run(task: str, console: Console) -> None:
             if f"{name} {seed}" not in known:
                 keep(task, {"key": f"{name} {seed}", **_prediction(task, name, seed, problem, policy, phi, changes)})
                 progress.advance()
-        for key, number, sign, seed in outcomes:
+        for key, name, sign, seed in outcomes:
             if key not in known:
-                found = train_to_the_end(problem, policy, changed(phi, changes[number], sign), FIRST_SEED + seed)
+                found = train_to_the_end(problem, policy, changed(phi, changes[name], sign), FIRST_SEED + seed)
                 keep(task, {"key": key, "loss": found.loss, "score": found.score})
                 progress.advance()
 
@@ -186,59 +215,73 @@ def _prediction(
     problem: Problem,
     policy: MaskingPolicy,
     phi: dict[str, torch.Tensor],
-    changes: list[Change],
+    changes: dict[str, Change],
 ) -> dict[str, Any]:
     own = Problem(config_of(task, name), data=problem.data())
     try:
         gradient = predict(own, policy, phi, FIRST_SEED + 1_000 + seed).gradient
     except FloatingPointError as error:  # a result, too: this estimator has no gradient here
         return {"diverged": str(error)}
-    return {"predicted": [predicted(gradient, change) for change in changes]}
+    return {"predicted": {number: predicted(gradient, change) for number, change in changes.items()}}
 
 
 def analysed(task: str) -> dict[str, Any]:
     config, known = config_of(task), kept(task)
-    seeds = [s for s in range(config.validity.seeds) if all(k in known for k, _, _, at in keys_of(config) if at == s)]
-    changes = range(config.validity.changes)
-    came = {
-        what: halved_differences(
-            *([[known[f"{number} {sign:+.0f} {s}"][what] for s in seeds] for number in changes] for sign in SIGNS)
-        )
-        for what in ("loss", "score")
-    }
-    found: dict[str, Any] = {"seeds": len(seeds), "changes": len(changes), "estimators": {}}
-    for name in ESTIMATORS:
+    numbers, arms = [str(number) for number in range(config.validity.changes)], DIRECTIONS[task]
+    keys = list(outcome_keys(config, numbers))
+    seeds = [s for s in range(config.validity.seeds) if all(key in known for key, *_, seed in keys if seed == s)]
+
+    def came(names: Sequence[str], what: str) -> np.ndarray:
+        above, below = ([[known[f"{n} {sign:+.0f} {s}"][what] for s in seeds] for n in names] for sign in SIGNS)
+        return halved_differences(above, below)
+
+    arms = [arm for arm in arms if all(f"{arm} {sign:+.0f} {s}" in known for sign in SIGNS for s in seeds)]
+    found: dict[str, Any] = {"seeds": len(seeds), "changes": len(numbers), "estimators": {}, "arms": {}}
+    for name in ESTIMATORS if seeds else ():
         rollouts = [known.get(f"{name} {seed}", {}) for seed in range(config.validity.rollouts)]
-        given = [line["predicted"] for line in rollouts if "predicted" in line]
-        if given and seeds:
-            x = np.array(given).T
+        if given := [line["predicted"] for line in rollouts if "predicted" in line]:
+            x = np.array([[values[number] for values in given] for number in numbers])
             found["estimators"][name] = {
                 "rollouts": len(given),
                 "diverged": sum("diverged" in line for line in rollouts),
-                "loss": validity(x, came["loss"]),
-                "score": validity(x, -came["score"]),
+                "loss": validity(x, came(numbers, "loss")),
+                "score": validity(x, -came(numbers, "score")),
+                "arms": {arm: _in_sd([values[arm] for values in given], x.mean(1)) for arm in arms},
             }
+    for arm in arms:
+        loss, score = (came([arm], what)[0] for what in ("loss", "score"))
+        found["arms"][arm] = {"loss": _in_sd(loss, came(numbers, "loss").mean(1)), "points": 100 * score.mean()}
     return found
+
+
+def _in_sd(values: Sequence[float], others: np.ndarray) -> float:
+    """Mean of values, in standard deviations of what random changes do."""
+    return float(np.mean(values) / np.std(others))
 
 
 def table(results: dict[str, Any]) -> list[str]:
     lines = []
     for task, found in results.items():
+        if not (rows := found["estimators"]):
+            continue
+        arms = list(found["arms"])
         lines += [f"**{task}**: {found['changes']} changes, {found['seeds']} models of each sign", ""]
-        lines += [
-            "| what predicts | outer loss | without noise | dev score | own reliability |",
-            "|---|---|---|---|---|",
-        ]
-        for name, row in found["estimators"].items():
-            loss, score = row["loss"], row["score"]
-            lines.append(
-                f"| {name} | {_value(loss)} | {_or_dash(loss['without_noise'])} | {_value(score)} "
-                f"| {_or_dash(loss['of_predictions'])} |"
-            )
-        one = next(iter(found["estimators"].values()), None)
-        if one:
-            lines += ["", f"Reliability of the outcomes: {_or_dash(one['loss']['of_outcomes'])} (outer loss), "]
-            lines[-1] += f"{_or_dash(one['score']['of_outcomes'])} (dev score)."
+        head = ["what predicts", "outer loss", "without noise", "dev score", "own reliability"]
+        lines += ["| " + " | ".join([*head, *(f"towards {arm}" for arm in arms)]) + " |"]
+        lines += ["|---" * (len(head) + len(arms)) + "|"]
+        for name, row in rows.items():
+            loss = row["loss"]
+            cells = [name, _value(loss), _or_dash(loss["without_noise"]), _value(row["score"])]
+            cells += [_or_dash(loss["of_predictions"]), *(f"{row['arms'][arm]:+.1f}" for arm in arms)]
+            lines.append("| " + " | ".join(cells) + " |")
+        if arms:
+            cells = [f"{found['arms'][arm]['loss']:+.1f}" for arm in arms]
+            lines.append("| **what came** |" + " |" * (len(head) - 1) + " " + " | ".join(cells) + " |")
+        one = next(iter(rows.values()))
+        reliable = [f"{_or_dash(one[of]['of_outcomes'])} ({what})" for of, what in NAMES.items()]
+        lines += ["", f"Reliability of the outcomes: {', '.join(reliable)}."]
+        for arm, came in found["arms"].items():
+            lines[-1] += f" Towards {arm}: {came['points']:+.1f} points of dev score."
         lines.append("")
     return lines
 
