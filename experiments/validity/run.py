@@ -6,7 +6,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,9 @@ TASKS: dict[str, tuple[str, list[str]]] = {
 """Config and overrides, under which fresh models are trained. Masks start uniform, those of `planted-prior` from
 Difference-Masking; there is a logit for each token type."""
 
+CONTROL, NOT_UNIFORM = "loss × probability, K = 30", ("planted-prior",)
+"""At uniform masks the control is `credit`, and left out."""
+
 ESTIMATORS: dict[str, list[str]] = {
     "credit, K = 1": ["inner.window=1", "inner.every=5"],
     "credit, K = 8": ["inner.window=8", "inner.every=10"],
@@ -103,7 +106,7 @@ ESTIMATORS: dict[str, list[str]] = {
     "relaxed, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=relaxed"],
     "relaxed, whole run": ["inner.window={whole}", "inner.every={steps}", "learn.estimator=relaxed"],
     "score function, 4 trainings": ["learn.estimator=score_function", "learn.samples=4"],
-    "loss × probability, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
+    CONTROL: ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
 }
 """What predicts: overrides of a task's config that change the gradient and not the training."""
 
@@ -159,13 +162,6 @@ def keep(task: str, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def outcome_keys(config: Config, names: Sequence[str]) -> Iterator[tuple[str, str, float, int]]:
-    for seed in range(config.validity.seeds):
-        for name in names:
-            for sign in SIGNS:
-                yield f"{name} {sign:+.0f} {seed}", name, sign, seed
-
-
 def changes_of(task: str, problem: Problem, policy: MaskingPolicy) -> dict[str, Change]:
     """Random ones by number, and those of `DIRECTIONS` by the name of the arm that they go towards."""
     config = problem.config.validity
@@ -192,20 +188,33 @@ def run(task: str, console: Console) -> None:
     policy = initial_policy(problem)
     changes = changes_of(task, problem, policy)
     phi = {name: value.clone() for name, value in policy.learned().items()}
-    estimates = [(name, seed) for name in ESTIMATORS for seed in range(config.validity.rollouts)]
-    outcomes = list(outcome_keys(config, list(changes)))
-    total = len(estimates) + len(outcomes)
-    done = sum(f"{name} {seed}" in known for name, seed in estimates) + sum(key in known for key, *_ in outcomes)
-    with TaskProgress(f"{task}: trainings", total, console, done) as progress:
-        for name, seed in estimates:
-            if f"{name} {seed}" not in known:
-                keep(task, {"key": f"{name} {seed}", **_prediction(task, name, seed, problem, policy, phi, changes)})
-                progress.advance()
-        for key, name, sign, seed in outcomes:
-            if key not in known:
-                found = train_to_the_end(problem, policy, changed(phi, changes[name], sign), FIRST_SEED + seed)
-                keep(task, {"key": key, "loss": found.loss, "score": found.score})
-                progress.advance()
+    wanted = [
+        key
+        for seed in range(max(config.validity.seeds, config.validity.rollouts))
+        for key in _keys(task, changes, seed)
+    ]
+    with TaskProgress(f"{task}: trainings", len(wanted), console, sum(key in known for key, *_ in wanted)) as progress:
+        for key, name, sign, seed in wanted:
+            if key in known:
+                continue
+            if sign is None:
+                found = _prediction(task, name, seed, problem, policy, phi, changes)
+            else:
+                found = vars(train_to_the_end(problem, policy, changed(phi, changes[name], sign), FIRST_SEED + seed))
+            keep(task, {"key": key, **found})
+            progress.advance()
+
+
+def _keys(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, str, float | None, int]]:
+    """Of one seed all that is asked for, so that there is a table of all before it has the precision that it will
+    have: estimators, which have no sign, and outcomes."""
+    config = config_of(task).validity
+    if seed < config.rollouts:
+        yield from (
+            (f"{name} {seed}", name, None, seed) for name in ESTIMATORS if task in NOT_UNIFORM or name != CONTROL
+        )
+    if seed < config.seeds:
+        yield from ((f"{name} {sign:+.0f} {seed}", name, sign, seed) for name in changes for sign in SIGNS)
 
 
 def _prediction(
@@ -228,8 +237,8 @@ def _prediction(
 def analysed(task: str) -> dict[str, Any]:
     config, known = config_of(task), kept(task)
     numbers, arms = [str(number) for number in range(config.validity.changes)], DIRECTIONS[task]
-    keys = list(outcome_keys(config, numbers))
-    seeds = [s for s in range(config.validity.seeds) if all(key in known for key, *_, seed in keys if seed == s)]
+    wanted = {s: [f"{n} {sign:+.0f} {s}" for n in numbers for sign in SIGNS] for s in range(config.validity.seeds)}
+    seeds = [seed for seed, keys in wanted.items() if all(key in known for key in keys)]
 
     def came(names: Sequence[str], what: str) -> np.ndarray:
         above, below = ([[known[f"{n} {sign:+.0f} {s}"][what] for s in seeds] for n in names] for sign in SIGNS)
