@@ -4,6 +4,7 @@ Public names are imported when first used, so that `import policylearn` costs no
 
 - `PolicyCollator`: an exported policy as a data collator for any trainer
 - `DenoisingCollator`: the same for an encoder–decoder
+- `JointCollator`: labelled texts as they are and masked, for fine-tuning on both losses
 - `MaskingPolicy`: the policy itself, text → inclusion probabilities
 - `load_policy`, `save_policy`, `PolicyArtefact`: the exported form
 """
@@ -16,12 +17,13 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "PolicyCollator": "policylearn.collator.policy_collator",
     "DenoisingCollator": "policylearn.collator.denoising",
+    "JointCollator": "policylearn.collator.joint",
     "MaskingPolicy": "policylearn.policy.policy",
     "PolicyArtefact": "policylearn.artefact",
     "load_policy": "policylearn.artefact",
     "save_policy": "policylearn.artefact",
 }
-__all__ = ["DenoisingCollator", "MaskingPolicy", "PolicyArtefact", "PolicyCollator", "load_policy", "save_policy"]
+__all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

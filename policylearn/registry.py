@@ -157,7 +157,7 @@ OBJECTIVES = Registry(
 
 ADAPTATIONS = Registry(
     "adaptations",
-    {name: f"policylearn.adapt.{name}:ADAPTATION" for name in ("probe", "finetune", "weight_mask")},
+    {name: f"policylearn.adapt.{name}:ADAPTATION" for name in ("probe", "finetune", "joint", "weight_mask")},
 )
 """`adapt.chosen.Adaptation`"""
 

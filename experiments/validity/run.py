@@ -105,7 +105,11 @@ ESTIMATORS: dict[str, list[str]] = {
     "credit, K = 30, not scaled": ["inner.window=30", "inner.every=30", "learn.estimator=not_scaled"],
     "relaxed, K = 30": ["inner.window=30", "inner.every=30", "learn.estimator=relaxed"],
     "relaxed, whole run": ["inner.window={whole}", "inner.every={steps}", "learn.estimator=relaxed"],
-    "score function, 4 trainings": ["learn.estimator=score_function", "learn.samples=4"],
+    "score function, 4 trainings": [
+        "learn.estimator=score_function",
+        "learn.samples=4",
+        'masking.design="independent"',  # systematic draws have no slope where all probabilities are the same
+    ],
     CONTROL: ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
 }
 """What predicts: overrides of a task's config that change the gradient and not the training."""

@@ -9,6 +9,7 @@ import torch
 
 from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.tasks.labelled import Examples
 
@@ -40,10 +41,16 @@ class Adaptation:
 
 
 class FrozenFeatures:
-    """Features of a model that does not change any more: of every text when first asked for, and once."""
+    """Features of a model that does not change any more: of every text when first asked for, and once.
 
-    def __init__(self, problem: Problem, model: InnerModel) -> None:
-        self.problem, self.model = problem, model
+    Args:
+        problem: holds the texts.
+        model: θ.
+        policy: under whose masks it was trained; None: under none.
+    """
+
+    def __init__(self, problem: Problem, model: InnerModel, policy: MaskingPolicy | None = None) -> None:
+        self.problem, self.model, self.policy = problem, model, policy
         self._kept: dict[int, tuple[Examples, np.ndarray, np.ndarray]] = {}
 
     def __call__(self, split: Examples, rows: np.ndarray | None = None) -> np.ndarray:

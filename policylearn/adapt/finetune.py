@@ -28,7 +28,8 @@ from policylearn.problem import Problem
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head: logits [B, C] of the classes.
+    """An encoder with a linear head: logits [B, C] of the classes; where labels [B, T] of masked places are given, what
+    the encoder's own head says of these.
 
     Args:
         encoder: an `InnerModel`, not copied.
@@ -41,7 +42,9 @@ class Classifier(nn.Module):
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is not None:
+            return self.encoder(input_ids, real, labels=labels)
         return self.encoder(input_ids, real) @ self.weight.T + self.bias
 
 
@@ -168,12 +171,13 @@ def choose_epoch(
     picked: np.ndarray,
     seed: int,
     progress: Progress,
+    loss: Callable[[list[int]], Tensor] | None = None,
 ) -> Chosen:
-    """`train_best` of a model on the task's own loss and metric."""
+    """`train_best` of a model on the task's metric and a loss of rows, by default the task's own."""
     kind, train, dev = problem.kind, problem.labelled("train"), problem.labelled("dev")
     best = train_best(
         tuned,
-        partial(kind.training_loss, tuned, train),
+        loss or partial(kind.training_loss, tuned, train),
         lambda: kind.score(tuned, dev, problem.watch),
         optimizer,
         schedule,

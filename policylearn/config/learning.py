@@ -71,7 +71,8 @@ class OuterConfig(Strict):
     adaptation: Annotated[str, AfterValidator(ADAPTATIONS.check)] = Field(
         "probe",
         description="a ridge probe in closed form, or differentiated optimiser steps: of the encoder and a linear "
-        "head, or of binary masks over the weights of the encoder, which are frozen",
+        "head (`joint`: on the loss of masked tokens as well), or of binary masks over the weights of the encoder, "
+        "which are frozen",
     )
     support: int = Field(128, ge=2, description="labelled training examples to adapt to")
     query: int = Field(256, ge=1, description="other training examples the outer loss is taken on")
@@ -86,14 +87,16 @@ class OuterConfig(Strict):
         description="parameters the outer gradient may flow through: matrices leaves out norms and biases, layers "
         "the embeddings as well (best where these are pretrained)",
     )
-    steps: int = Field(4, ge=1, description="`finetune`, `weight_mask`: optimiser steps")
+    steps: int = Field(4, ge=1, description="all but `probe`: optimiser steps")
     batch_size: int = Field(32, ge=1, description="the same: support examples per step")
     optimizer: Literal["adamw", "sgd"] = Field(
         "sgd",
-        description="`finetune`: fresh for every window; the first steps of adamw go by signs, which have no slope",
+        description="`finetune`, `joint`: fresh for every window; the first steps of adamw go by signs, which have "
+        "no slope",
     )
-    learning_rate: float = Field(0.01, gt=0, description="`finetune`: constant; adamw wants less")
-    clip: float = Field(1.0, gt=0, description="`finetune`: largest norm of the gradient of a step")
+    learning_rate: float = Field(0.01, gt=0, description="the same: constant; adamw wants less")
+    clip: float = Field(1.0, gt=0, description="the same: largest norm of the gradient of a step")
+    mlm_weight: float = Field(1.0, ge=0, description="`joint`: of the loss of masked tokens, beside that of the task")
     sparsity: float = Field(0.05, gt=0, lt=1, description="`weight_mask`: share of the weights masked at first")
     mask_rate: float = Field(
         5e-4,

@@ -51,6 +51,12 @@ class FineTuneConfig(Strict):
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
 
 
+class JointConfig(FineTuneConfig):
+    """Fine-tuning on the task's loss and masked language modelling of the same texts, see `policylearn.adapt.joint`."""
+
+    mlm_weight: float = Field(1.0, ge=0, description="λ: of the loss of masked tokens, beside that of the task")
+
+
 class WeightMaskConfig(Strict):
     """Binary masks over frozen weights, as a way to use the trained model; see `policylearn.weight_masks`."""
 
@@ -87,10 +93,11 @@ class EvaluateConfig(Strict):
     downstream: list[Annotated[str, Field(pattern=r"^\w+(@([2-9]|\d{2,}))?$"), AfterValidator(check_method)]] = Field(
         ["probe"],
         min_length=1,
-        description='how the trained model is used: "probe", "finetune" or "weight_mask"; "probe@200" with so many '
-        "labelled examples instead of `labelled`; the first gives the score",
+        description='how the trained model is used: "probe", "finetune", "joint" or "weight_mask"; "probe@200" '
+        "with so many labelled examples instead of `labelled`; the first gives the score",
     )
     finetune: FineTuneConfig = FineTuneConfig()
+    joint: JointConfig = JointConfig()
     weight_mask: WeightMaskConfig = WeightMaskConfig()
 
 

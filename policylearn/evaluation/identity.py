@@ -74,8 +74,8 @@ def _settings(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm.every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
-    if "weight_mask" not in {parts_of(method)[0] for method in config.evaluate.downstream}:
-        del found["evaluate"]["weight_mask"]  # trials from before there was such a section are known again
+    for later in {"weight_mask", "joint"} - {parts_of(method)[0] for method in config.evaluate.downstream}:
+        del found["evaluate"][later]  # trials from before there was such a section are known again
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
     return found

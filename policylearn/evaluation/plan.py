@@ -130,6 +130,6 @@ def _texts_seen(problem: Problem) -> float:
         if how == "probe":  # looks at a text once, however many subsets it is in
             probed = max(probed, min(train, labelled * draws) + others)
         else:
-            epochs = (config.finetune if how == "finetune" else config.weight_mask).epochs
-            tuned += draws * (epochs * (BACKWARD * labelled + len(data["dev"])) + others)
+            epochs, passes = getattr(config, how).epochs, 2 if how == "joint" else 1
+            tuned += draws * (epochs * (BACKWARD * passes * labelled + len(data["dev"])) + others)
     return probed + tuned + min(HELD_OUT, len(data["dev"]))

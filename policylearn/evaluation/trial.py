@@ -59,7 +59,7 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
         model = problem.fresh_model(seed)
         steps = config.evaluate.steps or config.inner.steps
         training = pretrain(problem, model, policy, seed, steps) if policy else Pretraining([], 0)
-        features, loss = FrozenFeatures(problem, model), held_out_loss(problem, model)
+        features, loss = FrozenFeatures(problem, model, policy), held_out_loss(problem, model)
     (_, found), *further = score(features, config.evaluate.downstream, seed).items()
     extra = dict(found.extra)
     for method, other in further:

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from policylearn.adapt.finetune import FineTuning
+from policylearn.adapt.joint import JointBatch, JointLoss
 from policylearn.adapt.ridge import ridge_head
 from policylearn.config import InnerConfig
 from policylearn.data.questions import AnsweredBatch
@@ -133,6 +134,15 @@ class Inner:
             return cross_entropy(features(self.ids[6:], self.real[6:]), self.y[6:])
 
         return FineTuning(steps, head, partial(make_optimizer, config=settings), query)
+
+    def joint(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
+        """The same on both losses, of labels and of masked tokens."""
+        alone = self.tuning(settings, rates)
+        masked = self.batches(len(rates), size=2)
+        batches = [JointBatch(*pair) for pair in zip(alone.window.batches, masked, strict=True)]
+        return replace(
+            alone, window=replace(alone.window, batches=batches, loss=JointLoss(LabelWeights(), MaskedLM(), 0.5))
+        )
 
     def answering(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
         """The loss of three answers after fine-tuning on two batches of three questions, in turn."""

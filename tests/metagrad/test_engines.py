@@ -50,12 +50,14 @@ CASES = [
     Case("bert", settings(**ADAMW), warm=2, seeds=(11, 7, 5)),
     Case("roberta", settings(**ADAMW, weight_decay=0.1, clip=0.5), adaptation="finetune"),
     Case("distilbert", settings(**SGD, weight_decay=0.2, clip=0.5, schedule="cosine")),
+    Case("distilbert", settings(**ADAMW), warm=2, adaptation="joint"),
     Case("modernbert", settings(optimizer="sgd", momentum=0.0, schedule="linear"), warm=2, adaptation="finetune"),
     Case("electra", settings(**ADAMW, schedule="cosine", weight_decay=0.1), warm=2),
     Case("deberta-v2", settings(**SGD, weight_decay=0.2), warm=2, adaptation="finetune"),
     Case("bart", settings(**SGD, weight_decay=0.2, clip=0.5), warm=2, adaptation="answers"),
     Case("t5", settings(**ADAMW, weight_decay=0.1), adaptation="answers"),
 ]
+TUNINGS = {"finetune": "tuning", "joint": "joint", "answers": "answering"}
 STEPS = 3
 EXACT, NEARLY = ("unroll", "replay"), "finite_difference"
 
@@ -74,8 +76,8 @@ class Setting:
 
     def _outer(self, case: Case):
         problem = self.problem
-        if case.adaptation in ("finetune", "answers"):
-            tuning = problem.tuning if case.adaptation == "finetune" else problem.answering
+        if case.adaptation in TUNINGS:
+            tuning = getattr(problem, TUNINGS[case.adaptation])
             return tuning(case.tuning, [0.05, 0.02] if case.tuning is TUNE_SGD else [0.01, 0.02])
         if case.adaptation == "smooth":
             return problem.outer

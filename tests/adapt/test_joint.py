@@ -1,0 +1,64 @@
+"""Fine-tuning on the task's loss and that of masked tokens, differentiably and to the end."""
+
+import numpy as np
+import torch
+
+from policylearn.adapt import finetune, joint
+from policylearn.adapt.chosen import FrozenFeatures
+from policylearn.adapt.outer import outer_problem
+from policylearn.arms.arms import arm_policy
+from policylearn.evaluation.trial import run_trial
+from policylearn.problem import Problem
+
+EPOCHS = ("evaluate.joint.epochs=2", "evaluate.finetune.epochs=2", "evaluate.joint.learning_rate=1e-3")
+
+
+def fitted(problem, policy=None, seed=0):
+    return joint.fit(FrozenFeatures(problem, problem.fresh_model(0), policy), np.arange(60), seed).tuned
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_without_weight_of_masked_tokens_it_is_fine_tuning(tiny):
+    settings = ("evaluate.joint.mlm_weight=0", "evaluate.joint.learning_rate=5e-5")
+    problem = Problem(tiny(*EPOCHS, *settings))
+    tuned = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(60), 0).tuned
+    text = problem.labelled("dev").rows.batch(range(20), problem.tokenizer.pad_token_id)
+    assert torch.allclose(fitted(problem)(*text), tuned(*text), atol=1e-5)  # norms of gradients are sums of more
+    a, b = (outer_problem(Problem(tiny("outer.mlm_weight=0", f"outer.adaptation={how}")), [0], lambda **_: None)
+            for how in ("joint", "finetune"))  # fmt: skip
+    assert torch.isclose(a(problem.fresh_model(0)), b(problem.fresh_model(0)), rtol=1e-5)
+
+
+def test_texts_are_masked_by_the_policy_of_the_model_and_otherwise_uniformly(tiny):
+    problem = Problem(tiny(*EPOCHS))
+    under = {arm: fitted(problem, arm_policy(problem, arm)) for arm in ("none", "random", "oracle")}
+    assert same(under["none"], under["random"]) and not same(under["random"], under["oracle"])
+    assert same(under["oracle"], fitted(problem, arm_policy(problem, "oracle")))
+
+
+def test_the_model_is_left_alone_and_a_trial_names_what_it_found(tiny):
+    problem = Problem(tiny(*EPOCHS, 'evaluate.downstream=["probe", "joint@20"]'))
+    found = run_trial(problem, arm_policy(problem, "random"), "random", 0)
+    assert 0 <= found.extra["joint@20"] <= 1
+    model = problem.fresh_model(0)
+    before = [p.detach().clone() for p in model.parameters()]
+    joint.fit(FrozenFeatures(problem, model), np.arange(20), 0)
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_masked_tokens_are_predicted_better_after_it(tiny):
+    problem = Problem(tiny("planted.train=200", "planted.dev=50", "evaluate.joint.epochs=8", EPOCHS[2]))
+
+    def loss(model):
+        ids, real = problem.labelled("dev").rows.batch(range(50), problem.tokenizer.pad_token_id)
+        policy = arm_policy(problem, "random")
+        objective = joint.objective_of(problem)
+        batch = objective.draw(policy, ids, real, 7, 0)
+        with torch.no_grad():
+            return objective(model, batch, objective.inputs(batch, next(model.parameters()))).item()
+
+    plain = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(200), 0).tuned
+    assert loss(joint.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(200), 0).tuned) < loss(plain) - 0.1
