@@ -123,6 +123,14 @@ class CreditConfig(Strict):
     """How credits of masked tokens are measured: in stage "expected", by scorer "credit" and `policylearn diagnose`."""
 
     points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
+    trainings: int = Field(
+        1, ge=1, description="fresh models that are credited along so: what holds for one alone is averaged out"
+    )
+    horizon: Literal["step", "end"] = Field(
+        "step",
+        description="what a token is credited with: the outer loss one step later, or that at the end of the training, "
+        "by way of all steps between, which costs about four more trainings per outer loss",
+    )
     batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half of the texts")
     batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
     examples: int | None = Field(None, ge=8, description="labelled training examples; unset: all")

@@ -1,4 +1,10 @@
-"""A training, and the states of it at which masked tokens are credited."""
+"""Trainings, and the states of each at which masked tokens are credited.
+
+What a token is credited with is the outer loss right after the next step (`credit.horizon` "step"), or that at the end
+of the training ("end"). What lowers the first may raise the second: a model that has just begun gains most from what
+every text would teach it anyway, the short-horizon bias of meta-learning (Wu et al., ICLR 2018). For "end" the training
+is gone through once, back over all its steps (`metagrad.replay`), and once more to credit tokens on the way.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +23,16 @@ from policylearn.credit.credits import (
     through,
     train_to,
 )
+from policylearn.inner.steps import learning_rate
 from policylearn.inner.trajectory import Trajectory
+from policylearn.inner.window import Window
 from policylearn.messages.watch import At, Watch
+from policylearn.metagrad.replay import Replay
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 SEED = 0
-"""Of the training, and of what is drawn for it."""
+"""Of the first training, and of what is drawn for it; the next has the next."""
 
 
 def steps(config: Config) -> list[int]:
@@ -45,11 +54,13 @@ class Viewpoint:
         trajectory: at this state.
         losses: outer losses by name.
         watch: shows how far long work is.
+        from_end: directions by name of the loss, where the steps that follow count; there are none at the very end.
     """
 
     trajectory: Trajectory
     losses: Mapping[str, ProbeLoss]
     watch: Watch
+    from_end: Mapping[str, Gradients] | None = None
 
     @cached_property
     def gradients(self) -> dict[str, Gradients]:
@@ -63,7 +74,10 @@ class Viewpoint:
 
     @cached_property
     def directions(self) -> dict[str, Gradients]:
-        """What of them flows through `outer.parameters`."""
+        """d, such that d · ∇CE_i / M is the credit of token i: P ∇(outer loss) through `outer.parameters`, or what the
+        steps that follow make of it, in all parameters."""
+        if self.from_end is not None:
+            return dict(self.from_end)
         model, which = self.trajectory.model, self.trajectory.problem.config.outer.parameters
         return {name: through(model, found, which) for name, found in self.preconditioned.items()}
 
@@ -73,25 +87,61 @@ class Viewpoint:
 
 
 def credits_along(
-    problem: Problem,
-    policy: MaskingPolicy,
-    seed: int,
-    points: Sequence[int],
-    losses: Mapping[str, ProbeLoss],
-    work: str = "credits",
+    problem: Problem, policy: MaskingPolicy, losses: Mapping[str, ProbeLoss], work: str = "credits"
 ) -> Iterator[Viewpoint]:
-    """Train a fresh model under a policy's masks, and stop at some points to credit tokens there.
+    """Train fresh models under a policy's masks, and stop at the points of each to credit tokens there.
 
     Args:
-        problem: data and models.
-        policy: that the training is masked by.
-        seed: of the training.
-        points: after how many steps to stop, ascending.
+        problem: data and models; `config.credit` names trainings, points and horizon.
+        policy: that the trainings are masked by.
         losses: outer losses by name.
         work: what it is done for, as whoever watches is told.
     """
-    trajectory = Trajectory.start(problem, policy, seed)
-    for number, step in enumerate(points, start=1):
-        watch = At(problem.watch, f"{work}, point {number} of {len(points)}")
-        train_to(trajectory, step, watch)
-        yield Viewpoint(trajectory, losses, watch)
+    settings, points = problem.config.credit, steps(problem.config)
+    for training in range(settings.trainings):
+        which = f", training {training + 1} of {settings.trainings}" if settings.trainings > 1 else ""
+        ahead = {step: dict[str, Gradients]() for step in points if step < problem.config.inner.steps}
+        for name, loss in losses.items() if settings.horizon == "end" else ():
+            looking = At(problem.watch, f"{work}{which}, back from the end")
+            for step, direction in look_back(problem, policy, SEED + training, list(ahead), loss, looking):
+                ahead[step][name] = direction
+        trajectory = Trajectory.start(problem, policy, SEED + training)
+        for number, step in enumerate(points, start=1):
+            watch = At(problem.watch, f"{work}{which}, point {number} of {len(points)}")
+            train_to(trajectory, step, watch)
+            yield Viewpoint(trajectory, losses, watch, ahead.get(step) or None)
+
+
+def look_back(
+    problem: Problem, policy: MaskingPolicy, seed: int, points: Sequence[int], loss: ProbeLoss, watch: Watch
+) -> Iterator[tuple[int, Gradients]]:
+    """Train a fresh model to the end, and go back over all its steps.
+
+    Yields:
+        of every point, a number of steps that is not all of them: itself, and -∂L/∂g by parameter name, where g is the
+        gradient of the step that follows and L the outer loss at the end.
+    """
+    trajectory, inner = Trajectory.start(problem, policy, seed), problem.config.inner
+    if not points:
+        return
+    train_to(trajectory, first := min(points), watch)
+    rest = range(first, inner.steps)
+    batches = [next(trajectory.batches) for _ in rest]
+    rates = [learning_rate(inner, step, inner.steps) for step in rest]
+    window = Window(batches, rates, trajectory.objective, inner.clip, rows=inner.micro_batch)
+    found: dict[int, Gradients] = {}
+    with watch.begin("steps", len(rest)) as progress:
+
+        def keep(k: int, u: Gradients) -> None:
+            progress.advance()
+            if first + k in points:
+                found[first + k] = {name: -part for name, part in u.items()}
+
+        through = problem.config.outer.parameters
+        Replay(trajectory.model, trajectory.optimizer, window, loss, through, visit=keep).run()
+    yield from found.items()
+
+
+def states(config: Config) -> int:
+    """How many states of models are credited at."""
+    return config.credit.trainings * config.credit.points

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from policylearn.config import Config
-from policylearn.credit.along import SEED, Viewpoint, credits_along, steps
+from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps
 from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.sums import advantage
@@ -37,7 +37,7 @@ class Credited:
 
 
 class DomainCredits:
-    """A training under uniform masks, along which tokens of the domain are credited under the outer gradient of the
+    """Trainings under uniform masks, along which tokens of the domain are credited under the outer gradient of the
     labelled examples, each of which is query once and support in other folds.
 
     Args:
@@ -51,11 +51,11 @@ class DomainCredits:
         picked, self._rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
         loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
         self._problem, self._policy = problem, policy
-        self._points = enumerate(credits_along(problem, policy, SEED, steps(problem.config), {ALL: loss}))
+        self._points = enumerate(credits_along(problem, policy, {ALL: loss}))
         self.number, self._viewpoint = -1, None
 
     number: int
-    """Of the point that the training is at, from 0."""
+    """Of the point that the trainings are at, from 0 on through all of them."""
     _viewpoint: Viewpoint | None
 
     def credit(self, number: int, first: int, last: int) -> list[Credited]:
@@ -85,7 +85,7 @@ def batches_of_point(config: Config) -> int:
 def domain_credits(problem: Problem, policy: MaskingPolicy) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """All of `DomainCredits`, made in this process, as `standardised` has them."""
     along = DomainCredits(problem, policy)
-    for number in range(problem.config.credit.points):
+    for number in range(states(problem.config)):
         yield from standardised(along.credit(number, 0, batches_of_point(problem.config)))
 
 
@@ -107,6 +107,10 @@ def standardised(parts: Sequence[Credited]) -> Iterator[tuple[Tensor, Tensor, Te
 
 def measured_under(problem: Problem) -> str:
     """What stands behind the credits, in words."""
-    at, have = steps(problem.config), len(problem.examples("train"))
-    where = f"{plural(len(at), 'state')} of a training under uniform masks (after {', '.join(map(str, at))} steps)"
+    config, have = problem.config, len(problem.examples("train"))
+    at, trainings = steps(config), config.credit.trainings
+    of = "a training" if trainings == 1 else f"each of {trainings} trainings"
+    where = f"{plural(len(at), 'state')} of {of} under uniform masks (after {', '.join(map(str, at))} steps)"
+    if config.credit.horizon == "end":
+        where += ", for the outer loss at its end"
     return f"at {where}, under the labels of {min(have, problem.config.credit.examples or have):,} examples of train"

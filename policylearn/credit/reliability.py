@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from policylearn.adapt.probe import ProbeLoss
-from policylearn.credit.along import SEED, Viewpoint, credits_along, steps
+from policylearn.credit.along import SEED, Viewpoint, credits_along, states
 from policylearn.credit.analysis import MADE_UP, SHUFFLED, A, B, Point, check_types
 from policylearn.credit.credits import Tokens, group_cosines, joined, masked_texts, take
 from policylearn.credit.halves import labelled_halves, text_halves
@@ -39,7 +39,7 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
             raise ValueError("domain.path holds too few texts to be cut into halves: give it more")
         points = (
             take(masked_texts(problem, uniform, rows, number), config.credit.batches)
-            for number in range(config.credit.points)
+            for number in range(states(config))
         )
         keys = np.concatenate([keys_of(uniform, batch) for batches in points for batch in batches])
         found.append(Sums.of(keys, np.zeros(len(keys))))
@@ -65,7 +65,7 @@ def measure(problem: Problem, policy: MaskingPolicy, uniform: MaskingPolicy) -> 
     """Go along the training that `policy` masks and measure at every point, on texts that `uniform` masks; with the
     token ids of the words met."""
     rows, spelling, points = text_halves(problem, SEED), Spelling(), list[Point]()
-    for viewpoint in credits_along(problem, policy, SEED, steps(problem.config), outer_losses(problem), "diagnosing"):
+    for viewpoint in credits_along(problem, policy, outer_losses(problem), "diagnosing"):
         points.append(measure_point(viewpoint, uniform, rows, len(points), spelling))
     return points, spelling
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from policylearn.arms.policies import build_policy, build_uniform, sources_of, use_scores
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
-from policylearn.credit.along import steps
+from policylearn.credit.along import states, steps
 from policylearn.credit.domain import Credited, DomainCredits, batches_of_point, standardised
 from policylearn.learning.learner import States, collect
 from policylearn.policy.policy import MaskingPolicy
@@ -36,7 +36,7 @@ def expected(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     """
     means, shared = OccurrenceMeans(problem.vocabulary, sources_of(problem).lexicon), pool.share(build_uniform(problem))
     restore_means(means, state.tensors)
-    points = range(state.round, config.credit.points)
+    points = range(state.round, states(config))
     under_way = {
         number: pool.submit(credit_share, [(shared, number, *share) for share in shares(config)]) for number in points
     }
@@ -48,7 +48,7 @@ def expected(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
                 means.add(ids, real, credits)
             record = {
                 "round": number,
-                "step": steps(config)[number],
+                "step": steps(config)[number % config.credit.points],
                 "masked_tokens": sum(len(p.credits) for p in parts),
             }
             state.history.append(record | {"workers": pool.alive(), "seconds": monotonic() - started})

@@ -9,6 +9,7 @@ from typing import Any, cast
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, TrackConfig
+from policylearn.credit.along import states
 from policylearn.learning.choice import keep_best, out_of_patience
 from policylearn.learning.expected import expected, shares
 from policylearn.learning.learner import Learner
@@ -42,7 +43,7 @@ class Stage:
 
 
 STAGES = {
-    "expected": Stage(expected, lambda c: c.credit.points, lambda c: len(shares(c)), ("point", "shares")),
+    "expected": Stage(expected, states, lambda c: len(shares(c)), ("point", "shares")),
     "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c: c.learn.rollouts),
     "supervised": Stage(supervised, passes),
 }

@@ -17,7 +17,7 @@ Where the outer loss comes after fine-tuning, its steps are another window: walk
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -82,6 +82,7 @@ class Walk(ABC):
         slots: states kept beside those at the start and the end of the window, at least 1.
         store: device to keep states on, such as the CPU when the model is on a GPU; None for the model's own.
         whole: whether the derivatives in θ_0 are wanted.
+        visit: is told (k, u by parameter name) before step k is gone back over; u is not to be kept.
 
     Raises:
         ValueError: the model has dropout, and there are no seeds; or the optimiser is not known.
@@ -96,6 +97,7 @@ class Walk(ABC):
     slots: int = 7
     store: torch.device | None = None
     whole: bool = False
+    visit: Callable[[int, dict[str, Tensor]], None] | None = None
     adjoints: list[Adjoint] = field(default_factory=list)
     credits: list[Tensor] = field(default_factory=list)
 
@@ -150,6 +152,8 @@ class Walk(ABC):
     def back_over_step(self, k: int, gradients: Gradients) -> Tensor:
         """∂L/∂x_k; the adjoints, in place, from after the step to before it."""
         directions = self.back_over_update(k, gradients)
+        if self.visit is not None:
+            self.visit(k, {name: u for name, u in zip(self.names, directions, strict=True) if u is not None})
         return self.back_over_gradient(k, directions, further=k > 0 or self.whole)
 
     @abstractmethod
@@ -217,6 +221,7 @@ class Walk(ABC):
             outer=tuning.query,
             through="all",
             whole=True,
+            visit=None,
             adjoints=[],
             credits=[],
         )

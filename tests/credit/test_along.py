@@ -1,0 +1,83 @@
+"""What tokens are credited with: the outer loss one step later, or at the end of the training."""
+
+import numpy as np
+import torch
+
+from policylearn.arms.arms import initial_policy
+from policylearn.arms.policies import build_uniform
+from policylearn.cluster.pool import LocalPool
+from policylearn.credit.along import SEED, credits_along, states, steps
+from policylearn.credit.domain import domain_credits, measured_under
+from policylearn.credit.labels import cross_fitted
+from policylearn.inner.steps import learning_rate
+from policylearn.inner.trajectory import Trajectory
+from policylearn.inner.window import Window
+from policylearn.learning.expected import expected
+from policylearn.metagrad.replay import replay
+from policylearn.problem import Problem
+from policylearn.runs.provenance import fingerprint
+from policylearn.runs.state import State
+
+TO_THE_END = ("credit.horizon=end", "credit.points=3", "credit.batches=2", "inner.start=0.3", "inner.clip=0.5")
+TWO = (*TO_THE_END, "credit.trainings=2", "policy.prior={}", "policy.network=none", "learn.stages=[expected]")
+
+
+def of_train(problem):
+    picked = np.arange(24)
+    return cross_fitted(problem, picked, problem.examples("train").y[picked], folds=2, resplits=1, seed=0)
+
+
+def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it(tiny):
+    problem = Problem(tiny(*TO_THE_END))
+    policy, loss, inner = build_uniform(problem), of_train(problem), problem.config.inner
+    met = 0
+    for seen in credits_along(problem, policy, {"all": loss}):
+        at, trajectory = seen.trajectory.step, Trajectory.start(problem, policy, SEED)
+        if at == inner.steps:
+            assert seen.from_end is None
+            continue
+        for _ in range(at):
+            trajectory.take_step(next(trajectory.batches))
+        rest = range(at, inner.steps)
+        batches = [next(trajectory.batches) for _ in rest]
+        rates = [learning_rate(inner, step, inner.steps) for step in rest]
+        window = Window(batches, rates, trajectory.objective, inner.clip)
+        (found,) = seen.credits(batches[:1], ["all"])
+        model, optimizer = trajectory.model, trajectory.optimizer
+        exact = replay(model, optimizer, window, loss, problem.config.outer.parameters)[0]
+        torch.testing.assert_close(-torch.tensor(found.credits[:, 0]).float(), exact, rtol=1e-3, atol=1e-9)
+        met += 1
+    assert met == 2
+
+
+def test_the_end_says_other_things_than_the_next_step(tiny):
+    found = {}
+    for horizon in ("step", "end"):
+        problem = Problem(tiny(*TO_THE_END, f"credit.horizon={horizon}"))
+        found[horizon] = torch.cat([c[~c.isnan()] for _, _, c in domain_credits(problem, build_uniform(problem))])
+    a, b = found.values()
+    last = len(a) // 3
+    assert torch.equal(a[-last:], b[-last:])  # at the very end there is but the next step
+    assert torch.corrcoef(torch.stack([a[:last], b[:last]]))[0, 1] < 0.9
+
+
+def test_every_training_is_another(tiny):
+    problem = Problem(tiny(*TWO))
+    at, models = [], []
+    for view in credits_along(problem, build_uniform(problem), {"all": of_train(problem)}):
+        at.append(view.trajectory.step)
+        models.append(next(view.trajectory.model.parameters()).detach().clone())
+    assert at == 2 * steps(problem.config) and len(at) == states(problem.config)
+    assert not torch.equal(models[2], models[5])
+    assert "3 states of each of 2 trainings" in measured_under(problem) and "at its end" in measured_under(problem)
+
+
+def test_stage_expected_credits_every_state_of_every_training(tiny):
+    config = tiny(*TWO)
+    problem, state = Problem(config), State()
+    policy = initial_policy(problem)
+    with LocalPool(config) as pool:
+        rounds = [dict(s.history[-1]) for s in expected(problem, policy, pool, state, config)]
+    assert [r["step"] for r in rounds] == 2 * steps(config)
+    alone = initial_policy(Problem(tiny(*TWO, "learn.stages=[rounds]", "policy.prior={credit = 2.0}")))
+    assert fingerprint(policy) == fingerprint(alone)
