@@ -52,11 +52,11 @@ DIRECTIONS = {
 }
 """Arms towards which φ is changed as well; what is predicted of these is told by its sign, not counted in."""
 
-PLANTED = ["validity.changes=32", "validity.seeds=6", "validity.rollouts=8"]
+PLANTED = ["validity.changes=32", "validity.seeds=6"]
 
 TASKS: dict[str, tuple[str, list[str]]] = {
-    "planted": ("demo.toml", PLANTED),
-    "planted-prior": ("demo.toml", ["policy.prior={difference = 4.0}", *PLANTED]),
+    "planted": ("demo.toml", [*PLANTED, "validity.rollouts=8"]),
+    "planted-prior": ("demo.toml", ["policy.prior={difference = 4.0}", *PLANTED, "validity.rollouts=16"]),
     "trec6-scratch": (
         "trec6.toml",
         [
@@ -88,8 +88,8 @@ TASKS: dict[str, tuple[str, list[str]]] = {
 """Config and overrides, under which fresh models are trained. Masks start uniform, those of `planted-prior` from
 Difference-Masking; there is a logit for each token type."""
 
-CONTROL, NOT_UNIFORM = "loss × probability, K = 30", ("planted-prior",)
-"""At uniform masks the control is `credit`, and left out."""
+CONTROL = "loss × probability, K = 30"
+"""At uniform masks that is `credit`, and left out."""
 
 ESTIMATORS: dict[str, list[str]] = {
     "credit, K = 1": ["inner.window=1", "inner.every=5"],
@@ -113,6 +113,14 @@ ESTIMATORS: dict[str, list[str]] = {
     CONTROL: ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
 }
 """What predicts: overrides of a task's config that change the gradient and not the training."""
+
+WINDOWS = ["credit, K = 1", "credit, K = 30", "credit, whole run", "relaxed, K = 30", "relaxed, whole run"]
+ASKED = {"planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL]}
+"""Of tasks for which not all are asked."""
+
+
+def estimators_of(task: str) -> list[str]:
+    return ASKED.get(task, [name for name in ESTIMATORS if name != CONTROL])
 
 
 def by_window(surrogate_of: Callable[..., torch.Tensor]) -> Callable[..., list[Trajectory]]:
@@ -214,9 +222,7 @@ def _keys(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, s
     have: estimators, which have no sign, and outcomes."""
     config = config_of(task).validity
     if seed < config.rollouts:
-        yield from (
-            (f"{name} {seed}", name, None, seed) for name in ESTIMATORS if task in NOT_UNIFORM or name != CONTROL
-        )
+        yield from ((f"{name} {seed}", name, None, seed) for name in estimators_of(task))
     if seed < config.seeds:
         yield from ((f"{name} {sign:+.0f} {seed}", name, sign, seed) for name in changes for sign in SIGNS)
 
@@ -250,7 +256,7 @@ def analysed(task: str) -> dict[str, Any]:
 
     arms = [arm for arm in arms if all(f"{arm} {sign:+.0f} {s}" in known for sign in SIGNS for s in seeds)]
     found: dict[str, Any] = {"seeds": len(seeds), "changes": len(numbers), "estimators": {}, "arms": {}}
-    for name in ESTIMATORS if seeds else ():
+    for name in estimators_of(task) if seeds else ():
         rollouts = [known.get(f"{name} {seed}", {}) for seed in range(config.validity.rollouts)]
         if given := [line["predicted"] for line in rollouts if "predicted" in line]:
             x = np.array([[values[number] for values in given] for number in numbers])

@@ -30,6 +30,8 @@ FIRST_SEED = 500_000_000
 LEAST = 3
 """Changes that a correlation takes."""
 RESAMPLES = 2_000
+RELIABLE = 0.2
+"""Less than that is not divided by: it would make 1 of anything."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
         `spearman` of their means with its `interval` (bootstrap over changes, 95 %), `of_predictions` and
         `of_outcomes`, the reliabilities of the two means (one half of the rollouts or seeds against the other; None
         where there is only one), and `without_noise`, the correlation divided by the root of their product (Spearman,
-        1904), at most 1; None where a reliability is none or not positive.
+        1904), at most 1; None where a reliability is not known or below `RELIABLE`.
     """
     assert len(predictions) == len(outcomes) >= LEAST
     x, y = predictions.mean(1), outcomes.mean(1)
@@ -153,7 +155,7 @@ def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     picked = rng.integers(len(x), size=(RESAMPLES, len(x)))
     low, high = np.quantile([rank_correlation(x[rows], y[rows]) for rows in picked], [0.025, 0.975])
-    known = all(part is not None and part > 0 for part in parts)
+    known = all(part is not None and part >= RELIABLE for part in parts)
     free = float(np.clip(found / np.sqrt(parts[0] * parts[1]), -1, 1)) if known else None  # type: ignore[operator]
     return {
         "spearman": found,
