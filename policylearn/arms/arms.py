@@ -1,12 +1,13 @@
 """Policies by name: the one to be learned, and every arm it is compared with."""
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import load_policy
-from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
+from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
@@ -19,12 +20,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "random-30": {"rate": 0.3},
     "random-40": {"rate": 0.4},
     "random-30-15": {"rate": {"kind": "linear", "rates": [0.3, 0.15]}},
+    "random-rate": {"rate": {"kind": "uniform", "low": 0.05, "high": 0.25, "per": "batch"}},
     "word": {"unit": "word"},
     "span": {"unit": "span"},
     "explore": {"design": "explore"},
 }
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
-Yang et al. (ACL 2023), spans of SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
+SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
@@ -71,7 +74,8 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
 
 
 def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
-    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "units" or "design".
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "drawn" (the rate, of
+    the same mean), "units" or "design".
 
     Args:
         config: names the arms.
@@ -92,7 +96,8 @@ def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]
 def _other_budget(own: MaskingConfig, config: Config) -> str:
     usual = config.masking
     if own.rate != usual.rate and config.inner.objective == "masked_lm":
-        return "rate"
+        moving = any(isinstance(masking.rate, RateSchedule) for masking in (own, usual))
+        return "rate" if moving or not math.isclose(own.usual_rate, usual.usual_rate) else "drawn"
     if own.unit != "token":
         return "units"
     # Where a coin is tossed per token, no two arms come to the same number.

@@ -20,10 +20,11 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
     Args:
         trials: of all arms and seeds.
         metric: its name.
-        others: arm → why its budget may differ: "rate" (it masks another share on purpose), "units" (words and spans
-            come as they come, and in short texts one span may be more than the budget), "design" (another one rounds
-            the budget of a text elsewhere) or "none" (it masks nothing). `equal_budget` tells of each arm whether it
-            still is that of the rest; so it does of any other arm, which would be a fault of ours.
+        others: arm → why its budget may differ: "rate" (it masks another share on purpose), "drawn" (its rate is
+            drawn, of the same mean), "units" (words and spans come as they come, and in short texts one span may be
+            more than the budget), "design" (another one rounds the budget of a text elsewhere) or "none" (it masks
+            nothing). `equal_budget` tells of each arm whether it still is that of the rest; so it does of any other
+            arm, which would be a fault of ours.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.seed):
