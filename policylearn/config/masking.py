@@ -126,7 +126,11 @@ class MaskingConfig(Strict):
         description="how probabilities become masks: systematic ones have just so many tokens; independent ones toss a "
         "coin for each; explore makes `draws` systematic ones share what there is to mask",
     )
-    draws: int = Field(6, ge=1, description="`explore`: masks that share the random start")
+    draws: int = Field(
+        6,
+        ge=1,
+        description="`explore`: masks that share the random start; 2: a mask and its complement, of the same rate",
+    )
     span_mean: float = Field(3.8, ge=1, description="`span`: mean of the geometric length, in words")
     span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
     mask_share: float = Field(0.8, ge=0, le=1, description="of masked tokens shown as [MASK]")
