@@ -60,8 +60,8 @@ def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))
     rate = {"random-30": "rate", "random-40": "rate", "random-30-15": "rate"}
-    others = {"word": "units", "span": "units", "explore": "design"}
-    assert other_budgets(config) == rate | others | {"random-rate": "drawn"}
+    others = {"word": "units", "span": "units", "explore": "design", "random-rate": "drawn", "causal-first": "causal"}
+    assert other_budgets(config) == rate | others
     higher = config.model_copy(update={"masking": MaskingConfig(rate=0.2)})
     assert other_budgets(higher)["random-rate"] == "rate"
 
