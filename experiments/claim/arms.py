@@ -6,7 +6,7 @@ from tasks import FOLDER
 
 STRENGTHS = {"expected-1": 1.0, "expected-2": 2.0, "expected-4": 4.0}
 FIRST = ("none", "random", *STRENGTHS)
-ARMS = (*FIRST, "difference", "saliency", "selective", "word", "span", "random-30-15")
+ARMS = (*FIRST, "difference", "saliency", "selective", "word", "span", "random-30-15", "random-rate", "causal-first")
 ALIKE = ("difference",)
 """Arms with a policy that knows nothing of labels: one per task."""
 LINES = FOLDER / "recipe.jsonl"

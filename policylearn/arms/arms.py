@@ -1,12 +1,14 @@
 """Policies by name: the one to be learned, and every arm it is compared with."""
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import load_policy
-from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig
+from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.inner.causal_lm import check_looks_back
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
@@ -19,12 +21,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "random-30": {"rate": 0.3},
     "random-40": {"rate": 0.4},
     "random-30-15": {"rate": {"kind": "linear", "rates": [0.3, 0.15]}},
+    "random-rate": {"rate": {"kind": "uniform", "low": 0.05, "high": 0.25, "per": "batch"}},
     "word": {"unit": "word"},
     "span": {"unit": "span"},
     "explore": {"design": "explore"},
+    "causal-first": {},
 }
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
-Yang et al. (ACL 2023), spans of SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
+SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+CAUSAL = {"causal-first": 0.8}
+"""Of those, share of the steps that predict the next token before there are masks: most of them (arXiv 2605.12438)."""
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
@@ -57,10 +64,12 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     no further training.
 
     Raises:
-        ValueError: the arm is not known, or its settings are out of range.
+        ValueError: the arm is not known, its settings are out of range, or the model cannot have a causal phase.
     """
     if arm == NONE:
         return None
+    if causal_share(problem.config, arm):
+        check_looks_back(problem.fresh_model(0))
     if arm in problem.config.evaluate.custom:
         own = problem.config.evaluate.custom[arm]
         return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
@@ -70,14 +79,22 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"))
 
 
+def causal_share(config: Config, arm: str) -> float:
+    """Share of an arm's steps, from the first, that predict the next token; see `inner.causal_lm`."""
+    own = config.evaluate.custom.get(arm)
+    return CAUSAL.get(arm, 0.0) if own is None else own.causal
+
+
 def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
-    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "units" or "design".
+    """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "drawn" (the rate, of
+    the same mean), "units", "design" or "causal" (as many tokens are read, and in a causal phase all are predicted).
 
     Args:
         config: names the arms.
         policies: those that were given, which bring masking settings of their own.
     """
     found = {arm: _other_budget(_settings_of(config, arm, policies), config) for arm in config.evaluate.arms}
+    found |= {arm: "causal" for arm in config.evaluate.arms if causal_share(config, arm)}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 
@@ -92,7 +109,8 @@ def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]
 def _other_budget(own: MaskingConfig, config: Config) -> str:
     usual = config.masking
     if own.rate != usual.rate and config.inner.objective == "masked_lm":
-        return "rate"
+        moving = any(isinstance(masking.rate, RateSchedule) for masking in (own, usual))
+        return "rate" if moving or not math.isclose(own.usual_rate, usual.usual_rate) else "drawn"
     if own.unit != "token":
         return "units"
     # Where a coin is tossed per token, no two arms come to the same number.

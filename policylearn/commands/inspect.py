@@ -75,7 +75,7 @@ def facts(artefact: PolicyArtefact) -> dict[str, str]:
     network = {"none": "none", "table": "a logit per token id", "context": "over the text"}
     network["span"] = "over the text, of where spans begin and end"
     return {
-        "rate": " → ".join(f"{rate:g}" for rate in masking.rates),
+        "rate": masking.rate_in_words,
         "unit": masking.unit,
         "design": masking.design,
         "prior": prior,

@@ -92,7 +92,7 @@ def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, 
         "## What it was made from",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
-        f"- rate: {' → '.join(map(str, masking.rates))}, unit: {masking.unit}, design: {masking.design}",
+        f"- rate: {masking.rate_in_words}, unit: {masking.unit}, design: {masking.design}",
         *(f"- {name}: {value}" for name, value in lineage.items()),
         *([f"- {signal(state.history).sentence}"] if state.history and "rounds" in run.config.learn.stages else []),
         "",
@@ -100,7 +100,7 @@ def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, 
         "",
         ", ".join(f"{row.word} {row.learned:.2f}" for row in favourites),
         "",
-        f"(token and its mean mask probability at rate {masking.rates[0]:g} over its occurrences in the first "
+        f"(token and its mean mask probability at rate {masking.usual_rate:g} over its occurrences in the first "
         f"{SAMPLE:,} rows of the domain corpus)",
     ]
     if result and result["arms"]:

@@ -7,7 +7,7 @@ from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedC
 from policylearn.config.experiment import Config
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
-from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, Rate, RateSchedule
 from policylearn.config.running import (
     PLANTED_ONLY,
     ArmConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "OuterConfig",
     "PlantedConfig",
     "PolicyConfig",
+    "RandomRate",
     "Rate",
     "RateSchedule",
     "ScoresConfig",

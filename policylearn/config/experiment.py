@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.config.masking import MaskingConfig, PolicyConfig
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
@@ -98,8 +98,8 @@ class Config(Strict):
         own = (name for arm in self.evaluate.custom.values() for name in arm.prior)
         scorers = {name.partition(":")[0] for name in (*self.policy.prior, *self.evaluate.arms, *own)}
         refused = {
-            "a schedule of masking.rate: set a number, which it does not look at": isinstance(
-                self.masking.rate, RateSchedule
+            "a schedule of masking.rate, or one that is drawn: set a number, which it does not look at": not isinstance(
+                self.masking.rate, float
             ),
             'masking.design = "explore": set "systematic"': self.masking.design == "explore",
             'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",

@@ -1,8 +1,8 @@
 """The policy, and the masks drawn from it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from policylearn.config.strict import Strict
 from policylearn.registry import NETWORKS
@@ -31,10 +31,14 @@ class PolicyConfig(Strict):
         return self
 
 
+Moving = Literal["linear", "cosine", "step", "cyclic"]
+Drawn = Literal["uniform", "beta"]
+
+
 class RateSchedule(Strict):
     """A masking rate that moves with training progress, see `masking.schedule`."""
 
-    kind: Literal["linear", "cosine", "step", "cyclic"]
+    kind: Moving
     rates: list[float] = Field(min_length=2, description="linear, cosine: from, to; step, cyclic: one after the other")
     cycles: int = Field(1, ge=1, description="`cyclic`: so many times through the rates")
 
@@ -47,11 +51,60 @@ class RateSchedule(Strict):
         return self
 
 
-KINDS_OF_RATE = ("number", "schedule")
+class RandomRate(Strict):
+    """A masking rate that is drawn anew for every text or batch, see `masking.random_rate`."""
+
+    kind: Drawn
+    low: float = Field(gt=0, lt=1, description="the lowest rate")
+    high: float = Field(gt=0, lt=1, description="the highest")
+    a: int | None = Field(None, ge=1, description="`beta`: with b, where between them most rates are")
+    b: int | None = Field(None, ge=1, description="`beta`: the mean lies a / (a + b) of the way from low to high")
+    per: Literal["text", "batch"] = Field("text", description="what has a rate of its own")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RandomRate":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must not exceed high {self.high}")
+        if (self.kind == "beta") != (self.a is not None and self.b is not None) or (self.a is None) != (self.b is None):
+            raise ValueError(
+                f'a and b give a rate of kind "beta" its shape, and no other: got a = {self.a}, b = {self.b}'
+            )
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(a, b); uniform is Beta(1, 1)."""
+        return self.a or 1, self.b or 1
+
+    @property
+    def mean(self) -> float:
+        """What the rates are on average."""
+        a, b = self.shape
+        return (b * self.low + a * self.high) / (a + b)
+
+
+KINDS_OF_RATE = ("number", "schedule", "drawn")
+
+
+def _kind_of(given: Any) -> str:
+    """Which of the three was meant, so that a mistake is explained once."""
+    if isinstance(given, RandomRate) or (isinstance(given, dict) and given.get("kind") in get_args(Drawn)):
+        return "drawn"
+    return "schedule" if isinstance(given, dict | RateSchedule) else "number"
+
+
+def _check_kind(given: Any) -> Any:
+    if isinstance(given, dict) and given.get("kind") not in (known := (*get_args(Moving), *get_args(Drawn))):
+        raise ValueError(f"kind {given.get('kind')!r} is none of {', '.join(map(repr, known))}")
+    return given
+
+
 Rate = Annotated[
-    Annotated[float, Field(gt=0, lt=1), Tag("number")] | Annotated[RateSchedule, Tag("schedule")],
-    # Says which of the two was meant, so that a mistake is explained once.
-    Discriminator(lambda given: KINDS_OF_RATE[isinstance(given, dict | RateSchedule)]),
+    Annotated[float, Field(gt=0, lt=1), Tag("number")]
+    | Annotated[RateSchedule, Tag("schedule")]
+    | Annotated[RandomRate, Tag("drawn")],
+    Discriminator(_kind_of),
+    BeforeValidator(_check_kind),
 ]
 
 
@@ -63,7 +116,9 @@ class MaskingConfig(Strict):
         description="what is masked as one; in a text of few units, none longer than the share that is to be masked",
     )
     rate: Rate = Field(
-        0.15, description="share of eligible tokens masked; a number, or {kind, rates} over training progress"
+        0.15,
+        description="share of eligible tokens masked; a number, {kind, rates} over training progress, or {kind, low, "
+        "high, a, b, per} to be drawn anew for every text (or batch, which makes masks depend on what else is in it)",
     )
     p_max: float = Field(0.9, gt=0, le=1, description="no unit is masked with more than this probability")
     design: Literal["systematic", "independent", "explore"] = Field(
@@ -71,7 +126,11 @@ class MaskingConfig(Strict):
         description="how probabilities become masks: systematic ones have just so many tokens; independent ones toss a "
         "coin for each; explore makes `draws` systematic ones share what there is to mask",
     )
-    draws: int = Field(6, ge=1, description="`explore`: masks that share the random start")
+    draws: int = Field(
+        6,
+        ge=1,
+        description="`explore`: masks that share the random start; 2: a mask and its complement, of the same rate",
+    )
     span_mean: float = Field(3.8, ge=1, description="`span`: mean of the geometric length, in words")
     span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
     mask_share: float = Field(0.8, ge=0, le=1, description="of masked tokens shown as [MASK]")
@@ -87,5 +146,28 @@ class MaskingConfig(Strict):
 
     @property
     def rates(self) -> list[float]:
-        """Every rate the schedule goes through, the first at the start of training."""
+        """Every rate the schedule goes through, the first at the start of training; the lowest and the highest of
+        those that are drawn."""
+        if isinstance(self.rate, RandomRate):
+            return [self.rate.low, self.rate.high]
         return self.rate.rates if isinstance(self.rate, RateSchedule) else [self.rate]
+
+    @property
+    def usual_rate(self) -> float:
+        """The rate at the start of training, or the mean of those that are drawn: that of whoever names none."""
+        return self.rate.mean if isinstance(self.rate, RandomRate) else self.rates[0]
+
+    @property
+    def rate_in_words(self) -> str:
+        """For people.
+
+        >>> MaskingConfig(rate={"kind": "linear", "rates": [0.3, 0.15]}).rate_in_words
+        '0.3 → 0.15'
+        >>> MaskingConfig(rate={"kind": "uniform", "low": 0.05, "high": 0.25}).rate_in_words
+        '0.15 on average, drawn per text from 0.05 to 0.25 (uniform)'
+        """
+        if not isinstance(self.rate, RandomRate):
+            return " → ".join(f"{rate:g}" for rate in self.rates)
+        drawn, (a, b) = self.rate, self.rate.shape
+        shape = "uniform" if drawn.kind == "uniform" else f"beta, a = {a}, b = {b}"
+        return f"{drawn.mean:g} on average, drawn per {drawn.per} from {drawn.low:g} to {drawn.high:g} ({shape})"

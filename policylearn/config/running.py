@@ -40,6 +40,9 @@ class ArmConfig(Strict):
 
     prior: dict[str, float] = Field({}, description="scorer name → strength; {} is uniform")
     masking: dict[str, Any] = Field({}, description="what of [masking] is different: rate, unit, design …")
+    causal: float = Field(
+        0.0, ge=0, lt=1, description="share of the steps, from the first, that predict the next token instead of masks"
+    )
 
 
 class FineTuneConfig(Strict):

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, causal_share, check_arms, other_budgets
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
@@ -51,7 +51,7 @@ def compare(
     if not seeds:
         return summarise([], config.task.metric)
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
-    evidence, masks = evidence_key(problem), {arm: masks_key(arms[arm], problem.domain) for arm in arms}
+    evidence, masks = evidence_key(problem), _masks_keys(problem, arms)
     wanted = {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
@@ -75,6 +75,10 @@ def compare(
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary
+
+
+def _masks_keys(problem: Problem, arms: Mapping[str, MaskingPolicy | None]) -> dict[str, str]:
+    return {arm: masks_key(policy, problem.domain, causal_share(problem.config, arm)) for arm, policy in arms.items()}
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:

@@ -39,11 +39,12 @@ def trial_key(evidence: str, masks: str, seed: int) -> str:
     return _sha256(f"{evidence} {masks} {seed}".encode())
 
 
-def masks_key(policy: MaskingPolicy | None, domain: TokenRows) -> str:
-    """What decides the masks of an arm; None: no further training."""
+def masks_key(policy: MaskingPolicy | None, domain: TokenRows, causal: float = 0.0) -> str:
+    """What decides the masks of an arm; None: no further training. `causal` is `arms.causal_share`."""
     if policy is None:
         return "none"
-    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "")
+    phase = f" causal {causal}" if causal else ""
+    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "") + phase
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:

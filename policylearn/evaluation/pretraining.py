@@ -1,14 +1,18 @@
 """Continued pretraining of a fresh model under a frozen policy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 
 import numpy as np
 import torch
 
 from policylearn.inner.batches import follow_mistakes, masked_batches
+from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.inner.masked_lm import mlm_loss
-from policylearn.inner.objectives import objective_of
+from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.problem import Problem
@@ -22,7 +26,7 @@ class Pretraining:
     """What a training left behind, besides the model.
 
     Attributes:
-        losses: one per step, under the arm's own masks.
+        losses: one per step, under the arm's own masks or of the next token.
         masked_tokens: how many tokens were predicted in all.
     """
 
@@ -35,16 +39,29 @@ class Pretraining:
         return float(np.mean(self.losses[-max(1, len(self.losses) // 10) :])) if self.losses else None
 
 
-def pretrain(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int) -> Pretraining:
-    """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`."""
-    config, adaptive = problem.config.inner, follow_mistakes(problem, policy)
-    optimizer, objective, masked = make_optimizer(model, config), objective_of(problem), 0
+def pretrain(
+    problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int, causal: float = 0.0
+) -> Pretraining:
+    """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`. A share `causal` of them,
+    the first, predict the next token; texts, and the masks of the others, are those of a training without.
+
+    Raises:
+        ValueError: the model cannot be kept from looking ahead.
+    """
+    config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(causal * steps)
+    optimizer, own, masked = make_optimizer(model, config), objective_of(problem), 0
     losses: list[float] = []
-    batches = masked_batches(problem, policy, seed, objective, adaptive, lambda: len(losses) / steps)
-    for step in range(steps):
-        batch = next(batches)
+
+    def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
+        progress = lambda: len(losses) / steps  # noqa: E731
+        batches = masked_batches(problem, policy, seed, objective, adaptive, progress)
+        return zip(repeat(objective), islice(batches, start, end))
+
+    if first:
+        check_looks_back(model)
+    for step, (objective, batch) in enumerate(chain(steps_on(CausalLM(), 0, first), steps_on(own, first, steps))):
         masked += int(batch.mask.sum())
-        rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive else None
+        rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
         losses.append(plain_step(model, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch))
     return Pretraining(losses, masked)
 

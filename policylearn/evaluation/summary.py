@@ -12,6 +12,8 @@ TOLERANCE = 0.001
 """Relative difference of masked tokens that is still the same budget; exact designs stay far below it."""
 UNITS = 0.03
 """The same for an arm whose units or design never add up to just so many tokens."""
+NEVER = ("rate", "none", "causal")
+"""Reasons for which an arm is of another budget whatever it comes to."""
 
 
 def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -20,10 +22,11 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
     Args:
         trials: of all arms and seeds.
         metric: its name.
-        others: arm → why its budget may differ: "rate" (it masks another share on purpose), "units" (words and spans
-            come as they come, and in short texts one span may be more than the budget), "design" (another one rounds
-            the budget of a text elsewhere) or "none" (it masks nothing). `equal_budget` tells of each arm whether it
-            still is that of the rest; so it does of any other arm, which would be a fault of ours.
+        others: arm → why its budget may differ: "rate" (it masks another share on purpose), "drawn" (its rate is
+            drawn, of the same mean), "units" (words and spans come as they come, and in short texts one span may be
+            more than the budget), "design" (another one rounds the budget of a text elsewhere), "causal" (some steps
+            predict all tokens) or "none" (it masks nothing). `equal_budget` tells of each arm whether it still is that
+            of the rest; so it does of any other arm, which would be a fault of ours.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.seed):
@@ -71,9 +74,9 @@ def _comparisons(arms: Mapping[str, Sequence[Trial]]) -> dict[str, Any]:
 def _is_equal(arm: str, arms: Mapping[str, Sequence[Trial]], others: Mapping[str, str]) -> bool:
     """Whether an arm masked as many tokens as the arms whose budget is exact; where there are none, as all but those
     of another rate."""
-    if others.get(arm) in ("rate", "none"):
+    if others.get(arm) in NEVER:
         return False
-    exact = [name for name in arms if name not in others] or [n for n in arms if others[n] not in ("rate", "none")]
+    exact = [name for name in arms if name not in others] or [n for n in arms if others[n] not in NEVER]
     masked = {name: _masked_tokens(arms[name]) for name in dict.fromkeys([*exact, arm])}
     usual = sorted(masked[name] for name in exact)[(len(exact) - 1) // 2]  # one that differs does not make the others
     return abs(masked[arm] - usual) <= (UNITS if arm in others else TOLERANCE) * usual

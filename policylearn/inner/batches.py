@@ -57,4 +57,4 @@ def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights 
     if AMLM not in map(scorer_of, policy.names):
         return None
     every = problem.config.scores.amlm.every
-    return AdaptiveWeights(policy.field.size, policy.masking.rates[0], every)
+    return AdaptiveWeights(policy.field.size, policy.masking.usual_rate, every)

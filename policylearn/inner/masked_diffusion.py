@@ -10,36 +10,14 @@ That is for uniform masks; a policy says which tokens these are, with inclusion 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.masking import MaskedBatch, Stream, eligible_positions, uniforms
+from policylearn.masking import MaskedBatch, eligible_positions, whole_rates
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.problem import Problem
 
 ALL_HIDDEN = {"mask_share": 1.0, "random_share": 0.0}
-
-
-def row_rates(tokens: Tensor, keys: Tensor) -> Tensor:
-    """A masking rate t for every row, [B, 1] float64, such that t · tokens is a whole number, uniform over 1 … tokens.
-
-    The uniform numbers behind them are stratified over the rows of a batch (Kingma et al., Variational Diffusion
-    Models, NeurIPS 2021), in an order drawn by the keys. So the rate of a text, unlike its mask at that rate, depends
-    on what is beside it; not on the policy.
-
-    Args:
-        tokens: [B], eligible ones of each row.
-        keys: [B] of `masking.keys`.
-
-    >>> row_rates(torch.tensor([4, 4, 4, 4]), torch.tensor([7, 8, 9, 10])).flatten()
-    tensor([0.5000, 0.7500, 1.0000, 0.2500], dtype=torch.float64)
-    """
-    first = torch.zeros_like(keys)[:, None]
-    rank = uniforms(keys, first, Stream.RATE).argsort(dim=0, stable=True).argsort(dim=0)
-    start = uniforms(keys.sum()[None], first[:1], Stream.RATE)
-    n = tokens[:, None].clamp(min=1).double()
-    return ((rank + start) / len(keys) * n).floor().add(1.0).minimum(n) / n
 
 
 class MaskedDiffusion(MaskedLM):
@@ -55,8 +33,8 @@ class MaskedDiffusion(MaskedLM):
     def draw(
         self, policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: Any, **settings: Any
     ) -> MaskedBatch:
-        """As `mask_tokens`, at the rates of `row_rates`, every masked token shown as [MASK]."""
-        rate = row_rates(policy.eligible(x, real).sum(1), policy.field.keys(x, real, seed, epoch))
+        """As `mask_tokens`, at the rates of `whole_rates`, every masked token shown as [MASK]."""
+        rate = whole_rates(policy.eligible(x, real).sum(1), policy.field.keys(x, real, seed, epoch))
         return mask_tokens(policy.under(**ALL_HIDDEN), x, real, seed, epoch, rate=rate, **settings)
 
     def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:

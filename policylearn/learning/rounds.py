@@ -8,7 +8,7 @@ from torch import Tensor
 
 from policylearn.arms.arms import RANDOM, arm_policy
 from policylearn.cluster.pool import Pool
-from policylearn.config import Config
+from policylearn.config import Config, RandomRate
 from policylearn.learning.choice import smoothed_dev
 from policylearn.learning.learner import States, collect
 from policylearn.learning.rollout import PolicyGradient, rollout
@@ -53,8 +53,10 @@ def rounds(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, co
             tickets = under_way.pop(state.round)
             results = collect(pool.results(tickets), tickets, config.learn.max_dropped)
             baselines = baseline_scores(config, policy, state, results)
-            record = round_record(state.round, results, baselines, config.masking.rates[0])
+            record = round_record(state.round, results, baselines, config.masking.usual_rate)
             record["dropped"] = config.learn.rollouts - len(results)
+            if isinstance(config.masking.rate, RandomRate):
+                record["rate_range"] = config.masking.rates
             measured = {"workers": pool.alive(), "lost": pool.lost - lost, "seconds": monotonic() - started}
             state.history.append(record | measured)
             state.tried = version_of(versions, state.round, lag), smoothed_dev(state.history)

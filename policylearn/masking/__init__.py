@@ -9,6 +9,7 @@ from policylearn.masking.designs import DesignName, draw_mask, explore, independ
 from policylearn.masking.eligibility import eligible_positions, special_table
 from policylearn.masking.field import TextField, text_field
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
+from policylearn.masking.random_rate import rates_of, whole_rates
 from policylearn.masking.schedule import rate_at
 from policylearn.masking.units import (
     at_leads,
@@ -42,6 +43,7 @@ __all__ = [
     "masked_total",
     "positions",
     "rate_at",
+    "rates_of",
     "room",
     "sizes",
     "span_starts",
@@ -51,6 +53,7 @@ __all__ = [
     "uniforms",
     "unit_probabilities",
     "vocabulary",
+    "whole_rates",
     "word_keys",
     "word_starts",
 ]

@@ -14,10 +14,10 @@ class MaskedBatch:
     Attributes:
         original: [B, T] before anything was hidden, token ids for a text: what the policy looks at.
         shown: [B, T] what the model looks at.
-        real: [B, T] boolean, not padding.
+        real: [B, T] boolean, not padding; in a causal phase [B, T, T], which tokens each may look at.
         labels: [B, T], -100 where nothing is predicted.
         lead: [B, T] of `masking.units`, the units that were masked as one; None: single tokens.
-        rate: the masking rate, [B, 1] if rows have one each; None: the policy's own.
+        rate: the masking rate, [B, 1] if rows have one each; None: the policy's usual one.
         columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
         keys: [B] of `masking.keys`, with which the mask was drawn; None: drawn otherwise.
         draw: number of the draw, for designs in which several share their keys; [B] if rows have one each.

@@ -74,6 +74,10 @@ def explore(p: Tensor, keys: Tensor, index: Tensor, draw: int | Tensor, draws: i
 
     With equal p and draws · p = 1 the masks are disjoint and cover every position; with unequal p each
     position is in ⌊draws · p_i⌋ or ⌈draws · p_i⌉ of them. All draws must be given the same keys. `draw` may be [B].
+
+    Two draws are a mask and its complement (as in CMLM, arXiv 2106.02327) that keeps to the budget: no position with
+    p_i ≤ 1/2 is in both, none with p_i ≥ 1/2 in neither; where all p_i = 1/2, one is what the other is not. The literal
+    complement of a mask at rate ρ has rate 1 - ρ and inclusion probabilities 1 - p.
     """
     return systematic(p, keys, index, offset=_turn(draw, draws))
 

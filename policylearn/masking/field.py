@@ -97,13 +97,13 @@ class TextField(nn.Module):
             keys: [B] of `example_keys`, by which spans are cut; None: one fixed cut of each text.
             ends: [B, T, 2 or more], start and end logits that spans are to follow, see `masking.spans`; None: they
                 follow nothing.
-            rate: the masking rate, on which depends how long a unit may be, see `masking.lengths`; None: the one
-                training starts with.
+            rate: the masking rate, on which depends how long a unit may be, see `masking.lengths`; None: the
+                usual one.
         """
         if self.masking.unit == "token":
             return None
         eligible = self.eligible(ids, real)
-        rate = self.masking.rates[0] if rate is None else rate
+        rate = self.masking.usual_rate if rate is None else rate
         words = split_long_words(self.word_starts(ids, real), eligible, rate)
         starts = words
         if self.masking.unit == "span":

@@ -45,6 +45,7 @@ class InnerModel(nn.Module):
       `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
     - `blend` shows other embeddings than those of `ids`.
+    - `real` is [B, T], not padding; with labels it may be [B, T, T], which tokens each may look at.
     - `remark` is what a reader of results should know of the model: that its head is random, or nothing.
 
     Inputs may be on any device; what comes back is on that of the model, what `watch` is shown on the CPU.
@@ -89,7 +90,7 @@ class InnerModel(nn.Module):
     def seen(self, input_ids: Tensor, real: Tensor, blend: Blend | None) -> dict[str, Tensor]:
         """What the model is called with."""
         text = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
-        return {**text, "attention_mask": real.long()}
+        return {**text, "attention_mask": attention_mask(real, self.mlm.dtype)}
 
     @property
     def encoder(self) -> nn.Module:
@@ -114,6 +115,15 @@ class Elsewhere:
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         return functional_call(self.model, dict(self.parameters), inputs, settings)
+
+
+def attention_mask(real: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a model of transformers takes: [B, T], 1 for tokens; or, where every token of [B, T, T] has its own, what is
+    added to the scores of attention, [B, 1, T, T]."""
+    if real.ndim == 2:
+        return real.long()
+    hidden = torch.finfo(torch.bfloat16).min  # which is a number in wider types as well
+    return torch.zeros(real.shape, dtype=dtype, device=real.device).masked_fill(~real, hidden)[:, None]
 
 
 def full(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from policylearn.masking import (
     budget,
     draw_units,
     positions,
-    rate_at,
+    rates_of,
     vocabulary,
 )
 from policylearn.masking.spans import span_logits
@@ -160,7 +160,7 @@ class MaskingPolicy(nn.Module):
             x: [B, T] token ids, or whatever the field is of.
             real: [B, T] boolean, not padding.
             lead: [B, T], units found earlier (spans are cut anew in every epoch); None: found here.
-            rate: another rate than the one training starts with; [B, 1] if rows have one each.
+            rate: another rate than `MaskingConfig.usual_rate`; [B, 1] if rows have one each.
             columns: scores that came with the text.
         """
         lead = self.units(x, real, rate=rate) if lead is None else lead
@@ -189,7 +189,7 @@ class MaskingPolicy(nn.Module):
         self, logits: Tensor, x: Tensor, real: Tensor, lead: Tensor | None, rate: float | Tensor | None
     ) -> Tensor:
         eligible = self.eligible(x, real)
-        rate = self.masking.rates[0] if rate is None else rate
+        rate = self.masking.usual_rate if rate is None else rate
         if lead is None:
             return budget(logits, eligible, rate, self.masking.p_max)
         return unit_probabilities(logits, eligible, lead, rate, self.masking.p_max)
@@ -276,7 +276,7 @@ def mask_tokens(
     masking = policy.masking
     round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
     keys, index = policy.field.keys(x, real, seed, round_of_draws), positions(real)
-    spent = rate_at(masking.rate, progress) if rate is None else rate
+    spent = rates_of(masking.rate, progress, keys) if rate is None else rate
     lead = policy.units(x, real, keys, spent)
     with torch.no_grad():
         p = policy.probabilities(x, real, lead=lead, rate=spent, columns=columns)

@@ -50,11 +50,13 @@ def round_line(record: dict[str, Any], separator: str = "  ") -> str:
 
     >>> round_line({"outer_loss": 0.69, "dev": 0.78, "dev_random": 0.55, "rate": 0.15, "workers": 2})
     'outer loss .690  dev .780 (random .550)  mask rate .150  workers 2'
+    >>> round_line({"rate": 0.15, "rate_range": [0.05, 0.25]})
+    'mask rate .150 on average (.050 to .250)'
     """
     parts = []
     for key, name in _SHOWN.items():
         if math.isfinite(as_number(record.get(key))):
-            parts.append(f"{name} {score(record[key])}{_beside(record) if key == 'dev' else ''}")
+            parts.append(f"{name} {score(record[key])}{_beside(key, record)}")
     if record.get("masked_tokens") is not None:
         parts.append(f"masked tokens {count(record['masked_tokens'])}")
     if record.get("workers") is not None:
@@ -185,6 +187,11 @@ class _RoundBar(Progress):
             yield Padding(Text(self.numbers), (0, 0, 0, 2))
 
 
-def _beside(record: dict[str, Any]) -> str:
+def _beside(key: str, record: dict[str, Any]) -> str:
+    """In brackets: what dev scores are compared with, and where rates lie that are drawn."""
+    if key == "rate" and "rate_range" in record:
+        return f" on average ({' to '.join(map(score, record['rate_range']))})"
+    if key != "dev":
+        return ""
     named = ", ".join(f"{name} {score(value)}" for name, value in baselines(record).items())
     return f" ({named})" if named else ""

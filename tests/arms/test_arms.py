@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, other_budgets
+from policylearn.config import MaskingConfig
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.problem import Problem
 
@@ -59,7 +60,10 @@ def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))
     rate = {"random-30": "rate", "random-40": "rate", "random-30-15": "rate"}
-    assert other_budgets(config) == rate | {"word": "units", "span": "units", "explore": "design"}
+    others = {"word": "units", "span": "units", "explore": "design", "random-rate": "drawn", "causal-first": "causal"}
+    assert other_budgets(config) == rate | others
+    higher = config.model_copy(update={"masking": MaskingConfig(rate=0.2)})
+    assert other_budgets(higher)["random-rate"] == "rate"
 
 
 def test_arms_of_another_rate_are_compared_but_not_at_equal_budget(tiny, tmp_path, quiet):

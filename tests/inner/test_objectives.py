@@ -12,12 +12,13 @@ from policylearn.config import Config, changes, load_config, resolved_json
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.inner.batches import masked_batches
-from policylearn.inner.masked_diffusion import MaskedDiffusion, row_rates
+from policylearn.inner.masked_diffusion import MaskedDiffusion
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.steps import make_optimizer, plain_step
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.rollout import by_credit, rollout, train_once
+from policylearn.masking import whole_rates
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens
 from policylearn.problem import Problem
@@ -74,12 +75,12 @@ def test_parts_of_a_batch_keep_their_rates(make_policy, texts, diffusion):
 
 def test_rates_are_stratified_keyed_and_uniform():
     keys = torch.arange(64) * 977 + 5
-    rates = row_rates(torch.full((64,), 16), keys)
+    rates = whole_rates(torch.full((64,), 16), keys)
     assert torch.equal(rates.flatten().mul(16).long().bincount(), torch.tensor([0] + [4] * 16))
-    assert torch.equal(rates, row_rates(torch.full((64,), 16), keys))
+    assert torch.equal(rates, whole_rates(torch.full((64,), 16), keys))
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(rates[order], row_rates(torch.full((64,), 16), keys[order]))
-    alone = torch.cat([row_rates(torch.tensor([4]), torch.tensor([key])) for key in range(2000)]).flatten()
+    assert torch.equal(rates[order], whole_rates(torch.full((64,), 16), keys[order]))
+    alone = torch.cat([whole_rates(torch.tensor([4]), torch.tensor([key])) for key in range(2000)]).flatten()
     assert [float((alone == size / 4).float().mean()) for size in range(1, 5)] == pytest.approx([0.25] * 4, abs=0.04)
 
 
@@ -168,6 +169,7 @@ def test_windows_are_steps_on_the_objective_and_so_are_ordinary_ones(problem):
     ("override", "other"),
     [
         ('masking.rate={kind="linear", rates=[0.3, 0.15]}', r"masking\.rate"),
+        ('masking.rate={kind="uniform", low=0.1, high=0.2}', r"masking\.rate"),
         ("masking.design=explore", r"masking\.design"),
         ("learn.estimator=relaxed", r"learn\.estimator"),
         ("policy.prior={amlm=1.0}", "amlm"),
@@ -180,7 +182,7 @@ def test_what_does_not_go_with_diffusion_is_refused(override, other):
         load_config(None, [override, DIFFUSION])
 
 
-@pytest.mark.parametrize("arm", ["random-30", "explore", "mine"])
+@pytest.mark.parametrize("arm", ["random-30", "random-rate", "explore", "mine"])
 def test_arms_with_a_rate_or_draws_of_their_own_are_refused(arm):
     settings = [f"evaluate.arms=[random,{arm}]", "evaluate.custom={mine={masking={rate=0.3}}}"]
     check_arms(load_config(None, settings))

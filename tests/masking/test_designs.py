@@ -116,6 +116,17 @@ def test_exploring_takes_every_position_as_often_as_its_probability_says(row, dr
     assert ((draws * p - 1e-6).floor() <= times).all() and (times <= (draws * p + 1e-6).ceil()).all()
 
 
+@pytest.mark.parametrize("total", [7.5, 8.0])
+def test_of_two_draws_one_is_the_complement_of_the_other_whatever_the_budget(total):
+    """To the token at a rate of one half; below it, as many of the tokens that the other left out."""
+    first, second = (explore(*repeated(torch.full((16,), 0.5).double()), draw, 2) for draw in range(2))
+    assert torch.equal(first, ~second)
+    p = budget(torch.randn(1, 16), torch.ones(1, 16, dtype=torch.bool), total / 32, 0.5)[0]
+    first, second = (explore(*repeated(p), draw, 2) for draw in range(2))
+    assert not (first & second).any() and max(largest_z(mask, p) for mask in (first, second)) < 4.5
+    assert int((first.sum(1) - second.sum(1)).abs().max()) <= 1
+
+
 def test_independent_coins_are_uncorrelated_and_of_random_size():
     masks = independent(*repeated(torch.full((6,), 0.5).double())).double()
     off_diagonal = torch.corrcoef(masks.T) - torch.eye(6)

@@ -1,4 +1,4 @@
-"""How much of the targets a policy's masks cover, at the policy's own rate."""
+"""How much of the targets a policy's masks cover, at the policy's usual rate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def coverage(
 def _drawn(
     policy: MaskingPolicy, ids: Tensor, real: Tensor, draws: int, columns: dict[str, Tensor] | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inclusion probabilities and a mask of each of the first epochs, as `mask_tokens` has them; [B, T] both."""
+    """Inclusion probabilities and a mask of each of the first epochs, as `mask_tokens` has them at one rate; [B, T]."""
     index, design = positions(real), policy.masking.design
     for epoch in range(draws):
         keys = example_keys(ids, real, 0, epoch)

@@ -103,5 +103,5 @@ def record(config: Config, number: int, losses: list[float], found: dict[str, fl
     """One line of metrics.jsonl: `dev` is the share of dev's targets that masks cover; random masks cover the rate."""
     loss = {"outer_loss": float(np.mean(losses))} if losses else {}
     shares = {name: found[name] for name in ("whole", "precision", "rate")}
-    dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": config.masking.rates[0]}}
+    dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": config.masking.usual_rate}}
     return {"round": number, **loss, **dev, **shares}
