@@ -14,6 +14,7 @@ from rich.console import Console
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.config import Config, InnerConfig
+from policylearn.credit.along import states
 from policylearn.credit.analysis import GOAL, Point, analyse, sums, verdict
 from policylearn.credit.reliability import Spelling, check_amount, measure
 from policylearn.credit.sums import Sums
@@ -69,7 +70,7 @@ def amounts(problem: Problem) -> dict[str, Any]:
     """How much data was used, both halves together."""
     settings = problem.config.credit
     have = len(problem.examples("train"))
-    return {"examples": min(have, settings.examples or have), "batches": 2 * settings.batches * settings.points}
+    return {"examples": min(have, settings.examples or have), "batches": 2 * settings.batches * states(problem.config)}
 
 
 def needs(shares: Shares, problem: Problem) -> dict[str, Any]:

@@ -54,12 +54,14 @@ class Viewpoint:
         trajectory: at this state.
         losses: outer losses by name.
         watch: shows how far long work is.
+        training: its number, from 0.
         from_end: directions by name of the loss, where the steps that follow count; there are none at the very end.
     """
 
     trajectory: Trajectory
     losses: Mapping[str, ProbeLoss]
     watch: Watch
+    training: int = 0
     from_end: Mapping[str, Gradients] | None = None
 
     @cached_property
@@ -109,7 +111,7 @@ def credits_along(
         for number, step in enumerate(points, start=1):
             watch = At(problem.watch, f"{work}{which}, point {number} of {len(points)}")
             train_to(trajectory, step, watch)
-            yield Viewpoint(trajectory, losses, watch, ahead.get(step) or None)
+            yield Viewpoint(trajectory, losses, watch, training, ahead.get(step) or None)
 
 
 def look_back(

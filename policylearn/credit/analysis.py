@@ -17,6 +17,7 @@ GOAL = 0.5
 """Reliability from which on a signal is called worth learning from: half of what credits say is true."""
 FEWEST = 3
 """Word types that a correlation takes."""
+HALF = 0.5
 NOISE = 0.2
 """Below it, credits are called noise."""
 
@@ -31,6 +32,7 @@ class Point:
         tokens: of text halves A and B; credits [M, 2] and [M, 2 + controls].
         twins: [N, 2] credits of the same tokens: labels A under one mask, labels B under another.
         cosines: of the outer gradients of A and B by group of parameters, as they are and preconditioned.
+        training: number of the training that it is a state of.
     """
 
     step: int
@@ -38,6 +40,7 @@ class Point:
     tokens: tuple[Tokens, Tokens]
     twins: np.ndarray
     cosines: dict[str, dict[str, float]]
+    training: int = 0
 
 
 def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
@@ -57,6 +60,7 @@ def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
         "net": net,
         "controls": {n: correlation(x[:, 0], y[:, i]) for i, n in enumerate(names) if i > 1},
         "shares": vars(shares),
+        "lasting": lasting(points, config.diagnose.least),
         "types": len(rows[0]),
         "tokens": [int(s.counts.sum()) for s in (first, second)],
         "token_level": token_level(points),
@@ -80,6 +84,35 @@ def sums(points: Sequence[Point], half: int) -> Sums:
     """Advantages of one text half by word type, all points together."""
     first, *others = (Sums.of(p.tokens[half].keys, advantage(p.tokens[half].credits)) for p in points)
     return first.add(*others)
+
+
+def lasting(points: Sequence[Point], least: int) -> dict[str, float | None]:
+    """Of what labels and texts agree on at one state of the model, the share that they agree on between two.
+
+    Mean covariance over words of the means under labels A on texts A at one state and under labels B on texts B at
+    another, over that at the same one: `states` are of one training, `trainings` of two, at whatever step. None where
+    there are no two, or nothing at one state to compare with. Halves share their state, so that reliability is too high
+    a promise by what does not last (a facet of its own, in the words of `variance`).
+    """
+    halves = [
+        [Sums.of(p.tokens[half].keys, advantage(p.tokens[half].credits[:, :2])) for half in (0, 1)] for p in points
+    ]
+    found: dict[str, list[float]] = {"same": [], "states": [], "trainings": []}
+    for i, p in enumerate(points):
+        for j, q in enumerate(points):
+            kind = "same" if i == j else "states" if p.training == q.training else "trainings"
+            found[kind] += _covariances(halves[i][0], halves[j][1], least)
+    same = float(np.mean(found.pop("same") or [0.0]))
+    return {kind: float(np.mean(values)) / same if values and same > 0 else None for kind, values in found.items()}
+
+
+def _covariances(a: Sums, b: Sums, least: int) -> list[float]:
+    """Of means over words, under the two pairs of other labels; none of too few words."""
+    in_a, in_b = common_words(a, b, least)
+    if len(in_a) < FEWEST:
+        return []
+    x, y = a.means[in_a], b.means[in_b]
+    return [float(np.cov(x[:, i], y[:, 1 - i])[0, 1]) for i in (0, 1)]
 
 
 def token_level(points: Sequence[Point]) -> dict[str, float | None]:
@@ -113,4 +146,15 @@ def verdict(result: dict[str, Any]) -> str:
         return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
     if value < GOAL:
         return f"the signal is weak: {numbers}"
-    return f"there is a signal: {numbers}"
+    return f"there is a signal: {numbers}{_what_lasts(result['lasting'])}"
+
+
+def _what_lasts(found: dict[str, float | None]) -> str:
+    """Of the states of one training, or if there is but one of each, of several trainings; a few words."""
+    share = found["states"] if found["states"] is not None else found["trainings"]
+    if share is None:
+        return ""
+    advice = "; more states are worth more than more labels: raise credit.points or credit.trainings"
+    return (
+        f", of which {max(share, 0.0):.2f} lasts from one state of the model to another{advice if share < HALF else ''}"
+    )

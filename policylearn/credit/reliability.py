@@ -89,7 +89,8 @@ def measure_point(
     model = viewpoint.trajectory.model
     kinds = {"raw": viewpoint.gradients, "preconditioned": viewpoint.preconditioned}
     cosines = {kind: group_cosines(model, by_name[A], by_name[B]) for kind, by_name in kinds.items()}
-    return Point(viewpoint.trajectory.step, names, (found[0], found[1]), twins, cosines)
+    tokens = found[0], found[1]
+    return Point(viewpoint.trajectory.step, names, tokens, twins, cosines, viewpoint.training)
 
 
 def twin_credits(

@@ -45,6 +45,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("half against half", score(result["half"]), f"correlation across {count(result['types'])} word types"),
         *((name, score(r), "the same, B with labels that mean nothing") for name, r in result["controls"].items()),
         ("net of shuffled", score(result["net"]), "half against half, without what shuffled labels explain"),
+        *_lasting(result.get("lasting", {})),
         ("tokens, same masks", score(tokens["same masks"]), "correlation, disjoint labelled examples"),
         *((f"tokens, {n}", score(r), "the same, B with labels that mean nothing") for n, r in of_tokens.items()),
         ("tokens, other masks", score(tokens["other masks"]), "correlation, disjoint labelled examples and masks"),
@@ -53,6 +54,16 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("masks and contexts", score(shares["text"]), "share due to which tokens were masked where"),
         ("both at once", score(shares["rest"]), "share of the rest"),
         *_needs(result["needs"]),
+    ]
+
+
+def _lasting(found: dict[str, float | None]) -> list[tuple[str, str, str]]:
+    """Of a diagnosis from before it was measured, nothing."""
+    between = {"states": "between two states of one training", "trainings": "between states of two trainings"}
+    return [
+        (f"lasting, {kind}", score(value), f"share of the signal of one state {between[kind]}")
+        for kind, value in found.items()
+        if value is not None
     ]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from policylearn.credit.analysis import A, B, Point, analyse, verdict
+from policylearn.credit.analysis import A, B, Point, analyse, lasting, verdict
 from policylearn.credit.credits import Tokens
 
 
@@ -28,6 +28,22 @@ def points_of(signal: float, control: float = 0.0, types: int = 300) -> list[Poi
 )
 def test_the_verdict_tells_signal_from_noise_and_from_what_labels_do_not_matter_to(tiny, signal, control, expected):
     assert expected in verdict(analyse(points_of(signal, control), tiny()))
+
+
+def test_what_lasts_is_the_share_that_two_states_have_in_common():
+    rng, keys = np.random.default_rng(3), np.repeat(np.arange(3000), 4)
+    always = rng.normal(size=(3000, 1))
+
+    def point(training: int, own: np.ndarray) -> Point:
+        means = always + own + rng.normal(size=(3000, 2)) * 0.1
+        parts = (Tokens(keys, means[keys]), Tokens(keys, means[keys]))
+        return Point(1, [A, B], parts, rng.normal(size=(5, 2)), {}, training)
+
+    of_training = rng.normal(size=(2, 3000, 1))  # always 1, training 1, state 2: halves at one state share all four
+    points = [point(t, of_training[t] + 2**0.5 * rng.normal(size=(3000, 1))) for t in (0, 0, 1, 1)]
+    assert lasting(points, least=1) == pytest.approx({"states": 0.5, "trainings": 0.25}, abs=0.05)
+    assert lasting(points[:1], least=1) == {"states": None, "trainings": None}
+    assert lasting(points[1:3], least=1)["states"] is None
 
 
 def test_too_few_words_are_an_error_that_says_what_to_do(tiny):
