@@ -12,12 +12,13 @@ from rich.console import Console
 from torch import Tensor
 
 from policylearn.arms.arms import initial_policy
-from policylearn.cluster.calls import Result
+from policylearn.cluster.calls import Result, WorkFailed
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluation.plan import workers_of
 from policylearn.evaluation.validity import (
     FIRST_SEED,
+    LEAST,
     Change,
     changed,
     halved_differences,
@@ -52,7 +53,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
 
     Returns:
         what stands in result.json: of outer loss and dev score what `validity` found, every prediction and outcome,
-        a verdict.
+        numbers of changes that made a training diverge and are left out, a verdict.
 
     Raises:
         ValueError: bad input, with what to do.
@@ -114,6 +115,8 @@ def _run_all(
 
 
 def _record(key: str, found: Result, changes: Sequence[Change]) -> dict[str, Any]:
+    if found.failure and found.failure.kind == "not finite" and not key.startswith("rollout"):
+        return {"key": key, "loss": None, "score": None}  # that a change is too much for a model is an outcome, too
     value = found.required()
     if key.startswith("rollout"):
         return {"key": key, "predicted": [predicted(value.gradient, change) for change in changes]}
@@ -123,7 +126,15 @@ def _record(key: str, found: Result, changes: Sequence[Change]) -> dict[str, Any
 def _result(
     config: Config, predictions: np.ndarray, outcomes: dict[tuple[int, float, int], dict[str, float]]
 ) -> dict[str, Any]:
-    changes, seeds = range(config.validity.changes), range(config.validity.seeds)
+    seeds = range(config.validity.seeds)
+    diverged = sorted({number for (number, _, _), found in outcomes.items() if found["loss"] is None})
+    changes = [number for number in range(config.validity.changes) if number not in diverged]
+    if len(changes) < LEAST:
+        raise WorkFailed(
+            f"{len(diverged)} of {config.validity.changes} changes made a training diverge, and it takes {LEAST} that "
+            "do not: lower validity.strength or inner.learning_rate, or set inner.clip"
+        )
+    predictions = predictions[changes]
 
     def differences(what: str) -> np.ndarray:
         above, below = ([[outcomes[c, sign, s][what] for s in seeds] for c in changes] for sign in SIGNS)
@@ -134,6 +145,7 @@ def _result(
     return {
         "name": config.name,
         "verdict": validity_verdict(found["loss"]),
+        "diverged": diverged,
         **found,
         "predicted": predictions.mean(1).tolist(),
         "came": loss.mean(1).tolist(),

@@ -126,3 +126,22 @@ def test_a_finished_training_in_the_same_folder_is_not_taken_for_an_answer(polic
     status, said, _ = policylearn("diagnose", tiny_toml, *SMALL, "--validity", tmp_path / "run")
     assert status == 0 and "what was predicted against" in said
     assert json.loads((tmp_path / "run" / "validity" / "result.json").read_text())["verdict"] in " ".join(said.split())
+
+
+def test_changes_that_make_a_training_diverge_are_left_out_and_said(tiny, tmp_path, quiet, monkeypatch):
+    config, asked = tiny(*SMALL), []
+
+    def diverging(problem, policy, phi, seed):
+        asked.append(seed)
+        if len(asked) in (1, 2):  # both trainings of the first change and sign
+            raise FloatingPointError("the MLM loss became nan")
+        return train_to_the_end(problem, policy, phi, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_to_the_end", diverging)
+        found = validate(config, tmp_path / "run", quiet)
+        assert found["diverged"] == [0] and len(found["predicted"]) == len(found["came"]) == 3
+        asked.clear()
+        patch.setattr(module, "LEAST", 4)
+        with pytest.raises(WorkFailed, match=r"lower validity\.strength"):
+            validate(config, tmp_path / "few", quiet)
