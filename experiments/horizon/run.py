@@ -1,0 +1,155 @@
+"""Does looking to the end of a training mend learning from scratch? Writes trials.jsonl, result.json and the table.
+
+.venv/bin/python experiments/horizon/run.py             # what is missing; may be stopped. One thread, about 90 minutes
+.venv/bin/python experiments/horizon/run.py --table     # the table, from what is there
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from policylearn.arms.arms import arm_policy, initial_policy
+from policylearn.arms.policies import build_policy, scores_of
+from policylearn.config import Config, PolicyConfig, load_config
+from policylearn.evaluation.statistics import paired_difference
+from policylearn.evaluation.validity import train_to_the_end
+from policylearn.learning.rollout import rollout
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.progress import TaskProgress
+from policylearn.report.write_up import write_up
+
+FOLDER, OUT = Path(__file__).parent, Path("runs/horizon")
+TRIALS = FOLDER / "trials.jsonl"
+SEEDS = range(8)
+FIRST_SEED, ROLLOUT_SEED = 9_000, 7_000
+TASK, TOKENIZER = "../shared/data/tasks/trec6", "runs/real_tasks/scratch/trec6-tokenizer"
+ROLLOUTS, LARGEST = 4, 2.0
+"""Of a step along the gradient: rollouts that it is the mean of, and by how much the most changed logit moves."""
+WHOLE = ["inner.engine=replay", "inner.window=599", "inner.every=600", "inner.start=0", "policy.network=table"]
+
+
+def config_of(*more: str) -> Config:
+    own = [f"task.path={TASK}", f"domain.path={TASK}/train.jsonl.gz", f"model.tokenizer={TOKENIZER}"]
+    common = ["outer.support=400", "outer.query=400", "validity.draws=2", "masking.p_max=0.9", "policy.prior={}"]
+    return load_config("experiments/real_tasks/small.toml", [*own, *common, *more])
+
+
+@cache
+def problem() -> Problem:
+    return Problem(config_of())
+
+
+def expected_credit(horizon: str, strength: float) -> MaskingPolicy:
+    """Expected credit of words at six states of each of three trainings."""
+    return build_policy(_credited(horizon), PolicyConfig(prior={"credit": strength}, network="none"))
+
+
+@cache
+def _credited(horizon: str) -> Problem:
+    amount = ["credit.trainings=3", "credit.points=6", "credit.batches=40"]
+    found = Problem(config_of(f"credit.horizon={horizon}", *amount), data=problem().data())
+    scores_of(found, ["credit"])
+    return found
+
+
+@cache
+def gradient_steps(estimator: str, steps: int) -> MaskingPolicy:
+    """So many steps down the gradient of the outer loss at the end, through all 600 steps of whole trainings, each
+    taken under the masks that the one before led to."""
+    own = Problem(config_of(*WHOLE, "learn.kl=0", f"learn.estimator={estimator}"), data=problem().data())
+    policy = initial_policy(own)
+    if not steps:
+        return policy
+    phi = {name: value.clone() for name, value in gradient_steps(estimator, steps - 1).learned().items()}
+    policy.load_learned(phi)
+    seeds = range(ROLLOUT_SEED + 100 * (steps - 1), ROLLOUT_SEED + 100 * (steps - 1) + ROLLOUTS)
+    slopes = torch.stack([rollout(own, policy, seed).gradient["network.logits"] for seed in seeds]).sum(0)
+    phi["network.logits"] = phi["network.logits"] - LARGEST * slopes / slopes.abs().max()
+    policy.load_learned(phi)
+    return policy
+
+
+ARMS: dict[str, Callable[[], Any]] = {
+    **{arm: partial(lambda arm: arm_policy(problem(), arm), arm) for arm in ("random", "difference", "saliency")},
+    **{
+        f"expected credit for the {said}, strength {strength:g}": partial(expected_credit, horizon, strength)
+        for (horizon, said), strength in product({"step": "next step", "end": "end"}.items(), (2.0, 4.0))
+    },
+    **{
+        f"whole-run gradient, {estimator}, {steps} step{'s'[: steps - 1]}": partial(gradient_steps, estimator, steps)
+        for estimator, steps in product(("credit", "relaxed"), (1, 2))
+    },
+}
+
+
+def kept() -> dict[tuple[str, int], dict[str, Any]]:
+    lines = TRIALS.read_text("utf-8").splitlines() if TRIALS.exists() else []
+    return {(line["arm"], line["seed"]): line for line in map(json.loads, lines)}
+
+
+def run(console: Console) -> None:
+    torch.set_num_threads(1)
+    known, wanted = kept(), [(arm, seed) for arm in ARMS for seed in SEEDS]
+    with TaskProgress("trainings", len(wanted), console, len(known.keys() & set(wanted))) as progress:
+        for arm, seed in wanted:
+            if (arm, seed) not in known:
+                started, policy = time.monotonic(), ARMS[arm]()
+                found = train_to_the_end(problem(), policy, policy.learned(), FIRST_SEED + seed)
+                line = {"arm": arm, "seed": seed, "loss": found.loss, "dev": found.score}
+                with TRIALS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line | {"seconds": round(time.monotonic() - started, 1)}) + "\n")
+                progress.advance()
+
+
+def compared() -> list[dict[str, Any]]:
+    """Every arm against random masks, on the seeds that both have."""
+    known, rows = kept(), []
+    for arm in ARMS:
+        seeds = [seed for seed in SEEDS if (arm, seed) in known and ("random", seed) in known]
+        if not seeds:
+            continue
+        own, other = ([known[name, seed] for seed in seeds] for name in (arm, "random"))
+        found = {
+            what: vars(paired_difference([x[what] for x in own], [x[what] for x in other])) for what in ("dev", "loss")
+        }
+        rows.append({"arm": arm, "seeds": len(seeds), "dev": float(np.mean([x["dev"] for x in own])), "than": found})
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| masks | seeds | dev accuracy | − random | outer loss, − random |", "|---|---|---|---|---|"]
+    for row in rows:
+        points, loss = (_interval(row["than"][what], *unit) for what, unit in UNITS.items())
+        if row["arm"] == "random":
+            points = loss = ""
+        lines.append(f"| {row['arm']} | {row['seeds']} | {100 * row['dev']:.1f} | {points} | {loss} |")
+    return lines
+
+
+UNITS = {"dev": (100, 1), "loss": (1, 3)}
+
+
+def _interval(found: dict[str, Any], factor: float, digits: int) -> str:
+    mean, low, high = (factor * (found[name] or 0) for name in ("mean", "low", "high"))
+    return f"{mean:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def main() -> None:
+    if "--table" not in sys.argv:
+        run(Console())
+    rows = compared()
+    write_up(FOLDER, {"arms": rows}, table(rows))
+
+
+if __name__ == "__main__":
+    main()
