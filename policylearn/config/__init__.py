@@ -5,19 +5,16 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.experiment import Config
-from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
-from policylearn.config.masking import MaskingConfig, PolicyConfig, Rate, RateSchedule
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RateSchedule
 from policylearn.config.running import (
     PLANTED_ONLY,
-    ArmConfig,
     ClusterConfig,
-    DiagnoseConfig,
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
     ValidityConfig,
-    WeightMaskConfig,
     parts_of,
 )
 from policylearn.config.scores import ScoresConfig
@@ -27,12 +24,9 @@ from policylearn.config.supervised import SupervisedConfig
 __all__ = [
     "PLANTED",
     "PLANTED_ONLY",
-    "ArmConfig",
     "ClusterConfig",
     "Config",
     "CorpusConfig",
-    "CreditConfig",
-    "DiagnoseConfig",
     "EvaluateConfig",
     "FineTuneConfig",
     "InnerConfig",
@@ -42,7 +36,6 @@ __all__ = [
     "OuterConfig",
     "PlantedConfig",
     "PolicyConfig",
-    "Rate",
     "RateSchedule",
     "ScoresConfig",
     "StudyConfig",
@@ -50,7 +43,6 @@ __all__ = [
     "TaskConfig",
     "TrackConfig",
     "ValidityConfig",
-    "WeightMaskConfig",
     "changes",
     "is_study",
     "known_keys",
