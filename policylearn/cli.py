@@ -59,7 +59,7 @@ def train(
     config, console = _config(settings), _console()
     already = Storage.at(out).is_file("result.json") and not fresh
     with resumable(out):
-        result = run_training(config, out, console, fresh, _command())
+        result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
     if already:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     if result["arms"]:
@@ -316,7 +316,3 @@ def _console() -> Console:
 
     disable_progress_bar()  # of transformers, for every checkpoint it loads
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
-
-
-def _command() -> str:
-    return shlex.join(["policylearn", *sys.argv[1:]])

@@ -56,7 +56,7 @@ class Pool(Protocol):
         ...
 
 
-class LocalPool:
+class LocalPool(AbstractContextManager["LocalPool"]):
     """One worker, in this process; nothing is tried twice."""
 
     def __init__(self, config: Config, data: Data | None = None) -> None:
@@ -101,9 +101,6 @@ class LocalPool:
         call = self._waiting.popleft()
         value = self._worker.run(call.work, *call.arguments)
         return Result(call, failure=value) if isinstance(value, Failure) else Result(call, value)
-
-    def __enter__(self) -> "LocalPool":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         pass

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any
 
@@ -33,7 +34,7 @@ STILLBORN = 20
 built would go on doing so, and is tried as often as other work."""
 
 
-class RayPool:
+class RayPool(AbstractContextManager["RayPool"]):
     """Workers as Ray actors, on the cluster at `cluster.address` or on one started here.
 
     Workers that find no room in the cluster wait for it and take part from then on. The call that runs on a worker
@@ -204,9 +205,6 @@ class RayPool:
         ray.kill(self._actors.pop(worker))
         self._running.pop(worker, None)
         self._places.pop(worker, None)
-
-    def __enter__(self) -> "RayPool":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in list(self._actors):

@@ -5,19 +5,16 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 
 from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
 from policylearn.config.experiment import Config
-from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
-from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, Rate, RateSchedule
+from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
 from policylearn.config.running import (
     PLANTED_ONLY,
-    ArmConfig,
     ClusterConfig,
-    DiagnoseConfig,
     EvaluateConfig,
     FineTuneConfig,
     TrackConfig,
     ValidityConfig,
-    WeightMaskConfig,
     parts_of,
 )
 from policylearn.config.scores import ScoresConfig
@@ -27,12 +24,9 @@ from policylearn.config.supervised import SupervisedConfig
 __all__ = [
     "PLANTED",
     "PLANTED_ONLY",
-    "ArmConfig",
     "ClusterConfig",
     "Config",
     "CorpusConfig",
-    "CreditConfig",
-    "DiagnoseConfig",
     "EvaluateConfig",
     "FineTuneConfig",
     "InnerConfig",
@@ -43,7 +37,6 @@ __all__ = [
     "PlantedConfig",
     "PolicyConfig",
     "RandomRate",
-    "Rate",
     "RateSchedule",
     "ScoresConfig",
     "StudyConfig",
@@ -51,7 +44,6 @@ __all__ = [
     "TaskConfig",
     "TrackConfig",
     "ValidityConfig",
-    "WeightMaskConfig",
     "changes",
     "is_study",
     "known_keys",

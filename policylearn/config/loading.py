@@ -54,7 +54,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(_explain(error, source, origin)) from None
+        raise ValueError("\n".join(_explain(one, source, origin) for one in error.errors())) from None
 
 
 def resolved_json(config: Config) -> str:
@@ -136,11 +136,7 @@ def _value(text: str) -> Any:
         return [word.strip().strip("\"'") for word in inside[1].split(",")] if inside else text
 
 
-def _explain(error: ValidationError, source: str, origin: dict[str, str]) -> str:
-    return "\n".join(_explain_one(detail, source, origin) for detail in error.errors())
-
-
-def _explain_one(detail: Any, source: str, origin: dict[str, str]) -> str:
+def _explain(detail: Any, source: str, origin: dict[str, str]) -> str:
     key = ".".join(str(part) for part in detail["loc"] if part not in KINDS_OF_RATE)
     where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
     if detail["type"] == "extra_forbidden":

@@ -100,7 +100,7 @@ def _sections(model: type[BaseModel], prefix: str, title: str = "") -> Iterator[
     for name, field in model.model_fields.items():
         key, section = f"{prefix}{name}", section_of(field)
         if section is None or _mixed(field):
-            own.append(Setting(key, kind_of(field), default_of(field), _about(field)))
+            own.append(Setting(key, kind_of(field), default_of(field), field.description or ""))
         if section is not None:
             place = f"{key}.{NAME}." if get_origin(field.annotation) is dict else f"{key}."
             inside += list(_sections(section, place))
@@ -175,10 +175,6 @@ def default_of(field: FieldInfo) -> str:
     if value is None or value is PydanticUndefined:
         return ""
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, BaseModel) else ""
-
-
-def _about(field: FieldInfo) -> str:
-    return field.description or ""
 
 
 def _sentence(model: type[BaseModel]) -> str:

@@ -42,17 +42,6 @@ class Shares:
         """Reliability of both halves together, by Spearman and Brown."""
         return spearman_brown(self.signal)
 
-    def reliability(self, labels: float, text: float) -> float:
-        """With so many halves' worth of labelled examples and of MLM batches.
-
-        >>> Shares(0.5, 0.5, 0.0, 0.0).reliability(2, 1)
-        0.6666666666666666
-        """
-        if self.signal <= 0:
-            return 0.0
-        noise = self.label / labels + self.text / text + self.rest / (labels * text)
-        return self.signal / (self.signal + noise)
-
 
 def variance_shares(cells: np.ndarray) -> Shares:
     """The shares from mean credits [K, 2, 2] of K types by labelled half and text half.

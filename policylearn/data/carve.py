@@ -31,7 +31,7 @@ def carve(texts: Sequence[str], labels: Sequence[str], shares: Mapping[str, floa
     for row, text in enumerate(texts):
         rows_of.setdefault(text, []).append(row)
     strata: dict[str, list[list[int]]] = {}
-    for text in sorted(rows_of, key=_order):
+    for text in sorted(rows_of, key=lambda text: hashlib.sha256(text.encode()).digest()):
         strata.setdefault(most_common(labels[row] for row in rows_of[text]), []).append(rows_of[text])
     found: dict[str, list[int]] = {"train": [], **{name: [] for name in shares}}
     for groups in strata.values():
@@ -41,10 +41,6 @@ def carve(texts: Sequence[str], labels: Sequence[str], shares: Mapping[str, floa
     for name in shares:
         _check_size(name, [labels[row] for row in found[name]], labels)
     return found
-
-
-def _order(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _dealt(groups: Sequence[list[int]], shares: Mapping[str, float]) -> dict[str, list[int]]:

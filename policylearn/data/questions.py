@@ -138,11 +138,6 @@ def tokenize_questions(
     )
 
 
-def load_questions(config: TaskConfig, split: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Questions:
-    """Read and tokenise one split; arguments and errors as of `read_questions` and `tokenize_questions`."""
-    return tokenize_questions(read_questions(config).splits[split], tokenizer, max_length, config.answer_length)
-
-
 def _question(config: TaskConfig, split: str, row: int, record: Record) -> Question:
     source, place = f"task.path {config.path}: split {split!r}", f"row {row}"
     answers, choices = (

@@ -5,27 +5,17 @@ tokens."""
 from policylearn.masking.batch import MaskedBatch
 from policylearn.masking.budget import budget, masked_total
 from policylearn.masking.corruption import IGNORED, corrupt
-from policylearn.masking.designs import DesignName, draw_mask, explore, independent, room, systematic
+from policylearn.masking.designs import draw_mask, explore, independent, room, systematic
 from policylearn.masking.eligibility import eligible_positions, special_table
 from policylearn.masking.field import TextField, text_field
 from policylearn.masking.keys import Stream, example_keys, positions, uniforms
 from policylearn.masking.random_rate import rates_of, whole_rates
 from policylearn.masking.schedule import rate_at
-from policylearn.masking.units import (
-    at_leads,
-    draw_units,
-    leads,
-    sizes,
-    span_starts,
-    unit_probabilities,
-    word_keys,
-    word_starts,
-)
+from policylearn.masking.units import at_leads, draw_units, leads, sizes, word_keys, word_starts
 from policylearn.masking.vocabulary import Vocabulary, vocabulary
 
 __all__ = [
     "IGNORED",
-    "DesignName",
     "MaskedBatch",
     "Stream",
     "TextField",
@@ -46,12 +36,10 @@ __all__ = [
     "rates_of",
     "room",
     "sizes",
-    "span_starts",
     "special_table",
     "systematic",
     "text_field",
     "uniforms",
-    "unit_probabilities",
     "vocabulary",
     "whole_rates",
     "word_keys",

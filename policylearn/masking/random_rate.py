@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from policylearn.config import RandomRate, Rate
+from policylearn.config import RandomRate
+from policylearn.config.masking import Rate
 from policylearn.masking.keys import Stream, uniforms
 from policylearn.masking.schedule import rate_at
 

@@ -23,11 +23,6 @@ def is_embedding(owner: nn.Module) -> bool:
     return isinstance(owner, nn.Embedding)
 
 
-def is_norm(owner: nn.Module) -> bool:
-    """Whether a module is a normalisation."""
-    return "norm" in type(owner).__name__.lower()
-
-
 def carriers(model: nn.Module, parameters: str) -> frozenset[str]:
     """Names of the parameters that the outer gradient may flow through.
 

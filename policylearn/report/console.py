@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console, RenderableType
@@ -21,7 +20,6 @@ from policylearn.report.tables import comparison_table
 
 __all__ = ["RoundProgress", "comparison_table", "round_line", "teller"]
 
-_BASELINE_PREFIX = "dev_"
 _SHOWN = {
     "outer_loss": "outer loss",
     "dev": "dev",
@@ -29,26 +27,22 @@ _SHOWN = {
     "rate": "mask rate",
     "entropy": "entropy",
 }
-_NOT_BASELINES = ("dev_scores",)
 
 
 def baselines(record: dict[str, Any]) -> dict[str, float]:
-    """Dev score of each baseline in a round's record, given as ``baselines: {...}`` or as ``dev_<name>``.
+    """Dev score of each baseline in a round's record.
 
-    >>> baselines({"dev": 0.8, "dev_random": 0.5, "dev_scores": [0.8], "baselines": {"difference": 0.7}})
-    {'difference': 0.7, 'random': 0.5}
+    >>> baselines({"dev": 0.8, "baselines": {"random": 0.5, "difference": None}})
+    {'random': 0.5}
     """
-    found = dict(record.get("baselines") or {})
-    for key, value in record.items():
-        if key.startswith(_BASELINE_PREFIX) and key not in _NOT_BASELINES:
-            found[key.removeprefix(_BASELINE_PREFIX)] = value
-    return {name: as_number(value) for name, value in found.items() if math.isfinite(as_number(value))}
+    found = {name: as_number(value) for name, value in record.get("baselines", {}).items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def round_line(record: dict[str, Any], separator: str = "  ") -> str:
     """The numbers of one round in a line; what the record lacks is left out.
 
-    >>> round_line({"outer_loss": 0.69, "dev": 0.78, "dev_random": 0.55, "rate": 0.15, "workers": 2})
+    >>> round_line({"outer_loss": 0.69, "dev": 0.78, "baselines": {"random": 0.55}, "rate": 0.15, "workers": 2})
     'outer loss .690  dev .780 (random .550)  mask rate .150  workers 2'
     >>> round_line({"rate": 0.15, "rate_range": [0.05, 0.25]})
     'mask rate .150 on average (.050 to .250)'
@@ -106,9 +100,7 @@ class RoundProgress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._bar:
             self._bar.stop()
 

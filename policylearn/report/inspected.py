@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
-from policylearn.report.heatmap import Heatmap, html_heatmap, html_legend, scale_top
-from policylearn.report.page import environment
+from policylearn.report.heatmap import Heatmap
+from policylearn.report.page import drawn, environment
 
 
 def write_inspected(
@@ -23,20 +21,7 @@ def render_inspected(title: str, examples: Sequence[tuple[Heatmap, Heatmap]], fa
 
     Args:
         title: of the page.
-        examples: (prior, learned) heatmaps of the same text; if nothing was learned, they are alike and shown once.
+        examples: (prior, learned) heatmaps of the same text, see `page.drawn`.
         facts: what to know of the policy, by name.
     """
-    top = scale_top(*(heatmap for pair in examples for heatmap in pair))
-    shown = [tuple(Markup(html_heatmap(heatmap, top)) for heatmap in pair) for pair in examples]
-    alike = all(prior == learned for prior, learned in shown)
-    return (
-        environment()
-        .get_template("inspected.html")
-        .render(
-            title=title,
-            pairs=[] if alike else shown,
-            texts=[learned for _, learned in shown] if alike else [],
-            legend=Markup(html_legend(top)),
-            facts=facts,
-        )
-    )
+    return environment().get_template("inspected.html").render(title=title, facts=facts, **drawn(examples))

@@ -62,7 +62,7 @@ def render_report(
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
         comparison=_comparison(result),
         learning=_learning(history, result, supervised(config)),
-        examples=_examples(examples),
+        examples=drawn(examples),
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
         seconds=_seconds(history, result),
@@ -146,7 +146,8 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], supervi
     }
 
 
-def _examples(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
+def drawn(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
+    """(prior, learned) heatmaps of texts as HTML, on one scale; where nothing was learned, each is shown once."""
     top = scale_top(*(heatmap for pair in examples for heatmap in pair))
     pairs = [tuple(Markup(html_heatmap(heatmap, top)) for heatmap in pair) for pair in examples]
     alike = all(prior == learned for prior, learned in pairs)

@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -71,9 +70,7 @@ class TaskProgress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         brief = self._clock() - self._began < LEAST_S
         if self._bar:
             self._bar.live.transient = brief

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from policylearn.report.formats import MISSING, count, duration, score
+from policylearn.report.tables import plain_table
 
 
 def signal_report(result: dict[str, Any]) -> RenderableType:
@@ -102,7 +102,7 @@ def _cosines(cosines: dict[str, dict[str, float]]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = plain_table("")
     for i, heading in enumerate(headings):
         number = i > 0 and heading != "what it is"
         table.add_column(heading, justify="right" if number else "left", no_wrap=number)

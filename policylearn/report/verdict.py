@@ -12,7 +12,6 @@ from policylearn.report.formats import as_number, interval, plural, score
 from policylearn.report.summary import (
     LEARNED,
     ORACLE,
-    Arm,
     Paired,
     arms,
     difference_text,
@@ -50,7 +49,7 @@ def verdict(result: dict[str, Any]) -> Verdict:
     gap = paired(result, LEARNED, baseline.name)
     assert gap is not None  # both arms have a finite mean
     outcome, judgement = _judge(gap, baseline.label)
-    numbers = f"{_standing(result)} (mean of {seeds}; {_equation(gap, baseline)})"
+    numbers = f"{_standing(result)} (mean of {seeds}; learned − {baseline.name} = {difference_text(gap)})"
     return Verdict(outcome, f"{numbers}: {judgement}.")
 
 
@@ -97,10 +96,6 @@ def _standing(result: dict[str, Any]) -> str:
 def _others(result: dict[str, Any]) -> str:
     scored = [f"{arm.label} {score(arm.mean)}" for arm in arms(result) if math.isfinite(arm.mean)]
     return f" Evaluated: {', '.join(scored)}." if scored else ""
-
-
-def _equation(gap: Paired, baseline: Arm) -> str:
-    return f"learned − {baseline.name} = {difference_text(gap)}"
 
 
 def _judge(gap: Paired, rival: str) -> tuple[Outcome, str]:

@@ -55,7 +55,7 @@ PROGRESS = ("checkpoints", "expected", "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
 
-class Run:
+class Run(AbstractContextManager["Run"]):
     """One run directory. Use `Run.open`; leaving it as a context tries once more to save what is not saved yet.
 
     A save that fails does not end the run, see `Outbox`; `finish` must succeed.
@@ -236,9 +236,6 @@ class Run:
         if line:
             self.warn(line)
             self._remarks = {"remark": line}
-
-    def __enter__(self) -> "Run":
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._outbox.try_all()

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
@@ -39,11 +38,6 @@ class LabelledBatch:
     y: Tensor
 
 
-def class_losses(outputs: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropies [B]."""
-    return cross_entropy(outputs, y, reduction="none")
-
-
 class LabelWeights:
     """The loss Σ_i x_i · ℓ_i(θ) / B; x are the weights of the B examples, all 1.
 
@@ -51,7 +45,7 @@ class LabelWeights:
         losses: (outputs [B, C], y [B]) → ℓ [B].
     """
 
-    def __init__(self, losses: Callable[[Tensor, Tensor], Tensor] = class_losses) -> None:
+    def __init__(self, losses: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.losses = losses
 
     def inputs(self, batch: LabelledBatch, like: Tensor) -> Tensor:

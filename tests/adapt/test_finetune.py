@@ -31,8 +31,9 @@ def test_the_classification_loss_by_hand():
     y = torch.tensor([0, 1])
     batch = LabelledBatch(y[:, None], y[:, None] >= 0, y)
     losses = cross_entropy(logits, y, reduction="none")
-    assert LabelWeights()(lambda ids, real: logits, batch, weights) == pytest.approx((losses @ weights / 2).item())
-    assert LabelWeights().inputs(batch, logits).tolist() == [1.0, 1.0]
+    loss = LabelWeights(Classification(2).losses)
+    assert loss(lambda ids, real: logits, batch, weights) == pytest.approx((losses @ weights / 2).item())
+    assert loss.inputs(batch, logits).tolist() == [1.0, 1.0]
 
 
 @pytest.fixture

@@ -52,10 +52,6 @@ def all_there(pool, count) -> None:
         values(pool, process_id(), 0)
 
 
-def pids(pool) -> set[int]:
-    return set(values(pool, process_id(), *range(20)))
-
-
 def failing(error):
     def rollout_of_a_seed(problem, seed):
         if seed == 13:
@@ -100,12 +96,6 @@ def test_the_order_of_arrival_does_not_matter(config, check_bits):
     settings = config(1, "cluster.backend=local")
     with Backwards(settings) as pool:
         check_bits(settings, pool)
-
-
-def test_two_ray_workers_give_the_bits_of_this_process(two_workers, config, check_bits):
-    all_there(two_workers, 2)
-    assert len(pids(two_workers)) == 2
-    check_bits(config(2), two_workers)
 
 
 def test_credits_of_two_ray_workers_are_those_of_this_process(two_workers, config, tmp_path):

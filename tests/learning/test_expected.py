@@ -64,20 +64,10 @@ def test_the_policy_is_that_of_the_scorer(alone, tiny):
 
 
 @pytest.mark.parametrize("share", [1, 5, 100])
-def test_neither_shares_nor_the_order_they_come_in_change_a_bit(alone, tiny, tmp_path, monkeypatch, share):
-    class Backwards(LocalPool):
-        """The newest call first, so that every point but the last is asked for by a worker that is past it."""
-
-        def _next(self):
-            self._waiting.reverse()
-            try:
-                return super()._next()
-            finally:
-                self._waiting.reverse()
-
+def test_neither_shares_nor_the_order_they_come_in_change_a_bit(alone, tiny, tmp_path, monkeypatch, backwards, share):
     monkeypatch.setattr(expected, "SHARE", share)
     config = tiny(*ALONE)
-    found = learned(config, tmp_path / "run", Backwards(config))
+    found = learned(config, tmp_path / "run", backwards(config))
     assert fingerprint(found) == fingerprint(load_policy(alone[0] / "policy").policy)
 
 
@@ -179,17 +169,7 @@ def test_stages_that_were_stopped_continue_to_the_same_bits(then_rounds, tiny, t
         assert (tmp_path / "run" / name).read_bytes() == (then_rounds / name).read_bytes()
 
 
-def told(folder) -> dict[str, str]:
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return {
-        "artefact": str(load_policy(folder / "policy").provenance),
-        "card": (folder / "policy" / "README.md").read_text(encoding="utf-8"),
-        "page": (folder / "report.html").read_text(encoding="utf-8"),
-        "result": str(result["provenance"]),
-    }
-
-
-def test_everything_says_what_was_learned_from_what(alone, then_rounds, tiny):
+def test_everything_says_what_was_learned_from_what(alone, then_rounds, tiny, told):
     folder, console = alone
     credited = f"under the labels of {tiny().planted.train} examples of train"
     for place, text in (told(folder) | {"console": console}).items():

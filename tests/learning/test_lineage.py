@@ -1,7 +1,6 @@
 """What is said of how a policy came about, for every way there is."""
 
 import io
-import json
 
 import pytest
 from rich.console import Console
@@ -92,18 +91,7 @@ def of_credits(tiny, tmp_path_factory):
     return folder, console.file.getvalue()
 
 
-def told(folder) -> dict[str, str]:
-    """What the artefact, its card, the page and the result say of it."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return {
-        "artefact": str(load_policy(folder / "policy").provenance),
-        "card": (folder / "policy" / "README.md").read_text(encoding="utf-8"),
-        "page": (folder / "report.html").read_text(encoding="utf-8"),
-        "result": str(result["provenance"]),
-    }
-
-
-def test_a_policy_of_credits_says_from_what_it_was_learned_wherever_it_is_told_of(of_credits, tiny):
+def test_a_policy_of_credits_says_from_what_it_was_learned_wherever_it_is_told_of(of_credits, tiny, told):
     folder, console = of_credits
     examples = tiny().planted.train
     for place, text in (told(folder) | {"console": console}).items():
@@ -118,7 +106,7 @@ def test_a_policy_of_credits_says_from_what_it_was_learned_wherever_it_is_told_o
     assert shown["prior"].startswith("2 · credit; credit: expected credit") and "from the labels" in shown["learned"]
 
 
-def test_what_is_said_outlives_a_run_that_is_continued(tiny, tmp_path, quiet, monkeypatch, of_credits):
+def test_what_is_said_outlives_a_run_that_is_continued(tiny, tmp_path, quiet, monkeypatch, of_credits, told):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("policylearn.commands.train.compare", interrupted)
         train(tiny(*CREDITS, *NO_ROUNDS), tmp_path / "run", quiet)
@@ -130,7 +118,7 @@ def interrupted(*arguments):
     raise KeyboardInterrupt
 
 
-def test_a_heuristic_as_it_is_says_that_nothing_was_learned(tiny, tmp_path, quiet):
+def test_a_heuristic_as_it_is_says_that_nothing_was_learned(tiny, tmp_path, quiet, told):
     train(tiny(*NO_ROUNDS), tmp_path / "run", quiet)
     for place, text in told(tmp_path / "run").items():
         assert "nothing: the prior as it is; no rounds of learning" in text and "beat on dev" not in text, place
@@ -139,7 +127,7 @@ def test_a_heuristic_as_it_is_says_that_nothing_was_learned(tiny, tmp_path, quie
     assert ">prior</h3>" not in page and "The policy is its prior as it is" in page and ">change<" not in page
 
 
-def test_rounds_say_which_of_them_was_kept(finished, tiny):
+def test_rounds_say_which_of_them_was_kept(finished, tiny, told):
     settings = tiny()
     for place, text in told(finished).items():
         assert f"in {settings.learn.rounds} rounds of {settings.learn.rollouts} rollout" in text, place

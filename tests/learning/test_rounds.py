@@ -57,20 +57,12 @@ def test_each_round_is_run_with_the_phi_of_lag_rounds_before(tiny, tmp_path, qui
     assert len(state.history) == 5
 
 
-def test_a_lag_gives_the_same_bits_in_any_order_and_after_an_interruption(tiny, tmp_path, quiet, monkeypatch):
-    class Backwards(LocalPool):
-        """The newest call first: what a round ahead has to say arrives before it is asked."""
-
-        def _next(self):
-            self._waiting.reverse()
-            try:
-                return super()._next()
-            finally:
-                self._waiting.reverse()
-
+def test_a_lag_gives_the_same_bits_in_any_order_and_after_an_interruption(
+    tiny, tmp_path, quiet, monkeypatch, backwards
+):
     config = tiny(*TWO, "learn.lag=1")
     whole, _ = learned(config, tmp_path / "whole", quiet)
-    other, _ = learned(config, tmp_path / "other", quiet, Backwards(config))
+    other, _ = learned(config, tmp_path / "other", quiet, backwards(config))
     assert same(whole.tensors, other.tensors)
     assert whole.best.keys() and same(whole.best, other.best)
     assert not same(whole.tensors, learned(tiny(*TWO), tmp_path / "none", quiet)[0].tensors)

@@ -125,7 +125,9 @@ class Inner:
     def tuning(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
         """The loss of three texts after fine-tuning on two batches of three, in turn."""
         batches = [LabelledBatch(x[:3], r[:3], self.y[:3]) for x, r in self._thirds()]
-        steps = Window([batches[k % 2] for k in range(len(rates))], rates, LabelWeights(), clip=1.0)
+        steps = Window(
+            [batches[k % 2] for k in range(len(rates))], rates, LabelWeights(Classification(3).losses), clip=1.0
+        )
 
         def head(features):
             return ridge_head(features(self.ids[:6], self.real[:6]), self.y[:6], Classification(3))

@@ -196,14 +196,6 @@ def test_a_model_that_reads_no_tokens_or_says_nothing_of_them_is_refused():
         inner_model(bare)
 
 
-@pytest.mark.parametrize("pad", [0, 3])
-def test_one_from_scratch_has_positions_for_its_texts_wherever_padding_stands(pad):
-    fields = {"model_type": "data2vec-text", **DEPTH}
-    model = load_model(ModelConfig(architecture=fields, max_length=LENGTH), SIZE, pad, 0, "eager")
-    ids = torch.full((1, LENGTH), 7)
-    assert model(ids, ids > 0).isfinite().all()
-
-
 def test_a_deberta_with_the_other_head_is_run_as_a_whole():
     torch.manual_seed(0)
     mlm, batch = DebertaForMaskedLM(DebertaConfig(**COMMON, **NO_DROPOUT, legacy=False)).eval(), batch_of(1)

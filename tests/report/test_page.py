@@ -259,18 +259,13 @@ def test_unequal_masks_are_admitted():
 
 
 def test_the_report_needs_neither_torch_nor_the_rest_of_the_package():
+    """... and a heatmap in the terminal no plots."""
     code = (
-        "import sys, policylearn.report.page, policylearn.report.console\n"
+        "import sys, policylearn.report.console, policylearn.report.heatmap\n"
+        "assert not {'matplotlib', 'jinja2'} & set(sys.modules)\n"
+        "import policylearn.report.page\n"
         "ours = {m for m in sys.modules if m.startswith('policylearn.')}\n"
         "assert all(m.startswith('policylearn.report') for m in ours), ours\n"
         "assert not {'torch', 'transformers', 'ray', 'matplotlib.pyplot'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_heatmap_in_the_terminal_needs_no_plots():
-    code = (
-        "import sys, policylearn.report.console, policylearn.report.heatmap\n"
-        "assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

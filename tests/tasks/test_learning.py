@@ -13,7 +13,7 @@ from policylearn.adapt import finetune
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.arms.arms import initial_policy
 from policylearn.config import TaskConfig
-from policylearn.data.questions import load_questions
+from policylearn.data.questions import read_questions, tokenize_questions
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 from policylearn.tasks.questions import answer_losses
@@ -51,13 +51,13 @@ def test_the_test_split_is_sealed(problem):
         (None, "split 'train' is empty"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_said(tmp_path, tokenizer, row, complaint):
+def test_what_is_wrong_with_a_row_is_said(tmp_path, row, complaint):
     good = {"question": "q", "answers": ["b"], "choices": ["a", "b"]}
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps(good if split != "dev" else row) if row else "")
     config = TaskConfig(path=str(tmp_path), text="question", answers="answers", choices="choices", metric="choice")
     with pytest.raises(ValueError, match=complaint):
-        load_questions(config, "dev", tokenizer, 16)
+        read_questions(config)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 def test_real_questions_are_read(name, choices):
     path, tokenizer = str(SHARED / "data" / "qa" / name), SHARED / "models" / "minilm-l6-mlm"
     config = TaskConfig(path=path, text="question", answers="answers", choices=choices, metric="likelihood")
-    dev = load_questions(config, "dev", AutoTokenizer.from_pretrained(tokenizer), 64)
+    dev = tokenize_questions(read_questions(config).splits["dev"], AutoTokenizer.from_pretrained(tokenizer), 64, 16)
     assert len(dev) > 100 and all(dev.accepted) and (dev.tokens(range(len(dev))) >= 3).all()
     assert len(dev.choices) == (dev.first[-1] if choices else 0) and (np.diff(dev.first) > dev.right).all() == bool(
         choices
