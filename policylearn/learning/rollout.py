@@ -169,18 +169,27 @@ def opens_window(config: InnerConfig, step: int) -> bool:
 
 
 def _credit(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
-    batches, gradients = _credits(trajectory, trajectory.objective)
+    batches, gradients = credits_over_window(trajectory, trajectory.objective)
     pairs = zip(batches, advantages(gradients), strict=True)
     return batches, [partial(credit_surrogate, mask=batch.mask, gradient=a) for batch, a in pairs]
 
 
 def _relaxed(trajectory: Trajectory) -> tuple[Sequence[MaskedBatch], list[Surrogate]]:
-    batches, gradients = _credits(trajectory, SoftMask(partial(shown_if_masked, trajectory.policy)))
+    batches, gradients = credits_over_window(trajectory, SoftMask(partial(shown_if_masked, trajectory.policy)))
     parts = zip(batches, relaxed_parts([batch.mask for batch in batches], gradients), strict=True)
     return batches, [partial(relaxed_surrogate, mask=batch.mask, weights=w, hidden=h) for batch, (w, h) in parts]
 
 
-def _credits(trajectory: Trajectory, loss: Loss) -> Credits:
+def credits_over_window(trajectory: Trajectory, loss: Loss) -> Credits:
+    """Take a trajectory over the window that opens here, by the engine of the config.
+
+    Args:
+        trajectory: is moved on.
+        loss: of the steps, and what it is differentiated in: the objective's own, or one such as `SoftMask`.
+
+    Returns:
+        the batches of the window, and ∂(outer loss at its end)/∂x of each, on the CPU.
+    """
     credits = _one_step_credits if trajectory.problem.config.inner.engine == "one_step" else _window_credits
     batches, gradients = credits(trajectory, loss, _outer_problem(trajectory))
     return batches, [gradient.cpu() for gradient in gradients]  # where the policy is, whatever the model is on
