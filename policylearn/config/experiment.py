@@ -83,6 +83,11 @@ class Config(Strict):
             self._check_supervised()
         if self.inner.objective == "masked_diffusion":
             self._check_diffusion()
+        if self.learn.estimator == "relaxed" and self.inner.objective != "masked_lm":
+            raise ValueError(
+                f'learn.estimator = "relaxed" does not go with inner.objective = "{self.inner.objective}": its loss is '
+                'that of "masked_lm"; set "credit"'
+            )
         self._check_scorers("policy.prior", self.policy.prior)
         if "expected" in stages and "credit" in prior:
             raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
