@@ -65,11 +65,13 @@ class Readout(Protocol):
     Attributes:
         width: C, outputs of a text.
         temperature: what a head's outputs are multiplied with before it is fine-tuned.
+        problem_type: what transformers calls it, None for one class.
         metrics: by name; (y [N], predictions [N]) → score, the more the better.
     """
 
     width: int
     temperature: float
+    problem_type: str | None
     metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
 
     def targets(self, y: Tensor) -> Tensor:

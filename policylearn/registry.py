@@ -142,7 +142,7 @@ SCORERS = Registry(
 
 KINDS = Registry(
     "kinds",
-    {name: f"policylearn.tasks.{name}:KIND" for name in ("classification", "regression", "questions")},
+    {name: f"policylearn.tasks.{name}:KIND" for name in ("classification", "multilabel", "regression", "questions")},
 )
 """`tasks.kind.TaskKind`"""
 

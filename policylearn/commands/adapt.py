@@ -83,7 +83,7 @@ def _check_plain(problem: Problem, model: InnerModel) -> None:
     """Raises ValueError if what is learned could not be written: better before it is."""
     names = _names(problem)
     head = torch.eye(len(names), model.mlm.config.hidden_size)  # any but zero, of which all heads say the same
-    plain_model(model, dict(model.named_parameters()), head, head[:, 0], names)
+    plain_model(model, dict(model.named_parameters()), head, head[:, 0], names, readout_of(problem).problem_type)
 
 
 def _names(problem: Problem) -> tuple[str, ...]:
@@ -109,7 +109,8 @@ def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, fo
     else:
         encoder = tuned.encoder
         assert isinstance(encoder, InnerModel)
-        head = readout_of(problem).plain_head(tuned.weight, tuned.bias)
-        plain = plain_model(encoder, dict(encoder.named_parameters()), *head, _names(problem))
+        readout = readout_of(problem)
+        head = readout.plain_head(tuned.weight, tuned.bias)
+        plain = plain_model(encoder, dict(encoder.named_parameters()), *head, _names(problem), readout.problem_type)
     length = problem.config.model.max_length
     return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length)}

@@ -94,13 +94,16 @@ class TaskConfig(Strict):
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
     kind: Annotated[str, AfterValidator(KINDS.check)] = Field(
-        USUAL_KIND, description="what a row has: one class, a number, or (unset with `answers`) answers"
+        USUAL_KIND,
+        description="what a row has: one class, a list of labels (multilabel), a number, or (unset with `answers`) "
+        "answers",
     )
     metric: str = Field(
         USUAL_METRIC,
-        description="accuracy or macro_f1; of numbers pearson, spearman or negative_rmse; of questions likelihood (of "
-        "a token of the answers, geometric mean), exact_match (of an answer written out greedily) or choice (by "
-        "likelihood per token); unset: the first of the kind",
+        description="accuracy or macro_f1; of lists of labels micro_f1, macro_f1 or average_precision; of numbers "
+        "pearson, spearman or negative_rmse; of questions likelihood (of a token of the answers, geometric mean), "
+        "exact_match (of an answer written out greedily) or choice (by likelihood per token); unset: the first of the "
+        "kind",
     )
     answers: str | None = Field(
         None,

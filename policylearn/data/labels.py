@@ -1,5 +1,6 @@
 """What counts as a label: one class, however a file spells it."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -35,6 +36,32 @@ def class_of(value: Any, where: str) -> str:
         raise ValueError(f"{where}: the label is a {type(value).__name__}, {quote(value)}; {ADVICE}")
     text = whole(str(value))
     return number[1] if (number := WHOLE.fullmatch(text)) else text
+
+
+def classes_of(value: Any, where: str) -> list[str]:
+    """A list of labels, as names of classes without repeats; a string may spell one in JSON, as a table has it.
+
+    Raises:
+        ValueError: it is no list, or holds what is no class.
+
+    >>> classes_of(["a", "b", "a"], "row 0"), classes_of('["a"]', "row 0"), classes_of([], "row 0")
+    (['a', 'b'], ['a'], [])
+    >>> classes_of("a, b", "row 0")
+    Traceback (most recent call last):
+    ...
+    ValueError: row 0: the label 'a, b' is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]
+    """
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except json.JSONDecodeError:  # what a file holds may be anything
+            found = None
+    if not isinstance(found, list | tuple):
+        raise ValueError(
+            f'{where}: the label {quote(value)} is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]'
+        )
+    return list(dict.fromkeys(class_of(label, where) for label in found))
 
 
 def number_of(value: Any, where: str) -> float:

@@ -33,6 +33,19 @@ def describe_task(task: Task) -> list[str]:
     return _said([*lines, *_repeats(_texts(task))])
 
 
+def describe_label_sets(task: Task) -> list[str]:
+    """Rows of every split, how many labels they have, and what is odd about them."""
+    rows = task.splits["train"].labels
+    counts = Counter(label for found in rows for label in found)
+    shares = [f"{_short(label)} {100 * count / len(rows):.0f} %" for label, count in counts.most_common()]
+    each = (
+        f"{fmean(map(len, rows)):.1f} of {len(task.labels)} labels per row ({sum(not found for found in rows):,} none)"
+    )
+    lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {each}: {_cut(shares)}", _unread(task.unread)]
+    lines += [_rare(counts, task.labels), _in_case(task.labels)]
+    return _said([*lines, *_repeats(_texts(task))])
+
+
 def describe_numbers(task: Task) -> list[str]:
     """Rows of every split, what their numbers are like, and what is odd about them."""
     found = task.splits["train"].labels

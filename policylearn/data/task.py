@@ -7,9 +7,10 @@ from typing import Any
 from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
 from policylearn.data.formats import Record
-from policylearn.data.labels import check_labels, check_spelling, class_of, number_of
+from policylearn.data.labels import check_labels, check_spelling, class_of, classes_of, number_of
 from policylearn.data.records import check_records
 from policylearn.data.splits import missing_split, task_splits
+from policylearn.messages.quote import quote, some
 
 CARVED = ("dev", "test")
 SPLITS = ("train", *CARVED)
@@ -59,6 +60,29 @@ def load_task(config: TaskConfig) -> Task:
     return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), unread)
 
 
+def load_label_sets(config: TaskConfig) -> Task:
+    """The same of a task whose rows have lists of labels, which may be empty.
+
+    Raises:
+        ValueError: as `load_task`, or a row has no list, or the label set is of fewer than two.
+    """
+    read, unread = _read(config, classes_of)
+    seen = {label for found in read["train"].labels for label in found}
+    labels = [class_of(label, "task.labels") for label in config.labels or sorted(seen)]
+    check_spelling(labels)
+    for name, split in read.items():
+        for row, found in enumerate(split.labels):
+            if unknown := [label for label in found if label not in labels]:
+                raise ValueError(
+                    f"task.path {config.path}: split {name!r}, row {row}: label {quote(unknown[0])} is not in the "
+                    f"label set {some(labels)}; mend the row or set task.labels"
+                )
+    if len(labels) < 2:
+        raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
+    rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
+    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows, ""), unread)
+
+
 def load_numbers(config: TaskConfig) -> Task:
     """The same of a task whose labels are numbers; there is no label set.
 
@@ -74,7 +98,7 @@ def load_numbers(config: TaskConfig) -> Task:
                 f"task.path {config.path}: split {name!r} needs two different numbers, it has {split.labels[0]:g} "
                 "alone; mend it or, if its labels are kept back, name another with task.splits"
             )
-    return Task(splits, [], carved_line(config, rows), unread)
+    return Task(splits, [], carved_line(config, rows, ""), unread)
 
 
 def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
@@ -116,14 +140,16 @@ def carve_missing(
         raise ValueError(f"task.path {config.path} has no split {' or '.join(missing)}, and {error}") from None
 
 
-def carved_line(config: TaskConfig, rows: Mapping[str, Sequence[int]]) -> str | None:
-    """What was carved, in a line; None: nothing."""
+def carved_line(
+    config: TaskConfig, rows: Mapping[str, Sequence[int]], proportion: str = ", labels in proportion"
+) -> str | None:
+    """What was carved, in a line; None: nothing. `proportion`: of what, if rows were dealt by it."""
     if not (names := [name for name in CARVED if name in rows]):
         return None
     parts = " and ".join(f"{len(rows[name]):,} for {name} (task.{name}_share)" for name in names)
     return (
         f"{config.path} has no {' and no '.join(names)}: of its {sum(map(len, rows.values())):,} rows {parts} are "
-        "carved off, by a hash of their texts, labels in proportion"
+        f"carved off, by a hash of their texts{proportion}"
     )
 
 

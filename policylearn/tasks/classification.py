@@ -31,6 +31,7 @@ class Classification:
     """The `Readout` of C classes: outputs are logits [N, C], targets y [N] class indices."""
 
     temperature = 2.0
+    problem_type: str | None = None
     metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": accuracy, "macro_f1": macro_f1}
 
     def __init__(self, width: int) -> None:

@@ -16,6 +16,7 @@ class Regression:
     """The `Readout` of numbers: one output [N, 1], in standard deviations of the training rows from their mean."""
 
     width, temperature = 1, 1.0
+    problem_type: str | None = "regression"
     metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "pearson": lambda y, predicted: float(np.nan_to_num(pearsonr(y, predicted).statistic)),
         "spearman": lambda y, predicted: float(np.nan_to_num(spearmanr(y, predicted).statistic)),

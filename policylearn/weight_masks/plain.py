@@ -46,6 +46,12 @@ CLASSES = {
     "last": "labels = [model.config.id2label[int(i)] for i in logits.argmax(1)]",
 }
 NUMBERS = {"title": "A number for every text", "last": "numbers = logits[:, 0]"}
+LABEL_LISTS = {
+    "title": "Labels for every text",
+    "last": "labels = [[model.config.id2label[i] for i in row.nonzero()[:, 0].tolist()] for row in logits > 0]",
+}
+CARDS = {"regression": NUMBERS, "multi_label_classification": LABEL_LISTS}
+"""By `problem_type`; of one class each where there is none."""
 
 
 def fold(model: InnerModel, masks: WeightMasks) -> PreTrainedModel:
@@ -58,7 +64,12 @@ def fold(model: InnerModel, masks: WeightMasks) -> PreTrainedModel:
 
 
 def plain_model(
-    model: InnerModel, parameters: Mapping[str, Tensor], weight: Tensor, bias: Tensor, labels: tuple[str, ...]
+    model: InnerModel,
+    parameters: Mapping[str, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    labels: tuple[str, ...],
+    problem_type: str | None = None,
 ) -> PreTrainedModel:
     """A token classification model of this encoder and head.
 
@@ -66,14 +77,15 @@ def plain_model(
         model: gives the architecture.
         parameters: of the encoder, by name in `model`.
         weight, bias: of the head, [C, d] and [C].
-        labels: C class names; one alone is that of a number, as transformers has it.
+        labels: C names of what the head gives.
+        problem_type: as transformers has it; None: a text has one class.
 
     Raises:
         ValueError: transformers has none for this architecture, or its head is not a linear map.
     """
     config = copy.deepcopy(model.mlm.config)
     config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
-    config.problem_type = "regression" if len(labels) == 1 else None
+    config.problem_type = problem_type
     try:
         plain = AutoModelForTokenClassification.from_config(config)
     except ValueError:
@@ -112,6 +124,6 @@ def save_plain(
     """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen."""
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    card = CARD.format(length=length, **(NUMBERS if plain.config.num_labels == 1 else CLASSES))
+    card = CARD.format(length=length, **CARDS.get(plain.config.problem_type, CLASSES))
     (Path(folder) / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)

@@ -77,3 +77,28 @@ def counted(tiny, counts):
     return lambda *more: tiny(
         f"task.path={counts}", "task.kind=regression", f"model.tokenizer={counts / 'tokenizer'}", *more
     )
+
+
+@pytest.fixture(scope="session")
+def tagged(tmp_path_factory):
+    """Documents of the planted benchmark, each with the classes that it has words of; none have none."""
+    folder, planted = tmp_path_factory.mktemp("tagged"), PlantedConfig(train=200, dev=120, test=120)
+    planted_tokenizer(planted).save_pretrained(folder / "tokenizer")
+    for split, rows in planted_task(planted).splits.items():
+        found = [[f"class{c}" for c in (0, 1) if f"class{c}" in text] for text in rows.texts]
+        found = [labels + ["even"] * (i % 2 == 0) for i, labels in enumerate(found)]
+        lines = [json.dumps({"text": t, "labels": y}) for t, y in zip(rows.texts, found, strict=True)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def labelled(tiny, tagged):
+    """`labelled("inner.steps=4", …)`: a tiny config of texts with lists of labels."""
+    return lambda *more: tiny(
+        f"task.path={tagged}",
+        "task.kind=multilabel",
+        "task.label=labels",
+        f"model.tokenizer={tagged / 'tokenizer'}",
+        *more,
+    )

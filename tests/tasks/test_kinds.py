@@ -13,9 +13,10 @@ from policylearn.tasks.regression import Regression
 
 
 @pytest.fixture(params=list(KINDS.members))
-def of_kind(request, tiny, counted, asked):
+def of_kind(request, tiny, labelled, counted, asked):
     """A tiny problem of each kind."""
-    problem = Problem({"classification": tiny, "regression": counted, "questions": asked}[request.param]())
+    kinds = {"classification": tiny, "multilabel": labelled, "regression": counted, "questions": asked}
+    problem = Problem(kinds[request.param]())
     assert problem.kind.name == request.param
     return problem
 
