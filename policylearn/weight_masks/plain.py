@@ -50,7 +50,7 @@ LABEL_LISTS = {
     "title": "Labels for every text",
     "last": "labels = [[model.config.id2label[i] for i in row.nonzero()[:, 0].tolist()] for row in logits > 0]",
 }
-CARDS = {"regression": NUMBERS, "multi_label_classification": LABEL_LISTS}
+CARDS: dict[str | None, dict[str, str]] = {"regression": NUMBERS, "multi_label_classification": LABEL_LISTS}
 """By `problem_type`; of one class each where there is none."""
 
 
@@ -85,7 +85,7 @@ def plain_model(
     """
     config = copy.deepcopy(model.mlm.config)
     config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
-    config.problem_type = problem_type
+    config.problem_type = problem_type  # type: ignore[assignment]  # a name of transformers, or it says so
     try:
         plain = AutoModelForTokenClassification.from_config(config)
     except ValueError:
