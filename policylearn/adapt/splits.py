@@ -24,10 +24,17 @@ def support_and_query(config: OuterConfig, examples: int, key: Sequence[int]) ->
 def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[Split]:
     """(support, query) of every fold, each class spread over all of them: an example is query once, else support.
 
+    Args:
+        y: [N] classes or numbers, or [N, C] several of an example.
+        folds: how many.
+        rng: deals.
+
     >>> [query.tolist() for _, query in fold(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0))]
     [[1, 3], [0, 2]]
+    >>> [query.tolist() for _, query in fold(np.array([[0, 1], [1, 1], [0, 1], [1, 1]]), 2, np.random.default_rng(0))]
+    [[2, 3], [0, 1]]
     """
     part = np.empty(len(y), dtype=np.int64)
-    part[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % folds
+    part[np.lexsort((rng.random(len(y)), *np.atleast_2d(y.T)))] = np.arange(len(y)) % folds
     for number in range(folds):
         yield np.flatnonzero(part != number), np.flatnonzero(part == number)
