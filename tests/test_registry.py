@@ -14,6 +14,7 @@ from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.config import Config, PlantedConfig, resolved_json
 from policylearn.config.reference import find_sections
 from policylearn.data.planted import planted_task, planted_tokenizer
+from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
@@ -80,6 +81,7 @@ class Doubled(MaskedLM):
 
 signs = labelled_kind(
     "signs",
+    ("macro_f1", "accuracy"),
     load_numbers,
     describe_numbers,
     lambda task, labels: (torch.tensor(labels) > 0).long(),
@@ -115,6 +117,7 @@ their_credit = their_parts:by_credit
 their_pool = their_parts:Pool
 [policylearn.kinds]
 signs = their_parts:signs
+same_signs = their_parts:signs
 [policylearn.objectives]
 doubled = their_parts:doubled
 [policylearn.adaptations]
@@ -219,6 +222,8 @@ def test_an_objective_of_others_is_what_every_step_learns(installed, tiny):
         problem = Problem(tiny("inner.optimizer=sgd", f"inner.objective={objective}"))
         losses.append(rollout(problem, initial_policy(problem), 5, differentiate=False).metrics["mlm_loss"])
     assert losses[1] > 1.5 * losses[0]
+    with pytest.raises(ValueError, match=r'"relaxed" does not go with inner\.objective = "doubled".*set "credit"'):
+        tiny("inner.objective=doubled", "learn.estimator=relaxed")
 
 
 def test_a_kind_of_task_and_an_adaptation_of_others_are_learned_of_and_scored(installed, tiny, tmp_path):
@@ -228,14 +233,15 @@ def test_a_kind_of_task_and_an_adaptation_of_others_are_learned_of_and_scored(in
         lines = [json.dumps({"text": text, "label": 2 * int(label[-1]) - 1}) for text, label in pairs]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     own = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", "task.kind=signs")
-    problem = Problem(
-        tiny(*own, "task.metric=macro_f1", "outer.adaptation=like_a_probe", "evaluate.downstream=[like_a_probe]")
-    )
+    problem = Problem(tiny(*own, "outer.adaptation=like_a_probe", "evaluate.downstream=[like_a_probe]"))
+    assert problem.config.task.metric == "macro_f1"
     assert problem.labelled("train").y.unique().tolist() == [0, 1]
     assert rollout(problem, initial_policy(problem), 5).gradient["network.logits"].any()
     assert 0.2 < run_trial(problem, None, "none", 0).score < 1
-    with pytest.raises(ValueError, match=r"task\.metric 'pearson' with task\.kind 'signs': set it to one of accuracy"):
-        Problem(tiny(*own, "task.metric=pearson")).check_task()
+    with pytest.raises(ValueError, match=r"metric 'pearson' with task\.kind 'signs': set it to one of macro_f1, acc"):
+        tiny(*own, "task.metric=pearson")
+    keys = [evidence_key(Problem(tiny(*own, f"task.kind={kind}"))) for kind in ("signs", "same_signs", "signs")]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_networks_of_others_are_exported_and_loaded_where_they_are_known(installed, tiny, tmp_path, monkeypatch):
@@ -247,7 +253,7 @@ def test_networks_of_others_are_exported_and_loaded_where_they_are_known(install
     found = load_policy(tmp_path).policy(ids, torch.ones_like(ids, dtype=torch.bool))
     assert found.tolist() == [[2.5, 3.0, 4.5]]
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"unknown network 'halved'; known: \['context', 'none', 'span', 'table'\]"):
+    with pytest.raises(ValueError, match=r"unknown network 'halved'; known: .*'table'"):
         load_policy(tmp_path)
 
 
@@ -279,4 +285,4 @@ def test_a_name_is_refused_when_a_config_is_read_and_the_nearest_proposed(tiny):
 
 def test_what_others_bring_is_among_the_settings(installed):
     (kind,) = (s.kind for section in find_sections("cluster") for s in section.settings if s.key == "cluster.backend")
-    assert kind == "ray, local or their_pool"
+    assert kind.endswith(" or their_pool")

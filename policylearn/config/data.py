@@ -59,12 +59,13 @@ class PlantedConfig(Strict):
         return self
 
 
-METRICS = {
-    "classification": ("accuracy", "macro_f1"),
-    "regression": ("pearson", "spearman", "negative_rmse"),
-    "questions": ("likelihood", "exact_match", "choice"),
-}
-"""By kind of task; the first is that of a config which names none."""
+USUAL_KIND, USUAL_METRIC = "classification", "accuracy"
+"""Of a config that names neither; they are known without importing the kind."""
+
+
+def metrics_of(kind: str) -> tuple[str, ...]:
+    """The metrics of a kind of task, which is imported to tell; the first is that of a config which names none."""
+    return tuple(KINDS.get(kind).metrics)
 
 
 class TaskConfig(Strict):
@@ -93,10 +94,10 @@ class TaskConfig(Strict):
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
     kind: Annotated[str, AfterValidator(KINDS.check)] = Field(
-        "classification", description="what a row has: one class, a number, or (unset with `answers`) answers"
+        USUAL_KIND, description="what a row has: one class, a number, or (unset with `answers`) answers"
     )
     metric: str = Field(
-        "accuracy",
+        USUAL_METRIC,
         description="accuracy or macro_f1; of numbers pearson, spearman or negative_rmse; of questions likelihood (of "
         "a token of the answers, geometric mean), exact_match (of an answer written out greedily) or choice (by "
         "likelihood per token); unset: the first of the kind",
@@ -115,16 +116,20 @@ class TaskConfig(Strict):
         """Answers make a task of questions, and a kind has a metric."""
         if not isinstance(given, dict):
             return given
-        kind = given.get("kind") or ("questions" if given.get("answers") is not None else "classification")
-        return {"metric": METRICS.get(str(kind), ("accuracy",))[0], **given, "kind": kind}
+        kind = given.get("kind") or ("questions" if given.get("answers") is not None else USUAL_KIND)
+        if "metric" not in given and kind != USUAL_KIND and str(kind) in KINDS:
+            given = {"metric": metrics_of(kind)[0], **given}
+        return {**given, "kind": kind}
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskConfig":
         if (self.answers is not None) != (self.kind == "questions"):
             raise ValueError(f'kind "{self.kind}" with task.answers {self.answers!r}: answers make a task of questions')
-        if self.metric not in METRICS.get(self.kind, (self.metric,)):  # others' kinds look at it when they are built
-            fitting = ", ".join(METRICS[self.kind])
-            raise ValueError(f"metric {self.metric!r} with task.kind {self.kind!r}: set it to one of {fitting}")
+        usual = (self.kind, self.metric) == (USUAL_KIND, USUAL_METRIC)
+        if not usual and self.metric not in (fitting := metrics_of(self.kind)):
+            raise ValueError(
+                f"metric {self.metric!r} with task.kind {self.kind!r}: set it to one of {', '.join(fitting)}"
+            )
         if self.metric == "choice" and self.choices is None:
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
         if self.answers is not None and self.path == PLANTED:

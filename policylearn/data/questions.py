@@ -1,6 +1,7 @@
 """Closed-book questions: a question, its answers, and maybe choices, but no text to look the answer up in."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -54,6 +55,11 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def contents(self) -> Iterator[bytes]:
+        """All that is to be answered, for keys."""
+        yield from (*self.answers.contents(), *self.choices.contents())
+        yield from (json.dumps(self.accepted).encode(), self.first.tobytes(), self.right.tobytes())
 
     def batch(self, picked: Sequence[int], pad_id: int) -> AnsweredBatch:
         """The given questions and the answers to be learned."""

@@ -49,6 +49,11 @@ class TokenRows:
         columns = {name: values[at] for name, values in self.columns.items()}
         return TokenRows(self.flat[at], np.cumsum([0, *map(len, spans)]), columns)
 
+    def contents(self) -> Iterator[bytes]:
+        """All that they hold, for keys."""
+        for array in (self.flat, self.offsets, *(self.columns[name] for name in sorted(self.columns))):
+            yield array.tobytes()
+
     def spread(self, most: int) -> np.ndarray:
         """Numbers of `most` rows, evenly spaced from the first to the last; of all rows if there are no more.
 

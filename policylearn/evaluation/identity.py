@@ -16,7 +16,6 @@ from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
 from policylearn.runs.provenance import fingerprint
-from policylearn.tasks.labelled import Examples
 
 VERSION = 2
 """Of what `run_trial` does: raised when it changes what a trial comes to."""
@@ -26,6 +25,8 @@ _NOT_OF_A_TRIAL = {
     "evaluate": {"arms", "custom", "seeds"},
     "model": {"name", "tokenizer", "revision", "trust_remote_code"},
 }
+_OF_LABELS = ("classification", "regression", "questions")
+"""Kinds of task that labels and metric tell apart; of any other the name is part of the key."""
 
 
 def trial_key(evidence: str, masks: str, seed: int) -> str:
@@ -78,6 +79,8 @@ def _settings(config: Config) -> dict[str, Any]:
         del found["evaluate"]["weight_mask"]  # trials from before there was such a section are known again
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
+    if config.task.kind not in _OF_LABELS:
+        found["kind"] = config.task.kind
     return found
 
 
@@ -85,23 +88,12 @@ def _data(data: Data) -> str:
     digest = hashlib.sha256(json.dumps(data.labels).encode())
     for name, rows in [("domain", data.domain), *((name, split.rows) for name, split in sorted(data.examples.items()))]:
         digest.update(name.encode())
-        _add(digest, rows)
+        for part in rows.contents():
+            digest.update(part)
     for split in data.examples.values():
-        _add_labels(digest, split)
+        for part in split.contents():
+            digest.update(part)
     return digest.hexdigest()
-
-
-def _add_labels(digest: Any, split: Any) -> None:
-    if isinstance(split, Examples):
-        return digest.update(split.y.numpy().tobytes())
-    for rows in (split.answers, split.choices):
-        _add(digest, rows)
-    digest.update(json.dumps(split.accepted).encode() + split.first.tobytes() + split.right.tobytes())
-
-
-def _add(digest: Any, rows: TokenRows) -> None:
-    for array in (rows.flat, rows.offsets, *(rows.columns[name] for name in sorted(rows.columns))):
-        digest.update(array.tobytes())
 
 
 def _sha256(content: bytes) -> str:

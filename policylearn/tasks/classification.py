@@ -85,6 +85,7 @@ class Classification:
 
 KIND = labelled_kind(
     "classification",
+    Classification.metrics,
     load_task,
     describe_task,
     lambda task, labels: torch.tensor([task.labels.index(label) for label in labels]),

@@ -18,12 +18,15 @@ class TaskKind:
     """What a name in `task.kind` stands for.
 
     Attributes:
+        metrics: names of what `Kind.score` may be, that of a config which names none first.
         read: config → the splits by name as `splits`, and a label set as `labels`. Raises ValueError for bad rows.
         describe: what was read → a few lines.
-        tokenize: (config, what was read, split, tokenizer, shows texts) → the split, with `rows` and a length.
+        tokenize: (config, what was read, split, tokenizer, shows texts) → the split, with a length, `rows`, and
+            `contents()`, all that is to be predicted as bytes: a trial is known again by them.
         build: (config, what was read, tokenizer, function that gives the tokenised train) → what adaptations see.
     """
 
+    metrics: tuple[str, ...]
     read: Callable[[TaskConfig], Any]
     describe: Callable[[Any], list[str]]
     tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]

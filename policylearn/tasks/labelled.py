@@ -1,6 +1,6 @@
 """Texts with one target each: what their kinds have in common."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def contents(self) -> Iterator[bytes]:
+        """All targets, for keys."""
+        yield self.y.numpy().tobytes()
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,6 @@ class Labelled:
     """
 
     def __init__(self, name: str, readout: Readout, metric: str, pad_id: int) -> None:
-        if metric not in readout.metrics:
-            raise ValueError(
-                f"task.metric {metric!r} with task.kind {name!r}: set it to one of {', '.join(readout.metrics)}"
-            )
         self.name, self.readout, self.metric, self.pad_id = name, readout, readout.metrics[metric], pad_id
         self.step_loss = LabelWeights(readout.losses)
 
@@ -115,6 +115,7 @@ class Labelled:
 
 def labelled_kind(
     name: str,
+    metrics: Iterable[str],
     read: Callable[[TaskConfig], Task],
     describe: Callable[[Task], list[str]],
     targets: Callable[[Task, list[Any]], Tensor],
@@ -124,6 +125,7 @@ def labelled_kind(
 
     Args:
         name: of the kind.
+        metrics: of its readout; the first is that of a config which names none.
         read: its rows.
         describe: them, in a few lines.
         targets: (what was read, labels of a split) → y [N].
@@ -139,7 +141,7 @@ def labelled_kind(
     ) -> Labelled:
         return Labelled(name, readout(task, train().y), config.metric, tokenizer.pad_token_id)
 
-    return TaskKind(read, describe, tokenized, build)
+    return TaskKind(tuple(metrics), read, describe, tokenized, build)
 
 
 def class_examples(kind: Any, split: Any, who: str) -> Examples:

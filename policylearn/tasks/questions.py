@@ -141,6 +141,7 @@ def plain(answer: str) -> str:
 
 
 KIND = TaskKind(
+    ("likelihood", "exact_match", "choice"),
     read_questions,
     describe_questions,
     lambda config, task, split, tokenizer, shown: tokenize_questions(

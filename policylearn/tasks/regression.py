@@ -55,4 +55,11 @@ class Regression:
         return Ridge(alpha=1 / regularisation)
 
 
-KIND = labelled_kind("regression", load_numbers, describe_numbers, lambda _, y: Tensor(y), lambda _, y: Regression(y))
+KIND = labelled_kind(
+    "regression",
+    Regression.metrics,
+    load_numbers,
+    describe_numbers,
+    lambda _, y: Tensor(y),
+    lambda _, y: Regression(y),
+)

@@ -5,7 +5,7 @@ import torch
 
 from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.ridge import probe_loss, ridge_head
-from policylearn.config.data import METRICS
+from policylearn.config import TaskConfig
 from policylearn.problem import Problem
 from policylearn.registry import KINDS
 from policylearn.tasks.classification import Classification
@@ -51,18 +51,15 @@ def test_steps_against_the_loss_raise_the_score_to_nearly_its_best(of_kind, tune
     assert before + 0.05 < kind.score(tuned, train) <= 1 and kind.score(tuned, train) > 0.9
 
 
-def test_metrics_are_those_the_config_lets_through(of_kind):
-    kind = of_kind.kind
-    own = kind.readout.metrics if kind.readout else [name for name in vars(type(kind)) if name in METRICS["questions"]]
-    assert set(own) == set(METRICS[kind.name])
-    assert of_kind.config.task.metric == METRICS[kind.name][0]  # none was named, but by questions
-
-
-def test_an_unknown_kind_is_refused_with_all_that_are_known(tiny):
-    with pytest.raises(
-        ValueError, match=r"unknown kind 'pairs'; known: \['classification', 'questions', 'regression'\]"
-    ):
-        tiny("task.kind=pairs")
+def test_every_metric_can_be_had_and_the_first_is_that_of_a_config_which_names_none(of_kind, tuned):
+    given, (first, *others) = of_kind.config.task.model_dump(), KINDS.get(of_kind.config.task.kind).metrics
+    assert TaskConfig(**{key: value for key, value in given.items() if key != "metric"}).metric == first
+    for metric in (first, *others):
+        task = of_kind.config.task.model_validate(given | {"metric": metric})
+        problem = Problem(of_kind.config.model_copy(update={"task": task}), data=of_kind.data())
+        assert problem.kind.score(tuned, of_kind.labelled("dev")) <= 1
+    with pytest.raises(ValueError, match=f"metric 'bleu' with task.kind '{task.kind}': set it to one of {first}, "):
+        TaskConfig(**given | {"metric": "bleu"})
 
 
 def readouts():
