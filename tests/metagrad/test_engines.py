@@ -227,14 +227,16 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
         assert 1 in sizes and 2 not in sizes
 
 
-DIFFUSION = MaskedDiffusion(torch.arange(23) < 2)
+OTHERS = [MaskedDiffusion(torch.arange(23) < 2)]
+"""Objectives besides `MaskedLM`, on which all other tests are."""
 
 
+@pytest.mark.parametrize("objective", OTHERS, ids=lambda objective: type(objective).__name__)
 @pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=str)
 @pytest.mark.parametrize("name", [*EXACT, NEARLY])
-def test_credits_of_masked_diffusion_are_the_derivatives_of_the_outer_loss(inner, name, case):
+def test_credits_of_another_objective_are_the_derivatives_of_the_outer_loss(inner, name, case, objective):
     """Whole, and accumulated over parts of a batch; and they are not those of the same masks under another loss."""
-    setting = Setting(inner, case, objective=DIFFUSION)
+    setting = Setting(inner, case, objective=objective)
     numeric = setting.numeric()
     assert agrees(name, setting.credits(name), numeric)
     model, optimizer = setting.problem.copies()

@@ -115,7 +115,7 @@ def test_what_cannot_be_had_from_texts(tiny_problem, corpora, mlm):
         ("pos_column", "scorer 'pos_column' reads the column pos of a corpus"),
         ("amlm", "'amlm' follows the mistakes of the model in training"),
         ("amlm:rank", "'amlm' follows the mistakes of the model in training"),
-        ("bert", r"unknown scorer 'bert'; known: \['amlm'"),
+        ("bert", r"unknown scorer 'bert'; known: .*'amlm'"),
     ):
         with pytest.raises(ValueError, match=message):
             scorer_policy(scorer, tiny_problem.tokenizer, **given)
