@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import PLANTED, Config
+from policylearn.config import Config
+from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
-from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
@@ -116,9 +116,9 @@ class Problem:
         token, or does not go with the model."""
         config = self.config
         if config.model.tokenizer is None and config.model.name is None:
-            if config.task.path != PLANTED:
+            if config.task.path not in BENCHMARKS:
                 raise ValueError("a model built from model.architecture needs model.tokenizer, or set model.name")
-            found: PreTrainedTokenizerBase = planted_tokenizer(config.planted)
+            found: PreTrainedTokenizerBase = BENCHMARKS[config.task.path].tokenizer(config)
         else:
             found = load_tokenizer(config.model)
         check_goes_with(config.model, found)
@@ -173,8 +173,8 @@ class Problem:
 
     @cached_property
     def _task(self) -> Any:
-        planted = self.config.task.path == PLANTED
-        task = planted_task(self.config.planted) if planted else self._kind.read(self.config.task)
+        planted = BENCHMARKS.get(self.config.task.path)
+        task = planted.task(self.config) if planted else self._kind.read(self.config.task)
         self.tell("\n".join(self._kind.describe(task)))
         return task
 

@@ -130,6 +130,7 @@ SCORERS = Registry(
         "informative": "policylearn.scores.informative:informative",
         "loss": "policylearn.scores.loss:loss",
         "oracle": "policylearn.scores.planted:oracle",
+        "oracle-context": "policylearn.scores.planted:oracle_context",
         "pmi": "policylearn.scores.pmi:pmi",
         "pos_column": "policylearn.scores.tagged:pos_column",
         "saliency": "policylearn.scores.saliency:saliency",
@@ -185,6 +186,7 @@ NETWORKS = Registry(
     {
         "none": "policylearn.policy.networks:NoNetwork",
         "table": "policylearn.policy.networks:TypeTable",
+        "neighbours": "policylearn.policy.networks:NeighbourTable",
         "context": "policylearn.policy.networks:ContextNetwork",
         "span": "policylearn.policy.networks:SpanNetwork",
     },

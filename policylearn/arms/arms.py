@@ -7,7 +7,7 @@ from typing import Any
 
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import load_policy
-from policylearn.config import PLANTED, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
 from policylearn.inner.causal_lm import check_looks_back
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.policy import MaskingPolicy
@@ -131,7 +131,7 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     for arm in config.evaluate.arms:
         if arm not in names and scorer_of(arm) not in SCORERS:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
-        if scorer_of(arm) in PLANTED_ONLY and config.domain.path != PLANTED:
+        if scorer_of(arm) in PLANTED_ONLY and config.domain.path not in BENCHMARKS:
             raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")
         own_masking = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
         if config.inner.objective != "masked_lm" and ("rate" in own_masking or own_masking.get("design") == "explore"):

@@ -3,11 +3,12 @@
 The defaults are the planted benchmark: `Config()` is a complete, runnable experiment.
 """
 
-from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
+from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, known_keys, load_config, resolved_json
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
+from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -22,7 +23,9 @@ from policylearn.config.study import StudyConfig, is_study, load_study
 from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
+    "BENCHMARKS",
     "PLANTED",
+    "PLANTED_CONTEXT",
     "PLANTED_ONLY",
     "ClusterConfig",
     "Config",
@@ -35,6 +38,7 @@ __all__ = [
     "ModelConfig",
     "OuterConfig",
     "PlantedConfig",
+    "PlantedContextConfig",
     "PolicyConfig",
     "RandomRate",
     "RateSchedule",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from policylearn.config.places import PLANTED, Place
+from policylearn.config.places import BENCHMARKS, PLANTED, Place
 from policylearn.config.strict import Strict
 from policylearn.registry import KINDS
 
@@ -66,6 +66,19 @@ USUAL_KIND, USUAL_METRIC = "classification", "accuracy"
 def metrics_of(kind: str) -> tuple[str, ...]:
     """The metrics of a kind of task, which is imported to tell; the first is that of a config which names none."""
     return tuple(KINDS.get(kind).metrics)
+
+
+class PlantedContextConfig(PlantedConfig):
+    """The synthetic benchmark of `data.planted_context`. Shares are of the words of a domain document."""
+
+    length: int = Field(40, ge=4, description="words per document")
+    class_share: float = Field(0.2, gt=0, lt=1, description="class words of its class, each after a marker")
+    alone_share: float = Field(0.3, ge=0, lt=1, description="class words of any class, after no marker")
+    idle_share: float = Field(0.03, ge=0, lt=1, description="generic words after a marker")
+    distractor_share: float = Field(0.12, ge=0, lt=1, description="its distractor words")
+    marker_words: int = Field(4, ge=1, description="markers")
+    labelled_alone_words: int = Field(1, ge=0, description="class words of any class in a labelled document, at most")
+    train: int = Field(400, ge=2, description="labelled documents of the split")
 
 
 class TaskConfig(Strict):
@@ -135,7 +148,7 @@ class TaskConfig(Strict):
             )
         if self.metric == "choice" and self.choices is None:
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
-        if self.answers is not None and self.path == PLANTED:
+        if self.answers is not None and self.path in BENCHMARKS:
             raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
         return self
 

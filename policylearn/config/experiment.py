@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from policylearn.config.data import PLANTED, CorpusConfig, ModelConfig, PlantedConfig, TaskConfig
+from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig
+from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
@@ -30,6 +31,11 @@ def _path_of(section: Any) -> str:
     return found if isinstance(found, str) and found else PLANTED
 
 
+def _with_path(section: Any, path: str) -> Any:
+    """A section that was not looked at yet, with this path unless it gives one."""
+    return {"path": path, **section} if isinstance(section, dict) else section or {"path": path}
+
+
 class Config(Strict):
     """A whole experiment. Sections of the TOML file are the fields of this class."""
 
@@ -39,6 +45,7 @@ class Config(Strict):
     domain: CorpusConfig = CorpusConfig()
     general: CorpusConfig = CorpusConfig()
     planted: PlantedConfig = PlantedConfig()
+    planted_context: PlantedContextConfig = PlantedContextConfig()
     scores: ScoresConfig = ScoresConfig()
     policy: PolicyConfig = PolicyConfig()
     masking: MaskingConfig = MaskingConfig()
@@ -60,11 +67,14 @@ class Config(Strict):
         if not isinstance(given, dict):
             return given
         given = rename(given)  # what an earlier version left
-        task, domain = (_path_of(given.get(section)) for section in ("task", "domain"))
+        task = _path_of(given.get("task"))
+        if task == PLANTED_CONTEXT:  # its corpora are, unless they are named, its own
+            given = given | {part: _with_path(given.get(part), task) for part in ("domain", "general")}
+        domain = _path_of(given.get("domain"))
         if task != PLANTED:
             given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
         evaluate = given.get("evaluate", {})
-        if domain != PLANTED and isinstance(evaluate, dict) and "arms" not in evaluate:
+        if domain not in BENCHMARKS and isinstance(evaluate, dict) and "arms" not in evaluate:
             arms = [arm for arm in EvaluateConfig().arms if arm not in PLANTED_ONLY]
             given = {**given, "evaluate": {**evaluate, "arms": arms}}
         return given

@@ -169,6 +169,12 @@ class LearnConfig(Strict):
     rounds: int = Field(20, ge=0, description="steps of the outer optimiser; 0: the prior as it is")
     rollouts: int = Field(2, ge=1, description="R: rollouts averaged per round")
     learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
+    eps: float = Field(
+        1e-8,
+        gt=0,
+        description="of the same Adam: parameters whose gradients are far below it hardly move, which keeps the noise "
+        "of a large table in bounds; a policy gradient has entries of 1e-5 (noise) to 1e-3 on the planted benchmarks",
+    )
     trust_rate: float = Field(
         0.3, ge=0, description="the same for the factors that scorers' strengths are multiplied with, on a log scale"
     )

@@ -17,12 +17,13 @@ class PolicyConfig(Strict):
     )
     network: Annotated[str, AfterValidator(NETWORKS.check)] = Field(
         "table",
-        description="what is learned: nothing, a logit per token id, a small network over features, or the same with "
+        description="what is learned: nothing, a logit per token id, one for each place about a token (neighbours), a "
+        "small network over features, or the same with "
         'logits of where spans begin and end, by which masking.unit = "span" cuts texts',
     )
     features: int = Field(32, ge=1, description="dimensions the frozen token embedding is projected to")
     hidden: int = Field(64, ge=1, description="width of the networks over features")
-    kernel: int = Field(5, ge=1, description="tokens of context they see, odd")
+    kernel: int = Field(5, ge=1, description="tokens of context that they and neighbours see, odd")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PolicyConfig":

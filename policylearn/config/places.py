@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 
 from policylearn.config.strict import section_of
 
-PLANTED = "planted"
+PLANTED, PLANTED_CONTEXT = "planted", "planted-context"
+BENCHMARKS = (PLANTED, PLANTED_CONTEXT)
+"""Synthetic tasks and corpora by name, which are no places."""
 MARK = "a place"
 Place = Annotated[str, MARK]
 """A setting whose value is a path, or a name on the Hub."""
@@ -56,7 +58,7 @@ def _marked(kind: Any) -> bool:
 def _beside(value: Any, file: Path) -> Any:
     if isinstance(value, Mapping):
         return {name: _beside(place, file) for name, place in value.items()}
-    if not isinstance(value, str) or value in ("", PLANTED) or "://" in value or _is_there(value):
+    if not isinstance(value, str) or value in ("", *BENCHMARKS) or "://" in value or _is_there(value):
         return value
     beside = os.path.join(file.parent, value)
     return beside if _is_there(beside) else value

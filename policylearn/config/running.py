@@ -70,8 +70,8 @@ class WeightMaskConfig(Strict):
     first_layer: int = Field(0, ge=0, description="of the encoder, from 0; those below stay whole")
 
 
-PLANTED_ONLY = ("oracle", "distractors")
-"""Arms that know the answer, which only the planted benchmark has."""
+PLANTED_ONLY = ("oracle", "oracle-context", "distractors")
+"""Arms that know the answer, which only the planted benchmarks have."""
 
 
 def check_method(method: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import ScoresConfig
+from policylearn.data.planted_context import USEFUL
 from policylearn.data.tokens import Annotated
 from policylearn.messages.quote import quote, some
 
@@ -44,7 +45,8 @@ class Column:
 
 
 def columns_of(scorers: Iterable[str], config: ScoresConfig) -> dict[str, Column]:
-    """The columns of those of the given scorers that read one, by scorer: entity, pos_column and column.
+    """The columns of those of the given scorers that read one, by scorer: entity, pos_column,
+    column and oracle-context.
 
     `entity` has none where `scores.entity.column` is not set.
     """
@@ -55,6 +57,7 @@ def columns_of(scorers: Iterable[str], config: ScoresConfig) -> dict[str, Column
             "a part-of-speech tag (a string)",
         ),
         "column": Column(config.column.name, _number, "a finite number"),
+        "oracle-context": Column(USEFUL, _number, "a finite number"),
     }
     if config.entity.column is not None:
         known["entity"] = Column(config.entity.column, _is_entity, "a tag: a string, a whole number or null")

@@ -5,17 +5,16 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from policylearn.config import PLANTED, Config, CorpusConfig
-from policylearn.data.planted import domain_corpus, general_corpus
+from policylearn.config import Config, CorpusConfig
+from policylearn.data.benchmarks import BENCHMARKS, Record
 from policylearn.data.records import matching_files, read_records
 
 
 def open_corpus(config: Config, which: str) -> Iterator[str]:
     """A stream of the texts of config.domain or config.general."""
     corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED:
-        texts = domain_corpus(config.planted) if which == "domain" else general_corpus(config.planted)
-        return islice(texts, corpus.limit)
+    if corpus.path in BENCHMARKS and which == "general":
+        return islice(BENCHMARKS[corpus.path].general(config), corpus.limit)
     return (text for text, _ in open_records(config, which))
 
 
@@ -23,7 +22,7 @@ def corpus_shards(config: Config, which: str) -> list[Callable[[], Iterator[str]
     """Functions that open a stream of texts each, together those of `open_corpus`: one per file, or one for all of a
     corpus that is limited."""
     corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED or corpus.limit is not None:
+    if corpus.path in BENCHMARKS or corpus.limit is not None:
         return [partial(open_corpus, config, which)]
     files = matching_files(corpus.path, f"{which}.path")
     parts = [config.model_copy(update={which: corpus.model_copy(update={"path": file})}) for file in files]
@@ -37,8 +36,8 @@ def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Ite
         ValueError: a record lacks a column, or the corpus is the planted one, which has none.
     """
     corpus: CorpusConfig = getattr(config, which)
-    if corpus.path == PLANTED:
-        raise ValueError(f"the planted corpus has no column {', '.join(columns)}: take out the scorer that reads it")
+    if corpus.path in BENCHMARKS:
+        return islice(_planted_records(BENCHMARKS[corpus.path].domain(config), columns), corpus.limit)
     records = chain.from_iterable(
         read_records(
             file,
@@ -53,6 +52,15 @@ def open_records(config: Config, which: str, columns: Sequence[str] = ()) -> Ite
         for file in matching_files(corpus.path, f"{which}.path")
     )
     return ((record[corpus.text], record) for record in islice(records, corpus.limit))
+
+
+def _planted_records(records: Iterator[Record], columns: Sequence[str]) -> Iterator[Record]:
+    """The records of a benchmark, which must have these columns."""
+    for text, record in records:
+        if missing := [column for column in columns if column not in record]:
+            named = ", ".join(missing)
+            raise ValueError(f"the planted corpus has no column {named}: take out the scorer that reads it")
+        yield text, record
 
 
 def _settings_of(config: Config, which: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ judged at a glance; the models see only token ids.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -61,7 +61,12 @@ def is_distracting(word: str) -> bool:
 def planted_tokenizer(config: PlantedConfig) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the planted vocabulary, an ordinary transformers tokenizer."""
     words = [word for label in range(config.classes) for word in class_words(config, label)]
-    vocabulary = SPECIALS + words + distractor_words(config) + generic_words(config)
+    return word_tokenizer([*words, *distractor_words(config), *generic_words(config)])
+
+
+def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of which every given word is a token."""
+    vocabulary = [*SPECIALS, *words]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     ids = {w: i for i, w in enumerate(SPECIALS)}
@@ -81,17 +86,23 @@ def domain_corpus(config: PlantedConfig) -> list[str]:
 def general_corpus(config: PlantedConfig) -> list[str]:
     """As many documents of generic words alone."""
     rng = np.random.default_rng([config.seed, 2])
-    return _documents(config, config.documents, lambda: _generic(config, rng, config.length))
+    return _documents(config, config.documents, lambda: draw_generic(config, rng, config.length))
 
 
 def planted_task(config: PlantedConfig) -> Task:
     """The labelled documents, with splits train, dev and test and labels "class0", "class1", …"""
+    return split_tasks(config, stream=3, draw=lambda rng: _labelled(config, rng))
+
+
+def split_tasks(config: PlantedConfig, stream: int, draw: Callable[[np.random.Generator], tuple[str, int]]) -> Task:
+    """A task of the sizes that a config says, of rows (text, class) that are drawn, each split from a stream of its
+    own."""
     labels = [f"class{label}" for label in range(config.classes)]
     sizes = {"train": config.train, "dev": config.dev, "test": config.test}
     splits = {}
-    for stream, (name, size) in enumerate(sizes.items()):
-        rng = np.random.default_rng([config.seed, 3, stream])
-        rows = [_labelled(config, rng) for _ in range(size)]
+    for number, (name, size) in enumerate(sizes.items()):
+        rng = np.random.default_rng([config.seed, stream, number])
+        rows = [draw(rng) for _ in range(size)]
         splits[name] = Split([text for text, _ in rows], [labels[y] for _, y in rows])
     return Task(splits, labels)
 
@@ -100,12 +111,14 @@ def _documents(config: PlantedConfig, n: int, words: Callable[[], list[str]]) ->
     return [" ".join(words()) for _ in range(n)]
 
 
-def _generic(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+def draw_generic(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+    """So many generic words, by a Zipf law."""
     weights = 1.0 / np.arange(1, config.generic_words + 1)
     return list(rng.choice(generic_words(config), size=n, p=weights / weights.sum()))
 
 
-def _distractors(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+def draw_distractors(config: PlantedConfig, rng: np.random.Generator, n: int) -> list[str]:
+    """So many words of one distractor topic."""
     topics = np.array_split(distractor_words(config), DISTRACTOR_TOPICS)
     return list(rng.choice(topics[rng.integers(DISTRACTOR_TOPICS)], size=n))
 
@@ -119,7 +132,7 @@ def _domain_words(config: PlantedConfig, rng: np.random.Generator, cap: int | No
     n_distractor = int(rng.binomial(config.length, config.distractor_share))
     n_generic = max(0, config.length - n_class - n_distractor)
     words = list(rng.choice(class_words(config, label), size=n_class))
-    words += _distractors(config, rng, n_distractor) + _generic(config, rng, n_generic)
+    words += draw_distractors(config, rng, n_distractor) + draw_generic(config, rng, n_generic)
     rng.shuffle(words)
     return words, label
 

@@ -50,7 +50,10 @@ def round_record(
 def policy_optimizer(policy: MaskingPolicy, config: LearnConfig) -> torch.optim.Adam:
     """Adam on φ; how far scorers are trusted, which is a factor, moves in smaller steps."""
     others = [p for p in policy.parameters() if p.requires_grad and p is not policy.trust]
-    groups: list[dict[str, Any]] = [{"params": others}, {"params": [policy.trust], "lr": config.trust_rate}]
+    groups: list[dict[str, Any]] = [
+        {"params": others, "eps": config.eps},
+        {"params": [policy.trust], "lr": config.trust_rate},
+    ]
     return torch.optim.Adam(groups, lr=config.learning_rate)
 
 

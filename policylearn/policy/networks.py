@@ -71,6 +71,33 @@ class TypeTable(nn.Module):
         return self.logits[types]
 
 
+class NeighbourTable(nn.Module):
+    """One free logit per type for each place about a token: logit_i = Σ_o table_o[type_{i+o}], o from -kernel // 2 to
+    kernel // 2; what stands outside of the text adds nothing."""
+
+    def __init__(self, vocab_size: int, kernel: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(kernel, vocab_size))
+
+    @classmethod
+    def build(cls, config: PolicyConfig, vocab_size: int, features: Tensor) -> "NeighbourTable":
+        return cls(vocab_size, config.kernel)
+
+    @staticmethod
+    def shapes(config: PolicyConfig, types: int, features: int) -> dict[str, tuple[int, ...]]:
+        return {"logits": (config.kernel, types)}
+
+    @staticmethod
+    def bounds(size: Mapping[str, Tensor]) -> list[Tensor]:
+        return [size["logits"].amax(1).sum()]
+
+    def forward(self, types: Tensor, real: Tensor) -> Tensor:
+        each = self.logits[:, types] * real  # [kernel, B, T], of the token that stands there
+        reach, length = len(each) // 2, types.shape[1]
+        around = nn.functional.pad(each, (reach, reach))
+        return torch.stack([around[o, :, o : o + length] for o in range(len(each))]).sum(0)
+
+
 class ContextNetwork(nn.Module):
     """A small network over frozen features of a token and its neighbours.
 

@@ -7,6 +7,7 @@ import torch
 from policylearn.data.planted import is_distracting, is_useful
 from policylearn.policy.scores import Scores
 from policylearn.scores.sources import Sources
+from policylearn.scores.tagged import column_scores
 
 
 def oracle(sources: Sources) -> Scores:
@@ -17,6 +18,11 @@ def oracle(sources: Sources) -> Scores:
 def distractors(sources: Sources) -> Scores:
     """1 for words of the domain that tell nothing of the class, else 0."""
     return _known(sources, is_distracting, "distractors")
+
+
+def oracle_context(sources: Sources) -> Scores:
+    """Share of the occurrences of a type that are worth predicting; a policy looks each of them up in the corpus."""
+    return column_scores("oracle-context", sources)
 
 
 def _known(sources: Sources, wanted: Callable[[str], bool], name: str) -> Scores:

@@ -36,7 +36,7 @@ def entity(sources: Sources) -> Scores:
     """
     config = sources.config.entity
     if config.column is not None:
-        return _scores_of_column("entity", sources)
+        return column_scores("entity", sources)
     if config.model is None:
         raise ValueError('scorer "entity" needs entities: set scores.entity.column or scores.entity.model')
     return means_of_column("entity", _recognised(sources, config.model), sources)
@@ -44,15 +44,16 @@ def entity(sources: Sources) -> Scores:
 
 def pos_column(sources: Sources) -> Scores:
     """Mean of `scores.pos_column.weights` of the tags in `scores.pos_column.name`; a type that does not occur has 0."""
-    return _scores_of_column("pos_column", sources)
+    return column_scores("pos_column", sources)
 
 
 def column(sources: Sources) -> Scores:
     """Mean of the numbers in `scores.column.name`, as they are; a type that does not occur has 0."""
-    return _scores_of_column("column", sources)
+    return column_scores("column", sources)
 
 
-def _scores_of_column(name: str, sources: Sources) -> Scores:
+def column_scores(name: str, sources: Sources) -> Scores:
+    """Mean of the numbers in the column that a scorer reads; a type that does not occur has 0."""
     columns = columns_of([name], sources.config)
     records = sources.watch(
         f"column {columns[name].name!r} of texts of the domain corpus", sources.records([columns[name].name])

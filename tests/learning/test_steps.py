@@ -54,11 +54,14 @@ def test_agreement_is_the_mean_cosine_of_pairs():
     assert agreement([result(), result()]) is None
 
 
-def test_a_step_of_phi_is_a_step_of_adam(policy, gradients):
-    config = LearnConfig(learning_rate=0.1, trust_rate=0.02)
+@pytest.mark.parametrize("eps", [1e-8, 1e-2])
+def test_a_step_of_phi_is_a_step_of_adam(policy, gradients, eps):
+    config = LearnConfig(learning_rate=0.1, trust_rate=0.02, eps=eps)
     twin = [p.detach().clone().requires_grad_() for p in policy.parameters() if p.requires_grad]
     rates = [0.02 if name == "trust" else 0.1 for name in policy.learned()]
-    groups = [{"params": [p], "lr": rate} for p, rate in zip(twin, rates, strict=True)]
+    groups = [
+        {"params": [p], "lr": rate, "eps": eps if rate == 0.1 else 1e-8} for p, rate in zip(twin, rates, strict=True)
+    ]
     reference, optimizer = torch.optim.Adam(groups), policy_optimizer(policy, config)
     for gradient in gradients:
         apply_gradient(policy, optimizer, gradient)

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from policylearn.policy.networks import ContextNetwork
+from policylearn.policy.networks import ContextNetwork, NeighbourTable
 
 IDS = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 REAL = torch.tensor([[True] * 9, [True] * 5 + [False] * 4, [False] * 2 + [True] * 7])
@@ -39,3 +39,14 @@ def test_without_gradients_the_same_comes_from_a_table_that_follows_the_weights(
             network.project.bias.add_(factor)
             torch.testing.assert_close(network(IDS, REAL), as_written(network))
             torch.testing.assert_close(copy.deepcopy(network)(IDS, REAL), as_written(network))
+
+
+def test_a_table_of_neighbours_adds_what_stands_about_a_token_within_the_text():
+    table = NeighbourTable(50, kernel=3)
+    torch.nn.init.normal_(table.logits)
+    left, here, right = table.logits.detach()
+    row = IDS[2, 2:]
+    by_hand = here[row]
+    by_hand[1:] += left[row[:-1]]
+    by_hand[:-1] += right[row[1:]]
+    torch.testing.assert_close(table(IDS, REAL)[2, 2:].detach(), by_hand)

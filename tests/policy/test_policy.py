@@ -9,7 +9,7 @@ from policylearn.policy.networks import projected_embedding, token_features
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
 from policylearn.policy.scores import Scores
 
-NETWORKS = ["none", "table", "context", "span"]
+NETWORKS = ["none", "table", "neighbours", "context", "span"]
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_the_context_network_would_look_into_padding_if_it_could(make_policy, te
     assert (seen[0] - seen[1]).abs().max() > 0.1
 
 
-def test_neighbours_count_for_the_context_network_and_not_for_the_table(make_policy, texts):
+def test_neighbours_count_for_networks_that_read_them_and_not_for_the_table(make_policy, texts):
     ids, real = texts[0].clone(), torch.ones_like(texts[1])
     ids[:, 7] = (ids[:, 7] + 1) % 40
-    for network, reach in [("table", {7}), ("context", {5, 6, 7, 8, 9})]:
+    for network, reach in [("table", {7}), ("neighbours", set(range(5, 10))), ("context", set(range(5, 10)))]:
         policy = make_policy(network, learned=True)
         moved = (policy(ids, real) - policy(texts[0], real)).abs().amax(0) > 1e-6
         assert set(moved.nonzero().flatten().tolist()) == reach
