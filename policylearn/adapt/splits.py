@@ -32,7 +32,7 @@ def fold(y: np.ndarray, folds: int, rng: np.random.Generator) -> Iterator[Split]
     >>> [query.tolist() for _, query in fold(np.array([0, 0, 1, 1]), 2, np.random.default_rng(0))]
     [[1, 3], [0, 2]]
     >>> [query.tolist() for _, query in fold(np.array([[0, 1], [1, 1], [0, 1], [1, 1]]), 2, np.random.default_rng(0))]
-    [[1, 2], [0, 3]]
+    [[2, 3], [0, 1]]
     """
     part = np.empty(len(y), dtype=np.int64)
     part[np.lexsort((rng.random(len(y)), *np.atleast_2d(y.T)))] = np.arange(len(y)) % folds
