@@ -184,11 +184,13 @@ class Problem:
         return self._read(split)
 
     def examples(self, split: str) -> Examples:
-        """The same of texts with targets. ValueError: the task is one of questions."""
+        """The same of texts with targets. ValueError: the kind of task has others."""
         if not isinstance(found := self.labelled(split), Examples):
-            raise ValueError(
-                "this needs texts with one target each, but task.answers makes the task one of questions: unset it"
-            )
+            kind = self.config.task.kind
+            why = f'task.kind "{kind}" has none: set outer.adaptation and evaluate.downstream to "finetune"'
+            if kind == "questions":
+                why = "task.answers makes the task one of questions: unset it"
+            raise ValueError(f"this needs texts with one target each, but {why}")
         return found
 
     def tests(self) -> dict[str, Any]:

@@ -57,9 +57,13 @@ class ProbeLoss:
 
 
 def readout_of(problem: Problem) -> Readout:
-    """What a probe is to give."""
-    assert problem.kind.readout is not None, "the config sees to it that a task without a readout is not probed for"
-    return problem.kind.readout
+    """What a probe is to give. ValueError: the task has no head, which the config can tell of questions alone."""
+    if (readout := problem.kind.readout) is None:
+        raise ValueError(
+            f'task.kind "{problem.config.task.kind}" has no head to probe for: set outer.adaptation and '
+            'evaluate.downstream to "finetune"'
+        )
+    return readout
 
 
 def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> ProbeLoss:

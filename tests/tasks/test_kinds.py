@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from policylearn.adapt.finetune import Classifier, head_of
+from policylearn.adapt.probe import readout_of
 from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.config import TaskConfig
 from policylearn.problem import Problem
@@ -60,6 +61,15 @@ def test_every_metric_can_be_had_and_the_first_is_that_of_a_config_which_names_n
         assert problem.kind.score(tuned, of_kind.labelled("dev")) <= 1
     with pytest.raises(ValueError, match=f"metric 'bleu' with task.kind '{task.kind}': set it to one of {first}, "):
         TaskConfig(**given | {"metric": "bleu"})
+
+
+def test_a_kind_of_others_without_a_head_is_not_probed_for(asked, monkeypatch):
+    monkeypatch.setattr(KINDS, "members", KINDS.members | {"theirs": KINDS.get("questions")})
+    task = asked().task.model_copy(update={"kind": "theirs"})
+    problem = Problem(asked().model_copy(update={"task": task}))
+    for ask in (readout_of, lambda problem: problem.examples("train")):
+        with pytest.raises(ValueError, match=r'task\.kind "theirs" has no.*: set outer\.adaptation .* to "finetune"'):
+            ask(problem)
 
 
 def readouts():
