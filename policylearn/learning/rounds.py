@@ -10,6 +10,7 @@ from policylearn.arms.arms import RANDOM, arm_policy
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, RandomRate
 from policylearn.learning.choice import smoothed_dev
+from policylearn.learning.expected import ALONG
 from policylearn.learning.learner import States, collect
 from policylearn.learning.rollout import PolicyGradient, rollout
 from policylearn.learning.steps import (
@@ -55,6 +56,8 @@ def rounds(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, co
             baselines = baseline_scores(config, policy, state, results)
             record = round_record(state.round, results, baselines, config.masking.usual_rate)
             record["dropped"] = config.learn.rollouts - len(results)
+            if config.inner.objective == "masked_diffusion":
+                del record["rate"]  # which is drawn anew for every text, from all there are
             if isinstance(config.masking.rate, RandomRate):
                 record["rate_range"] = config.masking.rates
             measured = {"workers": pool.alive(), "lost": pool.lost - lost, "seconds": monotonic() - started}
@@ -79,6 +82,7 @@ def begin_round(config: Config, skeleton: Any, phi: dict[str, Tensor], pool: Poo
 def rollout_with(problem: Problem, skeleton: MaskingPolicy, phi: dict, seed: int) -> PolicyGradient:
     """What a worker runs: the shared policy, with this round's φ."""
     skeleton.load_learned(phi)
+    problem.memo.pop(ALONG, None)  # a model that a stage before has credited along is not needed any more
     return rollout(problem, skeleton, seed)
 
 
