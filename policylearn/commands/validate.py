@@ -59,7 +59,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
         ValueError: bad input, with what to do.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
-    check_windows(config)
+    check_windows(config, asked=True)
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()

@@ -142,14 +142,18 @@ def compare_trainings(problem: Problem, policy: MaskingPolicy, seed: int) -> lis
     return [trajectory for trajectory, _ in trainings]
 
 
-def check_windows(config: Config) -> None:
-    """Refuse settings under which a rollout ends before its first window does, and nothing would be learned.
+def check_windows(config: Config, asked: bool = False) -> None:
+    """Refuse settings under which a rollout ends before its first window does, and its gradient would be zero.
+
+    Args:
+        config: the experiment.
+        asked: whether gradients are wanted whatever is learned.
 
     Raises:
         ValueError: naming them.
     """
     inner, learn = config.inner, config.learn
-    learns = "rounds" in learn.stages and learn.rounds and config.policy.network != "none"
+    learns = asked or ("rounds" in learn.stages and learn.rounds and config.policy.network != "none")
     if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
         raise ValueError(
             f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "

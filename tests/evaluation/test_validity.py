@@ -145,3 +145,9 @@ def test_changes_that_make_a_training_diverge_are_left_out_and_said(tiny, tmp_pa
         patch.setattr(module, "LEAST", 4)
         with pytest.raises(WorkFailed, match=r"lower validity\.strength"):
             validate(config, tmp_path / "few", quiet)
+
+
+def test_predictions_of_a_training_into_which_no_window_fits_are_refused(tiny, tmp_path, quiet):
+    config = tiny(*SMALL, "learn.stages=[expected]", "inner.steps=6", "inner.window=6", "inner.every=6")
+    with pytest.raises(ValueError, match=r"inner\.window = 6 .* does not fit"):
+        validate(config, tmp_path / "run", quiet)
