@@ -143,7 +143,7 @@ class Inner:
         masked = self.batches(len(rates), size=2)
         batches = [JointBatch(*pair) for pair in zip(alone.window.batches, masked, strict=True)]
         return replace(
-            alone, window=replace(alone.window, batches=batches, loss=JointLoss(LabelWeights(), MaskedLM(), 0.5))
+            alone, window=replace(alone.window, batches=batches, loss=JointLoss(alone.window.loss, MaskedLM(), 0.5))
         )
 
     def answering(self, settings: InnerConfig, rates: list[float]) -> FineTuning:
