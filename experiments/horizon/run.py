@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch.nn.functional import cosine_similarity
 
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.arms.policies import build_policy, scores_of
@@ -28,8 +29,8 @@ from policylearn.problem import Problem
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
 
-FOLDER, OUT = Path(__file__).parent, Path("runs/horizon")
-TRIALS = FOLDER / "trials.jsonl"
+FOLDER = Path(__file__).parent
+TRIALS, STEPS = FOLDER / "trials.jsonl", FOLDER / "steps.jsonl"
 SEEDS = range(8)
 FIRST_SEED, ROLLOUT_SEED = 9_000, 7_000
 TASK, TOKENIZER = "../shared/data/tasks/trec6", "runs/real_tasks/scratch/trec6-tokenizer"
@@ -69,13 +70,28 @@ def gradient_step(estimator: str) -> MaskingPolicy:
     own = Problem(config_of(*WHOLE, "learn.kl=0", f"learn.estimator={estimator}"), data=problem().data())
     policy = initial_policy(own)
     seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + ROLLOUTS)
-    slopes = torch.stack([rollout(own, policy, seed).gradient["network.logits"] for seed in seeds]).sum(0)
-    policy.load_learned({"network.logits": -LARGEST * slopes / slopes.abs().max()})
+    each = torch.stack([rollout(own, policy, seed).gradient["network.logits"] for seed in seeds])
+    moved = -LARGEST * each.sum(0) / each.sum(0).abs().max()
+    tokens = problem().tokenizer.convert_ids_to_tokens(most := moved.abs().topk(5).indices.tolist())
+    append(
+        STEPS,
+        {
+            "estimator": estimator,
+            "cosines": [float(cosine_similarity(a, b, dim=0)) for a, b in combinations(each, 2)],
+            "moved": dict(zip(tokens, moved[most].tolist(), strict=True)),
+            "what": float(moved[problem().tokenizer.convert_tokens_to_ids("what")]),
+        },
+    )
+    policy.load_learned({"network.logits": moved})
     return policy
 
 
+def heuristic(arm: str) -> Any:
+    return arm_policy(problem(), arm)
+
+
 ARMS: dict[str, Callable[[], Any]] = {
-    **{arm: partial(lambda arm: arm_policy(problem(), arm), arm) for arm in ("random", "difference", "saliency")},
+    **{arm: partial(heuristic, arm) for arm in ("random", "difference", "saliency")},
     **{
         f"expected credit for the {said}, strength {strength:g}": partial(expected_credit, horizon, strength)
         for (horizon, said), strength in product({"step": "next step", "end": "end"}.items(), (2.0, 4.0))
@@ -85,6 +101,11 @@ ARMS: dict[str, Callable[[], Any]] = {
         for estimator in ("credit", "relaxed")
     },
 }
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def kept() -> dict[tuple[str, int], dict[str, Any]]:
@@ -101,8 +122,7 @@ def run(console: Console) -> None:
                 started, policy = time.monotonic(), ARMS[arm]()
                 found = train_to_the_end(problem(), policy, policy.learned(), FIRST_SEED + seed)
                 line = {"arm": arm, "seed": seed, "loss": found.loss, "dev": found.score}
-                with TRIALS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line | {"seconds": round(time.monotonic() - started, 1)}) + "\n")
+                append(TRIALS, line | {"seconds": round(time.monotonic() - started, 1)})
                 progress.advance()
 
 
@@ -128,6 +148,12 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         if row["arm"] == "random":
             points = loss = ""
         lines.append(f"| {row['arm']} | {row['seeds']} | {100 * row['dev']:.1f} | {points} | {loss} |")
+    steps = [json.loads(line) for line in STEPS.read_text("utf-8").splitlines()] if STEPS.exists() else []
+    for step in steps:
+        moved = ", ".join(f"{token} {by:+.1f}" for token, by in step["moved"].items())
+        cosines = ", ".join(f"{cosine:.2f}" for cosine in step["cosines"])
+        found = f"cosines between trainings {cosines}; moved most: {moved}; what {step['what']:+.1f}."
+        lines += ["", f"Whole-run gradient, {step['estimator']}: {found}"]
     return lines
 
 

@@ -129,7 +129,7 @@ class CreditConfig(Strict):
     horizon: Literal["step", "end"] = Field(
         "step",
         description="what a token is credited with: the outer loss one step later, or that at the end of the training, "
-        "by way of all steps between, which costs about four more trainings per outer loss",
+        "by way of all steps between, which costs as much as several more trainings for each outer loss",
     )
     batches: int = Field(24, ge=1, description="MLM batches credited at each of them, for each half of the texts")
     batch_size: int | None = Field(None, ge=1, description="texts in one of these batches; unset: inner.batch_size")
@@ -172,8 +172,7 @@ class LearnConfig(Strict):
     eps: float = Field(
         1e-8,
         gt=0,
-        description="of the same Adam: parameters whose gradients are far below it hardly move, which keeps the noise "
-        "of a large table in bounds; a policy gradient has entries of 1e-5 (noise) to 1e-3 on the planted benchmarks",
+        description="of the same Adam: parameters whose gradients are far below it hardly move",
     )
     trust_rate: float = Field(
         0.3, ge=0, description="the same for the factors that scorers' strengths are multiplied with, on a log scale"

@@ -18,6 +18,7 @@ GOAL = 0.5
 FEWEST = 3
 """Word types that a correlation takes."""
 HALF = 0.5
+"""Share of a signal that lasts from one state to another, below which more states are asked for."""
 NOISE = 0.2
 """Below it, credits are called noise."""
 
@@ -154,7 +155,7 @@ def _what_lasts(found: dict[str, float | None]) -> str:
     share = found["states"] if found["states"] is not None else found["trainings"]
     if share is None:
         return ""
-    advice = "; more states are worth more than more labels: raise credit.points or credit.trainings"
+    advice = "; average over more of them: raise credit.points or credit.trainings"
     return (
         f", of which {max(share, 0.0):.2f} lasts from one state of the model to another{advice if share < HALF else ''}"
     )

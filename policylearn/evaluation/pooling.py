@@ -8,7 +8,7 @@ import numpy as np
 
 from policylearn.arms.arms import NONE
 from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
-from policylearn.report.summary import has_equal_budget
+from policylearn.report.summary import ORACLES, has_equal_budget
 
 Results = Mapping[str, Mapping[str, Any]]
 """Task → its comparison, of `summarise`."""
@@ -53,10 +53,10 @@ def pooled(results: Results, after: str, before: str) -> Difference:
 
 def best_baseline(results: Results, learned: Collection[str]) -> str | None:
     """The arm that scores highest on the mean of all tasks, among those of equal budget that are none of `learned` and
-    do not know the answer (as the oracle does); picked by these very scores, which favours it. Scorers that read labels
+    do not know the answer (as oracles do); picked by these very scores, which favours it. Scorers that read labels
     are among them."""
     fair = [arm for arm in shared_arms(results) if all(has_equal_budget(r["arms"][arm]) for r in results.values())]
-    asked = [arm for arm in fair if arm not in {*learned, "oracle"}]
+    asked = [arm for arm in fair if arm not in {*learned, *ORACLES}]
     means = {arm: float(np.mean([np.mean(scores(r, arm)) for r in results.values()])) for arm in asked}
     return max(means, key=lambda arm: means[arm], default=None)
 

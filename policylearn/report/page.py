@@ -16,7 +16,7 @@ from policylearn.report.plots import baseline_names, comparison_plot, learning_p
 from policylearn.report.summary import (
     LEARNED,
     NAMES,
-    ORACLE,
+    ORACLES,
     arms,
     best,
     difference_text,
@@ -109,7 +109,7 @@ def _row(result: dict[str, Any], name: str, winner: str) -> dict[str, Any]:
         "label": arm.label,
         "css": arm_css(name, [each.name for each in shown]),
         "best": name == winner and len(shown) > 1,
-        "oracle": name == ORACLE,
+        "oracle": name in ORACLES,
         "mean": mean_and_spread(arm.scores),
         "scores": [arm.scores[i] if i < len(arm.scores) else math.nan for i in seeds_shown(shown)],
         "gap": difference_text(gap),

@@ -16,13 +16,15 @@ from policylearn.report.formats import as_number, interval, score, signed
 
 LEARNED = "learned"
 ORACLE = "oracle"
+ORACLES = (ORACLE, "oracle-context")
+"""Arms that know the answer, and are no match for others."""
 NAMES = {
     "difference": "Difference-Masking",
     "tficf": "TF-ICF",
     "pmi": "PMI",
     "none": "no further pretraining",
 }
-_ORDER = ("none", "random", "tficf", "difference", LEARNED, ORACLE)
+_ORDER = ("none", "random", "tficf", "difference", LEARNED, *ORACLES)
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,17 @@ def arms(result: dict[str, Any]) -> list[Arm]:
 
 
 def best(result: dict[str, Any]) -> Arm | None:
-    """The arm with the highest mean, leaving out the oracle (it knows the answer)."""
-    scored = [arm for arm in arms(result) if arm.name != ORACLE and math.isfinite(arm.mean)]
+    """The arm with the highest mean, leaving out oracles (they know the answer).
+
+    >>> best({"arms": {"random": {"scores": [0.6]}, "oracle-context": {"scores": [0.9]}}}).name
+    'random'
+    """
+    scored = [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
     return max(scored, key=lambda arm: arm.mean, default=None)
 
 
 def strongest_baseline(result: dict[str, Any]) -> Arm | None:
-    """What the learned policy has to beat: the best arm of equal budget that is neither learned nor the oracle.
+    """What the learned policy has to beat: the best arm of equal budget that is neither learned nor an oracle.
 
     >>> strongest_baseline({"arms": {"random": {"scores": [0.6]}, "learned": {"scores": [0.9]}}}).name
     'random'

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from policylearn.report.formats import MISSING, count, score
 from policylearn.report.summary import (
-    ORACLE,
+    ORACLES,
     Arm,
     arms,
     best,
@@ -44,7 +44,7 @@ def comparison_table(result: dict[str, Any]) -> Table:
         table.add_column(heading, justify=justify, no_wrap=heading in _WHOLE, min_width=4, overflow="fold")
     for arm in shown:
         is_best = winner is not None and arm.name == winner.name
-        style = "bold green" if is_best else "dim" if arm.name == ORACLE else ""
+        style = "bold green" if is_best else "dim" if arm.name in ORACLES else ""
         table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
     if winner:
         table.caption = f"* best{_apart_from_oracle(shown)}"
@@ -83,5 +83,5 @@ def _against_random(result: dict[str, Any], arm: Arm) -> str:
 
 
 def _apart_from_oracle(shown: Sequence[Arm]) -> str:
-    knows = any(arm.name == ORACLE and math.isfinite(mean(arm.scores)) for arm in shown)
+    knows = any(arm.name in ORACLES and math.isfinite(mean(arm.scores)) for arm in shown)
     return ", the oracle apart (it knows which words help)" if knows else ""
