@@ -1,6 +1,6 @@
 """Stage one: with which recipe does pretraining under random masks help fine-tuning most? By dev; test is not there.
 
-.venv/bin/python experiments/claim/recipe.py --until 03:20    # what is missing; may be stopped
+.venv/bin/python experiments/claim/recipe.py [TASK ...] --until 03:20    # what is missing; may be stopped
 .venv/bin/python experiments/claim/recipe.py --table          # into README.md, from recipe.jsonl
 
 One process of one thread; needs torch, transformers, safetensors, scikit-learn, scipy, pydantic and rich, no Ray.
@@ -13,7 +13,7 @@ import torch
 from arms import LINES
 from queueing import append, deadline, lock, read_lines
 from search import Job, missing, queue
-from tasks import DEVICE, OUT
+from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.adapt.chosen import FrozenFeatures
@@ -52,13 +52,13 @@ def run_job(job: Job, numbers: list[int], until: float) -> None:
         )
 
 
-def main(until: float) -> None:
+def main(until: float, wanted: list[str]) -> None:
     """Work until the queue is empty or the time is up; other processes may do so beside this one."""
     torch.set_num_threads(1)
     disable_progress_bar()
     while time.time() < until:
         lines = read_lines(LINES)
-        jobs = [job for job in queue(lines) if missing(job, lines)]
+        jobs = [job for job in queue(lines, wanted) if missing(job, lines)]
         if not jobs:
             return print("nothing is left to do")
         if not any(claim(job, until) for job in jobs):
@@ -76,6 +76,7 @@ def claim(job: Job, until: float) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--until", type=deadline, default=float("inf"))
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -84,4 +85,4 @@ if __name__ == "__main__":
 
         write_tables()
     else:
-        main(given.until)
+        main(given.until, given.tasks)

@@ -101,7 +101,7 @@ def recipe_of(task: str, final: bool) -> Recipe | None:
     return found[0] if found else None if final else so_far(task, lines)
 
 
-def main(until: float, final: bool, wanted: list[str], stage: int = RUNS) -> None:
+def main(until: float, final: bool, wanted: list[str]) -> None:
     """Work until the queue is empty or the time is up; other processes may do so beside this one."""
     torch.set_num_threads(1)
     disable_progress_bar()

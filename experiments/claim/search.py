@@ -50,12 +50,12 @@ Job = tuple[str, Recipe, int]
 """Task, recipe, seed: one pretraining, which all label sets share."""
 
 
-def queue(lines: list[Line]) -> Iterator[Job]:
+def queue(lines: list[Line], tasks: Sequence[str] = tuple(TASKS)) -> Iterator[Job]:
     """All jobs that can be named by now, most informative first; later ones start from what the earlier ones found."""
-    for task in TASKS:
+    for task in tasks:
         yield from ((task, recipe, 0) for recipe in recipes(task, lines))
     for seed in range(1, SEEDS):
-        for task in TASKS:
+        for task in tasks:
             yield from ((task, recipe, seed) for recipe in finalists(task, lines))
 
 

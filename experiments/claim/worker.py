@@ -14,5 +14,5 @@ from tasks import TASKS
 if __name__ == "__main__":
     until = time.time() + float(sys.argv[1])
     if "compare" not in sys.argv[2:]:
-        recipe.main(until)
+        recipe.main(until, list(TASKS))
     run.main(until, final=True, wanted=list(TASKS))
