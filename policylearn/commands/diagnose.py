@@ -16,6 +16,7 @@ from policylearn.arms.policies import build_uniform
 from policylearn.config import Config, InnerConfig
 from policylearn.credit.along import states
 from policylearn.credit.analysis import GOAL, Point, analyse, sums, verdict
+from policylearn.credit.forecast import forecast
 from policylearn.credit.reliability import Spelling, check_amount, measure
 from policylearn.credit.sums import Sums
 from policylearn.credit.variance import Shares, halves_needed
@@ -36,8 +37,8 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
 
     Returns:
         plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
-        needs, token-level correlations, cosines, the words that help most and least, `training`, under what masks the
-        model was trained meanwhile, `verdict`.
+        needs, token-level correlations, cosines, the words that help most and least, `forecast`, what masks by these
+        credits would do, `training`, under what masks the model was trained meanwhile, `verdict`.
 
     Raises:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
@@ -51,7 +52,8 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     policy, under = trained_under(problem)
     points, spelling = measure(problem, policy, uniform)
     result = analyse(points, config) | {"training": under}
-    result |= amounts(problem) | {"needs": needs(Shares(**result["shares"]), problem)}
+    shares = Shares(**result["shares"])
+    result |= amounts(problem) | {"needs": needs(shares, problem), "forecast": forecast(points, shares, config)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
     result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
     said = {"remark": problem.remark} if problem.remark else {}

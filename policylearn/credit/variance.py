@@ -43,6 +43,16 @@ class Shares:
         return spearman_brown(self.signal)
 
 
+def reliability(shares: Shares, labels: float, text: float) -> float:
+    """Of the means of so many halves' worth of labels and of text, by the formula above; no less than 0.
+
+    >>> reliability(Shares(0.2, 0.4, 0.2, 0.2), 2.0, 2.0)
+    0.36363636363636365
+    """
+    noise = shares.label / labels + shares.text / text + shares.rest / (labels * text)
+    return shares.signal / (shares.signal + noise) if shares.signal > 0 else 0.0
+
+
 def variance_shares(cells: np.ndarray) -> Shares:
     """The shares from mean credits [K, 2, 2] of K types by labelled half and text half.
 

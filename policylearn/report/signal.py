@@ -56,6 +56,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("masks and contexts", score(shares["text"]), "share due to which tokens were masked where"),
         ("both at once", score(shares["rest"]), "share of the rest"),
         *_needs(result["needs"]),
+        *_forecast(result.get("forecast")),
     ]
 
 
@@ -66,6 +67,22 @@ def _lasting(found: dict[str, float | None]) -> list[tuple[str, str, str]]:
         (f"lasting, {kind}", score(value), f"share of the signal of one state {between[kind]}")
         for kind, value in found.items()
         if value is not None
+    ]
+
+
+def _forecast(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Of a diagnosis from before it was made, nothing."""
+    if found is None:
+        return []
+    halves = " and ".join(score(value) for value in found["halves"])
+    return [
+        ("masks by credit, per token", score(found["advantage"]), "mean credit of what is masked, in its sd; random 0"),
+        ("outer loss, lowered by", score(found["loss"]), f"more than by random masks, to first order; halves {halves}"),
+        *(
+            (f"the same, twice the {what}", score(found[name]), "as far as the shares above tell")
+            for name, what in (("labels", "labels"), ("text", "text"))
+        ),
+        ("the same, twice the steps", score(found["steps"]), "if later steps do as much"),
     ]
 
 
