@@ -15,7 +15,7 @@ from policylearn.learning.versions import add_version, recalled_versions, versio
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import EXPECTED, PRIOR, Run
+from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run
 from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
@@ -52,7 +52,7 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    kept = run.kept_policy(EXPECTED) or run.kept_policy(PRIOR)
+    kept = next(filter(None, map(run.kept_policy, (STRENGTH, EXPECTED, PRIOR))), None)
     assert kept is not None, "a run keeps its prior before its first round"
     problem, policy = Worker(config).problem, kept[0]
     if config.learn.start is not None:

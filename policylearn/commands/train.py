@@ -77,7 +77,10 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
             run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
         export_policy(run, problem, policy, state, facts)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
-    result |= {"best_round": kept_round(config, state), "learned": has_learned(config, state, known)}
+    result |= {
+        "best_round": kept_round(config, state, credited),
+        "learned": has_learned(config, state, known, credited),
+    }
     result |= {"provenance": run.provenance(command) | facts}
     report_run(run, problem, policy, state, result, facts)
     run.finish(result)

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
-from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig, StrengthConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
 from policylearn.config.renamed import rename
@@ -52,6 +52,7 @@ class Config(Strict):
     inner: InnerConfig = InnerConfig()
     outer: OuterConfig = OuterConfig()
     credit: CreditConfig = CreditConfig()
+    strength: StrengthConfig = StrengthConfig()
     learn: LearnConfig = LearnConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -101,6 +102,8 @@ class Config(Strict):
         self._check_scorers("policy.prior", self.policy.prior)
         if "expected" in stages and "credit" in prior:
             raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
+        if "strength" in stages and not prior and "expected" not in stages:
+            raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')
         for arm, own in self.evaluate.custom.items():
             self._check_scorers(f"evaluate.custom.{arm}.prior", own.prior)
             self._check_masking(arm, own.masking)

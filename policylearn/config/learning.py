@@ -142,18 +142,37 @@ class CreditConfig(Strict):
     )
 
 
-STAGES = ("expected", "rounds", "supervised")
+class StrengthConfig(Strict):
+    """Stage "strength": dev chooses how strongly the policy's scores are followed."""
+
+    factors: list[float] = Field(
+        [0.0, 0.5, 1.0, 2.0],
+        min_length=2,
+        description="that their strengths are multiplied with; 0 is random masks, which stand unless another is above "
+        "them on dev by more than a standard error",
+    )
+    models: int = Field(4, ge=2, description="fresh models trained under each, on the same seeds")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StrengthConfig":
+        if self.factors != sorted(set(self.factors)) or self.factors[0] != 0:
+            raise ValueError(f"factors {self.factors} must ascend from 0, random masks, each once")
+        return self
+
+
+STAGES = ("expected", "strength", "rounds", "supervised")
 """Ways of learning, in the order in which they may follow one another."""
 
 
 class LearnConfig(Strict):
     """In what stages the policy is learned, and the rounds of rollouts."""
 
-    stages: list[Literal["expected", "rounds", "supervised"]] = Field(
+    stages: list[Literal["expected", "strength", "rounds", "supervised"]] = Field(
         ["rounds"],
         min_length=1,
-        description="one after the other: the expected credit of words, in closed form (see [credit]); rounds of "
-        "rollouts, each a step along a meta-gradient of the task; or, alone, token targets (see [supervised])",
+        description="one after the other: the expected credit of words, in closed form (see [credit]); how strongly "
+        "scores are followed, by dev (see [strength]); rounds of rollouts, each a step along a meta-gradient of the "
+        "task; or, alone, token targets (see [supervised])",
     )
     start: Place | None = Field(
         None,
@@ -199,11 +218,12 @@ class LearnConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "LearnConfig":
         if self.stages != [stage for stage in STAGES if stage in self.stages]:
-            raise ValueError(f'stages {self.stages}: each once, and "expected" before "rounds"')
+            raise ValueError(f"stages {self.stages}: each once, and in the order {list(STAGES)}")
         if "supervised" in self.stages and len(self.stages) > 1:
             raise ValueError(
                 'stages: "supervised" stands alone; let a run of its own go on from the policy, see learn.start'
             )
-        if "expected" in self.stages and self.start is not None:
-            raise ValueError('stages: "expected" starts from policy.prior alone: take out "expected" or learn.start')
+        for stage in ("expected", "strength"):
+            if stage in self.stages and self.start is not None:
+                raise ValueError(f'stages: "{stage}" starts from policy.prior alone: take out "{stage}" or learn.start')
         return self

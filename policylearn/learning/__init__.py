@@ -1,1 +1,2 @@
-"""A policy → a better one, in stages: expected credits in closed form, rounds of rollouts, or token targets."""
+"""A policy → a better one, in stages: expected credits in closed form, how strongly scores are followed, rounds of
+rollouts, or token targets."""

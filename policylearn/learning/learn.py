@@ -4,6 +4,7 @@ best φ by dev, a checkpoint, progress and trackers."""
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from policylearn.cluster.calls import Result
@@ -13,13 +14,14 @@ from policylearn.credit.along import states
 from policylearn.learning.choice import keep_best, out_of_patience
 from policylearn.learning.expected import expected, shares
 from policylearn.learning.learner import Learner
-from policylearn.learning.lineage import Facts, known_of
+from policylearn.learning.lineage import FACTOR, Facts, known_of
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
+from policylearn.learning.strength import chosen, said, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
-from policylearn.runs.run import EXPECTED, Run
+from policylearn.runs.run import EXPECTED, STRENGTH, Run
 from policylearn.runs.state import State
 from policylearn.runs.trackers import open_trackers
 from policylearn.scores.credit import CREDIT
@@ -44,6 +46,7 @@ class Stage:
 
 STAGES = {
     "expected": Stage(expected, states, lambda c: len(shares(c)), ("point", "shares")),
+    "strength": Stage(strength, lambda c: c.strength.models, lambda c: len(c.strength.factors), ("seed", "models")),
     "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c: c.learn.rollouts),
     "supervised": Stage(supervised, passes),
 }
@@ -53,12 +56,13 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """Learn a policy, in place, in the stages of the config. A finished round is on disk before the next one ends.
 
     On return `policy` is what the last stage came to, with the φ that `learn.select` asks for: of rounds the best on
-    dev, which may be the first, run with what they started from. Of expected credits alone dev is not asked. A policy
-    without anything to learn is left as it is by all stages but "expected".
+    dev, which may be the first, run with what they started from. Of expected credits alone dev is not asked; where it
+    chooses random masks as their strength, learning stops. A policy without anything to learn is left as it is by
+    "rounds" and "supervised".
 
     Returns:
-        the state that the last stage ended in (of "expected", which has no dev scores, a new one), and what the credits
-        were measured from, if they were.
+        the state that the last stage ended in (of "expected" and "strength" a new one), and what the credits were
+        measured from and how strength was chosen, if they were.
 
     Raises:
         WorkFailed: a call fails wherever it is tried, or too many diverge; the rounds before are kept.
@@ -66,19 +70,30 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     state: State = State()
     facts: Facts = {}
     for name in config.learn.stages:
-        if name == "expected":
-            facts = _expect(config, problem, policy, pool, run)
+        if name == EXPECTED:
+            facts = _at_once(name, problem, policy, pool, run, lambda state: known_of(problem, [CREDIT]))
+        elif name == STRENGTH:
+            facts = _at_once(name, problem, policy, pool, run, partial(_with_strength, facts))
+            if float(facts[FACTOR]) == 0:
+                break
         elif policy.learned():
             state = run_stage(STAGES[name], config, problem, policy, pool, run, run.latest_state())
     return state, facts
 
 
-def _expect(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run) -> Facts:
-    """Stage "expected", or what an earlier call made of it; what its credits were measured from."""
-    if (kept := run.kept_policy(EXPECTED)) is None:
-        untracked = config.model_copy(update={"track": TrackConfig()})  # there is no dev score to be tracked
-        run_stage(STAGES["expected"], untracked, problem, policy, pool, run, run.latest_state(EXPECTED))
-        kept = run.keep_policy(EXPECTED, policy, problem.tokenizer, known_of(problem, [CREDIT]))
+def _with_strength(facts: Facts, state: State) -> Facts:
+    """What is known, and what dev chose."""
+    return {**facts, FACTOR: f"{chosen(state.history):g}", STRENGTH: said(state.history)}
+
+
+def _at_once(
+    name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, known: Callable[[State], Facts]
+) -> Facts:
+    """A stage whose policy is kept in a folder of its own, or what an earlier call made of it; what is known of it."""
+    if (kept := run.kept_policy(name)) is None:
+        untracked = run.config.model_copy(update={"track": TrackConfig()})  # trackers have the rounds' dev scores
+        state = run_stage(STAGES[name], untracked, problem, policy, pool, run, run.latest_state(name))
+        kept = run.keep_policy(name, policy, problem.tokenizer, dict(known(state)))
     policy.become(kept[0])
     return kept[1]
 

@@ -11,11 +11,14 @@ from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
 from policylearn.runs.provenance import last_part
+from policylearn.runs.run import STRENGTH
 from policylearn.runs.state import State
 from policylearn.scores.credit import CREDIT
 
 PRIOR, LEARNED = "prior", "learned"
 """What the two facts are called, in the provenance of a policy."""
+FACTOR = "factor"
+"""What dev's choice is called among the facts of a run, beside `STRENGTH`, the words for it."""
 Facts = Mapping[str, str]
 """Scorer → what it has learned from, in words; or the lineage of a policy."""
 
@@ -27,7 +30,7 @@ def lineage(config: Config, state: State, known: Facts, credited: Facts = Mappin
         config: of the run.
         state: that learning ended in; of a run without rounds, a new one.
         known: of `measured`, as it was when the prior was made.
-        credited: the same of the credits of stage "expected".
+        credited: the same of the credits of stage "expected", and what "strength" has come to.
 
     >>> found = lineage(Config.model_validate({"learn": {"rounds": 0}}), State(), {})
     >>> found["prior"], found["learned"]
@@ -103,10 +106,19 @@ def learned_of(config: Config, state: State, known: Facts, credited: Facts = Map
     >>> config = Config.model_validate({"learn": {"stages": ["expected"]}})
     >>> learned_of(config, State(), {}, {"credit": "expected credit of 9 words"})
     '2 · credit: expected credit of 9 words; dev was not asked'
+    >>> learned_of(Config(), State(), {}, {"strength": "times 2, by dev"})
+    'how strongly the prior is followed: times 2, by dev'
     """
-    if "expected" in config.learn.stages:
-        found = f"{config.credit.strength:g} · {CREDIT}: {credited.get(CREDIT, 'expected credit of words')}"
-        return f"{found}; {f'then {_in_rounds(config, state)}' if state.history else 'dev was not asked'}"
+    stages, said = config.learn.stages, []
+    if "expected" in stages:
+        found = credited.get(CREDIT, "expected credit of words")
+        said.append(f"{config.credit.strength:g} · {CREDIT}: {found}")
+    if STRENGTH in credited:
+        said.append(f"{'' if said else 'how strongly the prior is followed: '}{credited[STRENGTH]}")
+    if said and state.history:
+        return "; ".join([*said, f"then {_in_rounds(config, state)}"])
+    if said:
+        return "; ".join(said if STRENGTH in credited else [*said, "dev was not asked"])
     return _in_rounds(config, state) if state.history else _without_rounds(config, known)
 
 
@@ -139,24 +151,29 @@ def _exported(config: Config, state: State, one: str, more: str) -> str:
 def _prior(config: Config) -> str:
     if "expected" in config.learn.stages:
         return "the policy of these credits"
+    if STRENGTH in config.learn.stages:
+        return "the prior at that strength"
     return "the prior" if config.learn.start is None else "the policy it started from"
 
 
-def exports_the_prior(config: Config, state: State) -> bool:
+def exports_the_prior(config: Config, state: State, credited: Facts = MappingProxyType({})) -> bool:
     """Whether what is exported is the prior as it is, or the policy that `learn.start` names."""
-    if "expected" in config.learn.stages:
+    if "expected" in config.learn.stages or float(credited.get(FACTOR, 1)) != 1:
         return False
     return not state.history or (config.learn.select == "dev" and kept_the_first(config.learn, state))
 
 
-def kept_round(config: Config, state: State) -> int | None:
+def kept_round(config: Config, state: State, credited: Facts = MappingProxyType({})) -> int | None:
     """The round whose φ was exported: -1 if that is the prior, None if φ is that after the last round, or there was no
-    round after the expected credits."""
-    if exports_the_prior(config, state):
+    round after the stages before."""
+    if exports_the_prior(config, state, credited):
         return -1
-    return None if config.learn.select == "last" else state.numbers.get("best_round")
+    return None if config.learn.select == "last" or not state.history else state.numbers.get("best_round")
 
 
-def has_learned(config: Config, state: State, known: Facts) -> bool:
-    """Whether there is anything in what is exported that was learned: in rounds, or from labels in its prior."""
-    return not exports_the_prior(config, state) or config.learn.start is not None or bool(known)
+def has_learned(config: Config, state: State, known: Facts, credited: Facts = MappingProxyType({})) -> bool:
+    """Whether there is anything in what is exported that was learned: in rounds, by dev, or from labels in its prior;
+    of random masks there is not."""
+    if float(credited.get(FACTOR, 1)) == 0:
+        return False
+    return not exports_the_prior(config, state, credited) or config.learn.start is not None or bool(known)

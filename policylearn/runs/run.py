@@ -49,7 +49,7 @@ KNOWN = "scores"
 """Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
-PRIOR, EXPECTED = "prior", "expected"
+PRIOR, EXPECTED, STRENGTH = "prior", "expected", "strength"
 """Folders of the policies that a stage of learning starts from."""
 PROGRESS = ("checkpoints", "expected", "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""

@@ -192,7 +192,7 @@ def test_a_round_of_a_run_says_that_it_came_after_credits(then_rounds):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["learn.stages=[rounds,expected]"], '"expected" before "rounds"'),
+        (["learn.stages=[rounds,expected]"], "in the order"),
         (["learn.stages=[rounds,rounds]"], "each once"),
         (["learn.stages=[expected,supervised]"], '"supervised" stands alone'),
         (["learn.stages=[]"], "at least 1 item"),

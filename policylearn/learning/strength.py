@@ -1,0 +1,115 @@
+"""Stage "strength": dev chooses how strongly the policy's scores are followed, if at all.
+
+Scores say which words to mask more often; nothing in them says by how much, or that it helps. So fresh models are
+trained under the policy with its strengths times each of some factors, 0 among them, which is random masks; all on the
+same seeds. The factor of the best mean dev score is taken, unless that is above the score of random masks by less than
+one standard error of the paired difference: then the simplest stands (the rule of one standard error, Breiman et al.,
+*Classification and Regression Trees*, 1984, ch. 3), nothing is learned, and learning stops.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+
+from policylearn.arms.arms import RANDOM
+from policylearn.cluster.pool import Pool
+from policylearn.config import Config
+from policylearn.learning.learner import States, collect
+from policylearn.learning.rounds import baseline_rollout
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+from policylearn.report.formats import plural, score
+from policylearn.runs.state import State
+
+FIRST_SEED = 300_000_000
+"""Of the models trained here; rollouts, trials and changes of `evaluation.validity` have others."""
+
+
+def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, config: Config) -> States:
+    """Train fresh models under every factor, a seed after the other, and multiply the policy's strengths with the one
+    that dev chooses. Yields after every seed. See `Learner`."""
+    factors = config.strength.factors
+    shared = [pool.share(times(policy, factor)) for factor in factors]
+    while state.round < config.strength.models:
+        started = monotonic()
+        tickets = pool.submit(baseline_rollout, [(one, FIRST_SEED + state.round) for one in shared])
+        found = [result.metrics["dev"] for result in collect(pool.results(tickets), tickets, what="models")]
+        state.history.append({"round": state.round, "factors": dict(zip(map(named, factors), found, strict=True))})
+        means = mean_scores(state.history)
+        record = {"dev": means[named(chosen(state.history))], "baselines": means, "workers": pool.alive()}
+        state.history[-1] |= record | {"seconds": monotonic() - started}
+        state.round += 1
+        yield state
+    policy.become(times(policy, chosen(state.history)))
+
+
+def times(policy: MaskingPolicy, factor: float) -> MaskingPolicy:
+    """The policy with the strengths of its scores times a factor."""
+    found = deepcopy(policy)
+    prior = {name: factor * value for name, value in policy.config.prior.items()}
+    found.config = policy.config.model_copy(update={"prior": prior})
+    with torch.no_grad():
+        found.strengths.mul_(factor)
+    return found
+
+
+def named(factor: float) -> str:
+    """A factor as dev scores are shown beside it.
+
+    >>> named(0.0), named(2.0)
+    ('random', '× 2')
+    """
+    return f"× {factor:g}" if factor else RANDOM
+
+
+def mean_scores(history: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """By factor, the mean over seeds."""
+    return {name: float(np.mean([record["factors"][name] for record in history])) for name in history[0]["factors"]}
+
+
+def gains(history: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
+    """Mean difference to random masks over seeds, and its standard error; of one seed infinite.
+
+    >>> gains([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}], "× 1")
+    (0.2, 0.1)
+    """
+    x = np.array([record["factors"][name] - record["factors"][RANDOM] for record in history])
+    error = float(x.std(ddof=1) / len(x) ** 0.5) if len(x) > 1 else np.inf
+    return round(float(x.mean()), 12), round(error, 12)
+
+
+def chosen(history: Sequence[dict[str, Any]]) -> float:
+    """The factor, see above; of equals the weakest.
+
+    >>> chosen([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    1.0
+    >>> chosen([{"factors": {"random": 0.5, "× 1": 0.4}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    0.0
+    """
+    means = mean_scores(history)
+    best = max(means, key=lambda name: means[name])
+    gain, error = gains(history, best)
+    return 0.0 if best == RANDOM or gain <= error else float(best.removeprefix("× "))
+
+
+def said(history: Sequence[dict[str, Any]]) -> str:
+    """What dev chose, and of what, in words.
+
+    >>> said([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    'times 1: on dev .700, random masks .500 (difference .200 ± .100, one standard error, of 2 fresh models each)'
+    """
+    means, factor = mean_scores(history), chosen(history)
+    best = named(factor) if factor else max((name for name in means if name != RANDOM), key=lambda name: means[name])
+    gain, error = gains(history, best)
+    models = plural(len(history), "fresh model")
+    seen = f"(difference {score(gain)} ± {score(error)}, one standard error, of {models} each)"
+    if factor:
+        return f"times {factor:g}: on dev {score(means[best])}, random masks {score(means[RANDOM])} {seen}"
+    return (
+        f"times 0, which is random masks: on dev {score(means[RANDOM])}, and the best of the others, {best}, "
+        f"{score(means[best])} {seen}"
+    )
