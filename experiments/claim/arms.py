@@ -5,8 +5,21 @@ from pathlib import Path
 from tasks import FOLDER
 
 STRENGTHS = {"expected-1": 1.0, "expected-2": 2.0, "expected-4": 4.0}
+JOINT = "joint"
+"""Pretrained under random masks, then fine-tuned on both losses."""
 FIRST = ("none", "random", *STRENGTHS)
-ARMS = (*FIRST, "difference", "saliency", "selective", "word", "span", "random-30-15", "random-rate", "causal-first")
+ARMS = (
+    *FIRST,
+    "difference",
+    "saliency",
+    "selective",
+    "word",
+    "span",
+    "random-30-15",
+    "random-rate",
+    "causal-first",
+    JOINT,
+)
 ALIKE = ("difference",)
 """Arms with a policy that knows nothing of labels: one per task."""
 LINES = FOLDER / "recipe.jsonl"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from arms import ALIKE, ARMS, FIRST, LINES, STRENGTHS, path_of
+from arms import ALIKE, ARMS, FIRST, JOINT, LINES, STRENGTHS, path_of
 from queueing import append, deadline, lock, read_lines
 from search import Recipe, decided, so_far
 from tasks import DEVICE, OUT, TASKS
@@ -35,13 +35,13 @@ from policylearn.report.formats import duration
 
 RUNS, TUNINGS = 10, 5
 SETTINGS_OF_ALL = [
-    *['evaluate.downstream=["finetune@200", "probe"]', f"evaluate.subsets={TUNINGS}"],  # 200 of 200, in another order
+    f"evaluate.subsets={TUNINGS}",  # of 200 rows 200, in another order
     *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
     *["inner.engine=one_step", "inner.window=1", "outer.parameters=layers"],
     *["inner.start=0.1", "credit.points=3", "credit.batches=60"],  # 5,760 texts
     *["scores.difference.anchors=20", "scores.difference.anchor_count=50", "scores.difference.anchor_ratio=100"],
     "scores.difference.embedding=encoder",
-    f"evaluate.arms={json.dumps(ARMS)}",
+    f"evaluate.arms={json.dumps([arm for arm in ARMS if arm != JOINT])}",
 ]
 
 Job = tuple[str, int, str]
@@ -55,15 +55,15 @@ def queue(tasks: list[str]) -> Iterator[Job]:
             yield from ((task, number, arm) for task in tasks for arm in arms)
 
 
-def config_of_run(task: str, number: int, recipe: Recipe, final: bool) -> Config:
-    """Of all arms of a run."""
-    return recipe.config(task, number, final, SETTINGS_OF_ALL)
+def config_of_run(task: str, number: int, recipe: Recipe, final: bool, tuned: str = "finetune") -> Config:
+    """Of all arms of a run that are tuned alike."""
+    return recipe.config(task, number, final, [*SETTINGS_OF_ALL, f'evaluate.downstream=["{tuned}@200", "probe"]'])
 
 
 @lru_cache(maxsize=len(TASKS))
-def open_problem(task: str, number: int, recipe: Recipe, final: bool) -> tuple[Problem, str]:
+def open_problem(task: str, number: int, recipe: Recipe, final: bool, tuned: str) -> tuple[Problem, str]:
     """The problem of a run, and the key of its evidence."""
-    problem = Problem(config_of_run(task, number, recipe, final), device=DEVICE)
+    problem = Problem(config_of_run(task, number, recipe, final, tuned), device=DEVICE)
     return problem, evidence_key(problem)
 
 
@@ -79,10 +79,10 @@ def policy_of(problem: Problem, place: Path, arm: str) -> MaskingPolicy | None:
 def run_one(job: Job, recipe: Recipe, final: bool) -> None:
     """A trial, kept."""
     task, number, arm = job
-    problem, evidence = open_problem(task, number, recipe, final)
+    problem, evidence = open_problem(task, number, recipe, final, JOINT if arm == JOINT else "finetune")
     owner = task if arm in ALIKE else f"{task}-{number}"
     started, place = time.time(), OUT / ("policies" if final else "pilot-policies") / f"{owner}-{arm}"
-    policy = policy_of(problem, place, arm)
+    policy = policy_of(problem, place, "random" if arm == JOINT else arm)
     learned = time.time() - started
     key = trial_key(evidence, masks_key(policy, problem.domain, causal_share(problem.config, arm)), number)
     trial = run_trial(problem, policy, arm, number, key)

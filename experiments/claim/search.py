@@ -42,8 +42,8 @@ class Recipe:
         """The experiment on a label set, see `config_of`."""
         own = [f"inner.learning_rate={self.learning_rate}", f"inner.schedule={self.schedule}"]
         own += [f"inner.steps={max(1, self.steps)}", f"masking.rate={MASKING[self.masking]}"]
-        own += [f"evaluate.finetune.learning_rate={self.tuning_rate}", *settings]
-        return config_of(task, number, final, self.text, own)
+        own += [f"evaluate.{how}.learning_rate={self.tuning_rate}" for how in ("finetune", "joint")]
+        return config_of(task, number, final, self.text, [*own, *settings])
 
 
 Job = tuple[str, Recipe, int]
