@@ -23,7 +23,8 @@ from search import Recipe, decided, so_far
 from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
 
-from policylearn.arms.arms import SETTINGS, arm_policy, causal_share
+from policylearn.arms.arms import SETTINGS, arm_policy
+from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.commands.score import export_scorer
 from policylearn.config import Config
@@ -84,7 +85,7 @@ def run_one(job: Job, recipe: Recipe, final: bool) -> None:
     started, place = time.time(), OUT / ("policies" if final else "pilot-policies") / f"{owner}-{arm}"
     policy = policy_of(problem, place, "random" if arm == JOINT else arm)
     learned = time.time() - started
-    key = trial_key(evidence, masks_key(policy, problem.domain, causal_share(problem.config, arm)), number)
+    key = trial_key(evidence, masks_key(policy, problem.domain, course_of(problem.config, arm)), number)
     trial = run_trial(problem, policy, arm, number, key)
     append(path_of(task, final), asdict(trial) | {"recipe": recipe.name, "learning": round(learned, 1)})
     print(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from policylearn.arms.course import USUAL, course_of
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
@@ -14,6 +15,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.registry import SCORERS
+from policylearn.scores.credit import CREDIT
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -30,8 +32,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
 Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
 SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
-CAUSAL = {"causal-first": 0.8}
-"""Of those, share of the steps that predict the next token before there are masks: most of them (arXiv 2605.12438)."""
+SELECT = "select"
+"""Random masks, in the texts that expected credit chooses."""
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
@@ -68,33 +70,32 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     """
     if arm == NONE:
         return None
-    if causal_share(problem.config, arm):
+    if course_of(problem.config, arm).causal:
         check_looks_back(problem.fresh_model(0))
     if arm in problem.config.evaluate.custom:
         own = problem.config.evaluate.custom[arm]
         return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
+    if arm == SELECT:
+        return build_policy(problem, PolicyConfig(prior={CREDIT: 0.0}, network="none"))
     if arm in SETTINGS:
         return build_policy(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
     strength = problem.config.policy.prior.get(arm, default_strength(arm))
     return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"))
 
 
-def causal_share(config: Config, arm: str) -> float:
-    """Share of an arm's steps, from the first, that predict the next token; see `inner.causal_lm`."""
-    own = config.evaluate.custom.get(arm)
-    return CAUSAL.get(arm, 0.0) if own is None else own.causal
-
-
 def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
     """Arms that do not mask exactly as many tokens as random masks do, and why: "none", "rate", "drawn" (the rate, of
-    the same mean), "units", "design" or "causal" (as many tokens are read, and in a causal phase all are predicted).
+    the same mean), "units", "design", "texts" (others, which may be longer or shorter) or "causal" (as many tokens are
+    read, and in a causal phase all are predicted).
 
     Args:
         config: names the arms.
         policies: those that were given, which bring masking settings of their own.
     """
     found = {arm: _other_budget(_settings_of(config, arm, policies), config) for arm in config.evaluate.arms}
-    found |= {arm: "causal" for arm in config.evaluate.arms if causal_share(config, arm)}
+    for arm, course in ((arm, course_of(config, arm)) for arm in config.evaluate.arms if arm not in policies):
+        if course != USUAL:
+            found[arm] = "causal" if course.causal else "texts"
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 
@@ -127,7 +128,7 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    names = {NONE, *SETTINGS, *config.evaluate.custom, *known, *SCORERS.names()}
+    names = {NONE, SELECT, *SETTINGS, *config.evaluate.custom, *known, *SCORERS.names()}
     for arm in config.evaluate.arms:
         if arm not in names and scorer_of(arm) not in SCORERS:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")

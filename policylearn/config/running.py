@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.strict import Strict
 from policylearn.registry import ADAPTATIONS, BACKENDS, TRACKERS
@@ -43,6 +43,19 @@ class ArmConfig(Strict):
     causal: float = Field(
         0.0, ge=0, lt=1, description="share of the steps, from the first, that predict the next token instead of masks"
     )
+    texts: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the domain's texts that are read, those with the highest mean score of `prior`; a "
+        "strength of 0 has a scorer choose texts and no masks",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ArmConfig":
+        if self.texts < 1 and not self.prior:
+            raise ValueError("texts below 1 are chosen by scores: name a scorer in prior, its strength may be 0")
+        return self
 
 
 class FineTuneConfig(Strict):

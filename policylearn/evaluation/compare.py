@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, causal_share, check_arms, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
@@ -78,7 +79,7 @@ def compare(
 
 
 def _masks_keys(problem: Problem, arms: Mapping[str, MaskingPolicy | None]) -> dict[str, str]:
-    return {arm: masks_key(policy, problem.domain, causal_share(problem.config, arm)) for arm, policy in arms.items()}
+    return {arm: masks_key(policy, problem.domain, course_of(problem.config, arm)) for arm, policy in arms.items()}
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from policylearn.arms.course import USUAL, Course
 from policylearn.config import Config, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
@@ -40,12 +41,11 @@ def trial_key(evidence: str, masks: str, seed: int) -> str:
     return _sha256(f"{evidence} {masks} {seed}".encode())
 
 
-def masks_key(policy: MaskingPolicy | None, domain: TokenRows, causal: float = 0.0) -> str:
-    """What decides the masks of an arm; None: no further training. `causal` is `arms.causal_share`."""
+def masks_key(policy: MaskingPolicy | None, domain: TokenRows, course: Course = USUAL) -> str:
+    """What decides the masks of an arm; None: no further training. `course` is the rest of its training."""
     if policy is None:
         return "none"
-    phase = f" causal {causal}" if causal else ""
-    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "") + phase
+    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "") + course.key
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:

@@ -7,6 +7,7 @@ from itertools import chain, islice, repeat
 import numpy as np
 import torch
 
+from policylearn.arms.course import USUAL, Course, best_texts
 from policylearn.inner.batches import follow_mistakes, masked_batches
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.inner.masked_lm import mlm_loss
@@ -40,21 +41,22 @@ class Pretraining:
 
 
 def pretrain(
-    problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int, causal: float = 0.0
+    problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int, course: Course = USUAL
 ) -> Pretraining:
-    """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`. A share `causal` of them,
-    the first, predict the next token; texts, and the masks of the others, are those of a training without.
+    """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`. In a causal phase, the
+    first of them predict the next token; texts, and the masks of the others, are those of a training without.
 
     Raises:
         ValueError: the model cannot be kept from looking ahead.
     """
-    config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(causal * steps)
+    config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(course.causal * steps)
+    rows = problem.domain if course.texts == 1 else best_texts(problem, policy, course.texts)
     optimizer, own, masked = make_optimizer(model, config), objective_of(problem), 0
     losses: list[float] = []
 
     def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
         progress = lambda: len(losses) / steps  # noqa: E731
-        batches = masked_batches(problem, policy, seed, objective, adaptive, progress)
+        batches = masked_batches(problem, policy, seed, objective, adaptive, progress, rows=rows)
         return zip(repeat(objective), islice(batches, start, end))
 
     if first:

@@ -24,9 +24,9 @@ def summarise(trials: list[Trial], metric: str, others: Mapping[str, str] | None
         metric: its name.
         others: arm → why its budget may differ: "rate" (it masks another share on purpose), "drawn" (its rate is
             drawn, of the same mean), "units" (words and spans come as they come, and in short texts one span may be
-            more than the budget), "design" (another one rounds the budget of a text elsewhere), "causal" (some steps
-            predict all tokens) or "none" (it masks nothing). `equal_budget` tells of each arm whether it still is that
-            of the rest; so it does of any other arm, which would be a fault of ours.
+            more than the budget), "design" (another one rounds the budget of a text elsewhere), "texts" (it reads
+            others), "causal" (some steps predict all tokens) or "none" (it masks nothing). `equal_budget` tells of each
+            arm whether it still is that of the rest; so it does of any other arm, which would be a fault of ours.
     """
     arms: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.seed):

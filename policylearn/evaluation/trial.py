@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from policylearn.adapt.downstream import FrozenFeatures, score
-from policylearn.arms.arms import causal_share
+from policylearn.arms.course import course_of
 from policylearn.evaluation.pretraining import Pretraining, held_out_loss, pretrain
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -46,7 +46,7 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
     Args:
         problem: data and models.
         policy: whose masks to train under; None: no further training, θ₀ as it is.
-        arm: its name, by which it may have a causal phase.
+        arm: its name, by which it may have a course of its own.
         seed: of the model, the data order, the masks, the labelled subset and fine-tuning; the same for every arm.
         key: kept with what is found.
 
@@ -60,7 +60,7 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
         model = problem.fresh_model(seed)
         steps = config.evaluate.steps or config.inner.steps
         training = (
-            pretrain(problem, model, policy, seed, steps, causal_share(config, arm)) if policy else Pretraining([], 0)
+            pretrain(problem, model, policy, seed, steps, course_of(config, arm)) if policy else Pretraining([], 0)
         )
         features, loss = FrozenFeatures(problem, model, policy), held_out_loss(problem, model)
     (_, found), *further = score(features, config.evaluate.downstream, seed).items()

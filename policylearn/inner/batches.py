@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from policylearn.data.tokens import TokenRows
 from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
 from policylearn.policy.adaptive import AMLM, AdaptiveWeights
@@ -20,6 +21,7 @@ def masked_batches(
     adaptive: AdaptiveWeights | None = None,
     progress: Callable[[], float] = lambda: 0.0,
     mask_seed: int | None = None,
+    rows: TokenRows | None = None,
 ) -> Iterator[MaskedBatch]:
     """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
 
@@ -31,9 +33,10 @@ def masked_batches(
         adaptive: of `follow_mistakes`; its scores are those of the moment.
         progress: tells the share of training that is done, for a rate that has a schedule.
         mask_seed: of the masks alone; None: `seed`.
+        rows: texts to be read instead of the whole corpus.
     """
     rng = np.random.default_rng([seed, 0])
-    rows, size = problem.domain, problem.config.inner.batch_size
+    rows, size = problem.domain if rows is None else rows, problem.config.inner.batch_size
     pad = problem.tokenizer.pad_token_id
     drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []

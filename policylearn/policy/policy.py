@@ -88,6 +88,10 @@ class MaskingPolicy(nn.Module):
         """Σ_h a_h · score_h, [B, T]."""
         return self._combine(self.strengths, self._scores(x, real, columns))
 
+    def raw_scores(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Σ_h score_h, [B, T], whatever the strengths."""
+        return self._scores(x, real, columns).sum(0)
+
     def forward(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Logits [B, T] of a text's token ids x [B, T]; what stands in padding (where not `real`) changes nothing."""
         lead = self.units(x, real) if self._scores_spans else None

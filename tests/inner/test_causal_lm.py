@@ -3,7 +3,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from policylearn.arms.arms import CAUSAL, arm_policy, causal_share, other_budgets
+from policylearn.arms.arms import arm_policy, other_budgets
+from policylearn.arms.course import COURSES, Course, course_of
 from policylearn.evaluation.identity import masks_key
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
@@ -59,7 +60,9 @@ def test_after_the_phase_masks_are_those_of_a_training_without(tiny_problem, mon
 
     monkeypatch.setattr("policylearn.evaluation.pretraining.plain_step", spy)
     random = arm_policy(tiny_problem, "random")
-    trained = [pretrain(tiny_problem, tiny_problem.fresh_model(0), random, 4, 10, causal) for causal in (0.0, 0.6)]
+    trained = [
+        pretrain(tiny_problem, tiny_problem.fresh_model(0), random, 4, 10, Course(causal)) for causal in (0.0, 0.6)
+    ]
     plain, causal = seen[:10], seen[10:]
     assert [name for name, _ in causal] == ["CausalLM"] * 6 + ["MaskedLM"] * 4
     assert all(torch.equal(one.original, other.original) for (_, one), (_, other) in zip(plain, causal, strict=True))
@@ -72,8 +75,8 @@ def test_an_arm_has_the_phase_by_its_name_and_a_key_of_its_own(tiny):
     settings = ['evaluate.arms=["random", "causal-first", "mine"]', "evaluate.custom={mine = {causal = 0.5}}"]
     problem = Problem(tiny(*settings, "inner.steps=20"))
     config, policies = problem.config, [arm_policy(problem, arm) for arm in ("random", "causal-first", "mine")]
-    shares = [causal_share(config, arm) for arm in config.evaluate.arms]
-    assert shares == [0.0, CAUSAL["causal-first"], 0.5]
+    courses = [course_of(config, arm) for arm in config.evaluate.arms]
+    assert courses == [Course(), COURSES["causal-first"], Course(0.5)]
     assert other_budgets(config) == {"causal-first": "causal", "mine": "causal"}
-    keys = [masks_key(p, problem.domain, share) for p, share in zip(policies, shares, strict=True)]
+    keys = [masks_key(p, problem.domain, course) for p, course in zip(policies, courses, strict=True)]
     assert len({*keys}) == 3 and keys[0] == masks_key(policies[0], problem.domain)

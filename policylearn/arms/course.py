@@ -1,0 +1,72 @@
+"""What of a training is an arm's own besides its masks: which texts it reads, and what it begins with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from policylearn.config import Config
+from policylearn.data.tokens import TokenRows
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+CHUNK = 64
+"""Texts that are scored at once."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How an arm trains.
+
+    Attributes:
+        causal: share of the steps, from the first, that predict the next token; see `inner.causal_lm`.
+        texts: share of the domain's texts that are read: those with the highest mean score.
+    """
+
+    causal: float = 0.0
+    texts: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """What is the arm's own, for the key of a trial; nothing of the usual."""
+        own = [f" causal {self.causal}"] if self.causal else []
+        return "".join([*own, *([f" texts {self.texts}"] if self.texts < 1 else [])])
+
+
+USUAL = Course()
+COURSES = {"causal-first": Course(causal=0.8), "select": Course(texts=0.5)}
+"""By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read."""
+
+
+def course_of(config: Config, arm: str) -> Course:
+    """That of an arm by name or of `evaluate.custom`."""
+    own = config.evaluate.custom.get(arm)
+    return COURSES.get(arm, USUAL) if own is None else Course(own.causal, own.texts)
+
+
+def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRows:
+    """The share of the domain's texts, at least one, with the highest mean score; of equals the first, and in the order
+    of the corpus."""
+    scores, rows = text_scores(problem, policy), problem.domain
+    best = np.argsort(-scores, kind="stable")[: max(1, round(share * len(rows)))]
+    return rows.take(np.sort(best).tolist())
+
+
+def text_scores(problem: Problem, policy: MaskingPolicy) -> np.ndarray:
+    """Of every text of the domain the mean, over its tokens that may be masked, of the sum of the policy's scores,
+    whatever their strengths; that of expected credit says what a masked token is worth there. [texts], float64; the
+    lowest where nothing may be masked."""
+    return np.concatenate([*_scored(problem, policy)])
+
+
+def _scored(problem: Problem, policy: MaskingPolicy) -> Iterator[np.ndarray]:
+    rows, pad = problem.domain, problem.tokenizer.pad_token_id
+    for first in range(0, len(rows), CHUNK):
+        picked = range(first, min(first + CHUNK, len(rows)))
+        ids, real = rows.batch(picked, pad)
+        with torch.no_grad():
+            found = policy.raw_scores(ids, real, rows.values(picked, ids.shape[1])).double()
+        eligible = policy.eligible(ids, real)
+        means = (found * eligible).sum(1) / eligible.sum(1)
+        yield means.nan_to_num(-np.inf).numpy()

@@ -1,0 +1,67 @@
+"""What an arm reads, and what its training begins with."""
+
+import numpy as np
+import pytest
+import torch
+
+from policylearn.arms.arms import arm_policy, other_budgets
+from policylearn.arms.course import USUAL, Course, best_texts, course_of, text_scores
+from policylearn.evaluation.identity import masks_key
+from policylearn.evaluation.trial import run_trial
+from policylearn.inner.batches import masked_batches
+from policylearn.inner.objectives import objective_of
+from policylearn.problem import Problem
+
+CHOSEN = "evaluate.custom={chosen = {prior = {oracle = 0.0}, texts = 0.25}}"
+
+
+def test_the_texts_of_the_highest_mean_score_are_read(tiny):
+    problem = Problem(tiny(CHOSEN))
+    policy, rows = arm_policy(problem, "chosen"), problem.domain
+    scores = text_scores(problem, policy)
+    types, special = policy.scores.types[0], problem.vocabulary.special.numpy()
+    wanted = [
+        float(types[torch.from_numpy(row[~special[row]]).long()].mean()) for row in map(rows.__getitem__, range(40))
+    ]
+    assert scores[:40] == pytest.approx(wanted, abs=1e-6) and np.ptp(scores) > 0.1
+    kept = best_texts(problem, policy, 0.25)
+    assert len(kept) == round(0.25 * len(rows))
+    order = np.sort(np.argsort(-scores, kind="stable")[: len(kept)])
+    assert [row.tolist() for row in map(kept.__getitem__, range(9))] == [rows[int(i)].tolist() for i in order[:9]]
+    with torch.no_grad():  # a strength of 0 leaves masks random
+        ids, real = rows.batch(range(8), problem.tokenizer.pad_token_id)
+        assert torch.allclose(policy.probabilities(ids, real), arm_policy(problem, "random").probabilities(ids, real))
+
+
+def test_an_arm_trains_on_them_and_on_no_others(tiny, monkeypatch):
+    problem, seen = Problem(tiny(CHOSEN, "inner.steps=4")), []
+
+    def watched(*arguments, **options):
+        for batch in masked_batches(*arguments, **options):
+            seen.extend(row[real].tolist() for row, real in zip(batch.original, batch.real, strict=True))
+            yield batch
+
+    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    policy = arm_policy(problem, "chosen")
+    run_trial(problem, policy, "chosen", 0)
+    kept = best_texts(problem, policy, 0.25)
+    allowed = {tuple(kept[i].tolist()) for i in range(len(kept))}
+    assert seen and {tuple(row) for row in seen} <= allowed
+    random = arm_policy(problem, "random")
+    first = next(masked_batches(problem, random, 0, objective_of(problem), rows=problem.domain))
+    assert torch.equal(first.shown, next(masked_batches(problem, random, 0, objective_of(problem))).shown)
+
+
+def test_the_arm_select_goes_by_credit_and_has_a_key_of_its_own(tiny):
+    problem = Problem(tiny('evaluate.arms=["random","select"]', "credit.points=1", "credit.batches=4"))
+    policy, course = arm_policy(problem, "select"), course_of(problem.config, "select")
+    assert policy.config.prior == {"credit": 0.0} and course == Course(texts=0.5)
+    assert course_of(problem.config, "random") == USUAL
+    assert masks_key(policy, problem.domain, course) != masks_key(policy, problem.domain)
+    assert other_budgets(problem.config) == {"select": "texts"}
+
+
+@pytest.mark.parametrize("own", ["{texts = 0.5}", "{prior = {oracle = 1.0}, texts = 0.0}", "{texts = 1.5}"])
+def test_what_cannot_be_is_refused(tiny, own):
+    with pytest.raises(ValueError, match=r"texts"):
+        tiny(f"evaluate.custom={{a = {own}}}")
