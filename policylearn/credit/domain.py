@@ -37,21 +37,22 @@ class Credited:
 
 
 class DomainCredits:
-    """Trainings under uniform masks, along which tokens of the domain are credited under the outer gradient of the
+    """Trainings under uniform masks, or a policy's, along which tokens of the domain are credited under the outer gradient of the
     labelled examples, each of which is query once and support in other folds.
 
     Args:
         problem: `config.credit` names points, batches, examples and folds.
-        policy: of uniform masks.
+        policy: of uniform masks, under which every word gets its credit.
+        under: what the trainings are masked by; None: as well by uniform masks.
     """
 
-    def __init__(self, problem: Problem, policy: MaskingPolicy) -> None:
+    def __init__(self, problem: Problem, policy: MaskingPolicy, under: MaskingPolicy | None = None) -> None:
         settings = problem.config.credit
         y, rng = problem.examples("train").y, np.random.default_rng(SEED)
         picked, self._rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
         loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
         self._problem, self._policy = problem, policy
-        self._points = enumerate(credits_along(problem, policy, {ALL: loss}))
+        self._points = enumerate(credits_along(problem, under or policy, {ALL: loss}))
         self.number, self._viewpoint = -1, None
 
     number: int
