@@ -37,8 +37,8 @@ class Credited:
 
 
 class DomainCredits:
-    """Trainings under uniform masks, or a policy's, along which tokens of the domain are credited under the outer gradient of the
-    labelled examples, each of which is query once and support in other folds.
+    """Trainings along which tokens of the domain are credited under the outer gradient of the labelled examples, each
+    of which is query once and support in other folds.
 
     Args:
         problem: `config.credit` names points, batches, examples and folds.
