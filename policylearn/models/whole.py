@@ -75,6 +75,8 @@ class Whole(InnerModel):
             real, none = torch.ones_like(ids, dtype=torch.bool), Blend(torch.zeros_like(ids), ids, ids)
             features, logits = self.encode(ids, real), self.masked_logits(ids, real, ids)
             blended = self.masked_logits(ids, real, ids, none) if self.blends else logits
+            with torch.enable_grad():  # some refuse to be trained without dropout
+                torch.autograd.grad(self.masked_logits(ids, real, ids).sum(), weight, allow_unused=True)
         except Exception as error:  # code of others, which fails in any way it likes
             raise self._unusable(reason(error)) from error
         if features.ndim != 3 or features.shape[:2] != ids.shape or len(logits) != ids.numel():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, DebertaConfig, DebertaForMaskedLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from policylearn.config import ModelConfig
 from policylearn.inner.masked_lm import MaskedLM, mlm_loss
@@ -26,6 +27,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 XLM = SPECIALS | {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 40, "embed_init_std": 0.3}
 FUNNEL = SPECIALS | {"d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32, "block_sizes": [1, 1]}
 SMOOTH = {"initializer_range": 0.1, "hidden_act": "gelu"}
+VISION = DEPTH | {"image_size": 8, "patch_size": 4}
 ENCODERS = {
     "albert": COMMON | {"embedding_size": 8},
     "big_bird": COMMON | {"attention_type": "original_full"},
@@ -39,11 +41,19 @@ ENCODERS = {
     "funnel": FUNNEL,
     "gte": COMMON,
     "ibert": COMMON,
+    "jina_embeddings_v3": COMMON,
     "layoutlm": COMMON | {"max_2d_position_embeddings": 8},
     "longformer": COMMON | {"attention_window": 4},
     "luke": COMMON | {"entity_vocab_size": 5},
     "megatron-bert": COMMON,
+    "modernvbert": {
+        "initializer_range": 0.3,
+        "text_config": COMMON | {"model_type": "modernbert"},
+        "vision_config": VISION,
+    },
     "mobilebert": COMMON | SMOOTH | {"embedding_size": 8, "intra_bottleneck_size": 8, "true_hidden_size": 8},
+    "mra": COMMON,
+    "neomme": COMMON | {"num_key_value_heads": 2},
     "nomic_bert": COMMON,
     "nystromformer": COMMON | {"num_landmarks": 8, "segment_means_seq_len": 8},
     "rembert": COMMON | {"input_embedding_size": 8, "output_embedding_size": 8},
@@ -53,6 +63,11 @@ ENCODERS = {
     "squeezebert": COMMON | {"embedding_size": 16},
     "tapas": COMMON,
     "ultrabert": COMMON,
+    "ultravbert": {
+        "initializer_range": 0.3,
+        "text_config": COMMON | {"model_type": "ultrabert"},
+        "vision_config": VISION,
+    },
     "xlm": XLM,
     "xlm-roberta-xl": COMMON | SMOOTH,
     "xmod": COMMON | {"default_language": "en_XX"},
@@ -63,9 +78,18 @@ READ_PADDING = ("convbert", "fnet", "funnel", "mobilebert", "nystromformer")
 NOT_BLENDED = {
     "esm": "its token dropout scales embeddings by the masked tokens that it counts among ids",
     "esmc": "it takes no embeddings",
+    "neomme": "it takes none either",
     "ibert": "its table of embeddings is a quantised one, which says more than embeddings",
 }
-NOT_DIFFERENTIATED = {"yoso": "its attention brings a gradient of its own, which is no derivative, and no forward mode"}
+NOT_DIFFERENTIATED = {
+    "mra": "its attention is a CUDA kernel of single precision, without which no token sees another",
+    "yoso": "its attention brings a gradient of its own, which is no derivative, and no forward mode",
+}
+REFUSED = {
+    "perceiver": "has no token embeddings",
+    "reformer": "make sure to use `model.train\\(\\)`",  # and dropout with it, which engines cannot repeat
+}
+"""Types of which nothing can be learned, and what is said of them."""
 RATE, FAR = 0.02, 3e-2
 HALVES = {
     f"{half}_{name}": value
@@ -187,10 +211,22 @@ def test_embeddings_are_blended_where_they_are_read_as_tokens_are(kind):
         torch.testing.assert_close(losses(1.0), shown, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_that_reads_no_tokens_or_says_nothing_of_them_is_refused():
-    perceiver = {"model_type": "perceiver", "d_model": 8, "d_latents": 8, "num_latents": 4}
-    with pytest.raises(ValueError, match="model type 'perceiver' has no token embeddings"):
-        load_model(ModelConfig(architecture=perceiver, max_length=8), SIZE, PAD, 0, "eager")
+def test_every_type_that_transformers_has_is_run_or_refused():
+    """bart, whose encoder–decoder is a `Seq2SeqModel`, has tests of its own."""
+    assert {*ENCODERS, *HEADS, *REFUSED, "bart"} >= {*MODEL_FOR_MASKED_LM_MAPPING_NAMES} - {*BOTH}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_model_that_reads_no_tokens_or_cannot_be_trained_is_refused(kind):
+    fields = {
+        "perceiver": {"d_model": 8, "d_latents": 8, "num_latents": 4},
+        "reformer": {"attn_layers": ["local"], "axial_pos_embds": False, "is_decoder": False},
+    }
+    with pytest.raises(ValueError, match=rf"model type '{kind}' .*{REFUSED[kind]}"):
+        load_model(ModelConfig(architecture={"model_type": kind, **fields[kind]}, max_length=8), SIZE, PAD, 0, "eager")
+
+
+def test_a_model_that_says_nothing_of_tokens_is_refused():
     bare = build("albert").base_model
     with pytest.raises(ValueError, match=r"'albert' cannot be run on token ids alone: .*logits.*; take another model"):
         inner_model(bare)
