@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from policylearn.masking.corruption import IGNORED
 from policylearn.masking.eligibility import look_up
 
 
@@ -35,6 +36,27 @@ def protected_positions(input_ids: Tensor, real: Tensor, special: Tensor, given:
             "per token, or drop the column"
         )
     return protected | given.bool()
+
+
+def protected_by_labels(row: Mapping[str, Any]) -> Tensor:
+    """Where an example's own labels are -100, and what its `special_tokens_mask` protects; of the shape of its tokens.
+
+    Raises:
+        ValueError: it has no labels, or another number of them than of tokens.
+
+    >>> protected_by_labels({"input_ids": [2, 7, 8, 3], "labels": [-100, 7, -100, 3]})
+    tensor([1, 0, 1, 0])
+    """
+    if "labels" not in row:
+        raise ValueError("own_labels=True, but an example has no labels: give each a label per token, or leave it out")
+    tokens, labels = torch.as_tensor(row["input_ids"]), torch.as_tensor(row["labels"])
+    if labels.shape != tokens.shape:
+        raise ValueError(
+            f"own_labels=True: labels have shape {list(labels.shape)}, input_ids {list(tokens.shape)}: give a label "
+            "per token, -100 where nothing may be masked"
+        )
+    given = torch.as_tensor(row.get("special_tokens_mask", torch.zeros_like(labels)))
+    return ((labels == IGNORED) | given.bool()).long()
 
 
 def check_tokens(input_ids: Tensor, vocab_size: int) -> None:

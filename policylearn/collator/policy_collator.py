@@ -13,7 +13,7 @@ from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.collator.clock import Clock, Repeats
-from policylearn.collator.examples import check_scores, protected_positions
+from policylearn.collator.examples import check_scores, protected_by_labels, protected_positions
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
@@ -29,6 +29,7 @@ from policylearn.policy.scores import scorer_of
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping")
 """Columns that are made anew, or not needed."""
+PROTECTED = "special_tokens_mask"
 
 
 @dataclass
@@ -65,6 +66,7 @@ class PolicyCollator(DataCollatorMixin):
         vary_repeats: True: a text that comes again within an epoch has another mask each time a process sees it, of
             the process's own, whatever the data; False: never; None: in streams, and in data sets that callbacks find
             to be copies of one.
+        own_labels: True: where the column `labels` of an example is -100, nothing is masked; False: it is made anew.
 
     Raises:
         ValueError: the tokenizer has no mask token or another number of tokens than the policy, or a setting is of a
@@ -95,6 +97,7 @@ class PolicyCollator(DataCollatorMixin):
     seed: int | None = None
     policy: MaskingPolicy = None  # type: ignore[assignment]  # set below
     vary_repeats: bool | None = None
+    own_labels: bool = False
 
     def __post_init__(self) -> None:
         check_settings(vars(self))
@@ -253,9 +256,7 @@ class PolicyCollator(DataCollatorMixin):
         rows = self._kept(examples)
         batch, real = assemble(rows, Padding.of(self.tokenizer, self.pad_to_multiple_of))
         ids, documents = batch["input_ids"], documents_of(batch, real)
-        protected = protected_positions(
-            ids, real, text_field(self.policy.field).special, batch.pop("special_tokens_mask", None)
-        )
+        protected = protected_positions(ids, real, text_field(self.policy.field).special, batch.pop(PROTECTED, None))
         scores = {name: batch.pop(name) for name in self._scorers() if name in batch}
         if "attention_mask" not in batch and documents is None:
             # Beside an attention mask, models overlook that `position_ids` begin anew.
@@ -270,10 +271,15 @@ class PolicyCollator(DataCollatorMixin):
     def _kept(self, examples: Examples) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""
         if isinstance(examples, Mapping):
-            return {name: value for name, value in examples.items() if name not in DROPPED}
+            return self._without_labels(examples)
         rows = [row if isinstance(row, Mapping) else {"input_ids": row} for row in examples]
         check_scores(rows, self._scorers())
-        return [{name: value for name, value in row.items() if name not in DROPPED} for row in rows]
+        return [self._without_labels(row) for row in rows]
+
+    def _without_labels(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Where own labels count, what they protect is protected as special tokens are."""
+        kept = {name: value for name, value in row.items() if name not in DROPPED}
+        return kept | {PROTECTED: protected_by_labels(row)} if self.own_labels else kept
 
     def _padding_id(self) -> int:
         return 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.policy.policy import MaskingPolicy
 
-SWITCHES = ("mlm", "whole_word_mask", "vary_repeats")
+SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels")
 SHARES = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
 NUMBERS = {"pad_to_multiple_of": 1, "seed": 0}
 """Field → the least that it may be."""

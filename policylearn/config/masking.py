@@ -136,6 +136,11 @@ class MaskingConfig(Strict):
     span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
     mask_share: float = Field(0.8, ge=0, le=1, description="of masked tokens shown as [MASK]")
     random_share: float = Field(0.1, ge=0, le=1, description="of masked tokens shown as a random one; the rest stay")
+    random_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=1,
+        description="what random tokens are drawn from, such as amino acids alone; unset: the whole vocabulary",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "MaskingConfig":

@@ -18,6 +18,7 @@ def corrupt(
     vocab_size: int,
     mask_share: float = 0.8,
     random_share: float = 0.1,
+    choices: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Replace masked tokens: by [MASK] (80 %), by a random token (10 %), or not at all (Devlin et al., 2019).
 
@@ -28,6 +29,7 @@ def corrupt(
         mask_token_id: id of [MASK].
         vocab_size: random tokens are drawn from range(vocab_size).
         mask_share, random_share: the split; what they leave stays as it is.
+        choices: ids that random tokens are drawn from instead.
 
     Returns:
         (corrupted ids [B, T], labels [B, T] with -100 where nothing is to be predicted).
@@ -37,7 +39,8 @@ def corrupt(
     kept, at = (x.reshape(-1).index_select(0, flat) for x in (ids, index))
     streams = stream_keys(keys, Stream.CORRUPTION, Stream.REPLACEMENT).index_select(1, flat // mask.shape[1])
     u, v = fractions(random_bits(streams, at))
-    shown = torch.where(u < mask_share, mask_token_id, (v * vocab_size).to(kept.dtype))
+    drawn = (v * (vocab_size if choices is None else len(choices))).to(kept.dtype)
+    shown = torch.where(u < mask_share, mask_token_id, drawn if choices is None else choices[drawn])
     shown = torch.where(u < mask_share + random_share, shown, kept)
     corrupted = ids.flatten().index_copy(0, flat, shown).view_as(ids)
     labels = torch.full_like(corrupted, IGNORED).flatten().index_copy_(0, flat, kept).view_as(ids)

@@ -124,12 +124,21 @@ class TextField(nn.Module):
         """(what is shown, labels), [B, T] each, of `corrupt`.
 
         Raises:
-            ValueError: the tokenizer has no mask token.
+            ValueError: the tokenizer has no mask token, or not the tokens of `masking.random_token_ids`.
         """
         if self.mask_id is None:
             raise ValueError("the tokenizer has no mask token to show for what is masked: give it one")
         shares = self.masking.mask_share, self.masking.random_share
-        return corrupt(ids, mask, keys, index, self.mask_id, self.size, *shares)
+        return corrupt(ids, mask, keys, index, self.mask_id, self.size, *shares, self._choices(ids))
+
+    def _choices(self, ids: Tensor) -> Tensor | None:
+        if (given := self.masking.random_token_ids) is None:
+            return None
+        if max(given) >= self.size:
+            raise ValueError(
+                f"masking.random_token_ids has {max(given)}, but ids end at {self.size - 1}: name ids of this tokenizer"
+            )
+        return torch.tensor(given).to(ids)
 
 
 def text_field(field: Field) -> TextField:

@@ -48,9 +48,10 @@ def last_part(name: str) -> str:
 
 def fingerprint(policy: MaskingPolicy) -> str:
     """SHA-256 of all that decides what a policy masks: tensors, and settings of network and masking."""
-    digest = hashlib.sha256(save(policy.tensors()))
-    for settings in (policy.config, policy.masking):
-        digest.update(settings.model_dump_json().encode())
+    digest, later = hashlib.sha256(save(policy.tensors())), {"random_token_ids"}
+    masking = policy.masking.model_dump_json(exclude=later if policy.masking.random_token_ids is None else set())
+    for settings in (policy.config.model_dump_json(), masking):  # as before there was such a setting, if it is unset
+        digest.update(settings.encode())
     return digest.hexdigest()
 
 

@@ -55,6 +55,28 @@ def test_protection_is_packed_and_padded_along(tokenizer):
         assert labels[:42].sum() == 10 and not labels[:21].any() and labels[42:].sum() == 20
 
 
+def test_labels_of_minus_100_protect_where_they_are_to_count(tokenizer):
+    labels = [-100, *[-100, 7] * 20, -100]
+    example, protected = {"input_ids": TEXT, "labels": labels}, [int(label == -100) for label in labels]
+    usual, own = (PolicyCollator(tokenizer, mlm_probability=0.4, own_labels=own) for own in (False, True))
+    for collator in (usual, own):
+        collator.set_epoch(3)
+    found, batch = own([example]), {name: torch.tensor([value]) for name, value in example.items()}
+    wanted = usual([{"input_ids": TEXT, "special_tokens_mask": protected}])
+    assert all(torch.equal(found[name], wanted[name]) and torch.equal(own(batch)[name], found[name]) for name in found)
+    assert masked(found)[0].sum() == 8 and not masked(found)[0][torch.tensor(protected) > 0].any()
+    assert masked(usual([example]))[0].sum() == 16
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [({"input_ids": TEXT}, "no labels"), ({"input_ids": TEXT, "labels": [1, 2]}, r"labels have shape \[2\]")],
+)
+def test_own_labels_that_do_not_fit_are_refused(tokenizer, example, said):
+    with pytest.raises(ValueError, match=said):
+        PolicyCollator(tokenizer, own_labels=True)([example])
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.15])
 def test_every_text_with_a_word_has_one_masked(tokenizer, rate):
     collator = PolicyCollator(tokenizer, mlm_probability=rate)

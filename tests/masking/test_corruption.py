@@ -2,9 +2,11 @@ import pytest
 import torch
 from scipy import stats
 
+from policylearn.arms.arms import arm_policy
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
 from policylearn.policy.policy import mask_tokens
+from policylearn.problem import Problem
 
 MASK, V, B, T = 999, 1000, 400, 100
 
@@ -37,6 +39,25 @@ def test_replacements_are_drawn_evenly_from_the_whole_vocabulary(texts, hidden, 
     assert int(drawn.min()) >= 0 and int(drawn.max()) < V and len(drawn) > 0.09 * B * T
     # MASK is the last of the vocabulary, and left out above: 999 values in 27 bins of 37.
     assert stats.chisquare((drawn // 37).bincount(minlength=27).numpy()).pvalue > 1e-3
+
+
+def test_replacements_are_drawn_evenly_from_the_tokens_that_are_named(texts, tiny):
+    everything, named = torch.ones_like(texts, dtype=torch.bool), torch.tensor([7, 9, 800])
+    seen, _ = corrupted(torch.full_like(texts, 5), everything, mask_share=0.0, random_share=0.5, choices=named)
+    counts = [int((seen == i).sum()) for i in named]
+    assert int((seen == 5).sum()) == texts.numel() - sum(counts)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    problem = Problem(tiny("masking.random_token_ids=[20,21]", "masking.mask_share=0.0", "masking.random_share=1.0"))
+    ids, real = problem.domain.batch(range(8), problem.tokenizer.pad_token_id)
+    batch = mask_tokens(arm_policy(problem, "random"), ids, real, seed=0, epoch=0)
+    assert {*batch.shown[batch.mask].tolist()} == {20, 21}
+
+
+def test_a_token_that_is_not_there_is_not_drawn(tiny):
+    problem = Problem(tiny("masking.random_token_ids=[20,31000]"))
+    ids, real = problem.domain.batch(range(2), problem.tokenizer.pad_token_id)
+    with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):
+        mask_tokens(arm_policy(problem, "random"), ids, real, seed=0, epoch=0)
 
 
 @pytest.mark.parametrize(("hidden", "swapped"), [(1.0, 0.0), (0.0, 0.0)])
