@@ -17,6 +17,8 @@ from policylearn.config import Config
 from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
+from policylearn.data.opened import open_task
+from policylearn.data.pairs import separator_of
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
@@ -42,12 +44,13 @@ LABELS = ("train", "dev")
 
 @dataclass(frozen=True)
 class Data:
-    """What of a problem is read from files: domain rows, class names, labelled splits. Read and tokenised once, it is
-    shared with all workers, who need not be able to open the files."""
+    """What of a problem is read from files: domain rows, class names, labelled splits (are they of pairs?).
+    Read and tokenised once, it is shared with all workers, who need not be able to open the files."""
 
     domain: TokenRows
     labels: list[str]
     examples: dict[str, Any]
+    pairs: bool = False
 
 
 class Problem:
@@ -79,10 +82,11 @@ class Problem:
         """What is computed from it once, by modules that are built upon it."""
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
+            self.pairs = data.pairs
 
     def data(self) -> Data:
         """Everything read from files, for the problems of other processes."""
-        return Data(self.domain, self.labels, {split: self._read(split) for split in self._splits})
+        return Data(self.domain, self.labels, {split: self._read(split) for split in self._splits}, self.pairs)
 
     @property
     def _splits(self) -> tuple[str, ...]:
@@ -158,6 +162,12 @@ class Problem:
         return rows if len(kept) == len(rows) else rows.take(kept)
 
     @cached_property
+    def pairs(self) -> bool:
+        """Whether a labelled text is a pair of texts."""
+        mine = self.config.task.path not in BENCHMARKS
+        return mine and len(getattr(self._task, "columns", ())) > 1
+
+    @cached_property
     def labels(self) -> list[str]:
         """The label set, in the order of class indices; none where targets are no classes."""
         return self._task.labels
@@ -174,7 +184,7 @@ class Problem:
     @cached_property
     def _task(self) -> Any:
         planted = BENCHMARKS.get(self.config.task.path)
-        task = planted.task(self.config) if planted else self._kind.read(self.config.task)
+        task = planted.task(self.config) if planted else self._kind.read(self.config.task, open_task(self.config.task))
         self.tell("\n".join(self._kind.describe(task)))
         return task
 
@@ -200,7 +210,9 @@ class Problem:
     def _read(self, split: str) -> Any:
         if split not in self._examples:
             shown = partial(self.watch, f"tokenising texts of {split}")
-            self._examples[split] = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
+            self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
+            if found.rows.cut:
+                self.tell(f"task  {_cut_line(split, found.rows, self.config.model.max_length)}")
         return self._examples[split]
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -232,6 +244,8 @@ class Problem:
                 f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
                 'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
             )
+        if "token_type_ids" in tokenizer.model_input_names and self.pairs:
+            model.read_pairs(separator_of(tokenizer))
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
@@ -239,3 +253,7 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
+
+
+def _cut_line(split: str, rows: TokenRows, length: int) -> str:
+    return f"{rows.cut:,} of {len(rows):,} {split} rows are longer than {length} tokens and cut: model.max_length"

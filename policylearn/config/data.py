@@ -102,7 +102,11 @@ class TaskConfig(Strict):
     test_share: float = Field(
         0.15, gt=0, le=0.4, description="where there is no test split: share of the rows of train that becomes it"
     )
-    text: str = Field("text", description="column of the text")
+    text: str | list[str] = Field(
+        "text",
+        description='column of the text, or two of a pair: ["premise", "hypothesis"]; unset: "text", with "text_pair" '
+        'if there is one (["text"]: alone)',
+    )
     label: str = Field("label", description="column of the label")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
@@ -148,6 +152,10 @@ class TaskConfig(Strict):
             )
         if self.metric == "choice" and self.choices is None:
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
+        if not isinstance(self.text, str) and not len(set(self.text)) == len(self.text) in (1, 2):
+            raise ValueError(f"task.text {self.text}: name one column, or the two of a pair")
+        if self.answers is not None and not isinstance(self.text, str):
+            raise ValueError(f"task.answers goes with one column of questions, not task.text {self.text}")
         if self.answers is not None and self.path in BENCHMARKS:
             raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
         return self
