@@ -117,8 +117,8 @@ class TaskConfig(Strict):
     )
     metric: str = Field(
         USUAL_METRIC,
-        description="accuracy or macro_f1; of lists of labels micro_f1, macro_f1 or average_precision; of numbers "
-        "pearson, spearman or negative_rmse; of questions likelihood (of a token of the answers, geometric mean), "
+        description="accuracy, macro_f1, micro_f1 or mcc (Matthews' correlation); of lists of labels micro_f1, macro_f1 or average_precision; of numbers "
+        "pearson, spearman or negative_rmse (minus the root mean square error: more is better); of questions likelihood (of a token of the answers, geometric mean), "
         "exact_match (of an answer written out greedily) or choice (by likelihood per token); unset: the first of the "
         "kind",
     )
