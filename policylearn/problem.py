@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import Config
+from policylearn.config import Config, TaskConfig
 from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
+from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.pairs import separator_of
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
@@ -31,7 +32,7 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
 from policylearn.protocols import Kind
-from policylearn.registry import KINDS
+from policylearn.registry import AUTO, KINDS
 from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples
 
@@ -50,6 +51,7 @@ class Data:
     domain: TokenRows
     labels: list[str]
     examples: dict[str, Any]
+    task: TaskConfig
     pairs: bool = False
 
 
@@ -82,11 +84,12 @@ class Problem:
         """What is computed from it once, by modules that are built upon it."""
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
-            self.pairs = data.pairs
+            self.task, self.pairs = data.task, data.pairs
 
     def data(self) -> Data:
         """Everything read from files, for the problems of other processes."""
-        return Data(self.domain, self.labels, {split: self._read(split) for split in self._splits}, self.pairs)
+        examples = {split: self._read(split) for split in self._splits}
+        return Data(self.domain, self.labels, examples, self.task, self.pairs)
 
     @property
     def _splits(self) -> tuple[str, ...]:
@@ -175,18 +178,33 @@ class Problem:
     @cached_property
     def kind(self) -> Kind:
         """What kind of task it is: its batches, losses and metric."""
-        return self._kind.build(self.config.task, self._task, self.tokenizer, lambda: self._read("train"))
+        return self._kind.build(self.task, self.labels, self.tokenizer, lambda: self._read("train"))
+
+    @cached_property
+    def task(self) -> TaskConfig:
+        """The settings of the task with its kind and metric, for which rows may have to be read."""
+        return self._settings_and_task[0] if self.config.task.kind == AUTO else self.config.task
 
     @property
     def _kind(self) -> TaskKind:
-        return KINDS.get(self.config.task.kind)
+        return KINDS.get(self.task.kind)
+
+    @property
+    def _task(self) -> Any:
+        return self._settings_and_task[1]
 
     @cached_property
-    def _task(self) -> Any:
-        planted = BENCHMARKS.get(self.config.task.path)
-        task = planted.task(self.config) if planted else self._kind.read(self.config.task, open_task(self.config.task))
-        self.tell("\n".join(self._kind.describe(task)))
-        return task
+    def _settings_and_task(self) -> tuple[TaskConfig, Any]:
+        config, why = self.config.task, ""
+        if config.path in BENCHMARKS:
+            task = BENCHMARKS[config.path].task(self.config)
+        else:
+            opened = open_task(config)
+            config, why = with_kind(config, opened.head)
+            task = KINDS.get(config.kind).read(config, opened)
+        inferred = f", inferred: {why}" if why else ""
+        self.tell("\n".join([f"task  {config.kind}{inferred}", *KINDS.get(config.kind).describe(task)]))
+        return config, task
 
     def labelled(self, split: str) -> Any:
         """Train or dev, tokenised (kept after the first call): texts with targets, or questions with answers."""
@@ -196,7 +214,7 @@ class Problem:
     def examples(self, split: str) -> Examples:
         """The same of texts with targets. ValueError: the kind of task has others."""
         if not isinstance(found := self.labelled(split), Examples):
-            kind = self.config.task.kind
+            kind = self.task.kind
             why = f'task.kind "{kind}" has none: set outer.adaptation and evaluate.downstream to "finetune"'
             if kind == "questions":
                 why = "task.answers makes the task one of questions: unset it"

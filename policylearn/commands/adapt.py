@@ -76,7 +76,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     scores = score_chosen(problem, chosen)
     said = {"remark": model.remark} if model.remark else {}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
-    return Adapted(written, scores, config.task.metric)
+    return Adapted(written, scores, problem.task.metric)
 
 
 def _check_plain(problem: Problem, model: InnerModel) -> None:

@@ -103,5 +103,5 @@ KIND = labelled_kind(
     load_task,
     describe_task,
     lambda task, labels: torch.tensor([task.labels.index(label) for label in labels]),
-    lambda task, y: Classification(len(task.labels)),
+    lambda labels, y: Classification(len(labels)),
 )

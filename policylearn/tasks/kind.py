@@ -26,11 +26,11 @@ class TaskKind:
         describe: what was read → a few lines.
         tokenize: (config, what was read, split, tokenizer, shows texts) → the split, with a length, `rows`, and
             `contents()`, all that is to be predicted as bytes: a trial is known again by them.
-        build: (config, what was read, tokenizer, function that gives the tokenised train) → what adaptations see.
+        build: (config, label set, tokenizer, function that gives the tokenised train) → what adaptations see.
     """
 
     metrics: tuple[str, ...]
     read: Callable[[TaskConfig, OpenTask], Any]
     describe: Callable[[Any], list[str]]
     tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]
-    build: Callable[[TaskConfig, Any, PreTrainedTokenizerBase, Callable[[], Any]], Kind]
+    build: Callable[[TaskConfig, list[str], PreTrainedTokenizerBase, Callable[[], Any]], Kind]

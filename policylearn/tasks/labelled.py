@@ -115,7 +115,7 @@ def labelled_kind(
     read: Callable[[TaskConfig, OpenTask], Task],
     describe: Callable[[Task], list[str]],
     targets: Callable[[Task, list[Any]], Tensor],
-    readout: Callable[[Task, Tensor], Readout],
+    readout: Callable[[list[str], Tensor], Readout],
 ) -> TaskKind:
     """A kind of task whose texts have one target each.
 
@@ -125,7 +125,7 @@ def labelled_kind(
         read: its rows.
         describe: them, in a few lines.
         targets: (what was read, labels of a split) → y [N].
-        readout: (what was read, y of train) → what a head is to give.
+        readout: (label set, y of train) → what a head is to give.
     """
 
     def tokenized(config: Config, task: Task, split: str, tokenizer: PreTrainedTokenizerBase, shown: Shown) -> Examples:
@@ -136,9 +136,9 @@ def labelled_kind(
         return Examples(rows, targets(task, found.labels))
 
     def build(
-        config: TaskConfig, task: Task, tokenizer: PreTrainedTokenizerBase, train: Callable[[], Examples]
+        config: TaskConfig, labels: list[str], tokenizer: PreTrainedTokenizerBase, train: Callable[[], Examples]
     ) -> Labelled:
-        return Labelled(name, readout(task, train().y), config.metric, tokenizer.pad_token_id)
+        return Labelled(name, readout(labels, train().y), config.metric, tokenizer.pad_token_id)
 
     return TaskKind(tuple(metrics), read, describe, tokenized, build)
 
