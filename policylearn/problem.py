@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import Config
+from policylearn.config import Config, TaskConfig
 from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
+from policylearn.data.kinds import with_kind
+from policylearn.data.opened import open_task
+from policylearn.data.pairs import separator_of
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
@@ -29,7 +32,7 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
 from policylearn.protocols import Kind
-from policylearn.registry import KINDS
+from policylearn.registry import AUTO, KINDS
 from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples
 
@@ -42,12 +45,14 @@ LABELS = ("train", "dev")
 
 @dataclass(frozen=True)
 class Data:
-    """What of a problem is read from files: domain rows, class names, labelled splits. Read and tokenised once, it is
-    shared with all workers, who need not be able to open the files."""
+    """What of a problem is read from files: domain rows, class names, labelled splits (are they of pairs?).
+    Read and tokenised once, it is shared with all workers, who need not be able to open the files."""
 
     domain: TokenRows
     labels: list[str]
     examples: dict[str, Any]
+    task: TaskConfig
+    pairs: bool = False
 
 
 class Problem:
@@ -79,10 +84,12 @@ class Problem:
         """What is computed from it once, by modules that are built upon it."""
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
+            self.task, self.pairs = data.task, data.pairs
 
     def data(self) -> Data:
         """Everything read from files, for the problems of other processes."""
-        return Data(self.domain, self.labels, {split: self._read(split) for split in self._splits})
+        examples = {split: self._read(split) for split in self._splits}
+        return Data(self.domain, self.labels, examples, self.task, self.pairs)
 
     @property
     def _splits(self) -> tuple[str, ...]:
@@ -158,6 +165,12 @@ class Problem:
         return rows if len(kept) == len(rows) else rows.take(kept)
 
     @cached_property
+    def pairs(self) -> bool:
+        """Whether a labelled text is a pair of texts."""
+        mine = self.config.task.path not in BENCHMARKS
+        return mine and len(getattr(self._task, "columns", ())) > 1
+
+    @cached_property
     def labels(self) -> list[str]:
         """The label set, in the order of class indices; none where targets are no classes."""
         return self._task.labels
@@ -165,18 +178,33 @@ class Problem:
     @cached_property
     def kind(self) -> Kind:
         """What kind of task it is: its batches, losses and metric."""
-        return self._kind.build(self.config.task, self._task, self.tokenizer, lambda: self._read("train"))
+        return self._kind.build(self.task, self.labels, self.tokenizer, lambda: self._read("train"))
+
+    @cached_property
+    def task(self) -> TaskConfig:
+        """The settings of the task with its kind and metric, for which rows may have to be read."""
+        return self._settings_and_task[0] if self.config.task.kind == AUTO else self.config.task
 
     @property
     def _kind(self) -> TaskKind:
-        return KINDS.get(self.config.task.kind)
+        return KINDS.get(self.task.kind)
+
+    @property
+    def _task(self) -> Any:
+        return self._settings_and_task[1]
 
     @cached_property
-    def _task(self) -> Any:
-        planted = BENCHMARKS.get(self.config.task.path)
-        task = planted.task(self.config) if planted else self._kind.read(self.config.task)
-        self.tell("\n".join(self._kind.describe(task)))
-        return task
+    def _settings_and_task(self) -> tuple[TaskConfig, Any]:
+        config, why = self.config.task, ""
+        if config.path in BENCHMARKS:
+            task = BENCHMARKS[config.path].task(self.config)
+        else:
+            opened = open_task(config)
+            config, why = with_kind(config, opened.head)
+            task = KINDS.get(config.kind).read(config, opened)
+        inferred = f", inferred: {why}" if why else ""
+        self.tell("\n".join([f"task  {config.kind}{inferred}", *KINDS.get(config.kind).describe(task)]))
+        return config, task
 
     def labelled(self, split: str) -> Any:
         """Train or dev, tokenised (kept after the first call): texts with targets, or questions with answers."""
@@ -186,7 +214,7 @@ class Problem:
     def examples(self, split: str) -> Examples:
         """The same of texts with targets. ValueError: the kind of task has others."""
         if not isinstance(found := self.labelled(split), Examples):
-            kind = self.config.task.kind
+            kind = self.task.kind
             why = f'task.kind "{kind}" has none: set outer.adaptation and evaluate.downstream to "finetune"'
             if kind == "questions":
                 why = "task.answers makes the task one of questions: unset it"
@@ -200,7 +228,9 @@ class Problem:
     def _read(self, split: str) -> Any:
         if split not in self._examples:
             shown = partial(self.watch, f"tokenising texts of {split}")
-            self._examples[split] = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
+            self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
+            if found.rows.cut:
+                self.tell(f"task  {_cut_line(split, found.rows, self.config.model.max_length)}")
         return self._examples[split]
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -232,6 +262,8 @@ class Problem:
                 f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
                 'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
             )
+        if "token_type_ids" in tokenizer.model_input_names and self.pairs:
+            model.read_pairs(separator_of(tokenizer))
         return model.to(self.device)
 
     def input_embedding(self) -> Tensor:
@@ -239,3 +271,7 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
+
+
+def _cut_line(split: str, rows: TokenRows, length: int) -> str:
+    return f"{rows.cut:,} of {len(rows):,} {split} rows are longer than {length} tokens and cut: model.max_length"

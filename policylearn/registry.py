@@ -15,6 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 Thing = TypeVar("Thing")
+AUTO = "auto"
+"""In place of a name: the data say which."""
 
 
 class Registry:
@@ -55,6 +57,10 @@ class Registry:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown {self._noun} {name!r}; known: {known}{hint}")
+
+    def check_or_auto(self, name: str) -> str:
+        """The same, "auto" being left to whoever sees the data."""
+        return name if name == AUTO else self.check(name)
 
     def get(self, name: str) -> Any:
         """The thing of this name.

@@ -1,3 +1,5 @@
+import json
+
 import torch
 
 from policylearn.arms.policies import scores_of
@@ -45,3 +47,18 @@ def test_texts_of_nothing_to_mask_are_left_out(tiny, tmp_path):
 
 def test_nothing_is_found_wrong_with_the_planted_benchmark(tiny_problem):
     tiny_problem.check()
+
+
+def test_a_problem_of_what_was_read_opens_no_file(tiny, tmp_path):
+    problem = Problem(tiny())
+    for split, rows in problem._task.splits.items():
+        found = [json.dumps({"text": t, "label": y}) for t, y in zip(rows.texts, rows.labels, strict=True)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(found), encoding="utf-8")
+    problem.tokenizer.save_pretrained(tmp_path / "tokenizer")
+    config = tiny(f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}")
+    data = Problem(config).data()
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").unlink()
+    elsewhere = Problem(config, data=data)
+    assert elsewhere.task.metric == "accuracy" and elsewhere.kind.readout.width == 2
+    assert elsewhere.fresh_model(0).separator is None

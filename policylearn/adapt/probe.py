@@ -60,7 +60,7 @@ def readout_of(problem: Problem) -> Readout:
     """What a probe is to give. ValueError: the task has no head, which the config can tell of questions alone."""
     if (readout := problem.kind.readout) is None:
         raise ValueError(
-            f'task.kind "{problem.config.task.kind}" has no head to probe for: set outer.adaptation and '
+            f'task.kind "{problem.task.kind}" has no head to probe for: set outer.adaptation and '
             'evaluate.downstream to "finetune"'
         )
     return readout
@@ -87,7 +87,7 @@ def dev_quality(problem: Problem, model: InnerModel) -> float:
 def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
     """A linear model on frozen features of the picked training examples; dev selects its regularisation."""
     problem, readout = features.problem, readout_of(features.problem)
-    metric, train, dev = readout.metrics[problem.config.task.metric], problem.examples("train"), problem.examples("dev")
+    metric, train, dev = readout.metrics[problem.task.metric], problem.examples("train"), problem.examples("dev")
     x, y = features(train, picked), train.y[picked].numpy()
     fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
     scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]

@@ -76,7 +76,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     scores = score_chosen(problem, chosen)
     said = {"remark": model.remark} if model.remark else {}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
-    return Adapted(written, scores, config.task.metric)
+    return Adapted(written, scores, problem.task.metric)
 
 
 def _check_plain(problem: Problem, model: InnerModel) -> None:
@@ -113,4 +113,4 @@ def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, fo
         head = readout.plain_head(tuned.weight, tuned.bias)
         plain = plain_model(encoder, dict(encoder.named_parameters()), *head, _names(problem), readout.problem_type)
     length = problem.config.model.max_length
-    return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length)}
+    return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length, problem.pairs)}

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import BENCHMARKS, PLANTED, Place
 from policylearn.config.strict import Strict
-from policylearn.registry import KINDS
+from policylearn.registry import AUTO, KINDS
 
 
 class ModelConfig(Strict):
@@ -102,21 +102,25 @@ class TaskConfig(Strict):
     test_share: float = Field(
         0.15, gt=0, le=0.4, description="where there is no test split: share of the rows of train that becomes it"
     )
-    text: str = Field("text", description="column of the text")
+    text: str | list[str] = Field(
+        "text",
+        description='column of the text, or two of a pair: ["premise", "hypothesis"]; unset: "text", with "text_pair" '
+        'if there is one (["text"]: alone)',
+    )
     label: str = Field("label", description="column of the label")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
-    kind: Annotated[str, AfterValidator(KINDS.check)] = Field(
-        USUAL_KIND,
-        description="what a row has: one class, a list of labels (multilabel), a number, or (unset with `answers`) "
-        "answers",
+    kind: Annotated[str, AfterValidator(KINDS.check_or_auto)] = Field(
+        AUTO,
+        description="what a row has: one class, a list of labels (multilabel), a number, or (with `answers`) answers; "
+        "auto: as the first rows of train have it, and said",
     )
     metric: str = Field(
-        USUAL_METRIC,
-        description="accuracy or macro_f1; of lists of labels micro_f1, macro_f1 or average_precision; of numbers "
-        "pearson, spearman or negative_rmse; of questions likelihood (of a token of the answers, geometric mean), "
-        "exact_match (of an answer written out greedily) or choice (by likelihood per token); unset: the first of the "
-        "kind",
+        AUTO,
+        description="accuracy, macro_f1, micro_f1 or mcc (Matthews' correlation); of lists of labels micro_f1, "
+        "macro_f1 or average_precision; of numbers pearson, spearman or negative_rmse (minus the root mean square "
+        "error: more is better); of questions likelihood (of a token of the answers, geometric mean), exact_match (of "
+        "an answer written out greedily) or choice (by likelihood per token); auto: the first of the kind",
     )
     answers: str | None = Field(
         None,
@@ -129,25 +133,33 @@ class TaskConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _inferred(cls, given: Any) -> Any:
-        """Answers make a task of questions, and a kind has a metric."""
+        """Answers make a task of questions, a benchmark is one of classes, and a kind has a metric."""
         if not isinstance(given, dict):
             return given
-        kind = given.get("kind") or ("questions" if given.get("answers") is not None else USUAL_KIND)
-        if "metric" not in given and kind != USUAL_KIND and str(kind) in KINDS:
-            given = {"metric": metrics_of(kind)[0], **given}
-        return {**given, "kind": kind}
+        kind, metric = given.get("kind", AUTO), given.get("metric", AUTO)
+        if kind == AUTO and given.get("answers") is not None:
+            kind = "questions"
+        if kind == AUTO and given.get("path", PLANTED) in BENCHMARKS:
+            kind = USUAL_KIND
+        if metric == AUTO and kind != AUTO and str(kind) in KINDS:
+            metric = USUAL_METRIC if kind == USUAL_KIND else metrics_of(kind)[0]
+        return {**given, "kind": kind, "metric": metric}
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskConfig":
         if (self.answers is not None) != (self.kind == "questions"):
             raise ValueError(f'kind "{self.kind}" with task.answers {self.answers!r}: answers make a task of questions')
-        usual = (self.kind, self.metric) == (USUAL_KIND, USUAL_METRIC)
-        if not usual and self.metric not in (fitting := metrics_of(self.kind)):
+        known = self.kind == AUTO or (self.kind, self.metric) == (USUAL_KIND, USUAL_METRIC)
+        if not known and self.metric not in (fitting := metrics_of(self.kind)):
             raise ValueError(
                 f"metric {self.metric!r} with task.kind {self.kind!r}: set it to one of {', '.join(fitting)}"
             )
         if self.metric == "choice" and self.choices is None:
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
+        if not isinstance(self.text, str) and not len(set(self.text)) == len(self.text) in (1, 2):
+            raise ValueError(f"task.text {self.text}: name one column, or the two of a pair")
+        if self.answers is not None and not isinstance(self.text, str):
+            raise ValueError(f"task.answers goes with one column of questions, not task.text {self.text}")
         if self.answers is not None and self.path in BENCHMARKS:
             raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
         return self

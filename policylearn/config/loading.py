@@ -10,11 +10,13 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from policylearn.config.data import metrics_of
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside
 from policylearn.config.renamed import RENAMED, new_name, rename, warn_of
 from policylearn.config.strict import section_of
+from policylearn.registry import AUTO
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
 """Words in brackets, without the quotes that a shell has taken away."""
@@ -65,7 +67,8 @@ def resolved_json(config: Config) -> str:
 def changes(old: dict[str, Any], config: Config, free: Collection[str] = ()) -> str:
     """What differs between an earlier config, as JSON has it, and this one, in words; sections in `free` may.
 
-    A setting that was not there yet has been what is its default now, one with another name what `renamed` says.
+    A setting that was not there yet has been what is its default now, one with another name what `renamed` says. A kind
+    of task that is left to the rows has been what an earlier version had to be told.
 
     >>> old = json.loads(resolved_json(Config()))
     >>> del old["inner"]["clip"]
@@ -73,8 +76,16 @@ def changes(old: dict[str, Any], config: Config, free: Collection[str] = ()) -> 
     'inner.steps was 150, now 64'
     """
     old, new = _completed(old), config.model_dump(mode="json")
+    new["task"] = _as_told(new["task"], old.get("task", {}).get("kind", AUTO))
     changed = [key for key in new if key not in free and old.get(key) != new[key]]
     return "; ".join(_difference(key, old.get(key), new[key]) for key in changed)
+
+
+def _as_told(task: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The settings of a task, its kind being this one if none is set, and the metric that of it."""
+    if task["kind"] != AUTO or kind == AUTO:
+        return task
+    return task | {"kind": kind, "metric": metrics_of(kind)[0] if task["metric"] == AUTO else task["metric"]}
 
 
 def _completed(old: dict[str, Any]) -> dict[str, Any]:

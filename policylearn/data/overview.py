@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence, Sized
 from statistics import fmean, pstdev
 
 from policylearn.data.labels import differ_in_case
+from policylearn.data.opened import SPLITS
 from policylearn.data.questions import QuestionTask
-from policylearn.data.task import SPLITS, Split, Task
+from policylearn.data.task import Split, Task
+from policylearn.data.tokens import Text
 from policylearn.messages.quote import shorten
 
 SHOWN, NAME = 6, 30
@@ -27,7 +29,7 @@ def describe_task(task: Task) -> list[str]:
     """
     counts = Counter(task.splits["train"].labels)
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
-    lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {len(task.labels)} labels: {_cut(shares)}"]
+    lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
     return _said([*lines, *_repeats(_texts(task))])
@@ -41,7 +43,7 @@ def describe_label_sets(task: Task) -> list[str]:
     each = (
         f"{fmean(map(len, rows)):.1f} of {len(task.labels)} labels per row ({sum(not found for found in rows):,} none)"
     )
-    lines = [task.carved, f"{_sizes(task.splits, 'rows')}, {each}: {_cut(shares)}", _unread(task.unread)]
+    lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {each}: {_cut(shares)}", _unread(task.unread)]
     lines += [_rare(counts, task.labels), _in_case(task.labels)]
     return _said([*lines, *_repeats(_texts(task))])
 
@@ -50,7 +52,7 @@ def describe_numbers(task: Task) -> list[str]:
     """Rows of every split, what their numbers are like, and what is odd about them."""
     found = task.splits["train"].labels
     spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
-    sizes = f"{_sizes(task.splits, 'rows')}, a number each: {spread}"
+    sizes = f"{_sizes(task.splits, _rows(task))}, a number each: {spread}"
     return _said([task.carved, sizes, _unread(task.unread), *_repeats(_texts(task))])
 
 
@@ -59,11 +61,18 @@ def describe_questions(task: QuestionTask) -> list[str]:
     train = task.splits["train"]
     answers, choices = (sum(len(getattr(q, name)) for q in train) / len(train) for name in ("accepted", "choices"))
     means = f"{answers:.1f} accepted answers" + (f" and {choices:.1f} choices" if choices else "") + " on average"
-    texts = {name: [question.text for question in questions] for name, questions in task.splits.items()}
+    texts: dict[str, Sequence[Text]] = {
+        name: [question.text for question in questions] for name, questions in task.splits.items()
+    }
     return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", _unread(task.unread), *_repeats(texts)])
 
 
-def _texts(task: Task) -> dict[str, list[str]]:
+def _rows(task: Task) -> str:
+    """What they are called, with the columns of pairs."""
+    return "rows" if len(task.columns) == 1 else f"pairs ({', '.join(map(_short, task.columns))})"
+
+
+def _texts(task: Task) -> dict[str, Sequence[Text]]:
     return {name: split.texts for name, split in task.splits.items()}
 
 
@@ -105,7 +114,7 @@ def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
     return f"no row of {name} has the label {_cut(absent)}" if absent else None
 
 
-def _repeats(texts: Mapping[str, Sequence[str]]) -> list[str]:
+def _repeats(texts: Mapping[str, Sequence[Text]]) -> list[str]:
     known = set(texts["train"])
     counts = {name: sum(text in known for text in found) for name, found in texts.items() if name != "train"}
     return [

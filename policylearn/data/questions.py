@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
+from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.task import carve_missing, carved_line, read_splits
 from policylearn.data.text import text_of
 from policylearn.data.tokens import TokenRows, tokenize
@@ -103,19 +104,21 @@ class QuestionTask:
     labels: list[str] = field(default_factory=list)
 
 
-def read_questions(config: TaskConfig) -> QuestionTask:
+def read_questions(config: TaskConfig, opened: OpenTask | None = None) -> QuestionTask:
     """Read every split of a task of questions; dev and test are carved off train where there are none.
 
     Args:
         config: names the columns: `text` of the question, `answers`, and `choices` if there are any.
+        opened: the data set, if it is open already.
 
     Raises:
         ValueError: a split is missing or empty, a column is not there, a question or an answer is no text, a question
             has no answer, or none of its choices is an answer.
     """
-    assert config.answers is not None
+    assert config.answers is not None and isinstance(config.text, str), "the config sees to it"
     settings = {config.text: "task.text", config.answers: "task.answers"}
-    records, unread = read_splits(config, settings | ({config.choices: "task.choices"} if config.choices else {}))
+    settings |= {config.choices: "task.choices"} if config.choices else {}
+    records, unread = read_splits(config, opened or open_task(config), settings, [config.text])
     read = {split: [_question(config, split, *row) for row in enumerate(rows)] for split, rows in records.items()}
     train = read["train"]
     rows = carve_missing(config, read, [question.text for question in train], [""] * len(train))
@@ -145,6 +148,7 @@ def tokenize_questions(
 
 
 def _question(config: TaskConfig, split: str, row: int, record: Record) -> Question:
+    assert isinstance(config.text, str), "the config sees to it"
     source, place = f"task.path {config.path}: split {split!r}", f"row {row}"
     answers, choices = (
         _listed(record[name], source, f"{place}: column {name!r}") if name else []

@@ -80,7 +80,8 @@ def read_records(
         ValueError: the source does not exist or cannot be read, a column is not there or null, or a text is none.
     """
     rows = open_rows(source, split, key, configuration, revision)
-    yield from check_records(rows, columns, f"{key} {source}", settings, text, nullable)
+    texts = () if text is None else (text,)
+    yield from check_records(rows, columns, f"{key} {source}", settings, texts, nullable)
 
 
 def open_rows(
@@ -107,10 +108,11 @@ def check_records(
     columns: Iterable[str],
     where: str,
     settings: Mapping[str, str] | None = None,
-    text: str | None = None,
+    texts: Collection[str] = (),
     nullable: Collection[str] = (),
 ) -> Iterator[Record]:
-    """The rows, each checked for the columns it must have; arguments and errors as in `read_records`."""
+    """The rows, each checked for the columns it must have, `texts` those that hold texts; other arguments and errors as
+    in `read_records`."""
     needed, settings = tuple(columns), settings or {}
     for number, row in enumerate(rows):
         place = f"row {number}"
@@ -120,7 +122,7 @@ def check_records(
                 raise ValueError(f"{where}, {place}: no column {column!r}; it has {some(sorted(row))}{mend}")
             if column not in nullable and _is_null(row[column]):
                 raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row")
-        if text is not None:
+        for text in texts:
             advice = f"set {settings.get(text, 'it')} to a column of strings, or make it one"
             read = text_of(row[text], where, f"{place}: column {text!r}", advice)
             row = row if read is row[text] else row | {text: read}

@@ -8,19 +8,20 @@ from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
 from policylearn.data.formats import Record
 from policylearn.data.labels import check_labels, check_spelling, class_of, classes_of, number_of
+from policylearn.data.opened import OpenTask, open_task
+from policylearn.data.pairs import text_columns
 from policylearn.data.records import check_records
-from policylearn.data.splits import missing_split, task_splits
+from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote, some
 
 CARVED = ("dev", "test")
-SPLITS = ("train", *CARVED)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Texts and their labels, row by row: names of classes, or numbers."""
+    """Texts, or pairs of them, and their labels, row by row: names of classes, or numbers."""
 
-    texts: list[str]
+    texts: Sequence[Text]
     labels: list[Any]
 
     def __len__(self) -> int:
@@ -33,22 +34,24 @@ class Task:
 
     carved: what to say of splits that were carved off train; None: all were there.
     unread: columns that the rows of train have beside text and label.
+    columns: of the text, or two of the texts of a pair.
     """
 
     splits: dict[str, Split]
     labels: list[str]
     carved: str | None = None
     unread: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("text",)
 
 
-def load_task(config: TaskConfig) -> Task:
-    """Read every split of a task; dev and test are carved off train where there are none.
+def load_task(config: TaskConfig, opened: OpenTask | None = None) -> Task:
+    """Read every split of a task, which may be open already; dev and test are carved off train where there are none.
 
     Raises:
         ValueError: a split is missing or empty, a column is not there, a text is no text, or a label is no class or
             lies outside the label set, each with the row and what would be valid.
     """
-    read, unread = _read(config, class_of)
+    read, more = _read(config, opened or open_task(config), class_of)
     chosen = [class_of(label, "task.labels") for label in config.labels or []]
     labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
     check_spelling(labels)
@@ -57,16 +60,16 @@ def load_task(config: TaskConfig) -> Task:
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, read["train"].labels)
-    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), unread)
+    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), *more)
 
 
-def load_label_sets(config: TaskConfig) -> Task:
+def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """The same of a task whose rows have lists of labels, which may be empty.
 
     Raises:
         ValueError: as `load_task`, or a row has no list, or the label set is of fewer than two.
     """
-    read, unread = _read(config, classes_of)
+    read, more = _read(config, opened or open_task(config), classes_of)
     seen = {label for found in read["train"].labels for label in found}
     labels = [class_of(label, "task.labels") for label in config.labels or sorted(seen)]
     check_spelling(labels)
@@ -80,16 +83,16 @@ def load_label_sets(config: TaskConfig) -> Task:
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows, ""), unread)
+    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows, ""), *more)
 
 
-def load_numbers(config: TaskConfig) -> Task:
+def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """The same of a task whose labels are numbers; there is no label set.
 
     Raises:
         ValueError: as `load_task`, or a label is no number, or all of a split are the same.
     """
-    read, unread = _read(config, number_of)
+    read, more = _read(config, opened or open_task(config), number_of)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     splits = read | _taken(read["train"], rows)
     for name, split in splits.items():
@@ -98,28 +101,29 @@ def load_numbers(config: TaskConfig) -> Task:
                 f"task.path {config.path}: split {name!r} needs two different numbers, it has {split.labels[0]:g} "
                 "alone; mend it or, if its labels are kept back, name another with task.splits"
             )
-    return Task(splits, [], carved_line(config, rows, ""), unread)
+    return Task(splits, [], carved_line(config, rows, ""), *more)
 
 
-def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_splits(
+    config: TaskConfig, opened: OpenTask, settings: Mapping[str, str], texts: Sequence[str]
+) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
     """Records of train, of dev and test if they are there, and of all extra tests: the columns asked for, checked; and
     the names of the columns that nobody asked for in train.
 
     Args:
-        config: where they are; `config.text` holds texts.
+        config: where they are, for messages.
+        opened: they themselves.
         settings: the columns every record must have → the settings that name them.
+        texts: those of the columns that hold texts.
 
     Raises:
-        ValueError: train or an extra test is missing, or a split is empty; or as `check_records`.
+        ValueError: a split is empty; or as `check_records`.
     """
-    found = task_splits(config, [*SPLITS, *config.extra_tests])
-    if missing := [name for name in ("train", *config.extra_tests) if name not in found]:
-        raise missing_split(config.path, missing[0])
-    read: dict[str, list[Record]] = {name: [] for name in found}
+    read: dict[str, list[Record]] = {name: [] for name in opened.splits}
     others: set[str] = set()
-    for name, rows in found.items():
+    for name, rows in opened.splits.items():
         where = f"task.path {config.path}: split {name!r}"
-        for record in check_records(rows(), settings, where, settings, config.text):
+        for record in check_records(rows, settings, where, settings, texts):
             read[name].append({column: record[column] for column in settings})
             others |= record.keys() - settings.keys() if name == "train" else set()
         if not read[name]:
@@ -128,14 +132,14 @@ def read_splits(config: TaskConfig, settings: Mapping[str, str]) -> tuple[dict[s
 
 
 def carve_missing(
-    config: TaskConfig, found: Iterable[str], texts: Sequence[str], labels: Sequence[str]
+    config: TaskConfig, found: Iterable[str], texts: Sequence[Text], labels: Sequence[str]
 ) -> dict[str, list[int]]:
     """Row numbers in train of the splits that are carved off it, and of what remains; empty if none is missing."""
     shares = {"dev": config.dev_share, "test": config.test_share}
     if not (missing := {name: shares[name] for name in CARVED if name not in found}):
         return {}
     try:
-        return carve(texts, labels, missing)
+        return carve([text if isinstance(text, str) else "\n".join(text) for text in texts], labels, missing)
     except ValueError as error:
         raise ValueError(f"task.path {config.path} has no split {' or '.join(missing)}, and {error}") from None
 
@@ -153,16 +157,24 @@ def carved_line(
     )
 
 
-def _read(config: TaskConfig, label: Callable[[Any, str], Any]) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Splits by name, and columns that nobody asked for; `label` reads what stands in the column of the label."""
-    records, unread = read_splits(config, {config.text: "task.text", config.label: "task.label"})
-    return {name: _split(config, name, rows, label) for name, rows in records.items()}, unread
+def _read(
+    config: TaskConfig, opened: OpenTask, label: Callable[[Any, str], Any]
+) -> tuple[dict[str, Split], tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Splits by name; columns that nobody asked for, and those of texts. `label` reads the column of the label."""
+    columns = text_columns(config, opened.head)
+    settings = {**dict.fromkeys(columns, "task.text"), config.label: "task.label"}
+    records, unread = read_splits(config, opened, settings, columns)
+    splits = {name: _split(config, name, rows, columns, label) for name, rows in records.items()}
+    return splits, (unread, columns)
 
 
-def _split(config: TaskConfig, name: str, records: Sequence[Record], read: Callable[[Any, str], Any]) -> Split:
+def _split(
+    config: TaskConfig, name: str, records: Sequence[Record], columns: Sequence[str], read: Callable[[Any, str], Any]
+) -> Split:
     where = f"task.path {config.path}: split {name!r}"
     labels = [read(record[config.label], f"{where}, row {row}") for row, record in enumerate(records)]
-    return Split([record[config.text] for record in records], labels)
+    texts = [tuple(record[column] for column in columns) for record in records]
+    return Split(texts if len(columns) > 1 else [text for (text,) in texts], labels)
 
 
 def _taken(split: Split, rows: Mapping[str, Sequence[int]]) -> dict[str, Split]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ from transformers import PreTrainedTokenizerBase
 CHUNK = 1000
 
 Item = TypeVar("Item")
-Annotated = tuple[str, Mapping[str, np.ndarray]]
-"""A text, and by name one number for each of its characters, float32 [characters]; see `data.columns`."""
+Text = str | tuple[str, str]
+"""One text, or a pair of them that a tokenizer makes one row of."""
+Annotated = tuple[Any, Mapping[str, np.ndarray]]
+"""A text (or, without numbers, a pair), and by name one number for each of its characters, float32 [characters]; see
+`data.columns`."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class TokenRows:
         flat: token ids of all rows.
         offsets: [rows + 1].
         columns: by name one number per token, float32 of the shape of `flat`; NaN where not known.
+        cut: how many texts were longer than a row, and lost what was too much.
     """
 
     flat: np.ndarray
     offsets: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    cut: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -99,12 +104,12 @@ class TokenRows:
 
 
 def tokenize(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
+    texts: Iterable[Text], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
 ) -> TokenRows:
     """Tokenise a stream of texts, a chunk at a time, special tokens added.
 
     Args:
-        texts: the stream.
+        texts: the stream; of a pair too long, the longer text loses its last token first.
         tokenizer: a fast tokenizer.
         max_length: tokens per row.
         split: a text that is longer goes on in further rows (corpora); else it is cut (labelled texts).
@@ -119,15 +124,18 @@ def tokenize_annotated(
     space, a special token 0. All texts have numbers of the same names, which become the columns of the rows."""
     pieces: list[np.ndarray] = []
     columns: dict[str, list[np.ndarray]] = {}
+    cut = 0
     for chunk in chunks(texts, CHUNK):
         names = tuple(chunk[0][1])
         limits = {"truncation": True, "max_length": max_length, "return_overflowing_tokens": split}
         encoded = tokenizer([text for text, _ in chunk], **limits, return_offsets_mapping=bool(names))
         pieces += [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        cut += 0 if split else sum(bool(one.overflowing) for one in encoded.encodings or [])
         for name in names:
             columns.setdefault(name, []).extend(_carried(name, chunk, encoded))
     flat = np.concatenate([np.zeros(0, dtype=np.int32), *pieces])
-    return TokenRows(flat, np.cumsum([0, *map(len, pieces)]), {name: np.concatenate(v) for name, v in columns.items()})
+    joined = {name: np.concatenate(v) for name, v in columns.items()}
+    return TokenRows(flat, np.cumsum([0, *map(len, pieces)]), joined, cut)
 
 
 def _carried(name: str, chunk: list[Annotated], encoded: Mapping) -> list[np.ndarray]:

@@ -50,7 +50,7 @@ def compare(
     """
     seeds, names = range(config.evaluate.seeds), config.evaluate.arms
     if not seeds:
-        return summarise([], config.task.metric)
+        return summarise([], problem.task.metric)
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
     evidence, masks = evidence_key(problem), _masks_keys(problem, arms)
     wanted = {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
@@ -72,7 +72,7 @@ def compare(
             known[trial.key] = asdict(trial)
             run.save_trials(list(known.values()))
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}", seconds=trial.seconds)
-    summary = summarise([done[call] for call in wanted], config.task.metric, others)
+    summary = summarise([done[call] for call in wanted], problem.task.metric, others)
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary

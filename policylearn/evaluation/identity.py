@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from policylearn.arms.course import USUAL, Course
-from policylearn.config import Config, parts_of
+from policylearn.config import Config, TaskConfig, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
@@ -68,20 +68,20 @@ def evidence_key(problem: Problem) -> str:
     """The key of what all trials of a comparison share: settings, data and θ₀, by content and not by where they lie."""
     model = problem.fresh_model(0)
     weights = save({name: p.detach().contiguous() for name, p in model.named_parameters()})  # tied ones once
-    parts = [str(VERSION), json.dumps(_settings(problem.config)), _sha256(weights), _data(problem.data())]
+    parts = [str(VERSION), json.dumps(_settings(problem.config, problem.task)), _sha256(weights), _data(problem.data())]
     return _sha256(" ".join(parts).encode())
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    found: dict[str, Any] = {"metric": config.task.metric, "amlm_every": config.scores.amlm.every}
+def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
+    found: dict[str, Any] = {"metric": task.metric, "amlm_every": config.scores.amlm.every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
     for later in {"weight_mask", "joint"} - {parts_of(method)[0] for method in config.evaluate.downstream}:
         del found["evaluate"][later]  # trials from before there was such a section are known again
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
-    if config.task.kind not in _OF_LABELS:
-        found["kind"] = config.task.kind
+    if task.kind not in _OF_LABELS:
+        found["kind"] = task.kind
     return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from policylearn.data.pairs import second_text
 from policylearn.masking import IGNORED
 from policylearn.models.heads import vocabulary_logits
 
@@ -47,6 +49,7 @@ class InnerModel(nn.Module):
     - `blend` shows other embeddings than those of `ids`.
     - `real` is [B, T], not padding; with labels it may be [B, T, T], which tokens each may look at.
     - `remark` is what a reader of results should know of the model: that its head is random, or nothing.
+    - `separator` stands between the texts of pairs, where the model is told which text a token is of, see `read_pairs`.
 
     Inputs may be on any device; what comes back is on that of the model, what `watch` is shown on the CPU.
     """
@@ -56,6 +59,12 @@ class InnerModel(nn.Module):
         self.mlm = mlm
         self.bf16 = bf16
         self.remark = remark
+        self.separator: int | None = None
+
+    def read_pairs(self, separator: int | None) -> None:
+        """From now on tokens behind a separator are of the second type, if the model knows types."""
+        typed = "token_type_ids" in signature(self.mlm.forward).parameters
+        self.separator = separator if typed and getattr(self.mlm.config, "type_vocab_size", 2) != 1 else None
 
     def forward(
         self,
@@ -90,6 +99,8 @@ class InnerModel(nn.Module):
     def seen(self, input_ids: Tensor, real: Tensor, blend: Blend | None) -> dict[str, Tensor]:
         """What the model is called with."""
         text = {"input_ids": input_ids} if blend is None else {"inputs_embeds": self._blended(input_ids, blend)}
+        if self.separator is not None:
+            text["token_type_ids"] = second_text(input_ids, real, self.separator)
         return {**text, "attention_mask": attention_mask(real, self.mlm.dtype)}
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -27,12 +27,25 @@ def macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(f1_score(y, predicted, average="macro"))
 
 
+def micro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
+    """F1 of all decisions together; where a text has one class, that is the accuracy."""
+    return float(f1_score(y, predicted, average="micro"))
+
+
+def mcc(y: np.ndarray, predicted: np.ndarray) -> float:
+    """Matthews' correlation coefficient, of several classes Gorodkin's (2004); 0 if all are predicted to be one."""
+    return float(matthews_corrcoef(y, predicted))
+
+
+METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "micro_f1": micro_f1, "mcc": mcc}
+
+
 class Classification:
     """The `Readout` of C classes: outputs are logits [N, C], targets y [N] class indices."""
 
     temperature = 2.0
     problem_type: str | None = None
-    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {"accuracy": accuracy, "macro_f1": macro_f1}
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = METRICS
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -90,5 +103,5 @@ KIND = labelled_kind(
     load_task,
     describe_task,
     lambda task, labels: torch.tensor([task.labels.index(label) for label in labels]),
-    lambda task, y: Classification(len(task.labels)),
+    lambda labels, y: Classification(len(labels)),
 )

@@ -7,9 +7,11 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
+from policylearn.data.opened import OpenTask
+from policylearn.data.tokens import Text
 from policylearn.protocols import Kind
 
-Shown = Callable[[Iterable[str]], Iterable[str]]
+Shown = Callable[[Iterable[Text]], Iterable[Text]]
 """The same texts, looked at while they flow."""
 
 
@@ -19,15 +21,16 @@ class TaskKind:
 
     Attributes:
         metrics: names of what `Kind.score` may be, that of a config which names none first.
-        read: config → the splits by name as `splits`, and a label set as `labels`. Raises ValueError for bad rows.
+        read: (config, open data set) → the splits by name as `splits`, and a label set as `labels`. Raises ValueError
+            for bad rows.
         describe: what was read → a few lines.
         tokenize: (config, what was read, split, tokenizer, shows texts) → the split, with a length, `rows`, and
             `contents()`, all that is to be predicted as bytes: a trial is known again by them.
-        build: (config, what was read, tokenizer, function that gives the tokenised train) → what adaptations see.
+        build: (config, label set, tokenizer, function that gives the tokenised train) → what adaptations see.
     """
 
     metrics: tuple[str, ...]
-    read: Callable[[TaskConfig], Any]
+    read: Callable[[TaskConfig, OpenTask], Any]
     describe: Callable[[Any], list[str]]
     tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]
-    build: Callable[[TaskConfig, Any, PreTrainedTokenizerBase, Callable[[], Any]], Kind]
+    build: Callable[[TaskConfig, list[str], PreTrainedTokenizerBase, Callable[[], Any]], Kind]

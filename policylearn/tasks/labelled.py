@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
+from policylearn.data.opened import OpenTask
+from policylearn.data.pairs import check_separators
 from policylearn.data.task import Task
 from policylearn.data.tokens import TokenRows, tokenize
 from policylearn.messages.watch import UNSEEN, Watch
@@ -110,10 +112,10 @@ class Labelled:
 def labelled_kind(
     name: str,
     metrics: Iterable[str],
-    read: Callable[[TaskConfig], Task],
+    read: Callable[[TaskConfig, OpenTask], Task],
     describe: Callable[[Task], list[str]],
     targets: Callable[[Task, list[Any]], Tensor],
-    readout: Callable[[Task, Tensor], Readout],
+    readout: Callable[[list[str], Tensor], Readout],
 ) -> TaskKind:
     """A kind of task whose texts have one target each.
 
@@ -123,17 +125,20 @@ def labelled_kind(
         read: its rows.
         describe: them, in a few lines.
         targets: (what was read, labels of a split) → y [N].
-        readout: (what was read, y of train) → what a head is to give.
+        readout: (label set, y of train) → what a head is to give.
     """
 
     def tokenized(config: Config, task: Task, split: str, tokenizer: PreTrainedTokenizerBase, shown: Shown) -> Examples:
         found = task.splits[split]
-        return Examples(tokenize(shown(found.texts), tokenizer, config.model.max_length), targets(task, found.labels))
+        rows = tokenize(shown(found.texts), tokenizer, config.model.max_length)
+        if len(task.columns) > 1:
+            check_separators(rows, tokenizer, f"task.path {config.task.path}: split {split!r}")
+        return Examples(rows, targets(task, found.labels))
 
     def build(
-        config: TaskConfig, task: Task, tokenizer: PreTrainedTokenizerBase, train: Callable[[], Examples]
+        config: TaskConfig, labels: list[str], tokenizer: PreTrainedTokenizerBase, train: Callable[[], Examples]
     ) -> Labelled:
-        return Labelled(name, readout(task, train().y), config.metric, tokenizer.pad_token_id)
+        return Labelled(name, readout(labels, train().y), config.metric, tokenizer.pad_token_id)
 
     return TaskKind(tuple(metrics), read, describe, tokenized, build)
 

@@ -117,5 +117,5 @@ KIND = labelled_kind(
     load_label_sets,
     describe_label_sets,
     multi_hot,
-    lambda task, y: MultiLabel(len(task.labels)),
+    lambda labels, y: MultiLabel(len(labels)),
 )

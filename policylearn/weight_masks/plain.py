@@ -34,7 +34,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForTokenClassification.from_pretrained(folder)
-batch = tokenizer(texts, padding=True, truncation=True, max_length={length}, return_tensors="pt")
+batch = tokenizer({texts}, padding=True, truncation=True, max_length={length}, return_tensors="pt")
 real = batch["attention_mask"][:, :, None]
 with torch.no_grad():
     logits = (model(**batch).logits * real).sum(1) / real.sum(1)
@@ -119,11 +119,17 @@ def text_logits(plain: PreTrainedModel, input_ids: Tensor, real: Tensor) -> Tens
 
 
 def save_plain(
-    folder: str | os.PathLike[str], plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int
+    folder: str | os.PathLike[str],
+    plain: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    pairs: bool = False,
 ) -> Path:
-    """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen."""
+    """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen, which
+    were pairs of texts or not."""
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    card = CARD.format(length=length, **CARDS.get(plain.config.problem_type, CLASSES))
+    texts = "texts, second_texts" if pairs else "texts"
+    card = CARD.format(length=length, texts=texts, **CARDS.get(plain.config.problem_type, CLASSES))
     (Path(folder) / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)

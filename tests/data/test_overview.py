@@ -75,9 +75,9 @@ def test_a_run_starts_with_the_line(tiny, tmp_path, quiet, run):
 
 
 def test_a_column_that_is_not_read_is_named(tmp_path):
-    """A second text, say, which makes another task of it."""
+    """A second text, say, without which it is another task."""
     rows = [{"text": f"t{i}", "text_pair": "p", "label": "ab"[i % 2], **({"id": i} if i else {})} for i in range(6)]
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    lines = describe_task(load_task(TaskConfig(path=str(tmp_path))))
+    lines = describe_task(load_task(TaskConfig(path=str(tmp_path), text=["text"])))
     assert "task  columns that are not read: id, text_pair" in lines

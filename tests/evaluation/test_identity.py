@@ -62,7 +62,7 @@ def test_settings_of_weight_masks_count_where_they_are_learned(tiny):
     settings, learned = ("evaluate.weight_mask.sparsity=0.1",), 'evaluate.downstream=["weight_mask"]'
     assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(*settings)))
     assert evidence_key(Problem(tiny(learned))) != evidence_key(Problem(tiny(learned, *settings)))
-    assert "weight_mask" not in json.dumps(identity._settings(tiny()))
+    assert "weight_mask" not in json.dumps(identity._settings(tiny(), tiny().task))
 
 
 @pytest.mark.parametrize("method", ["probe", "weight_mask"])

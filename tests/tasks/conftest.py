@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from transformers import BertTokenizer
 
 from policylearn.config import PlantedConfig, load_config
-from policylearn.data.planted import planted_task, planted_tokenizer
+from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
 from policylearn.problem import Problem
 
 WORDS = [f"generic_{i:03}" for i in range(12)]
@@ -102,3 +103,31 @@ def labelled(tiny, tagged):
         f"model.tokenizer={tagged / 'tokenizer'}",
         *more,
     )
+
+
+@pytest.fixture(scope="session")
+def paired(tmp_path_factory):
+    """Pairs of documents of the planted benchmark with the class of the first, and the tokenizer of a BERT."""
+    folder, planted = tmp_path_factory.mktemp("paired"), PlantedConfig(train=200, dev=60, test=60, length=6)
+    words = [plain(token) for token in planted_tokenizer(planted).get_vocab() if not token.startswith("[")]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    BertTokenizer(vocab={token: i for i, token in enumerate([*special, *words])}).save_pretrained(folder / "tokenizer")
+    (folder / "domain.txt").write_text("\n".join(map(plain, domain_corpus(planted)[:200])), encoding="utf-8")
+    for split, rows in planted_task(planted).splits.items():
+        texts = list(map(plain, rows.texts))
+        found = zip(texts, reversed(texts), rows.labels, strict=True)
+        lines = [json.dumps({"text": a, "text_pair": b, "label": y}) for a, b, y in found]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def plain(text):
+    """In which a BERT's tokenizer finds words alone."""
+    return text.replace("_", "")
+
+
+@pytest.fixture
+def of_pairs(tiny, paired):
+    """`of_pairs("inner.steps=4", …)`: a tiny config of pairs with classes."""
+    own = (f"task.path={paired}", f"domain.path={paired / 'domain.txt'}", f"model.tokenizer={paired / 'tokenizer'}")
+    return lambda *more: tiny(*own, "policy.prior={}", *more)

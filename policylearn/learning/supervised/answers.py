@@ -28,7 +28,7 @@ def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
     named = {name: getattr(config, name) for name in ("text", "answers", "answer_start", "impossible")}
     settings = {column: f"supervised.{name}" for name, column in named.items() if column is not None}
     rows = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
-    checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, config.text)
+    checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, [config.text])
     spans: dict[str, list[Span]] = {}
     for text, found in answer_spans(checked, config, split):
         spans.setdefault(text, []).extend(found)

@@ -1,0 +1,79 @@
+"""What kind of task rows are of, where the config leaves it to them."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from policylearn.config import TaskConfig
+from policylearn.data.formats import Record
+from policylearn.data.labels import is_rating
+from policylearn.registry import AUTO
+
+TWO = 2
+"""Different numbers, of which nobody thinks that they are amounts."""
+
+
+def with_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[TaskConfig, str]:
+    """The settings with a kind and its metric, and what the kind was inferred from; nothing if it was set.
+
+    Args:
+        config: of the task.
+        head: the first rows of train.
+
+    Raises:
+        ValueError: the metric that is set is none of the kind.
+    """
+    if config.kind != AUTO:
+        return config, ""
+    kind, why = inferred_kind(config, head)
+    try:
+        return TaskConfig.model_validate(config.model_dump() | {"kind": kind}), why
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{said}; the kind is inferred ({why}), task.kind sets another") from None
+
+
+def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
+    """The kind that rows are of, and why; what is in doubt is classification, as whole numbers are.
+
+    >>> def of(*labels):
+    ...     return inferred_kind(TaskConfig(path="x"), [{"text": "a", "label": label} for label in labels])
+    >>> of("spam", "ham"), of(["joy"], [])
+    (('classification', 'a label each'), ('multilabel', 'lists of labels'))
+    >>> of('["joy"]', "[]")[0], of(5.0, 3.8)[0], of("3.5", "n/a")[0]
+    ('multilabel', 'regression', 'classification')
+    >>> of(1, 2, 5)
+    ('classification', 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"')
+    """
+    labels = [row[config.label] for row in head if row.get(config.label) is not None]
+    if labels and all(map(_is_list, labels)):
+        return "multilabel", "lists of labels"
+    if config.labels is None and labels and all(map(_is_number, labels)):
+        if any(is_rating(str(label)) for label in labels):
+            return "regression", "numbers with fractions"
+        if len(set(map(float, labels))) > TWO:
+            doubt = 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"'
+            return "classification", doubt
+    return "classification", "a label each"
+
+
+def _is_list(label: Any) -> bool:
+    """Whether it is a list, or spells one in JSON, as a table has it."""
+    if not isinstance(label, str) or not label.lstrip().startswith("["):
+        return isinstance(label, list | tuple)
+    try:
+        return isinstance(json.loads(label), list)
+    except json.JSONDecodeError:  # what a file holds may be anything
+        return False
+
+
+def _is_number(label: Any) -> bool:
+    if isinstance(label, bool) or not isinstance(label, str | int | float):
+        return False
+    try:
+        return math.isfinite(float(label))
+    except ValueError:  # a string that spells no number
+        return False

@@ -1,0 +1,64 @@
+"""The kind of a task, as its rows have it."""
+
+import json
+
+import pytest
+
+from policylearn.config import Config, TaskConfig, changes, load_config
+from policylearn.data.kinds import inferred_kind
+from policylearn.evaluation.identity import evidence_key
+from policylearn.problem import Problem
+
+CASES = {
+    "names": (["spam", "ham"], {}, "classification", "a label each"),
+    "two numbers": ([0, 1], {}, "classification", "a label each"),
+    "truth": ([True, False, True], {}, "classification", "a label each"),
+    "stars": ([1, 2, 5], {}, "classification", "if they are amounts, set task.kind"),
+    "stars of a table": (["1", "2", "5.0"], {}, "classification", "if they are amounts, set task.kind"),
+    "lists": ([["a"], [], ["b"]], {}, "multilabel", "lists of labels"),
+    "lists of a table": (['["a"]', "[]", '["a", "b"]'], {}, "multilabel", "lists of labels"),
+    "ratings": ([5.0, 3.8, 4.0], {}, "regression", "numbers with fractions"),
+    "ratings of a table": (["5", "3.8"], {}, "regression", "numbers with fractions"),
+    "ratings that are listed as classes": ([3.5, 4.0], {"labels": ["3.5", "4.0"]}, "classification", "a label each"),
+    "some that are no numbers": ([3.5, "n/a"], {}, "classification", "a label each"),
+    "some that are no lists": ([["a"], "b"], {}, "classification", "a label each"),
+    "a bracket": (["[a", "[b"], {}, "classification", "a label each"),
+    "not there": ([None, None], {}, "classification", "a label each"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kind_is_that_of_the_labels_and_what_is_in_doubt_are_classes(case):
+    labels, settings, kind, why = CASES[case]
+    found = inferred_kind(TaskConfig(path="x", **settings), [{"text": "a", "label": label} for label in labels])
+    assert found[0] == kind and why in found[1]
+
+
+def test_a_config_has_a_kind_once_its_rows_are_read_and_is_the_same_as_one_that_names_it(tiny, tmp_path):
+    for split in ("train", "dev", "test"):
+        rows = [json.dumps({"text": f"generic_{i:03}", "label": i / 2}) for i in range(12)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    Problem(tiny()).tokenizer.save_pretrained(tmp_path / "tokenizer")
+    own, said = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}"), []
+    problem = Problem(tiny(*own), tell=said.append)
+    assert problem.config.task.kind == problem.config.task.metric == "auto"
+    assert problem.kind.name == problem.task.kind == "regression" and problem.task.metric == "pearson"
+    assert said[0].startswith(
+        "task  regression, inferred: numbers with fractions\ntask  12 / 12 / 12 rows, a number each"
+    )
+    named = Problem(tiny(*own, "task.kind=regression"), tell=said.append)
+    assert evidence_key(named) == evidence_key(problem) == evidence_key(Problem(tiny(*own), data=problem.data()))
+    assert said[-1].startswith("task  regression\n")
+    wrong = Problem(tiny(*own, "task.metric=accuracy"))
+    with pytest.raises(
+        ValueError, match=r"^metric 'accuracy' with task\.kind 'regression': .*the kind is inferred \(num"
+    ):
+        wrong.check_task()
+
+
+def test_a_run_from_before_kinds_were_inferred_goes_on():
+    old = json.loads(Config(task={"path": "x", "kind": "classification"}).model_dump_json())
+    assert old["task"]["metric"] == "accuracy"
+    now = load_config(None, ["task.path=x"])
+    assert changes(old, now) == "" != changes(old | {"task": old["task"] | {"metric": "mcc"}}, now)
+    assert Config.model_validate(old).task.kind == "classification" and Config().task.kind == "classification"
