@@ -1,16 +1,20 @@
 """A kind of task, from its files to what adaptations are given of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
 from policylearn.protocols import Kind
+from policylearn.registry import METRICS
 
 Shown = Callable[[Iterable[str]], Iterable[str]]
 """The same texts, looked at while they flow."""
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""(y [N], predictions [N]) → score, the more the better."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,8 @@ class TaskKind:
     describe: Callable[[Any], list[str]]
     tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]
     build: Callable[[TaskConfig, Any, PreTrainedTokenizerBase, Callable[[], Any]], Kind]
+
+
+def metric_of(kind: str, own: Mapping[str, Metric], name: str) -> Metric:
+    """The metric of this name: one of the kind's own, or one that was registered for it."""
+    return own[name] if name in own else METRICS.get(f"{kind}.{name}")
