@@ -1,6 +1,7 @@
-"""The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export · settings."""
+"""The command line: train, pretrain, score, diagnose, evaluate, adapt, reproduce, inspect, export, settings."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -71,6 +72,34 @@ def train(
         console.print(comparison_table(result))
     report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
     console.print(f"report  {report}\npolicy  {policy}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    settings: Settings = None,
+    imports: Imports = None,
+    policy: Annotated[
+        str | None, typer.Option(help="run, folder or URI of a policy, or org/name; unset: random masks")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the model", callback=_on_this_machine)] = Path("runs/pretrain"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
+) -> None:
+    """Train the model further on the domain under the masks of a policy, as \\[pretrain] says, into a plain checkpoint.
+    Run again on the same OUT to continue. On N GPUs: torchrun --nproc-per-node N -m policylearn pretrain ...
+
+    Exit status as of train.
+    """
+    from policylearn.commands.pretrain import pretrain as run_pretraining
+
+    config, console = _config(settings, imports), _console()
+    with resumable(str(out)):
+        done = run_pretraining(config, out, console, policy, fresh)
+    if done.before:
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
+    loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
+    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result['texts']:,} texts{loss})"
+    if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

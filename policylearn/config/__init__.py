@@ -9,6 +9,7 @@ from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, config_of, known_keys, load_config, resolved_json, tree_of
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "PlantedConfig",
     "PlantedContextConfig",
     "PolicyConfig",
+    "PretrainConfig",
     "RandomRate",
     "RateSchedule",
     "ScoresConfig",

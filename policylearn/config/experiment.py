@@ -9,6 +9,7 @@ from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, Pl
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
@@ -66,6 +67,7 @@ class Config(Strict):
     cluster: ClusterConfig = ClusterConfig()
     track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
     validity: ValidityConfig = ValidityConfig()
 

@@ -30,9 +30,10 @@ from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
-FREE_TO_CHANGE = ("imports", "cluster", "track", "name")
+FREE_TO_CHANGE = ("imports", "cluster", "track", "name", "pretrain")
 """What a run may be continued with others of, as when it moves to another cluster: it decides where and how fast it is
-computed, and what it is called. Some of them decide in which order sums are taken as well, see `other_sums`."""
+computed, and what it is called, or is of another command. Some of them decide in which order sums are taken as well,
+see `other_sums`."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
