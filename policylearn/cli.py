@@ -1,6 +1,7 @@
-"""The command line: train · score · diagnose · evaluate · adapt · reproduce · inspect · export · settings."""
+"""The command line: train, pretrain, score, diagnose, evaluate, adapt, reproduce, inspect, export, settings."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -29,6 +30,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Argument(help="TOML file and/or overrides such as inner.steps=64; nothing: the planted benchmark"),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", help="module that brings parts of your own, to workers too; repeatable", metavar="MODULE"),
+]
 Form = Literal["policy", "table", "annotated"]
 Method = Literal["weight_mask", "finetune"]
 Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
@@ -44,6 +49,7 @@ def _on_this_machine(path: Path | None) -> Path | None:
 @app.command()
 def train(
     settings: Settings = None,
+    imports: Imports = None,
     out: Out = "runs/train",
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
@@ -56,7 +62,7 @@ def train(
     from policylearn.report.console import comparison_table
     from policylearn.storage.folder import Storage
 
-    config, console = _config(settings), _console()
+    config, console = _config(settings, imports), _console()
     already = Storage.at(out).is_file("result.json") and not fresh
     with resumable(out):
         result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
@@ -69,8 +75,37 @@ def train(
 
 
 @app.command()
+def pretrain(
+    settings: Settings = None,
+    imports: Imports = None,
+    policy: Annotated[
+        str | None, typer.Option(help="run, folder or URI of a policy, or org/name; unset: random masks")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the model", callback=_on_this_machine)] = Path("runs/pretrain"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
+) -> None:
+    """Train the model further on the domain under the masks of a policy, as \\[pretrain] says, into a plain checkpoint.
+    Run again on the same OUT to continue. On N GPUs: torchrun --nproc-per-node N -m policylearn pretrain ...
+
+    Exit status as of train.
+    """
+    from policylearn.commands.pretrain import pretrain as run_pretraining
+
+    config, console = _config(settings, imports), _console()
+    with resumable(str(out)):
+        done = run_pretraining(config, out, console, policy, fresh)
+    if done.before:
+        console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
+    loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
+    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result['texts']:,} texts{loss})"
+    if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     settings: Settings = None,
+    imports: Imports = None,
     out: Out = "runs/evaluate",
     policy: Annotated[
         list[str] | None, typer.Option(help="arm=run, or folder of an exported policy; repeatable")
@@ -88,14 +123,15 @@ def evaluate(
     from policylearn.report.study import study_table
     from policylearn.storage.folder import Storage
 
-    console, study, policies = _console(), _study(settings), dict(_named(p) for p in policy or [])
+    console, study = _console(), _study(settings, imports)
+    policies = dict(_named(p) for p in policy or [])
     if study and policies:
         raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
     with resumable(out):
         if study:
             result = run_study(study, out, console, fresh)
         else:
-            result = evaluate_policies(_config(settings), out, console, policies, fresh)
+            result = evaluate_policies(_config(settings, imports), out, console, policies, fresh)
     console.print(study_table(result) if study else comparison_table(result))
     for line in result.get("sentences", []):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -106,6 +142,7 @@ def evaluate(
 @app.command()
 def score(
     settings: Settings = None,
+    imports: Imports = None,
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(help="how many words to show")] = 20,
     out: Annotated[
@@ -124,7 +161,7 @@ def score(
 
     if out is not None:
         check_follows_no_model(scorer)
-    config, console = _config(settings), _console()
+    config, console = _config(settings, imports), _console()
     problem = Problem(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
@@ -142,6 +179,7 @@ def score(
 @app.command()
 def diagnose(
     settings: Settings = None,
+    imports: Imports = None,
     out: Annotated[
         Path | None, typer.Option(help="write what was found to a JSON file", callback=_on_this_machine)
     ] = None,
@@ -155,13 +193,13 @@ def diagnose(
     With --validity: do predictions come true? Trains many models; run again on the same folder to continue.
     """
     if validity is not None:
-        _validate(settings, validity, out)
+        _validate(_config(settings, imports), validity, out)
         return
     from policylearn.commands.diagnose import diagnose as run_diagnosis
     from policylearn.report.signal import signal_report
 
     console = _console()
-    result = run_diagnosis(_config(settings), console)
+    result = run_diagnosis(_config(settings, imports), console)
     console.print(signal_report(result), highlight=False, markup=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +210,7 @@ def diagnose(
 @app.command()
 def adapt(
     settings: Settings = None,
+    imports: Imports = None,
     out: Annotated[Path, typer.Option(help="folder to write to", callback=_on_this_machine)] = Path("runs/adapt"),
     method: Annotated[Method, typer.Option(help="masks of the weights, or all weights trained")] = "weight_mask",
     model: Annotated[str | None, typer.Option(help="folder or Hub name; unset: model.name of the config")] = None,
@@ -182,7 +221,8 @@ def adapt(
     selects the epoch; test is scored at the end."""
     from policylearn.commands.adapt import adapt as run_adaptation
 
-    config = _config(settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"])
+    given = settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]
+    config = _config(given, imports)
     console = _console()
     done = run_adaptation(config, out, method, fold, seed, console)
     console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
@@ -209,14 +249,16 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
     """Show texts as heatmaps of mask probabilities."""
+    from policylearn.artefact.heatmaps import inspect_texts
     from policylearn.commands.export import open_policy
-    from policylearn.commands.inspect import facts, inspect_texts, read_texts
+    from policylearn.commands.inspect import facts, read_texts
     from policylearn.data.text import argument_text
     from policylearn.report.heatmap import print_heatmaps
     from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
-    pairs = inspect_texts(artefact, [*map(argument_text, texts or []), *(read_texts(file) if file else [])])
+    given = [*map(argument_text, texts or []), *(read_texts(file) if file else [])]
+    pairs = inspect_texts(artefact.policy, artefact.tokenizer, given)
     if html is None:
         print_heatmaps(console, pairs)
         return
@@ -274,7 +316,7 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ValueError) else 1)
 
 
-def _validate(settings: list[str] | None, run: str, out: Path | None) -> None:
+def _validate(config: Config, run: str, out: Path | None) -> None:
     from policylearn.commands.validate import validate
     from policylearn.report.signal import validity_report
     from policylearn.storage.folder import Storage
@@ -285,22 +327,22 @@ def _validate(settings: list[str] | None, run: str, out: Path | None) -> None:
         )
     console, folder = _console(), str(Storage.at(run) / "validity")  # so that no run of `train` is taken for one
     with resumable(folder):
-        result = validate(_config(settings), folder, console)
+        result = validate(config, folder, console)
     console.print(validity_report(result), highlight=False, markup=False)
 
 
-def _config(settings: list[str] | None) -> Config:
+def _config(settings: list[str] | None, imports: list[str] | None = None) -> Config:
     """The first setting is a file unless it has the form of an override."""
     given = list(settings or [])
     path = given.pop(0) if given and "=" not in given[0] else None
-    return load_config(path, given)
+    return load_config(path, given, imports or [])
 
 
-def _study(settings: list[str] | None) -> StudyConfig | None:
+def _study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig | None:
     """The study that the first setting is a file of, if it is one."""
     path, *overrides = settings or [""]
     is_file = path and "=" not in path
-    return load_study(path, overrides) if is_file and is_study(path) else None
+    return load_study(path, overrides, imports or []) if is_file and is_study(path) else None
 
 
 def _named(option: str) -> tuple[str, str]:

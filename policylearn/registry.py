@@ -6,17 +6,55 @@ Another distribution brings a scorer by an entry point of the group `policylearn
     length = "their_package.scorers:length"
 
 From then on `length` is a scorer like ours. So it is with every kind below.
+
+A module of one's own brings it by a decorator, `@policylearn.scorer("length")`; a config names the module in `imports`,
+so that workers import it as well.
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import FrameType
 from typing import Any, TypeVar
 
 Thing = TypeVar("Thing")
 AUTO = "auto"
 """In place of a name: the data say which."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a thing was registered.
+
+    Attributes:
+        module: the name of the module.
+        place: "<module>", or the function in which it was.
+    """
+
+    module: str
+    place: str
+
+    @classmethod
+    def of(cls, frame: FrameType) -> "Origin":
+        """Of what registers, by its frame."""
+        return cls(frame.f_globals["__name__"], frame.f_code.co_name)
+
+    @property
+    def stuck(self) -> str:
+        """Why no other process finds it by importing the module; nothing where it does.
+
+        >>> Origin("their_parts", "<module>").stuck, Origin("__main__", "<module>").stuck
+        ('', 'a script or notebook, which other processes cannot import')
+        """
+        if self.module == "__main__":
+            return "a script or notebook, which other processes cannot import"
+        return (
+            "" if self.place == "<module>" else f"the function {self.place}, which importing its module does not call"
+        )
 
 
 class Registry:
@@ -37,6 +75,8 @@ class Registry:
 
     def __init__(self, kind: str, members: Mapping[str, Any]) -> None:
         self.kind, self.members = kind, dict(members)
+        self.origins: dict[str, Origin] = {}
+        """Of what was registered in this process."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.members or name in self._brought()
@@ -73,8 +113,17 @@ class Registry:
         found = self.members[name]
         return _attribute(found) if isinstance(found, str) else found
 
-    def register(self, name: str) -> Callable[[Thing], Thing]:
-        """Add a thing for as long as this process lives; workers elsewhere do not know it.
+    def register(self, name: str, origin: Origin | None = None) -> Callable[[Thing], Thing]:
+        """Add a thing in this process, and in all that import the module in which this is called.
+
+        A cell or module that is run again replaces what it has added.
+
+        Args:
+            name: of the thing.
+            origin: of whoever registers; None: of whoever applies what is returned.
+
+        Raises:
+            ValueError: there is another thing of this name.
 
         >>> codecs = Registry("codecs", {})
         >>> @codecs.register("shout")
@@ -85,9 +134,10 @@ class Registry:
         """
 
         def add(thing: Thing) -> Thing:
-            if name in self:
+            found = origin or Origin.of(sys._getframe(1))
+            if name in self and self.origins.get(name) != found:
                 raise ValueError(f"there is a {self._noun} {name!r} already: choose another name")
-            self.members[name] = thing
+            self.members[name], self.origins[name] = thing, found
             return thing
 
         return add
@@ -117,6 +167,38 @@ class Registry:
 def _attribute(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
+
+
+def import_parts(modules: Iterable[str]) -> None:
+    """Import modules that register things; they are looked up where Python looks, and in the current folder.
+
+    Raises:
+        ValueError: one cannot be imported; with what it raises.
+
+    >>> import_parts(["no_such_parts"])
+    Traceback (most recent call last):
+    ...
+    ValueError: module 'no_such_parts' cannot be imported: ModuleNotFoundError: No module named 'no_such_parts'
+    """
+    if "" not in sys.path and (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    for module in modules:
+        try:
+            import_module(module)
+        except Exception as error:  # fault boundary: the code of others fails in any way it likes
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"module {module!r} cannot be imported: {reason}") from error
+
+
+def registered(names: Iterable[str]) -> dict[str, Origin]:
+    """Things that others have registered in this process under any of these names: "scorer 'mine'" → where."""
+    wanted = set(names)
+    return {
+        f"{registry._noun} {name!r}": origin
+        for registry in ALL
+        for name, origin in registry.origins.items()
+        if name.rpartition(".")[2] in wanted  # a metric has its kind before its name
+    }
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -152,6 +234,9 @@ KINDS = Registry(
     {name: f"policylearn.tasks.{name}:KIND" for name in ("classification", "multilabel", "regression", "questions")},
 )
 """`tasks.kind.TaskKind`"""
+
+METRICS = Registry("metrics", {})
+"""Of others, as "kind.name": (targets y [N], predictions [N]) → score, the more the better. Ours are those of kinds."""
 
 OBJECTIVES = Registry(
     "objectives",
@@ -215,3 +300,6 @@ TRACKERS = Registry(
     },
 )
 """(config, folder, identity) → `runs.trackers.Tracker`"""
+
+ALL = (SCORERS, KINDS, METRICS, OBJECTIVES, ADAPTATIONS, ENGINES, ESTIMATORS, NETWORKS, BACKENDS, TRACKERS)
+"""Every registry."""

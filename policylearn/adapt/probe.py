@@ -16,6 +16,7 @@ from policylearn.models.chunks import Indices, extract
 from policylearn.models.model import Features, InnerModel
 from policylearn.problem import Problem
 from policylearn.protocols import Readout
+from policylearn.tasks.kind import metric_of
 
 REGULARISATION = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -87,7 +88,8 @@ def dev_quality(problem: Problem, model: InnerModel) -> float:
 def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
     """A linear model on frozen features of the picked training examples; dev selects its regularisation."""
     problem, readout = features.problem, readout_of(features.problem)
-    metric, train, dev = readout.metrics[problem.task.metric], problem.examples("train"), problem.examples("dev")
+    task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
+    metric = metric_of(task.kind, readout.metrics, task.metric)
     x, y = features(train, picked), train.y[picked].numpy()
     fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
     scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
@@ -25,6 +25,9 @@ from policylearn.artefact.manifest import (
 )
 from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
 from policylearn.policy.policy import MaskingPolicy
+
+if TYPE_CHECKING:
+    from policylearn.report.heatmap import Shown
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class PolicyArtefact:
                 f"learned with {known} ({len(self.tokenizer)} tokens). {difference}. Use the policy's own tokenizer, "
                 "or learn a policy for this one"
             )
+
+    def show(self, texts: str | Sequence[str]) -> "Shown":
+        """Texts coloured by how likely each token is to be masked, inline in a notebook and readable in a terminal. It
+        needs the extra `train`.
+
+        Raises:
+            ValueError: there is no text, one is empty, or one has no token that may be masked.
+        """
+        from policylearn.artefact.heatmaps import inspect_texts  # here only: whoever only masks has no rich
+        from policylearn.report.heatmap import Shown
+
+        return Shown(tuple(learned for _, learned in inspect_texts(self.policy, self.tokenizer, texts)))
 
     def push_to_hub(
         self,

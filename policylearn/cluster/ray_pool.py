@@ -21,6 +21,7 @@ from policylearn.cluster.metrics import PoolMetrics
 from policylearn.cluster.ray_worker import Place, RayWorker, Shared
 from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
+from policylearn.config.parts import check_travels
 from policylearn.problem import Data
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,11 @@ class RayPool(AbstractContextManager["RayPool"]):
         data: see `open_pool`.
 
     Raises:
-        ValueError: the cluster cannot be reached.
+        ValueError: the cluster cannot be reached, or a part that the config names cannot be had on workers.
     """
 
     def __init__(self, config: Config, data: Data | None = None) -> None:
+        check_travels(config)
         self.lost = 0
         self._config = config
         self._started_here = not ray.is_initialized()

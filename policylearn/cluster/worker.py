@@ -10,6 +10,7 @@ from policylearn.cluster.calls import Failure, Work
 from policylearn.config import Config
 from policylearn.models.device import device_of
 from policylearn.problem import Data, Problem
+from policylearn.registry import import_parts
 
 
 class Worker:
@@ -19,6 +20,7 @@ class Worker:
     def __init__(self, config: Config, data: Data | None = None) -> None:
         torch.set_num_threads(config.cluster.threads)
         disable_progress_bar()
+        import_parts(config.imports)
         self.problem = Problem(config, data=data, device=device_of(config.cluster))
 
     def run(self, work: Work, *arguments: Any) -> Any:

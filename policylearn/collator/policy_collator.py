@@ -62,7 +62,8 @@ class PolicyCollator(DataCollatorMixin):
         pad_to_multiple_of: the width of a batch is a multiple of it.
         return_tensors: "pt" or "np".
         seed: another seed, other masks; None is 0.
-        policy: π_φ; None: every token is as likely as any other.
+        policy: π_φ, alone or as `load_policy` gives it; None: every token is as likely as any other. It may also come
+            first: `PolicyCollator(load_policy("org/name"), tokenizer)`.
         vary_repeats: True: a text that comes again within an epoch has another mask each time a process sees it, of
             the process's own, whatever the data; False: never; None: in streams, and in data sets that callbacks find
             to be copies of one.
@@ -100,6 +101,7 @@ class PolicyCollator(DataCollatorMixin):
     own_labels: bool = False
 
     def __post_init__(self) -> None:
+        self._take_apart()
         check_settings(vars(self))
         check_made_of(self.tokenizer, self.policy, masks=self.mlm)
         self.policy = (self.policy or uniform_policy(self.tokenizer)).eval()
@@ -111,6 +113,17 @@ class PolicyCollator(DataCollatorMixin):
         self._clock, self._sights = Clock(), Sights()
         self._overrides = Overrides(self.policy, self.tokenizer)
         self._overrides.under(vars(self))
+
+    def _take_apart(self) -> None:
+        """What `load_policy` gives may be the policy, and come first: PolicyCollator(run.policy, tokenizer)."""
+        if isinstance(self.tokenizer, PolicyArtefact):
+            own = self.mlm if isinstance(self.mlm, PreTrainedTokenizerBase) else self.tokenizer.tokenizer
+            mlm = self.mlm if isinstance(self.mlm, bool) else True
+            self.tokenizer, self.mlm, self.policy = own, mlm, self.tokenizer
+        if isinstance(self.policy, PolicyArtefact):
+            if isinstance(self.tokenizer, PreTrainedTokenizerBase):
+                self.policy.check_tokenizer(self.tokenizer)
+            self.policy = self.policy.policy
 
     @classmethod
     def from_pretrained(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from policylearn.artefact.card import model_card, usage
-from policylearn.commands.inspect import heatmaps
+from policylearn.artefact.heatmaps import heatmaps
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.lineage import Facts
 from policylearn.policy.policy import MaskingPolicy

@@ -6,9 +6,10 @@ The defaults are the planted benchmark: `Config()` is a complete, runnable exper
 from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.loading import changes, known_keys, load_config, resolved_json
+from policylearn.config.loading import changes, config_of, known_keys, load_config, resolved_json, tree_of
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.running import (
     PLANTED_ONLY,
     ClusterConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "PlantedConfig",
     "PlantedContextConfig",
     "PolicyConfig",
+    "PretrainConfig",
     "RandomRate",
     "RateSchedule",
     "ScoresConfig",
@@ -49,10 +51,12 @@ __all__ = [
     "TrackConfig",
     "ValidityConfig",
     "changes",
+    "config_of",
     "is_study",
     "known_keys",
     "load_config",
     "load_study",
     "parts_of",
     "resolved_json",
+    "tree_of",
 ]

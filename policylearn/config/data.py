@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import BENCHMARKS, PLANTED, Place
 from policylearn.config.strict import Strict
-from policylearn.registry import AUTO, KINDS
+from policylearn.registry import AUTO, KINDS, METRICS
 
 
 class ModelConfig(Strict):
@@ -64,8 +64,10 @@ USUAL_KIND, USUAL_METRIC = "classification", "accuracy"
 
 
 def metrics_of(kind: str) -> tuple[str, ...]:
-    """The metrics of a kind of task, which is imported to tell; the first is that of a config which names none."""
-    return tuple(KINDS.get(kind).metrics)
+    """The metrics of a kind of task, which is imported to tell, those of others last; the first is that of a config
+    which names none."""
+    others = (name.removeprefix(f"{kind}.") for name in METRICS.names() if name.startswith(f"{kind}."))
+    return (*KINDS.get(kind).metrics, *others)
 
 
 class PlantedContextConfig(PlantedConfig):

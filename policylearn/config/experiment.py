@@ -1,14 +1,15 @@
 """The sections together."""
 
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig, StrengthConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
     PLANTED_ONLY,
@@ -22,7 +23,7 @@ from policylearn.config.running import (
 from policylearn.config.scores import ScoresConfig, scorer_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
-from policylearn.registry import SCORERS
+from policylearn.registry import SCORERS, import_parts
 
 
 def _path_of(section: Any) -> str:
@@ -36,9 +37,18 @@ def _with_path(section: Any, path: str) -> Any:
     return {"path": path, **section} if isinstance(section, dict) else section or {"path": path}
 
 
+def _imported(modules: list[str]) -> list[str]:
+    """The modules, imported."""
+    import_parts(modules)
+    return modules
+
+
 class Config(Strict):
     """A whole experiment. Sections of the TOML file are the fields of this class."""
 
+    imports: Annotated[list[str], AfterValidator(_imported)] = Field(  # first: what they bring is named below
+        [], description="modules that bring scorers, kinds of task and other parts of your own, for workers as well"
+    )
     name: str = Field(PLANTED, description="of the experiment, in reports and cards; unset: that of the task")
     model: ModelConfig = ModelConfig()
     task: TaskConfig = TaskConfig()
@@ -58,6 +68,7 @@ class Config(Strict):
     cluster: ClusterConfig = ClusterConfig()
     track: TrackConfig = TrackConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
     validity: ValidityConfig = ValidityConfig()
 

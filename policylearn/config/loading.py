@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -24,14 +24,16 @@ NEAR, NEARER = 0.6, 0.85
 """How alike a misspelt key must be to one of its section, and to one of another."""
 
 
-def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+def load_config(path: str | Path | None, overrides: list[str] | None = None, imports: Collection[str] = ()) -> Config:
     """Read a TOML file and apply dotted overrides such as ``inner.steps=64``.
 
     Args:
-        path: the file; None for the embedded default. Paths in it are looked up in the current folder, then in its own.
+        path: the file, or the config.json of a run; None for the embedded default. Paths in it are looked up in the
+            current folder, then in its own.
         overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
             of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
             folder only. Keys of earlier versions are understood; a FutureWarning says what they are called now.
+        imports: modules that are imported besides those of `imports`.
 
     Raises:
         ValueError: naming the key, the file and, for a misspelt key, the nearest valid name or those there are.
@@ -46,13 +48,37 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
     """
     source = str(path) if path else "embedded default"
-    tree = rename(read_toml(Path(path)), source) if path else {}
-    if path:
-        find_beside(tree, Config, Path(path))
-    origin: dict[str, str] = {}
-    for override in overrides or []:
-        key = _set_override(tree, override)
-        origin[key] = f"override {override}"
+    given = [(*_parsed(override), f"override {override}") for override in overrides or []]
+    return config_of(tree_of(Path(path)) if path else {}, given, source, imports)
+
+
+def tree_of(path: Path) -> dict[str, Any]:
+    """What a config file says, its places as they are found from the current folder; raises as `read_toml`."""
+    tree = rename(read_toml(path), str(path))
+    find_beside(tree, Config, path)
+    return tree
+
+
+def config_of(
+    tree: dict[str, Any], changes: Iterable[tuple[str, Any, str]], source: str, imports: Collection[str] = ()
+) -> Config:
+    """A tree of settings with changes to it, checked.
+
+    Args:
+        tree: section → key → value; it is changed in place.
+        changes: (dotted key, value, what to call the change in messages); None unsets what the tree says.
+        source: what to call the tree.
+        imports: as in `load_config`.
+
+    Raises:
+        ValueError: as `load_config`.
+
+    >>> config_of({"inner": {"clip": 1.0}}, [("inner.steps", 64, "a change")], "a tree").inner.steps
+    64
+    """
+    origin = {_set(tree, key, value, said): said for key, value, said in changes}
+    if imports:
+        tree["imports"] = list(dict.fromkeys([*tree.get("imports", []), *imports]))
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -105,28 +131,33 @@ def _difference(key: str, old: Any, new: Any) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tree of a TOML file; ValueError: it is not there, or is no TOML."""
+    """The tree of a TOML file, or of one that ends in .json; ValueError: it is not there, or is none."""
     if not path.is_file():
         raise ValueError(f"config file {path} does not exist")
+    kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from None
+        return read(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # what both raise, and what is no text
+        raise ValueError(f"{path}: not valid {kind}: {error}") from None
 
 
-def _set_override(tree: dict[str, Any], override: str) -> str:
+def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"override {override!r} is not of the form section.key=value")
-    old, value = key.strip(), _value(text) if text.strip() else None
-    key, value = new_name(old, value)
+    return key.strip(), _value(text) if text.strip() else None
+
+
+def _set(tree: dict[str, Any], key: str, value: Any, said: str) -> str:
+    """Change a tree in place; the key as it is called now."""
+    old, (key, value) = key, new_name(key, value)
     if key != old:
-        warn_of(old, key, f"override {override}")
+        warn_of(old, key, said)
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ValueError(f"override {override!r}: {section!r} is a value, not a section")
+            raise ValueError(f"{said}: {section!r} is a value, not a section")
     if value is None:
         tree.pop(leaf, None)
     else:

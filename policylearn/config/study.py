@@ -1,5 +1,6 @@
 """A study: the same comparison on several tasks."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class StudyConfig(Strict):
 
     name: str = Field(description="of the study, in its report")
     arms: list[str] = Field(min_length=1, description="on every task, beside those of its `policies`")
+    imports: list[str] = Field([], description="modules to be imported besides those of the tasks' configs")
     reference: str = Field("random", description="the arm all others are compared with")
     seeds: int = Field(10, ge=1, description="paired seeds on every task")
     set: list[str] = Field([], description="overrides for every task; those of a task come after them")
@@ -45,7 +47,7 @@ class StudyConfig(Strict):
         given = self.tasks[task]
         arms = [*self.arms, *(arm for arm in given.policies if arm not in self.arms)]
         own = [f"evaluate.arms={_toml(arms)}", f"evaluate.seeds={self.seeds}"]
-        return load_config(given.config, [*self.set, *given.set, *own])
+        return load_config(given.config, [*self.set, *given.set, *own], self.imports)
 
 
 def is_study(path: str | Path) -> bool:
@@ -53,12 +55,12 @@ def is_study(path: str | Path) -> bool:
     return "tasks" in read_toml(Path(path))
 
 
-def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
+def load_study(path: str | Path, overrides: list[str], imports: Collection[str] = ()) -> StudyConfig:
     """Read a study, and every config it names, so that what is wrong is known before anything runs.
 
     Args:
         path: the file.
-        overrides: as in `load_config`, for every task.
+        overrides, imports: as in `load_config`, for every task.
 
     Raises:
         ValueError: naming the file and the key.
@@ -67,6 +69,8 @@ def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
     find_beside(tree, StudyConfig, Path(path))
     if isinstance(given := tree.get("set", []), list):  # else pydantic says so
         tree["set"] = [*given, *overrides]
+    if imports:
+        tree["imports"] = [*tree.get("imports", []), *imports]
     try:
         study = StudyConfig.model_validate(tree)
     except ValidationError as error:

@@ -116,6 +116,30 @@ def print_heatmaps(console: Console, pairs: Sequence[tuple[Heatmap, Heatmap]]) -
     console.print(terminal_legend(top, console))
 
 
+@dataclass(frozen=True, repr=False)
+class Shown:
+    """Heatmaps that show themselves: in colours in a notebook and a terminal that has some, else with brackets.
+
+    >>> Shown((Heatmap(["we", "token", "##ize"], [0.05, 0.6, 0.6]),))
+    we [tokenize .60]
+    [word .63] = the likeliest words to be masked, with their probability
+    """
+
+    heatmaps: tuple[Heatmap, ...]
+
+    def __repr__(self) -> str:
+        console, top = Console(force_jupyter=False), scale_top(*self.heatmaps)
+        with console.capture() as said:
+            for heatmap in self.heatmaps:
+                console.print(terminal_heatmap(heatmap, top, console))
+            console.print(terminal_legend(top, console))
+        return said.get().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        top = scale_top(*self.heatmaps)
+        return "".join(f"<p>{html_heatmap(heatmap, top)}</p>" for heatmap in self.heatmaps) + html_legend(top)
+
+
 def html_heatmap(heatmap: Heatmap, top: float | None = None) -> str:
     """The text as ``<span>``s, safe to put into any page: no style sheet needed, light or dark.
 

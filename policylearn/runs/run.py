@@ -6,6 +6,7 @@ prior/            the policy before learning         policy/        the exported
 expected/         checkpoints of the credits' sums, and the policy that follows from them
 result.json       the comparison; written last       report.html    all of it to look at
 policies.json     where policies that were given came from; tensorboard/, if that was asked for
+inputs/           what was given as objects, written before the run begins
 """
 
 import json
@@ -29,9 +30,10 @@ from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
-FREE_TO_CHANGE = ("cluster", "track", "name")
+FREE_TO_CHANGE = ("imports", "cluster", "track", "name", "pretrain")
 """What a run may be continued with others of, as when it moves to another cluster: it decides where and how fast it is
-computed, and what it is called. Some of them decide in which order sums are taken as well, see `other_sums`."""
+computed, and what it is called, or is of another command. Some of them decide in which order sums are taken as well,
+see `other_sums`."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
@@ -49,6 +51,8 @@ KNOWN = "scores"
 """Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
+INPUTS = "inputs"
+"""Folder of data and models that came as objects."""
 PRIOR, EXPECTED, STRENGTH = "prior", "expected", "strength"
 """Folders of the policies that a stage of learning starts from."""
 PROGRESS = ("checkpoints", "expected", "trials.jsonl", "result.json")
@@ -86,7 +90,7 @@ class Run(AbstractContextManager["Run"]):
         if storage.is_file():
             raise ValueError(f"{storage} is a file; --out names a folder")
         names, known = storage.names(), _known_config(storage)
-        if names and known is None:
+        if known is None and set(names) - {INPUTS}:
             raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
         free = FREE_TO_CHANGE if "prior" in names else free  # a policy was learned here
         changed = changes(known, config, free) if known and not fresh else ""

@@ -41,6 +41,8 @@ def _kept(out: str) -> str:
     from policylearn.storage.folder import Storage, StorageFailed
 
     try:
+        if Storage.at(out).is_file("pretrain.json"):
+            return _checkpoint_in(Storage.at(out) / "checkpoints")
         files = ("expected/metrics.jsonl", "metrics.jsonl", "trials.jsonl")
         points, rounds, trials = (_lines_in(Storage.at(out), name) for name in files)
     except StorageFailed:
@@ -48,6 +50,11 @@ def _kept(out: str) -> str:
     found = [f"credits of {points} points"] if points else []
     found += [f"{rounds} finished rounds"] if rounds or not points else []
     return " and ".join(found + ([f"{trials} finished trials"] if trials else []))
+
+
+def _checkpoint_in(storage: "Storage") -> str:
+    steps = [int(name.removeprefix("checkpoint-")) for name in storage.names() if name.startswith("checkpoint-")]
+    return f"the checkpoint after step {max(steps)}" if steps else "no checkpoint yet"
 
 
 def _lines_in(storage: "Storage", name: str) -> int:

@@ -1,18 +1,22 @@
 """A kind of task, from its files to what adaptations are given of it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
 from policylearn.data.opened import OpenTask
 from policylearn.data.tokens import Text
 from policylearn.protocols import Kind
+from policylearn.registry import METRICS
 
 Shown = Callable[[Iterable[Text]], Iterable[Text]]
 """The same texts, looked at while they flow."""
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""(y [N], predictions [N]) → score, the more the better."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,8 @@ class TaskKind:
     describe: Callable[[Any], list[str]]
     tokenize: Callable[[Config, Any, str, PreTrainedTokenizerBase, Shown], Any]
     build: Callable[[TaskConfig, list[str], PreTrainedTokenizerBase, Callable[[], Any]], Kind]
+
+
+def metric_of(kind: str, own: Mapping[str, Metric], name: str) -> Metric:
+    """The metric of this name: one of the kind's own, or one that was registered for it."""
+    return own[name] if name in own else METRICS.get(f"{kind}.{name}")

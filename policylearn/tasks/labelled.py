@@ -17,7 +17,7 @@ from policylearn.data.tokens import TokenRows, tokenize
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, extract
 from policylearn.protocols import Readout
-from policylearn.tasks.kind import Shown, TaskKind
+from policylearn.tasks.kind import Shown, TaskKind, metric_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Labelled:
     """
 
     def __init__(self, name: str, readout: Readout, metric: str, pad_id: int) -> None:
-        self.name, self.readout, self.metric, self.pad_id = name, readout, readout.metrics[metric], pad_id
+        self.name, self.readout, self.pad_id = name, readout, pad_id
+        self.metric = metric_of(name, readout.metrics, metric)
         self.step_loss = LabelWeights(readout.losses)
 
     def batch(self, split: Examples, rows: Sequence[int]) -> LabelledBatch:

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from policylearn.artefact.heatmaps import inspect_texts
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands.export import export
-from policylearn.commands.inspect import inspect_texts, read_texts
+from policylearn.commands.inspect import read_texts
 from policylearn.scores.heuristic import scorer_policy
 
 CUT = "class0_01 \ud83d generic_001"
@@ -42,7 +43,7 @@ def test_from_scorer_refuses_it_in_a_file(tokenizer, tmp_path):
 
 def test_inspected_texts(make_artefact):
     with pytest.warns(UserWarning, match=r"the texts given: U.FFFD"):
-        inspect_texts(make_artefact(), [CUT])
+        inspect_texts((made := make_artefact()).policy, made.tokenizer, [CUT])
 
 
 def test_texts_to_inspect_are_lines_and_nothing_else_ends_them(tmp_path):

@@ -1,0 +1,184 @@
+"""What is given as objects is written into the run's folder, so that the run is the same from anywhere.
+
+Data sets, models and tokenizers are written by their own `save_to_disk` and `save_pretrained`, rows and texts as JSON
+lines, each under a name that ends in a hash of what it holds: given again it is found, and other data are another
+place, which a run that has begun refuses.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.artefact.card import plain_card
+from policylearn.artefact.tokenizer import tokenizer_fingerprint
+from policylearn.messages.quote import quote
+from policylearn.runs.run import INPUTS
+
+SET_ON_SAVING = ("_name_or_path", "architectures", "dtype", "transformers_version")
+"""Fields of a model's config that are no part of the model."""
+DIGITS = 10
+"""Of the hash in a name."""
+
+
+class Inputs:
+    """Places of what is given: names and paths as they are, objects once they are written.
+
+    Args:
+        out: the run's folder.
+
+    Attributes:
+        written: what was an object, by name.
+    """
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.out, self.written = str(out), list[str]()
+
+    def task(self, given: Any) -> str:
+        """Labelled rows: splits by name, or one set of rows."""
+        if _is_place(given):
+            return str(given)
+        if hasattr(given, "save_to_disk"):
+            return self._data_set("task", given)
+        if not (isinstance(given, Mapping) and "train" in given):
+            return self._lines("task", {"": _rows(given, "task")})
+        return self._lines("task", {f"/{split}": _rows(rows, f"task[{split!r}]") for split, rows in given.items()})
+
+    def texts(self, name: str, given: Any, column: str) -> str:
+        """A corpus: texts, or rows with a column of them."""
+        if _is_place(given):
+            return str(given)
+        if hasattr(given, "save_to_disk"):
+            return self._data_set(name, given)
+        if isinstance(given, Mapping) or hasattr(given, "to_dict"):
+            return self._lines(name, {"": _rows(given, name)})
+        return self._lines(name, {"": ({column: x} if isinstance(x, str) else x for x in given)})
+
+    def model(self, given: Any, tokenizer: Any) -> dict[str, str]:
+        """The settings of [model] that name a model and a tokenizer.
+
+        Raises:
+            ValueError: a model is given without its tokenizer, or is none of transformers.
+        """
+        found = {} if given is None else {"name": self._model(given, tokenizer)}
+        if tokenizer is not None and (given is None or _is_place(given)):
+            found["tokenizer"] = self._tokenizer(tokenizer)
+        return found
+
+    def policy(self, name: str, given: Any) -> str:
+        """An exported policy."""
+        if _is_place(given):
+            return str(given)
+        if not isinstance(given, PolicyArtefact):
+            raise ValueError(f"policy {name!r} is a {type(given).__name__}: give a folder, or what load_policy gives")
+        tensors = given.policy.tensors()
+        parts = chain(_tensor_parts(tensors), [repr((given.policy.config, given.policy.masking)).encode()])
+        card = given.card or plain_card("Masking policy", "Made with policylearn.", given.provenance)
+        return self._write(f"policy-{name}", parts, lambda place: save_policy(place, given, card))
+
+    def _model(self, given: Any, tokenizer: Any) -> str:
+        if _is_place(given):
+            return str(given)
+        if not isinstance(given, PreTrainedModel):
+            raise ValueError(f"model is a {type(given).__name__}: give a name, a folder, or a model of transformers")
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ValueError("a model given as an object needs its tokenizer: model=..., tokenizer=...")
+        shape = {key: value for key, value in given.config.to_dict().items() if key not in SET_ON_SAVING}
+        parts = [repr((type(given).__name__, sorted(shape.items()), tokenizer_fingerprint(tokenizer))).encode()]
+
+        def save(place: Path) -> None:
+            given.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+
+        return self._write("model", chain(parts, _tensor_parts(given.state_dict())), save)
+
+    def _tokenizer(self, given: Any) -> str:
+        if _is_place(given):
+            return str(given)
+        return self._write("tokenizer", [tokenizer_fingerprint(given).encode()], given.save_pretrained)
+
+    def _data_set(self, name: str, given: Any) -> str:
+        splits = given if isinstance(given, Mapping) else {"train": given}
+        parts = (split.encode() + _line(row, name) for split in sorted(splits) for row in splits[split])
+        return self._write(name, parts, given.save_to_disk)
+
+    def _lines(self, name: str, files: Mapping[str, Iterable[Any]]) -> str:
+        """Rows by the file they go to, below a folder where there are several."""
+        lines = {file: [_line(row, name) for row in rows] for file, rows in files.items()}
+        parts = chain.from_iterable([file.encode(), *found] for file, found in sorted(lines.items()))
+
+        def save(place: Path) -> None:
+            for file, found in lines.items():
+                path = place / f"{file.strip('/')}.jsonl" if file else place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"".join(found))
+
+        return self._write(name, parts, save, "" if len(lines) > 1 or "" not in lines else ".jsonl")
+
+    def _write(self, name: str, parts: Iterable[bytes], save: Callable[[Path], Any], ending: str = "") -> str:
+        if "://" in self.out:
+            raise ValueError(
+                f"{name.partition('-')[0]} is given as an object, which cannot be written to {self.out}: give a name, "
+                "a path, or an out on this machine"
+            )
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        place = Path(self.out).absolute() / INPUTS / f"{name}-{digest.hexdigest()[:DIGITS]}{ending}"
+        if not place.exists():
+            pending = place.with_name(f"{place.name}.partial")
+            shutil.rmtree(pending, ignore_errors=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            save(pending)
+            os.replace(pending, place)
+        self.written.append(name.partition("-")[0])
+        return str(place)
+
+
+def _is_place(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike)
+
+
+def _rows(given: Any, name: str) -> Iterator[Mapping[str, Any]]:
+    """Rows of a table of any usual form: a list of rows, lists by column, a data frame, a data set."""
+    if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a data frame
+        given = given.to_dict("list")
+    if not isinstance(given, Mapping):
+        yield from given
+        return
+    lengths = {column: len(values) for column, values in given.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{name}: columns of different lengths, {lengths}: give each as many values")
+    for values in zip(*given.values(), strict=True):
+        yield dict(zip(given, values, strict=True))
+
+
+def _line(row: Any, name: str) -> bytes:
+    """A row as a line of JSON."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"{name}: a row is {quote(row)}; give rows such as {{'text': …, 'label': …}}, or texts")
+    try:
+        return (json.dumps(dict(row), ensure_ascii=False, default=_plain) + "\n").encode()
+    except TypeError as error:
+        raise ValueError(f"{name}: a row cannot be written as JSON: {error}: {quote(dict(row))}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"it holds a {type(value).__name__}")
+
+
+def _tensor_parts(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes]:
+    for name in sorted(tensors):
+        yield name.encode()
+        yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,128 @@
+"""From what a caller gives to a config: a base, places, and settings by dotted name."""
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from policylearn.api.inputs import Inputs
+from policylearn.config import Config, config_of, tree_of
+from policylearn.config.parts import check_travels, with_imports
+from policylearn.config.recipe import RECIPE
+from policylearn.registry import KINDS
+from policylearn.report.console import print_line
+from policylearn.runs.run import INPUTS
+
+HERE = {"cluster.backend": "local", "evaluate.seeds": 0}
+"""What holds from Python unless it is set: this process works, and learning is all that is done."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller gives, as `policylearn.learn` describes it."""
+
+    model: Any = None
+    task: Any = None
+    domain: Any = None
+    general: Any = None
+    tokenizer: Any = None
+    config: str | os.PathLike[str] | Config | None = None
+    settings: Mapping[str, Any] | None = None
+
+
+def experiment(given: Given, out: str | os.PathLike[str], console: Console, more: Mapping[str, Any]) -> Config:
+    """The config of what is given; objects are written to `out`, and said.
+
+    Args:
+        given: by a caller.
+        out: folder of the run.
+        console: where it is said.
+        more: settings by dotted name, which hold unless the base or the caller says otherwise.
+
+    Raises:
+        ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
+    """
+    inputs, tree, source = Inputs(out), _base(given.config), _source(given.config)
+    own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in (given.settings or {}).items()}
+    places = _places(given, inputs, lambda section: str(_at(tree, own, f"{section}.text") or "text"))
+    more = {"name": Path(out).name, **more} if "task" in inputs.written else more
+    defaults = {key: value for key, value in more.items() if _at(tree, own, key) is None}
+    changes = [(key, value, source) for key, value in defaults.items()]
+    changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
+    changes += [(key, value, f"settings[{key!r}]") for key, value in own.items()]
+    config = config_of(tree, changes, source)
+    if given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None:
+        texts = _texts_of_train(config)
+        place = inputs.texts("domain", texts, config.domain.text)
+        config = config_of(tree, [("domain.path", place, "domain")], source)
+        print_line(
+            console, f"domain  none is given: the {len(texts):,} texts of the task's train split, without labels"
+        )
+    if inputs.written:
+        _say(console, inputs)
+    config = with_imports(config)
+    if config.cluster.backend != "local":
+        check_travels(config)
+    return config
+
+
+def console_of(quiet: bool) -> Console:
+    """Where progress is shown; `quiet`: nowhere."""
+    return Console(quiet=quiet)
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """A config with settings by dotted name; ValueError as in `load_config`."""
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    return config_of(tree, [(key, value, f"settings[{key!r}]") for key, value in settings.items()], "the config")
+
+
+def _base(config: str | os.PathLike[str] | Config | None) -> dict[str, Any]:
+    if config is None:
+        return copy.deepcopy(RECIPE)
+    if isinstance(config, Config):
+        return config.model_dump(mode="json", exclude_unset=True)
+    return tree_of(Path(config))
+
+
+def _source(config: Any) -> str:
+    return "the default recipe" if config is None else "the config" if isinstance(config, Config) else str(config)
+
+
+def _places(given: Given, inputs: Inputs, column: Callable[[str], str]) -> dict[str, Any]:
+    found = {f"model.{key}": place for key, place in inputs.model(given.model, given.tokenizer).items()}
+    if given.task is not None:
+        found["task.path"] = inputs.task(given.task)
+    for name, corpus in (("domain", given.domain), ("general", given.general)):
+        if corpus is not None:
+            found[f"{name}.path"] = inputs.texts(name, corpus, column(name))
+    return found
+
+
+def _at(tree: Mapping[str, Any], own: Mapping[str, Any], key: str) -> Any:
+    """What the caller or the base says of a dotted key; None: nothing."""
+    if key in own:
+        return own[key]
+    found: Any = tree
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _texts_of_train(config: Config) -> list[str]:
+    train = KINDS.get(config.task.kind).read(config.task).splits["train"]
+    if not hasattr(train, "texts"):
+        raise ValueError(f"domain is not given, and a task of {config.task.kind} has no plain texts: give domain=...")
+    return list(train.texts)
+
+
+def _say(console: Console, inputs: Inputs) -> None:
+    print_line(
+        console,
+        f"inputs  {', '.join(inputs.written)} kept in {inputs.out}/{INPUTS}, for workers and whatever machine sees it; "
+        f"`policylearn train {inputs.out}/config.json --out {inputs.out}` goes on with the same run",
+    )

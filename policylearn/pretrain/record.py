@@ -1,0 +1,98 @@
+"""The folder of a pretraining: what it is made from, so that it is continued and nothing else is; and its card."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+RECORD, CHECKPOINTS = "pretrain.json", "checkpoints"
+
+
+class Record:
+    """What a folder holds. Use `Record.open`.
+
+    Attributes:
+        folder: the folder.
+        made_from: settings, policy and texts, as plain JSON.
+        result: what the training came to; None until it is finished.
+    """
+
+    def __init__(self, folder: Path, made_from: dict[str, Any], result: dict[str, Any] | None = None) -> None:
+        self.folder, self.made_from, self.result = folder, made_from, result
+
+    @classmethod
+    def open(cls, folder: Path, made_from: dict[str, Any], fresh: bool = False) -> "Record":
+        """The record of a folder that is new, empty, or of the same training; written.
+
+        Raises:
+            ValueError: the folder holds another training, or something that is none.
+        """
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file()):
+            raise ValueError(f"{folder} is not empty and holds no pretraining: choose another --out")
+        if (folder / RECORD).is_file() and not fresh:
+            known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            if other := differences(known["made_from"], made_from):
+                raise ValueError(
+                    f"{folder} holds a pretraining with other settings ({other}): choose another --out, or --fresh to "
+                    "start over"
+                )
+            return cls(folder, made_from, known["result"])
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        found = cls(folder, made_from)
+        found.write()
+        return found
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Keep what the training came to; its checkpoints are not needed any more."""
+        self.result = result
+        self.write()
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pending = self.folder / f"{RECORD}.partial"
+        content = {"made_from": self.made_from, "result": self.result}
+        pending.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        pending.replace(self.folder / RECORD)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What is another, in words.
+
+    >>> differences({"a": 1, "b": 2}, {"a": 1, "b": 3})
+    'b was 2, now 3'
+    """
+    return "; ".join(f"{key} was {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key])
+
+
+def card(name: str, base: str, masks: str, facts: Mapping[str, Any]) -> str:
+    """README.md of the model.
+
+    Args:
+        name: of the experiment.
+        base: the model it was before, as a card may name it.
+        masks: under whose it was trained, in words.
+        facts: of the training, by name.
+    """
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        base_model=base if base.count("/") == 1 else None,
+        tags=["policylearn", "fill-mask"],
+    )
+    lines = [
+        f"# {name}",
+        "",
+        f"{base}, trained further by masked language modelling {masks}. Made with policylearn.",
+        "",
+        *["```python", "from transformers import AutoModel, AutoModelForMaskedLM", ""],
+        'encoder = AutoModel.from_pretrained("this folder")',
+        'with_its_head = AutoModelForMaskedLM.from_pretrained("this folder")',
+        *["```", "", "## What it was made from", ""],
+        *(f"- {key}: {value}" for key, value in facts.items()),
+    ]
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines) + "\n"))

@@ -1,0 +1,149 @@
+"""A `Trainer` of the settings in [pretrain], and how far it is."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.config import Config, PretrainConfig
+from policylearn.pretrain.rows import Rows, Unnumbered
+from policylearn.report.progress import TaskProgress, is_live
+from policylearn.trainers.huggingface import EpochCallback
+
+LINES = 20
+"""How often in a training its loss is said."""
+KEPT = 2
+"""Checkpoints that are kept while it runs."""
+
+
+def trainer_of(
+    config: Config,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    collator: PolicyCollator,
+    rows: Rows,
+    folder: Path,
+    console: Console,
+) -> Trainer:
+    """What trains a model on rows; checkpoints go to `folder`. ValueError: as `shares`."""
+    trainer = Trainer(
+        model=model,
+        args=arguments(config, len(rows), folder),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        data_collator=Unnumbered(collator),
+        callbacks=[EpochCallback(collator), Shown(console)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def arguments(config: Config, rows: int, folder: Path) -> TrainingArguments:
+    """The settings of [pretrain] as `Trainer` has them."""
+    settings = config.pretrain
+    steps = steps_of(settings, rows)
+    micro, accumulation = shares(settings, devices())
+    return TrainingArguments(
+        str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=_schedule(settings),
+        warmup_steps=round(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        bf16=_bf16(settings),
+        dataloader_num_workers=settings.loaders,
+        save_steps=settings.save_every,
+        save_total_limit=KEPT,
+        logging_steps=max(1, steps // LINES),
+        report_to=list(config.track.to) or "none",
+        run_name=config.track.name or config.name,
+        remove_unused_columns=False,
+        use_cpu=devices() > 1 and not torch.cuda.is_available(),  # else several processes ask for a GPU each
+        disable_tqdm=True,
+        seed=settings.seed,
+    )
+
+
+def steps_of(settings: PretrainConfig, rows: int) -> int:
+    """Optimiser steps of a training on so many rows.
+
+    >>> steps_of(PretrainConfig(epochs=1.5, batch_size=8), 20), steps_of(PretrainConfig(steps=7), 20)
+    (5, 7)
+    """
+    return settings.steps or max(1, math.ceil(settings.epochs * math.ceil(rows / settings.batch_size)))
+
+
+def shares(settings: PretrainConfig, devices: int) -> tuple[int, int]:
+    """(rows that a device takes at once, how often in a step).
+
+    Raises:
+        ValueError: a step cannot be dealt out evenly.
+
+    >>> shares(PretrainConfig(batch_size=32), 2), shares(PretrainConfig(batch_size=32, micro_batch=4), 2)
+    ((16, 1), (4, 4))
+    """
+    each = settings.batch_size // devices
+    micro = min(settings.micro_batch or each, each)
+    if each * devices != settings.batch_size or each % micro:
+        raise ValueError(
+            f"pretrain.batch_size {settings.batch_size} cannot be dealt out evenly to {devices} GPUs or processes, "
+            f"{settings.micro_batch or 'all its'} rows at once: set it to a multiple, or pretrain.micro_batch"
+        )
+    return micro, each // micro
+
+
+def devices() -> int:
+    """Over how many a step is dealt out: processes that were started together, or the GPUs of this one."""
+    return int(os.environ.get("WORLD_SIZE") or 0) or max(1, torch.cuda.device_count())
+
+
+class Shown(TrainerCallback):
+    """Shows how far a `Trainer` is, when it will be done, and its loss: a bar, or lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self._loss = console, ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The bar appears, at the step that a resumed training goes on from."""
+        done = state.global_step
+        self._progress = TaskProgress("pretraining, steps", state.max_steps, self.console, done=done, own=True)
+        self._progress.__enter__()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """The loss since it was last said; without a terminal, a line of its own."""
+        if logs and "loss" in logs:
+            self._loss = f"loss {float(logs['loss']):.3f}"
+            if not is_live(self.console):
+                self._progress.advance(0, label=self._loss)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One more step."""
+        self._progress.advance(label=self._loss if is_live(self.console) else "")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The bar stops."""
+        self._progress.__exit__()
+
+
+def _schedule(settings: PretrainConfig) -> str:
+    return "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+
+
+def _bf16(settings: PretrainConfig) -> bool:
+    if settings.bf16 is None:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return settings.bf16

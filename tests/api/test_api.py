@@ -1,0 +1,194 @@
+"""What policylearn is from Python: names, signatures, what may be given, what comes back."""
+
+import contextlib
+import inspect
+import io
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict
+from pandas import DataFrame
+from rich.console import Console
+
+import policylearn as pl
+from policylearn.api.inputs import Inputs
+from policylearn.api.settings import Given, experiment
+from policylearn.config import PlantedConfig, load_config
+from policylearn.config.recipe import RECIPE
+from policylearn.data.corpora import open_corpus
+from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
+from policylearn.registry import KINDS
+
+from ..conftest import tiny_bert
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+WORDS = PlantedConfig(train=100, dev=20, test=20, documents=60)
+SHORT = {"inner.steps": 4, "credit.points": 1, "credit.batches": 2, "model.max_length": 32}
+EXPERIMENT = "model=None, task=None, domain=None, general=None"
+SIGNATURES = {
+    "learn": f"({EXPERIMENT}, *, tokenizer=None, out='runs/learn', config=None, settings=None, fresh=False, "
+    "quiet=False)",
+    "evaluate": f"(policies=None, arms=('random',), seeds=5, *, {EXPERIMENT}, tokenizer=None, out='runs/evaluate', "
+    "config=None, settings=None, quiet=False)",
+    "diagnose": f"({EXPERIMENT}, *, tokenizer=None, config=None, settings=None, quiet=False)",
+    "score": f"(scorer, {EXPERIMENT}, *, tokenizer=None, top=20, config=None, settings=None, quiet=False)",
+    "load_policy": "(source, revision=None)",
+    "save_policy": "(folder, artefact, card)",
+    "scorer": "(name)",
+    "task": "(name)",
+    "metric": "(name, kind)",
+    "objective": "(name)",
+    "estimator": "(name)",
+}
+
+
+@pytest.fixture(scope="module")
+def splits():
+    """Rows of text and label by split."""
+    found = planted_task(WORDS).splits
+    return {n: [{"text": t, "label": x} for t, x in zip(s.texts, s.labels, strict=True)] for n, s in found.items()}
+
+
+@pytest.fixture(scope="module")
+def words():
+    return planted_tokenizer(WORDS)
+
+
+def given_as(form, splits):
+    """The same labelled rows in every form that they may be given in."""
+    columns = {name: {key: [row[key] for row in rows] for key in rows[0]} for name, rows in splits.items()}
+    return {
+        "rows by split": splits,
+        "columns by split": columns,
+        "data frames": {name: DataFrame(rows) for name, rows in splits.items()},
+        "data sets": {name: Dataset.from_list(rows) for name, rows in splits.items()},
+        "DatasetDict": DatasetDict({name: Dataset.from_list(rows) for name, rows in splits.items()}),
+    }[form]
+
+
+@pytest.mark.parametrize("name", pl.__all__)
+def test_public_names_are_there_and_say_what_they_are(name):
+    assert name in dir(pl) and name in pl.__doc__ and getattr(pl, name).__doc__
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures_stay_as_they_are_and_are_typed(name):
+    found = inspect.signature(getattr(pl, name))
+    assert all(part.annotation is not part.empty for part in found.parameters.values())
+    bare = [part.replace(annotation=part.empty) for part in found.parameters.values()]
+    assert str(found.replace(parameters=bare, return_annotation=found.empty)) == SIGNATURES[name]
+
+
+def test_a_name_that_is_not_public_is_refused():
+    with pytest.raises(AttributeError, match="no attribute 'lern'"):
+        pl.lern  # noqa: B018
+
+
+@pytest.mark.parametrize("form", ["rows by split", "columns by split", "data frames", "data sets", "DatasetDict"])
+def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_path):
+    place = Inputs(tmp_path).task(given_as(form, splits))
+    config = load_config(None, [f"task.path={place}"])
+    read = KINDS.get("classification").read(config.task).splits
+    assert {name: [*map(len, (s.texts, s.labels))] for name, s in read.items()} == {
+        name: [len(rows)] * 2 for name, rows in splits.items()
+    }
+    assert read["train"].texts == [row["text"] for row in splits["train"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([["a text", "a label"]], r"task: a row is \['a text'.*give rows such as"),
+        ({"text": ["a", "b"], "label": [1]}, "task: columns of different lengths"),
+        ([{"text": "a", "label": {1, 2}}], "task: a row cannot be written as JSON: it holds a set"),
+    ],
+)
+def test_rows_that_are_none_are_refused(given, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        Inputs(tmp_path).task(given)
+
+
+def test_objects_given_again_are_found_and_others_are_another_place(splits, tmp_path):
+    one = Inputs(tmp_path).task(splits)
+    assert Inputs(tmp_path).task(json.loads(json.dumps(splits))) == one
+    assert Inputs(tmp_path).task(splits | {"dev": splits["dev"][1:]}) != one
+    with pytest.raises(ValueError, match="task is given as an object, which cannot be written to s3://bucket/run"):
+        Inputs("s3://bucket/run").task(splits)
+
+
+@pytest.fixture(scope="module")
+def learned(splits, words, tmp_path_factory):
+    """A run of objects alone, and what it said."""
+    folder, model = tmp_path_factory.mktemp("api") / "run", tiny_bert(len(words))
+    texts = list(domain_corpus(WORDS))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        run = pl.learn(model, splits, texts, texts, tokenizer=words, out=folder, settings=SHORT)
+    return (
+        run,
+        said.getvalue(),
+        lambda **more: pl.learn(model, splits, texts, texts, tokenizer=words, out=folder, **more),
+    )
+
+
+def test_a_run_of_objects_is_one_of_the_command_line(learned, policylearn):
+    run, said, _ = learned
+    line = f"policylearn train {run.out}/config.json --out {run.out}"
+    assert f"inputs  model, task, domain, general kept in {run.out}/inputs" in said and line in said
+    status, out, _ = policylearn(*line.split()[1:])
+    assert status == 0 and f"{run.out} is finished" in out
+
+
+def test_a_run_given_the_same_again_is_finished_and_other_data_are_refused(learned):
+    run, _, again = learned
+    assert again(settings=SHORT, quiet=True).result == run.result
+    with pytest.raises(ValueError, match=r"holds a run with other settings \(inner\.steps was 4, now 5\)"):
+        again(settings=SHORT | {"inner.steps": 5}, quiet=True)
+
+
+def test_the_policy_of_a_run_masks_shows_itself_and_is_compared(learned, words, splits):
+    run, _, _ = learned
+    text = splits["train"][0]["text"]
+    batch = pl.PolicyCollator(run.policy, words)([{"input_ids": words(text)["input_ids"]}])
+    assert (batch["labels"] != -100).any()
+    assert (
+        "[word .63] = the likeliest" in repr(run.policy.show(text))
+        and "<span title=" in run.policy.show([text])._repr_html_()
+    )
+    assert "srcdoc" in run.report()._repr_html_() and run.report().place.endswith("report.html")
+    found = run.evaluate(seeds=2, quiet=True)
+    assert {arm: len(scores) for arm, scores in found.scores.items()} == {"random": 2, "learned": 2}
+    again = pl.evaluate(
+        run.policy, seeds=2, out=f"{run.out}/evaluate", config=run.config, settings={"name": "again"}, quiet=True
+    )
+    assert again.scores == found.scores and "vs random" in repr(again)
+
+
+def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, capsys):
+    settings = {"credit.batches": 2, **SHORT}
+    found = experiment(Given(task=splits["train"], tokenizer=words, settings=settings), tmp_path, Console(), {})
+    texts = [text for text in open_corpus(found, "domain")]
+    train = KINDS.get("classification").read(found.task).splits["train"].texts
+    assert texts == train and len(texts) < len(splits["train"])  # dev and test are carved off
+    assert f"domain  none is given: the {len(texts)} texts of the task's train split" in capsys.readouterr().out
+
+
+def test_the_recipe_is_that_of_the_config_for_own_tasks():
+    own = load_config(CONFIGS / "own_task.toml").model_dump(exclude_unset=True)
+    assert all(own[section] == settings for section, settings in RECIPE.items() if section != "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"settings": {"inner.stepz": 3}}, r"settings\['inner\.stepz'\]: unknown key.*did you mean 'inner\.steps'"),
+        ({"model": tiny_bert(9)}, "needs its tokenizer"),
+        ({"model": 3}, "model is a int: give a name"),
+        ({"config": "no.toml"}, r"config file no\.toml does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said(given, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        pl.learn(out=tmp_path, quiet=True, **given)

@@ -1,0 +1,126 @@
+"""A model trained further for use: what it is, that it goes on where it stopped, on any number of processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
+
+from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.commands import pretrain as command
+from policylearn.config import PretrainConfig
+from policylearn.data.tokens import TokenRows
+from policylearn.pretrain import training
+from policylearn.pretrain.rows import Rows, Unnumbered
+from policylearn.pretrain.training import shares
+
+SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, finished, tmp_path_factory):
+    """A model trained without disturbance under the policy of a run; and what was said."""
+    out, console = tmp_path_factory.mktemp("pretrained") / "model", training.Console(record=True, width=200)
+    done = command.pretrain(tiny(*SHORT), out, console, str(finished))
+    return done, console.export_text()
+
+
+def weights(folder):
+    return AutoModelForMaskedLM.from_pretrained(folder).state_dict()
+
+
+def test_what_comes_out_is_a_plain_checkpoint_with_its_head_and_tokenizer(trained, tiny_problem):
+    done, said = trained
+    assert done.result["steps"] == 6 and done.result["texts"] == len(tiny_problem.domain) and not done.before
+    before = tiny_problem.fresh_model(0).mlm.state_dict()
+    after = weights(done.folder)
+    assert before.keys() == after.keys() and not torch.equal(before[next(iter(before))], after[next(iter(after))])
+    tokenizer = AutoTokenizer.from_pretrained(done.folder)
+    features = AutoModel.from_pretrained(done.folder)(**tokenizer("class0_01 generic_003", return_tensors="pt"))
+    assert features.last_hidden_state.shape[-1] == 16
+    card = (done.folder / "README.md").read_text()
+    assert "library_name: transformers" in card and "under the masks of run" in card and "- steps: 6" in card
+    assert "masks  the masks of run; 0.15 of the tokens, by token" in said and "pretraining, steps" in said
+    assert not (done.folder / "checkpoints").exists()
+
+
+class Interrupt(TrainerCallback):
+    """Ctrl-C after the third step."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
+    trained, tiny, tiny_toml, finished, policylearn, tmp_path, monkeypatch
+):
+    out, trainer_of = tmp_path / "model", command.trainer_of
+    words = ["pretrain", tiny_toml, *SHORT, "--policy", finished, "--out", out]
+
+    def interrupted(*given):
+        trainer = trainer_of(*given)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    monkeypatch.setattr(command, "trainer_of", interrupted)
+    status, _, said = policylearn(*words)
+    assert status == 130 and f"{out} keeps the checkpoint after step 2" in said
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", [])
+    status, said, wrong = policylearn(*words)
+    assert status == 0, wrong
+    assert "goes on from" in said and "checkpoint-2" in said and "(6 steps on" in said
+    once, twice = weights(trained[0].folder), weights(out)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert f"{out} is finished" in policylearn(*words)[1]
+    status, _, said = policylearn("pretrain", tiny_toml, *SHORT, "pretrain.seed=1", "--policy", finished, "--out", out)
+    assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1)" in said
+
+
+def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
+    rate = "pretrain.rate={kind='linear', rates=[0.3, 0.15]}"
+    status, said, wrong = policylearn("pretrain", tiny_toml, *SHORT, rate, "--out", tmp_path / "model")
+    assert status == 0, wrong
+    assert "masks  random masks (no --policy); 0.3 → 0.15 of the tokens" in said
+    made_from = json.loads((tmp_path / "model" / "pretrain.json").read_text())["made_from"]
+    assert made_from["rate"] == "0.3 → 0.15"
+
+
+def test_two_processes_train_the_model_that_one_does(trained, tiny_toml, finished, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    words = ["-m", "policylearn", "pretrain", str(tiny_toml), *SHORT, "--policy", str(finished), "--out", "model"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("model  model  (6 steps") == 1
+    start, one, two = (weights(path) for path in (trained[0].folder, trained[0].folder, tmp_path / "model"))
+    assert all(torch.allclose(one[name], two[name], atol=2e-3) for name in start)
+
+
+def test_packed_rows_hold_whole_texts_whose_masks_are_those_they_have_alone(tiny_problem, make_policy, tokenizer):
+    texts = tokenizer(["class0_01 generic_003 generic_004", "generic_001 class0_02", "generic_005 generic_002"])
+    ids = [np.array(row, dtype=np.int32) for row in texts["input_ids"]]
+    rows = TokenRows(np.concatenate(ids), np.cumsum([0, *map(len, ids)]))
+    assert [len(Rows(rows, [], size)) for size in (None, 9, 100)] == [3, 2, 1]
+    collator = PolicyCollator(tokenizer, policy=make_policy())
+    collator.set_epoch(0)
+    together = Unnumbered(collator)([Rows(rows, [], 100)[0]])
+    assert set(together) == {"input_ids", "labels", "attention_mask"}
+    alone = [collator([{"input_ids": row.tolist()}]) for row in ids]
+    for name in ("input_ids", "labels"):
+        assert torch.equal(together[name], torch.cat([batch[name] for batch in alone], 1))
+
+
+def test_settings_that_cannot_be_are_refused(tiny, finished, tmp_path, quiet):
+    with pytest.raises(ValueError, match="batch_size 32 cannot be dealt out evenly to 3 GPUs"):
+        shares(PretrainConfig(), 3)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty and holds no pretraining: choose another --out"):
+        command.pretrain(tiny(*SHORT), tmp_path, quiet)
+    with pytest.raises(ValueError, match=r"rate 0\.95 must be below p_max"):
+        command.pretrain(tiny(*SHORT, "pretrain.rate=0.95"), tmp_path / "model", quiet, str(finished))
