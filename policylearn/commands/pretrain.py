@@ -14,6 +14,7 @@ from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, MaskingConfig
 from policylearn.masking.field import text_field
+from policylearn.models.checkpoint import quiet
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import scorer_of
@@ -112,7 +113,8 @@ def _train(problem: Problem, masks: MaskingPolicy, rows: Rows, folder: Path, con
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if last is not None:
         print_line(console, f"goes on from {last}")
-    trainer.train(resume_from_checkpoint=last)
+    with quiet():
+        trainer.train(resume_from_checkpoint=last)
     return trainer
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,6 +20,7 @@ from transformers import (
 
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
+from policylearn.masking.corruption import IGNORED
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
@@ -44,6 +47,7 @@ def trainer_of(
         train_dataset=rows,
         processing_class=tokenizer,
         data_collator=Unnumbered(collator),
+        compute_loss_func=loss_of,
         callbacks=[EpochCallback(collator), Shown(console)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -73,6 +77,7 @@ def arguments(config: Config, rows: int, folder: Path) -> TrainingArguments:
         run_name=config.track.name or config.name,
         remove_unused_columns=False,
         use_cpu=devices() > 1 and not torch.cuda.is_available(),  # else several processes ask for a GPU each
+        dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
         seed=settings.seed,
     )
@@ -109,6 +114,19 @@ def shares(settings: PretrainConfig, devices: int) -> tuple[int, int]:
 def devices() -> int:
     """Over how many a step is dealt out: processes that were started together, or the GPUs of this one."""
     return int(os.environ.get("WORLD_SIZE") or 0) or max(1, torch.cuda.device_count())
+
+
+def loss_of(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Cross-entropy of masked tokens, Σ CE / M over all M of the step, however it is dealt out: many models take the
+    mean of what they are given, which `Trainer` would then add up.
+
+    Args:
+        outputs: of the model, with logits [B, T, V].
+        labels: [B, T], -100 where nothing is to be predicted.
+        num_items_in_batch: M; None: those of `labels`.
+    """
+    total = cross_entropy(outputs.logits.float().flatten(0, 1), labels.flatten(), reduction="sum")
+    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class Shown(TrainerCallback):
