@@ -13,6 +13,8 @@ from policylearn.api.inputs import Inputs
 from policylearn.config import Config, config_of, tree_of
 from policylearn.config.parts import check_travels, with_imports
 from policylearn.config.recipe import RECIPE
+from policylearn.data.kinds import with_kind
+from policylearn.data.opened import open_task
 from policylearn.registry import KINDS
 from policylearn.report.console import print_line
 from policylearn.runs.run import INPUTS
@@ -114,10 +116,13 @@ def _at(tree: Mapping[str, Any], own: Mapping[str, Any], key: str) -> Any:
 
 
 def _texts_of_train(config: Config) -> list[str]:
-    train = KINDS.get(config.task.kind).read(config.task).splits["train"]
+    """Those of pairs one after the other."""
+    opened = open_task(config.task)
+    task, _ = with_kind(config.task, opened.head)
+    train = KINDS.get(task.kind).read(task, opened).splits["train"]
     if not hasattr(train, "texts"):
-        raise ValueError(f"domain is not given, and a task of {config.task.kind} has no plain texts: give domain=...")
-    return list(train.texts)
+        raise ValueError(f"domain is not given, and a task of {task.kind} has no plain texts: give domain=...")
+    return [part for text in train.texts for part in ((text,) if isinstance(text, str) else text)]
 
 
 def _say(console: Console, inputs: Inputs) -> None:
