@@ -41,14 +41,14 @@ class Overrides:
         """
         given = {name: value for name in FIELDS if (value := fields[name]) is not None}
         if given != self._given:
-            self._check(given)
+            self._check(given, own_words=fields.get("words") is not None)
             changes = {
                 FIELDS[name]: UNITS[value] if name == "whole_word_mask" else value for name, value in given.items()
             }
             self._given, self._applied = given, self.policy.under(**changes)
         return self._applied
 
-    def _check(self, given: Mapping[str, Any]) -> None:
+    def _check(self, given: Mapping[str, Any], own_words: bool) -> None:
         """By the names of the fields; what else is wrong, the policy says."""
         rate, masking = given.get("mlm_probability"), self.policy.masking
         if rate is not None and not 0 < rate < masking.p_max:
@@ -62,5 +62,8 @@ class Overrides:
         if sum(shares.values()) > 1 + 1e-9:
             said = " + ".join(f"{name} {share:g}" for name, share in shares.items())
             raise ValueError(f"{said} must not exceed 1: lower one (what is not given is the policy's)")
-        if given.get("whole_word_mask") and not marks_words(self.tokenizer):
-            raise ValueError("the tokenizer leaves no mark of words that is known here: set whole_word_mask=False")
+        if given.get("whole_word_mask") and not own_words and not marks_words(self.tokenizer):
+            raise ValueError(
+                "the tokenizer leaves no mark of words that is known here: set whole_word_mask=False, or say what is a "
+                'word, words="word_ids"'
+            )

@@ -19,6 +19,7 @@ from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
 from policylearn.collator.settings import check_made_of, check_settings
 from policylearn.collator.sights import Sights, draws_of, repeats_here
+from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
 from policylearn.masking.field import text_field
@@ -67,6 +68,8 @@ class PolicyCollator(DataCollatorMixin):
         vary_repeats: True: a text that comes again within an epoch has another mask each time a process sees it, of
             the process's own, whatever the data; False: never; None: in streams, and in data sets that callbacks find
             to be copies of one.
+        words: what is a word where the tokenizer's pieces do not tell, or tell otherwise: "word_ids" or "chinese_ref",
+            columns of the examples, or a function of an example, see `policylearn.collator.words`; None: the pieces.
         own_labels: True: where the column `labels` of an example is -100, nothing is masked; False: it is made anew.
 
     Raises:
@@ -99,6 +102,7 @@ class PolicyCollator(DataCollatorMixin):
     policy: MaskingPolicy = None  # type: ignore[assignment]  # set below
     vary_repeats: bool | None = None
     own_labels: bool = False
+    words: OwnWords | None = None
 
     def __post_init__(self) -> None:
         self._take_apart()
@@ -241,9 +245,11 @@ class PolicyCollator(DataCollatorMixin):
             special_tokens_mask: [B, T], True where nothing may be masked, padding included; None: what the tokenizer
                 calls special.
             offset_mapping: not needed; words are known from the tokens.
-            scores: scorer → [B, T] scores that came with the text.
+            scores: scorer → [B, T] scores that came with the text; and as "word_ids" its own words.
         """
         policy = self._overrides.under(vars(self))
+        if (numbers := scores.pop(WORD_IDS, None)) is not None:
+            policy = policy.with_words(numbers)
         special = look_up(text_field(policy.field).special, inputs)
         protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
@@ -270,7 +276,8 @@ class PolicyCollator(DataCollatorMixin):
         batch, real = assemble(rows, Padding.of(self.tokenizer, self.pad_to_multiple_of))
         ids, documents = batch["input_ids"], documents_of(batch, real)
         protected = protected_positions(ids, real, text_field(self.policy.field).special, batch.pop(PROTECTED, None))
-        scores = {name: batch.pop(name) for name in self._scorers() if name in batch}
+        own = [WORD_IDS] if self.words is not None else []
+        scores = {name: batch.pop(name) for name in (*self._scorers(), *own) if name in batch}
         if "attention_mask" not in batch and documents is None:
             # Beside an attention mask, models overlook that `position_ids` begin anew.
             batch["attention_mask"] = real.long()
@@ -292,7 +299,12 @@ class PolicyCollator(DataCollatorMixin):
     def _without_labels(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Where own labels count, what they protect is protected as special tokens are."""
         kept = {name: value for name, value in row.items() if name not in DROPPED}
-        return kept | {PROTECTED: protected_by_labels(row)} if self.own_labels else kept
+        if self.own_labels:
+            kept[PROTECTED] = protected_by_labels(row)
+        if self.words is not None:
+            kept = {name: value for name, value in kept.items() if name != CHINESE_REF}
+            kept[WORD_IDS] = word_numbers(row, self.words)
+        return kept
 
     def _padding_id(self) -> int:
         return 0 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from policylearn.collator.words import CHINESE_REF, WORD_IDS
 from policylearn.policy.policy import MaskingPolicy
 
 SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels")
@@ -47,6 +48,9 @@ def check_settings(fields: Mapping[str, Any]) -> None:
         value = fields.get(name)
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
             raise ValueError(f"{name} {value!r:.80} must be a whole number of at least {least}, or None")
+    words = fields.get("words")
+    if words not in (None, WORD_IDS, CHINESE_REF) and not callable(words):
+        raise ValueError(f"words {words!r:.80}: give {WORD_IDS!r}, {CHINESE_REF!r}, a function of an example, or None")
     if (form := fields.get("return_tensors", "pt")) not in FORMS:
         raise ValueError(f"return_tensors {form!r:.80}: give 'pt' for torch or 'np' for NumPy")
 

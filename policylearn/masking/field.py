@@ -10,7 +10,7 @@ from policylearn.masking.eligibility import eligible_positions
 from policylearn.masking.keys import example_keys, positions
 from policylearn.masking.lengths import cut_long_units, split_long_words
 from policylearn.masking.spans import drawn_span_starts
-from policylearn.masking.units import Borders, borders, leads, span_starts, word_borders, word_keys
+from policylearn.masking.units import Borders, borders, leads, numbered_starts, span_starts, word_borders, word_keys
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.protocols import Field
 
@@ -41,7 +41,10 @@ class TextField(nn.Module):
             "collocations", torch.zeros(0, dtype=torch.int64) if collocations is None else collocations
         )
         self.register_buffer("longest", torch.tensor(longest))
+        self.numbers: Tensor | None = None
 
+    numbers: Tensor | None
+    """[B, T], the word that each token of one batch is in, where its examples say so; None: the vocabulary says it."""
     special: Tensor
     opens: Tensor
     first: Tensor
@@ -79,6 +82,8 @@ class TextField(nn.Module):
 
     def word_starts(self, ids: Tensor, real: Tensor) -> Tensor:
         """True where a word begins, [B, T]."""
+        if self.numbers is not None:
+            return numbered_starts(self.numbers, real)
         return word_borders(ids, real, Borders(self.before, self.after, self._depends))
 
     def units(

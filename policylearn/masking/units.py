@@ -67,6 +67,21 @@ def word_borders(ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
     return starts
 
 
+def numbered_starts(numbers: Tensor, real: Tensor) -> Tensor:
+    """True where a word begins, [B, T] boolean; padding is words of its own.
+
+    Args:
+        numbers: [B, T], the word that each token is in, negative for none.
+        real: [B, T] boolean, not padding.
+
+    >>> numbered_starts(torch.tensor([[-1, -1, 0, 0, 1]]), torch.ones(1, 5, dtype=torch.bool))
+    tensor([[ True,  True,  True, False,  True]])
+    """
+    starts = torch.ones_like(real)
+    starts[:, 1:] = (numbers[:, 1:] != numbers[:, :-1]) | (numbers[:, 1:] < 0) | ~real[:, 1:] | ~real[:, :-1]
+    return starts
+
+
 def word_starts(ids: Tensor, real: Tensor, vocabulary: Vocabulary) -> Tensor:
     """True where a word begins, [B, T] boolean. Special tokens and padding are words of their own.
 

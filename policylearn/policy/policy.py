@@ -27,6 +27,7 @@ from policylearn.masking import (
     rates_of,
     vocabulary,
 )
+from policylearn.masking.field import text_field
 from policylearn.masking.spans import span_logits
 from policylearn.masking.units import unit_probabilities
 from policylearn.masking.vocabulary import marks_words
@@ -208,6 +209,14 @@ class MaskingPolicy(nn.Module):
         other, field = copy.copy(self), copy.copy(self.field)
         field.masking = masking
         other._modules = {**self._modules, "field": cast(nn.Module, field)}
+        return other
+
+    def with_words(self, numbers: Tensor) -> "MaskingPolicy":
+        """The same policy for one batch, whose words are those that are given: [B, T], negative for tokens that are in
+        none. ValueError: it is no policy over texts."""
+        other, field = copy.copy(self), copy.copy(text_field(self.field))
+        field.numbers = numbers
+        other._modules = {**self._modules, "field": field}
         return other
 
     def tensors(self) -> dict[str, Tensor]:

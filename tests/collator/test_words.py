@@ -1,0 +1,112 @@
+"""Words as the examples have them."""
+
+import pickle
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from policylearn import PolicyCollator
+from policylearn.config import MaskingConfig
+from policylearn.policy.policy import uniform_policy
+
+TEXTS = ["bababi gogu mimi bebi fafa", "qqq bo mimi", "fafa bebi " * 9]
+LLAMA = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+@pytest.fixture(scope="module")
+def llama():
+    """A byte-level tokenizer that splits by a regular expression of its own, whose pieces do not tell words."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=280,
+        special_tokens=["[PAD]", "[MASK]"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the river runs past the old theatre"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", mask_token="[MASK]")
+
+
+def with_words(tokenizer, text):
+    encoded = tokenizer(text)
+    return {"input_ids": encoded["input_ids"], "word_ids": encoded.word_ids()}
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "span"])
+def test_words_of_the_tokenizer_itself_change_nothing(wordpiece, unit):
+    policy = uniform_policy(wordpiece, MaskingConfig(unit=unit))
+    usual, own = (PolicyCollator(wordpiece, policy=policy, words=words) for words in (None, "word_ids"))
+    for collator in (usual, own):
+        collator.set_epoch(2)
+    rows = [with_words(wordpiece, text) for text in TEXTS]
+    found, wanted = own(rows), usual([{"input_ids": row["input_ids"]} for row in rows])
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_words_are_masked_whole_where_pieces_do_not_tell(llama):
+    with pytest.raises(ValueError, match='words="word_ids"'):
+        PolicyCollator(llama, whole_word_mask=True)
+    collator = pickle.loads(
+        pickle.dumps(PolicyCollator(llama, whole_word_mask=True, words="word_ids", mlm_probability=0.4))
+    )
+    row, several = with_words(llama, "a river of shallow theatres runs by (westwards) past 12345 willows"), 0
+    numbers = torch.tensor(row["word_ids"])
+    for epoch in range(20):
+        collator.set_epoch(epoch)
+        masked = collator([row])["labels"][0] != -100
+        shares = [masked[numbers == word].float().mean().item() for word in numbers.unique()]
+        assert {*shares} <= {0.0, 1.0} and masked.any()
+        several += sum(share == 1.0 and int((numbers == word).sum()) > 1 for word, share in enumerate(shares))
+    assert several > 5
+
+
+def test_three_ways_to_say_the_same(wordpiece):
+    row = with_words(wordpiece, TEXTS[0])
+    ids = row["word_ids"]
+    continued = [i for i in range(1, len(ids)) if ids[i] is not None and ids[i] == ids[i - 1]]
+    rows = {"word_ids": row, "chinese_ref": {"input_ids": row["input_ids"], "chinese_ref": continued}}
+    batches = []
+    for words in ("word_ids", "chinese_ref", lambda example: ids):
+        given = rows[words] if isinstance(words, str) else {"input_ids": row["input_ids"]}
+        collator = PolicyCollator(wordpiece, whole_word_mask=True, words=words, mlm_probability=0.5)
+        collator.set_epoch(0)
+        batches.append(collator([given, given]))
+    assert continued and all(batch.keys() == batches[0].keys() for batch in batches)
+    assert all(torch.equal(batch["labels"], batches[0]["labels"]) for batch in batches)
+
+
+def test_words_are_packed_along(wordpiece):
+    collator = PolicyCollator(wordpiece, whole_word_mask=True, words="word_ids", mlm_probability=0.4)
+    alone = PolicyCollator(wordpiece, whole_word_mask=True, words="word_ids", mlm_probability=0.4)
+    rows = [with_words(wordpiece, text) for text in TEXTS]
+    packed = {
+        "input_ids": torch.tensor([[i for row in rows for i in row["input_ids"]]]),
+        "word_ids": torch.tensor([[-1 if n is None else n for row in rows for n in row["word_ids"]]]),
+        "position_ids": torch.tensor([[i for row in rows for i in range(len(row["input_ids"]))]]),
+    }
+    for one in (collator, alone):
+        one.set_epoch(1)
+    wanted = torch.cat([alone([row])["labels"][0] for row in rows])
+    assert torch.equal(collator(packed)["labels"][0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "row", "said"),
+    [
+        ("word_ids", {}, "no such column"),
+        ("word_ids", {"word_ids": [0, 1]}, "give a number per token"),
+        (lambda row: [0], {}, "give a number per token"),
+        ("sentence", {}, "words 'sentence'"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(wordpiece, words, row, said):
+    with pytest.raises(ValueError, match=said):
+        PolicyCollator(wordpiece, words=words)([{"input_ids": wordpiece(TEXTS[0])["input_ids"], **row}])
