@@ -229,8 +229,8 @@ class Problem:
         if split not in self._examples:
             shown = partial(self.watch, f"tokenising texts of {split}")
             self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
-            if found.rows.cut:
-                self.tell(f"task  {_cut_line(split, found.rows, self.config.model.max_length)}")
+            if found.rows.cut or getattr(found, "lost", 0):
+                self.tell(f"task  {_cut_line(split, found, self.config.model.max_length)}")
         return self._examples[split]
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -273,5 +273,7 @@ class Problem:
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
 
 
-def _cut_line(split: str, rows: TokenRows, length: int) -> str:
-    return f"{rows.cut:,} of {len(rows):,} {split} rows are longer than {length} tokens and cut: model.max_length"
+def _cut_line(split: str, found: Any, length: int) -> str:
+    lost = f"; {lost:,} words lose their tags" if (lost := getattr(found, "lost", 0)) else ""
+    rows = f"{found.rows.cut:,} of {len(found):,} {split} rows"
+    return f"{rows} are longer than {length} tokens and cut: model.max_length{lost}"

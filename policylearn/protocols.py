@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from torch import Tensor
 
 from policylearn.config import MaskingConfig
@@ -72,7 +71,7 @@ class Readout(Protocol):
     width: int
     temperature: float
     problem_type: str | None
-    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]]
+    metrics: Mapping[str, Callable[..., float]]
 
     def targets(self, y: Tensor) -> Tensor:
         """What a ridge regression of y is fitted to, [N, C]."""

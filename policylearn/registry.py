@@ -231,7 +231,10 @@ SCORERS = Registry(
 
 KINDS = Registry(
     "kinds",
-    {name: f"policylearn.tasks.{name}:KIND" for name in ("classification", "multilabel", "regression", "questions")},
+    {
+        name: f"policylearn.tasks.{name}:KIND"
+        for name in ("classification", "multilabel", "regression", "tagging", "questions")
+    },
 )
 """`tasks.kind.TaskKind`"""
 

@@ -32,7 +32,7 @@ LABELS, SEEDS = 200, 5
 SETTINGS = [
     *["task.extra_tests=[]", "cluster.backend=local", "inner.learning_rate=1e-4", "credit.batches=40"],
     *[f"credit.examples={LABELS}", "credit.resplits=2", 'evaluate.arms=["none", "random", "learned"]'],
-    *[f"evaluate.seeds={SEEDS}", "evaluate.subsets=2", "diagnose.shuffles=0", "diagnose.least=4"],
+    *[f"evaluate.seeds={SEEDS}", "evaluate.subsets=1", "diagnose.shuffles=0", "diagnose.least=4"],
 ]
 DOWNSTREAM = [f"probe@{LABELS}", f"finetune@{LABELS}"]
 

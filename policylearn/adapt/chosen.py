@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -54,7 +53,7 @@ class FrozenFeatures:
         self._kept: dict[int, tuple[Examples, np.ndarray, np.ndarray]] = {}
 
     def __call__(self, split: Examples, rows: np.ndarray | None = None) -> np.ndarray:
-        """[len(rows), d] of some texts of a split, or of all."""
+        """[len(rows), d] of some texts of a split, or of all; of their words where these have targets."""
         rows = np.arange(len(split)) if rows is None else rows
         if id(split) not in self._kept:  # which is kept as well, so that no other takes its id
             self._kept[id(split)] = split, np.zeros(len(split), bool), np.zeros((len(split), 0), np.float32)
@@ -62,11 +61,11 @@ class FrozenFeatures:
         if len(new := np.unique(rows[~known[rows]])):
             with torch.no_grad():
                 found = self._extracted(split, new)
-            x = x if x.size else np.zeros((len(split), found.shape[1]), found.dtype)
-            x[new], known[new] = found, True
+            x = x if x.size else np.zeros((len(split.y), found.shape[1]), found.dtype)
+            x[split.targets_of(new)], known[new] = found, True
             self._kept[id(split)] = split, known, x
-        return x[rows]
+        return x[split.targets_of(rows)]
 
     def _extracted(self, split: Examples, rows: np.ndarray) -> np.ndarray:
         problem = self.problem
-        return extract(self.model, split.rows, rows, problem.tokenizer.pad_token_id, problem.watch).cpu().numpy()
+        return split.outputs(self.model, rows, problem.tokenizer.pad_token_id, problem.watch).cpu().numpy()

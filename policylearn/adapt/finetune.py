@@ -22,14 +22,14 @@ from policylearn.config import InnerConfig, OuterConfig
 from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
-from policylearn.models.chunks import Indices, extract
+from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
 from policylearn.problem import Problem
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head: logits [B, C] of the classes; where labels [B, T] of masked places are given, what
-    the encoder's own head says of these.
+    """An encoder with a linear head: logits [B, C] of the classes, or (of `at`, see `InnerModel`) [W, C]; where labels
+    [B, T] of masked places are given, what the encoder's own head says of these.
 
     Args:
         encoder: an `InnerModel`, not copied.
@@ -42,10 +42,10 @@ class Classifier(nn.Module):
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
 
-    def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None, **more: Tensor) -> Tensor:
         if labels is not None:
             return self.encoder(input_ids, real, labels=labels)
-        return self.encoder(input_ids, real) @ self.weight.T + self.bias
+        return self.encoder(input_ids, real, **more) @ self.weight.T + self.bias
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def head_of(problem: Problem, picked: Indices, features: Features) -> tuple[Tens
     """Where a head starts: `ridge_head` of the picked training examples."""
     train, readout = problem.examples("train"), problem.kind.readout
     assert readout is not None
-    x = extract(features, train.rows, picked, problem.tokenizer.pad_token_id)
-    return ridge_head(x, train.y[picked].to(x.device), readout)
+    x = train.outputs(features, picked, problem.tokenizer.pad_token_id)
+    return ridge_head(x, train.y[train.targets_of(picked)].to(x.device), readout)
 
 
 def query_loss(problem: Problem, split: str, picked: Indices, note: Note, model: Callable[..., Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.ridge import probe_loss
 from policylearn.adapt.splits import Split, fold
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
-from policylearn.models.chunks import Indices, extract
+from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
 from policylearn.problem import Problem
 from policylearn.protocols import Readout
@@ -30,7 +30,7 @@ class ProbeLoss:
     Args:
         problem: data.
         picked: [N] training examples.
-        y: [N] their labels, or others.
+        y: their labels, or others; [N], or of all their words.
         splits: (support, query), each positions among the N.
         note: is told `outer_loss` and `outer_accuracy` of every evaluation.
     """
@@ -45,13 +45,14 @@ class ProbeLoss:
         return self.loss(self.features(model))
 
     def features(self, model: Features) -> Tensor:
-        """[N, d], differentiable."""
-        return extract(model, self.problem.examples("train").rows, self.picked, self.problem.tokenizer.pad_token_id)
+        """[N, d], or of all words, differentiable."""
+        return self.problem.examples("train").outputs(model, self.picked, self.problem.tokenizer.pad_token_id)
 
     def loss(self, x: Tensor) -> Tensor:
         """The loss of features [N, d]."""
-        y, readout = self.y.to(x.device), readout_of(self.problem)
-        fits = [probe_loss(x[s], y[s], x[q], y[q], readout) for s, q in self.splits]
+        y, readout, train = self.y.to(x.device), readout_of(self.problem), self.problem.examples("train")
+        splits = [[train.within(self.picked, part) for part in split] for split in self.splits]
+        fits = [probe_loss(x[s], y[s], x[q], y[q], readout) for s, q in splits]
         loss = torch.stack([fit.loss for fit in fits]).mean()
         self.note(outer_loss=loss.item(), outer_accuracy=float(np.mean([fit.quality for fit in fits])))
         return loss
@@ -69,19 +70,20 @@ def readout_of(problem: Problem) -> Readout:
 
 def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> ProbeLoss:
     """The outer loss of a probe fitted on support examples; of `outer.folds`, both together are dealt into parts."""
-    y, folds = problem.examples("train").y, problem.config.outer.folds
+    train, folds = problem.examples("train"), problem.config.outer.folds
     picked, split = np.concatenate([support, query]), len(support)
+    y = train.y[train.targets_of(picked)]
     splits = [(np.arange(split), np.arange(split, len(picked)))]
     if folds > 1:
-        splits = list(fold(y[picked].numpy(), folds, np.random.default_rng([*key, 1])))
-    return ProbeLoss(problem, picked, y[picked], splits, note)
+        splits = list(fold(train.strata(picked, y), folds, np.random.default_rng([*key, 1])))
+    return ProbeLoss(problem, picked, y, splits, note)
 
 
 def dev_quality(problem: Problem, model: InnerModel) -> float:
     """Quality on dev of the ridge probe fitted on train, of classes its accuracy: how good θ is for the task."""
     pad, train, dev = problem.tokenizer.pad_token_id, problem.examples("train"), problem.examples("dev")
     with torch.no_grad():
-        x, y = (extract(model, split.rows, range(len(split)), pad) for split in (train, dev))
+        x, y = (split.outputs(model, range(len(split)), pad) for split in (train, dev))
         return probe_loss(x, train.y.to(x.device), y, dev.y.to(x.device), readout_of(problem)).quality
 
 
@@ -90,11 +92,11 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     problem, readout = features.problem, readout_of(features.problem)
     task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
     metric = metric_of(task.kind, readout.metrics, task.metric)
-    x, y = features(train, picked), train.y[picked].numpy()
+    x, y = features(train, picked), train.y[train.targets_of(picked)].numpy()
     fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
-    scores = [metric(dev.y.numpy(), fit.predict(features(dev))) for fit in fits]
+    scores = [dev.measure(metric, fit.predict(features(dev))) for fit in fits]
     best = fits[int(np.argmax(scores))]
-    return Chosen(max(scores), lambda split: metric(split.y.numpy(), best.predict(features(split))), best)
+    return Chosen(max(scores), lambda split: split.measure(metric, best.predict(features(split))), best)
 
 
 ADAPTATION = Adaptation(outer_loss, fit)

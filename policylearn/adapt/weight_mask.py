@@ -78,14 +78,14 @@ class MaskTuning:
             with sdpa_kernel(SDPBackend.MATH):  # attention that has a second derivative
                 scores = self.learned(at, scores, head, constant=False)
         tuned = under(at, {name: binarise(m) for name, m in scores.items()})
-        return self.query(lambda *text: classify(tuned, head, *text))
+        return self.query(lambda *text, **more: classify(tuned, head, *text, **more))
 
     def learned(self, at: Elsewhere, scores: Named, head: Head, constant: bool) -> Named:
         """The scores after the last step; `constant`: without what they owe to weights and head."""
         for batch in self.batches:
             scores = {name: m.requires_grad_() for name, m in scores.items()}
             tuned = under(at, {name: binarise(m) for name, m in scores.items()})
-            logits = classify(tuned, head, batch.input_ids, batch.real)
+            logits = classify(tuned, head, batch.input_ids, batch.real, **batch.more)
             loss = self.loss(logits, batch.y.to(logits.device))
             gradients = torch.autograd.grad(loss, list(scores.values()), create_graph=not constant)
             size = rms(gradients)
@@ -110,9 +110,9 @@ def detached(at: Elsewhere) -> Elsewhere:
     return Elsewhere(at.model, {name: p.detach() for name, p in at.parameters.items()})
 
 
-def classify(features: Features, head: Head, input_ids: Tensor, real: Tensor) -> Tensor:
+def classify(features: Callable[..., Tensor], head: Head, input_ids: Tensor, real: Tensor, **more: Tensor) -> Tensor:
     """Logits [B, C] = features · Wᵀ + b."""
-    return features(input_ids, real) @ head[0].T + head[1]
+    return features(input_ids, real, **more) @ head[0].T + head[1]
 
 
 def rms(parts: Sequence[Tensor]) -> Tensor:

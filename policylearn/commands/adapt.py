@@ -113,4 +113,5 @@ def _write(problem: Problem, tuned: Classifier | MaskedClassifier, out: Path, fo
         head = readout.plain_head(tuned.weight, tuned.bias)
         plain = plain_model(encoder, dict(encoder.named_parameters()), *head, _names(problem), readout.problem_type)
     length = problem.config.model.max_length
-    return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length, problem.pairs)}
+    words = problem.kind.name == "tagging"
+    return written | {"model": save_plain(out / MODEL, plain, problem.tokenizer, length, problem.pairs, words)}

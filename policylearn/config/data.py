@@ -114,15 +114,17 @@ class TaskConfig(Strict):
     extra_tests: list[str] = Field([], description="further splits to score beside test")
     kind: Annotated[str, AfterValidator(KINDS.check_or_auto)] = Field(
         AUTO,
-        description="what a row has: one class, a list of labels (multilabel), a number, or (with `answers`) answers; "
+        description="what a row has: one class, a list of labels (multilabel), a number, a tag for every word (lists "
+        "`tokens` and `tags`, or a text with `spans`), or (with `answers`) answers; "
         "auto: as the first rows of train have it, and said",
     )
     metric: str = Field(
         AUTO,
         description="accuracy, macro_f1, micro_f1 or mcc (Matthews' correlation); of lists of labels micro_f1, "
         "macro_f1 or average_precision; of numbers pearson, spearman or negative_rmse (minus the root mean square "
-        "error: more is better); of questions likelihood (of a token of the answers, geometric mean), exact_match (of "
-        "an answer written out greedily) or choice (by likelihood per token); auto: the first of the kind",
+        "error: more is better); of tags span_f1 (as seqeval counts it) or accuracy; of questions likelihood (of a "
+        "token of the answers, geometric mean), exact_match (of an answer written out greedily) or choice (by "
+        "likelihood per token); auto: the first of the kind",
     )
     answers: str | None = Field(
         None,

@@ -48,9 +48,10 @@ class DomainCredits:
 
     def __init__(self, problem: Problem, policy: MaskingPolicy, under: MaskingPolicy | None = None) -> None:
         settings = problem.config.credit
-        y, rng = problem.examples("train").y, np.random.default_rng(SEED)
-        picked, self._rows = rng.permutation(len(y))[: settings.examples], rng.permutation(len(problem.domain))
-        loss = cross_fitted(problem, picked, y[picked], settings.folds, settings.resplits, SEED)
+        train, rng = problem.examples("train"), np.random.default_rng(SEED)
+        picked, self._rows = rng.permutation(len(train))[: settings.examples], rng.permutation(len(problem.domain))
+        y = train.y[train.targets_of(picked)]
+        loss = cross_fitted(problem, picked, y, settings.folds, settings.resplits, SEED)
         self._problem, self._policy = problem, policy
         self._points = enumerate(credits_along(problem, under or policy, {ALL: loss}))
         self.number, self._viewpoint = -1, None

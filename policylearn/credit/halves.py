@@ -21,9 +21,8 @@ def labelled_halves(problem: Problem, most: int | None, seed: int) -> tuple[np.n
     picked = rng.permutation(len(examples))[:most]
     members, at = np.unique(same_words(examples.rows, solid_types(problem))[picked], return_inverse=True)
     half = np.empty(len(members), dtype=np.int64)
-    half[np.lexsort((rng.random(len(members)), *np.atleast_2d(examples.y.numpy()[members].T)))] = (
-        np.arange(len(members)) % 2
-    )
+    spread = examples.strata(members, examples.y[examples.targets_of(members)])
+    half[np.lexsort((rng.random(len(members)), *np.atleast_2d(spread.T)))] = np.arange(len(members)) % 2
     return picked[half[at] == 0], picked[half[at] == 1]
 
 

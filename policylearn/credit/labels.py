@@ -17,13 +17,13 @@ def cross_fitted(problem: Problem, picked: np.ndarray, y: Tensor, folds: int, re
     Args:
         problem: data.
         picked: [N] training examples.
-        y: [N] their labels, or others.
+        y: their labels, or others; [N], or of all their words.
         folds: support is all but one of so many parts, query that one.
         resplits: how often the examples are dealt into folds.
         seed: of the folds.
     """
     rng = np.random.default_rng([seed, 1])
-    splits = [split for _ in range(resplits) for split in fold(y.numpy(), folds, rng)]
+    splits = [split for _ in range(resplits) for split in fold(problem.examples("train").strata(picked, y), folds, rng)]
     return ProbeLoss(problem, picked, y, splits)
 
 
@@ -35,8 +35,8 @@ def shuffled(y: Tensor, seed: int) -> Tensor:
 def made_up(problem: Problem, picked: Sequence[int] | np.ndarray, y: Tensor, seed: int) -> Tensor:
     """Labels of a task that means nothing but can be learned: by the mean of random word weights, as often as in y."""
     rng = np.random.default_rng([seed, 3])
-    weights, rows = rng.normal(size=len(problem.tokenizer)), problem.examples("train").rows
-    order = np.argsort([weights[rows[int(i)]].mean() for i in picked])
+    weights = rng.normal(size=len(problem.tokenizer))
+    order = np.argsort([weights[ids].mean() for ids in problem.examples("train").tokens_of(picked)])
     found = torch.empty_like(y)
     found[torch.from_numpy(order)] = y[torch.from_numpy(np.lexsort(np.atleast_2d(y.numpy().T)))]
     return found

@@ -50,11 +50,12 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
 def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:
     """The outer losses of A and B, and of B with labels that have nothing to do with the task."""
     settings, shuffles = problem.config.credit, problem.config.diagnose.shuffles
-    y, (a, b) = problem.examples("train").y, labelled_halves(problem, settings.examples, SEED)
-    labels = {A: (a, y[a]), B: (b, y[b])}
-    labels |= {f"{SHUFFLED} {i + 1}": (b, shuffled(y[b], SEED + i)) for i in range(shuffles)}
+    train, (a, b) = problem.examples("train"), labelled_halves(problem, settings.examples, SEED)
+    of_a, of_b = (train.y[train.targets_of(half)] for half in (a, b))
+    labels = {A: (a, of_a), B: (b, of_b)}
+    labels |= {f"{SHUFFLED} {i + 1}": (b, shuffled(of_b, SEED + i)) for i in range(shuffles)}
     if shuffles:
-        labels[MADE_UP] = (b, made_up(problem, b, y[b], SEED))
+        labels[MADE_UP] = (b, made_up(problem, b, of_b, SEED))
     return {
         name: cross_fitted(problem, picked, given, settings.folds, settings.resplits, SEED)
         for name, (picked, given) in labels.items()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
 from policylearn.data.labels import is_rating
+from policylearn.data.tags import are_tagged, columns_of
 from policylearn.registry import AUTO
 
 TWO = 2
@@ -48,6 +49,8 @@ def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]
     >>> of(1, 2, 5)
     ('classification', 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"')
     """
+    if are_tagged(config, head):
+        return "tagging", f"{' and '.join(columns_of(config, head))}, a tag for every word"
     labels = [row[config.label] for row in head if row.get(config.label) is not None]
     if labels and all(map(_is_list, labels)):
         return "multilabel", "lists of labels"

@@ -56,6 +56,23 @@ def describe_numbers(task: Task) -> list[str]:
     return _said([task.carved, sizes, _unread(task.unread), *_repeats(_texts(task))])
 
 
+def describe_tags(task: Task) -> list[str]:
+    """Rows and words of every split, tags with their shares of the words of train, and what is odd about them."""
+    found = task.splits["train"].labels
+    counts = Counter(tag for tags in found for tag in tags)
+    shares = [f"{_short(tag)} {100 * count / counts.total():.1f} %" for tag, count in counts.most_common()]
+    spans = {tag: count for tag, count in counts.items() if tag.startswith("B-")}
+    sizes = (
+        f"{_sizes(task.splits, 'rows')}, {counts.total():,} words of train in {len(task.labels)} tags: {_cut(shares)}"
+    )
+    lines = [task.carved, sizes, _unread(task.unread), _rare(counts, [tag for tag in task.labels if tag in spans])]
+    tags = {
+        name: Split(split.texts, [tag for own in split.labels for tag in own]) for name, split in task.splits.items()
+    }
+    lines += [_absent(name, split, counts) for name, split in tags.items() if name != "train"]
+    return _said([*lines, *_repeats(_texts(task))])
+
+
 def describe_questions(task: QuestionTask) -> list[str]:
     """Questions of every split, how many answers and choices they have, and what is odd about them."""
     train = task.splits["train"]

@@ -60,7 +60,7 @@ def load_task(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, read["train"].labels)
-    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows), *more)
+    return Task(read | taken(read["train"], rows), labels, carved_line(config, rows), *more)
 
 
 def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
@@ -83,7 +83,7 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    return Task(read | _taken(read["train"], rows), labels, carved_line(config, rows, ""), *more)
+    return Task(read | taken(read["train"], rows), labels, carved_line(config, rows, ""), *more)
 
 
 def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:
@@ -94,7 +94,7 @@ def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """
     read, more = _read(config, opened or open_task(config), number_of)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    splits = read | _taken(read["train"], rows)
+    splits = read | taken(read["train"], rows)
     for name, split in splits.items():
         if len(set(split.labels)) < 2:
             raise ValueError(
@@ -177,5 +177,6 @@ def _split(
     return Split(texts if len(columns) > 1 else [text for (text,) in texts], labels)
 
 
-def _taken(split: Split, rows: Mapping[str, Sequence[int]]) -> dict[str, Split]:
+def taken(split: Split, rows: Mapping[str, Sequence[int]]) -> dict[str, Split]:
+    """The splits that are carved off one, by their row numbers."""
     return {n: Split([split.texts[i] for i in rs], [split.labels[i] for i in rs]) for n, rs in rows.items()}

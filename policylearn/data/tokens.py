@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 CHUNK = 1000
 
 Item = TypeVar("Item")
-Text = str | tuple[str, str]
-"""One text, or a pair of them that a tokenizer makes one row of."""
+Text = str | tuple[str, ...]
+"""One text, a pair of them that a tokenizer makes one row of, or (of a task of tags) the words of one."""
 Annotated = tuple[Any, Mapping[str, np.ndarray]]
 """A text (or, without numbers, a pair), and by name one number for each of its characters, float32 [characters]; see
 `data.columns`."""

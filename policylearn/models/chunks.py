@@ -26,6 +26,7 @@ def in_chunks(
     picked: Indices,
     lengths: Indices,
     watch: Watch = UNSEEN,
+    sizes: np.ndarray | None = None,
 ) -> Tensor:
     """What a function says of the picked rows, [len(picked), ...], in chunks of similar length.
 
@@ -39,6 +40,7 @@ def in_chunks(
         picked: row numbers.
         lengths: of the picked rows, in tokens.
         watch: shows how far it is.
+        sizes: how many things it says of each of the picked rows, if not one; they come row by row.
     """
     lengths = np.asarray(lengths)
     order = lengths.argsort(kind="stable")
@@ -48,7 +50,18 @@ def in_chunks(
     for chunk in watch("texts through the model", chunks, len(picked), lambda chunk: chunk.stop - chunk.start):
         rows = batch([int(picked[i]) for i in order[chunk]])
         parts.append(checkpoint(_by_layers, function, *rows, use_reentrant=False) if again else function(*rows))
-    return torch.cat(parts)[torch.from_numpy(order).argsort()]
+    back = torch.from_numpy(order).argsort()
+    return torch.cat(parts)[back if sizes is None else _things(sizes[order], back.numpy())]
+
+
+def _things(sizes: np.ndarray, back: np.ndarray) -> Tensor:
+    """The numbers of the things of rows `back`, where row i has `sizes[i]` of them.
+
+    >>> _things(np.array([1, 2, 1]), np.array([1, 2, 0]))
+    tensor([1, 2, 3, 0])
+    """
+    ends = np.concatenate([[0], sizes.cumsum()])
+    return torch.from_numpy(np.concatenate([np.arange(ends[i], ends[i + 1]) for i in back]))
 
 
 def extract(features: Features, rows: TokenRows, picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:

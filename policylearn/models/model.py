@@ -46,6 +46,7 @@ class InnerModel(nn.Module):
       order). The vocabulary head runs on masked positions only: that is most of the cost of a small model.
       `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
+    - ``model(ids, real, at=at)``: features of the W tokens where `at` [B, T] holds, their hidden states, [W, d].
     - `blend` shows other embeddings than those of `ids`.
     - `real` is [B, T], not padding; with labels it may be [B, T, T], which tokens each may look at.
     - `remark` is what a reader of results should know of the model: that its head is random, or nothing.
@@ -73,6 +74,7 @@ class InnerModel(nn.Module):
         labels: Tensor | None = None,
         watch: Watch | None = None,
         blend: Blend | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         weight = self.mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
@@ -80,7 +82,8 @@ class InnerModel(nn.Module):
         input_ids, real = input_ids.to(device), real.to(device)
         with self.precision(device):
             if labels is None:
-                return mean_pool(full(self.encode(input_ids, real, blend)), real)
+                hidden = full(self.encode(input_ids, real, blend))
+                return mean_pool(hidden, real) if at is None else hidden[at.to(device)]
             labels = labels.to(device)
             logits = self.masked_logits(input_ids, real, labels, blend)
         masked = labels != IGNORED

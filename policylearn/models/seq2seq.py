@@ -39,10 +39,11 @@ class Seq2SeqModel(InnerModel):
         labels: Tensor | None = None,
         watch: Watch | None = None,
         blend: Blend | None = None,
+        at: Tensor | None = None,
         answers: Tensor | None = None,
     ) -> Tensor:
         if answers is None:
-            return super().forward(input_ids, real, labels, watch, blend)
+            return super().forward(input_ids, real, labels, watch, blend, at)
         device = next(self.parameters()).device
         input_ids, real, answers = input_ids.to(device), real.to(device), answers.to(device)
         with self.precision(device):

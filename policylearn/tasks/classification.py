@@ -40,12 +40,23 @@ def mcc(y: np.ndarray, predicted: np.ndarray) -> float:
 METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "micro_f1": micro_f1, "mcc": mcc}
 
 
+class Logistic(LogisticRegression):
+    """Logistic regression; where all rows it is fitted on are of one class, it says that one."""
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "Logistic":
+        self.only_ = y[:1] if (y == y[0]).all() else None
+        return self if self.only_ is not None else super().fit(x, y)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return super().predict(x) if self.only_ is None else np.repeat(self.only_, len(x))
+
+
 class Classification:
     """The `Readout` of C classes: outputs are logits [N, C], targets y [N] class indices."""
 
     temperature = 2.0
     problem_type: str | None = None
-    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = METRICS
+    metrics: Mapping[str, Callable[..., float]] = METRICS
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -54,7 +65,7 @@ class Classification:
         """One-hot labels."""
         return one_hot(y, self.width).float()
 
-    def outputs(self, scores: Tensor, factor: float, centre: Tensor) -> Tensor:
+    def outputs(self, scores: Tensor, factor: float | Tensor, centre: Tensor) -> Tensor:
         """Scores times a temperature; no class is preferred on the whole."""
         return factor * scores
 
@@ -64,13 +75,13 @@ class Classification:
         scores = scores.double()
         picked = scores.gather(1, y[:, None])[:, 0]
         for _ in range(STEPS):
-            probability = (log_t.exp() * scores).softmax(1)
+            probability = self.outputs(scores, log_t.exp(), centre).softmax(1)
             mean = (probability * scores).sum(1)
             slope = log_t.exp() * (mean - picked).mean()
             variance = (probability * scores.square()).sum(1) - mean.square()
             curvature = log_t.exp().square() * variance.mean() + slope.abs() + 1e-9
             log_t = (log_t - (slope / curvature).clamp(-1.0, 1.0)).clamp(-4.0, 6.0)
-        return cross_entropy(log_t.exp() * scores, y).item(), log_t.exp().item()
+        return cross_entropy(self.outputs(scores, log_t.exp(), centre), y).item(), log_t.exp().item()
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -94,7 +105,7 @@ class Classification:
 
     def estimator(self, regularisation: float) -> LogisticRegression:
         """Logistic regression."""
-        return LogisticRegression(C=regularisation, max_iter=2000)
+        return Logistic(C=regularisation, max_iter=2000)
 
 
 KIND = labelled_kind(

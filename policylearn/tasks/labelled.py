@@ -34,6 +34,30 @@ class Examples:
         """All targets, for keys."""
         yield self.y.numpy().tobytes()
 
+    def targets_of(self, picked: Indices) -> Indices:
+        """Where in y the targets of the picked rows are."""
+        return picked
+
+    def within(self, picked: Indices, places: Indices) -> Indices:
+        """Where among the targets of the picked rows those of the rows at some places among them are."""
+        return places
+
+    def strata(self, picked: Indices, y: Tensor) -> np.ndarray:
+        """What is to be spread evenly when the picked rows are dealt: y, their targets or others, row by row."""
+        return y.numpy()
+
+    def tokens_of(self, picked: Indices) -> Iterator[np.ndarray]:
+        """Token ids of what each target of the picked rows is of: the whole row."""
+        return (self.rows[int(row)] for row in picked)
+
+    def outputs(self, model: Callable[..., Tensor], picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
+        """Features, or outputs of a model with a head, one for each target of the picked rows."""
+        return extract(model, self.rows, picked, pad_id, watch)
+
+    def measure(self, metric: Callable[..., float], predicted: np.ndarray) -> float:
+        """A metric of what is predicted for all targets."""
+        return metric(self.y.numpy(), predicted)
+
 
 @dataclass(frozen=True)
 class LabelledBatch:
@@ -42,6 +66,11 @@ class LabelledBatch:
     input_ids: Tensor
     real: Tensor
     y: Tensor
+
+    @property
+    def more(self) -> dict[str, Tensor]:
+        """What a model is told besides the texts."""
+        return {}
 
 
 class LabelWeights:
@@ -90,23 +119,24 @@ class Labelled:
 
     def training_loss(self, model: Callable[..., Tensor], split: Examples, rows: list[int]) -> Tensor:
         """The mean loss of these rows."""
-        outputs = model(*split.rows.batch(rows, self.pad_id))
-        return self.readout.loss(outputs, split.y[rows].to(outputs.device))
+        batch = self.batch(split, rows)
+        outputs = model(batch.input_ids, batch.real, **batch.more)
+        return self.readout.loss(outputs, batch.y.to(outputs.device))
 
     def query_loss(self, model: Callable[..., Tensor], split: Examples, picked: Indices) -> tuple[Tensor, float]:
         """The loss of the picked rows, and the quality of the outputs."""
-        outputs = extract(model, split.rows, picked, self.pad_id)
-        y = split.y[picked].to(outputs.device)
+        outputs = split.outputs(model, picked, self.pad_id)
+        y = split.y[split.targets_of(picked)].to(outputs.device)
         return self.readout.loss(outputs, y), self.readout.quality(outputs, y)
 
     def score(self, model: Callable[..., Tensor], split: Examples, watch: Watch = UNSEEN) -> float:
         """The metric of a model with a head."""
-        return self.metric(split.y.numpy(), self.predicted(model, split, watch))
+        return split.measure(self.metric, self.predicted(model, split, watch))
 
     def predicted(self, model: Callable[..., Tensor], split: Examples, watch: Watch = UNSEEN) -> np.ndarray:
-        """What a model with a head says of every text, [N]."""
+        """What a model with a head says of every target, [N]."""
         with torch.no_grad():
-            outputs = extract(model, split.rows, np.arange(len(split)), self.pad_id, watch)
+            outputs = split.outputs(model, np.arange(len(split)), self.pad_id, watch)
             return self.readout.predictions(outputs).cpu().numpy()
 
 

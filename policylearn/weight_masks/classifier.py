@@ -34,7 +34,7 @@ class MaskedClassifier(nn.Module):
         """M by name, differentiable straight through to the scores."""
         return {name: binarise(m) for name, m in zip(self.names, self.scores, strict=True)}
 
-    def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, real: Tensor, **more: Tensor) -> Tensor:
         frozen = {name: p.detach() for name, p in self.encoder.named_parameters()}
         features = Elsewhere(self.encoder, masked(frozen, self.masks()))
-        return features(input_ids, real) @ self.weight.T + self.bias
+        return features(input_ids, real, **more) @ self.weight.T + self.bias

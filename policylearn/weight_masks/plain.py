@@ -41,6 +41,17 @@ with torch.no_grad():
 {last}
 ```
 """
+WORDS = """# A tagger of words
+
+A word's tag is that of its first token:
+
+```python
+from transformers import pipeline
+
+tag = pipeline("token-classification", model=folder, tokenizer=folder, aggregation_strategy="first")
+spans = tag("Aspirin helps")
+```
+"""
 CLASSES = {
     "title": "A text classifier",
     "last": "labels = [model.config.id2label[int(i)] for i in logits.argmax(1)]",
@@ -124,12 +135,13 @@ def save_plain(
     tokenizer: PreTrainedTokenizerBase,
     length: int,
     pairs: bool = False,
+    words: bool = False,
 ) -> Path:
     """Write the model with its tokenizer, and how to use them; `length`: tokens of the longest texts it has seen, which
-    were pairs of texts or not."""
+    were pairs of texts or not. `words`: its logits are of words, not of texts."""
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     texts = "texts, second_texts" if pairs else "texts"
-    card = CARD.format(length=length, texts=texts, **CARDS.get(plain.config.problem_type, CLASSES))
+    card = WORDS if words else CARD.format(length=length, texts=texts, **CARDS.get(plain.config.problem_type, CLASSES))
     (Path(folder) / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)

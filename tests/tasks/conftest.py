@@ -131,3 +131,23 @@ def of_pairs(tiny, paired):
     """`of_pairs("inner.steps=4", …)`: a tiny config of pairs with classes."""
     own = (f"task.path={paired}", f"domain.path={paired / 'domain.txt'}", f"model.tokenizer={paired / 'tokenizer'}")
     return lambda *more: tiny(*own, "policy.prior={}", *more)
+
+
+@pytest.fixture(scope="session")
+def named(tmp_path_factory):
+    """Documents of the planted benchmark as lists of words, those of a class being entities of its type."""
+    folder, planted = tmp_path_factory.mktemp("named"), PlantedConfig(train=80, dev=40, test=40, length=8)
+    planted_tokenizer(planted).save_pretrained(folder / "tokenizer")
+    for split, rows in planted_task(planted).splits.items():
+        found = [text.split() for text in rows.texts]
+        tags = [[f"B-{word[:6]}" if word.startswith("class") else "O" for word in words] for words in found]
+        lines = [json.dumps({"tokens": words, "tags": own}) for words, own in zip(found, tags, strict=True)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def of_tags(tiny, named):
+    """`of_tags("inner.steps=4", …)`: a tiny config of words with tags."""
+    own = (f"task.path={named}", f"model.tokenizer={named / 'tokenizer'}", "policy.prior={}")
+    return lambda *more: tiny(*own, *more)

@@ -1,5 +1,7 @@
 """What all kinds of task have in common, and all readouts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,9 +16,10 @@ from policylearn.tasks.regression import Regression
 
 
 @pytest.fixture(params=list(KINDS.members))
-def of_kind(request, tiny, labelled, counted, asked):
+def of_kind(request, tiny, labelled, counted, of_tags, asked):
     """A tiny problem of each kind."""
-    kinds = {"classification": tiny, "multilabel": labelled, "regression": counted, "questions": asked}
+    kinds = {"classification": tiny, "multilabel": labelled, "regression": counted, "tagging": of_tags}
+    kinds["questions"] = asked
     problem = Problem(kinds[request.param]())
     assert problem.kind.name == request.param
     return problem
@@ -54,11 +57,11 @@ def test_steps_against_the_loss_raise_the_score_to_nearly_its_best(of_kind, tune
 
 
 def test_every_metric_can_be_had_and_the_first_is_that_of_a_config_which_names_none(of_kind, tuned):
-    given, (first, *others) = of_kind.config.task.model_dump(), KINDS.get(of_kind.config.task.kind).metrics
+    given, (first, *others) = of_kind.task.model_dump(), KINDS.get(of_kind.task.kind).metrics
     assert TaskConfig(**{key: value for key, value in given.items() if key != "metric"}).metric == first
     for metric in (first, *others):
-        task = of_kind.config.task.model_validate(given | {"metric": metric})
-        problem = Problem(of_kind.config.model_copy(update={"task": task}), data=of_kind.data())
+        task = TaskConfig.model_validate(given | {"metric": metric})
+        problem = Problem(of_kind.config, data=replace(of_kind.data(), task=task))
         assert problem.kind.score(tuned, of_kind.labelled("dev")) <= 1
     with pytest.raises(ValueError, match=f"metric 'bleu' with task.kind '{task.kind}': set it to one of {first}, "):
         TaskConfig(**given | {"metric": "bleu"})

@@ -1,0 +1,164 @@
+"""Words with a tag each: named entities in the BIO scheme, as lists of words and tags, or as spans of a text.
+
+- `tokens` and `tags`, two lists of one length: ["Aspirin", "helps"], ["B-Drug", "O"]; tags may be numbers where
+  `task.labels` lists their names in that order;
+- `text` and `spans`: "Aspirin helps", [{"start": 0, "end": 7, "label": "Drug"}], in characters, end exclusive.
+
+`task.text` and `task.label` name other columns.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from policylearn.config import TaskConfig
+from policylearn.data.formats import Record
+from policylearn.data.opened import OpenTask, open_task
+from policylearn.data.task import Split, Task, carve_missing, carved_line, read_splits, taken
+from policylearn.data.text import text_of
+from policylearn.messages.quote import quote, some
+
+TOKENS, TAGS, SPANS, OUTSIDE = "tokens", "tags", "spans", "O"
+BIO = re.compile(r"O|[BI]-.+", re.DOTALL)
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def columns_of(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
+    """The columns of words (or a text) and of tags (or spans): those that are set, else those of the first row.
+
+    >>> columns_of(TaskConfig(path="x"), [{"text": "a b", "tokens": ["a", "b"], "tags": ["O", "O"]}])
+    ('tokens', 'tags')
+    """
+    first = head[0] if head else {}
+    text = str(config.text) if config.text != "text" else TOKENS if TOKENS in first else "text"
+    usual = TAGS if isinstance(first.get(text), list) else SPANS
+    return text, config.label if config.label != "label" or config.label in first else usual
+
+
+def are_tagged(config: TaskConfig, head: Sequence[Record]) -> bool:
+    """Whether a task that names no kind is one of tags: its first row has lists of one length, or spans."""
+    first, (text, label) = head[0] if head else {}, columns_of(config, head)
+    words, tags = first.get(text), first.get(label)
+    if isinstance(words, list) and isinstance(tags, list):
+        return len(words) == len(tags) and all(isinstance(word, str) for word in words)
+    spans = isinstance(tags, list) and all(isinstance(span, dict) and {"start", "end"} <= span.keys() for span in tags)
+    return isinstance(words, str) and label == SPANS and spans
+
+
+def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
+    """Read every split: texts are tuples of words, labels lists of tags; dev and test are carved off train where there
+    are none.
+
+    Raises:
+        ValueError: a split is missing or empty, a column is not there, words and tags are not as many, a tag is not of
+            the BIO scheme or not in the label set, or a span lies outside of its text or overlaps another.
+    """
+    opened = opened or open_task(config)
+    text, label = columns_of(config, opened.head)
+    records, unread = read_splits(config, opened, {text: "task.text", label: "task.label"}, [])
+    read = {name: _split(config, name, rows, text, label) for name, rows in records.items()}
+    labels = config.labels or label_set(read["train"].labels)
+    for name, split in read.items():
+        _check(config, name, split.labels, labels)
+    rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
+    return Task(read | taken(read["train"], rows), labels, carved_line(config, rows, ""), unread, (text,))
+
+
+def label_set(found: Sequence[Sequence[str]]) -> list[str]:
+    """Tags of all types of span that occur: "O", and "B-" and "I-" of each.
+
+    >>> label_set([["O", "B-Drug", "O"], ["B-Gene", "I-Gene"]])
+    ['O', 'B-Drug', 'I-Drug', 'B-Gene', 'I-Gene']
+    """
+    types = sorted({tag[2:] for tags in found for tag in tags if tag != OUTSIDE})
+    return [OUTSIDE, *(f"{at}-{name}" for name in types for at in "BI")]
+
+
+def words_of(text: str, spans: Sequence[tuple[int, int, str]]) -> tuple[list[str], list[str]]:
+    """A text cut into words, and at the ends of spans [start, end); with the tag of each word.
+
+    >>> words_of("Wnt3a binds.", [(0, 3, "Gene")])
+    (['Wnt', '3a', 'binds', '.'], ['B-Gene', 'O', 'O', 'O'])
+    >>> words_of("breast cancer", [(0, 13, "Disease")])[1]
+    ['B-Disease', 'I-Disease']
+    """
+    ends = {place for start, end, _ in spans for place in (start, end)}
+    words, tags, last = [], [], None
+    for word in WORD.finditer(text):
+        for start, end in pairwise(
+            sorted({word.start(), word.end(), *(e for e in ends if word.start() < e < word.end())})
+        ):
+            span = next((span for span in spans if span[0] <= start < span[1]), None)
+            words.append(text[start:end])
+            tags.append(OUTSIDE if span is None else f"{'I' if span == last else 'B'}-{span[2]}")
+            last = span
+    return words, tags
+
+
+def _split(config: TaskConfig, name: str, rows: Sequence[Record], text: str, label: str) -> Split:
+    found = [_tagged(config, name, row, record[text], record[label]) for row, record in enumerate(rows)]
+    return Split([words for words, _ in found], [tags for _, tags in found])
+
+
+def _tagged(config: TaskConfig, split: str, row: int, text: Any, tags: Any) -> tuple[tuple[str, ...], list[str]]:
+    """Words and tags of a row."""
+    where = f"task.path {config.path}: split {split!r}, row {row}"
+    if not isinstance(tags, list):
+        raise ValueError(
+            f'{where}: {quote(tags)} is no list of tags or spans, as task.kind = "tagging" needs: task.label'
+        )
+    if isinstance(text, str):
+        words, found = words_of(text, _spans(text, tags, where))
+    elif isinstance(text, list):
+        words = [text_of(word, where, "the list of words", "give strings") for word in text]
+        found = [_name(tag, config, where) for tag in tags]
+    else:
+        raise ValueError(f"{where}: {quote(text)} is neither a list of words nor a text: task.text")
+    if len(words) != len(found) or not words:
+        raise ValueError(f"{where}: {len(words)} words with {len(found)} tags: mend the row")
+    return tuple(words), found
+
+
+def _name(tag: Any, config: TaskConfig, where: str) -> str:
+    """A tag by its name; a number is a place in the label set."""
+    if isinstance(tag, int) and not isinstance(tag, bool):
+        if config.labels is None or not 0 <= tag < len(config.labels):
+            raise ValueError(f"{where}: the tag {tag} is a number: list the names of tags, in order, in task.labels")
+        return config.labels[tag]
+    if not isinstance(tag, str) or BIO.fullmatch(tag) is None:
+        raise ValueError(f"{where}: the tag {quote(tag)} is not O, or B- or I- and a type, as B-Disease is: mend it")
+    return tag
+
+
+def _spans(text: str, given: list[Any], where: str) -> list[tuple[int, int, str]]:
+    """The spans of a text in order.
+
+    Raises:
+        ValueError: one is none, lies outside of the text, holds no word or overlaps another.
+    """
+    found = sorted(_span(span, where) for span in given)
+    for (start, end, _), after in zip(found, [*found[1:], None], strict=True):
+        if not 0 <= start < end <= len(text) or WORD.search(text, start, end) is None:
+            raise ValueError(f"{where}: the span {start} to {end} holds no word of a text of {len(text)} characters")
+        if after is not None and after[0] < end:
+            raise ValueError(f"{where}: the spans at {start} and {after[0]} overlap, and a word has one tag: keep one")
+    return found
+
+
+def _span(span: Any, where: str) -> tuple[int, int, str]:
+    if isinstance(span, Mapping) and {"start", "end", "label"} <= span.keys():
+        start, end, label = span["start"], span["end"], span["label"]
+        if isinstance(start, int) and isinstance(end, int) and isinstance(label, str) and label:
+            return start, end, label
+    raise ValueError(f'{where}: {quote(span)} is no span such as {{"start": 0, "end": 7, "label": "Drug"}}')
+
+
+def _check(config: TaskConfig, split: str, found: Sequence[Sequence[str]], labels: Sequence[str]) -> None:
+    known = set(labels)
+    for row, tags in enumerate(found):
+        if unknown := [tag for tag in tags if tag not in known]:
+            raise ValueError(
+                f"task.path {config.path}: split {split!r}, row {row}: the tag {quote(unknown[0])} is not in the label "
+                f"set {some(labels)}, which train has; mend the row or set task.labels"
+            )

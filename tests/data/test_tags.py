@@ -1,0 +1,100 @@
+"""Words with tags, as files have them."""
+
+import json
+
+import pytest
+
+from policylearn.config import TaskConfig
+from policylearn.data.kinds import inferred_kind
+from policylearn.data.overview import describe_tags
+from policylearn.data.tags import load_tags, words_of
+
+TOKENS = {"tokens": ["Aspirin", "helps", "Ann"], "tags": ["B-Drug", "O", "O"]}
+SPANS = {"text": "Aspirin helps Ann.", "spans": [{"start": 0, "end": 7, "label": "Drug"}]}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def load(*rows, **settings):
+        for split in ("train", "dev", "test"):
+            (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return load_tags(TaskConfig(path=str(tmp_path), kind="tagging", **settings))
+
+    return load
+
+
+def test_lists_and_spans_are_the_same_task(read):
+    a, b = read(TOKENS, TOKENS), read(SPANS, SPANS)
+    assert a.labels == b.labels == ["O", "B-Drug", "I-Drug"]
+    assert a.splits["dev"].texts[0] == ("Aspirin", "helps", "Ann") == b.splits["dev"].texts[0][:3]
+    assert b.splits["dev"].labels[0] == [*a.splits["dev"].labels[0], "O"]
+    assert describe_tags(a)[0] == "task  2 / 2 / 2 rows, 6 words of train in 3 tags: O 66.7 %, B-Drug 33.3 %"
+
+
+def test_tags_that_are_numbers_and_columns_of_other_names(read):
+    row = {"words": ["a", "b"], "ner": [0, 2]}
+    task = read(row, row, text="words", label="ner", labels=["O", "B-x", "I-x"])
+    assert task.splits["train"].labels[0] == ["O", "I-x"] and task.labels == ["O", "B-x", "I-x"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        (TOKENS, "tagging"),
+        (TOKENS | {"text": "Aspirin helps Ann"}, "tagging"),
+        (SPANS, "tagging"),
+        (SPANS | {"label": "x"}, "classification"),
+        (TOKENS | {"text": "a", "label": "x"}, "classification"),
+        ({"text": "a", "label": ["x"]}, "multilabel"),
+        ({"text": "a", "spans": "none"}, "classification"),
+    ],
+)
+def test_a_task_of_tags_is_known_by_its_columns(row, kind):
+    assert inferred_kind(TaskConfig(path="x"), [row])[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": ["O"]}, "row 1: 3 words with 1 tags"),
+        ({"tokens": [], "tags": []}, "row 1: 0 words with 0 tags"),
+        ({"tags": ["O", "Drug", "O"]}, "row 1: the tag 'Drug' is not O, or B- or I-"),
+        ({"tags": ["O", 7, "O"]}, r"row 1: the tag 7 is a number: list .* task\.labels"),
+        ({"tags": "O"}, "row 1: 'O' is no list of tags or spans"),
+        ({"tokens": [1, 2, 3]}, "row 1, the list of words holds a int, not a text"),
+        ({"tokens": 3}, "row 1: 3 is neither a list of words nor a text"),
+    ],
+)
+def test_bad_lists_are_refused_with_their_row(read, change, message):
+    with pytest.raises(ValueError, match=message):
+        read(TOKENS, TOKENS | change)
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([{"start": 0, "end": 99, "label": "x"}], "the span 0 to 99 holds no word of a text of 18 characters"),
+        ([{"start": 7, "end": 8, "label": "x"}], "the span 7 to 8 holds no word"),
+        ([{"start": 0, "end": 7, "label": "x"}, {"start": 3, "end": 13, "label": "y"}], "spans at 0 and 3 overlap"),
+        ([[0, 7, "x"]], r"\[0, 7, 'x'\] is no span such as"),
+    ],
+)
+def test_bad_spans_are_refused_with_their_row(read, spans, message):
+    with pytest.raises(ValueError, match=f"row 1: .*{message}"):
+        read(SPANS, SPANS | {"spans": spans})
+
+
+def test_a_type_that_train_has_not_is_refused_and_can_be_listed(read, tmp_path):
+    read(TOKENS)
+    (tmp_path / "dev.jsonl").write_text(json.dumps(TOKENS | {"tags": ["B-Drug", "O", "B-Person"]}), encoding="utf-8")
+    config = TaskConfig(path=str(tmp_path), kind="tagging")
+    with pytest.raises(
+        ValueError, match=r"split 'dev', row 0: the tag 'B-Person' is not in the label set .*task\.labels"
+    ):
+        load_tags(config)
+    assert load_tags(config.model_copy(update={"labels": ["O", "B-Drug", "B-Person"]})).splits["dev"].labels[0][2]
+
+
+def test_neighbouring_spans_are_two():
+    words, tags = words_of("New York London", [(0, 8, "City"), (9, 15, "City")])
+    assert list(zip(words, tags, strict=True)) == [("New", "B-City"), ("York", "I-City"), ("London", "B-City")]
