@@ -52,11 +52,10 @@ def evaluate(
     True
     """
     named = {} if policies is None else policies if isinstance(policies, Mapping) else {"learned": policies}
-    given = Given(model, task, domain, general, tokenizer, config, settings)
-    chosen = {"evaluate.arms": list(arms), "evaluate.seeds": seeds}
-    found = experiment(given, out, console_of(quiet), {})
+    chosen = {**(settings or {}), "evaluate.arms": list(arms), "evaluate.seeds": seeds}
+    found = experiment(Given(model, task, domain, general, tokenizer, config, chosen), out, console_of(quiet))
     inputs = Inputs(out)
-    return compare_arms(found, chosen, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
+    return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
 
 
 def compare_arms(

@@ -8,11 +8,14 @@ from typing import Any
 
 from policylearn.api.evaluate import compare_arms
 from policylearn.api.results import Comparison, Page
-from policylearn.api.settings import HERE, Given, console_of, experiment
+from policylearn.api.settings import Given, console_of, experiment
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.commands.train import train
 from policylearn.config import Config
 from policylearn.storage.folder import Storage
+
+ALONE = {"evaluate.seeds": 0}
+"""What holds unless it is set: learning is all that is done."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,6 @@ def learn(
     ['learned', 'random']
     """
     console = console_of(quiet)
-    found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, HERE)
+    found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE)
     result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
     return Learned(str(out), found, result)

@@ -43,7 +43,7 @@ def diagnose(
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
         given = Given(model, task, domain, general, tokenizer, config, settings)
-        return Diagnosis.of(run_diagnosis(experiment(given, folder, console, {}), console))
+        return Diagnosis.of(run_diagnosis(experiment(given, folder, console), console))
 
 
 def score(
@@ -76,5 +76,5 @@ def score(
     """
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
-        config = experiment(Given(model, task, domain, general, tokenizer, config, settings), folder, console, {})
+        config = experiment(Given(model, task, domain, general, tokenizer, config, settings), folder, console)
         return scored_words(Problem(config, ConsoleWatch(console), tell=teller(console)), scorer, top)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -19,8 +20,8 @@ from policylearn.registry import KINDS
 from policylearn.report.console import print_line
 from policylearn.runs.run import INPUTS
 
-HERE = {"cluster.backend": "local", "evaluate.seeds": 0}
-"""What holds from Python unless it is set: this process works, and learning is all that is done."""
+HERE = {"cluster.backend": "local"}
+"""What holds from Python unless it is set: this process works."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,16 @@ class Given:
     settings: Mapping[str, Any] | None = None
 
 
-def experiment(given: Given, out: str | os.PathLike[str], console: Console, more: Mapping[str, Any]) -> Config:
+def experiment(
+    given: Given, out: str | os.PathLike[str], console: Console, more: Mapping[str, Any] = MappingProxyType({})
+) -> Config:
     """The config of what is given; objects are written to `out`, and said.
 
     Args:
         given: by a caller.
         out: folder of the run.
         console: where it is said.
-        more: settings by dotted name, which hold unless the base or the caller says otherwise.
+        more: settings by dotted name, which hold unless the base or the caller says otherwise; so does `HERE`.
 
     Raises:
         ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
@@ -51,7 +54,7 @@ def experiment(given: Given, out: str | os.PathLike[str], console: Console, more
     inputs, tree, source = Inputs(out), _base(given.config), _source(given.config)
     own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in (given.settings or {}).items()}
     places = _places(given, inputs, lambda section: str(_at(tree, own, f"{section}.text") or "text"))
-    more = {"name": Path(out).name, **more} if "task" in inputs.written else more
+    more = HERE | dict(more) | ({"name": Path(out).name} if "task" in inputs.written else {})
     defaults = {key: value for key, value in more.items() if _at(tree, own, key) is None}
     changes = [(key, value, source) for key, value in defaults.items()]
     changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
@@ -66,10 +69,7 @@ def experiment(given: Given, out: str | os.PathLike[str], console: Console, more
         )
     if inputs.written:
         _say(console, inputs)
-    config = with_imports(config)
-    if config.cluster.backend != "local":
-        check_travels(config)
-    return config
+    return _with_parts(config)
 
 
 def console_of(quiet: bool) -> Console:
@@ -80,7 +80,15 @@ def console_of(quiet: bool) -> Console:
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     """A config with settings by dotted name; ValueError as in `load_config`."""
     tree = config.model_dump(mode="json", exclude_unset=True)
-    return config_of(tree, [(key, value, f"settings[{key!r}]") for key, value in settings.items()], "the config")
+    given = [(key, value, f"settings[{key!r}]") for key, value in settings.items()]
+    return _with_parts(config_of(tree, given, "the config"))
+
+
+def _with_parts(config: Config) -> Config:
+    config = with_imports(config)
+    if config.cluster.backend != "local":
+        check_travels(config)
+    return config
 
 
 def _base(config: str | os.PathLike[str] | Config | None) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _instead(key: str) -> str:
     here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}
     if near := difflib.get_close_matches(leaf, sorted(here), n=1, cutoff=NEAR):
         return f"did you mean {(f'{section}.' if section else '') + near[0]!r}?"
-    elsewhere = {k.rpartition(".")[2]: k for k in reversed(list(known))}  # of two of a name, the first section's
+    elsewhere = {k.rpartition(".")[2]: k for k in reversed(known)}  # of several the first, which is the more usual
     if near := difflib.get_close_matches(leaf, sorted(elsewhere), n=1, cutoff=NEARER):
         return f"did you mean {elsewhere[near[0]]!r}?"
     return f"known here: {', '.join(sorted(here))}" if here else "see `policylearn settings`"

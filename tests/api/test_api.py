@@ -168,7 +168,7 @@ def test_the_policy_of_a_run_masks_shows_itself_and_is_compared(learned, words, 
 
 def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, capsys):
     settings = {"credit.batches": 2, **SHORT}
-    found = experiment(Given(task=splits["train"], tokenizer=words, settings=settings), tmp_path, Console(), {})
+    found = experiment(Given(task=splits["train"], tokenizer=words, settings=settings), tmp_path, Console())
     texts = [text for text in open_corpus(found, "domain")]
     train = KINDS.get("classification").read(found.task).splits["train"].texts
     assert texts == train and len(texts) < len(splits["train"])  # dev and test are carved off

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-FOLLOWED = ("README.md", "configs/trainers/README.md", "configs/cluster/README.md")
+FOLLOWED = ("README.md", "configs/pretrain/README.md", "configs/trainers/README.md", "configs/cluster/README.md")
 """Pages that are followed from top to bottom, in this order: later ones use what earlier ones made."""
 EXPERIMENTS = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("experiments/*/README.md"))
 FENCED = re.compile(r"^( *)```([a-z]*)[^\n]*\n(.*?)\n\1```$", re.MULTILINE | re.DOTALL)

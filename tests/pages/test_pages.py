@@ -30,6 +30,7 @@ SHORTER = {
         *("learn.rounds=1", "learn.rollouts=1", "inner.steps=8", "inner.window=4", "inner.every=4"),
         *("evaluate.seeds=1", "planted.documents=400", "planted.dev=50", "planted.test=50"),
     ],
+    "policylearn pretrain configs/own_task.toml": ["pretrain.steps=4", "domain.limit=100"],
     "policylearn score configs/demo.toml": ["planted.documents=400"],
     "policylearn diagnose configs/own_task.toml": [
         *("inner.steps=8", "credit.points=1", "credit.batches=6"),
