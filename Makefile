@@ -13,7 +13,7 @@ help:  ## list the targets
 setup: .venv/installed  ## create .venv with the pinned dependencies
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	.venv/bin/pip install --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[dev]'
 	@touch $@
 
 .venv/bin/pip:

@@ -229,7 +229,7 @@ def _build(
 ) -> Tagging:
     if config.metric == "span_f1" and find_spec("seqeval") is None:
         raise ValueError(
-            'task.metric "span_f1" is counted by seqeval, which is not here: pip install "policylearn[tagging]", or '
+            'task.metric "span_f1" is counted by seqeval, which is not here: pip install --use-pep517 seqeval, or '
             "set task.metric=accuracy"
         )
     return Tagging(Tags(labels), config.metric, tokenizer.pad_token_id)
