@@ -100,8 +100,8 @@ def test_a_diagnosis_is_a_function_of_its_config(result, problem, quiet):
     again = diagnose(problem.config, quiet)
     same = [key for key in result if key not in ("seconds", "cpu_seconds")]
     assert {key: again[key] for key in same} == {key: result[key] for key in same}
-    (line,) = quiet.file.getvalue().splitlines()  # nothing in it takes five seconds
-    assert line.startswith("task ")
+    kind, rows = quiet.file.getvalue().splitlines()  # nothing in it takes five seconds
+    assert kind == "task  classification" and rows.startswith("task ")
 
 
 def test_the_report_shows_what_was_found(result, quiet):

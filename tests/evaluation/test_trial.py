@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.adapt import chosen as chosen_module
 from policylearn.adapt import finetune, probe, weight_mask
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score, subsets
@@ -15,6 +14,7 @@ from policylearn.evaluation.trial import run_trial
 from policylearn.models.chunks import extract
 from policylearn.problem import Problem
 from policylearn.registry import ADAPTATIONS
+from policylearn.tasks import labelled as labelled_module
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Labelled
 
@@ -143,7 +143,7 @@ def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monke
         asked.append(rows.tolist())
         return extract(model, split, rows, *others)
 
-    monkeypatch.setattr(chosen_module, "extract", counted)
+    monkeypatch.setattr(labelled_module, "extract", counted)
     features = FrozenFeatures(tiny_problem, tiny_problem.fresh_model(0))
     first, second = features(train, np.array([3, 1, 3])), features(train, np.array([5, 1]))
     assert asked == [[1, 3], [5]]
@@ -159,7 +159,7 @@ def test_a_checkpoint_that_is_not_trained_further_is_looked_at_once(tiny, tmp_pa
     overrides = f"model.name={tmp_path}", "model.architecture={}", "evaluate.labelled=8"
     alone = [run_trial(Problem(tiny(*overrides)), None, "none", seed) for seed in (0, 1)]
     asked = []
-    monkeypatch.setattr(chosen_module, "extract", lambda *given: asked.append(given[2].tolist()) or extract(*given))
+    monkeypatch.setattr(labelled_module, "extract", lambda *given: asked.append(given[2].tolist()) or extract(*given))
     problem = Problem(tiny(*overrides))
     for seed, right in enumerate(alone):
         found = run_trial(problem, None, "none", seed)

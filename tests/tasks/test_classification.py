@@ -1,8 +1,11 @@
-"""Metrics of classes, by hand."""
+"""Metrics of classes, by hand; classes that few labelled rows have, or none."""
 
 import numpy as np
 import pytest
 
+from policylearn.adapt import finetune, probe
+from policylearn.adapt.chosen import FrozenFeatures
+from policylearn.problem import Problem
 from policylearn.tasks.classification import METRICS
 
 Y = np.array([0, 0, 0, 1, 1, 2])
@@ -21,3 +24,15 @@ Y = np.array([0, 0, 0, 1, 1, 2])
 )
 def test_metrics_by_hand(metric, predicted, expected):
     assert METRICS[metric](Y, np.array(predicted)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "of_tags"])
+@pytest.mark.parametrize("method", [probe, finetune])
+def test_labelled_rows_of_one_class_make_a_model_that_says_that_one(request, kind, method):
+    problem = Problem(request.getfixturevalue(kind)("evaluate.finetune.epochs=1"))
+    train, picked = problem.examples("train"), np.arange(6)
+    train.y[train.targets_of(picked)] = 0
+    chosen = method.fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, 0)
+    dev = problem.examples("dev")
+    expected = float((dev.y == 0).float().mean()) if kind == "tiny" else 0.0  # F1 of no span at all
+    assert chosen.score(dev) == pytest.approx(expected, abs=1e-6)
