@@ -56,7 +56,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("masks and contexts", score(shares["text"]), "share due to which tokens were masked where"),
         ("both at once", score(shares["rest"]), "share of the rest"),
         *_needs(result["needs"]),
-        *_forecast(result.get("forecast")),
+        *_forecast(result),
     ]
 
 
@@ -70,19 +70,19 @@ def _lasting(found: dict[str, float | None]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _forecast(found: dict[str, Any] | None) -> list[tuple[str, str, str]]:
-    """Of a diagnosis from before it was made, nothing."""
-    if found is None:
+def _forecast(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Of a diagnosis from before it was made, nothing; of one that is noise, that there is none."""
+    if (found := result.get("forecast")) is None:
         return []
+    if result["interval"][0] <= 0:
+        return [("forecast", "none", "where halves are not shown to agree, nothing can be foretold")]
     halves = " and ".join(score(value) for value in found["halves"])
+    about = f"more than by random masks, to first order (from halves: {halves}); from a checkpoint about a quarter came"
     return [
         ("masks by credit, per token", score(found["advantage"]), "mean credit of what is masked, in its sd; random 0"),
-        ("outer loss, lowered by", score(found["loss"]), f"more than by random masks; halves {halves}"),
-        ("", "", "to first order: where it was tried, about a quarter of it came (experiments/forecast)"),
-        *(
-            (f"the same, twice the {what}", score(found[name]), "as far as the shares above tell")
-            for name, what in (("labels", "labels"), ("text", "text"))
-        ),
+        ("outer loss, lowered by", score(found["loss"]), about),
+        ("the same, twice the labels", score(found["labels"]), "as far as the shares above tell"),
+        ("the same, twice the text", score(found["text"]), "as far as the shares above tell"),
         ("the same, twice the steps", score(found["steps"]), "if later steps do as much"),
     ]
 

@@ -112,6 +112,17 @@ def test_the_report_shows_what_was_found(result, quiet):
         assert text in shown
 
 
+@pytest.mark.parametrize(
+    ("low", "shown", "hidden"),
+    [(0.1, "twice the labels", "nothing can be foretold"), (-0.1, "nothing can be foretold", "twice the labels")],
+)
+def test_a_forecast_is_shown_where_halves_agree(result, quiet, low, shown, hidden):
+    assert result["forecast"].keys() == {"loss", "labels", "text", "steps", "advantage", "halves"}
+    quiet.print(signal_report(result | {"interval": [low, 0.5]}), highlight=False)
+    said = " ".join(quiet.file.getvalue().split())
+    assert shown in said and hidden not in said
+
+
 def test_diagnose_on_the_command_line(tiny_toml, tmp_path):
     out = tmp_path / "deep" / "signal.json"
     done = CliRunner().invoke(app, ["diagnose", str(tiny_toml), *QUICK, "--out", str(out)])
