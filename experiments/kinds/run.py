@@ -21,11 +21,13 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.report.write_up import write_up
 
 FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/kinds"), "../shared/data"
+BRIEF = ["evaluate.finetune.epochs=4", 'evaluate.arms=["random", "learned"]']
+"""Where dev, which is looked at after every epoch, has many texts."""
 KINDS = {
     "pairs": ("tasks/mrpc", ["task.metric=accuracy"]),
-    "regression": ("tasks/stsb", ["task.kind=regression"]),
-    "multilabel": ("tasks/goemotions_ekman", ["task.kind=multilabel", "task.label=labels"]),
-    "tagging": ("ner/ner_ncbi_disease", ["task.kind=tagging"]),
+    "regression": ("tasks/stsb", ["task.kind=regression", *BRIEF]),
+    "multilabel": ("tasks/goemotions_ekman", ["task.kind=multilabel", "task.label=labels", *BRIEF]),
+    "tagging": ("ner/ner_ncbi_disease", ["task.kind=tagging", *BRIEF]),
 }
 """Data, and what has to be said of it."""
 LABELS, SEEDS = 200, 5
@@ -40,9 +42,8 @@ DOWNSTREAM = [f"probe@{LABELS}", f"finetune@{LABELS}"]
 def config_of(kind: str) -> Config:
     path, own = KINDS[kind]
     given = [f"task.path={DATA}/{path}", f"domain.path={DATA}/{path}/train.jsonl.gz", f"name={kind}", *own]
-    return load_config(
-        "configs/credits.toml", ["task.metric=", *given, *SETTINGS, f"evaluate.downstream={json.dumps(DOWNSTREAM)}"]
-    )
+    downstream = f"evaluate.downstream={json.dumps(DOWNSTREAM)}"
+    return load_config("configs/credits.toml", ["task.metric=auto", *SETTINGS, downstream, *given])
 
 
 def run(kind: str) -> None:
@@ -73,11 +74,12 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield "|---" * 9 + "|"
     for kind, result in results.items():
         for how, by_arm in result["scores"].items():
-            means = (f"{sum(by_arm[arm]) / len(by_arm[arm]):.3f}" for arm in ("none", "random", "learned"))
+            shown = (by_arm.get(arm) for arm in ("none", "random", "learned"))
+            means = (f"{sum(scores) / len(scores):.3f}" if scores else "" for scores in shown)
             gap = paired_difference(by_arm["learned"], by_arm["random"])
-            shown = f"{gap.mean:+.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+            learned = f"{gap.mean:+.3f} [{gap.low:.3f}, {gap.high:.3f}]"
             signal = reliability(result["signal"]) if how == DOWNSTREAM[0] else ""
-            cells = [kind, Path(KINDS[kind][0]).name, result["metric"], how, *means, shown, signal]
+            cells = [kind, Path(KINDS[kind][0]).name, result["metric"], how, *means, learned, signal]
             yield f"| {' | '.join(cells)} |"
 
 

@@ -97,7 +97,7 @@ def test_words_are_credited_dev_chooses_and_texts_are_what_is_labelled(of_tags):
 
 def test_without_seqeval_it_is_said_what_to_install(of_tags, monkeypatch):
     monkeypatch.setattr(tagging, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "policylearn\[tagging\]", or set task\.metric=accuracy'):
+    with pytest.raises(ValueError, match=r"pip install --use-pep517 seqeval, or set task\.metric=accuracy"):
         assert Problem(of_tags()).kind
     assert Problem(of_tags("task.kind=tagging", "task.metric=accuracy")).kind.name == "tagging"
 
