@@ -20,13 +20,12 @@ FOLDER, RUNS, CONFIG = Path(__file__).parent, Path("runs/planted_context"), "con
 FINAL = ["planted_context.seed=1", "learn.seed=1", "cluster.backend=local"]
 """Other documents and rollouts than those that settings were chosen on, which have the seeds 0."""
 FIXED = ["random", "difference", "saliency", "selective", "oracle", "oracle-context"]
-TABLE, NEIGHBOURS, CONTEXT = "learned table", "learned neighbours", "learned context"
+TABLE, NEIGHBOURS = "learned table", "learned neighbours"
 LEARNED = {
     TABLE: ["policy.network=table", "learn.eps=1e-8", "learn.learning_rate=1.0"],
     NEIGHBOURS: [],
-    CONTEXT: ["policy.network=context", "learn.eps=1e-8", "learn.learning_rate=0.05"],
 }
-"""Each with the step that was best for it on the documents of tuning; that of `context` was not tuned."""
+"""Each with the step that was best for it on the documents of tuning."""
 TARGETS = {
     "table": (TABLE, "random", "oracle", 0.9),
     "context": (NEIGHBOURS, "oracle", "oracle-context", 0.8),

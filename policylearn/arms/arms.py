@@ -93,9 +93,8 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
         policies: those that were given, which bring masking settings of their own.
     """
     found = {arm: _other_budget(_settings_of(config, arm, policies), config) for arm in config.evaluate.arms}
-    for arm, course in ((arm, course_of(config, arm)) for arm in config.evaluate.arms if arm not in policies):
-        if course != USUAL:
-            found[arm] = "causal" if course.causal else "texts"
+    courses = {arm: course_of(config, arm) for arm in config.evaluate.arms}  # by name, whoever gives the policy
+    found |= {arm: "causal" if course.causal else "texts" for arm, course in courses.items() if course != USUAL}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 

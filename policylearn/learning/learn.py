@@ -83,7 +83,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
 
 def _with_strength(facts: Facts, state: State) -> Facts:
     """What is known, and what dev chose."""
-    return {**facts, FACTOR: f"{chosen(state.history):g}", STRENGTH: said(state.history)}
+    return {**facts, FACTOR: f"{chosen(state.history):.15g}", STRENGTH: said(state.history)}
 
 
 def _at_once(

@@ -63,7 +63,7 @@ def named(factor: float) -> str:
     >>> named(0.0), named(2.0)
     ('random', '× 2')
     """
-    return f"× {factor:g}" if factor else RANDOM
+    return f"× {factor:.15g}" if factor else RANDOM  # read back by `chosen`: no digit that counts is lost
 
 
 def mean_scores(history: Sequence[dict[str, Any]]) -> dict[str, float]:
