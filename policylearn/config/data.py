@@ -109,7 +109,7 @@ class TaskConfig(Strict):
         description='column of the text, or two of a pair: ["premise", "hypothesis"]; unset: "text", with "text_pair" '
         'if there is one (["text"]: alone)',
     )
-    label: str = Field("label", description="column of the label")
+    label: str = Field("label", description="column of the label; unset: `label`, or `labels` of lists")
     labels: list[str] | None = Field(None, description="the label set; unset: the labels of train")
     extra_tests: list[str] = Field([], description="further splits to score beside test")
     kind: Annotated[str, AfterValidator(KINDS.check_or_auto)] = Field(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import ScoresConfig
+from policylearn.data.lists import list_of
 from policylearn.data.planted_context import USEFUL
 from policylearn.data.tokens import Annotated
 from policylearn.messages.quote import quote, some
@@ -132,19 +133,19 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
 
 def _spans(text: str, value: Any, where: str) -> list[tuple[int, int, Any]]:
     """The value as (start, end, item) in characters."""
-    if not isinstance(value, list | tuple | np.ndarray):
+    if (items := list_of(value)) is None:
         raise ValueError(
             f"{where}: expected a list with an item per word, or of [start, end, item], got {quote(value)}"
         )
-    if any(isinstance(item, list | tuple | np.ndarray) for item in value):
-        return [_span(text, span, where) for span in value]
+    if any(isinstance(item, list | tuple | np.ndarray) for item in items):
+        return [_span(text, span, where) for span in items]
     words = [match.span() for match in WORD.finditer(text)]
-    if len(value) not in (0, len(words)):
+    if len(items) not in (0, len(words)):
         raise ValueError(
-            f"{where}: {len(value)} items for {len(words)} words; expected one item for each word of text.split(), "
+            f"{where}: {len(items)} items for {len(words)} words; expected one item for each word of text.split(), "
             "or character spans [start, end, item]"
         )
-    return [(*word, item) for word, item in zip(words, value, strict=False)]
+    return [(*word, item) for word, item in zip(words, items, strict=False)]
 
 
 def _span(text: str, span: Any, where: str) -> tuple[int, int, Any]:

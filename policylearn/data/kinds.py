@@ -1,6 +1,5 @@
 """What kind of task rows are of, where the config leaves it to them."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +9,11 @@ from pydantic import ValidationError
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
 from policylearn.data.labels import is_rating
+from policylearn.data.lists import list_of
 from policylearn.data.tags import are_tagged, columns_of
 from policylearn.registry import AUTO
 
+LABEL, LABELS = "label", "labels"
 TWO = 2
 """Different numbers, of which nobody thinks that they are amounts."""
 
@@ -29,12 +30,19 @@ def with_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[TaskConfig, s
     """
     if config.kind != AUTO:
         return config, ""
-    kind, why = inferred_kind(config, head)
+    label = label_column(config, head)
+    kind, why = inferred_kind(config.model_copy(update={"label": label}), head)
     try:
-        return TaskConfig.model_validate(config.model_dump() | {"kind": kind}), why
+        return TaskConfig.model_validate(config.model_dump() | {"kind": kind, "label": label}), why
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f"{said}; the kind is inferred ({why}), task.kind sets another") from None
+
+
+def label_column(config: TaskConfig, head: Sequence[Record]) -> str:
+    """That of `task.label`; where rows do not have the usual one, `labels`, if it holds lists."""
+    others = config.label == LABEL and head and LABEL not in head[0] and list_of(head[0].get(LABELS)) is not None
+    return LABELS if others else config.label
 
 
 def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
@@ -52,8 +60,8 @@ def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]
     if are_tagged(config, head):
         return "tagging", f"{' and '.join(columns_of(config, head))}, a tag for every word"
     labels = [row[config.label] for row in head if row.get(config.label) is not None]
-    if labels and all(map(_is_list, labels)):
-        return "multilabel", "lists of labels"
+    if labels and all(list_of(label) is not None for label in labels):
+        return "multilabel", "lists of labels" if config.label != LABELS else "lists in the column labels"
     if config.labels is None and labels and all(map(_is_number, labels)):
         if any(is_rating(str(label)) for label in labels):
             return "regression", "numbers with fractions"
@@ -61,16 +69,6 @@ def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]
             doubt = 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"'
             return "classification", doubt
     return "classification", "a label each"
-
-
-def _is_list(label: Any) -> bool:
-    """Whether it is a list, or spells one in JSON, as a table has it."""
-    if not isinstance(label, str) or not label.lstrip().startswith("["):
-        return isinstance(label, list | tuple)
-    try:
-        return isinstance(json.loads(label), list)
-    except json.JSONDecodeError:  # what a file holds may be anything
-        return False
 
 
 def _is_number(label: Any) -> bool:

@@ -1,12 +1,12 @@
 """What counts as a label: one class, however a file spells it."""
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from policylearn.data.lists import list_of
 from policylearn.data.text import whole
 from policylearn.messages.quote import quote, some
 
@@ -39,7 +39,7 @@ def class_of(value: Any, where: str) -> str:
 
 
 def classes_of(value: Any, where: str) -> list[str]:
-    """A list of labels, as names of classes without repeats; a string may spell one in JSON, as a table has it.
+    """A list of labels, as names of classes without repeats; a string may spell one, see `list_of`.
 
     Raises:
         ValueError: it is no list, or holds what is no class.
@@ -51,13 +51,7 @@ def classes_of(value: Any, where: str) -> list[str]:
     ...
     ValueError: row 0: the label 'a, b' is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]
     """
-    found = value
-    if isinstance(value, str):
-        try:
-            found = json.loads(value)
-        except json.JSONDecodeError:  # what a file holds may be anything
-            found = None
-    if not isinstance(found, list | tuple):
+    if (found := list_of(value)) is None:
         raise ValueError(
             f'{where}: the label {quote(value)} is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]'
         )

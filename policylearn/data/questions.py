@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
+from policylearn.data.lists import list_of
 from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.task import carve_missing, carved_line, read_splits
 from policylearn.data.text import text_of
@@ -159,7 +160,8 @@ def _question(config: TaskConfig, split: str, row: int, record: Record) -> Quest
 
 def _listed(value: object, source: str, place: str) -> list[str]:
     """One answer or several; a whole number is one too."""
-    return [_answer(one, source, place) for one in (value if isinstance(value, list | tuple) else [value])]
+    several = list_of(value)
+    return [_answer(one, source, place) for one in ([value] if several is None else several)]
 
 
 def _answer(one: object, source: str, place: str) -> str:

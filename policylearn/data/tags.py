@@ -14,6 +14,7 @@ from typing import Any
 
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
+from policylearn.data.lists import list_of
 from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.task import Split, Task, carve_missing, carved_line, read_splits, taken
 from policylearn.data.text import text_of
@@ -32,18 +33,18 @@ def columns_of(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
     """
     first = head[0] if head else {}
     text = str(config.text) if config.text != "text" else TOKENS if TOKENS in first else "text"
-    usual = TAGS if isinstance(first.get(text), list) else SPANS
+    usual = SPANS if list_of(first.get(text)) is None else TAGS
     return text, config.label if config.label != "label" or config.label in first else usual
 
 
 def are_tagged(config: TaskConfig, head: Sequence[Record]) -> bool:
     """Whether a task that names no kind is one of tags: its first row has lists of one length, or spans."""
     first, (text, label) = head[0] if head else {}, columns_of(config, head)
-    words, tags = first.get(text), first.get(label)
-    if isinstance(words, list) and isinstance(tags, list):
+    words, tags = list_of(first.get(text)), list_of(first.get(label))
+    if words is not None and tags is not None:
         return len(words) == len(tags) and all(isinstance(word, str) for word in words)
-    spans = isinstance(tags, list) and all(isinstance(span, dict) and {"start", "end"} <= span.keys() for span in tags)
-    return isinstance(words, str) and label == SPANS and spans
+    spans = tags is not None and all(isinstance(span, dict) and {"start", "end"} <= span.keys() for span in tags)
+    return isinstance(first.get(text), str) and label == SPANS and spans
 
 
 def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
@@ -104,15 +105,16 @@ def _split(config: TaskConfig, name: str, rows: Sequence[Record], text: str, lab
 def _tagged(config: TaskConfig, split: str, row: int, text: Any, tags: Any) -> tuple[tuple[str, ...], list[str]]:
     """Words and tags of a row."""
     where = f"task.path {config.path}: split {split!r}, row {row}"
-    if not isinstance(tags, list):
+    listed, given = list_of(tags), list_of(text)
+    if listed is None:
         raise ValueError(
             f'{where}: {quote(tags)} is no list of tags or spans, as task.kind = "tagging" needs: task.label'
         )
-    if isinstance(text, str):
-        words, found = words_of(text, _spans(text, tags, where))
-    elif isinstance(text, list):
-        words = [text_of(word, where, "the list of words", "give strings") for word in text]
-        found = [_name(tag, config, where) for tag in tags]
+    if given is not None:
+        words = [text_of(word, where, "the list of words", "give strings") for word in given]
+        found = [_name(tag, config, where) for tag in listed]
+    elif isinstance(text, str):
+        words, found = words_of(text, _spans(text, listed, where))
     else:
         raise ValueError(f"{where}: {quote(text)} is neither a list of words nor a text: task.text")
     if len(words) != len(found) or not words:

@@ -1,13 +1,17 @@
 """The kind of a task, as its rows have it."""
 
+import csv
+import io
 import json
 
 import pytest
 
 from policylearn.config import Config, TaskConfig, changes, load_config
-from policylearn.data.kinds import inferred_kind
+from policylearn.data.kinds import inferred_kind, with_kind
+from policylearn.data.opened import open_task
 from policylearn.evaluation.identity import evidence_key
 from policylearn.problem import Problem
+from policylearn.registry import KINDS
 
 CASES = {
     "names": (["spam", "ham"], {}, "classification", "a label each"),
@@ -17,6 +21,7 @@ CASES = {
     "stars of a table": (["1", "2", "5.0"], {}, "classification", "if they are amounts, set task.kind"),
     "lists": ([["a"], [], ["b"]], {}, "multilabel", "lists of labels"),
     "lists of a table": (['["a"]', "[]", '["a", "b"]'], {}, "multilabel", "lists of labels"),
+    "lists as pandas writes them": (["['a']", "[]", "['a', 'b']"], {}, "multilabel", "lists of labels"),
     "ratings": ([5.0, 3.8, 4.0], {}, "regression", "numbers with fractions"),
     "ratings of a table": (["5", "3.8"], {}, "regression", "numbers with fractions"),
     "ratings that are listed as classes": ([3.5, 4.0], {"labels": ["3.5", "4.0"]}, "classification", "a label each"),
@@ -27,11 +32,49 @@ CASES = {
 }
 
 
+WORDS, TAGS = ["Wnt", "binds", "it's", 'a "name"'], ["B-Gene", "O", "O", "I-Gene"]
+SPANS = [{"start": 0, "end": 3, "label": "Gene"}]
+TABLES = {
+    "classification": [{"text": f"[{i}] a, b", "label": "ab"[i % 2]} for i in range(200)],
+    "classification of pairs": [{"text": "['a']", "text_pair": f"b{i}", "label": "ab"[i % 2]} for i in range(200)],
+    "regression": [{"text": f"a{i}", "label": i / 2} for i in range(200)],
+    "multilabel": [{"text": f"a{i}", "labels": ["it's", 'a "b"'][: i % 3]} for i in range(200)],
+    "tagging": [{"tokens": [f"a{i}", *WORDS], "tags": ["O", *TAGS]} for i in range(200)],
+    "tagging by spans": [{"text": f"Wnt binds {i}", "spans": SPANS} for i in range(200)],
+}
+
+
+def table(rows, write):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]))
+    writer.writeheader()
+    writer.writerows({k: write(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+    return out.getvalue()
+
+
+FORMS = {"jsonl": lambda rows, _: "\n".join(map(json.dumps, rows)), "csv": table}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_kind_is_that_of_the_labels_and_what_is_in_doubt_are_classes(case):
     labels, settings, kind, why = CASES[case]
     found = inferred_kind(TaskConfig(path="x", **settings), [{"text": "a", "label": label} for label in labels])
     assert found[0] == kind and why in found[1]
+
+
+@pytest.mark.parametrize("write", [str, json.dumps], ids=["pandas", "json"])
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES)
+def test_a_table_says_the_same_as_lines_of_json(tmp_path, rows, write):
+    read = {}
+    for form in ("jsonl", "csv"):
+        (path := tmp_path / f"rows.{form}").write_text(FORMS[form](rows, write), encoding="utf-8")
+        config = TaskConfig(path=str(path))
+        opened = open_task(config)
+        settings, why = with_kind(config, opened.head)
+        task = KINDS.get(settings.kind).read(settings, opened)
+        read[form] = settings.kind, settings.label, why, task.labels, task.columns, *task.splits.values()
+    assert read["csv"] == read["jsonl"]
+    assert read["csv"][0] == next(name for name in TABLES if TABLES[name] is rows).split()[0]
 
 
 def test_a_config_has_a_kind_once_its_rows_are_read_and_is_the_same_as_one_that_names_it(tiny, tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from policylearn.config import SupervisedConfig
+from policylearn.data.lists import list_of
 from policylearn.data.records import check_records
 from policylearn.data.splits import find_split, rows_of
 from policylearn.data.text import whole
@@ -62,9 +63,9 @@ def answer_spans(
 
 
 def _items(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list | tuple):
+    if (items := list_of(value)) is None:
         raise ValueError(f"{where} holds a {type(value).__name__}, not a list: {quote(value)}")
-    return [whole(item) if isinstance(item, str) else item for item in value]
+    return [whole(item) if isinstance(item, str) else item for item in items]
 
 
 def _truth(value: Any, where: str) -> bool:
