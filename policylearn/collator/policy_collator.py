@@ -18,7 +18,7 @@ from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
 from policylearn.collator.settings import check_made_of, check_settings
-from policylearn.collator.sights import Sights, draws_of, repeats_here
+from policylearn.collator.sights import Sights, among_equals, draws_of, repeats_here
 from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
@@ -217,7 +217,7 @@ class PolicyCollator(DataCollatorMixin):
                 scorer's table. `special_tokens_mask` protects further tokens from being masked.
 
         Returns:
-            labels are -100 where nothing is to be predicted.
+            labels are -100 where nothing is to be predicted; `masking.copies` rows of every example, in a row.
 
         Raises:
             ValueError: a column does not fit the tokens, or a token is none of the tokenizer's.
@@ -290,11 +290,14 @@ class PolicyCollator(DataCollatorMixin):
 
     def _kept(self, examples: Examples) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""
+        copies = self.policy.masking.copies
         if isinstance(examples, Mapping):
+            if copies > 1:
+                raise ValueError(f"masking.copies {copies} of a batch that is put together: give examples one by one")
             return self._without_labels(examples)
         rows = [row if isinstance(row, Mapping) else {"input_ids": row} for row in examples]
         check_scores(rows, self._scorers())
-        return [self._without_labels(row) for row in rows]
+        return [kept for row in rows for kept in [self._without_labels(row)] * copies]
 
     def _without_labels(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Where own labels count, what they protect is protected as special tokens are."""
@@ -313,13 +316,15 @@ class PolicyCollator(DataCollatorMixin):
         return sorted({scorer_of(name) for name in self.policy.names})
 
     def _draw(self, policy: MaskingPolicy, inputs: Tensor, real: Tensor) -> tuple[int, int | Tensor]:
-        """Seed and epoch of the batch at hand, an epoch per row where texts may come again."""
+        """Seed and draw of the batch at hand, a draw per row where texts may come again, and of copies."""
+        copies = policy.masking.copies
+        copy: int | Tensor = among_equals(example_keys(inputs, real, seed=0)) if copies > 1 else 0
         if isinstance(self.generator, torch.Generator):
-            return int(torch.randint(1 << 62, (), generator=self.generator)), 0
+            return int(torch.randint(1 << 62, (), generator=self.generator)), copy
         if self.generator is not None:
-            return int(self.generator.integers(1 << 62)), 0
+            return int(self.generator.integers(1 << 62)), copy
         repeats = repeats_here(self._clock, self.vary_repeats)
         if repeats == Repeats.NONE:
-            return int(self.seed or 0), self._clock.draw()
+            return int(self.seed or 0), self._clock.draw() * copies + copy
         before = self._sights.before(example_keys(inputs, real, seed=0), self._clock.period)
         return int(self.seed or 0), draws_of(self._clock, repeats, before, policy.masking)

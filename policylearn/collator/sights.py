@@ -84,7 +84,7 @@ def draws_of(clock: Clock, repeats: Repeats, before: Tensor, masking: MaskingCon
     seen no process knows: further ones, and all where it is known that there will be, are of the process as well. Where
     masks take turns, further sights take those of the epochs to come, in a stream whichever process sees them.
     """
-    epoch, process = clock.draw(), clock.process
+    epoch, process = clock.draw() * masking.copies, clock.process
     if masking.design == "explore":
         return epoch + before + (0 if repeats == Repeats.STREAM else process * masking.draws * TIMES)
     return epoch + before * TIMES + process * PROCESSES * ((before > 0) | (repeats == Repeats.COPIES))

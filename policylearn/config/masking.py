@@ -132,6 +132,12 @@ class MaskingConfig(Strict):
         ge=1,
         description="`explore`: masks that share the random start; 2: a mask and its complement, of the same rate",
     )
+    copies: int = Field(
+        1,
+        ge=1,
+        description="of every text in one batch, of as many rows in all, under a mask each; with `explore` and "
+        "`draws` of them, masks of one update share what there is to mask, and not those of one epoch after the other",
+    )
     span_mean: float = Field(3.8, ge=1, description="`span`: mean of the geometric length, in words")
     span_longest: int = Field(10, ge=1, description="`span`: at most so many words")
     mask_share: float = Field(0.8, ge=0, le=1, description="of masked tokens shown as [MASK]")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from policylearn.data.tokens import TokenRows
 from policylearn.inner.objectives import Objective
@@ -34,9 +35,12 @@ def masked_batches(
         progress: tells the share of training that is done, for a rate that has a schedule.
         mask_seed: of the masks alone; None: `seed`.
         rows: texts to be read instead of the whole corpus.
+
+    Raises:
+        ValueError: as `texts_of`.
     """
-    rng = np.random.default_rng([seed, 0])
-    rows, size = problem.domain if rows is None else rows, problem.config.inner.batch_size
+    rng, copies = np.random.default_rng([seed, 0]), policy.masking.copies
+    rows, size = problem.domain if rows is None else rows, texts_of(problem.config.inner.batch_size, copies)
     pad = problem.tokenizer.pad_token_id
     drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []
@@ -45,14 +49,33 @@ def masked_batches(
         while len(queue) < size:
             queue += rng.permutation(len(rows)).tolist()
             epoch += 1
-        picked, queue = queue[:size], queue[size:]
+        picked, queue = np.repeat(queue[:size], copies), queue[size:]
         # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.
+        draw = epoch if copies == 1 else epoch * copies + torch.arange(len(picked)) % copies
         input_ids, real = rows.batch(picked, pad)
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:
             columns[AMLM] = adaptive.scores[input_ids]
         settings = {"progress": progress(), "columns": columns}
-        yield objective.draw(policy, input_ids, real, drawn_by, epoch, **settings)
+        yield objective.draw(policy, input_ids, real, drawn_by, draw, **settings)
+
+
+def texts_of(batch_size: int, copies: int) -> int:
+    """How many different texts a batch of so many rows has.
+
+    Raises:
+        ValueError: it does not hold as many copies of each.
+
+    >>> texts_of(12, copies=6)
+    2
+    """
+    if batch_size % copies:
+        fitting = max(copies, batch_size - batch_size % copies)
+        raise ValueError(
+            f"masking.copies {copies} with batches of {batch_size} rows (batch_size): set one of them so that every "
+            f"text has as many copies, {fitting} rows for one"
+        )
+    return batch_size // copies
 
 
 def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:

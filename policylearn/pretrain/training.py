@@ -20,6 +20,7 @@ from transformers import (
 
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
+from policylearn.inner.batches import texts_of
 from policylearn.masking.corruption import IGNORED
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live
@@ -43,7 +44,7 @@ def trainer_of(
     """What trains a model on rows; checkpoints go to `folder`. ValueError: as `shares`."""
     trainer = Trainer(
         model=model,
-        args=arguments(config, len(rows), folder),
+        args=arguments(config, len(rows), folder, collator.policy.masking.copies),
         train_dataset=rows,
         processing_class=tokenizer,
         data_collator=Unnumbered(collator),
@@ -54,9 +55,11 @@ def trainer_of(
     return trainer
 
 
-def arguments(config: Config, rows: int, folder: Path) -> TrainingArguments:
-    """The settings of [pretrain] as `Trainer` has them."""
-    settings = config.pretrain
+def arguments(config: Config, rows: int, folder: Path, copies: int = 1) -> TrainingArguments:
+    """The settings of [pretrain] as `Trainer` has them, whose rows a collator makes so many copies of."""
+    settings = config.pretrain.model_copy(update={"batch_size": texts_of(config.pretrain.batch_size, copies)})
+    if settings.micro_batch is not None:
+        settings = settings.model_copy(update={"micro_batch": texts_of(settings.micro_batch, copies)})
     steps = steps_of(settings, rows)
     micro, accumulation = shares(settings, devices())
     return TrainingArguments(

@@ -46,11 +46,15 @@ def last_part(name: str) -> str:
     return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
 
 
+LATER = {"random_token_ids": None, "copies": 1}
+"""Settings of masking that there were not at first: policies that do not use them are what they were."""
+
+
 def fingerprint(policy: MaskingPolicy) -> str:
     """SHA-256 of all that decides what a policy masks: tensors, and settings of network and masking."""
-    digest, later = hashlib.sha256(save(policy.tensors())), {"random_token_ids"}
-    masking = policy.masking.model_dump_json(exclude=later if policy.masking.random_token_ids is None else set())
-    for settings in (policy.config.model_dump_json(), masking):  # as before there was such a setting, if it is unset
+    digest, masking = hashlib.sha256(save(policy.tensors())), policy.masking
+    unset = {name for name, usual in LATER.items() if getattr(masking, name) == usual}
+    for settings in (policy.config.model_dump_json(), masking.model_dump_json(exclude=unset)):
         digest.update(settings.encode())
     return digest.hexdigest()
 
