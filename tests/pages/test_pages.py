@@ -63,6 +63,7 @@ ELSEWHERE_BLOCKS = {
     "dockerfile": "needs docker",
     "from lightning": "needs the extra test-peers; tests/peers runs the script of the same lines",
     "from sentence_transformers": "the same",
+    "from setfit": "the same",
 }
 
 

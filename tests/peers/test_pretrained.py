@@ -1,10 +1,11 @@
-"""What `policylearn pretrain` leaves, in sentence-transformers: dense, and sparse by the head that was kept."""
+"""What `policylearn pretrain` leaves, in sentence-transformers: dense, and sparse by the kept head; and in SetFit."""
 
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("sentence_transformers", reason="make test-peers installs it")
+from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from transformers import AutoModelForMaskedLM
@@ -26,6 +27,19 @@ def test_it_is_an_encoder_with_mean_pooling(folder):
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), encoder.tokenizer
     alone = [model.base_model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0) for text in TEXTS]
     assert np.allclose(encoder.encode(TEXTS), torch.stack(alone).detach().numpy(), atol=1e-5)
+
+
+def test_it_is_the_body_of_a_setfit_classifier(folder, tmp_path):
+    setfit = pytest.importorskip("setfit", reason="make test-peers installs it")
+    classifier = setfit.SetFitModel.from_pretrained(folder, labels=["one", "other"])
+    before = classifier.model_body.encode(TEXTS)
+    assert np.allclose(before, SentenceTransformer(folder, device="cpu").encode(TEXTS), atol=1e-5)
+    rows = {"text": ["class0_01 class0_02", "class0_03", "class1_01 class1_02", "class1_03"]}
+    labelled = Dataset.from_dict(rows | {"label": ["one", "one", "other", "other"]})
+    arguments = setfit.TrainingArguments(str(tmp_path), max_steps=3, report_to="none")
+    setfit.Trainer(classifier, args=arguments, train_dataset=labelled).train()
+    assert not np.allclose(classifier.model_body.encode(TEXTS), before)
+    assert set(classifier.predict(rows["text"])) == {"one", "other"}
 
 
 def test_it_is_a_sparse_encoder_with_its_head(folder):
