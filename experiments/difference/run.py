@@ -1,0 +1,113 @@
+"""Difference-Masking as it was trained: task and masked texts together, on all labels. Writes trials.jsonl as it goes,
+then result.json and the table.
+
+.venv/bin/python experiments/difference/run.py [TASK ...]   # what is missing; may be stopped
+.venv/bin/python experiments/difference/run.py --table      # from the trials there are
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from policylearn.adapt.chosen import FrozenFeatures
+from policylearn.adapt.downstream import score
+from policylearn.arms.arms import arm_policy
+from policylearn.config import load_config
+from policylearn.evaluation.statistics import paired_difference
+from policylearn.problem import Problem
+from policylearn.report.write_up import write_up
+
+FOLDER, SEEDS = Path(__file__).parent, 10
+LINES = FOLDER / "trials.jsonl"
+TASKS = {
+    "acl_arc": ("macro-F1 on the 87 test rows that repeat no training text", "test_noverlap", "63.0 → 74.2"),
+    "chemprot": ("accuracy", None, "81.9 → 83.5"),
+}
+"""What is scored, on which test rows (None: all), and what the paper and its notebook report: no further training →
+Difference-Masking, both with RoBERTa-base."""
+ALONE, RANDOM = "fine-tuned alone", "joint, random"
+ARMS = {
+    ALONE: ("finetune", None),
+    RANDOM: ("joint", "random"),
+    "joint, words": ("joint", "word"),
+    "joint, Difference-Masking by similarity": ("joint", "difference"),
+    "joint, Difference-Masking by rank": ("joint", "difference:rank"),
+}
+"""Adaptation, and whose masks."""
+GIVEN = [
+    *["cluster.backend=local", "evaluate.finetune.epochs=6", "evaluate.joint.epochs=6"],
+    *["evaluate.finetune.learning_rate=1e-4", "evaluate.joint.learning_rate=1e-4"],
+]
+
+
+@cache
+def problem_of(task: str) -> Problem:
+    """Anchors by TF-ICF of the task's own texts against encyclopedic ones, as configs/TASK.toml has it."""
+    own = f"domain.path=../shared/data/tasks/{task}/train.jsonl.gz"
+    return Problem(load_config(f"configs/{task}.toml", [*GIVEN, own, "domain.limit=100000"]))
+
+
+def lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
+
+
+def run_one(task: str, arm: str, seed: int) -> dict[str, Any]:
+    """The checkpoint, tuned on all labels; dev selects the epoch, test is read once."""
+    started, (method, masks) = time.time(), ARMS[arm]
+    problem = problem_of(task)
+    policy = None if masks is None else arm_policy(problem, masks)
+    found = score(FrozenFeatures(problem, problem.fresh_model(0), policy), [method], seed)[method]
+    test = {"test": found.test} | found.extra
+    return {"task": task, "arm": arm, "seed": seed, "dev": found.dev, **test, "seconds": round(time.time() - started)}
+
+
+def run_missing(tasks: list[str]) -> None:
+    done = {(x["task"], x["arm"], x["seed"]) for x in lines()}
+    for job in ((task, arm, seed) for task in tasks for seed in range(SEEDS) for arm in ARMS):
+        if job not in done:
+            line = run_one(*job)
+            with LINES.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    for task, by_arm in found.items():
+        what, _, reported = TASKS[task]
+        seeds = len(by_arm[ALONE])
+        yield from (f"**{task}**, {what}, {seeds} seeds; reported: {reported}", "")
+        yield from ("| | score | − alone | − random |", "|---|---|---|---|")
+        for arm, scores in by_arm.items():
+            gaps = ("" if arm == base else _gap(scores, by_arm[base]) for base in (ALONE, RANDOM))
+            yield f"| {arm} | {100 * np.mean(scores):.1f} ± {100 * np.std(scores, ddof=1):.1f} | {' | '.join(gaps)} |"
+        yield ""
+
+
+def _gap(own: list[float], base: list[float]) -> str:
+    gap = paired_difference([100 * x for x in own], [100 * x for x in base])
+    return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
+
+
+def complete() -> dict[str, dict[str, list[float]]]:
+    """By task and arm, on the seeds that all arms have."""
+    found = {}
+    for task, (_, split, _) in TASKS.items():
+        by_seed = {arm: {x["seed"]: x for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
+        seeds = sorted(set.intersection(*map(set, by_seed.values())))
+        if len(seeds) > 1:
+            found[task] = {arm: [own[seed][split or "test"] for seed in seeds] for arm, own in by_seed.items()}
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if "--table" not in sys.argv:
+        run_missing([name for name in sys.argv[1:] if name in TASKS] or list(TASKS))
+    write_up(FOLDER, found := complete(), list(table(found)))
