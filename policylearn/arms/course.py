@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from policylearn.config import Config
 from policylearn.data.tokens import TokenRows
@@ -54,9 +53,7 @@ def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRo
 
 
 def text_scores(problem: Problem, policy: MaskingPolicy) -> np.ndarray:
-    """Of every text of the domain the mean, over its tokens that may be masked, of the sum of the policy's scores,
-    whatever their strengths; that of expected credit says what a masked token is worth there. [texts], float64; the
-    lowest where nothing may be masked."""
+    """`MaskingPolicy.text_scores` of the domain, [texts] float64; the lowest where nothing may be masked."""
     return np.concatenate([*_scored(problem, policy)])
 
 
@@ -65,8 +62,5 @@ def _scored(problem: Problem, policy: MaskingPolicy) -> Iterator[np.ndarray]:
     for first in range(0, len(rows), CHUNK):
         picked = range(first, min(first + CHUNK, len(rows)))
         ids, real = rows.batch(picked, pad)
-        with torch.no_grad():
-            found = policy.raw_scores(ids, real, rows.values(picked, ids.shape[1])).double()
-        eligible = policy.eligible(ids, real)
-        means = (found * eligible).sum(1) / eligible.sum(1)
-        yield means.nan_to_num(-np.inf).numpy()
+        found = policy.text_scores(ids, real, rows.values(picked, ids.shape[1]))
+        yield found.nan_to_num(-np.inf).numpy()

@@ -4,6 +4,7 @@ Both go together: the table is a policy whose only scorer is called "policy", an
 that name uses the column's values, which are exact, in place of the table's.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import RANK, Scores, scorer_of
 
-COLUMN = "policy"
+COLUMN, TEXT_SCORE = "policy", "text_score"
 BATCH = 32
 MAX_LENGTH = 512
 EVERY, MOST = 10, 1000
@@ -193,7 +194,9 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **options: Any) -> Any:
-    """A data set with the policy's logits as a column "policy", a list of one float per token.
+    """A data set with the policy's logits as a column "policy", a list of one float per token; and, where the policy has
+    scores, with `MaskingPolicy.text_scores` as "text_score" (null where nothing may be masked): the higher, the more a
+    masked token is worth there, by which texts may be chosen. Collators leave that one out.
 
     A collator whose policy is a table (`to_table`) masks such examples as the policy itself would. Score columns that
     the policy knows are used where the examples have them.
@@ -219,33 +222,37 @@ def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **
 
 @dataclass(frozen=True)
 class _Column:
-    """Columns of a batch of examples → the column of logits; what `datasets.Dataset.map` can send to processes."""
+    """Columns of a batch of examples → those that are new; what `datasets.Dataset.map` can send to processes."""
 
     policy: MaskingPolicy
 
-    def __call__(self, batch: Mapping[str, list]) -> dict[str, list[list[float]]]:
+    def __call__(self, batch: Mapping[str, list]) -> dict[str, list]:
         names = list(batch)
-        return {
-            COLUMN: logits_of(
-                self.policy, [dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-            )
-        }
+        return columns_of(
+            self.policy, [dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+        )
 
 
 def _annotated(policy: MaskingPolicy, examples: Iterable[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
     for chunk in chunks(examples, size):
-        for example, logits in zip(chunk, logits_of(policy, chunk), strict=True):
-            yield {**example, COLUMN: logits}
+        found = columns_of(policy, chunk)
+        for example, *new in zip(chunk, *found.values(), strict=True):
+            yield {**example, **dict(zip(found, new, strict=True))}
 
 
-def logits_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]]) -> list[list[float]]:
-    """Logits of every token of some examples, float32."""
+def columns_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]]) -> dict[str, list]:
+    """The columns of `annotate` for some examples; logits of every token are float32."""
     if any("input_ids" not in example for example in examples):
         raise ValueError(f"an example has no input_ids, but {sorted(examples[0])}: tokenise the data set first")
     known = sorted({scorer_of(name) for name in policy.names} & set(examples[0]))
     check_scores(examples, known)
     rows = [{name: example[name] for name in ("input_ids", *known)} for example in examples]
     batch, real = _batch(rows)
+    columns = {name: batch[name].float() for name in known}
     with torch.no_grad():
-        logits = policy(batch["input_ids"], real, {name: batch[name].float() for name in known})
-    return [row[: len(example["input_ids"])].tolist() for row, example in zip(logits, rows, strict=True)]
+        logits = policy(batch["input_ids"], real, columns)
+    found = {COLUMN: [row[: len(example["input_ids"])].tolist() for row, example in zip(logits, rows, strict=True)]}
+    if policy.names:
+        scores = policy.text_scores(batch["input_ids"], real, columns).tolist()
+        found[TEXT_SCORE] = [None if math.isnan(score) else score for score in scores]
+    return found

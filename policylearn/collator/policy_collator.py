@@ -28,8 +28,8 @@ from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.policy.scores import scorer_of
 
 Examples = Rows | Sequence[Sequence[int]]
-DROPPED = ("labels", "offset_mapping")
-"""Columns that are made anew, or not needed."""
+DROPPED = ("labels", "offset_mapping", "text_score")
+"""Columns that are made anew, or not needed: the last is of `annotate`, for whoever chooses texts."""
 PROTECTED = "special_tokens_mask"
 
 

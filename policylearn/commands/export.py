@@ -26,7 +26,7 @@ POLICY, EXAMPLES = "policy", "examples.jsonl"
 """What `out` holds of an annotated data set."""
 USAGE = """from datasets import load_dataset
 from policylearn import PolicyCollator
-dataset = load_dataset("json", data_files="{path}", split="train")
+dataset = load_dataset("json", data_files="{path}", split="train")  # dataset.sort("text_score"): worth reading last
 collator = PolicyCollator.from_pretrained("{policy}")
 # With transformers' Trainer: TrainingArguments(..., remove_unused_columns=False), or it drops the column "policy"."""
 

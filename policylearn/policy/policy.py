@@ -89,9 +89,12 @@ class MaskingPolicy(nn.Module):
         """Σ_h a_h · score_h, [B, T]."""
         return self._combine(self.strengths, self._scores(x, real, columns))
 
-    def raw_scores(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
-        """Σ_h score_h, [B, T], whatever the strengths."""
-        return self._scores(x, real, columns).sum(0)
+    def text_scores(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
+        """Of every text the mean, over what may be masked, of Σ_h score_h, whatever the strengths; that of expected
+        credit says what a masked token is worth there. [B] float64, NaN where nothing may be masked."""
+        eligible = self.eligible(x, real)
+        with torch.no_grad():
+            return (self._scores(x, real, columns).sum(0).double() * eligible).sum(1) / eligible.sum(1)
 
     def forward(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Logits [B, T] of a text's token ids x [B, T]; what stands in padding (where not `real`) changes nothing."""

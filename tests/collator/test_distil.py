@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from policylearn import PolicyCollator, load_policy, save_policy
 from policylearn.artefact import PolicyArtefact
-from policylearn.collator.distil import annotate, fidelity, logits_of, spearman, table_policy, to_table
+from policylearn.collator.distil import annotate, columns_of, fidelity, spearman, table_policy, to_table
 
 WORDS = ["class0_01", "class0_02", "class1_00", "distractor_02", *(f"generic_{i:03d}" for i in range(20))]
 
@@ -148,6 +148,17 @@ def test_annotated_examples_survive_json(artefact_of, examples):
     assert again["policy"] == json.loads(json.dumps(list(annotate(artefact, examples[:1]))))[0]["policy"]
 
 
+def test_a_text_has_the_mean_score_of_what_may_be_masked_and_a_collator_leaves_it_out(artefact_of, examples, tokenizer):
+    artefact, nothing = artefact_of("context"), {"input_ids": [2, 3], "id": -1}
+    annotated = list(annotate(artefact, [*examples[:3], nothing]))
+    table = artefact.policy.scores.types[0]
+    for example in annotated[:3]:
+        assert example["text_score"] == pytest.approx(float(table[example["input_ids"][1:-1]].double().mean()))
+    assert annotated[3]["text_score"] is None
+    batch = PolicyCollator(tokenizer, policy=artefact.policy)([{**e, "id": 0} for e in annotated[:3]])
+    assert "text_score" not in batch and "id" in batch
+
+
 def test_score_columns_of_the_examples_count(artefact_of, examples):
     artefact = artefact_of("context")
     given = [e | {"difference": [float(i) for i in range(len(e["input_ids"]))]} for e in examples[:4]]
@@ -170,7 +181,7 @@ def test_examples_without_tokens(artefact_of):
 def test_logits_do_not_depend_on_the_padding_of_a_batch(artefact_of, examples):
     policy = artefact_of("context").policy
     examples[0]["input_ids"] = examples[0]["input_ids"][:4]
-    together, alone = logits_of(policy, examples), [logits_of(policy, [e])[0] for e in examples]
+    together, alone = columns_of(policy, examples)["policy"], [columns_of(policy, [e])["policy"][0] for e in examples]
     assert [len(row) for row in together] == [len(e["input_ids"]) for e in examples]
     for a, b in zip(together, alone, strict=True):
         assert a == pytest.approx(b, abs=1e-6)

@@ -90,7 +90,7 @@ def test_the_annotated_form_masks_as_the_policy_does(policylearn, make_artefact,
     place, usage = {}, out[out.index("from datasets") :]
     exec(usage, place)  # what a user would copy
     dataset, collator = place["dataset"], place["collator"]
-    assert isinstance(dataset, datasets.Dataset) and set(dataset.column_names) == {"input_ids", "policy"}
+    assert isinstance(dataset, datasets.Dataset) and set(dataset.column_names) == {"input_ids", "policy", "text_score"}
     assert f"({len(dataset):,})" in out and max(map(len, dataset["input_ids"])) == 8
     artefact = load_policy(tmp_path / "policy")
     itself = PolicyCollator(artefact.tokenizer, policy=artefact.policy)
