@@ -194,9 +194,10 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **options: Any) -> Any:
-    """A data set with the policy's logits as a column "policy", a list of one float per token; and, where the policy has
-    scores, with `MaskingPolicy.text_scores` as "text_score" (null where nothing may be masked): the higher, the more a
-    masked token is worth there, by which texts may be chosen. Collators leave that one out.
+    """A data set with the policy's logits as a column "policy", a list of one float per token.
+
+    Where the policy has scores, there is `MaskingPolicy.text_scores` as well, "text_score", null where nothing may be
+    masked: the higher, the more a masked token is worth there, by which texts may be chosen. Collators leave it out.
 
     A collator whose policy is a table (`to_table`) masks such examples as the policy itself would. Score columns that
     the policy knows are used where the examples have them.
