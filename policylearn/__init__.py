@@ -14,6 +14,7 @@ Using a policy:
 
 - `PolicyCollator`: a policy as a data collator for any trainer
 - `DenoisingCollator`: the same for an encoder–decoder
+- `PatchCollator`: the same for models of pictures
 - `JointCollator`: labelled texts as they are and masked, for fine-tuning on both losses
 - `MaskingPolicy`: the policy itself, text → inclusion probabilities
 - `load_policy`, `save_policy`, `PolicyArtefact`: the exported form
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from policylearn.artefact import PolicyArtefact, load_policy, save_policy
     from policylearn.collator.denoising import DenoisingCollator
     from policylearn.collator.joint import JointCollator
+    from policylearn.collator.patch_collator import PatchCollator
     from policylearn.collator.policy_collator import PolicyCollator
     from policylearn.config import Config
     from policylearn.policy.policy import MaskingPolicy
@@ -47,6 +49,7 @@ _PUBLIC = {
     "score": "policylearn.api.look",
     "Config": "policylearn.config",
     "PolicyCollator": "policylearn.collator.policy_collator",
+    "PatchCollator": "policylearn.collator.patch_collator",
     "DenoisingCollator": "policylearn.collator.denoising",
     "JointCollator": "policylearn.collator.joint",
     "MaskingPolicy": "policylearn.policy.policy",
@@ -65,6 +68,7 @@ __all__ = [
     "DenoisingCollator",
     "JointCollator",
     "MaskingPolicy",
+    "PatchCollator",
     "PolicyArtefact",
     "PolicyCollator",
     "Scores",

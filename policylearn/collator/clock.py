@@ -101,3 +101,26 @@ class Clock:
         self.__dict__.update(state)
         for shared in (self._told, self._starts):
             shared.share_memory_()  # a copy that came by pickle has workers of its own
+
+
+class Timed:
+    """What a training tells a collator, which has a `Clock`."""
+
+    _clock: Clock
+
+    def set_epoch(self, epoch: int) -> None:
+        """From now on masks are those of this epoch, in the workers of a loader as well."""
+        self._clock.epoch = epoch
+
+    def set_progress(self, progress: float) -> None:
+        """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
+        self._clock.progress = progress
+
+    def begin_training(self, repeats: Repeats, rank: int = 0) -> None:
+        """What a callback tells: whether examples may come again within an epoch, and the rank of this process."""
+        self._clock.begin(rank)
+        self.expect_repeats(repeats)
+
+    def expect_repeats(self, repeats: Repeats) -> None:
+        """Whether examples may come again within an epoch, from now on."""
+        self._clock.repeats = repeats

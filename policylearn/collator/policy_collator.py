@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.collator.clock import Clock, Repeats
+from policylearn.collator.clock import Clock, Timed
 from policylearn.collator.examples import check_scores, protected_by_labels, protected_positions
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
 from policylearn.collator.settings import check_made_of, check_settings
-from policylearn.collator.sights import Sights, among_equals, draws_of, repeats_here
+from policylearn.collator.sights import Sights, among_equals, draw_of
 from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
 from policylearn.masking.corruption import IGNORED, predictable
 from policylearn.masking.eligibility import look_up
@@ -34,7 +35,7 @@ PROTECTED = "special_tokens_mask"
 
 
 @dataclass
-class PolicyCollator(DataCollatorMixin):
+class PolicyCollator(Timed, DataCollatorMixin):
     """Pads examples and masks them as a policy says: a picklable callable for HF Trainer, Accelerate, Lightning
     or a plain `DataLoader`, with the fields and the override points of `DataCollatorForLanguageModeling`.
 
@@ -181,23 +182,6 @@ class PolicyCollator(DataCollatorMixin):
 
         return cls(tokenizer, policy=scorer_policy(scorer, tokenizer, corpus, general, model=model).policy, **options)
 
-    def set_epoch(self, epoch: int) -> None:
-        """From now on masks are those of this epoch, in the workers of a loader as well."""
-        self._clock.epoch = epoch
-
-    def set_progress(self, progress: float) -> None:
-        """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
-        self._clock.progress = progress
-
-    def begin_training(self, repeats: Repeats, rank: int = 0) -> None:
-        """What a callback tells: whether texts may come again within an epoch, and the rank of this process."""
-        self._clock.begin(rank)
-        self.expect_repeats(repeats)
-
-    def expect_repeats(self, repeats: Repeats) -> None:
-        """Whether texts may come again within an epoch, from now on."""
-        self._clock.repeats = repeats
-
     def create_rng(self) -> None:
         """Asked before every batch for as long as there is a seed and no `self.generator`. A subclass that sets one
         here has masks follow that generator instead of seed and epoch; as it is, nothing here has a state."""
@@ -317,14 +301,10 @@ class PolicyCollator(DataCollatorMixin):
 
     def _draw(self, policy: MaskingPolicy, inputs: Tensor, real: Tensor) -> tuple[int, int | Tensor]:
         """Seed and draw of the batch at hand, a draw per row where texts may come again, and of copies."""
-        copies = policy.masking.copies
-        copy: int | Tensor = among_equals(example_keys(inputs, real, seed=0)) if copies > 1 else 0
+        keys = partial(example_keys, inputs, real, 0)
+        copy = among_equals(keys()) if policy.masking.copies > 1 else 0
         if isinstance(self.generator, torch.Generator):
             return int(torch.randint(1 << 62, (), generator=self.generator)), copy
         if self.generator is not None:
             return int(self.generator.integers(1 << 62)), copy
-        repeats = repeats_here(self._clock, self.vary_repeats)
-        if repeats == Repeats.NONE:
-            return int(self.seed or 0), self._clock.draw() * copies + copy
-        before = self._sights.before(example_keys(inputs, real, seed=0), self._clock.period)
-        return int(self.seed or 0), draws_of(self._clock, repeats, before, policy.masking)
+        return int(self.seed or 0), draw_of(self._clock, self._sights, keys, self.vary_repeats, policy.masking)

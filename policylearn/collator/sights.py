@@ -1,5 +1,6 @@
 """How often a process has seen a text, in a fixed amount of memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -88,3 +89,22 @@ def draws_of(clock: Clock, repeats: Repeats, before: Tensor, masking: MaskingCon
     if masking.design == "explore":
         return epoch + before + (0 if repeats == Repeats.STREAM else process * masking.draws * TIMES)
     return epoch + before * TIMES + process * PROCESSES * ((before > 0) | (repeats == Repeats.COPIES))
+
+
+def draw_of(
+    clock: Clock, sights: Sights, keys: Callable[[], Tensor], wanted: bool | None, masking: MaskingConfig
+) -> int | Tensor:
+    """The number of the draw that masks a batch: the epoch; or [B], one each, where examples may come again or have
+    copies.
+
+    Args:
+        clock: tells the epoch.
+        sights: of this process.
+        keys: gives [B] keys of the examples, asked only where it matters.
+        wanted: `vary_repeats` of the collator.
+        masking: the policy's settings.
+    """
+    repeats = repeats_here(clock, wanted)
+    if repeats == Repeats.NONE:
+        return clock.draw() * masking.copies + (among_equals(keys()) if masking.copies > 1 else 0)
+    return draws_of(clock, repeats, sights.before(keys(), clock.period), masking)

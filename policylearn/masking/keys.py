@@ -28,6 +28,7 @@ class Stream(IntEnum):
     REPLACEMENT = 5
     SPAN = 6
     RATE = 7
+    STRUCTURE = 8
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import has_length
 
-from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.collator.clock import Timed
 from policylearn.trainers.repeats import repeats_of
 
 
@@ -28,7 +28,7 @@ class EpochCallback(TrainerCallback):
     Usage: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
     """
 
-    def __init__(self, collator: PolicyCollator) -> None:
+    def __init__(self, collator: Timed) -> None:
         self.collator = collator
         self._epoch = 0
 

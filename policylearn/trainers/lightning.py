@@ -3,8 +3,7 @@
 from importlib.util import find_spec
 from typing import Any
 
-from policylearn.collator.clock import Repeats
-from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.collator.clock import Repeats, Timed
 from policylearn.trainers.repeats import repeats_of
 
 if find_spec("lightning"):
@@ -29,7 +28,7 @@ class LightningEpochCallback(Callback):
     Usage: `Trainer(..., callbacks=[LightningEpochCallback(collator)])`.
     """
 
-    def __init__(self, collator: PolicyCollator) -> None:
+    def __init__(self, collator: Timed) -> None:
         self.collator = collator
         self._epoch, self._progress = 0, 0.0
 

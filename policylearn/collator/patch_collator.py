@@ -1,0 +1,149 @@
+"""PatchCollator: a policy over pictures as the data collator of a trainer of masked image models."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from policylearn.collator.clock import Clock, Timed
+from policylearn.collator.sights import Sights, draw_of
+from policylearn.config import MaskingConfig
+from policylearn.masking.grid import Grid
+from policylearn.masking.patches import MaskedPatches
+from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches, region
+from policylearn.policy.policy import MaskingPolicy
+
+RATE = 0.6
+"""Of patches that are hidden where neither policy nor model has a rate: SimMIM's (Xie et al., CVPR 2022)."""
+PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "labels"
+
+
+class PatchCollator(Timed):
+    """Pictures → `pixel_values`, and the mask in the form that a model of transformers takes it: `noise` (ViTMAE),
+    `bool_masked_pos` (ViT, Swin, VideoMAE and many others), with visual words as `labels` (BEiT).
+
+    A mask depends on (seed, epoch, the picture's own pixels), as that of `PolicyCollator` does, and is told the epoch
+    in the same way: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
+
+    Examples are mappings with `pixel_values`, arrays as a processor of the model gives them; or, with a processor, with
+    a picture (and then `Trainer` needs `remove_unused_columns=False`). The policy's scorer "region" reads a column of
+    this name, boxes as `policylearn.policy.patches.region` takes them; further columns are dropped.
+
+    Args:
+        model: that is trained. It says what it takes and how it cuts pictures, and is not kept.
+        policy: over pictures cut in the same way; None: every patch is as likely as any other.
+        rate: share of the patches that is hidden; None: the policy's, or else the model's `mask_ratio`, or .6.
+        processor: of the model; None: examples have `pixel_values`.
+        image: column of the picture.
+        seed: another seed, other masks.
+        vary_repeats: as of `PolicyCollator`.
+
+    Raises:
+        ValueError: the model takes no mask, cuts pictures otherwise than the policy, or hides another number of them.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        policy: MaskingPolicy | None = None,
+        *,
+        rate: float | None = None,
+        processor: Any = None,
+        image: str = "image",
+        seed: int = 0,
+        vary_repeats: bool | None = None,
+    ) -> None:
+        grid, removed = grid_of(model.config), getattr(model.config, "mask_ratio", None)
+        self.asks = asked_by(model)
+        if policy is None:
+            policy = random_patches(grid, MaskingConfig(rate=rate or removed or RATE, p_max=1.0))
+        self.policy = policy if rate is None else policy.under(rate=rate)
+        self.processor, self.image, self.seed, self.vary_repeats = processor, image, seed, vary_repeats
+        self._clock, self._sights = Clock(), Sights()
+        self._removed: int | None = None
+        if NOISE in self.asks and removed is not None:
+            self._removed = grid.count - int(grid.count * (1 - removed))
+        self._equal = grid.frames > 1  # a model of films stacks what it sees of them
+        self._check_fits(grid, model)
+
+    def _check_fits(self, grid: Grid, model: PreTrainedModel) -> None:
+        field = patch_field(self.policy.field)
+        if field.grid != grid:
+            raise ValueError(f"the policy is over pictures of {field.grid}, the model's are of {grid}: take its own")
+        if LABELS in self.asks and model.config.vocab_size < field.size:
+            raise ValueError(
+                f"the model knows {model.config.vocab_size} visual words, the policy has {field.size}: set the model's "
+                "config.vocab_size to that"
+            )
+        # A rate that is not the model's is seen now.
+        self._checked(mask_patches(self.policy, grid.pixels(torch.zeros(2, grid.count, grid.depth))))
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """A batch, of `masking.copies` rows of every example.
+
+        Raises:
+            ValueError: a picture is of another size or number of channels, or boxes are none.
+        """
+        examples = [example for example in examples for _ in range(self.policy.masking.copies)]
+        pixels = self._pixels(examples)
+        mask = self.mask(pixels, self._columns(examples))
+        forms = {NOISE: mask.noise, POSITIONS: mask.bool_masked_pos, LABELS: lambda: mask.types[mask.mask]}
+        return {PIXELS: pixels} | {name: forms[name]() for name in self.asks}
+
+    def mask(self, pixels: Tensor, columns: Mapping[str, Tensor] | None = None) -> MaskedPatches:
+        """The mask of the moment of pictures, as `mask_patches` has them."""
+        field = patch_field(self.policy.field)
+        x = field.grid.patches(pixels)
+        keys = partial(field.keys, x, torch.ones(x.shape[:2]), 0, 0)
+        epoch = draw_of(self._clock, self._sights, keys, self.vary_repeats, self.policy.masking)
+        return self._checked(mask_patches(self.policy, pixels, self.seed, epoch, self._clock.progress, columns))
+
+    def _checked(self, mask: MaskedPatches) -> MaskedPatches:
+        """The mask, if the model can hide what it says."""
+        if self._removed is not None and (hidden := mask.hidden()) != self._removed:
+            raise ValueError(
+                f"the policy hides {hidden} of {mask.mask.shape[1]} patches, the model's config.mask_ratio removes "
+                f"{self._removed}: set one to the other, as with PatchCollator(rate=…)"
+            )
+        if self._equal:
+            mask.hidden()
+        return mask
+
+    def _pixels(self, examples: Sequence[Mapping[str, Any]]) -> Tensor:
+        if self.processor is not None:
+            return self.processor([example[self.image] for example in examples], return_tensors="pt")[PIXELS]
+        if PIXELS not in examples[0]:
+            raise ValueError(f"examples have {', '.join(examples[0])} and no {PIXELS}: give them, or a processor")
+        return torch.stack([torch.as_tensor(example[PIXELS]) for example in examples])
+
+    def _columns(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        if REGION not in self.policy.names or not all(REGION in example for example in examples):
+            return {}
+        grid = patch_field(self.policy.field).grid
+        return {REGION: torch.stack([region(example[REGION], grid) for example in examples])}
+
+
+def asked_by(model: PreTrainedModel) -> tuple[str, ...]:
+    """In which forms a model takes a mask. ValueError: in none that is known."""
+    known = signature(model.forward).parameters
+    if NOISE in known:
+        return (NOISE,)
+    if POSITIONS in known:
+        return (POSITIONS, LABELS) if LABELS in known else (POSITIONS,)
+    raise ValueError(
+        f"{type(model).__name__} takes neither {NOISE} nor {POSITIONS}, so no mask can be given to it: take a model "
+        "for pre-training, such as ViTMAEForPreTraining or SwinForMaskedImageModeling"
+    )
+
+
+def grid_of(config: Any) -> Grid:
+    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them."""
+    size = config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+    frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
+    return Grid(height, width, patch, config.num_channels, frames, tubelet)
