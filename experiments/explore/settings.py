@@ -23,7 +23,7 @@ def config_of(model: str, *given: str) -> Config:
     """Texts of at most 48 tokens; batches of twelve rows, which are two texts six times over."""
     data = [f"task.path={DATA}", f"domain.path={DATA}/train.jsonl.gz", "task.metric=accuracy", "model.max_length=48"]
     rest = ["inner.batch_size=12", "masking.p_max=0.95", "cluster.backend=local", "policy.prior={}"]
-    rest += ['evaluate.downstream=["probe@200"]', "evaluate.subsets=3"]
+    rest += ['evaluate.downstream=["probe@200"]']
     return load_config(None, [*data, *rest, "policy.network=none", *MODELS[model], *given])
 
 
