@@ -58,11 +58,11 @@ def train(
     Exit status: 0 finished; 1 a rollout failed or OUT could not be written; 2 bad input; 75 preempted by SIGTERM and
     130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues.
     """
+    config, console = _config(settings, imports), _console()
     from policylearn.commands.train import train as run_training
     from policylearn.report.console import comparison_table
     from policylearn.storage.folder import Storage
 
-    config, console = _config(settings, imports), _console()
     already = Storage.at(out).is_file("result.json") and not fresh
     with resumable(out):
         result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
@@ -89,9 +89,9 @@ def pretrain(
 
     Exit status as of train.
     """
+    config, console = _config(settings, imports), _console()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    config, console = _config(settings, imports), _console()
     with resumable(str(out)):
         done = run_pretraining(config, out, console, policy, fresh)
     if done.before:
@@ -117,21 +117,23 @@ def evaluate(
     Writes OUT/result.json, or OUT/study.json and a folder per task. Run again to continue, or with more arms or seeds:
     only what is missing is run. Exit status as of train.
     """
+    study = _study(settings, imports)
+    policies = dict(_named(p) for p in policy or [])
+    if study and policies:
+        raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
+    config, console = None if study else _config(settings, imports), _console()
     from policylearn.evaluation.compare import evaluate_policies
     from policylearn.evaluation.study import run_study
     from policylearn.report.console import comparison_table
     from policylearn.report.study import study_table
     from policylearn.storage.folder import Storage
 
-    console, study = _console(), _study(settings, imports)
-    policies = dict(_named(p) for p in policy or [])
-    if study and policies:
-        raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
     with resumable(out):
         if study:
             result = run_study(study, out, console, fresh)
         else:
-            result = evaluate_policies(_config(settings, imports), out, console, policies, fresh)
+            assert config is not None
+            result = evaluate_policies(config, out, console, policies, fresh)
     console.print(study_table(result) if study else comparison_table(result))
     for line in result.get("sentences", []):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -151,6 +153,7 @@ def score(
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
+    config, console = _config(settings, imports), _console()
     from policylearn.arms.policies import sources_of
     from policylearn.commands.score import export_scorer, scored_words
     from policylearn.policy.adaptive import check_follows_no_model
@@ -161,7 +164,6 @@ def score(
 
     if out is not None:
         check_follows_no_model(scorer)
-    config, console = _config(settings, imports), _console()
     problem = Problem(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
@@ -192,14 +194,14 @@ def diagnose(
 
     With --validity: do predictions come true? Trains many models; run again on the same folder to continue.
     """
+    config, console = _config(settings, imports), _console()
     if validity is not None:
-        _validate(_config(settings, imports), validity, out)
+        _validate(config, validity, out)
         return
     from policylearn.commands.diagnose import diagnose as run_diagnosis
     from policylearn.report.signal import signal_report
 
-    console = _console()
-    result = run_diagnosis(_config(settings, imports), console)
+    result = run_diagnosis(config, console)
     console.print(signal_report(result), highlight=False, markup=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -219,11 +221,10 @@ def adapt(
 ) -> None:
     """Adapt a model to the label task, its settings being those of evaluate.weight_mask or evaluate.finetune. Dev
     selects the epoch; test is scored at the end."""
+    given = settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]
+    config, console = _config(given, imports), _console()
     from policylearn.commands.adapt import adapt as run_adaptation
 
-    given = settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]
-    config = _config(given, imports)
-    console = _console()
     done = run_adaptation(config, out, method, fold, seed, console)
     console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
@@ -332,7 +333,8 @@ def _validate(config: Config, run: str, out: Path | None) -> None:
 
 
 def _config(settings: list[str] | None, imports: list[str] | None = None) -> Config:
-    """The first setting is a file unless it has the form of an override."""
+    """The first setting is a file unless it has the form of an override. Commands read it before they import what
+    they need, which takes seconds: a wrong key is told at once."""
     given = list(settings or [])
     path = given.pop(0) if given and "=" not in given[0] else None
     return load_config(path, given, imports or [])

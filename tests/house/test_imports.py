@@ -97,3 +97,20 @@ def test_public_names_are_there(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Collator'"):
         policylearn.Collator  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate", "score", "diagnose", "adapt"])
+def test_a_wrong_key_is_told_before_what_a_command_needs_is_imported(command):
+    """Which takes seconds, and settings none."""
+    code = f"""
+import sys
+from policylearn.cli import main
+sys.argv = ["policylearn", "{command}", "inner.stepz=3"]
+try:
+    main()
+finally:
+    print("imported:", *sorted({{"torch", "transformers", "ray"}} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 2 and "did you mean 'inner.steps'?" in found.stderr
+    assert found.stdout.strip() == "imported:"
