@@ -23,18 +23,25 @@ def read_texts(path: str) -> list[str]:
     return texts
 
 
+NETWORK_IN_WORDS = {
+    "table": "a logit per token id",
+    "neighbours": "a logit per token id at each place about a token",
+    "context": "over the text",
+    "span": "over the text, of where spans begin and end",
+}
+"""Others, of parts of one's own, by their name."""
+
+
 def facts(artefact: PolicyArtefact) -> dict[str, str]:
     """What to know of a policy, by name."""
     config, masking = artefact.policy.config, artefact.policy.masking
     prior = " + ".join(f"{strength:g} · {name}" for name, strength in config.prior.items()) or "uniform"
-    network = {"none": "none", "table": "a logit per token id", "context": "over the text"}
-    network["span"] = "over the text, of where spans begin and end"
     return {
         "rate": masking.rate_in_words,
         "unit": masking.unit,
-        "design": masking.design,
+        "design": masking.design_in_words,
         "prior": prior,
-        "network": network[config.network],
+        "network": NETWORK_IN_WORDS.get(config.network, config.network),
         **_learned(config),
         **{name: str(value) for name, value in artefact.provenance.items()},
     }

@@ -170,6 +170,16 @@ class MaskingConfig(Strict):
         return self.rate.mean if isinstance(self.rate, RandomRate) else self.rates[0]
 
     @property
+    def design_in_words(self) -> str:
+        """For people.
+
+        >>> MaskingConfig(design="explore", draws=6, copies=6).design_in_words
+        'explore, 6 draws, 6 copies of a text in a batch'
+        """
+        parts = [self.design, *([f"{self.draws} draws"] if self.design == "explore" else [])]
+        return ", ".join([*parts, *([f"{self.copies} copies of a text in a batch"] if self.copies > 1 else [])])
+
+    @property
     def rate_in_words(self) -> str:
         """For people.
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from policylearn.commands.inspect import read_texts
+from policylearn.commands.inspect import NETWORK_IN_WORDS, facts, read_texts
+from policylearn.registry import NETWORKS
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -27,3 +28,11 @@ def test_a_file_without_texts_is_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_texts(str(path))
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_facts_of_every_network(make_policy, make_artefact, network):
+    masking = {"design": "explore", "draws": 3, "copies": 3}
+    found = facts(make_artefact(make_policy(network, masking=masking)))
+    assert found["design"] == "explore, 3 draws, 3 copies of a text in a batch"
+    assert found["network"] == ("none" if network == "none" else NETWORK_IN_WORDS[network])
