@@ -2,8 +2,7 @@
 
 .venv/bin/python experiments/bench_metagrad/operations.py
 
-Those of the small model at a width of 64, which is no matter for their number; counted on the CPU, where AdamW updates
-one parameter at a time.
+Those of the small model at a width of 64, which is no matter for their number; counted on the CPU.
 """
 
 from typing import Any

@@ -112,9 +112,7 @@ class Differences(Walk):
             found, gradients = self._difference(k, directions, h, further)
             factor = self._factor(found, h)
         self.reach = h * size * factor
-        for adjoint, product in zip(self.adjoints, gradients, strict=False):
-            if product is not None:
-                adjoint.theta.add_(product)
+        self.add_to_adjoints(gradients)
         if self.note is not None and k == len(self.window) - 1:
             wider, _ = self._difference(k, directions, 2 * h, further=False)
             self.note(difference_error=((wider - found).norm() / found.norm()).item())
@@ -139,9 +137,11 @@ class Differences(Walk):
     def _difference(self, k: int, directions: Gradients, h: float, further: bool) -> tuple[Tensor, Gradients]:
         """(∂(g · u)/∂x, ∂(g · u)/∂θ) of step k; the second empty unless `further`."""
         (ahead, gradients), (behind, others) = (self._slopes(k, directions, by, further) for by in (h, -h))
-        for g, other in zip(gradients, others, strict=True):
-            if g is not None and other is not None:
-                g.sub_(other).div_(2 * h)
+        pairs = [(g, o) for g, o in zip(gradients, others, strict=True) if g is not None and o is not None]
+        if pairs:
+            differences = [g for g, _ in pairs]
+            torch._foreach_sub_(differences, [o for _, o in pairs])
+            torch._foreach_div_(differences, 2 * h)
         return (ahead - behind) / (2 * h), gradients
 
     def _slopes(self, k: int, directions: Gradients, by: float, further: bool) -> tuple[Tensor, Gradients]:
@@ -156,12 +156,11 @@ class Differences(Walk):
     @contextmanager
     def _moved(self, directions: Gradients, by: float) -> Iterator[None]:
         """Within, the parameters are θ + by · u."""
-        pairs = [(p.detach(), u) for p, u in zip(self.parameters, directions, strict=True) if u is not None]
-        for p, u in pairs:
-            p.add_(u, alpha=by)
+        pairs = [(p, u) for p, u in zip(self.values, directions, strict=True) if u is not None]
+        moved, along = [p for p, _ in pairs], [u for _, u in pairs]
+        torch._foreach_add_(moved, along, alpha=by)
         yield
-        for p, u in pairs:
-            p.sub_(u, alpha=by)
+        torch._foreach_sub_(moved, along, alpha=by)
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:

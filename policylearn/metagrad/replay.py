@@ -59,9 +59,7 @@ class Replay(Walk):
         losses = self.window.losses(self.model, k, x)
         credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
         assert credit is not None
-        for adjoint, product in zip(self.adjoints, products, strict=True):
-            if product is not None:
-                adjoint.theta.add_(product)
+        self.add_to_adjoints(products)
         return credit
 
     def _along(self, loss: Tensor, directions: Gradients, inputs: Sequence[Tensor]) -> Gradients:

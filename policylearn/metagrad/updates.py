@@ -17,7 +17,7 @@ SGD with momentum μ and coupled decay (as `torch.optim.SGD`):
 Clipping to norm C (as `torch.nn.utils.clip_grad_norm_`): g ↦ s g with s = min(1, C / (‖g‖ + 10⁻⁶)).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,65 +40,103 @@ class Adjoint:
     moments: dict[str, Tensor]
 
 
-Back = Callable[[Adjoint, Mapping[str, Tensor], Tensor, Mapping[str, Any]], Tensor]
+Back = Callable[[Sequence[Adjoint], Sequence[Mapping[str, Tensor]], list[Tensor], Mapping[str, Any]], None]
+"""Of parameters of one group of the optimiser and as many steps, all at once: an operation on a small one takes longer
+to start than to carry out, and is started for a list of them (`torch._foreach_…`), which changes no bit."""
+LARGEST = 2**22
+"""Elements of such a list, at most, but for a parameter larger than that: what it needs beside itself is small."""
 
 
-def back_over_adamw(after: Adjoint, state: Mapping[str, Tensor], g: Tensor, group: Mapping[str, Any]) -> Tensor:
+def back_over_adamw(
+    after: Sequence[Adjoint], states: Sequence[Mapping[str, Tensor]], g: list[Tensor], group: Mapping[str, Any]
+) -> None:
     """Turn the derivatives in (θ', m', v') into those in (θ, m, v) at fixed g, and g into the one in g, in place.
 
     What θ does to g is the caller's part. A second moment of exactly zero, which is that of a parameter that
     never had a gradient, counts as constant: a square root has no slope there.
 
     Args:
-        after: derivatives in θ', m', v'; afterwards those in θ, m, v.
-        state: the optimiser's, of this parameter before the step; empty before the first.
-        g: gradient of the step; afterwards u, the derivative in it.
+        after: derivatives in θ', m', v' of each parameter; afterwards those in θ, m, v.
+        states: the optimiser's, of each before the step; empty before the first.
+        g: gradients of the step; afterwards u, the derivatives in them.
         group: the optimiser's settings, with the learning rate of the step.
 
-    Returns:
-        u.
-
     >>> one = torch.ones(1, dtype=torch.float64)
-    >>> after = Adjoint(one.clone(), {"exp_avg": 0 * one, "exp_avg_sq": 0 * one})
+    >>> after, u = Adjoint(one.clone(), {"exp_avg": 0 * one, "exp_avg_sq": 0 * one}), one.clone()
     >>> settings = {"lr": 0.1, "weight_decay": 0.5, "betas": (0.9, 0.99), "eps": 0.0}
-    >>> round(back_over_adamw(after, {}, one.clone(), settings).item(), 9)  # a first step goes by the sign alone
+    >>> back_over_adamw([after], [{}], [u], settings)
+    >>> round(u.item(), 9)  # a first step goes by the sign alone
     0.0
     >>> [round(x.item(), 4) for x in (after.theta, *after.moments.values())]
     [0.95, -0.9, 4.95]
     """
     (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]
-    number, tiny, zero = int(state.get("step", 0)) + 1, torch.finfo(torch.float32).tiny, g.new_zeros(())
+    number, tiny = int(states[0].get("step", 0)) + 1, torch.finfo(torch.float32).tiny
     a, c = rate / (1 - beta1**number), 1 - beta2**number
-    m, v = (state.get(name, zero).expand_as(g) for name in ADAMW)
-    after_m, after_v = (after.moments[name] for name in ADAMW)
-    v_next = (beta2 * v).addcmul_(g, g, value=1 - beta2)
-    root = v_next.clamp(min=tiny).div_(c).sqrt_()
-    slope = (after.theta / (root + eps)).mul_(-a)  # derivative in m' by way of θ'
-    after_m.add_(slope)
-    bend = slope.mul_(torch.lerp(m, g, 1 - beta1)).div_((root + eps).mul_(root).mul_(-2 * c))
-    after_v.add_(bend.masked_fill_(v_next < tiny, 0.0))
-    g.mul_(after_v).mul_(2 * (1 - beta2)).add_(after_m, alpha=1 - beta1)
-    after.theta.mul_(1 - rate * group["weight_decay"])
-    after_m.mul_(beta1)
-    after_v.mul_(beta2)
-    return g
+    m, v = ([_moment(name, *of) for of in zip(states, g, strict=True)] for name in ADAMW)
+    theta, (after_m, after_v) = [x.theta for x in after], ([x.moments[name] for x in after] for name in ADAMW)
+    v_next = torch._foreach_mul(v, beta2)
+    torch._foreach_addcmul_(v_next, g, g, value=1 - beta2)
+    root = torch._foreach_clamp_min(v_next, tiny)
+    torch._foreach_div_(root, c)
+    torch._foreach_sqrt_(root)
+    below = torch._foreach_add(root, eps)
+    slope = torch._foreach_div(theta, below)
+    torch._foreach_mul_(slope, -a)  # derivative in m' by way of θ'
+    torch._foreach_add_(after_m, slope)
+    torch._foreach_mul_(slope, torch._foreach_lerp(m, g, 1 - beta1))
+    torch._foreach_mul_(below, root)
+    torch._foreach_mul_(below, -2 * c)
+    torch._foreach_div_(slope, below)
+    for bend, second in zip(slope, v_next, strict=True):
+        bend.masked_fill_(second < tiny, 0.0)
+    torch._foreach_add_(after_v, slope)
+    torch._foreach_mul_(g, after_v)
+    torch._foreach_mul_(g, 2 * (1 - beta2))
+    torch._foreach_add_(g, after_m, alpha=1 - beta1)
+    torch._foreach_mul_(theta, 1 - rate * group["weight_decay"])
+    torch._foreach_mul_(after_m, beta1)
+    torch._foreach_mul_(after_v, beta2)
 
 
-def back_over_sgd(after: Adjoint, state: Mapping[str, Tensor], g: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """The same for SGD: (θ', b') to (θ, b), and g to u. The update is linear, so neither state nor g matters.
+def _moment(name: str, state: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    """0 before the first step."""
+    return state[name] if name in state else like.new_zeros(()).expand_as(like)
 
-    >>> after = Adjoint(torch.ones(1), {"momentum_buffer": torch.zeros(1)})
-    >>> back_over_sgd(after, {}, torch.zeros(1), {"lr": 0.5, "weight_decay": 0.25, "momentum": 0.5})
-    tensor([-0.5000])
-    >>> after
-    Adjoint(theta=tensor([0.8750]), moments={'momentum_buffer': tensor([-0.2500])})
+
+def back_over_sgd(
+    after: Sequence[Adjoint], states: Sequence[Mapping[str, Tensor]], g: list[Tensor], group: Mapping[str, Any]
+) -> None:
+    """The same for SGD: (θ', b') to (θ, b), and g to u. The update is linear, so neither states nor g matter.
+
+    >>> after, u = Adjoint(torch.ones(1), {"momentum_buffer": torch.zeros(1)}), torch.zeros(1)
+    >>> back_over_sgd([after], [{}], [u], {"lr": 0.5, "weight_decay": 0.25, "momentum": 0.5})
+    >>> u, after
+    (tensor([-0.5000]), Adjoint(theta=tensor([0.8750]), moments={'momentum_buffer': tensor([-0.2500])}))
     """
-    torch.mul(after.theta, -group["lr"], out=g)
-    if buffer := [after.moments[name] for name in SGD if group["momentum"]]:
-        g.add_(buffer[0])
-        torch.mul(g, group["momentum"], out=buffer[0])
-    after.theta.add_(g, alpha=group["weight_decay"])
-    return g
+    theta = [x.theta for x in after]
+    torch._foreach_copy_(g, torch._foreach_mul(theta, -group["lr"]))
+    if group["momentum"]:
+        buffers = [x.moments[name] for x in after for name in SGD]
+        torch._foreach_add_(g, buffers)
+        torch._foreach_copy_(buffers, torch._foreach_mul(g, group["momentum"]))
+    torch._foreach_add_(theta, g, alpha=group["weight_decay"])
+
+
+def lists_of(tensors: Sequence[Tensor], largest: int = LARGEST) -> Iterator[list[int]]:
+    """Numbers of neighbours whose elements are so many at most, or of one alone.
+
+    >>> list(lists_of([torch.zeros(3), torch.zeros(2), torch.zeros(9), torch.zeros(1)], largest=5))
+    [[0, 1], [2], [3]]
+    """
+    rows: list[int] = []
+    for number, tensor in enumerate(tensors):
+        if rows and sum(tensors[row].numel() for row in rows) + tensor.numel() > largest:
+            yield rows
+            rows = []
+        rows.append(number)
+    if rows:
+        yield rows
 
 
 ADAMW, SGD = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
@@ -159,5 +197,8 @@ def back_over_clipping(u: Gradients, gradients: Gradients, norm: Tensor, scale: 
     pairs = [(a, g) for a, g in zip(u, gradients, strict=True) if a is not None and g is not None]
     along = torch.stack([(a * g).sum() for a, g in pairs]).sum() / (norm * (norm + 1e-6))
     along = torch.where(scale < 1, along, 0.0)
-    for a, g in pairs:
-        a.sub_(g * along).mul_(scale)
+    for rows in lists_of([a for a, _ in pairs]):
+        both = [pairs[row] for row in rows]
+        directions = [a for a, _ in both]
+        torch._foreach_sub_(directions, torch._foreach_mul([g for _, g in both], along))
+        torch._foreach_mul_(directions, scale)

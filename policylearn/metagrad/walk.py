@@ -17,7 +17,7 @@ Where the outer loss comes after fine-tuning, its steps are another window: walk
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from policylearn.adapt.finetune import FineTuning
 from policylearn.inner.window import Window
 from policylearn.metagrad.engines import Outer
-from policylearn.metagrad.updates import Adjoint, Gradients, back_over_clipping, clipping, update_of
+from policylearn.metagrad.updates import Adjoint, Gradients, back_over_clipping, clipping, lists_of, update_of
 from policylearn.models.parameters import carriers
 
 
@@ -60,12 +60,26 @@ def added(parts: Iterable[Gradients]) -> list[Tensor | None]:
     return first
 
 
+def scaled(gradients: Gradients, factor: Tensor | None) -> list[Tensor | None]:
+    """Copies, times a factor if there is one.
+
+    >>> scaled([torch.ones(1), None], torch.tensor(2.0))
+    [tensor([2.]), None]
+    """
+    copies = iter(torch._foreach_mul([g for g in gradients if g is not None], 1.0 if factor is None else factor))
+    return [g if g is None else next(copies) for g in gradients]
+
+
 @dataclass(frozen=True)
 class State:
     """Parameters and what the optimiser remembers of each ({} before its first step)."""
 
     parameters: list[Tensor]
     moments: list[dict[str, Tensor]]
+
+
+UNTOUCHED = torch.tensor(0.0)
+"""Steps of a parameter that the optimiser has not moved."""
 
 
 @dataclass
@@ -110,6 +124,7 @@ class Walk(ABC):
         self.groups = {p: group for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad}
         named = {name: p for name, p in self.model.named_parameters() if p in self.groups}
         self.names, self.parameters = list(named), list(named.values())
+        self.values = [p.detach() for p in self.parameters]
 
     def run(self) -> list[Tensor]:
         """∂L/∂x_k for all k; model and optimiser end as K ordinary steps leave them, to the bit."""
@@ -164,15 +179,30 @@ class Walk(ABC):
         """u = ∂L/∂g_k of every parameter that has a gradient."""
         self.window.set_rate(self.optimizer, k)
         clipped = clipping(gradients, self.window.clip)
-        directions: list[Tensor | None] = []
-        for p, adjoint, g in zip(self.parameters, self.adjoints, gradients, strict=True):
-            if g is not None:
-                g = g.clone() if clipped is None else g * clipped[1]
-                g = self.back_over_optimizer(adjoint, self.optimizer.state.get(p, {}), g, self.groups[p])
-            directions.append(g)
+        directions = scaled(gradients, None if clipped is None else clipped[1])
+        for rows in self._alike([i for i, u in enumerate(directions) if u is not None]):
+            states = [self.optimizer.state.get(self.parameters[i], {}) for i in rows]
+            found = [u for i in rows if (u := directions[i]) is not None]
+            group = self.groups[self.parameters[rows[0]]]
+            self.back_over_optimizer([self.adjoints[i] for i in rows], states, found, group)
         if clipped is not None:
             back_over_clipping(directions, gradients, *clipped)
         return directions
+
+    def _alike(self, rows: Sequence[int]) -> Iterator[list[int]]:
+        """These parameters, by number, in lists that share a group of the optimiser and the number of their steps."""
+        alike: dict[tuple[int, float], list[int]] = {}
+        counts = [self.optimizer.state.get(self.parameters[i], {}).get("step", UNTOUCHED) for i in rows]
+        for i, steps in zip(rows, torch.stack(counts).tolist() if counts else (), strict=True):
+            alike.setdefault((id(self.groups[self.parameters[i]]), steps), []).append(i)
+        for numbers in alike.values():
+            yield from ([numbers[at] for at in part] for part in lists_of([self.parameters[i] for i in numbers]))
+
+    def add_to_adjoints(self, products: Gradients) -> None:
+        """Add to the derivatives in θ, those of no parameter being none at all."""
+        pairs = [(a.theta, x) for a, x in zip(self.adjoints, products, strict=False) if x is not None]
+        if pairs:
+            torch._foreach_add_([theta for theta, _ in pairs], [x for _, x in pairs])
 
     def inputs(self, k: int) -> Tensor:
         """x_k of an ordinary step."""
@@ -191,8 +221,9 @@ class Walk(ABC):
         """Step k of the optimiser, in place."""
         self.window.set_rate(self.optimizer, k)
         clipped = clipping(gradients, self.window.clip)
-        for p, g in zip(self.parameters, gradients, strict=True):
-            p.grad = g if g is None or clipped is None else g * clipped[1]
+        taken = gradients if clipped is None else scaled(gradients, clipped[1])
+        for p, g in zip(self.parameters, taken, strict=True):
+            p.grad = g
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -244,13 +275,18 @@ class Walk(ABC):
 
     def restore(self, state: State) -> None:
         """Put model and optimiser into a state."""
-        for p, value, known in zip(self.parameters, state.parameters, state.moments, strict=True):
-            p.detach().copy_(value)
+        torch._foreach_copy_(self.values, state.parameters)
+        places: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for p, known in zip(self.parameters, state.moments, strict=True):
             present = self.optimizer.state.pop(p, {})
             if known and not present:
                 present = {name: torch.empty_like(x, device=p.device if x.ndim else None) for name, x in known.items()}
             if known:
-                self.optimizer.state[p] = {name: present[name].copy_(x) for name, x in known.items()}
+                self.optimizer.state[p] = {name: present[name] for name in known}
+            for name, x in known.items():
+                places.setdefault(name, []).append((present[name], x))
+        for pairs in places.values():
+            torch._foreach_copy_([to for to, _ in pairs], [x for _, x in pairs])
 
     def _kept(self, x: Tensor) -> Tensor:
         # The number of steps stays where it is: AdamW expects it on the CPU, and it takes no room.

@@ -30,7 +30,7 @@ def test_the_adjoint_of_adamw_is_that_of_autograd(number, decay):
     torch.testing.assert_close(outputs[0], torchs(torch.optim.AdamW, theta, state, g, group), rtol=1e-12, atol=1e-12)
     expected = torch.autograd.grad(outputs, inputs, after)
     adjoint = Adjoint(after[0].clone(), {"exp_avg": after[1].clone(), "exp_avg_sq": after[2].clone()})
-    u = back_over_adamw(adjoint, state, g.clone(), group)
+    back_over_adamw([adjoint], [state], [u := g.clone()], group)
     for found, wanted in zip((adjoint.theta, *adjoint.moments.values(), u), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
 
@@ -55,7 +55,7 @@ def test_the_adjoint_of_sgd_is_that_of_autograd(warm, momentum, decay):
     wanted_after = after if momentum else [after[0], torch.zeros_like(b)]
     expected = torch.autograd.grad(outputs, inputs, wanted_after)
     adjoint = Adjoint(after[0].clone(), remembered)
-    u = back_over_sgd(adjoint, state, g.clone(), group)
+    back_over_sgd([adjoint], [state], [u := g.clone()], group)
     torch.testing.assert_close(adjoint.theta, expected[0], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(u, expected[2], rtol=1e-12, atol=1e-12)
     if momentum:
@@ -92,6 +92,6 @@ def test_the_adjoint_of_clipping_is_that_of_autograd(clip):
 def test_a_second_moment_of_zero_counts_as_constant():
     adjoint = Adjoint(torch.ones(1), {"exp_avg": torch.zeros(1), "exp_avg_sq": torch.ones(1)})
     group = {"lr": 0.1, "weight_decay": 0.0, "betas": (0.9, 0.98), "eps": 1e-8}
-    u = back_over_adamw(adjoint, {}, torch.zeros(1), group)
+    back_over_adamw([adjoint], [{}], [u := torch.zeros(1)], group)
     assert u.item() == pytest.approx(-0.1 / 1e-8, rel=1e-4)
     assert adjoint.moments["exp_avg_sq"].item() == pytest.approx(0.98)
