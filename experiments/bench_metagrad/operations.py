@@ -1,10 +1,11 @@
 """How many operations an engine starts per inner step, K = 16.
 
-.venv/bin/python experiments/bench_metagrad/operations.py
+.venv/bin/python experiments/bench_metagrad/operations.py [ENGINE ...]
 
 Those of the small model at a width of 64, which is no matter for their number; counted on the CPU.
 """
 
+import sys
 from typing import Any
 
 import problem
@@ -29,7 +30,7 @@ class Counter(TorchDispatchMode):
 
 if __name__ == "__main__":
     problem.SIZES["narrow"] = (4, 64)
-    for name in NAMES:
+    for name in sys.argv[1:] or NAMES:
         contender = CONTENDERS[name]
         given = problem.problem("narrow", STEPS, contender.kind, contender.attention, contender.bf16)
         with Counter() as counter:
