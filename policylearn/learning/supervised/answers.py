@@ -39,13 +39,15 @@ def planted_texts(config: Config, split: str) -> list[Annotated]:
     """The same of the planted benchmark that `supervised.path` names.
 
     Raises:
-        ValueError: it has no questions.
+        ValueError: it has no questions, or the task is another benchmark, whose tokenizer knows none of its words.
     """
-    name = config.supervised.path
+    name, task = config.supervised.path, config.task.path
     assert name is not None, "whoever calls has seen to it"
     if (answers := BENCHMARKS[name].answers) is None:
         known = ", ".join(f'"{one}"' for one, benchmark in BENCHMARKS.items() if benchmark.answers)
         raise ValueError(f'supervised.path "{name}" is a benchmark without questions; {known} has some')
+    if task in BENCHMARKS and task != name:
+        raise ValueError(f'supervised.path "{name}" has other words than task.path "{task}": set both to one of them')
     return _joined(answers(config, split))
 
 

@@ -100,7 +100,13 @@ def test_real_questions():
     assert sum(columns[TARGET].max() for _, columns in texts) > 1500
 
 
-def test_a_benchmark_that_asks_nothing_is_refused():
-    config = load_config(None, ["supervised.path=planted"])
-    with pytest.raises(ValueError, match='"planted" is a benchmark without questions; "planted-facts" has some'):
-        planted_texts(config, "train")
+@pytest.mark.parametrize(
+    ("benchmark", "message"),
+    [
+        ("planted", '"planted" is a benchmark without questions; "planted-facts" has some'),
+        ("planted-facts", '"planted-facts" has other words than task.path "planted"'),
+    ],
+)
+def test_a_benchmark_that_asks_nothing_or_is_not_that_of_the_task_is_refused(benchmark, message):
+    with pytest.raises(ValueError, match=message):
+        planted_texts(load_config(None, [f"supervised.path={benchmark}"]), "train")
