@@ -14,6 +14,7 @@ from scipy import stats
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.statistics import share_of_lead
 from policylearn.report.write_up import write_up
 
 FOLDER, RUNS, CONFIG = Path(__file__).parent, Path("runs/planted_context"), "configs/planted_context.toml"
@@ -41,15 +42,8 @@ def learned(name: str, settings: Sequence[str]) -> Path:
 
 
 def share(scores: Mapping[str, Sequence[float]], policy: str, base: str, best: str) -> dict[str, float]:
-    """Ratio r of two mean leads over the same seeds, with its 95 % interval.
-
-    By linearisation: the standard error of r is that of the mean of a - r b, over the mean of b, where a and b are the
-    leads of the policy and of the oracle, seed by seed.
-    """
-    a, b = (np.array(scores[name]) - np.array(scores[base]) for name in (policy, best))
-    r, n = a.mean() / b.mean(), len(a)
-    half = stats.t.ppf(0.975, n - 1) * (a - r * b).std(ddof=1) / n**0.5 / abs(b.mean())
-    return {"mean": float(r), "low": float(r - half), "high": float(r + half)}
+    """Share of the lead of `best` over `base` that a policy has."""
+    return dict(zip(("mean", "low", "high"), share_of_lead(scores[policy], scores[best], scores[base]), strict=True))
 
 
 def table(result: dict[str, Any]) -> list[str]:

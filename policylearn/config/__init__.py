@@ -3,12 +3,20 @@
 The defaults are the planted benchmark: `Config()` is a complete, runnable experiment.
 """
 
-from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
+from policylearn.config.data import (
+    ATTRIBUTES,
+    CorpusConfig,
+    ModelConfig,
+    PlantedConfig,
+    PlantedContextConfig,
+    PlantedFactsConfig,
+    TaskConfig,
+)
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, config_of, known_keys, load_config, resolved_json, tree_of
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
-from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT, PLANTED_FACTS
 from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.running import (
     PLANTED_ONLY,
@@ -24,9 +32,11 @@ from policylearn.config.study import StudyConfig, is_study, load_study
 from policylearn.config.supervised import SupervisedConfig
 
 __all__ = [
+    "ATTRIBUTES",
     "BENCHMARKS",
     "PLANTED",
     "PLANTED_CONTEXT",
+    "PLANTED_FACTS",
     "PLANTED_ONLY",
     "ClusterConfig",
     "Config",
@@ -40,6 +50,7 @@ __all__ = [
     "OuterConfig",
     "PlantedConfig",
     "PlantedContextConfig",
+    "PlantedFactsConfig",
     "PolicyConfig",
     "PretrainConfig",
     "RandomRate",

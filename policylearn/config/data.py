@@ -1,10 +1,10 @@
 """Models, texts and labels."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from policylearn.config.places import BENCHMARKS, PLANTED, Place
+from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_FACTS, Place
 from policylearn.config.strict import Strict
 from policylearn.registry import AUTO, KINDS, METRICS
 
@@ -83,6 +83,45 @@ class PlantedContextConfig(PlantedConfig):
     train: int = Field(400, ge=2, description="labelled documents of the split")
 
 
+AttributeName = Literal["birthplace", "profession", "employer", "prize", "spouse", "instrument", "language", "death"]
+ATTRIBUTES = get_args(AttributeName)
+"""What `data.planted_facts` knows of people."""
+
+
+class PlantedFactsConfig(Strict):
+    """The synthetic benchmark of `data.planted_facts`: texts about people, and questions about some of them."""
+
+    asked: list[AttributeName] = Field(
+        ["birthplace", "profession", "employer", "prize"],
+        min_length=1,
+        description="attributes that questions ask for; of the others nobody ever asks",
+    )
+    values: int = Field(12, ge=2, description="words that an attribute may have as its value")
+    texts: int = Field(4, ge=1, description="texts about every person")
+    sentences: Literal[1, 2, 4, 8] = Field(4, description="attributes that a text states, of the eight there are")
+    filler: int = Field(4, ge=0, description="words of a text that mean nothing")
+    filler_words: int = Field(40, ge=1, description="those there are")
+    train: int = Field(120, ge=1, description="people of the split, each asked about for every attribute in `asked`")
+    dev: int = Field(20, ge=1, description="the same, other people")
+    test: int = Field(60, ge=1, description="the same")
+    first: int = Field(0, ge=0, description="number of the first person; before it, and after the last, are strangers")
+    people: int = Field(400, ge=3, description="people whom the tokenizer knows by name, strangers included")
+    seed: int = Field(0, ge=0, description="of facts and texts")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PlantedFactsConfig":
+        if len(set(self.asked)) != len(self.asked):
+            raise ValueError(f"planted_facts.asked {self.asked} names an attribute twice")
+        if self.texts * self.sentences < len(ATTRIBUTES):
+            raise ValueError(
+                f"planted_facts.texts = {self.texts} of {self.sentences} sentences do not say all of a person: "
+                f"raise one of them until there are {len(ATTRIBUTES)}"
+            )
+        if (last := self.first + self.train + self.dev + self.test) > self.people:
+            raise ValueError(f"planted_facts.people = {self.people} are fewer than first, train, dev and test: {last}")
+        return self
+
+
 class TaskConfig(Strict):
     """The downstream task: labelled texts with the splits train, dev and test."""
 
@@ -140,6 +179,8 @@ class TaskConfig(Strict):
         """Answers make a task of questions, a benchmark is one of classes, and a kind has a metric."""
         if not isinstance(given, dict):
             return given
+        if given.get("path") == PLANTED_FACTS:
+            given = {"answers": "answers", "metric": "exact_match", **given}
         kind, metric = given.get("kind", AUTO), given.get("metric", AUTO)
         if kind == AUTO and given.get("answers") is not None:
             kind = "questions"
@@ -164,7 +205,7 @@ class TaskConfig(Strict):
             raise ValueError(f"task.text {self.text}: name one column, or the two of a pair")
         if self.answers is not None and not isinstance(self.text, str):
             raise ValueError(f"task.answers goes with one column of questions, not task.text {self.text}")
-        if self.answers is not None and self.path in BENCHMARKS:
+        if self.answers is not None and self.path in BENCHMARKS and self.path != PLANTED_FACTS:
             raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
         return self
 

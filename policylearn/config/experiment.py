@@ -5,10 +5,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
+from policylearn.config.data import (
+    CorpusConfig,
+    ModelConfig,
+    PlantedConfig,
+    PlantedContextConfig,
+    PlantedFactsConfig,
+    TaskConfig,
+)
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig, StrengthConfig
 from policylearn.config.masking import MaskingConfig, PolicyConfig
-from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT
+from policylearn.config.places import BENCHMARKS, PLANTED
 from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.renamed import rename
 from policylearn.config.running import (
@@ -56,6 +63,7 @@ class Config(Strict):
     general: CorpusConfig = CorpusConfig()
     planted: PlantedConfig = PlantedConfig()
     planted_context: PlantedContextConfig = PlantedContextConfig()
+    planted_facts: PlantedFactsConfig = PlantedFactsConfig()
     scores: ScoresConfig = ScoresConfig()
     policy: PolicyConfig = PolicyConfig()
     masking: MaskingConfig = MaskingConfig()
@@ -80,7 +88,7 @@ class Config(Strict):
             return given
         given = rename(given)  # what an earlier version left
         task = _path_of(given.get("task"))
-        if task == PLANTED_CONTEXT:  # its corpora are, unless they are named, its own
+        if task in BENCHMARKS and task != PLANTED:  # its corpora are, unless they are named, its own
             given = given | {part: _with_path(given.get(part), task) for part in ("domain", "general")}
         domain = _path_of(given.get("domain"))
         if task != PLANTED:

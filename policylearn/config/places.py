@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from policylearn.config.strict import section_of
 
-PLANTED, PLANTED_CONTEXT = "planted", "planted-context"
-BENCHMARKS = (PLANTED, PLANTED_CONTEXT)
+PLANTED, PLANTED_CONTEXT, PLANTED_FACTS = "planted", "planted-context", "planted-facts"
+BENCHMARKS = (PLANTED, PLANTED_CONTEXT, PLANTED_FACTS)
 """Synthetic tasks and corpora by name, which are no places."""
 MARK = "a place"
 Place = Annotated[str, MARK]

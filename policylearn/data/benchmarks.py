@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from policylearn.config import PLANTED, PLANTED_CONTEXT, Config
+from policylearn.config import PLANTED, PLANTED_CONTEXT, PLANTED_FACTS, Config
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
 from policylearn.data.planted_context import context_records, context_task, context_tokenizer
-from policylearn.data.task import Task
+from policylearn.data.planted_facts import facts_answers, facts_general, facts_records, facts_task, facts_tokenizer
 
 Record = tuple[str, dict[str, Any]]
 
@@ -20,15 +20,17 @@ class Benchmark:
 
     Attributes:
         tokenizer: over its words.
-        task: labelled texts.
+        task: labelled texts, or questions.
         domain: unlabelled texts with their columns.
         general: texts of general language.
+        answers: (config, split) → texts, each with the characters [start, end) of answers in it; None: nothing asks.
     """
 
     tokenizer: Callable[[Config], PreTrainedTokenizerFast]
-    task: Callable[[Config], Task]
+    task: Callable[[Config], Any]
     domain: Callable[[Config], Iterator[Record]]
     general: Callable[[Config], Iterable[str]]
+    answers: Callable[[Config, str], Iterator[tuple[str, list[tuple[int, int]]]]] | None = None
 
 
 BENCHMARKS = {
@@ -43,5 +45,12 @@ BENCHMARKS = {
         lambda config: context_task(config.planted_context),
         lambda config: context_records(config.planted_context),
         lambda config: general_corpus(config.planted_context),
+    ),
+    PLANTED_FACTS: Benchmark(
+        lambda config: facts_tokenizer(config.planted_facts),
+        lambda config: facts_task(config.planted_facts),
+        lambda config: facts_records(config.planted_facts),
+        lambda config: facts_general(config.planted_facts),
+        lambda config, split: facts_answers(config.planted_facts, split),
     ),
 }

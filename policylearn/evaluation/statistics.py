@@ -66,6 +66,25 @@ def paired_difference(after: Sequence[float], before: Sequence[float]) -> Differ
     return pooled_difference([np.subtract(after, before)])
 
 
+def share_of_lead(scores: Sequence[float], best: Sequence[float], base: Sequence[float]) -> tuple[float, float, float]:
+    """Which share r of the lead of `best` over `base` an arm has, with its 95 % interval: r, low, high.
+
+    By linearisation: the standard error of r is that of the mean of a - r b, over the mean of b, where a and b are the
+    leads of the arm and of the best over the base, seed by seed.
+
+    Args:
+        scores, best, base: of three arms, one per seed, in the same order; at least two.
+
+    >>> [round(share, 2) for share in share_of_lead([0.8, 0.7, 0.8], best=[0.9, 0.9, 1.0], base=[0.5, 0.4, 0.5])]
+    [0.64, 0.45, 0.84]
+    """
+    a, b = np.subtract(scores, base), np.subtract(best, base)
+    r, n = a.mean() / b.mean(), len(a)
+    error = (a - r * b).std(ddof=1) / math.sqrt(n) / abs(b.mean())
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    return float(r), float(r - half), float(r + half)
+
+
 def pooled_difference(differences: Sequence[Sequence[float] | np.ndarray]) -> Difference:
     """The mean over tasks of their mean differences; seeds are resampled, and signs flipped, within tasks.
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from policylearn.adapt import finetune
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.artefact import load_policy
 from policylearn.commands.train import train
+from policylearn.config import load_config
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.messages.watch import Unseen
@@ -20,6 +22,8 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
 from policylearn.tasks.questions import choice_losses
+
+FACTS = Path(__file__).parents[2] / "configs" / "planted_facts.toml"
 
 
 class Labels(Unseen):
@@ -133,3 +137,16 @@ def test_a_whole_run_learns_compares_and_exports(asked, tmp_path, quiet):
     assert all(0 < arm["scores"][0] < 1 for arm in result["arms"].values())
     policy = load_policy(tmp_path / "run" / "policy").policy
     assert sum(float(p.abs().sum()) for p in policy.learned().values()) > 0
+
+
+def test_on_planted_facts_answers_in_texts_teach_a_policy_what_will_be_asked_for(tmp_path, quiet):
+    tiny = ["planted_facts.train=12", "planted_facts.dev=4", "planted_facts.test=4", "planted_facts.people=20"]
+    brief = ["inner.steps=3", "evaluate.finetune.epochs=1", "evaluate.seeds=1", "cluster.backend=local"]
+    config = load_config(FACTS, [*tiny, *brief, "supervised.learning_rate=0.1"])
+    result = train(config, tmp_path / "run", quiet)
+    assert result["metric"] == "exact_match" and set(result["arms"]) == set(config.evaluate.arms)
+    problem, policy = Problem(config), load_policy(tmp_path / "run" / "policy").policy
+    ids, real = problem.domain.batch(range(len(problem.domain)), problem.tokenizer.pad_token_id)
+    useful = problem.domain.values(range(len(problem.domain)), ids.shape[1])["oracle-context"] > 0
+    spent = policy.probabilities(ids, real)
+    assert spent[useful].sum() > 0.5 * spent.sum() and useful.sum() < 0.2 * real.sum()

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from policylearn.config import SupervisedConfig
+from policylearn.config import Config, SupervisedConfig
+from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.lists import list_of
 from policylearn.data.records import check_records
 from policylearn.data.splits import find_split, rows_of
@@ -30,12 +31,33 @@ def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
     settings = {column: f"supervised.{name}" for name, column in named.items() if column is not None}
     rows = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
     checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, [config.text])
-    spans: dict[str, list[Span]] = {}
-    for text, found in answer_spans(checked, config, split):
-        spans.setdefault(text, []).extend(found)
-    if not spans:
+    if not (texts := _joined(answer_spans(checked, config, split))):
         raise ValueError(f"supervised.path {config.path}: no row of {split} has an answer")
-    return [(text, {TARGET: numbered(len(text), found)}) for text, found in spans.items()]
+    return texts
+
+
+def planted_texts(config: Config, split: str) -> list[Annotated]:
+    """The same of the planted benchmark that `supervised.path` names.
+
+    Raises:
+        ValueError: it has no questions, or the task is another benchmark, whose tokenizer knows none of its words.
+    """
+    name, task = config.supervised.path, config.task.path
+    assert name is not None, "whoever calls has seen to it"
+    if (answers := BENCHMARKS[name].answers) is None:
+        known = ", ".join(f'"{one}"' for one, benchmark in BENCHMARKS.items() if benchmark.answers)
+        raise ValueError(f'supervised.path "{name}" is a benchmark without questions; {known} has some')
+    if task in BENCHMARKS and task != name:
+        raise ValueError(f'supervised.path "{name}" has other words than task.path "{task}": set both to one of them')
+    return _joined(answers(config, split))
+
+
+def _joined(found: Iterable[tuple[str, list[Span]]]) -> list[Annotated]:
+    """Every text once, with all its answers."""
+    spans: dict[str, list[Span]] = {}
+    for text, some in found:
+        spans.setdefault(text, []).extend(some)
+    return [(text, {TARGET: numbered(len(text), every)}) for text, every in spans.items()]
 
 
 def answer_spans(

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.config import BENCHMARKS
 from policylearn.data.tokens import TokenRows, tokenize_annotated
-from policylearn.learning.supervised.answers import TARGET, answer_texts
+from policylearn.learning.supervised.answers import TARGET, answer_texts, planted_texts
 from policylearn.learning.supervised.importance import importance_targets
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -17,14 +18,15 @@ def token_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRow
     """The tokenised texts of each split that have a target; column `TARGET` holds its number, 0 where there is none.
 
     Raises:
-        ValueError: what `answer_texts` and `importance_targets` raise, or no text of a split has a target.
+        ValueError: what `answer_texts`, `planted_texts` and `importance_targets` raise, or a split has no target.
     """
     config = problem.config
     if config.supervised.targets == "importance":
         found = importance_targets(problem, splits)
     else:
         length = config.model.max_length
-        texts = {split: answer_texts(config.supervised, split) for split in splits}
+        planted = config.supervised.path in BENCHMARKS
+        texts = {s: planted_texts(config, s) if planted else answer_texts(config.supervised, s) for s in splits}
         found = {s: tokenize_annotated(t, problem.tokenizer, length, split=True) for s, t in texts.items()}
     kept = {split: rows.take(_with_target(rows)) for split, rows in found.items()}
     if empty := [split for split, rows in kept.items() if not len(rows)]:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from policylearn.config import SupervisedConfig
-from policylearn.learning.supervised.answers import TARGET, answer_texts, numbered
+from policylearn.config import SupervisedConfig, load_config
+from policylearn.learning.supervised.answers import TARGET, answer_texts, numbered, planted_texts
 
 SQUAD = Path(__file__).parents[4] / "shared" / "data" / "qa" / "qa_squad_dev_part"
 ROW = {"context": "He met Ann Lee in May 1999.", "answers": ["Ann Lee"], "answer_start": [7], "is_impossible": False}
@@ -98,3 +98,15 @@ def test_real_questions():
     texts = answer_texts(SupervisedConfig(path=str(SQUAD)), "train")
     assert len(texts) == 401
     assert sum(columns[TARGET].max() for _, columns in texts) > 1500
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "message"),
+    [
+        ("planted", '"planted" is a benchmark without questions; "planted-facts" has some'),
+        ("planted-facts", '"planted-facts" has other words than task.path "planted"'),
+    ],
+)
+def test_a_benchmark_that_asks_nothing_or_is_not_that_of_the_task_is_refused(benchmark, message):
+    with pytest.raises(ValueError, match=message):
+        planted_texts(load_config(None, [f"supervised.path={benchmark}"]), "train")
