@@ -153,16 +153,16 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     from policylearn.arms.policies import sources_of
     from policylearn.commands.score import export_scorer, scored_words
+    from policylearn.pictures import problem_of
     from policylearn.policy.adaptive import check_follows_no_model
     from policylearn.policy.scores import scorer_of
-    from policylearn.problem import Problem
     from policylearn.report.console import print_line, teller
     from policylearn.report.console_watch import ConsoleWatch
 
     if out is not None:
         check_follows_no_model(scorer)
     config, console = _config(settings, imports), _console()
-    problem = Problem(config, ConsoleWatch(console), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
         table.add_row(escape(word.text), f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")

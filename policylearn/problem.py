@@ -131,6 +131,11 @@ class Problem:
         check_goes_with(config.model, found)
         return found
 
+    @property
+    def pad_id(self) -> int:
+        """What fills up rows of a batch that are shorter than the longest."""
+        return self.tokenizer.pad_token_id
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Tables of the tokenizer's vocabulary; where it is not known what a word is, every token is one.

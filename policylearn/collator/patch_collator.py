@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from policylearn.collator.clock import Clock, Timed
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
-from policylearn.masking.grid import Grid
+from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import MaskedPatches
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches, region
 from policylearn.policy.policy import MaskingPolicy
@@ -137,12 +137,3 @@ def asked_by(model: PreTrainedModel) -> tuple[str, ...]:
         f"{type(model).__name__} takes neither {NOISE} nor {POSITIONS}, so no mask can be given to it: take a model "
         "for pre-training, such as ViTMAEForPreTraining or SwinForMaskedImageModeling"
     )
-
-
-def grid_of(config: Any) -> Grid:
-    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them."""
-    size = config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
-    return Grid(height, width, patch, config.num_channels, frames, tubelet)

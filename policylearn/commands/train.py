@@ -16,6 +16,7 @@ from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.rollout import check_windows
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import teller
@@ -53,7 +54,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
     with run, preemptible():

@@ -3,7 +3,14 @@
 The defaults are the planted benchmark: `Config()` is a complete, runnable experiment.
 """
 
-from policylearn.config.data import CorpusConfig, ModelConfig, PlantedConfig, PlantedContextConfig, TaskConfig
+from policylearn.config.data import (
+    CorpusConfig,
+    ModelConfig,
+    PatchesConfig,
+    PlantedConfig,
+    PlantedContextConfig,
+    TaskConfig,
+)
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
 from policylearn.config.loading import changes, config_of, known_keys, load_config, resolved_json, tree_of
@@ -38,6 +45,7 @@ __all__ = [
     "MaskingConfig",
     "ModelConfig",
     "OuterConfig",
+    "PatchesConfig",
     "PlantedConfig",
     "PlantedContextConfig",
     "PolicyConfig",

@@ -21,6 +21,7 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import teller
@@ -153,7 +154,7 @@ def opened(
         ValueError: whatever is wrong with arms, policies, tokenizer, model, task or corpora.
     """
     check_arms(config, known=folders)
-    problem, policies = Problem(config, watch, device=device_here(config.cluster), tell=tell), {}
+    problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
         artefact.check_tokenizer(problem.tokenizer)

@@ -37,7 +37,7 @@ def masked_batches(
     """
     rng = np.random.default_rng([seed, 0])
     rows, size = problem.domain if rows is None else rows, problem.config.inner.batch_size
-    pad = problem.tokenizer.pad_token_id
+    pad = problem.pad_id
     drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []
     epoch = -1
