@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.table import Table
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.messages.quote import shorten
 from policylearn.runs.stop import resumable
+
+if TYPE_CHECKING:
+    from policylearn.artefact import PolicyArtefact
 
 LOG_WIDTH = 120
 
@@ -244,11 +247,11 @@ def reproduce(
 @app.command()
 def inspect(
     policy: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
-    texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain, or places of pictures")] = None,
     file: Annotated[str | None, typer.Option(help="further texts, one a line")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
-    """Show texts as heatmaps of mask probabilities."""
+    """Show texts, or pictures, as heatmaps of mask probabilities."""
     from policylearn.artefact.heatmaps import inspect_texts
     from policylearn.commands.export import open_policy
     from policylearn.commands.inspect import facts, read_texts
@@ -257,12 +260,33 @@ def inspect(
     from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
+    if artefact.tokenizer is None:
+        _inspect_pictures(console, policy, artefact, texts or [], html)
+        return
     given = [*map(argument_text, texts or []), *(read_texts(file) if file else [])]
-    pairs = inspect_texts(artefact.policy, artefact.tokenizer, given)
+    pairs = inspect_texts(artefact.policy, artefact.speaks, given)
     if html is None:
         print_heatmaps(console, pairs)
         return
     write_inspected(html, policy, pairs, facts(artefact))
+    console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _inspect_pictures(
+    console: Console, policy: str, artefact: "PolicyArtefact", places: list[str], html: Path | None
+) -> None:
+    from policylearn.commands.inspect import MOST, facts, read_places
+    from policylearn.report.inspected import write_inspected_pictures
+    from policylearn.report.pictures import drawn_pictures, in_letters
+
+    x, there = read_places(artefact.policy, places)
+    if len(x) < there:
+        console.print(f"the first {MOST} of {there:,} pictures", highlight=False)
+    if html is None:
+        for one in x:
+            console.print(in_letters(artefact.policy, one[None]) + "\n", highlight=False, markup=False)
+        return
+    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x), facts(artefact))
     console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
 
 

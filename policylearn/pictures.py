@@ -39,6 +39,17 @@ class PictureProblem(Problem):
         raise ValueError("this is for texts, and the config is one of pictures: patches.words")
 
     @property
+    def own_tokenizer(self) -> None:
+        """There is none."""
+        return None
+
+    def names_of_types(self) -> list[str]:
+        """By number, and by row and column of the field of the picture that it is in, if there are several."""
+        side = self.config.patches.zones
+        places = [f" in {row + 1}.{column + 1}" if side > 1 else "" for row in range(side) for column in range(side)]
+        return [f"word {number}{place}" for number in range(len(self.codebook)) for place in places]
+
+    @property
     def pad_id(self) -> int:
         """All rows are equally long."""
         return 0

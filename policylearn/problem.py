@@ -132,6 +132,15 @@ class Problem:
         return found
 
     @property
+    def own_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer that goes along with its policies; None: they are over what needs none."""
+        return self.tokenizer
+
+    def names_of_types(self) -> list[str]:
+        """What people call each of V types."""
+        return list(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
+
+    @property
     def pad_id(self) -> int:
         """What fills up rows of a batch that are shorter than the longest."""
         return self.tokenizer.pad_token_id

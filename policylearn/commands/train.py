@@ -62,7 +62,7 @@ def train(
 
 
 def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
-    policy, known = run.prior(lambda: _first_policy(problem), problem.tokenizer, lambda: measured(problem))
+    policy, known = run.prior(lambda: _first_policy(problem), problem.own_tokenizer, lambda: measured(problem))
     before = deepcopy(policy)
     if _learns_alone(config):
         state, credited = learn(config, problem, policy, LocalPool(config), run)

@@ -81,8 +81,8 @@ def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label:
     """All pictures of a place, and their labels, None where there are none.
 
     Args:
-        path: a folder of pictures, or of folders named after classes; an .npz or .npy file of uint8 arrays [N, height,
-            width] or [N, height, width, channels]; or a folder of `Dataset.save_to_disk`.
+        path: a picture; a folder of them, or of folders named after classes; an .npz or .npy file of uint8 arrays
+            [N, height, width] or [N, height, width, channels]; or a folder of `Dataset.save_to_disk`.
         config: the section [patches].
         grid: of what size they have to be.
         key: the setting that names the place.
@@ -123,7 +123,9 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
 def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
     if not path.exists():
         raise ValueError(f"{key} {path} does not exist")
-    if path.is_file():
+    if path.suffix.lower() in SUFFIXES:
+        yield _read_file(path, key), None, str(path)
+    elif path.is_file():
         yield from _of_arrays(path, config.image, key, label)
     elif is_saved(path):
         yield from _of_rows(saved_rows(path, key), path, config.image, key, label)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, check_fits, other_budgets
 from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
@@ -157,7 +157,7 @@ def opened(
     problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
-        artefact.check_tokenizer(problem.tokenizer)
+        check_fits(problem, artefact)
         policies[arm] = artefact.policy
     problem.check_task()
     return problem, policies

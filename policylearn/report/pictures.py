@@ -3,9 +3,11 @@
 import base64
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from policylearn.policy.patches import mask_patches, patch_field
@@ -38,7 +40,7 @@ def overlay(x: Tensor, p: Tensor, policy: MaskingPolicy) -> np.ndarray:
     return shown[rows][:, columns].round().astype(np.uint8)
 
 
-def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy]) -> bytes:
+def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> bytes:
     """A PNG: a row for every policy, a column for every picture x [B, T, d] of one frame; names stand on the left.
 
     Raises:
@@ -48,7 +50,6 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy]) -> bytes:
         from PIL import Image, ImageDraw  # here only: who shows no pictures needs no Pillow
     except ModuleNotFoundError as error:
         raise ValueError("showing pictures needs Pillow: pip install 'policylearn[vision]'") from error
-    left = 190
     size = (left + len(x) * (SIDE + GAP), len(policies) * (SIDE + GAP))
     page = Image.new("RGB", size, "white")
     for row, (name, policy) in enumerate(policies.items()):
@@ -61,6 +62,37 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy]) -> bytes:
     return written.getvalue()
 
 
-def embedded(png: bytes, alt: str) -> str:
-    """An image of HTML that holds its file."""
-    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def drawn_pictures(policy: MaskingPolicy, x: Tensor) -> dict[str, Any]:
+    """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts; where nothing was learned,
+    each is shown once."""
+    before = policy.start[0] if policy.start is not None else policy
+    pairs = [tuple(embedded(one, x[i : i + 1]) for one in (before, policy)) for i in range(len(x))]
+    alike = all(prior == learned for prior, learned in pairs)
+    return {
+        "pairs": [] if alike else pairs,
+        "texts": [learned for _, learned in pairs] if alike else [],
+        "legend": "",
+        "sample": "Sample pictures; the warmer a patch, the likelier it is to be hidden, within its picture.",
+    }
+
+
+def embedded(policy: MaskingPolicy, x: Tensor) -> Markup:
+    """One picture x [1, T, d] as an image that holds its file."""
+    data = base64.b64encode(sheet(x, {"": policy}, left=0)).decode()
+    return Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
+
+
+def in_letters(policy: MaskingPolicy, x: Tensor) -> str:
+    """One picture x [1, T, d] for a terminal: a digit per patch, how many tenths of the time it is hidden.
+
+    >>> from policylearn.config import MaskingConfig
+    >>> from policylearn.masking.grid import Grid
+    >>> from policylearn.policy.patches import random_patches
+    >>> grid = Grid(2, 4, patch=1, channels=1)
+    >>> print(in_letters(random_patches(grid, MaskingConfig(rate=0.5)), torch.zeros(1, 8, 1)))
+    5 5 5 5
+    5 5 5 5
+    """
+    grid = patch_field(policy.field).grid
+    tenths = (probabilities(policy, x)[0] * 10).clamp(max=9).floor().int().reshape(-1, grid.columns)
+    return "\n".join(" ".join(map(str, row)) for row in tenths.tolist())

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from policylearn.config import MaskingConfig, ScoresConfig
+from policylearn.config.scores import DifferenceConfig
 from policylearn.data.pictures import PatchRows
 from policylearn.masking.patches import PatchField
 from policylearn.masking.vocabulary import Vocabulary
@@ -61,6 +63,17 @@ class PictureSources:
         """The same of general pictures."""
         return self._count("general", self.general())
 
+    @property
+    def type_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both."""
+        return self.domain_counts, self.general_counts
+
+    @property
+    def anchor_texts(self) -> list[str]:
+        """The anchors of Difference-Masking by the numbers of their types, most typical first."""
+        config = self.config.difference
+        return [f"word {kind // self.field.zones**2}" for kind in patches.anchors(*self.type_counts, **_limits(config))]
+
     def _count(self, corpus: str, rows: PatchRows) -> np.ndarray:
         shown = self.watch(f"counting visual words of the {corpus} pictures", batches(rows, len(rows)))
         return patches.counts(self.field, shown)
@@ -79,9 +92,12 @@ def by_tficf(sources: PictureSources) -> Scores:
 
 def difference(sources: PictureSources) -> Scores:
     """Similarity to the nearest anchor, see `patches.difference`."""
-    config = sources.config.difference
-    most, ratio, least = config.anchors, config.anchor_ratio, config.anchor_count
-    return patches.difference(sources.field, sources.domain_counts, sources.general_counts, most, ratio, least)
+    return patches.difference(sources.field, *sources.type_counts, **_limits(sources.config.difference))
+
+
+def _limits(config: DifferenceConfig) -> dict[str, Any]:
+    """Of `patches.anchors`."""
+    return {"most": config.anchors, "ratio": config.anchor_ratio, "least": config.anchor_count}
 
 
 def loss(sources: PictureSources) -> Scores:
