@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.table import Table
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.messages.quote import shorten
 from policylearn.runs.stop import resumable
+
+if TYPE_CHECKING:
+    from policylearn.artefact import PolicyArtefact
 
 LOG_WIDTH = 120
 
@@ -156,15 +159,15 @@ def score(
     config, console = _config(settings, imports), _console()
     from policylearn.arms.policies import sources_of
     from policylearn.commands.score import export_scorer, scored_words
+    from policylearn.pictures import problem_of
     from policylearn.policy.adaptive import check_follows_no_model
     from policylearn.policy.scores import scorer_of
-    from policylearn.problem import Problem
     from policylearn.report.console import print_line, teller
     from policylearn.report.console_watch import ConsoleWatch
 
     if out is not None:
         check_follows_no_model(scorer)
-    problem = Problem(config, ConsoleWatch(console), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
     for word in scored_words(problem, scorer, top):
         table.add_row(escape(word.text), f"{word.score:.3f}", f"{word.domain:,}", f"{word.general:,}")
@@ -245,11 +248,11 @@ def reproduce(
 @app.command()
 def inspect(
     policy: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
-    texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain, or places of pictures")] = None,
     file: Annotated[str | None, typer.Option(help="further texts, one a line")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
 ) -> None:
-    """Show texts as heatmaps of mask probabilities."""
+    """Show texts, or pictures, as heatmaps of mask probabilities."""
     from policylearn.artefact.heatmaps import inspect_texts
     from policylearn.commands.export import open_policy
     from policylearn.commands.inspect import facts, read_texts
@@ -258,12 +261,33 @@ def inspect(
     from policylearn.report.inspected import write_inspected
 
     console, artefact = _console(), open_policy(policy)
+    if artefact.tokenizer is None:
+        _inspect_pictures(console, policy, artefact, texts or [], html)
+        return
     given = [*map(argument_text, texts or []), *(read_texts(file) if file else [])]
-    pairs = inspect_texts(artefact.policy, artefact.tokenizer, given)
+    pairs = inspect_texts(artefact.policy, artefact.speaks, given)
     if html is None:
         print_heatmaps(console, pairs)
         return
     write_inspected(html, policy, pairs, facts(artefact))
+    console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _inspect_pictures(
+    console: Console, policy: str, artefact: "PolicyArtefact", places: list[str], html: Path | None
+) -> None:
+    from policylearn.commands.inspect import MOST, facts, read_places
+    from policylearn.report.inspected import write_inspected_pictures
+    from policylearn.report.pictures import drawn_pictures, in_letters
+
+    x, there = read_places(artefact.policy, places)
+    if len(x) < there:
+        console.print(f"the first {MOST} of {there:,} pictures", highlight=False)
+    if html is None:
+        for one in x:
+            console.print(in_letters(artefact.policy, one[None]) + "\n", highlight=False, markup=False)
+        return
+    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x), facts(artefact))
     console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
 
 

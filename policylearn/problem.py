@@ -131,6 +131,20 @@ class Problem:
         check_goes_with(config.model, found)
         return found
 
+    @property
+    def own_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer that goes along with its policies; None: they are over what needs none."""
+        return self.tokenizer
+
+    def names_of_types(self) -> list[str]:
+        """What people call each of V types."""
+        return list(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
+
+    @property
+    def pad_id(self) -> int:
+        """What fills up rows of a batch that are shorter than the longest."""
+        return self.tokenizer.pad_token_id
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Tables of the tokenizer's vocabulary; where it is not known what a word is, every token is one.

@@ -229,6 +229,20 @@ SCORERS = Registry(
 )
 """`scores.registry.Scorer`; one with an attribute `settings`, a pydantic model, has a section ``[scores.<name>]``."""
 
+PICTURE_SCORERS = Registry(
+    "picture_scorers",
+    {
+        "block": "policylearn.scores.pictures:drawn",
+        "credit": "policylearn.scores.credit:credit",
+        "difference": "policylearn.scores.pictures:difference",
+        "loss": "policylearn.scores.pictures:loss",
+        "structured": "policylearn.scores.pictures:drawn",
+        "tficf": "policylearn.scores.pictures:by_tficf",
+        "uniform": "policylearn.scores.frequency:uniform",
+    },
+)
+"""`scores.registry.Scorer` of `scores.pictures.PictureSources`: what [patches] goes with."""
+
 KINDS = Registry(
     "kinds",
     {
@@ -246,6 +260,7 @@ OBJECTIVES = Registry(
     {
         "masked_lm": "policylearn.inner.masked_lm:masked_lm",
         "masked_diffusion": "policylearn.inner.masked_diffusion:masked_diffusion",
+        "masked_patches": "policylearn.inner.masked_patches:masked_patches",
     },
 )
 """problem → `inner.objectives.Objective`"""
@@ -304,5 +319,17 @@ TRACKERS = Registry(
 )
 """(config, folder, identity) → `runs.trackers.Tracker`"""
 
-ALL = (SCORERS, KINDS, METRICS, OBJECTIVES, ADAPTATIONS, ENGINES, ESTIMATORS, NETWORKS, BACKENDS, TRACKERS)
+ALL = (
+    SCORERS,
+    PICTURE_SCORERS,
+    KINDS,
+    METRICS,
+    OBJECTIVES,
+    ADAPTATIONS,
+    ENGINES,
+    ESTIMATORS,
+    NETWORKS,
+    BACKENDS,
+    TRACKERS,
+)
 """Every registry."""

@@ -68,4 +68,4 @@ class FrozenFeatures:
 
     def _extracted(self, split: Examples, rows: np.ndarray) -> np.ndarray:
         problem = self.problem
-        return split.outputs(self.model, rows, problem.tokenizer.pad_token_id, problem.watch).cpu().numpy()
+        return split.outputs(self.model, rows, problem.pad_id, problem.watch).cpu().numpy()

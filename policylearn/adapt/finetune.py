@@ -124,7 +124,7 @@ def head_of(problem: Problem, picked: Indices, features: Features) -> tuple[Tens
     """Where a head starts: `ridge_head` of the picked training examples."""
     train, readout = problem.examples("train"), problem.kind.readout
     assert readout is not None
-    x = train.outputs(features, picked, problem.tokenizer.pad_token_id)
+    x = train.outputs(features, picked, problem.pad_id)
     return ridge_head(x, train.y[train.targets_of(picked)].to(x.device), readout)
 
 

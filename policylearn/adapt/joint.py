@@ -102,7 +102,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
 def _masked(
     problem: Problem, policy: MaskingPolicy, objective: Objective, seed: int, step: int, rows: Sequence[int]
 ) -> MaskedBatch:
-    ids, real = problem.labelled("train").rows.batch(rows, problem.tokenizer.pad_token_id)
+    ids, real = problem.labelled("train").rows.batch(rows, problem.pad_id)
     return objective.draw(policy, ids, real, seed, step)
 
 

@@ -46,7 +46,7 @@ class ProbeLoss:
 
     def features(self, model: Features) -> Tensor:
         """[N, d], or of all words, differentiable."""
-        return self.problem.examples("train").outputs(model, self.picked, self.problem.tokenizer.pad_token_id)
+        return self.problem.examples("train").outputs(model, self.picked, self.problem.pad_id)
 
     def loss(self, x: Tensor) -> Tensor:
         """The loss of features [N, d]."""
@@ -81,7 +81,7 @@ def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence
 
 def dev_quality(problem: Problem, model: InnerModel) -> float:
     """Quality on dev of the ridge probe fitted on train, of classes its accuracy: how good θ is for the task."""
-    pad, train, dev = problem.tokenizer.pad_token_id, problem.examples("train"), problem.examples("dev")
+    pad, train, dev = problem.pad_id, problem.examples("train"), problem.examples("dev")
     with torch.no_grad():
         x, y = (split.outputs(model, range(len(split)), pad) for split in (train, dev))
         return probe_loss(x, train.y.to(x.device), y, dev.y.to(x.device), readout_of(problem)).quality

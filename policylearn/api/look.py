@@ -10,7 +10,7 @@ from policylearn.api.settings import Given, console_of, experiment
 from policylearn.commands.diagnose import diagnose as run_diagnosis
 from policylearn.commands.score import ScoredWord, scored_words
 from policylearn.config import Config
-from policylearn.problem import Problem
+from policylearn.pictures import problem_of
 from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
 
@@ -77,4 +77,4 @@ def score(
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
         config = experiment(Given(model, task, domain, general, tokenizer, config, settings), folder, console)
-        return scored_words(Problem(config, ConsoleWatch(console), tell=teller(console)), scorer, top)
+        return scored_words(problem_of(config, ConsoleWatch(console), tell=teller(console)), scorer, top)

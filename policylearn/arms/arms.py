@@ -7,14 +7,17 @@ from typing import Any
 
 from policylearn.arms.course import USUAL, course_of
 from policylearn.arms.policies import build_field, build_policy
-from policylearn.artefact import load_policy
+from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
 from policylearn.inner.causal_lm import check_looks_back
+from policylearn.masking.structure import FIRM, STRUCTURES
+from policylearn.pictures import PictureProblem
 from policylearn.policy.adaptive import default_strength
+from policylearn.policy.patches import patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
-from policylearn.registry import SCORERS
+from policylearn.registry import PICTURE_SCORERS, SCORERS
 from policylearn.scores.credit import CREDIT
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
@@ -49,7 +52,7 @@ def initial_policy(problem: Problem) -> MaskingPolicy:
 def _loaded(problem: Problem, source: str) -> MaskingPolicy:
     """An exported policy, under the masking settings of the problem."""
     artefact = load_policy(source)
-    artefact.check_tokenizer(problem.tokenizer)
+    check_fits(problem, artefact)
     policy, wanted = artefact.policy, problem.config.policy.model_dump()
     for key, given in policy.config.model_dump().items():
         if given != wanted[key]:
@@ -59,6 +62,18 @@ def _loaded(problem: Problem, source: str) -> MaskingPolicy:
             )
     policy.field = build_field(problem)
     return policy
+
+
+def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
+    """Refuse a policy that was learned with another tokenizer, or over pictures that are cut otherwise.
+
+    Raises:
+        ValueError: saying in what they differ.
+    """
+    if not isinstance(problem, PictureProblem):
+        artefact.check_tokenizer(problem.tokenizer)
+    elif (grid := patch_field(artefact.policy.field).grid) != problem.grid:
+        raise ValueError(f"the policy is over pictures of {grid}, those of the model are of {problem.grid}")
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
@@ -79,8 +94,9 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
         return build_policy(problem, PolicyConfig(prior={CREDIT: 0.0}, network="none"))
     if arm in SETTINGS:
         return build_policy(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
-    strength = problem.config.policy.prior.get(arm, default_strength(arm))
-    return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"))
+    drawn = problem.config.patches.words and arm in STRUCTURES
+    strength = problem.config.policy.prior.get(arm, FIRM if drawn else default_strength(arm))
+    return build_policy(problem, PolicyConfig(prior={arm: strength}, network="none"), {"p_max": 1.0} if drawn else {})
 
 
 def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = MappingProxyType({})) -> dict[str, str]:
@@ -127,9 +143,10 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    names = {NONE, SELECT, *SETTINGS, *config.evaluate.custom, *known, *SCORERS.names()}
+    scorers, plain = (PICTURE_SCORERS, {RANDOM}) if config.patches.words else (SCORERS, {SELECT, *SETTINGS})
+    names = {NONE, *plain, *config.evaluate.custom, *known, *scorers.names()}
     for arm in config.evaluate.arms:
-        if arm not in names and scorer_of(arm) not in SCORERS:
+        if arm not in names and scorer_of(arm) not in scorers:
             raise ValueError(f"evaluate.arms: unknown arm {arm!r}; known: {sorted(names)}")
         if scorer_of(arm) in PLANTED_ONLY and config.domain.path not in BENCHMARKS:
             raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")

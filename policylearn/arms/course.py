@@ -58,7 +58,7 @@ def text_scores(problem: Problem, policy: MaskingPolicy) -> np.ndarray:
 
 
 def _scored(problem: Problem, policy: MaskingPolicy) -> Iterator[np.ndarray]:
-    rows, pad = problem.domain, problem.tokenizer.pad_token_id
+    rows, pad = problem.domain, problem.pad_id
     for first in range(0, len(rows), CHUNK):
         picked = range(first, min(first + CHUNK, len(rows)))
         ids, real = rows.batch(picked, pad)

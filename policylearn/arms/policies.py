@@ -15,11 +15,13 @@ from policylearn.data.corpora import corpus_shards, open_corpus, open_records
 from policylearn.data.tokens import TokenRows
 from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
+from policylearn.pictures import PictureProblem
 from policylearn.policy.networks import token_features
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
 from policylearn.scores.counting import CorpusCounts
+from policylearn.scores.pictures import PictureSources
 from policylearn.scores.registry import checked, score
 from policylearn.scores.sources import Sources
 from policylearn.tasks.labelled import class_examples
@@ -46,10 +48,10 @@ def use_scores(problem: Problem, name: str, found: Scores) -> None:
     problem.memo.setdefault(SCORES, {})[name] = checked(name, found)
 
 
-def sources_of(problem: Problem) -> Sources:
-    """What scorers read; corpora are counted once for a problem."""
+def sources_of(problem: Problem) -> Any:
+    """What scorers read, `Sources` or `PictureSources`; corpora are counted once for a problem."""
     if SOURCES not in problem.memo:
-        problem.memo[SOURCES] = _sources(problem)
+        problem.memo[SOURCES] = _picture_sources(problem) if isinstance(problem, PictureProblem) else _sources(problem)
     return problem.memo[SOURCES]
 
 
@@ -69,6 +71,20 @@ def _sources(problem: Problem) -> Sources:
         credited=lambda: measured_under(problem),
         watch=problem.watch,
         counter=partial(_count_on_ray, problem) if config.scores.count_on_ray else None,
+    )
+
+
+def _picture_sources(problem: PictureProblem) -> PictureSources:
+    return PictureSources(
+        problem.config.scores,
+        problem.field(problem.config.masking),
+        problem.vocabulary,
+        domain=lambda: problem.domain,
+        general=lambda: problem.general,
+        model=lambda: problem.fresh_model(0).cpu(),
+        watch=problem.watch,
+        credits=lambda: domain_credits(problem, build_uniform(problem)),
+        credited=lambda: measured_under(problem),
     )
 
 
@@ -102,9 +118,12 @@ def build_uniform(problem: Problem) -> MaskingPolicy:
     return build_policy(problem, PolicyConfig(prior={}, network="none"))
 
 
-def build_field(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> TextField:
-    """The tables by which texts are cut into units; `masking` is what differs from the configured settings."""
+def build_field(problem: Problem, masking: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """The `Field`: tables by which texts are cut into units, or how pictures are; `masking` is what differs from the
+    configured settings."""
     settings = MaskingConfig.model_validate(problem.config.masking.model_dump() | dict(masking))
+    if isinstance(problem, PictureProblem):
+        return problem.field(settings)
     if settings.unit != "token" and not marks_words(problem.tokenizer):
         vocabulary(problem.tokenizer)  # says why that cannot be
     if settings.unit != "collocation":

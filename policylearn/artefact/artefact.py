@@ -17,6 +17,8 @@ from policylearn.artefact.manifest import (
     CARD,
     FORMAT,
     MANIFEST,
+    PATCHES,
+    PICTURES,
     SETTINGS,
     TENSORS,
     TOKENIZER,
@@ -36,27 +38,35 @@ class PolicyArtefact:
 
     Attributes:
         policy: the network with its scores, and the rate, unit, design and corruption it was learned with.
-        tokenizer: whose ids it speaks.
+        tokenizer: whose ids it speaks; None: it is over pictures.
         provenance: what it was learned on and with; free JSON.
         card: the model card (README.md) it came with; empty for one that was never saved.
     """
 
     policy: MaskingPolicy
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None
     provenance: dict[str, Any] = field(default_factory=dict)
     card: str = field(default="", repr=False, compare=False)
+
+    @property
+    def speaks(self) -> PreTrainedTokenizerBase:
+        """The tokenizer. ValueError: the policy is over pictures and has none."""
+        if self.tokenizer is None:
+            raise ValueError("the policy is over pictures and goes with no tokenizer: PatchCollator masks by it")
+        return self.tokenizer
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a tokenizer other than the one the policy was learned with.
 
         Raises:
-            ValueError: token ids would mean something else; it names the first that does.
+            ValueError: token ids would mean something else; it names the first that does. Or the policy is over
+                pictures.
         """
-        if difference := first_difference(self.tokenizer, tokenizer):
+        if difference := first_difference(self.speaks, tokenizer):
             known = self.provenance.get("tokenizer", "another tokenizer")
             raise ValueError(
                 f"tokenizer {tokenizer.name_or_path!r} ({len(tokenizer)} tokens) does not match the policy, which was "
-                f"learned with {known} ({len(self.tokenizer)} tokens). {difference}. Use the policy's own tokenizer, "
+                f"learned with {known} ({len(self.speaks)} tokens). {difference}. Use the policy's own tokenizer, "
                 "or learn a policy for this one"
             )
 
@@ -70,7 +80,7 @@ class PolicyArtefact:
         from policylearn.artefact.heatmaps import inspect_texts  # here only: whoever only masks has no rich
         from policylearn.report.heatmap import Shown
 
-        return Shown(tuple(learned for _, learned in inspect_texts(self.policy, self.tokenizer, texts)))
+        return Shown(tuple(learned for _, learned in inspect_texts(self.policy, self.speaks, texts)))
 
     def push_to_hub(
         self,
@@ -100,7 +110,8 @@ class PolicyArtefact:
         Raises:
             ValueError: no such name, or no right to write there.
         """
-        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance)
+        plain = plain_card("Masking policy", "Made with policylearn.", self.provenance, self.tokenizer is None)
+        text = card or self.card or plain
         header = {"license": license, "base_model": base_model, "datasets": datasets}
         text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), self.provenance, **header)  # type: ignore[arg-type]
         with TemporaryDirectory(prefix="policylearn-") as folder:
@@ -127,26 +138,25 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
 
 def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
     """Content of the files by name, the manifest last."""
-    backend, settings = tokenizer_files(artefact.tokenizer)
     tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.tensors().items()}
-    files = {
-        CARD: card.encode(),
-        SETTINGS: _json(_settings(artefact)),
-        TENSORS: save(tensors),
-        TOKENIZER: backend.encode(),
-        TOKENIZER_SETTINGS: settings.encode(),
-    }
+    files = {CARD: card.encode(), SETTINGS: _json(_settings(artefact)), TENSORS: save(tensors)}
+    if artefact.tokenizer is not None:
+        backend, settings = tokenizer_files(artefact.tokenizer)
+        files |= {TOKENIZER: backend.encode(), TOKENIZER_SETTINGS: settings.encode()}
     digests = {name: digest(files[name]) for name in sorted(files)}
-    return files | {MANIFEST: _json({"format": FORMAT, "files": digests})}
+    kind: dict[str, Any] = {"format": PICTURES, "of": PATCHES} if artefact.tokenizer is None else {"format": FORMAT}
+    return files | {MANIFEST: _json(kind | {"files": digests})}
 
 
 def _settings(artefact: PolicyArtefact) -> dict[str, Any]:
+    tokenizer = artefact.tokenizer
     return {
-        "format": FORMAT,
-        "tokenizer": {
-            "fingerprint": tokenizer_fingerprint(artefact.tokenizer),
-            "size": len(artefact.tokenizer),
-            "mask_token": artefact.tokenizer.mask_token,
+        "format": PICTURES if tokenizer is None else FORMAT,
+        "tokenizer": tokenizer
+        and {
+            "fingerprint": tokenizer_fingerprint(tokenizer),
+            "size": len(tokenizer),
+            "mask_token": tokenizer.mask_token,
         },
         "policy": artefact.policy.config.model_dump(mode="json"),
         "masking": artefact.policy.masking.model_dump(mode="json"),

@@ -58,10 +58,10 @@ def _unique(*names: str | None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def plain_card(title: str, about: str, provenance: dict[str, Any]) -> str:
+def plain_card(title: str, about: str, provenance: dict[str, Any], pictures: bool = False) -> str:
     """A card for a policy of which there is little to tell."""
     facts = [f"- {name}: {value}" for name, value in provenance.items()]
-    return model_card("\n".join([f"# {title}", "", about, "", *usage(), "", *facts, ""]), provenance)
+    return model_card("\n".join([f"# {title}", "", about, "", *usage(pictures), "", *facts, ""]), provenance)
 
 
 def with_note(card: str, note: str) -> str:
@@ -74,8 +74,16 @@ def with_note(card: str, note: str) -> str:
     return f"{head}{mark}" + ("\n" if mark else "") + f"{note}\n\n{text.lstrip()}"
 
 
-def usage() -> list[str]:
-    """Lines that show how a policy is used."""
+def usage(pictures: bool = False) -> list[str]:
+    """Lines that show how a policy, of texts or of pictures, is used."""
+    if pictures:
+        return [
+            "```python",
+            "from policylearn import PatchCollator, load_policy",
+            "",
+            f'collator = PatchCollator(model, load_policy("{HERE}"))  # of the model that Trainer is given',
+            "```",
+        ]
     return [
         "```python",
         "from policylearn import PolicyCollator",

@@ -18,6 +18,7 @@ from policylearn.artefact.manifest import (
     CARD,
     FORMAT,
     MANIFEST,
+    PICTURES,
     POLICY,
     SETTINGS,
     TENSORS,
@@ -26,6 +27,7 @@ from policylearn.artefact.manifest import (
     read_files,
     read_json,
 )
+from policylearn.artefact.pictures import read_picture_policy
 from policylearn.artefact.tensors import read_tensors
 from policylearn.artefact.tokenizer import read_tokenizer, tokenizer_fingerprint
 from policylearn.config import MaskingConfig, PolicyConfig
@@ -52,8 +54,8 @@ class TokenizerIdentity(Strict):
 class Settings(Strict):
     """policy.json."""
 
-    format: int = Field(ge=FORMAT, le=FORMAT)
-    tokenizer: TokenizerIdentity
+    format: int = Field(ge=FORMAT, le=PICTURES)
+    tokenizer: TokenizerIdentity | None
     policy: PolicyConfig
     masking: MaskingConfig
     provenance: dict[str, Any]
@@ -86,6 +88,14 @@ def load_folder(folder: Path, shown: str) -> PolicyArtefact:
     files = read_files(folder, shown)
     with _naming(SETTINGS, shown):
         settings = Settings.model_validate(read_json(files[SETTINGS], SETTINGS, shown))
+    card = files[CARD].decode(errors="replace")
+    if TOKENIZER not in files:
+        with _naming(TENSORS, shown):
+            found = read_picture_policy(files[TENSORS], settings.policy, settings.masking)
+        return PolicyArtefact(found, None, settings.provenance, card)
+    with _naming(SETTINGS, shown):
+        if settings.tokenizer is None:
+            raise ValueError("it names no tokenizer")
     with _naming(TENSORS, shown):
         tensors = read_tensors(files[TENSORS], settings.policy)
     with _naming(TOKENIZER, shown):
@@ -96,7 +106,7 @@ def load_folder(folder: Path, shown: str) -> PolicyArtefact:
         _check_identity(tokenizer, settings.tokenizer, tensors["segmenter.special"])
     with _naming(TENSORS, shown):
         policy = rebuild(settings.policy, settings.masking, tensors, tokenizer.mask_token_id)
-    return PolicyArtefact(policy, tokenizer, settings.provenance, files[CARD].decode(errors="replace"))
+    return PolicyArtefact(policy, tokenizer, settings.provenance, card)
 
 
 @contextmanager

@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2
+FORMAT, PICTURES = 2, 3
+"""Of a policy over texts, and of one over pictures, which has no tokenizer."""
+PATCHES = "patches"
+"""What the manifest of the latter says that it is of."""
 SETTINGS, TENSORS, CARD, MANIFEST = "policy.json", "policy.safetensors", "README.md", "manifest.json"
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"
 LIMITS = {
@@ -45,6 +48,8 @@ def read_files(folder: Path, shown: str) -> dict[str, bytes]:
         raise ValueError(f"policy {shown} has no {MANIFEST}: it is not a policy, or was not written to the end")
     manifest = read_json(read_file(folder, MANIFEST, shown), MANIFEST, shown)
     _check_format(manifest.get("format"), shown)
+    if (manifest["format"] == PICTURES) != (manifest.get("of") == PATCHES):
+        raise ValueError(f"policy {shown}: {MANIFEST} is damaged: format {PICTURES} is of {PATCHES}; {AGAIN}")
     listed = manifest.get("files")
     if not isinstance(listed, dict):
         raise ValueError(f"policy {shown}: {MANIFEST} is damaged: it lists no files; {AGAIN}")
@@ -53,7 +58,8 @@ def read_files(folder: Path, shown: str) -> dict[str, bytes]:
             f"policy {shown}: {MANIFEST} lists {min(strange)[:99]!r}, which is no part of a policy; {AGAIN}"
         )
     files = {}
-    for name in LIMITS.keys() - {MANIFEST}:
+    without = {TOKENIZER, TOKENIZER_SETTINGS} if manifest.get("of") == PATCHES else set()
+    for name in LIMITS.keys() - {MANIFEST} - without:
         files[name] = read_file(folder, name, shown) if name in listed else b""
         if digest(files[name]) != listed.get(name):
             raise ValueError(f"policy {shown}: {name} is missing or does not match the manifest; {AGAIN}")
@@ -68,9 +74,9 @@ def _check_format(version: Any, shown: str) -> None:
             f"policy {shown} has format {version}, this policylearn reads {FORMAT}: export it again from its run, "
             "`policylearn export RUN --out DIR`"
         )
-    if version > FORMAT:
+    if version > PICTURES:
         raise ValueError(
-            f"policy {shown} has format {version}, this policylearn reads up to {FORMAT}: upgrade it, "
+            f"policy {shown} has format {version}, this policylearn reads up to {PICTURES}: upgrade it, "
             "`pip install --upgrade policylearn`"
         )
 

@@ -23,19 +23,29 @@ def read_tensors(data: bytes, config: PolicyConfig) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is damaged, or a tensor is missing, of another kind or shape, or holds what it never would.
     """
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:  # storage boundary
-        raise ValueError(f"it is no safetensors file: {error}") from error
-    _check_kinds(tensors, config)
+    tensors = opened(data)
+    check_kinds(tensors, kinds(tensors, config))
     _check_values(tensors, config)
-    if not (largest := largest_logit(tensors, config)) < LARGEST_LOGIT:
-        raise ValueError(f"its logits may become as large as {largest:.0e}")
+    check_logits(tensors, config)
     return tensors
 
 
-def _check_kinds(tensors: dict[str, Tensor], config: PolicyConfig) -> None:
-    expected = kinds(tensors, config)
+def opened(data: bytes) -> dict[str, Tensor]:
+    """What a file holds. ValueError: it is damaged."""
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:  # storage boundary
+        raise ValueError(f"it is no safetensors file: {error}") from error
+
+
+def check_logits(tensors: dict[str, Tensor], config: PolicyConfig) -> None:
+    """Refuse tensors of which a logit may come to anything. ValueError: saying how large one may become."""
+    if not (largest := largest_logit(tensors, config)) < LARGEST_LOGIT:
+        raise ValueError(f"its logits may become as large as {largest:.0e}")
+
+
+def check_kinds(tensors: dict[str, Tensor], expected: dict[str, Kind]) -> None:
+    """Refuse tensors that are missing, too many, or of another type or shape. ValueError: naming the first."""
     if tensors.keys() != expected.keys():
         raise ValueError(f"tensor {min(tensors.keys() ^ expected.keys())!r} is missing, or is one too many")
     for name, (dtype, shape) in expected.items():
@@ -55,6 +65,20 @@ def kinds(tensors: dict[str, Tensor], config: PolicyConfig) -> dict[str, Kind]:
         tensors[name].shape[-1] if name in tensors and tensors[name].ndim else 0
         for name in ("segmenter.special", "scores.lexicon", "segmenter.collocations", "network.features")
     )
+    whole = torch.int64
+    found = kinds_of_any(config, types, words, features) | {
+        "segmenter.special": (torch.bool, (types,)),
+        "segmenter.opens": (torch.bool, (types,)),
+        "segmenter.first": (torch.int8, (types,)),
+        "segmenter.last": (torch.int8, (types,)),
+        "segmenter.collocations": (whole, (collocations,)),
+        "segmenter.longest": (whole, ()),
+    }
+    return found
+
+
+def kinds_of_any(config: PolicyConfig, types: int, words: int, features: int) -> dict[str, Kind]:
+    """Those of a policy over whatever field, without the field's own."""
     scorers, real, whole = len(config.prior), torch.float32, torch.int64
     found: dict[str, Kind] = {
         "strengths": (real, (scorers,)),
@@ -62,12 +86,6 @@ def kinds(tensors: dict[str, Tensor], config: PolicyConfig) -> dict[str, Kind]:
         "scores.types": (real, (scorers, types)),
         "scores.words": (real, (scorers, words)),
         "scores.lexicon": (whole, (words,)),
-        "segmenter.special": (torch.bool, (types,)),
-        "segmenter.opens": (torch.bool, (types,)),
-        "segmenter.first": (torch.int8, (types,)),
-        "segmenter.last": (torch.int8, (types,)),
-        "segmenter.collocations": (whole, (collocations,)),
-        "segmenter.longest": (whole, ()),
     }
     learned = network(config).shapes(config, types, features)
     return found | {f"{NETWORK}{name}": (real, shape) for name, shape in learned.items()}

@@ -9,7 +9,8 @@ from transformers.utils.logging import disable_progress_bar
 from policylearn.cluster.calls import Failure, Work
 from policylearn.config import Config
 from policylearn.models.device import device_of
-from policylearn.problem import Data, Problem
+from policylearn.pictures import problem_of
+from policylearn.problem import Data
 from policylearn.registry import import_parts
 
 
@@ -21,7 +22,7 @@ class Worker:
         torch.set_num_threads(config.cluster.threads)
         disable_progress_bar()
         import_parts(config.imports)
-        self.problem = Problem(config, data=data, device=device_of(config.cluster))
+        self.problem = problem_of(config, data=data, device=device_of(config.cluster))
 
     def run(self, work: Work, *arguments: Any) -> Any:
         """``work(problem, *arguments)``, or the `Failure` of it."""

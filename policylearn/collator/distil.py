@@ -116,7 +116,7 @@ def _rows(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> It
     """Token ids [T] of the texts that have anything to mask."""
     special = text_field(artefact.policy.field).special
     for text in texts:
-        row = torch.tensor(artefact.tokenizer(text, truncation=True, max_length=max_length)["input_ids"])
+        row = torch.tensor(artefact.speaks(text, truncation=True, max_length=max_length)["input_ids"])
         if row.numel() and not bool(special[row].all()):
             yield row
 

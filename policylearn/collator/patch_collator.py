@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from policylearn.artefact import PolicyArtefact
 from policylearn.collator.clock import Clock, Timed
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
-from policylearn.masking.grid import Grid
+from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import MaskedPatches
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches, region
 from policylearn.policy.policy import MaskingPolicy
@@ -35,7 +36,8 @@ class PatchCollator(Timed):
 
     Args:
         model: that is trained. It says what it takes and how it cuts pictures, and is not kept.
-        policy: over pictures cut in the same way; None: every patch is as likely as any other.
+        policy: over pictures cut in the same way, alone or as `load_policy` gives it; None: every patch is as likely as
+            any other.
         rate: share of the patches that is hidden; None: the policy's, or else the model's `mask_ratio`, or .6.
         processor: of the model; None: examples have `pixel_values`.
         image: column of the picture.
@@ -49,7 +51,7 @@ class PatchCollator(Timed):
     def __init__(
         self,
         model: PreTrainedModel,
-        policy: MaskingPolicy | None = None,
+        policy: MaskingPolicy | PolicyArtefact | None = None,
         *,
         rate: float | None = None,
         processor: Any = None,
@@ -59,6 +61,8 @@ class PatchCollator(Timed):
     ) -> None:
         grid, removed = grid_of(model.config), getattr(model.config, "mask_ratio", None)
         self.asks = asked_by(model)
+        if isinstance(policy, PolicyArtefact):
+            policy = policy.policy
         if policy is None:
             policy = random_patches(grid, MaskingConfig(rate=rate or removed or RATE, p_max=1.0))
         self.policy = policy if rate is None else policy.under(rate=rate)
@@ -138,12 +142,3 @@ def asked_by(model: PreTrainedModel) -> tuple[str, ...]:
         f"{type(model).__name__} takes neither {NOISE} nor {POSITIONS}, so no mask can be given to it: take a model "
         "for pre-training, such as ViTMAEForPreTraining or SwinForMaskedImageModeling"
     )
-
-
-def grid_of(config: Any) -> Grid:
-    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them."""
-    size = config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
-    return Grid(height, width, patch, config.num_channels, frames, tubelet)

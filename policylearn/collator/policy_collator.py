@@ -122,7 +122,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
     def _take_apart(self) -> None:
         """What `load_policy` gives may be the policy, and come first: PolicyCollator(run.policy, tokenizer)."""
         if isinstance(self.tokenizer, PolicyArtefact):
-            own = self.mlm if isinstance(self.mlm, PreTrainedTokenizerBase) else self.tokenizer.tokenizer
+            own = self.mlm if isinstance(self.mlm, PreTrainedTokenizerBase) else self.tokenizer.speaks
             mlm = self.mlm if isinstance(self.mlm, bool) else True
             self.tokenizer, self.mlm, self.policy = own, mlm, self.tokenizer
         if isinstance(self.policy, PolicyArtefact):
@@ -153,7 +153,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         artefact: PolicyArtefact = load_policy(source, revision)
         if tokenizer is not None:
             artefact.check_tokenizer(tokenizer)
-        return cls(tokenizer or artefact.tokenizer, policy=artefact.policy, **options)
+        return cls(tokenizer or artefact.speaks, policy=artefact.policy, **options)
 
     @classmethod
     def from_scorer(

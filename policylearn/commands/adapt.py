@@ -14,6 +14,7 @@ from policylearn.adapt.probe import readout_of
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
+from policylearn.pictures import problem_of
 from policylearn.problem import Problem
 from policylearn.registry import ADAPTATIONS
 from policylearn.report.console import print_line, teller
@@ -62,7 +63,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
-    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     train = problem.examples("train")
     if method == "weight_mask":
         class_examples(problem.kind, train, "adapt without --method finetune")

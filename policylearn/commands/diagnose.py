@@ -22,6 +22,7 @@ from policylearn.credit.sums import Sums
 from policylearn.credit.variance import Shares, halves_needed
 from policylearn.learning.rollout import opens_window
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
@@ -44,7 +45,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
     """
     started, worked = time.monotonic(), time.process_time()
-    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     if problem.remark:
         print_line(console, problem.remark)
     uniform = build_uniform(problem)

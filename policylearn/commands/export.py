@@ -159,7 +159,7 @@ def _read(files: Iterable[str], column: str) -> Iterator[str]:
 def tokenized(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[dict[str, list[int]]]:
     """Examples with `input_ids`, special tokens included."""
     for chunk in chunks(texts, CHUNK):
-        rows = tokenize(chunk, artefact.tokenizer, max_length, split=True)
+        rows = tokenize(chunk, artefact.speaks, max_length, split=True)
         yield from ({"input_ids": rows[i].tolist()} for i in range(len(rows)))
 
 

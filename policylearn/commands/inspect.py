@@ -1,13 +1,23 @@
 """What `policylearn inspect` reads and tells: lines of a file, facts on a policy."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from policylearn.artefact import PolicyArtefact
 from policylearn.collator.distil import COLUMN
-from policylearn.config import PolicyConfig
+from policylearn.config import PatchesConfig, PolicyConfig
 from policylearn.data.formats import read_lines
+from policylearn.data.pictures import read_pictures
+from policylearn.policy.patches import patch_field
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.scores.registry import READ_LABELS
+
+MOST = 24
+"""Pictures that are shown at once."""
 
 
 def read_texts(path: str) -> list[str]:
@@ -30,6 +40,21 @@ NETWORK_IN_WORDS = {
     "span": "over the text, of where spans begin and end",
 }
 """Others, of parts of one's own, by their name."""
+
+
+def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, int]:
+    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and how many there are. Pixels are taken as
+    [patches] has them by default.
+
+    Raises:
+        ValueError: there are none, or one cannot be read or is of another size than those of the policy.
+    """
+    if not places:
+        raise ValueError("no picture to inspect: name files of pictures, folders of them, or .npz files")
+    grid, config = patch_field(policy.field).grid, PatchesConfig(words=1)
+    found = [read_pictures(place, config, grid, "picture", "label")[0] for place in places]
+    x = torch.cat([rows.batch(range(min(len(rows), MOST)))[0] for rows in found])
+    return x[:MOST], sum(map(len, found))
 
 
 def facts(artefact: PolicyArtefact) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from policylearn.artefact.card import model_card, usage
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.lineage import Facts
+from policylearn.pictures import PictureProblem
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.report.pictures import drawn_pictures
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
 from policylearn.runs.run import Run
@@ -29,18 +32,18 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: 
 
     Types seen fewer than `MIN_COUNT` times are left out: their means say little.
     """
-    size = len(problem.tokenizer)
+    names = problem.names_of_types()
+    size = len(names)
     count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
     for start in range(0, min(sample, len(rows)), 64):
-        ids, real = rows.batch(range(start, min(start + 64, sample, len(rows))), problem.tokenizer.pad_token_id)
+        ids, real = rows.batch(range(start, min(start + 64, sample, len(rows))), problem.pad_id)
         eligible = policy.eligible(ids, real)
         with torch.no_grad():
             after, before = policy.probabilities(ids, real), policy.prior_probabilities(ids, real)
-        types = ids[eligible].numpy()
+        types = policy.field.types(ids)[eligible].numpy()
         np.add.at(count, types, 1)
         np.add.at(learned, types, after[eligible].numpy())
         np.add.at(prior, types, before[eligible].numpy())
-    names = problem.tokenizer.convert_ids_to_tokens(list(range(size)))
     kept = np.flatnonzero(count >= min(MIN_COUNT, count.max()))
     return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
@@ -49,7 +52,7 @@ def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: Stat
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
     favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
     card = run_card(run, favourites, state, facts, result=None)
-    run.save_policy("policy", run.artefact(policy, problem.tokenizer, facts), card)
+    run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
 
 
 def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, result: dict, facts: Facts) -> None:
@@ -58,20 +61,25 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
 
     words = word_rows(policy, problem.domain, problem)
     card = run_card(run, most_masked(words, CARD_WORDS), state, facts, result)
-    run.save_policy("policy", run.artefact(policy, problem.tokenizer, facts), card)
+    run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
         config=run.config.model_dump(mode="json"),
         history=state.history,
         result=result,
-        examples=[
-            heatmaps(policy, problem.tokenizer, problem.domain[i].tolist())
-            for i in range(min(EXAMPLES, len(problem.domain)))
-        ],
+        examples=samples(problem, policy),
         words=words,
         policy=_without_machine(str(run.storage / "policy")),
     )
     run.save_text("report.html", page)
+
+
+def samples(problem: Problem, policy: MaskingPolicy) -> Any:
+    """A few rows of the domain under the policy, before and after learning: heatmaps, or pictures."""
+    rows = range(min(EXAMPLES, len(problem.domain)))
+    if isinstance(problem, PictureProblem):
+        return drawn_pictures(policy, problem.domain.batch(rows)[0])
+    return [heatmaps(policy, problem.tokenizer, problem.domain[i].tolist()) for i in rows]
 
 
 def _without_machine(folder: str) -> str:
@@ -81,13 +89,16 @@ def _without_machine(folder: str) -> str:
 
 def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, result: dict | None) -> str:
     """README.md of an exported policy: what it was made from, how, what it likes to mask, how it compared."""
-    facts, masking = run.provenance(), run.config.masking
+    facts, masking, pictures = run.provenance(), run.config.masking, bool(run.config.patches.words)
+    masked, kind, type_ = ("tokens to mask", "language", "token")
+    if pictures:
+        masked, kind, type_ = ("patches to hide", "image", "visual word")
     lines = [
         f"# Masking policy: {run.config.name}",
         "",
-        "Which tokens to mask when a masked language model is further trained on this domain. Made with policylearn.",
+        f"Which {masked} when a masked {kind} model is further trained on this domain. Made with policylearn.",
         "",
-        *usage(),
+        *usage(pictures),
         "",
         "## What it was made from",
         "",
@@ -100,7 +111,7 @@ def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, 
         "",
         ", ".join(f"{row.word} {row.learned:.2f}" for row in favourites),
         "",
-        f"(token and its mean mask probability at rate {masking.usual_rate:g} over its occurrences in the first "
+        f"({type_} and its mean mask probability at rate {masking.usual_rate:g} over its occurrences in the first "
         f"{SAMPLE:,} rows of the domain corpus)",
     ]
     if result and result["arms"]:

@@ -16,6 +16,7 @@ from policylearn.config import Config, MaskingConfig
 from policylearn.masking.field import text_field
 from policylearn.models.checkpoint import quiet
 from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import scorer_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
@@ -62,7 +63,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     check_trackers(config)
     first = int(os.environ.get("RANK") or 0) == 0
     console = console if first else Console(quiet=True)
-    problem = Problem(config, ConsoleWatch(console), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     masks, whose = policy_of(problem, policy)
     rows = Rows(problem.domain, [scorer_of(name) for name in masks.names], _packed(config))
     made_from = _made_from(problem, masks)

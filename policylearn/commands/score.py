@@ -48,13 +48,10 @@ def scored_words(problem: Problem, name: str, top: int) -> list[ScoredWord]:
 
 
 def _scored_types(problem: Problem, types: Tensor, top: int) -> list[ScoredWord]:
-    domain, general = sources_of(problem).domain_counts.types, sources_of(problem).general_counts.types
+    domain, general = sources_of(problem).type_counts
     rows = _highest(types, domain, top)
-    names = problem.tokenizer.convert_ids_to_tokens(rows.tolist())
-    return [
-        ScoredWord(text, float(types[row]), int(domain[row]), int(general[row]))
-        for text, row in zip(names, rows, strict=True)
-    ]
+    names = problem.names_of_types()
+    return [ScoredWord(names[row], float(types[row]), int(domain[row]), int(general[row])) for row in rows]
 
 
 def _highest(scores: Tensor, counts: np.ndarray, top: int) -> np.ndarray:
@@ -72,5 +69,6 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
     facts = provenance(problem.config) | ({"remark": problem.remark} if problem.remark else {})
     facts |= unchanged(policy.config.prior, known_of(problem, policy.config.prior))
-    card = plain_card(f"Masking policy: {name}", f"The scorer {name!r} as it is; no rounds of learning.", facts)
-    return save_policy(out, PolicyArtefact(policy, problem.tokenizer, facts), card)
+    pictures, about = problem.own_tokenizer is None, f"The scorer {name!r} as it is; no rounds of learning."
+    card = plain_card(f"Masking policy: {name}", about, facts, pictures)
+    return save_policy(out, PolicyArtefact(policy, problem.own_tokenizer, facts), card)

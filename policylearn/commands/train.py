@@ -16,6 +16,7 @@ from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.rollout import check_windows
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import teller
@@ -53,7 +54,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
     with run, preemptible():
@@ -61,7 +62,7 @@ def train(
 
 
 def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str, Any]:
-    policy, known = run.prior(lambda: _first_policy(problem), problem.tokenizer, lambda: measured(problem))
+    policy, known = run.prior(lambda: _first_policy(problem), problem.own_tokenizer, lambda: measured(problem))
     before = deepcopy(policy)
     if _learns_alone(config):
         state, credited = learn(config, problem, policy, LocalPool(config), run)

@@ -31,8 +31,8 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.learning.rollout import check_windows
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
 from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.progress import TaskProgress
@@ -63,7 +63,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    problem = Problem(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
     policy = initial_policy(problem)

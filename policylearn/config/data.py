@@ -219,3 +219,21 @@ class CorpusConfig(Strict):
     revision: str | None = Field(None, description="of a Hub data set: a branch, tag or commit")
     text: str = Field("text", description="column of the text")
     limit: int | None = Field(None, ge=1, description="read only so many documents")
+
+
+class PatchesConfig(Strict):
+    """Pictures instead of texts: how they are read, and the visual words that their patches are of. How a picture is
+    cut, and of what size it is, the model says."""
+
+    words: int = Field(
+        0,
+        ge=0,
+        description="visual words that patches are told apart by; 0: there are no pictures, all is of texts; more: "
+        "domain, general and task are folders of pictures, .npz files or data sets, and so is all that is learned",
+    )
+    zones: int = Field(
+        1, ge=1, description="fields per side of a picture, by which visual words are told apart as well"
+    )
+    image: str = Field("image", description="column of the picture in a data set; in an .npz file, the array")
+    mean: float = Field(0.5, description="of pixels from 0 to 1, which is taken off them")
+    std: float = Field(0.5, gt=0, description="of pixels, by which they are then divided")

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from policylearn.config.data import (
+    USUAL_KIND,
     CorpusConfig,
     ModelConfig,
+    PatchesConfig,
     PlantedConfig,
     PlantedContextConfig,
     PlantedFactsConfig,
@@ -30,7 +32,10 @@ from policylearn.config.running import (
 from policylearn.config.scores import ScoresConfig, scorer_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
-from policylearn.registry import SCORERS, import_parts
+from policylearn.registry import AUTO, PICTURE_SCORERS, SCORERS, import_parts
+
+PATCHES = "masked_patches"
+"""The objective of pictures."""
 
 
 def _path_of(section: Any) -> str:
@@ -42,6 +47,16 @@ def _path_of(section: Any) -> str:
 def _with_path(section: Any, path: str) -> Any:
     """A section that was not looked at yet, with this path unless it gives one."""
     return {"path": path, **section} if isinstance(section, dict) else section or {"path": path}
+
+
+def _tree(section: Any) -> dict[str, Any]:
+    """What a section gives, as a tree."""
+    return section if isinstance(section, dict) else section.model_dump() if section is not None else {}
+
+
+def _has_pictures(given: dict[str, Any]) -> bool:
+    """Whether a config that was not looked at yet is one of pictures."""
+    return bool(_tree(given.get("patches")).get("words"))
 
 
 def _imported(modules: list[str]) -> list[str]:
@@ -61,6 +76,7 @@ class Config(Strict):
     task: TaskConfig = TaskConfig()
     domain: CorpusConfig = CorpusConfig()
     general: CorpusConfig = CorpusConfig()
+    patches: PatchesConfig = PatchesConfig()
     planted: PlantedConfig = PlantedConfig()
     planted_context: PlantedContextConfig = PlantedContextConfig()
     planted_facts: PlantedFactsConfig = PlantedFactsConfig()
@@ -93,6 +109,8 @@ class Config(Strict):
         domain = _path_of(given.get("domain"))
         if task != PLANTED:
             given = {"name": PurePath(task.rstrip("/")).name.partition(".")[0] or task, **given}
+        if _has_pictures(given):
+            given = {**given, "inner": {"objective": PATCHES, **_tree(given.get("inner"))}}
         evaluate = given.get("evaluate", {})
         if domain not in BENCHMARKS and isinstance(evaluate, dict) and "arms" not in evaluate:
             arms = [arm for arm in EvaluateConfig().arms if arm not in PLANTED_ONLY]
@@ -128,6 +146,8 @@ class Config(Strict):
             self._check_masking(arm, own.masking)
         if self.task.kind == "questions":
             self._check_answers()
+        if self.patches.words:
+            self._check_pictures()
         return self
 
     def _check_diffusion(self) -> None:
@@ -146,6 +166,22 @@ class Config(Strict):
             if there:
                 raise ValueError(f'inner.objective = "masked_diffusion" does not go with {other}')
 
+    def _check_pictures(self) -> None:
+        """Refuse what is of texts."""
+        refused = {
+            f'inner.objective = "{self.inner.objective}": set "{PATCHES}"': self.inner.objective != PATCHES,
+            f'masking.unit = "{self.masking.unit}": set "token", which is a patch': self.masking.unit != "token",
+            f'task.kind = "{self.task.kind}": set "classification"': self.task.kind not in (AUTO, USUAL_KIND),
+            'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
+            'learn.stages "supervised": take it out': "supervised" in self.learn.stages,
+            "domain.path or task.path of a benchmark of texts: name pictures": bool(
+                {self.task.path, self.domain.path} & {*BENCHMARKS}
+            ),
+        }
+        for other, there in refused.items():
+            if there:
+                raise ValueError(f"patches.words, which is of pictures, does not go with {other}")
+
     def _check_answers(self) -> None:
         if self.outer.adaptation != "finetune":
             raise ValueError('task.answers with outer.adaptation other than "finetune": it has no classes to probe for')
@@ -157,7 +193,7 @@ class Config(Strict):
     def _check_scorers(self, key: str, prior: dict[str, float]) -> None:
         for name in prior:  # here, and not in `PolicyConfig`: an exported policy needs its scorers no more
             try:
-                SCORERS.check(scorer_of(name))
+                (PICTURE_SCORERS if self.patches.words else SCORERS).check(scorer_of(name))
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
 

@@ -65,7 +65,7 @@ def train_to(trajectory: Trajectory, step: int, watch: Watch = UNSEEN) -> None:
 
 def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss], watch: Watch = UNSEEN) -> dict[str, Gradients]:
     """∇(outer loss) of every loss; losses on the same examples share a forward pass."""
-    named, groups = dict(model.named_parameters()), _same_examples(losses)
+    named, groups = {n: p for n, p in model.named_parameters() if p.requires_grad}, _same_examples(losses)
     found: dict[str, Gradients] = {}
     total = sum(len(losses[names[0]].picked) * (1 + BACK * len(names)) for names in groups)
     with watch.begin("outer gradient, passes of labelled texts", total) as progress:
@@ -148,7 +148,7 @@ def masked_texts(
     draws = policy.masking.draws if policy.masking.design == "explore" else 1
     objective = objective_of(problem)
     for picked, draw in islice(_draws(rows, size, draws, epoch), first, None):
-        text = problem.domain.batch(picked, problem.tokenizer.pad_token_id)
+        text = problem.domain.batch(picked, problem.pad_id)
         yield objective.draw(policy, *text, seed, draw)
 
 

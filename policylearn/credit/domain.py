@@ -12,6 +12,7 @@ from policylearn.credit.along import SEED, Viewpoint, credits_along, states, ste
 from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.sums import advantage
+from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
@@ -24,7 +25,7 @@ class Credited:
     """Texts with masked tokens, and what predicting those was worth; arrays, to go between processes.
 
     Attributes:
-        ids: [B, T].
+        ids: [B, T], the types of their places.
         real: [B, T] boolean, not padding.
         mask: [B, T] boolean, the M masked tokens.
         credits: [M] float64.
@@ -74,9 +75,12 @@ class DomainCredits:
         texts = take(masked_texts(self._problem, self._policy, self._rows, SEED, first=before), last - first)
         found = self._viewpoint.credits(self._viewpoint.watch("batches of masked texts", texts), [ALL])
         return [
-            Credited(batch.original.numpy(), batch.real.numpy(), batch.mask.numpy(), tokens.credits[:, 0])
+            Credited(self._types(batch), batch.real.numpy(), batch.mask.numpy(), tokens.credits[:, 0])
             for batch, tokens in zip(texts, found, strict=True)
         ]
+
+    def _types(self, batch: MaskedBatch) -> np.ndarray:
+        return self._policy.field.types(batch.original).numpy()
 
 
 def batches_of_point(config: Config) -> int:

@@ -9,7 +9,7 @@ from policylearn.policy.policy import MaskingPolicy
 def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
     """Key of the word that each masked token is in, [M]."""
     lead = policy.field.words(batch.original, batch.real)
-    return word_keys(batch.original, lead).gather(1, lead)[batch.mask].numpy()
+    return word_keys(policy.field.types(batch.original), lead).gather(1, lead)[batch.mask].numpy()
 
 
 def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:

@@ -42,6 +42,10 @@ class TokenRows:
     def __getitem__(self, row: int) -> np.ndarray:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
 
+    def lengths(self, rows: Iterable[int]) -> list[int]:
+        """Tokens of the given rows."""
+        return [len(self[int(row)]) for row in rows]
+
     def take(self, rows: Iterable[int]) -> "TokenRows":
         """Some of the rows, in the order given, with their columns.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, check_fits, other_budgets
 from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
@@ -21,6 +21,7 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.device import device_here
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import teller
@@ -153,10 +154,10 @@ def opened(
         ValueError: whatever is wrong with arms, policies, tokenizer, model, task or corpora.
     """
     check_arms(config, known=folders)
-    problem, policies = Problem(config, watch, device=device_here(config.cluster), tell=tell), {}
+    problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)
-        artefact.check_tokenizer(problem.tokenizer)
+        check_fits(problem, artefact)
         policies[arm] = artefact.policy
     problem.check_task()
     return problem, policies

@@ -91,7 +91,7 @@ def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial
 def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     """Seconds of a trial of each arm, by itself on this machine."""
     config, started = problem.config, time.monotonic()
-    model, dev, pad = problem.fresh_model(0), problem.labelled("dev"), problem.tokenizer.pad_token_id
+    model, dev, pad = problem.fresh_model(0), problem.labelled("dev"), problem.pad_id
     to_load, optimizer = time.monotonic() - started, make_optimizer(model, config.inner)
     looked_at = dev.rows.spread(TEXTS)
     for _ in range(2):

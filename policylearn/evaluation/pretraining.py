@@ -8,14 +8,17 @@ import numpy as np
 import torch
 
 from policylearn.arms.course import USUAL, Course, best_texts
+from policylearn.config import MaskingConfig
 from policylearn.inner.batches import follow_mistakes, masked_batches
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
-from policylearn.inner.masked_lm import mlm_loss
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
-from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
+from policylearn.pictures import PictureProblem
+from policylearn.policy.patches import random_patches
+from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.problem import Problem
 
 HELD_OUT = 256
@@ -73,13 +76,22 @@ def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
 
     By definition, whatever `inner.objective` is: trainings on different objectives are compared in one unit.
     """
-    rows, pad = problem.labelled("dev").rows, problem.tokenizer.pad_token_id
-    uniform, losses = uniform_policy(problem.tokenizer), []
+    rows, pad = problem.labelled("dev").rows, problem.pad_id
+    (uniform, objective), losses = usual_masks(problem), list[tuple[float, int]]()
     picked = rows.spread(HELD_OUT)
     for first in range(0, len(picked), size):
         ids, real = rows.batch(picked[first : first + size].tolist(), pad)
-        batch = mask_tokens(uniform, ids, real, seed=0, epoch=0)
+        batch = objective.draw(uniform, ids, real, 0, 0)
         with torch.no_grad():
-            losses.append((float(mlm_loss(model, batch)), int(batch.mask.sum())))
-    loss, masked = np.array(losses).T
-    return float((loss * masked).sum() / masked.sum())
+            loss = objective(model, batch, objective.inputs(batch, next(model.parameters())))
+        losses.append((float(loss), int(batch.mask.sum())))
+    each, masked = np.array(losses).T
+    return float((each * masked).sum() / masked.sum())
+
+
+def usual_masks(problem: Problem) -> tuple[MaskingPolicy, Objective]:
+    """Uniform masks at the usual rate, and the loss that all trainings are compared by."""
+    if isinstance(problem, PictureProblem):
+        settings = MaskingConfig(rate=problem.config.masking.usual_rate, p_max=1.0)
+        return random_patches(problem.grid, settings), objective_of(problem)
+    return uniform_policy(problem.tokenizer), MaskedLM()

@@ -41,7 +41,7 @@ def masked_batches(
     """
     rng, copies = np.random.default_rng([seed, 0]), policy.masking.copies
     rows, size = problem.domain if rows is None else rows, texts_of(problem.config.inner.batch_size, copies)
-    pad = problem.tokenizer.pad_token_id
+    pad = problem.pad_id
     drawn_by = seed if mask_seed is None else mask_seed
     queue: list[int] = []
     epoch = -1

@@ -93,7 +93,7 @@ def _at_once(
     if (kept := run.kept_policy(name)) is None:
         untracked = run.config.model_copy(update={"track": TrackConfig()})  # trackers have the rounds' dev scores
         state = run_stage(STAGES[name], untracked, problem, policy, pool, run, run.latest_state(name))
-        kept = run.keep_policy(name, policy, problem.tokenizer, dict(known(state)))
+        kept = run.keep_policy(name, policy, problem.own_tokenizer, dict(known(state)))
     policy.become(kept[0])
     return kept[1]
 

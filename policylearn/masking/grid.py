@@ -1,6 +1,7 @@
 """Pictures as rows of patches, and back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,3 +122,12 @@ class Grid:
     def of(cls, numbers: Tensor) -> "Grid":
         """Undo `tensor`."""
         return cls(*numbers.tolist())
+
+
+def grid_of(config: Any) -> Grid:
+    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them."""
+    size = config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+    frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
+    return Grid(height, width, patch, config.num_channels, frames, tubelet)

@@ -127,13 +127,19 @@ class MaskedPatches:
 
     def hidden(self) -> int:
         """How many patches are hidden of each picture. ValueError: it is not the same for all."""
-        counts = self.mask.sum(1)
-        if int(counts.min()) != int(counts.max()):
-            raise ValueError(
-                f"from {int(counts.min())} to {int(counts.max())} patches of a picture are hidden, and this model "
-                'needs equal numbers: set masking.design to "systematic" or "explore", and one rate for all'
-            )
-        return int(counts[0])
+        return equal_count(self.mask)
+
+
+def equal_count(mask: Tensor) -> int:
+    """How many of each row of a mask [B, T] are hidden. ValueError: it is not the same for all."""
+    counts = mask.sum(1)
+    least, most = int(counts.min()), int(counts.max())
+    if least != most:
+        raise ValueError(
+            f"from {least} to {most} patches of a picture are hidden, and this model needs equal numbers: set "
+            'masking.design to "systematic" or "explore", and one rate for all'
+        )
+    return most
 
 
 def whole_rate(rate: float | Tensor, patches: int) -> Tensor:

@@ -66,8 +66,7 @@ def _things(sizes: np.ndarray, back: np.ndarray) -> Tensor:
 
 def extract(features: Features, rows: TokenRows, picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
     """Features of the picked rows, [len(picked), d], see `in_chunks`."""
-    lengths = [len(rows[int(i)]) for i in picked]
-    return in_chunks(features, partial(rows.batch, pad_id=pad_id), picked, lengths, watch)
+    return in_chunks(features, partial(rows.batch, pad_id=pad_id), picked, rows.lengths(picked), watch)
 
 
 def _by_layers(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:

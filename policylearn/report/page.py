@@ -45,15 +45,16 @@ def render_report(
     config: dict[str, Any],
     history: Sequence[dict[str, Any]],
     result: dict[str, Any],
-    examples: Sequence[tuple[Heatmap, Heatmap]],
+    examples: Sequence[tuple[Heatmap, Heatmap]] | dict[str, Any],
     words: Sequence[WordRow],
     policy: str = "policy",
 ) -> str:
     """The page as HTML.
 
-    config: the resolved one. history: the records of ``metrics.jsonl``. result: ``result.json``. examples:
-    (prior, learned) heatmaps of the same text. words: word types with mean mask probabilities. policy: where
-    the exported artefact is. Whatever is empty or missing is left out of the page or said to be missing.
+    config: the resolved one. history: the records of ``metrics.jsonl``. result: ``result.json``. examples: (prior,
+    learned) heatmaps of the same text, or what `pictures.drawn_pictures` gives. words: word types with mean mask
+    probabilities. policy: where the exported artefact is. Whatever is empty or missing is left out of the page or said
+    to be missing.
     """
     page = environment().get_template("template.html")
     return page.render(
@@ -62,7 +63,7 @@ def render_report(
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
         comparison=_comparison(result),
         learning=_learning(history, result, supervised(config)),
-        examples=drawn(examples),
+        examples=examples if isinstance(examples, dict) else drawn(examples),
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
         seconds=_seconds(history, result),
@@ -155,6 +156,7 @@ def drawn(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
         "pairs": [] if alike else pairs,
         "texts": [x for _, x in pairs] if alike else [],
         "legend": Markup(html_legend(top)),
+        "sample": "Sample texts; the colour of a token is its probability of being masked.",
     }
 
 

@@ -177,7 +177,7 @@ class Run(AbstractContextManager["Run"]):
     def prior(
         self,
         build: Callable[[], MaskingPolicy],
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | None,
         known: Callable[[], dict[str, str]] = dict,
     ) -> tuple[MaskingPolicy, dict[str, str]]:
         """The policy before learning, and what is known of it (see `lineage.measured`): scored once, kept in `prior/`,
@@ -196,7 +196,7 @@ class Run(AbstractContextManager["Run"]):
         return kept.policy, kept.provenance.get(KNOWN, {})
 
     def keep_policy(
-        self, name: str, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, known: dict[str, str]
+        self, name: str, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase | None, known: dict[str, str]
     ) -> tuple[MaskingPolicy, dict[str, str]]:
         """Keep it; returns what `kept_policy` will."""
         artefact = self.artefact(policy, tokenizer, {KNOWN: known} if known else {})
@@ -226,7 +226,10 @@ class Run(AbstractContextManager["Run"]):
         _warn(self.console, line)
 
     def artefact(
-        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, more: Mapping[str, Any] = MappingProxyType({})
+        self,
+        policy: MaskingPolicy,
+        tokenizer: PreTrainedTokenizerBase | None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> PolicyArtefact:
         """A policy with this run's settings and provenance, and `more` of that."""
         return PolicyArtefact(policy, tokenizer, provenance=self.provenance() | dict(more))

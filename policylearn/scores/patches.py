@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from policylearn.masking.patches import PatchField
@@ -15,23 +14,6 @@ from policylearn.policy.scores import Scores
 from policylearn.scores.difference import nearest_anchor_similarity
 from policylearn.scores.occurrences import Means, largest_is_one
 from policylearn.scores.tficf import tficf
-
-SAMPLE = 20_000
-"""Patches that centroids are found among."""
-
-
-def visual_words(x: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Codebook [K, d], K ≤ count: centroids of k-means (Lloyd, 1982; k-means++) of patches x [B, T, d], of which a
-    sample is enough. Patches that are all alike have one centroid.
-
-    >>> visual_words(torch.tensor([[[0.0], [1.0], [0.0], [9.0]]]), 2).sort(0).values.flatten()
-    tensor([0.3333, 9.0000])
-    """
-    flat = x.flatten(0, 1).numpy()
-    picked = np.random.default_rng(seed).permutation(len(flat))[:SAMPLE]
-    different = len(np.unique(flat[picked], axis=0))
-    found = KMeans(min(count, different), n_init=1, random_state=seed).fit(flat[picked])
-    return torch.from_numpy(found.cluster_centers_).float()
 
 
 def counts(field: PatchField, pictures: Iterable[Tensor]) -> np.ndarray:
@@ -75,7 +57,7 @@ def anchors(domain: np.ndarray, general: np.ndarray, most: int, ratio: float = 2
 
 
 def difference(
-    field: PatchField, domain: np.ndarray, general: np.ndarray, most: int = 20, ratio: float = 2.0
+    field: PatchField, domain: np.ndarray, general: np.ndarray, most: int = 20, ratio: float = 2.0, least: int = 20
 ) -> Scores:
     """Difference-Masking (Wilf et al., Findings of EMNLP 2023) of patches: similarity of every type to the nearest
     anchor, the cosine of their centroids less the mean patch of general pictures.
@@ -83,7 +65,7 @@ def difference(
     Args:
         field: of the pictures.
         domain, general: counts [V].
-        most, ratio: of `anchors`.
+        most, ratio, least: of `anchors`.
 
     Raises:
         ValueError: there is no anchor.
@@ -91,7 +73,8 @@ def difference(
     centroids = field.codebook.repeat_interleave(field.zones**2, 0)
     weights = torch.from_numpy(general / general.sum()).float()
     apart = centroids - weights @ centroids
-    return Scores(nearest_anchor_similarity(apart, apart[torch.from_numpy(anchors(domain, general, most, ratio))]))
+    found = torch.from_numpy(anchors(domain, general, most, ratio, least))
+    return Scores(nearest_anchor_similarity(apart, apart[found]))
 
 
 def hard(field: PatchField, losses: Iterable[tuple[Tensor, Tensor]]) -> Scores:

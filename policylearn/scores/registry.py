@@ -13,23 +13,25 @@ attribute `settings`: the section [scores.length] is checked by it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from policylearn.policy.scores import Scores
-from policylearn.registry import SCORERS
+from policylearn.registry import PICTURE_SCORERS, SCORERS
+from policylearn.scores.pictures import PictureSources
 from policylearn.scores.sources import Sources
 
-Scorer = Callable[[Sources], Scores]
+Scorer = Callable[[Any], Scores]
 READ_LABELS = ("credit", "saliency", "selective")
 """Those that have learned from the labels of the task, and say so in `Scores.learned_from`."""
 
 
-def score(name: str, sources: Sources) -> Scores:
+def score(name: str, sources: Sources | PictureSources) -> Scores:
     """Scores by a scorer of this name, in float32.
 
     Raises:
         ValueError: there is no such scorer, it cannot be imported, or a score of a token type is NaN or infinite.
     """
-    scorer: Scorer = SCORERS.get(name)
+    scorer: Scorer = (PICTURE_SCORERS if isinstance(sources, PictureSources) else SCORERS).get(name)
     return checked(name, scorer(sources))
 
 

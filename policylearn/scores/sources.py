@@ -64,6 +64,11 @@ class Sources:
         """Counts in the general corpus: of types, and of those words that the domain has."""
         return self._count("general", self.domain_counts.words.keys)
 
+    @property
+    def type_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Occurrences of every type in the domain and in the general corpus, [V] each."""
+        return self.domain_counts.types, self.general_counts.types
+
     def _count(self, corpus: str, only: np.ndarray | None = None) -> CorpusCounts:
         if self.counter is not None:
             return self.counter(corpus, only)

@@ -92,7 +92,7 @@ def test_writing_that_breaks_off_leaves_no_policy_behind(folder, make_artefact, 
     ("version", "advice"),
     [
         (1, "reads 2: export it again from its run, `policylearn export RUN --out DIR`"),
-        (3, "reads up to 2: upgrade it, `pip install --upgrade policylearn`"),
+        (4, "reads up to 3: upgrade it, `pip install --upgrade policylearn`"),
     ],
 )
 def test_another_format_says_what_to_do(folder, version, advice):

@@ -168,7 +168,7 @@ def only_the_longest(tensors, config) -> None:
 WEAKENED = {
     "numbers in tensors": ("tensors._check_values", only_the_longest, "values"),
     "size of logits": ("tensors.largest_logit", lambda *_: 0.0, "values"),
-    "kinds of tensors": ("tensors._check_kinds", lambda *_: None, "header"),
+    "kinds of tensors": ("tensors.check_kinds", lambda *_: None, "header"),
     "identity of the tokenizer": ("loading._check_identity", lambda *_: None, "edit"),
     "errors of other kinds": ("loading._naming", only_values, "edit"),
 }

@@ -10,9 +10,9 @@ from datasets import Dataset
 from PIL import Image
 from transformers import Trainer, TrainingArguments
 
-from policylearn.collator.patch_collator import PatchCollator, grid_of
+from policylearn.collator.patch_collator import PatchCollator
 from policylearn.config import MaskingConfig
-from policylearn.masking.grid import Grid
+from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import PatchField
 from policylearn.policy.patches import mask_patches, patch_policy, random_patches
 from policylearn.policy.scores import Scores

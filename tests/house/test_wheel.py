@@ -92,7 +92,7 @@ def test_the_wheel_says_what_it_needs_and_has_the_command(wheel):
     assert {line.split(">")[0] for line in needed} == {
         *("huggingface-hub", "numpy", "pydantic", "safetensors", "torch", "transformers")
     }
-    assert set(told.get_all("Provides-Extra")) == {"train", "tagging", "track", "test-peers", "dev"}
+    assert set(told.get_all("Provides-Extra")) == {"train", "tagging", "track", "test-peers", "dev", "vision"}
     (commands,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
     assert "policylearn = policylearn.__main__:main" in wheel.read(commands).decode()
 

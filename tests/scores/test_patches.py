@@ -7,6 +7,7 @@ import torch
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid
 from policylearn.masking.patches import PatchField
+from policylearn.masking.visual_words import visual_words
 from policylearn.scores import patches
 
 GRID = Grid(4, 4, patch=2, channels=1)
@@ -23,7 +24,7 @@ GENERAL = squares(*[[BLACK, BLACK, HALF, HALF]] * 20)
 
 
 def test_visual_words_are_the_kinds_of_patches_there_are():
-    found = patches.visual_words(torch.cat([DOMAIN, GENERAL]), count=8)
+    found = visual_words(torch.cat([DOMAIN, GENERAL]), count=8)
     assert found.sort(0).values.sum(1).tolist() == [0.0, 2.0, 4.0]  # of eight asked for, as many as there are
 
 

@@ -1,0 +1,192 @@
+"""Pictures from files: a folder of them, a folder per class, arrays (.npz, .npy), or a data set saved to disk.
+
+All are held in memory, a byte per pixel and channel. They must be of the size that the model asks for: nothing is cut
+or scaled here, for what a picture shows at the edges is not ours to drop.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.config import PatchesConfig, TaskConfig
+from policylearn.data.hub import DATASETS, is_saved, saved_rows
+from policylearn.masking.grid import Grid
+from policylearn.messages.quote import some
+
+NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+NEEDS = "reading picture files needs Pillow: pip install 'policylearn[vision]'"
+Found = Iterator[tuple[np.ndarray, Any, str]]
+"""Pictures [height, width] or [height, width, channels], their labels or None, and what to call each in a message."""
+
+
+@dataclass(frozen=True)
+class PatchRows:
+    """Pictures as rows of patches: what `TokenRows` is to texts.
+
+    Attributes:
+        pixels: [N, channels, height, width] uint8.
+        grid: how they are cut.
+        mean, std: see `PatchesConfig`.
+    """
+
+    pixels: np.ndarray
+    grid: Grid
+    mean: float = 0.5
+    std: float = 0.5
+    cut: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: Iterable[int]) -> "PatchRows":
+        """Some of them, in the order given."""
+        return PatchRows(self.pixels[list(rows)], self.grid, self.mean, self.std)
+
+    def contents(self) -> Iterator[bytes]:
+        """All that they hold, for keys."""
+        yield self.pixels.tobytes()
+        yield f"{self.grid} {self.mean} {self.std}".encode()
+
+    def spread(self, most: int) -> np.ndarray:
+        """Numbers of `most` rows, evenly spaced from the first to the last; of all rows if there are no more."""
+        return np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64)
+
+    def lengths(self, rows: Iterable[int]) -> list[int]:
+        """Patches of the given rows."""
+        return [self.grid.count for _ in rows]
+
+    def batch(self, rows: Iterable[int], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+        """(x [B, T, d] float32, real [B, T], all True) of the given rows.
+
+        >>> rows = PatchRows(np.full((2, 1, 4, 4), 255, np.uint8), Grid(4, 4, patch=2, channels=1))
+        >>> rows.batch([0, 1])[0].shape, float(rows.batch([0])[0].mean())
+        (torch.Size([2, 4, 4]), 1.0)
+        """
+        pixels = torch.from_numpy(self.pixels[[int(row) for row in rows]]).float() / 255
+        x = self.grid.patches((pixels - self.mean) / self.std)
+        return x, torch.ones(x.shape[:2], dtype=torch.bool)
+
+    def values(self, rows: Iterable[int], width: int) -> dict[str, Tensor]:
+        """No numbers come with them."""
+        return {}
+
+
+def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label: str) -> tuple[PatchRows, list[Any]]:
+    """All pictures of a place, and their labels, None where there are none.
+
+    Args:
+        path: a picture; a folder of them, or of folders named after classes; an .npz or .npy file of uint8 arrays
+            [N, height, width] or [N, height, width, channels]; or a folder of `Dataset.save_to_disk`.
+        config: the section [patches].
+        grid: of what size they have to be.
+        key: the setting that names the place.
+        label: column of the label.
+
+    Raises:
+        ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
+    """
+    pixels, labels = [], []
+    for picture, its, where in _opened(Path(path), config, key, label):
+        pixels.append(_checked(picture, grid, f"{key} {where}"))
+        labels.append(its)
+    if not pixels:
+        raise ValueError(f"{key} {path} holds no picture: files end with {', '.join(SUFFIXES)}, .npz or .npy")
+    return PatchRows(np.stack(pixels), grid, config.mean, config.std), labels
+
+
+def splits_of(config: TaskConfig) -> dict[str, str]:
+    """Where train, dev and test of a task of pictures lie, and its extra tests.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    names = {split: (config.splits[split],) if split in config.splits else known for split, known in NAMES.items()}
+    names |= {name: (name,) for name in config.extra_tests}
+    found = {}
+    for split, known in names.items():
+        places = (Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz"))
+        if (place := next((place for place in places if place.exists()), None)) is None:
+            raise ValueError(
+                f"task.path {config.path} has no {split}: put a folder of classes or an .npz file of the name "
+                f"{some(known)} there, or name it in task.splits"
+            )
+        found[split] = str(place)
+    return found
+
+
+def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
+    if not path.exists():
+        raise ValueError(f"{key} {path} does not exist")
+    if path.suffix.lower() in SUFFIXES:
+        yield _read_file(path, key), None, str(path)
+    elif path.is_file():
+        yield from _of_arrays(path, config.image, key, label)
+    elif is_saved(path):
+        yield from _of_rows(saved_rows(path, key), path, config.image, key, label)
+    elif (path / DATASETS).is_file():
+        raise ValueError(f"{key} {path} is a data set of several splits: name the folder of one of them")
+    else:
+        yield from _of_files(path, key)
+
+
+def _of_arrays(path: Path, column: str, key: str, label: str) -> Found:
+    try:
+        found = np.load(path, allow_pickle=False)
+        arrays: Mapping[str, np.ndarray] = {column: found} if isinstance(found, np.ndarray) else dict(found)
+    except (OSError, ValueError, EOFError) as error:  # storage boundary
+        raise ValueError(f"{key} {path} cannot be read as arrays: {error}") from error
+    if column not in arrays:
+        raise ValueError(f"{key} {path} has {some(arrays)} and no array {column!r}: set patches.image")
+    pictures = arrays[column]
+    labels: Sequence[Any] = arrays[label].tolist() if label in arrays else [None] * len(pictures)
+    if len(labels) != len(pictures):
+        raise ValueError(f"{key} {path} has {len(pictures)} pictures and {len(labels)} labels ({label!r})")
+    yield from (
+        (picture, its, f"{path}, picture {i}") for i, (picture, its) in enumerate(zip(pictures, labels, strict=True))
+    )
+
+
+def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: str, label: str) -> Found:
+    for i, row in enumerate(rows):
+        if column not in row:
+            raise ValueError(f"{key} {path} has columns {some(row)} and no {column!r}: set patches.image")
+        yield np.asarray(row[column]), row.get(label), f"{path}, row {i}"
+
+
+def _of_files(folder: Path, key: str) -> Found:
+    """Files in the order of their names; the class of one is the folder it is in, if that is inside of this one."""
+    for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES):
+        yield _read_file(file, key), None if file.parent == folder else file.parent.name, str(file)
+
+
+def _read_file(file: Path, key: str) -> np.ndarray:
+    try:
+        from PIL import Image  # here only: arrays need no Pillow
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{key}: {NEEDS}") from error
+    try:
+        with Image.open(file) as picture:
+            return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+    except Exception as error:  # storage boundary: a broken file fails in any way
+        raise ValueError(
+            f"{key} {file} is no picture that can be read: {error}; take it out, or save it anew"
+        ) from error
+
+
+def _checked(picture: np.ndarray, grid: Grid, where: str) -> np.ndarray:
+    """[channels, height, width] uint8."""
+    if picture.dtype != np.uint8:
+        raise ValueError(f"{where} holds {picture.dtype} and not uint8: save pixels from 0 to 255")
+    deep = picture[..., None] if picture.ndim == 2 else picture
+    if deep.shape != (wanted := (grid.height, grid.width, grid.channels)):
+        raise ValueError(
+            f"{where} is {' × '.join(map(str, deep.shape))} and not {' × '.join(map(str, wanted))} (height × width × "
+            "channels): resize or convert it, or set image_size and num_channels of model.architecture"
+        )
+    return deep.transpose(2, 0, 1)

@@ -1,0 +1,34 @@
+"""Objective `masked_patches`: a share of the patches of a picture is hidden, and restored from the rest."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.masking import MaskedBatch
+from policylearn.policy.patches import draw_patches
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.problem import Problem
+
+
+class MaskedPatches(MaskedLM):
+    """ℓ(θ, x) = Σ_i x_i · ℓ_i(θ) / M over the M hidden patches, ℓ_i as `PictureModel` has it; x are weights, all 1.
+
+    The model is given pictures whole, for that is what it is to restore, and hides what has a label by itself.
+    """
+
+    def draw(
+        self, policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: Any, **settings: Any
+    ) -> MaskedBatch:
+        """`draw_patches`."""
+        return draw_patches(policy, x, real, seed, epoch, **settings)
+
+    def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
+        losses = model(batch.original, batch.real, labels=batch.labels)
+        return (x * losses).sum() / max(1, losses.numel())
+
+
+def masked_patches(problem: Problem) -> MaskedPatches:
+    """The objective of this name."""
+    return MaskedPatches()

@@ -1,0 +1,24 @@
+"""Visual words: what patches of pictures are told apart by."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SAMPLE = 20_000
+"""Patches that centroids are found among."""
+
+
+def visual_words(x: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Codebook [K, d], K ≤ count: centroids of k-means (Lloyd, 1982; k-means++) of patches x [B, T, d], of which a
+    sample is enough. Patches that are all alike have one centroid.
+
+    >>> visual_words(torch.tensor([[[0.0], [1.0], [0.0], [9.0]]]), 2).sort(0).values.flatten()
+    tensor([0.3333, 9.0000])
+    """
+    from sklearn.cluster import KMeans  # here only: whoever has a policy needs it no more
+
+    flat = x.flatten(0, 1).numpy()
+    picked = np.random.default_rng(seed).permutation(len(flat))[:SAMPLE]
+    different = len(np.unique(flat[picked], axis=0))
+    found = KMeans(min(count, different), n_init=1, random_state=seed).fit(flat[picked])
+    return torch.from_numpy(found.cluster_centers_).float()

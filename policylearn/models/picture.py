@@ -1,0 +1,166 @@
+"""Masked image models of transformers, called in the two ways the inner problem needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, PreTrainedModel
+
+from policylearn.config import ModelConfig
+from policylearn.masking import IGNORED
+from policylearn.masking.grid import Grid, grid_of
+from policylearn.masking.patches import equal_count
+from policylearn.models.checkpoint import reason
+from policylearn.models.model import Blend, InnerModel, Watch, full
+
+KNOWN = {
+    "vit_mae": transformers.ViTMAEForPreTraining,
+    "vit": transformers.ViTForMaskedImageModeling,
+    "swin": transformers.SwinForMaskedImageModeling,
+    "beit": transformers.BeitForMaskedImageModeling,
+}
+"""Models that are known to say how well they restore each patch, by type."""
+
+
+class PictureModel(InnerModel):
+    """An `InnerModel` of pictures x [B, T, d], by `forward`:
+
+    - ``model(x, real, labels=labels)``: what every hidden patch cost, [M] (M patches with a label, in row order). Of
+      ViTMAE the mean squared error of its pixels, of ViT and Swin the absolute one, of BEiT the cross-entropy of its
+      visual word.
+    - ``model(x, real)``: features, the mean of the encoder's last states with nothing hidden, [B, d].
+    """
+
+    def __init__(self, mlm: PreTrainedModel, remark: str = "") -> None:
+        super().__init__(mlm, remark=remark)
+        self.grid = grid_of(mlm.config)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        real: Tensor,
+        labels: Tensor | None = None,
+        watch: Watch | None = None,
+        blend: Blend | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        assert blend is None and at is None and watch is None
+        x = input_ids.to(next(self.mlm.parameters()).device)
+        if labels is None:
+            return self._features(self.grid.pixels(x))
+        labels = labels.to(x.device)
+        hidden = labels != IGNORED
+        if self.mlm.config.model_type == "beit":
+            logits = self.mlm(self.grid.pixels(x), bool_masked_pos=hidden).logits[hidden]
+            return cross_entropy(full(logits), labels[hidden], reduction="none")
+        return full(self._errors(x, hidden))[hidden]
+
+    def _errors(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Of every patch, [B, T]."""
+        pixels = self.grid.pixels(x)
+        if self.mlm.config.model_type != "vit_mae":
+            restored = self.mlm(pixels, bool_masked_pos=hidden).reconstruction
+            return (self.grid.patches(restored) - x).abs().mean(2)
+        target = x
+        if self.mlm.config.norm_pix_loss:
+            target = (x - x.mean(2, keepdim=True)) / (x.var(2, keepdim=True) + 1e-6).sqrt()
+        with self._removing(equal_count(hidden)):
+            order = hidden + torch.arange(self.grid.count, device=x.device) / self.grid.count
+            return (self.mlm(pixels, noise=order).logits - target).square().mean(2)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        base, given = self.mlm.base_model, {}
+        if self.mlm.config.model_type == "vit_mae":
+            given["noise"] = torch.arange(self.grid.count, device=pixels.device).expand(len(pixels), -1).float()
+        with self._removing(0):
+            states = base(pixels, **given).last_hidden_state
+        first = 0 if self.mlm.config.model_type == "swin" else 1  # Swin has no place for the whole picture
+        return full(states[:, first:].mean(1))
+
+    @contextmanager
+    def _removing(self, patches: int) -> Iterator[None]:
+        """Within, a ViTMAE removes so many patches of a picture, whatever its config says."""
+        before = getattr(self.mlm.config, "mask_ratio", None)
+        if before is not None:
+            self.mlm.config.mask_ratio = max(0.0, (patches - 0.5) / self.grid.count)
+        try:
+            yield
+        finally:
+            if before is not None:
+                self.mlm.config.mask_ratio = before
+
+
+def load_picture_model(config: ModelConfig, seed: int, attention: str | None) -> PictureModel:
+    """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`. Dropout is off.
+
+    Raises:
+        ValueError: there is none, its type is not known, or its patches do not fill its pictures.
+    """
+    built = picture_config(config)
+    kind: Any = KNOWN[built.model_type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if config.name:
+                model = kind.from_pretrained(config.name, config=built, attn_implementation=attention)
+            else:
+                model = kind._from_config(built, attn_implementation=attention)
+        except Exception as error:  # fault boundary: transformers raises whatever it likes
+            raise ValueError(f"{_named(config)} cannot be built: {reason(error)}") from error
+    if built.model_type == "vit_mae":
+        tell_places(model)
+    return PictureModel(model.eval())
+
+
+def tell_places(mae: Any) -> None:
+    """Give a ViTMAE the fixed embeddings of places that it is said to have, where they are all zero: so transformers
+    (5.23) builds one from scratch, which then restores the same grey everywhere."""
+    grid = grid_of(mae.config)
+    for table in (mae.base_model.embeddings.position_embeddings, mae.decoder.decoder_pos_embed):
+        if not bool(table.any()):
+            table.data[0, 1:] = sinusoids(grid, table.shape[2])
+
+
+def sinusoids(grid: Grid, width: int) -> Tensor:
+    """Sines and cosines of the row and the column of every patch, [T, width] (He et al., CVPR 2022, after Vaswani et
+    al., 2017). ValueError: the width is no multiple of 4.
+
+    >>> sinusoids(Grid(4, 4, patch=2, channels=1), 4)[1]  # first row, second column
+    tensor([0.0000, 1.0000, 0.8415, 0.5403])
+    """
+    if width % 4:
+        raise ValueError(f"model.architecture: hidden_size or decoder_hidden_size {width} is no multiple of 4")
+    frequencies = 10_000.0 ** (-torch.arange(width // 4) / (width // 4))
+    row, column = (at * side - 0.5 for at, side in zip(grid.places().T, (grid.rows, grid.columns), strict=True))
+    angles = [torch.outer(place, frequencies) for place in (row, column)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+
+
+def picture_config(config: ModelConfig) -> Any:
+    """The config of a model of pictures.
+
+    Raises:
+        ValueError: it cannot be read, or its type is not known here.
+    """
+    fields = dict(config.architecture)
+    try:
+        if config.name:
+            found = AutoConfig.from_pretrained(config.name, revision=config.revision)
+        else:
+            found = AutoConfig.for_model(fields.pop("model_type", ""), **fields)
+    except Exception as error:  # fault boundary
+        raise ValueError(f"{_named(config)} cannot be read: {reason(error)}") from error
+    if found.model_type not in KNOWN:
+        raise ValueError(
+            f"{_named(config)} is of type {found.model_type!r}, and patches.words is for {', '.join(KNOWN)}: take one "
+            "of these, or set patches.words = 0 where the task is of texts"
+        )
+    return found
+
+
+def _named(config: ModelConfig) -> str:
+    return f"model.name {config.name}" if config.name else "model.architecture"

@@ -1,0 +1,163 @@
+"""A problem of pictures, behind the members by which one of texts is asked: rows, labels, models, field.
+
+Two processes given the same config build the same problem; visual words are found anew by each.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import Config, MaskingConfig, TaskConfig
+from policylearn.data.pictures import PatchRows, read_pictures, splits_of
+from policylearn.data.tokens import TokenRows
+from policylearn.masking import Vocabulary
+from policylearn.masking.grid import Grid, grid_of
+from policylearn.masking.patches import PatchField
+from policylearn.masking.visual_words import visual_words
+from policylearn.masking.vocabulary import ANY
+from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.picture import PictureModel, load_picture_model, picture_config
+from policylearn.problem import Data, Problem
+from policylearn.protocols import Kind
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import Examples, Labelled
+
+WORDS_FROM = 2000
+"""Pictures of the domain, evenly spaced, that visual words are found in."""
+
+
+class PictureProblem(Problem):
+    """The differentiable problem of a config with `patches.words`; see `Problem`."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """There is none."""
+        raise ValueError("this is for texts, and the config is one of pictures: patches.words")
+
+    @property
+    def own_tokenizer(self) -> None:
+        """There is none."""
+        return None
+
+    def names_of_types(self) -> list[str]:
+        """By number, and by row and column of the field of the picture that it is in, if there are several."""
+        side = self.config.patches.zones
+        places = [f" in {row + 1}.{column + 1}" if side > 1 else "" for row in range(side) for column in range(side)]
+        return [f"word {number}{place}" for number in range(len(self.codebook)) for place in places]
+
+    @property
+    def pad_id(self) -> int:
+        """All rows are equally long."""
+        return 0
+
+    @cached_property
+    def grid(self) -> Grid:
+        """How pictures are cut. ValueError: into patches that do not fill them, or the model is not known."""
+        return grid_of(picture_config(self.config.model))
+
+    @cached_property
+    def codebook(self) -> Tensor:
+        """Centroids of the visual words of the domain, [K, d]."""
+        rows = self.domain
+        return visual_words(rows.batch(rows.spread(WORDS_FROM))[0], self.config.patches.words)
+
+    def field(self, masking: MaskingConfig) -> PatchField:
+        """What may be hidden."""
+        return PatchField(self.codebook, self.grid, masking, self.config.patches.zones)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Of V types, each a word by itself, none special."""
+        size = self.field(self.config.masking).size
+        anything = torch.full((size,), ANY, dtype=torch.int8)
+        nothing = torch.zeros(size, dtype=torch.bool)
+        return Vocabulary(nothing, ~nothing, anything, anything)
+
+    @cached_property
+    def domain(self) -> PatchRows:  # type: ignore[override]
+        """The pictures to be trained on."""
+        return self._read_pictures(self.config.domain.path, "domain.path")[0]
+
+    @cached_property
+    def general(self) -> PatchRows:
+        """General pictures, which the domain is compared with."""
+        return self._read_pictures(self.config.general.path, "general.path")[0]
+
+    @cached_property
+    def pairs(self) -> bool:
+        """No."""
+        return False
+
+    @cached_property
+    def task(self) -> TaskConfig:
+        """Classes, by accuracy unless another metric is named."""
+        known = self.config.task.model_dump() | {"kind": "classification"}
+        return TaskConfig.model_validate(known)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The label set: that of the config, or what train has."""
+        return self.config.task.labels or sorted({str(label) for label in self._labelled("train")[1]})
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Of one class each."""
+        return Labelled("classification", Classification(len(self.labels)), self.task.metric, self.pad_id)
+
+    def check(self) -> None:
+        """Touch everything a run will need. ValueError: whatever is wrong with it."""
+        self.check_task()
+        self.codebook  # noqa: B018
+        self.general  # noqa: B018
+
+    def check_task(self) -> None:
+        """The same of model and task alone."""
+        self.fresh_model(0)
+        for split in self._splits:
+            self._read(split)
+
+    def input_embedding(self) -> Tensor:
+        """Centroids of the V types, [V, d]."""
+        return self.codebook.repeat_interleave(self.config.patches.zones**2, 0)
+
+    def _read_pictures(self, path: str, key: str) -> tuple[PatchRows, list[Any]]:
+        return read_pictures(path, self.config.patches, self.grid, key, self.config.task.label)
+
+    def _labelled(self, split: str) -> tuple[PatchRows, list[Any]]:
+        if split not in self._pictures:
+            self._pictures[split] = self._read_pictures(splits_of(self.config.task)[split], "task.path")
+        return self._pictures[split]
+
+    @cached_property
+    def _pictures(self) -> dict[str, tuple[PatchRows, list[Any]]]:
+        return {}
+
+    def _read(self, split: str) -> Any:
+        if split not in self._examples:
+            rows, labels = self._labelled(split)
+            if unknown := {str(label) for label in labels} - set(self.labels):
+                raise ValueError(
+                    f"task.path: {split} has the class {min(unknown)!r}, which is not in train: task.labels"
+                )
+            self._examples[split] = Examples(
+                cast(TokenRows, rows), torch.tensor([self.labels.index(str(label)) for label in labels])
+            )
+        return self._examples[split]
+
+    def _load(self, seed: int) -> PictureModel:
+        return load_picture_model(self.config.model, seed, self.config.inner.attention).to(self.device)
+
+
+def problem_of(
+    config: Config,
+    watch: Watch = UNSEEN,
+    data: Data | None = None,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda lines: None,
+) -> Problem:
+    """The problem of a config, of texts or of pictures; arguments as of `Problem`."""
+    return (PictureProblem if config.patches.words else Problem)(config, watch, data, device, tell)

@@ -1,0 +1,176 @@
+"""score, train, evaluate and inspect on folders of pictures, as a stranger calls them."""
+
+import json
+from shutil import copytree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_digits
+
+from policylearn.artefact import load_policy
+from policylearn.artefact.manifest import digest
+from policylearn.collator.patch_collator import PatchCollator
+from policylearn.commands.train import train
+from policylearn.config import load_config
+from policylearn.pictures import problem_of
+
+CONFIG = """
+patches = {{ words = 12, zones = 2 }}
+masking = {{ rate = 0.6, p_max = 0.95 }}
+policy = {{ prior = {{}}, network = "none" }}
+task.path = "{folder}"
+domain.path = "{folder}/domain"
+general.path = "{folder}/general"
+scores.difference = {{ anchor_ratio = 1.2 }}
+inner = {{ steps = 6, batch_size = 16 }}
+credit = {{ batches = 1, points = 2, resplits = 1 }}
+learn.stages = ["expected"]
+evaluate = {{ arms = ["random", "block", "difference", "learned"], seeds = 2, downstream = ["probe"] }}
+cluster.backend = "local"
+
+[model.architecture]
+model_type = "vit_mae"
+image_size = 8
+patch_size = 2
+num_channels = 1
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+intermediate_size = 16
+decoder_hidden_size = 16
+decoder_num_hidden_layers = 1
+decoder_num_attention_heads = 2
+decoder_intermediate_size = 16
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Digits as files: train, dev and test with a folder per class, domain and general without."""
+    place, found = tmp_path_factory.mktemp("digits"), load_digits()
+    x, y = (found.images * 15.9375).astype(np.uint8), found.target
+    own = np.flatnonzero(y < 3)
+    parts = {"train": own[:40], "dev": own[40:80], "test": own[80:120], "domain": own[120:200]}
+    for name, rows in (parts | {"general": np.flatnonzero(y >= 3)[:80]}).items():
+        for row in rows:
+            inside = place / name / str(y[row]) if name in ("train", "dev", "test") else place / name
+            inside.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(x[row]).save(inside / f"{row:04}.png")
+    (place / "digits.toml").write_text(CONFIG.format(folder=place), encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """A run of `train`."""
+    out = tmp_path_factory.mktemp("run") / "digits"
+    train(load_config(str(folder / "digits.toml"), []), out, Console(quiet=True))
+    return out
+
+
+def test_train_learns_compares_and_reports(run):
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert set(result["arms"]) == {"random", "block", "difference", "learned"} and result["learned"]
+    assert len({tuple(arm["masked_tokens"]) for arm in result["arms"].values()}) == 1
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64") == 8 and "Sample pictures" in page and "word 3 in 1.2" in page
+    card = (run / "policy" / "README.md").read_text(encoding="utf-8")
+    assert "PatchCollator(model, load_policy(" in card and "Which patches to hide" in card
+
+
+def test_the_artefact_says_that_it_is_of_patches_and_gives_the_same_masks(run, folder):
+    manifest = json.loads((run / "policy" / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["format"], manifest["of"]) == (3, "patches") and "tokenizer/tokenizer.json" not in manifest[
+        "files"
+    ]
+    artefact = load_policy(run)
+    problem = problem_of(load_config(str(folder / "digits.toml"), []))
+    x, real = problem.domain.batch(range(8))
+    assert artefact.tokenizer is None and torch.equal(
+        artefact.policy.field.types(x), problem.field(problem.config.masking).types(x)
+    )
+    p = artefact.policy.probabilities(x, real)
+    assert p.std() > 0.01
+    model = problem.fresh_model(0).mlm
+    model.config.mask_ratio = 0.6
+    collator = PatchCollator(model, artefact)
+    assert collator([{"pixel_values": picture} for picture in problem.grid.pixels(x)])["noise"].shape == (8, 16)
+    with pytest.raises(ValueError, match="over pictures and goes with no tokenizer"):
+        artefact.speaks  # noqa: B018
+
+
+def test_evaluate_knows_the_policy_again(policylearn, run, folder, tmp_path):
+    settings = [str(folder / "digits.toml"), 'evaluate.arms=["random"]', "evaluate.seeds=1"]
+    status, out, _ = policylearn("evaluate", *settings, "--policy", f"mine={run}", "--out", str(tmp_path / "out"))
+    assert status == 0 and "mine" in out
+    status, _, err = policylearn(
+        "evaluate",
+        *settings,
+        "model.architecture.patch_size=4",
+        "--policy",
+        f"mine={run}",
+        "--out",
+        str(tmp_path / "o"),
+    )
+    assert status == 2 and "the policy is over pictures of Grid(" in err
+
+
+def test_score_shows_visual_words_and_exports_a_policy(policylearn, folder, tmp_path):
+    settings = ["score", str(folder / "digits.toml"), "--scorer", "difference", "--top", "3"]
+    status, out, _ = policylearn(*settings, "--out", str(tmp_path / "policy"))
+    assert status == 0 and "anchors: word" in out and " in 1.1" in out + " in 1.1"
+    assert load_policy(tmp_path / "policy").policy.names == ["difference"]
+
+
+def test_inspect_shows_pictures_in_the_terminal_and_on_a_page(policylearn, run, folder, tmp_path):
+    status, out, _ = policylearn("inspect", str(run), str(next((folder / "domain").iterdir())))
+    lines = [line.split() for line in out.strip().splitlines()]
+    assert status == 0 and [len(line) for line in lines] == [4] * 4
+    assert all(0 <= int(digit) <= 9 for line in lines for digit in line)
+    status, out, _ = policylearn("inspect", str(run), str(folder / "domain"), "--html", str(tmp_path / "page.html"))
+    assert status == 0 and "the first 24 of 80 pictures" in out
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/png") == 24
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [([], "no picture to inspect: name files of pictures"), (["nowhere.png"], "nowhere.png")],
+)
+def test_inspect_says_what_it_lacks(policylearn, run, places, said):
+    status, _, err = policylearn("inspect", str(run), *places)
+    assert status == 2 and said in err
+
+
+def test_a_broken_picture_is_named_before_anything_is_trained(policylearn, folder, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "x.png").write_bytes(b"no picture")
+    settings = [str(folder / "digits.toml"), f"domain.path={broken}"]
+    status, _, err = policylearn("train", *settings, "--out", str(tmp_path / "out"))
+    assert status == 2 and "domain.path" in err and "x.png is no picture that can be read" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("segmenter.shape", torch.tensor([8, 8, 3, 1, 1, 1, 2])),
+        ("segmenter.shape", torch.tensor([0, 8, 2, 1, 1, 1, 2])),
+        ("segmenter.shape", torch.tensor([8, 8, 2, 1, 1, 1])),
+        ("segmenter.codebook", torch.zeros(12, 5)),
+        ("segmenter.codebook", torch.full((12, 4), torch.nan)),
+        ("scores.types", torch.zeros(1, 3)),
+        ("another", torch.zeros(1)),
+    ],
+)
+def test_a_damaged_policy_over_pictures_is_refused(run, tmp_path, name, value):
+    place = copytree(run / "policy", tmp_path / "policy")
+    save_file(load_file(place / "policy.safetensors") | {name: value}, place / "policy.safetensors")
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"]["policy.safetensors"] = digest((place / "policy.safetensors").read_bytes())
+    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"policy.safetensors is damaged"):
+        load_policy(place)

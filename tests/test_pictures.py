@@ -1,0 +1,215 @@
+"""A problem of pictures, scikit-learn's digits: all that asks a problem of texts can ask it."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch.func import functional_call
+
+from policylearn.arms.policies import build_policy, build_uniform, scores_of
+from policylearn.config import Config, PolicyConfig
+from policylearn.credit.domain import DomainCredits
+from policylearn.evaluation.trial import run_trial
+from policylearn.inner.objectives import objective_of
+from policylearn.inner.trajectory import Trajectory
+from policylearn.learning.rollout import rollout
+from policylearn.metagrad.one_step import outer_direction, token_derivatives
+from policylearn.pictures import PictureProblem, problem_of
+from policylearn.policy.patches import draw_patches
+from policylearn.problem import Problem
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+WIDE = {"initializer_range": 0.2}  # where attention is all but flat, `finite_difference` has nothing to go by
+DIGITS = {"image_size": 8, "patch_size": 2, "num_channels": 1}
+MAE = {
+    "model_type": "vit_mae",
+    **DIGITS,
+    **SIZES,
+    **WIDE,
+    **{f"decoder_{name}": value for name, value in SIZES.items()},
+}
+SWIN = {"embed_dim": 8, "depths": [1], "num_heads": [2], "window_size": 2, "encoder_stride": 2}
+MODELS = {
+    "vit_mae": MAE,
+    "vit": {"model_type": "vit", **DIGITS, **SIZES, "encoder_stride": 2},
+    "swin": {"model_type": "swin", **DIGITS, **SWIN},
+    "beit": {"model_type": "beit", **DIGITS, **SIZES, "vocab_size": 16, "use_mask_token": True},
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Digits below four, labelled and not, and the others as general pictures."""
+    folder, found = tmp_path_factory.mktemp("digits"), load_digits()
+    x, y = (found.images * 15.9375).astype(np.uint8), found.target
+    own, its = x[y < 4], y[y < 4]
+    for number, split in enumerate(("train", "dev", "test")):
+        rows = slice(100 * number, 100 * (number + 1))
+        np.savez(folder / f"{split}.npz", image=own[rows], label=its[rows])
+    np.savez(folder / "domain.npz", image=own[300:])
+    np.savez(folder / "general.npz", image=x[y >= 4])
+    return folder
+
+
+@pytest.fixture
+def make_problem(digits):
+    def make(kind="vit_mae", **sections):
+        given = {
+            "patches": {"words": 16},
+            "model": {"architecture": MODELS[kind]},
+            "task": {"path": str(digits)},
+            "domain": {"path": str(digits / "domain.npz")},
+            "general": {"path": str(digits / "general.npz")},
+            "masking": {"rate": 0.6, "p_max": 0.95},
+            "policy": {"prior": {}, "network": "table"},
+            "scores": {"difference": {"anchor_ratio": 1.2}, "model_texts": 100},
+            "inner": {"steps": 8, "batch_size": 16, "engine": "replay", "window": 2, "every": 4},
+            "credit": {"batches": 1, "points": 2, "examples": 60, "resplits": 1},
+            "outer": {"support": 40, "query": 40},
+            "evaluate": {"arms": ["random"], "downstream": ["probe"]},
+            "cluster": {"backend": "local"},
+        }
+        return problem_of(Config.model_validate(given | sections))
+
+    return make
+
+
+def test_a_config_says_whether_it_is_of_pictures(make_problem):
+    problem = make_problem()
+    assert isinstance(problem, PictureProblem)
+    assert problem.config.inner.objective == "masked_patches"
+    assert type(problem_of(Config())) is Problem
+    problem.check()
+    assert problem.labels == ["0", "1", "2", "3"] and len(problem.examples("train")) == 100
+    with pytest.raises(ValueError, match="the config is one of pictures"):
+        problem.tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_loss_of_a_step_is_the_one_the_model_has_itself(make_problem, model):
+    problem = make_problem(model)
+    policy, own = build_uniform(problem), problem.fresh_model(0)
+    x, real = problem.domain.batch(range(6))
+    batch = draw_patches(policy, x, real, seed=0, epoch=0)
+    objective = objective_of(problem)
+    loss = objective(own, batch, objective.inputs(batch, torch.zeros(())))
+    given = {"bool_masked_pos": batch.mask}
+    if model == "vit_mae":
+        own.mlm.config.mask_ratio = 1 - 6.5 / 16  # of sixteen, six are kept at this rate
+        given = {"noise": batch.mask + torch.arange(16) / 16}
+    if model == "beit":
+        given["labels"] = batch.labels[batch.mask]
+    assert float(loss) == pytest.approx(float(own.mlm(problem.grid.pixels(x), **given).loss), rel=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_features_hide_nothing_and_tell_pictures_apart(make_problem, model):
+    problem = make_problem(model)
+    x, real = problem.domain.batch(range(6))
+    with torch.no_grad():
+        found = problem.fresh_model(0)(x, real)
+        again = problem.fresh_model(0)(x, real)
+    assert torch.equal(found, again) and found.ndim == 2 and found.std(0).min() > 0
+
+
+def test_a_vit_mae_from_scratch_knows_places(make_problem):
+    table = make_problem().fresh_model(0).mlm.decoder.decoder_pos_embed[0, 1:]
+    assert len(torch.unique(table, dim=0)) == 16
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_credits_are_slopes_of_the_outer_loss_in_the_weight_of_a_patch(make_problem, model):
+    """d · ∇ℓ_i by forward mode, against the difference of losses at two models a little way along d."""
+    problem = make_problem(model)
+    trajectory = Trajectory.start(problem, build_uniform(problem), 0)
+    for _ in range(2):
+        trajectory.take_step(next(trajectory.batches))
+    own, batch = trajectory.model.double(), next(trajectory.batches)
+    draw = torch.Generator().manual_seed(0)
+    direction = {n: torch.randn(p.shape, generator=draw).double() for n, p in own.named_parameters() if p.requires_grad}
+    batch = draw_patches(trajectory.policy, batch.original.double(), batch.real, 0, 0)
+    found = token_derivatives(own, direction, batch, trajectory.objective)
+
+    def losses(step):
+        moved = {n: p.detach() + step * direction[n] for n, p in own.named_parameters() if n in direction}
+        return functional_call(own, moved, (batch.original, batch.real), {"labels": batch.labels})
+
+    with torch.no_grad():
+        numeric = (losses(1e-5) - losses(-1e-5)) / 2e-5
+    # Attention's weights are in single precision, whatever the model is.
+    assert torch.allclose(found, numeric, rtol=1e-3, atol=1e-3 * float(numeric.abs().max()))
+
+
+@pytest.mark.parametrize("engine", ["replay", "finite_difference"])
+def test_a_rollout_moves_the_policy_over_pictures(make_problem, engine):
+    problem = make_problem()
+    inner = problem.config.inner.model_copy(update={"engine": engine})
+    problem.config = problem.config.model_copy(update={"inner": inner})
+    policy = build_policy(problem, problem.config.policy)
+    first, again = (rollout(problem, policy, seed=1) for _ in range(2))
+    gradient = first.gradient["network.logits"]
+    assert gradient.abs().sum() > 0 and torch.equal(gradient, again.gradient["network.logits"])
+    assert 0 < first.metrics["dev"] <= 1
+
+
+def test_credits_of_the_domain_are_by_visual_word(make_problem):
+    problem = make_problem()
+    found = DomainCredits(problem, build_uniform(problem)).credit(0, 0, 2)
+    assert all(part.ids.max() < 16 and len(part.credits) == part.mask.sum() for part in found)
+    scores = scores_of(problem, ["credit"])["credit"]
+    assert "16 token types" in scores.learned_from and len(scores.types) == 16
+
+
+@pytest.mark.parametrize("scorer", ["uniform", "tficf", "difference", "loss", "block", "structured"])
+def test_every_scorer_makes_a_policy_that_a_model_can_be_trained_under(make_problem, scorer):
+    problem = make_problem()
+    policy = build_policy(problem, PolicyConfig(prior={scorer: 3.0}, network="none"))
+    trial = run_trial(problem, policy, scorer, seed=0)
+    assert trial.masked_tokens == 8 * 16 * 10  # six of sixteen are kept
+    assert 0 < trial.score <= 1 and np.isfinite(trial.held_out_loss)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"inner": {"objective": "masked_lm"}}, 'inner.objective = "masked_lm": set "masked_patches"'),
+        ({"masking": {"unit": "word"}}, 'masking.unit = "word"'),
+        ({"domain": {"path": "planted"}}, "of a benchmark of texts"),
+        ({"policy": {"prior": {"idf": 1.0}}}, "policy.prior: "),
+    ],
+)
+def test_what_is_of_texts_is_refused_when_the_config_is_read(make_problem, sections, said):
+    with pytest.raises(ValueError, match=said):
+        make_problem(**sections)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (MAE | {"patch_size": 3}, "patches.size 3 does not divide pictures of 8 × 8: set it to one of 1, 2, 4, 8"),
+        (MAE | {"num_channels": 3}, "is 8 × 8 × 1 and not 8 × 8 × 3"),
+        ({"model_type": "bert"}, "is of type 'bert', and patches.words is for vit_mae"),
+        (MAE | {"hidden_size": 18}, "hidden_size or decoder_hidden_size 18 is no multiple of 4"),
+    ],
+)
+def test_a_model_that_does_not_go_with_the_pictures_is_refused_before_training(make_problem, model, said):
+    with pytest.raises(ValueError, match=said):
+        make_problem(model={"architecture": model}).check()
+
+
+def test_a_class_that_train_does_not_have_is_named(make_problem, digits, tmp_path):
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.npz").write_bytes((digits / f"{split}.npz").read_bytes())
+    np.savez(tmp_path / "test.npz", image=np.zeros((2, 8, 8), np.uint8), label=["0", "9"])
+    with pytest.raises(ValueError, match="test has the class '9'"):
+        make_problem(task={"path": str(tmp_path)}).check()
+
+
+def test_outer_gradients_pass_by_what_is_frozen(make_problem):
+    problem = make_problem()
+    trajectory = Trajectory.start(problem, build_uniform(problem), 0)
+    trajectory.take_step(next(trajectory.batches))
+    found = outer_direction(
+        trajectory.model, trajectory.optimizer, 1.0, lambda model: model(*problem.domain.batch([0])).sum()
+    )
+    assert found and not any("position_embeddings" in name for name in found)
