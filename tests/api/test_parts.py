@@ -18,6 +18,7 @@ from policylearn.registry import KINDS, METRICS, SCORERS, import_parts
 
 MODULE = '''
 import os
+import time
 import torch
 
 import policylearn as pl
@@ -46,6 +47,11 @@ def halves():
 
 @pl.metric("balanced", kind="halves")
 def balanced(y, predicted):
+    """A worker waits for the other, which on a busy machine is there when all is done."""
+    seen, until = open(os.environ["WHO_IMPORTS"]).read().split(), time.time() + 100
+    while str(os.getpid()) != seen[0] and len(set(seen)) < 3 and time.time() < until:
+        time.sleep(0.1)
+        seen = open(os.environ["WHO_IMPORTS"]).read().split()
     return float(sum((predicted[y == k] == k).mean() for k in (0, 1)) / 2)
 '''
 NAMES = {"policy.prior": {"class_words": 3.0}, "task.kind": "halves", "task.metric": "balanced"}
