@@ -30,6 +30,8 @@ class PatchCollator(Timed):
     A mask depends on (seed, epoch, the picture's own pixels), as that of `PolicyCollator` does, and is told the epoch
     in the same way: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
 
+    Pixels are to be as they were when the policy was learned (`patches.mean`, `patches.std`): visual words are of them.
+
     Examples are mappings with `pixel_values`, arrays as a processor of the model gives them; or, with a processor, with
     a picture (and then `Trainer` needs `remove_unused_columns=False`). The policy's scorer "region" reads a column of
     this name, boxes as `policylearn.policy.patches.region` takes them; further columns are dropped.
