@@ -236,6 +236,7 @@ PICTURE_SCORERS = Registry(
         "credit": "policylearn.scores.credit:credit",
         "difference": "policylearn.scores.pictures:difference",
         "loss": "policylearn.scores.pictures:loss",
+        "region": "policylearn.scores.pictures:region",
         "structured": "policylearn.scores.pictures:drawn",
         "tficf": "policylearn.scores.pictures:by_tficf",
         "uniform": "policylearn.scores.frequency:uniform",

@@ -169,6 +169,18 @@ def test_every_scorer_makes_a_policy_that_a_model_can_be_trained_under(make_prob
     assert 0 < trial.score <= 1 and np.isfinite(trial.held_out_loss)
 
 
+def test_boxes_of_the_domain_are_a_prior(make_problem, digits, tmp_path):
+    with pytest.raises(ValueError, match="scorer 'region' reads boxes: give"):
+        scores_of(make_problem(), ["region"])
+    x = np.load(digits / "domain.npz")["image"]
+    np.savez(tmp_path / "domain.npz", image=x, region=np.tile([[0.0, 0.0, 1.0, 0.5]], (len(x), 1, 1)))
+    masking = {"rate": 0.5, "p_max": 1.0}
+    problem = make_problem(domain={"path": str(tmp_path / "domain.npz")}, masking=masking)
+    policy = build_policy(problem, PolicyConfig(prior={"region": 20.0}, network="none"))
+    batch = next(Trajectory.start(problem, policy, 0).batches)
+    assert batch.mask[:, :8].all() and not batch.mask[:, 8:].any()
+
+
 @pytest.mark.parametrize(
     ("sections", "said"),
     [

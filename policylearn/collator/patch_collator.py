@@ -13,9 +13,9 @@ from policylearn.artefact import PolicyArtefact
 from policylearn.collator.clock import Clock, Timed
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
-from policylearn.masking.grid import Grid, grid_of
+from policylearn.masking.grid import Grid, grid_of, region
 from policylearn.masking.patches import MaskedPatches
-from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches, region
+from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches
 from policylearn.policy.policy import MaskingPolicy
 
 RATE = 0.6
@@ -30,9 +30,11 @@ class PatchCollator(Timed):
     A mask depends on (seed, epoch, the picture's own pixels), as that of `PolicyCollator` does, and is told the epoch
     in the same way: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
 
+    Pixels are to be as they were when the policy was learned (`patches.mean`, `patches.std`): visual words are of them.
+
     Examples are mappings with `pixel_values`, arrays as a processor of the model gives them; or, with a processor, with
     a picture (and then `Trainer` needs `remove_unused_columns=False`). The policy's scorer "region" reads a column of
-    this name, boxes as `policylearn.policy.patches.region` takes them; further columns are dropped.
+    this name, boxes as `policylearn.masking.grid.region` takes them; further columns are dropped.
 
     Args:
         model: that is trained. It says what it takes and how it cuts pictures, and is not kept.

@@ -4,7 +4,7 @@ All are held in memory, a byte per pixel and channel. They must be of the size t
 or scaled here, for what a picture shows at the edges is not ours to drop.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ from torch import Tensor
 
 from policylearn.config import PatchesConfig, TaskConfig
 from policylearn.data.hub import DATASETS, is_saved, saved_rows
-from policylearn.masking.grid import Grid
+from policylearn.masking.grid import Grid, region
 from policylearn.messages.quote import some
 
 NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 NEEDS = "reading picture files needs Pillow: pip install 'policylearn[vision]'"
-Found = Iterator[tuple[np.ndarray, Any, str]]
-"""Pictures [height, width] or [height, width, channels], their labels or None, and what to call each in a message."""
+BOXES = "region"
+"""Column, or array, of the boxes of a picture."""
+Found = Iterator[tuple[np.ndarray, Any, Any, str]]
+"""Pictures [height, width] or [height, width, channels], their labels and boxes or None, and what to call each in a
+message."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class PatchRows:
         pixels: [N, channels, height, width] uint8.
         grid: how they are cut.
         mean, std: see `PatchesConfig`.
+        regions: [N, T] float32, how much of a patch the boxes of a picture cover, NaN where it has none; None: no
+            picture has.
     """
 
     pixels: np.ndarray
@@ -40,18 +45,23 @@ class PatchRows:
     mean: float = 0.5
     std: float = 0.5
     cut: int = 0
+    regions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, rows: Iterable[int]) -> "PatchRows":
         """Some of them, in the order given."""
-        return PatchRows(self.pixels[list(rows)], self.grid, self.mean, self.std)
+        picked = list(rows)
+        regions = None if self.regions is None else self.regions[picked]
+        return PatchRows(self.pixels[picked], self.grid, self.mean, self.std, regions=regions)
 
     def contents(self) -> Iterator[bytes]:
         """All that they hold, for keys."""
         yield self.pixels.tobytes()
         yield f"{self.grid} {self.mean} {self.std}".encode()
+        if self.regions is not None:
+            yield self.regions.tobytes()
 
     def spread(self, most: int) -> np.ndarray:
         """Numbers of `most` rows, evenly spaced from the first to the last; of all rows if there are no more."""
@@ -73,8 +83,8 @@ class PatchRows:
         return x, torch.ones(x.shape[:2], dtype=torch.bool)
 
     def values(self, rows: Iterable[int], width: int) -> dict[str, Tensor]:
-        """No numbers come with them."""
-        return {}
+        """Scores that come with the given rows, [B, T]: those of their boxes, if there are any."""
+        return {} if self.regions is None else {BOXES: torch.from_numpy(self.regions[[int(row) for row in rows]])}
 
 
 def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label: str) -> tuple[PatchRows, list[Any]]:
@@ -82,7 +92,8 @@ def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label:
 
     Args:
         path: a picture; a folder of them, or of folders named after classes; an .npz or .npy file of uint8 arrays
-            [N, height, width] or [N, height, width, channels]; or a folder of `Dataset.save_to_disk`.
+            [N, height, width] or [N, height, width, channels]; or a folder of `Dataset.save_to_disk`. In the latter two
+            a column "region" may have boxes, as `region` takes them.
         config: the section [patches].
         grid: of what size they have to be.
         key: the setting that names the place.
@@ -91,13 +102,25 @@ def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label:
     Raises:
         ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
     """
-    pixels, labels = [], []
-    for picture, its, where in _opened(Path(path), config, key, label):
+    pixels, labels, regions = [], [], []
+    for picture, its, boxes, where in _opened(Path(path), config, key, label):
         pixels.append(_checked(picture, grid, f"{key} {where}"))
         labels.append(its)
+        regions.append(_covered(boxes, grid, f"{key} {where}"))
     if not pixels:
         raise ValueError(f"{key} {path} holds no picture: files end with {', '.join(SUFFIXES)}, .npz or .npy")
-    return PatchRows(np.stack(pixels), grid, config.mean, config.std), labels
+    covered = None if all(np.isnan(one).all() for one in regions) else np.stack(regions)
+    return PatchRows(np.stack(pixels), grid, config.mean, config.std, regions=covered), labels
+
+
+def _covered(boxes: Any, grid: Grid, where: str) -> np.ndarray:
+    """Of `region`; NaN [T] without boxes."""
+    if boxes is None:
+        return np.full(grid.count, np.nan, dtype=np.float32)
+    try:
+        return region(boxes, grid).numpy()
+    except (ValueError, TypeError) as error:  # as users have them
+        raise ValueError(f"{where}, column {BOXES!r}: {error}") from error
 
 
 def splits_of(config: TaskConfig) -> dict[str, str]:
@@ -124,7 +147,7 @@ def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
     if not path.exists():
         raise ValueError(f"{key} {path} does not exist")
     if path.suffix.lower() in SUFFIXES:
-        yield _read_file(path, key), None, str(path)
+        yield _read_file(path, key), None, None, str(path)
     elif path.is_file():
         yield from _of_arrays(path, config.image, key, label)
     elif is_saved(path):
@@ -139,30 +162,30 @@ def _of_arrays(path: Path, column: str, key: str, label: str) -> Found:
     try:
         found = np.load(path, allow_pickle=False)
         arrays: Mapping[str, np.ndarray] = {column: found} if isinstance(found, np.ndarray) else dict(found)
-    except (OSError, ValueError, EOFError) as error:  # storage boundary
+    except Exception as error:  # storage boundary: a damaged archive fails in any way
         raise ValueError(f"{key} {path} cannot be read as arrays: {error}") from error
     if column not in arrays:
         raise ValueError(f"{key} {path} has {some(arrays)} and no array {column!r}: set patches.image")
-    pictures = arrays[column]
-    labels: Sequence[Any] = arrays[label].tolist() if label in arrays else [None] * len(pictures)
-    if len(labels) != len(pictures):
-        raise ValueError(f"{key} {path} has {len(pictures)} pictures and {len(labels)} labels ({label!r})")
-    yield from (
-        (picture, its, f"{path}, picture {i}") for i, (picture, its) in enumerate(zip(pictures, labels, strict=True))
-    )
+    pictures, told = arrays[column], [arrays.get(name) for name in (label, BOXES)]
+    for name, found in zip((label, BOXES), told, strict=True):
+        if found is not None and len(found) != len(pictures):
+            raise ValueError(f"{key} {path} has {len(pictures)} pictures and {len(found)} of {name!r}")
+    labels, boxes = ([None] * len(pictures) if one is None else one for one in told)
+    for i, (picture, its) in enumerate(zip(pictures, labels, strict=True)):
+        yield picture, its.item() if isinstance(its, np.generic) else its, boxes[i], f"{path}, picture {i}"
 
 
 def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: str, label: str) -> Found:
     for i, row in enumerate(rows):
         if column not in row:
             raise ValueError(f"{key} {path} has columns {some(row)} and no {column!r}: set patches.image")
-        yield np.asarray(row[column]), row.get(label), f"{path}, row {i}"
+        yield np.asarray(row[column]), row.get(label), row.get(BOXES), f"{path}, row {i}"
 
 
 def _of_files(folder: Path, key: str) -> Found:
     """Files in the order of their names; the class of one is the folder it is in, if that is inside of this one."""
     for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES):
-        yield _read_file(file, key), None if file.parent == folder else file.parent.name, str(file)
+        yield _read_file(file, key), None if file.parent == folder else file.parent.name, None, str(file)
 
 
 def _read_file(file: Path, key: str) -> np.ndarray:

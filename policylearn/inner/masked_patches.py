@@ -12,7 +12,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 
-class MaskedPatches(MaskedLM):
+class PatchReconstruction(MaskedLM):
     """ℓ(θ, x) = Σ_i x_i · ℓ_i(θ) / M over the M hidden patches, ℓ_i as `PictureModel` has it; x are weights, all 1.
 
     The model is given pictures whole, for that is what it is to restore, and hides what has a label by itself.
@@ -29,6 +29,6 @@ class MaskedPatches(MaskedLM):
         return (x * losses).sum() / max(1, losses.numel())
 
 
-def masked_patches(problem: Problem) -> MaskedPatches:
+def masked_patches(problem: Problem) -> PatchReconstruction:
     """The objective of this name."""
-    return MaskedPatches()
+    return PatchReconstruction()

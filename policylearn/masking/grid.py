@@ -131,3 +131,32 @@ def grid_of(config: Any) -> Grid:
     patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
     frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
     return Grid(height, width, patch, config.num_channels, frames, tubelet)
+
+
+def region(boxes: Any, grid: Grid) -> Tensor:
+    """How much of every patch boxes cover: 1 where all, 0 where nothing; [T].
+
+    Args:
+        boxes: [N, 4] left, top, right, bottom as shares of width and height, overlaps counted once; N may be 0.
+        grid: how the picture is cut.
+
+    Raises:
+        ValueError: they are no such boxes.
+
+    >>> region([[0.0, 0.0, 0.5, 1.0]], Grid(4, 4, patch=2)).reshape(2, 2)
+    tensor([[1., 0.],
+            [1., 0.]])
+    """
+    found = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    ordered = (found[:, :2] <= found[:, 2:]).all() and (found >= 0).all() and (found <= 1).all()
+    if not bool(ordered):
+        raise ValueError(
+            f"boxes {found.tolist()!s:.80} are not left ≤ right, top ≤ bottom as shares of width and height, from 0 to "
+            "1: divide pixels by the size of the picture"
+        )
+    y, x = ((torch.arange(n) + 0.5) / n for n in (grid.height, grid.width))
+    rows = (y >= found[:, 1:2]) & (y < found[:, 3:4])
+    columns = (x >= found[:, 0:1]) & (x < found[:, 2:3])
+    inside = (rows[:, :, None] & columns[:, None, :]).any(0).float()
+    shares = inside.reshape(grid.rows, grid.patch, grid.columns, grid.patch).mean((1, 3))
+    return shares.flatten().repeat(grid.layers)

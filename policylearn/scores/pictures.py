@@ -118,6 +118,17 @@ def hidden_losses(
             yield batch.labels[batch.mask], model(x, batch.real, labels=batch.labels).cpu()
 
 
+def region(sources: PictureSources) -> Scores:
+    """All alike: scores are those of the boxes that come with a picture, see `masking.grid.region`.
+
+    Raises:
+        ValueError: no picture of the domain has any.
+    """
+    if sources.domain().regions is None:
+        raise ValueError("scorer 'region' reads boxes: give domain.path a column, or an array, of the name 'region'")
+    return drawn(sources)
+
+
 def drawn(sources: PictureSources) -> Scores:
     """All alike: what is drawn for every mask, see `masking.structure`, stands in for it."""
     return Scores(torch.zeros(sources.field.size))

@@ -84,6 +84,11 @@ def fewer_labels(place):
     np.savez(place / "x.npz", image=pixels(), label=[1])
 
 
+def cut_short(place):
+    floats(place)
+    (place / "x.npz").write_bytes((place / "x.npz").read_bytes()[:-40])
+
+
 def no_arrays(place):
     place.mkdir()
     (place / "x.npz").write_bytes(b"no arrays")
@@ -96,7 +101,8 @@ def no_arrays(place):
         (other_size, r"domain.path .*dog/1\.png is 6 × 5 × 3 and not 6 × 4 × 3 .*image_size and num_channels"),
         (floats, r"x\.npz, picture 0 holds float64 and not uint8"),
         (other_array, r"x\.npz has .*pictures.* and no array 'image': set patches\.image"),
-        (fewer_labels, r"x\.npz has 4 pictures and 1 labels \('label'\)"),
+        (fewer_labels, r"x\.npz has 4 pictures and 1 of 'label'"),
+        (cut_short, r"x\.npz cannot be read as arrays"),
         (no_arrays, r"x\.npz cannot be read as arrays"),
         (lambda place: place.mkdir(), r"domain.path .* holds no picture: files end with \.png"),
         (lambda place: None, r"domain.path .* does not exist"),
@@ -133,3 +139,14 @@ def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
     assert [found[split].rpartition("/")[2] for split in ("train", "dev", "test")] == ["train", "valid", "test.npz"]
     with pytest.raises(ValueError, match="has no hard: put a folder"):
         splits_of(TaskConfig(path=str(tmp_path), extra_tests=["hard"]))
+
+
+def test_boxes_come_with_pictures_and_are_checked(tmp_path):
+    boxes = np.array([[[0, 0, 0.5, 1.0]], [[0, 0, 1.0, 1 / 3]], [[0, 0, 0, 0]], [[0, 0, 1, 1]]])
+    np.savez(tmp_path / "x.npz", image=pixels(), region=boxes)
+    rows, _ = read(tmp_path / "x.npz")
+    assert rows.values([1, 0], 6)["region"].tolist() == [[1, 1, 0, 0, 0, 0], [1, 0] * 3]
+    assert rows.take([3]).values([0], 6)["region"].tolist() == [[1] * 6]
+    np.savez(tmp_path / "x.npz", image=pixels(), region=boxes * 6)
+    with pytest.raises(ValueError, match=r"x\.npz, picture 0, column 'region': boxes .* divide pixels by the size"):
+        read(tmp_path / "x.npz")

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from policylearn.config import MaskingConfig
-from policylearn.masking.grid import Grid
+from policylearn.masking.grid import Grid, region
 from policylearn.masking.patches import PatchField, whole_rate
 from policylearn.policy.patches import (
     mask_patches,
     patch_field,
     patch_policy,
     random_patches,
-    region,
     structured_patches,
 )
 from policylearn.policy.scores import Scores
