@@ -114,12 +114,9 @@ def spent(problem: Problem) -> dict[str, dict[str, float]]:
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """A table for each set of questions; of every arm the share of the oracle's lead over random masks."""
     for asked, arms in results.items():
-        seeds, elsewhere = (
-            len(arms["random"]["scores"]),
-            "" if asked == "the same" else "; policies learned from others",
-        )
-        yield from (f"Questions ask for {', '.join(ASKED[asked])}{elsewhere} ({seeds} seeds):", "")
-        yield "| masks | on asked values | on others | exact match | − random | − entities | share of the oracle's lead |"
+        learned, seeds = "" if asked == "the same" else "; policies learned from others", len(arms["random"]["scores"])
+        yield from (f"Questions ask for {', '.join(ASKED[asked])}{learned} ({seeds} seeds):", "")
+        yield "| masks | on asked values | on others | exact match | − random | − entities | of the oracle's lead |"
         yield "|---" * 7 + "|"
         for arm, one in arms.items():
             mine, (random, entities, best) = one["scores"], (arms[name]["scores"] for name in ARMS.values())
