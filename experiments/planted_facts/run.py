@@ -34,7 +34,7 @@ ASKED = {
     "all others": ["spouse", "instrument", "language", "death"],
 }
 """What the questions of a comparison ask for. Policies are learned from the first."""
-SEEDS = {"the same": 10, "all others": 3}
+SEEDS = {"the same": 10, "all others": 5}
 ARMS = {"random": "random", "entity": "entities", "oracle-context": "oracle"}
 """Names of scorers, and what they are called here."""
 SUPERVISED, META = "supervised", "meta-learned"
