@@ -12,8 +12,10 @@ def write_up(folder: Path, result: dict[str, Any], table: Sequence[str]) -> None
     """Write result.json, and put the table between the two marks of README.md.
 
     Raises:
-        ValueError: README.md lacks the marks.
+        ValueError: README.md lacks the marks, or there is no result, which would wipe out the table that stands there.
     """
+    if not result:
+        raise ValueError(f"{folder}: no result to write, as where runs lie elsewhere; the table stays as it is")
     readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8")
     if START not in text or END not in text:

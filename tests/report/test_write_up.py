@@ -1,0 +1,15 @@
+"""The table of an experiment's page is replaced by a result, and never by none."""
+
+import pytest
+
+from policylearn.report.write_up import END, START, write_up
+
+
+def test_a_table_stays_where_there_is_no_result(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(f"# Page\n{START}old\n{END}after\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no result to write"):
+        write_up(tmp_path, {}, [])
+    assert "old" in page.read_text(encoding="utf-8") and not (tmp_path / "result.json").exists()
+    write_up(tmp_path, {"a": 1}, ["new"])
+    assert page.read_text(encoding="utf-8") == f"# Page\n{START}new\n{END}after\n"
