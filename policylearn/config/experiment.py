@@ -16,7 +16,7 @@ from policylearn.config.data import (
     TaskConfig,
 )
 from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig, StrengthConfig
-from policylearn.config.masking import MaskingConfig, PolicyConfig
+from policylearn.config.masking import MaskingConfig, PolicyConfig, texts_of
 from policylearn.config.places import BENCHMARKS, PLANTED
 from policylearn.config.pretrain import PretrainConfig
 from policylearn.config.renamed import rename
@@ -120,6 +120,7 @@ class Config(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         stages, prior = self.learn.stages, self.policy.prior
+        texts_of(self.inner.batch_size, self.masking.copies)
         equal = not prior and "expected" not in stages and self.masking.design != "independent"
         if self.learn.estimator == "score_function" and equal:
             raise ValueError(
@@ -199,12 +200,13 @@ class Config(Strict):
 
     def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
         try:
-            MaskingConfig.model_validate(self.masking.model_dump() | changes)
+            own = MaskingConfig.model_validate(self.masking.model_dump() | changes)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["evaluate.custom", arm, "masking", *map(str, first["loc"])])
             what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
             raise ValueError(f"{key}: {what}") from None
+        texts_of(self.inner.batch_size, own.copies)
 
     def _check_supervised(self) -> None:
         if self.policy.network == "none":

@@ -193,3 +193,21 @@ class MaskingConfig(Strict):
         drawn, (a, b) = self.rate, self.rate.shape
         shape = "uniform" if drawn.kind == "uniform" else f"beta, a = {a}, b = {b}"
         return f"{drawn.mean:g} on average, drawn per {drawn.per} from {drawn.low:g} to {drawn.high:g} ({shape})"
+
+
+def texts_of(batch_size: int, copies: int) -> int:
+    """How many different texts a batch of so many rows has.
+
+    Raises:
+        ValueError: it does not hold as many copies of each.
+
+    >>> texts_of(12, copies=6)
+    2
+    """
+    if batch_size % copies:
+        fitting = max(copies, batch_size - batch_size % copies)
+        raise ValueError(
+            f"masking.copies {copies} with batches of {batch_size} rows (batch_size): set one of them so that every "
+            f"text has as many copies, {fitting} rows for one"
+        )
+    return batch_size // copies

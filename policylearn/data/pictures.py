@@ -15,10 +15,11 @@ from torch import Tensor
 
 from policylearn.config import PatchesConfig, TaskConfig
 from policylearn.data.hub import DATASETS, is_saved, saved_rows
+from policylearn.data.opened import SPLITS
+from policylearn.data.records import names_of
 from policylearn.masking.grid import Grid, region
 from policylearn.messages.quote import some
 
-NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 NEEDS = "reading picture files needs Pillow: pip install 'policylearn[vision]'"
 BOXES = "region"
@@ -129,8 +130,8 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
     Raises:
         ValueError: one is missing.
     """
-    names = {split: (config.splits[split],) if split in config.splits else known for split, known in NAMES.items()}
-    names |= {name: (name,) for name in config.extra_tests}
+    own = {str(split): (name,) for split, name in config.splits.items()}
+    names = {split: own.get(split, names_of(split)) for split in (*SPLITS, *config.extra_tests)}
     found = {}
     for split, known in names.items():
         places = (Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz"))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from policylearn.config.masking import texts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
@@ -58,24 +59,6 @@ def masked_batches(
             columns[AMLM] = adaptive.scores[input_ids]
         settings = {"progress": progress(), "columns": columns}
         yield objective.draw(policy, input_ids, real, drawn_by, draw, **settings)
-
-
-def texts_of(batch_size: int, copies: int) -> int:
-    """How many different texts a batch of so many rows has.
-
-    Raises:
-        ValueError: it does not hold as many copies of each.
-
-    >>> texts_of(12, copies=6)
-    2
-    """
-    if batch_size % copies:
-        fitting = max(copies, batch_size - batch_size % copies)
-        raise ValueError(
-            f"masking.copies {copies} with batches of {batch_size} rows (batch_size): set one of them so that every "
-            f"text has as many copies, {fitting} rows for one"
-        )
-    return batch_size // copies
 
 
 def follow_mistakes(problem: Problem, policy: MaskingPolicy) -> AdaptiveWeights | None:

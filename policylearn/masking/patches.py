@@ -123,11 +123,16 @@ class MaskedPatches:
         tensor([[1.0000, 0.2500, 1.5000, 0.7500]])
         """
         self.hidden()
-        return self.mask + torch.arange(self.mask.shape[1], device=self.mask.device) / self.mask.shape[1]
+        return hidden_last(self.mask)
 
     def hidden(self) -> int:
         """How many patches are hidden of each picture. ValueError: it is not the same for all."""
         return equal_count(self.mask)
+
+
+def hidden_last(mask: Tensor) -> Tensor:
+    """Numbers [B, T] by which patches stand in order, those that are hidden behind all others."""
+    return mask + torch.arange(mask.shape[1], device=mask.device) / mask.shape[1]
 
 
 def equal_count(mask: Tensor) -> int:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
 from policylearn.masking.grid import Grid, grid_of
-from policylearn.masking.patches import equal_count
+from policylearn.masking.patches import equal_count, hidden_last
 from policylearn.models.checkpoint import reason
 from policylearn.models.model import Blend, InnerModel, Watch, full
 
@@ -69,8 +69,7 @@ class PictureModel(InnerModel):
         if self.mlm.config.norm_pix_loss:
             target = (x - x.mean(2, keepdim=True)) / (x.var(2, keepdim=True) + 1e-6).sqrt()
         with self._removing(equal_count(hidden)):
-            order = hidden + torch.arange(self.grid.count, device=x.device) / self.grid.count
-            return (self.mlm(pixels, noise=order).logits - target).square().mean(2)
+            return (self.mlm(pixels, noise=hidden_last(hidden)).logits - target).square().mean(2)
 
     def _features(self, pixels: Tensor) -> Tensor:
         base, given = self.mlm.base_model, {}

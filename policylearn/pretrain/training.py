@@ -20,7 +20,7 @@ from transformers import (
 
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
-from policylearn.inner.batches import texts_of
+from policylearn.config.masking import texts_of
 from policylearn.masking.corruption import IGNORED
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live

@@ -8,7 +8,7 @@ import torch
 from policylearn import PolicyCollator
 from policylearn.arms.arms import arm_policy
 from policylearn.collator.clock import Repeats
-from policylearn.config import MaskingConfig, PretrainConfig
+from policylearn.config import MaskingConfig
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.policy.policy import uniform_policy
@@ -83,7 +83,6 @@ def test_a_trainer_is_handed_fewer_texts_for_as_many_rows(tiny, tmp_path):
     assert (found.per_device_train_batch_size, found.gradient_accumulation_steps, found.max_steps) == (2, 2, 20)
     with pytest.raises(ValueError, match=r"^masking\.copies 6 with batches of 20 rows .*, 18 rows for one$"):
         arguments(config, rows=40, folder=tmp_path, copies=6)
-    assert PretrainConfig().batch_size % 5  # else the next line would say nothing
     with pytest.raises(ValueError, match=r"^masking\.copies 5"):
         next(masked_batches(*explored_at(tiny, 16)))
 
@@ -98,3 +97,9 @@ def test_policies_without_copies_are_what_they_were(tokenizer):
         uniform_policy(tokenizer, MaskingConfig(**own)) for own in ({}, {"copies": 1}, {"copies": 2})
     )
     assert fingerprint(one) == fingerprint(usual) != fingerprint(several)
+
+
+@pytest.mark.parametrize("own", ["masking.copies=5", "evaluate.custom.mine.masking={copies=5}"])
+def test_batches_that_do_not_hold_as_many_copies_are_refused_with_the_config(tiny, own):
+    with pytest.raises(ValueError, match=r"masking\.copies 5 with batches of 16 rows"):
+        tiny("inner.batch_size=16", own)
