@@ -1,8 +1,8 @@
 """Difference-Masking as it was trained: task and masked texts together, on all labels. Writes trials.jsonl as it goes,
 then result.json and the table.
 
-.venv/bin/python experiments/difference/run.py [TASK ...]   # what is missing; may be stopped
-.venv/bin/python experiments/difference/run.py --table      # from the trials there are
+.venv/bin/python experiments/difference/run.py [TASK ...] [SEED ...]   # what is missing; may be stopped
+.venv/bin/python experiments/difference/run.py --table                 # from the trials there are
 """
 
 import json
@@ -41,6 +41,8 @@ ARMS = {
     "joint, Difference-Masking by rank": ("joint", "difference:rank"),
 }
 """Adaptation, and whose masks."""
+FIRST = list(ARMS)[:2] + ["joint, Difference-Masking by similarity"]
+"""What the question is about: all seeds of these are run before the others."""
 GIVEN = [
     *["cluster.backend=local", "evaluate.finetune.epochs=6", "evaluate.joint.epochs=6"],
     *["evaluate.finetune.learning_rate=1e-4", "evaluate.joint.learning_rate=1e-4"],
@@ -68,9 +70,11 @@ def run_one(task: str, arm: str, seed: int) -> dict[str, Any]:
     return {"task": task, "arm": arm, "seed": seed, "dev": found.dev, **test, "seconds": round(time.time() - started)}
 
 
-def run_missing(tasks: list[str]) -> None:
+def run_missing(tasks: list[str], seeds: list[int]) -> None:
+    """Processes that are given other tasks or seeds may run beside each other."""
     done = {(x["task"], x["arm"], x["seed"]) for x in lines()}
-    for job in ((task, arm, seed) for task in tasks for seed in range(SEEDS) for arm in ARMS):
+    others = [arm for arm in ARMS if arm not in FIRST]
+    for job in ((task, arm, seed) for task in tasks for arms in (FIRST, others) for seed in seeds for arm in arms):
         if job not in done:
             line = run_one(*job)
             with LINES.open("a", encoding="utf-8") as file:
@@ -96,11 +100,12 @@ def _gap(own: list[float], base: list[float]) -> str:
 
 
 def complete() -> dict[str, dict[str, list[float]]]:
-    """By task and arm, on the seeds that all arms have."""
+    """By task and arm, on the seeds that all arms have which were run at all."""
     found = {}
     for task, (_, split, _) in TASKS.items():
-        by_seed = {arm: {x["seed"]: x for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
-        seeds = sorted(set.intersection(*map(set, by_seed.values())))
+        ran = {arm: {x["seed"]: x for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
+        by_seed = {arm: own for arm, own in ran.items() if own}
+        seeds = sorted(set.intersection(*map(set, by_seed.values()))) if by_seed else []
         if len(seeds) > 1:
             found[task] = {arm: [own[seed][split or "test"] for seed in seeds] for arm, own in by_seed.items()}
     return found
@@ -109,5 +114,6 @@ def complete() -> dict[str, dict[str, list[float]]]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if "--table" not in sys.argv:
-        run_missing([name for name in sys.argv[1:] if name in TASKS] or list(TASKS))
+        given = [int(name) for name in sys.argv[1:] if name.isdigit()]
+        run_missing([name for name in sys.argv[1:] if name in TASKS] or list(TASKS), given or list(range(SEEDS)))
     write_up(FOLDER, found := complete(), list(table(found)))
