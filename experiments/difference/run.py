@@ -41,7 +41,7 @@ ARMS = {
     "joint, Difference-Masking by rank": ("joint", "difference:rank"),
 }
 """Adaptation, and whose masks."""
-FIRST = list(ARMS)[:2] + ["joint, Difference-Masking by similarity"]
+FIRST = [*list(ARMS)[:2], "joint, Difference-Masking by similarity"]
 """What the question is about: all seeds of these are run before the others."""
 GIVEN = [
     *["cluster.backend=local", "evaluate.finetune.epochs=6", "evaluate.joint.epochs=6"],
