@@ -175,8 +175,8 @@ def score(
     if problem.has_loaded and problem.remark:
         print_line(console, problem.remark)
     if scorer_of(scorer) == "difference":
-        anchors = " ".join(sources_of(problem).anchor_texts[:top])
-        console.print(f"anchors: {anchors}", highlight=False, markup=False)
+        anchors = ", ".join(sources_of(problem).anchor_texts[:top])
+        console.print(f"anchors: {anchors}", highlight=False, markup=False, soft_wrap=True)
     if out is not None:
         console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False, markup=False)
 

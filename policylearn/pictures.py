@@ -3,16 +3,21 @@
 Two processes given the same config build the same problem; visual words are found anew by each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, MaskingConfig, TaskConfig
-from policylearn.data.pictures import PatchRows, read_pictures, splits_of
+from policylearn.data.alike import same_pixels
+from policylearn.data.overview import describe_task
+from policylearn.data.picture_task import picture_task, splits_of
+from policylearn.data.pictures import PatchRows, read_pictures, unread
+from policylearn.data.task import Task
 from policylearn.data.tokens import TokenRows
 from policylearn.masking import Vocabulary
 from policylearn.masking.grid import Grid, grid_of
@@ -20,6 +25,7 @@ from policylearn.masking.patches import PatchField
 from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
 from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.models.chunks import Indices
 from policylearn.models.picture import PictureModel, load_picture_model, picture_config
 from policylearn.problem import Data, Problem
 from policylearn.protocols import Kind
@@ -48,6 +54,26 @@ class PictureProblem(Problem):
         side = self.config.patches.zones
         places = [f" in {row + 1}.{column + 1}" if side > 1 else "" for row in range(side) for column in range(side)]
         return [f"word {number}{place}" for number in range(len(self.codebook)) for place in places]
+
+    def name_of(self, types: Sequence[int]) -> str:
+        """Of the one type of a patch."""
+        return self.names_of_types()[types[0]]
+
+    def types_met(self) -> np.ndarray:
+        """Types that the domain has, in ascending order, int64."""
+        return np.unique(np.concatenate(list(self._types(self.domain, range(len(self.domain))))))
+
+    def types_of(self, examples: Examples, picked: Indices) -> Iterator[np.ndarray]:
+        """Types of the patches of each picked picture."""
+        return self._types(cast(PatchRows, examples.rows), picked)
+
+    def _types(self, rows: PatchRows, picked: Indices) -> Iterator[np.ndarray]:
+        field = self.field(self.config.masking)
+        return (field.types(rows.batch([int(row)])[0])[0].numpy() for row in picked)
+
+    def alike(self, rows: PatchRows) -> np.ndarray:  # type: ignore[override]
+        """For every picture the first that has the same pixels."""
+        return same_pixels(rows)
 
     @property
     def pad_id(self) -> int:
@@ -101,7 +127,7 @@ class PictureProblem(Problem):
     @cached_property
     def labels(self) -> list[str]:
         """The label set: that of the config, or what train has."""
-        return self.config.task.labels or sorted({str(label) for label in self._labelled("train")[1]})
+        return self._task.labels
 
     @cached_property
     def kind(self) -> Kind:
@@ -109,10 +135,12 @@ class PictureProblem(Problem):
         return Labelled("classification", Classification(len(self.labels)), self.task.metric, self.pad_id)
 
     def check(self) -> None:
-        """Touch everything a run will need. ValueError: whatever is wrong with it."""
+        """Touch everything a run will need, and say what there is. ValueError: whatever is wrong with it."""
         self.check_task()
+        corpora = f"{len(self.domain):,} of the domain, {len(self.general):,} general ones"
+        cut = f"{self.grid.count} patches of {self.grid.patch} × {self.grid.patch}"
+        self.tell(f"pictures  {corpora}; all {self.grid.height} × {self.grid.width}, in {cut}")
         self.codebook  # noqa: B018
-        self.general  # noqa: B018
 
     def check_task(self) -> None:
         """The same of model and task alone."""
@@ -125,27 +153,26 @@ class PictureProblem(Problem):
         return self.codebook.repeat_interleave(self.config.patches.zones**2, 0)
 
     def _read_pictures(self, path: str, key: str) -> tuple[PatchRows, list[Any]]:
+        if said := unread(path):
+            self.tell(f"pictures  {said}")
         return read_pictures(path, self.config.patches, self.grid, key, self.config.task.label)
-
-    def _labelled(self, split: str) -> tuple[PatchRows, list[Any]]:
-        if split not in self._pictures:
-            self._pictures[split] = self._read_pictures(splits_of(self.config.task)[split], "task.path")
-        return self._pictures[split]
 
     @cached_property
     def _pictures(self) -> dict[str, tuple[PatchRows, list[Any]]]:
-        return {}
+        places = splits_of(self.config.task)
+        return {split: self._read_pictures(place, "task.path") for split, place in places.items()}
+
+    @cached_property
+    def _task(self) -> Task:
+        """Pixels and classes of every split, checked and described."""
+        found = picture_task(self.config.task, self._pictures)
+        self.tell("\n".join(["task  classification of pictures", *describe_task(found)]))
+        return found
 
     def _read(self, split: str) -> Any:
         if split not in self._examples:
-            rows, labels = self._labelled(split)
-            if unknown := {str(label) for label in labels} - set(self.labels):
-                raise ValueError(
-                    f"task.path: {split} has the class {min(unknown)!r}, which is not in train: task.labels"
-                )
-            self._examples[split] = Examples(
-                cast(TokenRows, rows), torch.tensor([self.labels.index(str(label)) for label in labels])
-            )
+            classes = [self.labels.index(label) for label in self._task.splits[split].labels]
+            self._examples[split] = Examples(cast(TokenRows, self._pictures[split][0]), torch.tensor(classes))
         return self._examples[split]
 
     def _load(self, seed: int) -> PictureModel:

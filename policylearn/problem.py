@@ -4,16 +4,18 @@ Two processes given the same config build the same problem, so no model ever tra
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
+from policylearn.data.alike import same_words, solid_types
 from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
@@ -25,6 +27,7 @@ from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.agreement import ids_of
+from policylearn.models.chunks import Indices
 from policylearn.models.device import add_in_one_order
 from policylearn.models.loading import check_goes_with, load_model, text_ends
 from policylearn.models.model import InnerModel
@@ -139,6 +142,22 @@ class Problem:
     def names_of_types(self) -> list[str]:
         """What people call each of V types."""
         return list(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
+
+    def name_of(self, types: Sequence[int]) -> str:
+        """What people call a word of these types."""
+        return str(self.tokenizer.decode(list(types)))
+
+    def types_met(self) -> np.ndarray:
+        """Types that the domain has, in ascending order, int64."""
+        return np.unique(self.domain.flat).astype(np.int64)
+
+    def types_of(self, examples: Examples, picked: Indices) -> Iterator[np.ndarray]:
+        """Types of what each target of the picked examples is of."""
+        return examples.tokens_of(picked)
+
+    def alike(self, rows: TokenRows) -> np.ndarray:
+        """For every row the first that is of the same words."""
+        return same_words(rows, solid_types(self.tokenizer))
 
     @property
     def pad_id(self) -> int:

@@ -82,7 +82,7 @@ def test_score_lists_the_highest_words_and_the_anchors(policylearn, tiny_toml):
     assert len(set(re.findall(r"class[01]_\d\d", out))) == 8
     status, out, _ = policylearn("score", tiny_toml)
     assert status == 0
-    anchors = re.search(r"anchors: (.*)", out)[1].split()
+    anchors = re.search(r"anchors: (.*)", out)[1].split(", ")
     assert len(anchors) > 4
     assert not [word for word in anchors if not word.startswith(("class", "distractor"))]
 

@@ -79,6 +79,7 @@ def _picture_sources(problem: PictureProblem) -> PictureSources:
         problem.config.scores,
         problem.field(problem.config.masking),
         problem.vocabulary,
+        problem.names_of_types(),
         domain=lambda: problem.domain,
         general=lambda: problem.general,
         model=lambda: problem.fresh_model(0).cpu(),

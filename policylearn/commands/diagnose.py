@@ -112,7 +112,7 @@ def extremes(points: Sequence[Point], least: int, spelling: Spelling, problem: P
     both = a.add(b)
     often = np.flatnonzero(both.counts >= 2 * least)
     order = often[np.argsort(-both.means[often, 0])]
-    names = [str(problem.tokenizer.decode(list(spelling[int(both.keys[row])]))) for row in order]
+    names = [problem.name_of(spelling[int(both.keys[row])]) for row in order]
     return ends(names, EXTREMES)
 
 

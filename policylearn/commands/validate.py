@@ -67,7 +67,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
     problem.check()
     run.remark(problem.remark)
     policy = initial_policy(problem)
-    changes = random_changes(policy, torch.from_numpy(np.unique(problem.domain.flat)).long(), config.validity)
+    changes = random_changes(policy, torch.from_numpy(problem.types_met()), config.validity)
     with run, preemptible():
         with open_pool(config, problem.data()) as pool, preemptible():
             gradients, outcomes = _run_all(config, policy, changes, pool, run)

@@ -140,6 +140,11 @@ class Config(Strict):
         self._check_scorers("policy.prior", self.policy.prior)
         if "expected" in stages and "credit" in prior:
             raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
+        if "rounds" in stages and len(stages) > 1 and self.policy.network == "none":
+            raise ValueError(
+                f'learn.stages {stages}: with policy.network "none" nothing is left to "rounds": set it to "table" or '
+                '"context", or take "rounds" out'
+            )
         if "strength" in stages and not prior and "expected" not in stages:
             raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')
         for arm, own in self.evaluate.custom.items():

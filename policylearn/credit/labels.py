@@ -35,8 +35,8 @@ def shuffled(y: Tensor, seed: int) -> Tensor:
 def made_up(problem: Problem, picked: Sequence[int] | np.ndarray, y: Tensor, seed: int) -> Tensor:
     """Labels of a task that means nothing but can be learned: by the mean of random word weights, as often as in y."""
     rng = np.random.default_rng([seed, 3])
-    weights = rng.normal(size=len(problem.tokenizer))
-    order = np.argsort([weights[ids].mean() for ids in problem.examples("train").tokens_of(picked)])
+    weights = rng.normal(size=len(problem.names_of_types()))
+    order = np.argsort([weights[ids].mean() for ids in problem.types_of(problem.examples("train"), picked)])
     found = torch.empty_like(y)
     found[torch.from_numpy(order)] = y[torch.from_numpy(np.lexsort(np.atleast_2d(y.numpy().T)))]
     return found

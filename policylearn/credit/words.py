@@ -13,11 +13,11 @@ def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
 
 
 def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:
-    """Token ids of the words of a batch by key."""
-    lead = policy.field.words(batch.original, batch.real)
-    keys = word_keys(batch.original, lead)
+    """Types of the words of a batch by key."""
+    lead, types = policy.field.words(batch.original, batch.real), policy.field.types(batch.original)
+    keys = word_keys(types, lead)
     rows, starts = keys.nonzero(as_tuple=True)
     ends = starts + sizes(lead)[rows, starts]
-    ids = batch.original.tolist()
+    ids = types.tolist()
     places = zip(keys[rows, starts].tolist(), rows.tolist(), starts.tolist(), ends.tolist(), strict=True)
     return {key: tuple(ids[row][start:end]) for key, row, start, end in places}

@@ -15,6 +15,8 @@ SHOWN, NAME = 6, 30
 """Labels in a line, and characters of each."""
 FEW = 5
 """Training rows of a label, below which that is said."""
+PICTURES = ("picture",)
+"""Column of a task of pictures."""
 
 
 def describe_task(task: Task) -> list[str]:
@@ -32,7 +34,7 @@ def describe_task(task: Task) -> list[str]:
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
-    return _said([*lines, *_repeats(_texts(task))])
+    return _said([*lines, *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text")])
 
 
 def describe_label_sets(task: Task) -> list[str]:
@@ -86,6 +88,8 @@ def describe_questions(task: QuestionTask) -> list[str]:
 
 def _rows(task: Task) -> str:
     """What they are called, with the columns of pairs."""
+    if task.columns == PICTURES:
+        return "pictures"
     return "rows" if len(task.columns) == 1 else f"pairs ({', '.join(map(_short, task.columns))})"
 
 
@@ -131,11 +135,11 @@ def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
     return f"no row of {name} has the label {_cut(absent)}" if absent else None
 
 
-def _repeats(texts: Mapping[str, Sequence[Text]]) -> list[str]:
+def _repeats(texts: Mapping[str, Sequence[Text]], what: str = "text") -> list[str]:
     known = set(texts["train"])
     counts = {name: sum(text in known for text in found) for name, found in texts.items() if name != "train"}
     return [
-        f"{count:,} of {len(texts[name]):,} {name} rows repeat a training text"
+        f"{count:,} of {len(texts[name]):,} {name} rows repeat a training {what}"
         for name, count in counts.items()
         if count
     ]

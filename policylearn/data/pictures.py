@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.config import PatchesConfig, TaskConfig
+from policylearn.config import PatchesConfig
 from policylearn.data.hub import DATASETS, is_saved, saved_rows
-from policylearn.data.opened import SPLITS
-from policylearn.data.records import names_of
 from policylearn.masking.grid import Grid, region
 from policylearn.messages.quote import some
 
@@ -124,26 +122,6 @@ def _covered(boxes: Any, grid: Grid, where: str) -> np.ndarray:
         raise ValueError(f"{where}, column {BOXES!r}: {error}") from error
 
 
-def splits_of(config: TaskConfig) -> dict[str, str]:
-    """Where train, dev and test of a task of pictures lie, and its extra tests.
-
-    Raises:
-        ValueError: one is missing.
-    """
-    own = {str(split): (name,) for split, name in config.splits.items()}
-    names = {split: own.get(split, names_of(split)) for split in (*SPLITS, *config.extra_tests)}
-    found = {}
-    for split, known in names.items():
-        places = (Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz"))
-        if (place := next((place for place in places if place.exists()), None)) is None:
-            raise ValueError(
-                f"task.path {config.path} has no {split}: put a folder of classes or an .npz file of the name "
-                f"{some(known)} there, or name it in task.splits"
-            )
-        found[split] = str(place)
-    return found
-
-
 def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
     if not path.exists():
         raise ValueError(f"{key} {path} does not exist")
@@ -184,19 +162,44 @@ def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: st
 
 
 def _of_files(folder: Path, key: str) -> Found:
-    """Files in the order of their names; the class of one is the folder it is in, if that is inside of this one."""
-    for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES):
-        yield _read_file(file, key), None if file.parent == folder else file.parent.name, None, str(file)
+    """Files in the order of their names; the class of one is the first folder inside of this one that it is in."""
+    for file in (file for file in files_in(folder) if file.suffix.lower() in SUFFIXES):
+        inside = file.relative_to(folder).parts
+        yield _read_file(file, key), inside[0] if len(inside) > 1 else None, None, str(file)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files of a folder but hidden ones, in the order of their names."""
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+
+
+def unread(path: str) -> str | None:
+    """What to say of files that are in a folder of pictures and are not read; None: there are none."""
+    place = Path(path)
+    if not place.is_dir() or is_saved(place):
+        return None
+    others = [file.name for file in files_in(place) if file.suffix.lower() not in SUFFIXES]
+    what = f"{len(others):,} files of {path} are not read, for they have other endings: {some(others)}"
+    return what if others else None
 
 
 def _read_file(file: Path, key: str) -> np.ndarray:
     try:
-        from PIL import Image  # here only: arrays need no Pillow
+        from PIL import Image, ImageOps  # here only: arrays need no Pillow
     except ModuleNotFoundError as error:
         raise ValueError(f"{key}: {NEEDS}") from error
     try:
-        with Image.open(file) as picture:
-            return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+        with Image.open(file) as opened:
+            if (frames := getattr(opened, "n_frames", 1)) > 1:
+                raise ValueError(f"it has {frames} pictures")
+            if opened.mode.startswith(("I", "F")):
+                raise ValueError(f"its pixels are of mode {opened.mode}, and not of 8 bits")
+            picture = ImageOps.exif_transpose(opened)
+            if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+                raise ValueError("it is transparent in places, and has no colour there")
+            gray = picture.mode in ("1", "L", "LA")
+            return np.asarray(picture.convert("L" if gray else "RGB"))
     except Exception as error:  # storage boundary: a broken file fails in any way
         raise ValueError(
             f"{key} {file} is no picture that can be read: {error}; take it out, or save it anew"

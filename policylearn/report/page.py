@@ -64,6 +64,7 @@ def render_report(
         comparison=_comparison(result),
         learning=_learning(history, result, supervised(config)),
         examples=examples if isinstance(examples, dict) else drawn(examples),
+        pictures=isinstance(examples, dict),
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
         seconds=_seconds(history, result),

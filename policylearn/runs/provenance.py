@@ -22,10 +22,11 @@ def provenance(config: Config) -> dict[str, str]:
     This is what goes along with a policy. What a run keeps in its own folder has paths, and the command, as typed.
     """
     model = config.model.name or f"{config.model.architecture.get('model_type')} from scratch"
+    tokenizer = last_part(config.model.tokenizer or config.model.name or config.task.path)
     facts = {
         "run": config.name,
         "model": last_part(model),
-        "tokenizer": last_part(config.model.tokenizer or config.model.name or config.task.path),
+        **({} if config.patches.words else {"tokenizer": tokenizer}),
         "task": last_part(config.task.path),
         "domain": last_part(config.domain.path),
         "general": last_part(config.general.path),

@@ -44,7 +44,8 @@ def counted(means: OccurrenceMeans) -> str:
     """Of how much, and from how much, credits are expected; in words."""
     words, types = (int((found.counts > 0).sum()) for found in (means.words, means.types))
     tokens = int(means.types.counts.sum())
-    return f"expected credit of {words:,} words and {types:,} token types, from {tokens:,} masked tokens"
+    found = [f"{words:,} words"] * bool(words) + [f"{types:,} token types"]
+    return f"expected credit of {' and '.join(found)}, from {tokens:,} masked tokens"
 
 
 def expected(means: Means) -> Tensor:

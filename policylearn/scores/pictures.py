@@ -32,6 +32,7 @@ class PictureSources:
         config: scorer settings.
         field: of the pictures, V types.
         vocabulary: its tables.
+        names: what people call each type.
         domain, general: functions that give pictures.
         model: function that loads θ₀.
         watch: shows how far long work is.
@@ -41,6 +42,7 @@ class PictureSources:
     config: ScoresConfig
     field: PatchField
     vocabulary: Vocabulary
+    names: list[str]
     domain: Callable[[], PatchRows]
     general: Callable[[], PatchRows]
     model: Callable[[], InnerModel]
@@ -70,9 +72,8 @@ class PictureSources:
 
     @property
     def anchor_texts(self) -> list[str]:
-        """The anchors of Difference-Masking by the numbers of their types, most typical first."""
-        config = self.config.difference
-        return [f"word {kind // self.field.zones**2}" for kind in patches.anchors(*self.type_counts, **_limits(config))]
+        """The anchors of Difference-Masking as people call them, most typical first."""
+        return [self.names[kind] for kind in patches.anchors(*self.type_counts, **_limits(self.config.difference))]
 
     def _count(self, corpus: str, rows: PatchRows) -> np.ndarray:
         shown = self.watch(f"counting visual words of the {corpus} pictures", batches(rows, len(rows)))

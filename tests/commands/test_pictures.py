@@ -77,7 +77,8 @@ def test_train_learns_compares_and_reports(run):
     assert set(result["arms"]) == {"random", "block", "difference", "learned"} and result["learned"]
     assert len({tuple(arm["masked_tokens"]) for arm in result["arms"].values()}) == 1
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64") == 8 and "Sample pictures" in page and "word 3 in 1.2" in page
+    assert page.count("data:image/png;base64") == 8 and "PatchCollator(model" in page
+    assert "Sample pictures" in page and "word 3 in 1.2" in page
     card = (run / "policy" / "README.md").read_text(encoding="utf-8")
     assert "PatchCollator(model, load_policy(" in card and "Which patches to hide" in card
 
@@ -134,6 +135,22 @@ def test_inspect_shows_pictures_in_the_terminal_and_on_a_page(policylearn, run, 
     status, out, _ = policylearn("inspect", str(run), str(folder / "domain"), "--html", str(tmp_path / "page.html"))
     assert status == 0 and "the first 24 of 80 pictures" in out
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/png") == 24
+
+
+def test_diagnose_measures_credits_of_visual_words(policylearn, folder, tmp_path):
+    given = ["credit.batches=10", "diagnose.least=5", "credit.points=1", "evaluate.seeds=0"]
+    status, out, _ = policylearn("diagnose", str(folder / "digits.toml"), *given, "--out", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert status == 0 and "task  40 / 40 / 40 pictures, 3 labels" in out
+    assert all(word.startswith("word ") for word in found["words"]["help"]) and len(found["words"]["help"]) > 3
+
+
+def test_predictions_are_held_against_what_comes(policylearn, folder, tmp_path):
+    sizes = ["validity.changes=4", "validity.seeds=1", "validity.rollouts=1", "inner.window=2", "inner.every=3"]
+    given = [*sizes, "policy.network=table", "learn.stages=[rounds]", "inner.engine=replay"]
+    status, out, _ = policylearn("diagnose", str(folder / "digits.toml"), *given, "--validity", str(tmp_path / "out"))
+    assert status == 0 and "4 changes × 2 signs × 1 seeds + 1 rollouts = 9 trainings" in out
+    assert "pictures  80 of the domain, 80 general ones; all 8 × 8, in 16 patches of 2 × 2" in out
 
 
 @pytest.mark.parametrize(

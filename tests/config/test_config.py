@@ -196,3 +196,10 @@ def test_defaults_of_the_planted_benchmark_do_not_speak_of_data_of_ones_own():
     chosen = load_config(None, ["task.path=org/data", "domain.path=a.txt", "name=mine", "evaluate.arms=[oracle]"])
     assert chosen.name == "mine" and chosen.evaluate.arms == ["oracle"]  # told later that it cannot be had
     assert load_config(None, []).name == "planted" and "oracle" in Config().evaluate.arms
+
+
+def test_a_stage_that_has_nothing_to_learn_is_refused_where_it_was_asked_for():
+    stages = ["learn.stages=[expected,rounds]", "policy.prior={}"]
+    with pytest.raises(ValueError, match=r'with policy\.network "none" nothing is left to "rounds"'):
+        load_config(None, [*stages, "policy.network=none"])
+    assert load_config(None, [*stages, "policy.network=table"]).learn.stages == ["expected", "rounds"]

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from policylearn.credit.analysis import MADE_UP, A, B
-from policylearn.credit.halves import labelled_halves, same_words, solid_types, text_halves
+from policylearn.credit.halves import labelled_halves, text_halves
 from policylearn.credit.labels import cross_fitted, made_up, shuffled
 from policylearn.credit.reliability import outer_losses
+from policylearn.data.alike import same_words, solid_types
 from policylearn.data.tokens import TokenRows
 
 
@@ -13,7 +14,7 @@ def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
     a, b = labelled_halves(problem, None, 0)
     examples = problem.examples("train")
     assert not set(a) & set(b) and len({*a, *b}) == len(examples)
-    words = same_words(examples.rows, solid_types(problem))
+    words = same_words(examples.rows, solid_types(problem.tokenizer))
     assert not set(words[a]) & set(words[b])
     shares = [float(examples.y[half].float().mean()) for half in (a, b)]
     assert shares[0] == pytest.approx(shares[1], abs=0.06)
@@ -21,7 +22,7 @@ def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
 
 
 def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem):
-    solid = solid_types(problem)
+    solid = solid_types(problem.tokenizer)
     texts = [[10, 11, 12], [11, 10, 12, 4], [20, 21, 22], [4, 20, 21, 22]]
     assert solid[10:23].all() and not solid[4]
     rows = TokenRows(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
@@ -31,7 +32,7 @@ def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem
 def test_text_halves_share_no_text(problem):
     a, b = text_halves(problem, 0)
     assert len({*a, *b}) == len(a) + len(b) == len(problem.domain)
-    words = same_words(problem.domain, solid_types(problem))
+    words = same_words(problem.domain, solid_types(problem.tokenizer))
     assert not set(words[a]) & set(words[b])
     assert min(len(a), len(b)) > len(problem.domain) / 4
 

@@ -7,9 +7,13 @@ from datasets import Image as ImageColumn
 from PIL import Image
 
 from policylearn.config import PatchesConfig, TaskConfig
-from policylearn.data.pictures import read_pictures, splits_of
+from policylearn.data.overview import describe_task
+from policylearn.data.picture_task import picture_task, splits_of
+from policylearn.data.pictures import read_pictures, unread
 from policylearn.masking.grid import Grid
 
+ORIENTATION = 274
+ROWS = {"train": slice(4), "dev": slice(4, 6), "test": slice(4)}
 GRID, CONFIG = Grid(6, 4, patch=2, channels=3), PatchesConfig(words=8)
 
 
@@ -51,6 +55,53 @@ def test_pictures_without_a_class_have_no_label_and_grey_ones_one_channel(tmp_pa
     assert np.array_equal(read(tmp_path / "only.npy", Grid(6, 4, 2, 1))[0].pixels, rows.pixels)
 
 
+def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
+    found = pixels()
+    folder_of(tmp_path / "cat" / "small", found[:2], classes=())
+    folder_of(tmp_path / "dog", found[2:], classes=())
+    for name in (".DS_Store", "dog/._0.png", ".hidden/0.png", "dog/0.heic", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"something")
+    rows, labels = read(tmp_path)
+    assert labels == ["cat", "cat", "dog", "dog"] and np.array_equal(rows.pixels, found.transpose(0, 3, 1, 2))
+    assert unread(str(tmp_path)).endswith("are not read, for they have other endings: ['0.heic', 'notes.txt']")
+    assert unread(str(tmp_path / "cat")) is None
+
+
+def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
+    picture, exif = Image.fromarray(pixels(1, height=4, width=6)[0]), Image.Exif()
+    exif[ORIENTATION] = 6
+    picture.save(tmp_path / "x.png", exif=exif)
+    turned = np.rot90(np.asarray(picture), k=-1)
+    assert np.array_equal(read(tmp_path)[0].pixels[0].transpose(1, 2, 0), turned)
+
+
+def test_opaque_pictures_and_black_and_white_ones_lose_nothing(tmp_path):
+    found = pixels(channels=4)
+    found[..., 3] = 255
+    assert np.array_equal(
+        read(folder_of(tmp_path / "opaque", found, classes=()))[0].pixels, found[..., :3].transpose(0, 3, 1, 2)
+    )
+    bits = pixels(1, channels=0)[0] > 127
+    (tmp_path / "bits").mkdir()
+    Image.fromarray(bits).save(tmp_path / "bits" / "x.png")
+    assert np.array_equal(read(tmp_path / "bits", Grid(6, 4, 2, 1))[0].pixels[0, 0], bits * 255)
+
+
+def test_a_task_says_what_it_is_made_of(tmp_path):
+    found = pixels(6)
+    read_splits = {name: read(folder_of(tmp_path / name, found[rows])) for name, rows in ROWS.items()}
+    said = describe_task(picture_task(TaskConfig(path=str(tmp_path)), read_splits))
+    assert said[0] == "task  4 / 2 / 4 pictures, 2 labels: cat 50 %, dog 50 %"
+    assert said[-1] == "task  4 of 4 test rows repeat a training picture"
+    (tmp_path / "dev" / "9.png").write_bytes((tmp_path / "dev" / "cat" / "0.png").read_bytes())
+    with pytest.raises(ValueError, match="split 'dev' has 1 of 3 pictures without a class: put them into a folder"):
+        picture_task(TaskConfig(path=str(tmp_path)), read_splits | {"dev": read(tmp_path / "dev")})
+    one_class = read(tmp_path / "train" / "cat")[0], ["cat", "cat"]
+    with pytest.raises(ValueError, match="a task needs at least two labels"):
+        picture_task(TaskConfig(path=str(tmp_path)), dict.fromkeys(ROWS, one_class))
+
+
 def test_pixels_become_numbers_by_mean_and_deviation(tmp_path):
     rows, _ = read(folder_of(tmp_path, pixels()), mean=0.25, std=2.0)
     x, real = rows.batch([1, 3])
@@ -84,6 +135,21 @@ def fewer_labels(place):
     np.savez(place / "x.npz", image=pixels(), label=[1])
 
 
+def transparent(place):
+    folder_of(place, pixels(channels=4))
+
+
+def moving(place):
+    folder_of(place, pixels())
+    frames = [Image.fromarray(picture) for picture in pixels(channels=0)]
+    frames[0].save(place / "dog" / "9.gif", save_all=True, append_images=frames[1:])
+
+
+def deep(place):
+    folder_of(place, pixels())
+    Image.fromarray(pixels(1, channels=0)[0].astype(np.uint16) * 257).save(place / "dog" / "9.png")
+
+
 def cut_short(place):
     floats(place)
     (place / "x.npz").write_bytes((place / "x.npz").read_bytes()[:-40])
@@ -104,6 +170,9 @@ def no_arrays(place):
         (fewer_labels, r"x\.npz has 4 pictures and 1 of 'label'"),
         (cut_short, r"x\.npz cannot be read as arrays"),
         (no_arrays, r"x\.npz cannot be read as arrays"),
+        (transparent, r"cat/0\.png is no picture that can be read: it is transparent in places"),
+        (moving, r"dog/9\.gif is no picture that can be read: it has 4 pictures"),
+        (deep, r"dog/9\.png is no picture that can be read: its pixels are of mode I;16, and not of 8 bits"),
         (lambda place: place.mkdir(), r"domain.path .* holds no picture: files end with \.png"),
         (lambda place: None, r"domain.path .* does not exist"),
     ],

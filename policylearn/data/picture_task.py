@@ -1,0 +1,63 @@
+"""A labelled task of pictures: where its splits lie, and their classes, checked before anything is trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from policylearn.config import TaskConfig
+from policylearn.data.labels import check_labels, check_spelling, class_of
+from policylearn.data.opened import SPLITS
+from policylearn.data.overview import PICTURES
+from policylearn.data.pictures import PatchRows
+from policylearn.data.records import names_of
+from policylearn.data.task import Split, Task
+from policylearn.messages.quote import some
+
+
+def splits_of(config: TaskConfig) -> dict[str, str]:
+    """Where train, dev and test of a task of pictures lie, and its extra tests.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    own = {str(split): (name,) for split, name in config.splits.items()}
+    names = {split: own.get(split, names_of(split)) for split in (*SPLITS, *config.extra_tests)}
+    found = {}
+    for split, known in names.items():
+        places = (Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz"))
+        if (place := next((place for place in places if place.exists()), None)) is None:
+            raise ValueError(
+                f"task.path {config.path} has no {split}: put a folder of classes or an .npz file of the name "
+                f"{some(known)} there, or name it in task.splits"
+            )
+        found[split] = str(place)
+    return found
+
+
+def picture_task(config: TaskConfig, read: Mapping[str, tuple[PatchRows, list[Any]]]) -> Task:
+    """Splits of pictures, of which only the pixels' bytes are kept, and their classes.
+
+    Args:
+        config: the section [task].
+        read: what `read_pictures` gave of every split.
+
+    Raises:
+        ValueError: a picture has no class or none of the label set, or train has fewer than two classes.
+    """
+    splits = {}
+    for name, (rows, labels) in read.items():
+        where = f"task.path {config.path}: split {name!r}"
+        if missing := labels.count(None):
+            raise ValueError(
+                f"{where} has {missing:,} of {len(labels):,} pictures without a class: put them into a folder named "
+                "after it, or name the column that has it in task.label"
+            )
+        pixels = [picture.tobytes().decode("latin-1") for picture in rows.pixels]
+        splits[name] = Split(pixels, [class_of(label, where) for label in labels])
+    labels = [class_of(label, "task.labels") for label in config.labels or sorted(set(splits["train"].labels))]
+    check_spelling(labels)
+    for name, split in splits.items():
+        check_labels(split.labels, labels, bool(config.labels), f"task.path {config.path}: split {name!r}")
+    if len(labels) < 2:
+        raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
+    return Task(splits, labels, columns=PICTURES)
