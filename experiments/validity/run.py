@@ -33,6 +33,7 @@ from policylearn.learning.rollout import Surrogate, credits_over_window, train_o
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate
 from policylearn.metagrad.estimators.credit import expected_size
+from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.registry import ESTIMATORS as KNOWN_ESTIMATORS
@@ -49,9 +50,11 @@ DIRECTIONS = {
     "planted-prior": ["difference", "oracle"],
     "trec6-scratch": ["difference", "saliency", "selective"],
     "trec6": ["difference", "saliency", "selective"],
+    "fashion": [],
 }
 """Arms towards which φ is changed as well; what is predicted of these is told by its sign, not counted in."""
 
+PICTURES = "runs/patches/fashion"
 PLANTED = ["validity.changes=32", "validity.seeds=6"]
 
 TASKS: dict[str, tuple[str, list[str]]] = {
@@ -84,9 +87,22 @@ TASKS: dict[str, tuple[str, list[str]]] = {
             "validity.draws=3",
         ],
     ),
+    "fashion": (
+        "pictures.toml",
+        [
+            *[f"{part}.path={PICTURES}/{part}.npz" for part in ("domain", "general")],
+            f"task.path={PICTURES}",
+            'policy.network="table"',
+            "learn.stages=[rounds]",
+            "outer.folds=4",
+            "validity.changes=20",
+            "validity.seeds=2",
+            "validity.rollouts=2",
+        ],
+    ),
 }
 """Config and overrides, under which fresh models are trained. Masks start uniform, those of `planted-prior` from
-Difference-Masking; there is a logit for each token type."""
+Difference-Masking; there is a logit for each token type. The pictures are those of experiments/patches, run before."""
 
 CONTROL = "loss × probability, K = 30"
 """At uniform masks that is `credit`, and left out."""
@@ -115,7 +131,10 @@ ESTIMATORS: dict[str, list[str]] = {
 """What predicts: overrides of a task's config that change the gradient and not the training."""
 
 WINDOWS = ["credit, K = 1", "credit, K = 30", "credit, whole run", "relaxed, K = 30", "relaxed, whole run"]
-ASKED = {"planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL]}
+ASKED = {
+    "fashion": ["credit, K = 1", "credit, K = 8", "credit, K = 30", "credit, whole run"],
+    "planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL],
+}
 """Of tasks for which not all are asked."""
 
 
@@ -177,7 +196,7 @@ def keep(task: str, line: dict[str, Any]) -> None:
 def changes_of(task: str, problem: Problem, policy: MaskingPolicy) -> dict[str, Change]:
     """Random ones by number, and those of `DIRECTIONS` by the name of the arm that they go towards."""
     config = problem.config.validity
-    types = torch.from_numpy(np.unique(problem.domain.flat)).long()
+    types = torch.from_numpy(problem.types_met())
     changes = {str(number): change for number, change in enumerate(random_changes(policy, types, config))}
     return changes | {arm: _towards(problem, arm, types) for arm in DIRECTIONS[task]}
 
@@ -196,7 +215,7 @@ def _towards(problem: Problem, arm: str, types: torch.Tensor) -> Change:
 def run(task: str, console: Console) -> None:
     torch.set_num_threads(1)
     config, known = config_of(task), kept(task)
-    problem = Problem(config)
+    problem = problem_of(config)
     policy = initial_policy(problem)
     changes = changes_of(task, problem, policy)
     phi = {name: value.clone() for name, value in policy.learned().items()}
@@ -236,7 +255,7 @@ def _prediction(
     phi: dict[str, torch.Tensor],
     changes: dict[str, Change],
 ) -> dict[str, Any]:
-    own = Problem(config_of(task, name), data=problem.data())
+    own = problem_of(config_of(task, name), data=problem.data())
     try:
         gradient = predict(own, policy, phi, FIRST_SEED + 1_000 + seed).gradient
     except FloatingPointError as error:  # a result, too: this estimator has no gradient here

@@ -180,8 +180,7 @@ def unread(path: str) -> str | None:
     if not place.is_dir() or is_saved(place):
         return None
     others = [file.name for file in files_in(place) if file.suffix.lower() not in SUFFIXES]
-    what = f"{len(others):,} files of {path} are not read, for they have other endings: {some(others)}"
-    return what if others else None
+    return f"not read in {path}, for their endings are others: {some(others)}" if others else None
 
 
 def _read_file(file: Path, key: str) -> np.ndarray:

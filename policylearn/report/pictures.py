@@ -50,7 +50,7 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> 
         from PIL import Image, ImageDraw  # here only: who shows no pictures needs no Pillow
     except ModuleNotFoundError as error:
         raise ValueError("showing pictures needs Pillow: pip install 'policylearn[vision]'") from error
-    size = (left + len(x) * (SIDE + GAP), len(policies) * (SIDE + GAP))
+    size = (left + len(x) * (SIDE + GAP) - GAP, len(policies) * (SIDE + GAP) - GAP)
     page = Image.new("RGB", size, "white")
     for row, (name, policy) in enumerate(policies.items()):
         ImageDraw.Draw(page).text((4, row * (SIDE + GAP) + SIDE // 2 - 6), name.replace("×", "x"), fill="black")

@@ -14,7 +14,7 @@ from policylearn.report.tables import plain_table
 
 def signal_report(result: dict[str, Any]) -> RenderableType:
     """The verdict, the numbers behind it, the cosines of outer gradients, and the words at both ends."""
-    words = [Text(f"{end:<5} {' '.join(found)}") for end, found in result["words"].items()]
+    words = [Text(f"{end:<5} {', '.join(found)}") for end, found in result["words"].items()]
     heading = Text(result["verdict"], style="bold")
     return Group(heading, Text(), _numbers(result), Text(), _cosines(result["cosines"]), Text(), *words)
 

@@ -64,7 +64,7 @@ def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
         (tmp_path / name).write_bytes(b"something")
     rows, labels = read(tmp_path)
     assert labels == ["cat", "cat", "dog", "dog"] and np.array_equal(rows.pixels, found.transpose(0, 3, 1, 2))
-    assert unread(str(tmp_path)).endswith("are not read, for they have other endings: ['0.heic', 'notes.txt']")
+    assert unread(str(tmp_path)).endswith("for their endings are others: ['0.heic', 'notes.txt']")
     assert unread(str(tmp_path / "cat")) is None
 
 
