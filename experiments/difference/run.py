@@ -45,7 +45,7 @@ FIRST = [*list(ARMS)[:2], "joint, Difference-Masking by similarity"]
 """What the question is about: all seeds of these are run before the others."""
 GIVEN = [
     *["cluster.backend=local", "evaluate.finetune.epochs=6", "evaluate.joint.epochs=6"],
-    *["evaluate.finetune.learning_rate=1e-4", "evaluate.joint.learning_rate=1e-4"],
+    *["evaluate.finetune.learning_rate=1e-4", "evaluate.joint.learning_rate=1e-4", "evaluate.joint.mlm_weight=0.1"],
 ]
 
 
