@@ -14,6 +14,7 @@ Using a policy:
 
 - `PolicyCollator`: a policy as a data collator for any trainer
 - `DenoisingCollator`: the same for an encoder–decoder
+- `DiffusionCollator`: texts hidden at every rate, with weights, for masked-diffusion language models
 - `PatchCollator`: the same for models of pictures
 - `JointCollator`: labelled texts as they are and masked, for fine-tuning on both losses
 - `MaskingPolicy`: the policy itself, text → inclusion probabilities
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from policylearn.api.parts import estimator, metric, objective, scorer, task
     from policylearn.artefact import PolicyArtefact, load_policy, save_policy
     from policylearn.collator.denoising import DenoisingCollator
+    from policylearn.collator.diffusion import DiffusionCollator
     from policylearn.collator.joint import JointCollator
     from policylearn.collator.patch_collator import PatchCollator
     from policylearn.collator.policy_collator import PolicyCollator
@@ -51,6 +53,7 @@ _PUBLIC = {
     "PolicyCollator": "policylearn.collator.policy_collator",
     "PatchCollator": "policylearn.collator.patch_collator",
     "DenoisingCollator": "policylearn.collator.denoising",
+    "DiffusionCollator": "policylearn.collator.diffusion",
     "JointCollator": "policylearn.collator.joint",
     "MaskingPolicy": "policylearn.policy.policy",
     "PolicyArtefact": "policylearn.artefact",
@@ -66,6 +69,7 @@ _PUBLIC = {
 __all__ = [
     "Config",
     "DenoisingCollator",
+    "DiffusionCollator",
     "JointCollator",
     "MaskingPolicy",
     "PatchCollator",

@@ -231,6 +231,16 @@ class PolicyCollator(Timed, DataCollatorMixin):
             offset_mapping: not needed; words are known from the tokens.
             scores: scorer → [B, T] scores that came with the text; and as "word_ids" its own words.
         """
+        policy, real = self._read(inputs, special_tokens_mask, scores)
+        drawn_by = self._draw(policy, inputs, real)
+        masked = mask_tokens(policy, inputs, real, *drawn_by, self._clock.progress, scores)
+        return masked.shown, masked.labels
+
+    def _read(
+        self, inputs: Tensor, special_tokens_mask: Any, scores: dict[str, Tensor]
+    ) -> tuple[MaskingPolicy, Tensor]:
+        """The policy under the settings of now, which knows the words that came among the scores, and what it is to see
+        of the tokens, [B, T] boolean."""
         policy = self._overrides.under(vars(self))
         if (numbers := scores.pop(WORD_IDS, None)) is not None:
             policy = policy.with_words(numbers)
@@ -238,9 +248,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
         # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
         real = ~protected | (special & (inputs != self._padding_id()))
-        drawn_by = self._draw(policy, inputs, real)
-        masked = mask_tokens(policy, inputs, real, *drawn_by, self._clock.progress, scores)
-        return masked.shown, masked.labels
+        return policy, real
 
     def numpy_mask_tokens(
         self, inputs: Any, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Any

@@ -21,6 +21,7 @@ class MaskedBatch:
         columns: scorer name → [B, T] scores that came with the text, NaN where unknown.
         keys: [B] of `masking.keys`, with which the mask was drawn; None: drawn otherwise.
         draw: number of the draw, for designs in which several share their keys; [B] if rows have one each.
+        p: [B, T] float64, the inclusion probabilities with which the mask was drawn; None: not known.
     """
 
     original: Tensor
@@ -32,6 +33,7 @@ class MaskedBatch:
     columns: dict[str, Tensor] = field(default_factory=dict)
     keys: Tensor | None = None
     draw: int | Tensor = 0
+    p: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -41,8 +43,8 @@ class MaskedBatch:
     def rows(self, cut: slice) -> "MaskedBatch":
         """Some of the rows."""
         text = (self.original[cut], self.shown[cut], self.real[cut], self.labels[cut])
-        lead, keys = (x if x is None else x[cut] for x in (self.lead, self.keys))
+        lead, keys, p = (x if x is None else x[cut] for x in (self.lead, self.keys, self.p))
         columns = {name: values[cut] for name, values in self.columns.items()}
         draw = self.draw[cut] if isinstance(self.draw, Tensor) else self.draw
         rate = self.rate[cut] if isinstance(self.rate, Tensor) else self.rate
-        return MaskedBatch(*text, lead, rate, columns, keys, draw)
+        return MaskedBatch(*text, lead, rate, columns, keys, draw, p)

@@ -277,6 +277,7 @@ def mask_tokens(
     progress: float = 0.0,
     columns: Columns | None = None,
     rate: Tensor | None = None,
+    floor: float = 0.0,
 ) -> MaskedBatch:
     """An example to a masked one in five steps: keys, units, probabilities, design, what is hidden.
 
@@ -288,17 +289,23 @@ def mask_tokens(
         progress: share of training that is done, for a rate that has a schedule.
         columns: scores that came with the example.
         rate: of every row, [B, 1]; None: that of the policy's settings.
+        floor: share of the rate that is spent on all eligible tokens alike: p_i = (1 - floor) · π_i + floor · rate.
     """
-    masking = policy.masking
-    round_of_draws = epoch // masking.draws if masking.design == "explore" else epoch
-    keys, index = policy.field.keys(x, real, seed, round_of_draws), positions(real)
+    masking, keys, index = policy.masking, draw_keys(policy, x, real, seed, epoch), positions(real)
     spent = rates_of(masking.rate, progress, keys) if rate is None else rate
     lead = policy.units(x, real, keys, spent)
     with torch.no_grad():
         p = policy.probabilities(x, real, lead=lead, rate=spent, columns=columns)
+        p = p if floor == 0.0 else (1.0 - floor) * p + floor * spent * policy.eligible(x, real)
     mask = draw_units(masking.design, p, keys, index, lead, epoch, masking.draws)
     shown, labels = policy.field.hide(x, mask, keys, index)
-    return MaskedBatch(x, shown, real, labels, lead, spent, dict(columns or {}), keys, epoch)
+    return MaskedBatch(x, shown, real, labels, lead, spent, dict(columns or {}), keys, epoch, p)
+
+
+def draw_keys(policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: int | Tensor) -> Tensor:
+    """The keys [B] that masks of `mask_tokens` are drawn by; the draws of `explore` share theirs."""
+    masking = policy.masking
+    return policy.field.keys(x, real, seed, epoch // masking.draws if masking.design == "explore" else epoch)
 
 
 def shown_if_masked(policy: MaskingPolicy, batch: MaskedBatch) -> Tensor:

@@ -32,7 +32,7 @@ def keep_batches(seen: list[dict]) -> None:
 
     @functools.wraps(forward)
     def watched(self, *args, **batch):
-        seen.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels")})
+        seen.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels") if name in batch})
         return forward(self, *args, **batch)
 
     BertForMaskedLM.forward = watched

@@ -21,7 +21,7 @@ EPOCHS = 3
 
 @pytest.fixture(scope="module")
 def runs(run_scripts):
-    return run_scripts(RUNS)
+    return run_scripts(RUNS | {"diffusion_trainer": ("diffusion_trainer", 1)})
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,8 @@ def test_its_models_see_the_masks_of_the_epoch_on_any_number_of_processes(record
     assert all(len(rank[0]) == 4 // len(ranks) for rank in ranks)
 
 
-@pytest.mark.parametrize("run", RUNS)
-def test_it_saves_a_model_that_was_trained(runs, recorded, run):
-    recorded(run)
+@pytest.mark.parametrize("run", [*RUNS, "diffusion_trainer"])
+def test_it_saves_a_model_that_was_trained(runs, run):
     before, after = (AutoModelForMaskedLM.from_pretrained(runs[0] / name) for name in ("model", run))
     assert all(p.isfinite().all() for p in after.parameters())
     assert any(not torch.equal(p, q) for p, q in zip(before.parameters(), after.parameters(), strict=True))
@@ -80,11 +79,22 @@ def shown(script):
     return body.replace("import argparse\n", "").strip()
 
 
+def test_a_diffusion_model_sees_texts_hidden_at_every_rate_beside_their_complements(runs, tokenizer):
+    folder, said = runs
+    path = folder / "diffusion_trainer" / "rank0.pt"
+    assert path.exists(), said
+    seen = torch.stack([batch["input_ids"] for batch in torch.load(path)])[:, :, 1:-1] == tokenizer.mask_token_id
+    assert seen.shape == (12, 16, 20)
+    mask, rest = seen[:, ::2].flatten(0, 1), seen[:, 1::2].flatten(0, 1)
+    assert ((mask ^ rest).all(1) | (mask & rest).all(1)).all()
+    assert len(mask.sum(1).unique()) > 15
+
+
 def test_the_page_shows_the_scripts():
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     scripts = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.py"))}
     blocks = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
-    assert len(scripts) == 5 and sorted(blocks) == sorted(map(shown, scripts.values()))
+    assert len(scripts) == 6 and sorted(blocks) == sorted(map(shown, scripts.values()))
     assert set(re.findall(r"\]\((\w+\.py)\)", page)) == set(scripts)
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) == headings
