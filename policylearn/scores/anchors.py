@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -36,7 +37,7 @@ def find_anchors(
     TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
     logarithm), so an anchor must also be `anchor_ratio` times as frequent in the domain as in general text (one added
     to the general count). It must occur `anchor_count` times, make up `anchor_share` of the words of the domain, and
-    have two letters. With `anchor_order` "icf" those that are rarest in general text come first, and of equally rare
+    have two letters, or be one of Chinese, Japanese or Korean; where no word has two, as of proteins, one will do. With `anchor_order` "icf" those that are rarest in general text come first, and of equally rare
     ones the most frequent in the domain: with a share, this finds more of the words that people chose
     (tests/scores/test_golden.py).
 
@@ -55,37 +56,41 @@ def find_anchors(
     usable = (counts >= config.anchor_count) & (frequency >= config.anchor_share)
     usable &= frequency >= config.anchor_ratio * (others + 1) / general.total_words
     rows = np.argsort(-typicality, kind="stable") if config.anchor_order == "tficf" else np.lexsort((-counts, others))
-    found = _first_words(domain.words, rows[usable[rows]], tokenizer, config.anchors)
+    picked = rows[usable[rows]]
+    if not (found := _first_words(domain.words, picked, tokenizer, config.anchors)):
+        found = _first_words(domain.words, picked, tokenizer, config.anchors, letters=1)
     if not found:
         raise ValueError(
-            f"no word of the domain corpus can be an anchor: none occurs {config.anchor_count} times and is "
+            f"no word of the domain corpus can be an anchor: none has a letter, occurs {config.anchor_count} times and is "
             f"{config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
             "scores.difference.anchor_count, scores.difference.anchor_ratio and scores.difference.anchor_share"
         )
     return Anchors(list(found), domain.words.pieces[list(found.values())])
 
 
-def _first_words(words: Lexicon, rows: np.ndarray, tokenizer: PreTrainedTokenizerBase, k: int) -> dict[str, int]:
-    """The first `k` of the rows that are words of letters and read differently (many tokenizers have one key for a
+def _first_words(
+    words: Lexicon, rows: np.ndarray, tokenizer: PreTrainedTokenizerBase, k: int, letters: int = MIN_LETTERS
+) -> dict[str, int]:
+    """The first `k` of the rows that are words of so many letters and read differently (many tokenizers have one key for a
     word at the beginning of a text and another for the same word after a space), with their rows."""
     found: dict[str, int] = {}
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for text, row in zip(words.take(block).texts(tokenizer), block, strict=True):
-            if is_word(text):
+            if letters_of(text) >= letters:
                 found.setdefault(text, int(row))
             if len(found) == k:
                 return found
     return found
 
 
-def is_word(text: str) -> bool:
-    """Whether a word has two letters at least.
+def letters_of(text: str) -> int:
+    """How many letters a word has; signs that are words or syllables by themselves, all wide ones, count as two.
 
-    >>> [text for text in ["parser", "3d", "B6", "naïve", "##"] if is_word(text)]
-    ['parser', 'naïve']
+    >>> [letters_of(text) for text in ["naïve", "3d", "B6", "##", "药", "한"]]
+    [5, 1, 1, 0, 2, 2]
     """
-    return sum(c.isalpha() for c in text) >= MIN_LETTERS
+    return sum(c.isalpha() * (1 + (east_asian_width(c) in "WF")) for c in text)
 
 
 def named_anchors(names: list[str], words: Lexicon, tokenizer: PreTrainedTokenizerBase) -> Anchors:

@@ -69,9 +69,9 @@ def lowered(texts: list[str]) -> list[str]:
     return [text.lower() for text in texts]
 
 
-def chosen(**config) -> list[str]:
+def chosen(texts=DOMAIN, **config) -> list[str]:
     settings = DifferenceConfig(**{"anchors": 9, "anchor_count": 1, "anchor_ratio": 2.0, **config})
-    domain = count_corpus(lowered(DOMAIN), TOKENIZER, TABLES)
+    domain = count_corpus(lowered(texts), TOKENIZER, TABLES)
     general = count_corpus(lowered(GENERAL), TOKENIZER, TABLES, domain.words.keys)
     found = find_anchors(domain, general, TOKENIZER, settings)
     spelt = [TOKENIZER.decode(row[row >= 0]) for row in found.pieces]
@@ -106,9 +106,15 @@ def test_anchors_have_two_letters():
     assert not {",", "x", "3d"} & set(chosen(anchor_ratio=0.0))
 
 
+def test_where_no_word_has_two_letters_as_in_proteins_one_will_do():
+    assert chosen(["x x , 3"] * 5) == ["x"]
+    with pytest.raises(ValueError, match="none has a letter"):
+        chosen([", 3"] * 5)
+
+
 @pytest.mark.parametrize("settings", [{"anchor_count": 1000}, {"anchor_ratio": 1e9}])
 def test_no_anchor_at_all_says_what_was_asked_for_and_what_to_check(settings):
-    expected = r"none occurs \d+ times and is .*domain.path.*scores.difference.anchor_count"
+    expected = r"none has a letter, occurs \d+ times and is .*domain.path.*scores.difference.anchor_count"
     with pytest.raises(ValueError, match=expected) as failure:
         chosen(**settings)
     assert all(str(value) in str(failure.value) for value in settings.values())
