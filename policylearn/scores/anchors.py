@@ -37,9 +37,9 @@ def find_anchors(
     TF-ICF alone ranks very frequent function words high in any domain (a term frequency of .05 outweighs any
     logarithm), so an anchor must also be `anchor_ratio` times as frequent in the domain as in general text (one added
     to the general count). It must occur `anchor_count` times, make up `anchor_share` of the words of the domain, and
-    have two letters, or be one of Chinese, Japanese or Korean; where no word has two, as of proteins, one will do. With `anchor_order` "icf" those that are rarest in general text come first, and of equally rare
-    ones the most frequent in the domain: with a share, this finds more of the words that people chose
-    (tests/scores/test_golden.py).
+    have two letters, or be one of Chinese, Japanese or Korean; where no word has two, as of proteins, one will do. With
+    `anchor_order` "icf" those that are rarest in general text come first, and of equally rare ones the most frequent in
+    the domain: with a share, this finds more of the words that people chose (tests/scores/test_golden.py).
 
     Args:
         domain: counts of the domain.
@@ -61,8 +61,8 @@ def find_anchors(
         found = _first_words(domain.words, picked, tokenizer, config.anchors, letters=1)
     if not found:
         raise ValueError(
-            f"no word of the domain corpus can be an anchor: none has a letter, occurs {config.anchor_count} times and is "
-            f"{config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
+            f"no word of the domain corpus can be an anchor: none has a letter, occurs {config.anchor_count} times and "
+            f"is {config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
             "scores.difference.anchor_count, scores.difference.anchor_ratio and scores.difference.anchor_share"
         )
     return Anchors(list(found), domain.words.pieces[list(found.values())])
@@ -71,8 +71,8 @@ def find_anchors(
 def _first_words(
     words: Lexicon, rows: np.ndarray, tokenizer: PreTrainedTokenizerBase, k: int, letters: int = MIN_LETTERS
 ) -> dict[str, int]:
-    """The first `k` of the rows that are words of so many letters and read differently (many tokenizers have one key for a
-    word at the beginning of a text and another for the same word after a space), with their rows."""
+    """The first `k` of the rows that are words of so many letters and read differently (many tokenizers have one key
+    for a word at the beginning of a text and another for the same word after a space), with their rows."""
     found: dict[str, int] = {}
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
