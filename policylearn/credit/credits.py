@@ -18,6 +18,7 @@ from policylearn.masking.batch import beside
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.models.chunks import neighbours
+from policylearn.models.device import give_memory_back
 from policylearn.models.model import InnerModel
 from policylearn.models.parameters import carriers, is_embedding, owners
 from policylearn.policy.policy import MaskingPolicy
@@ -57,9 +58,11 @@ def _group(name: str, p: Tensor, owner: nn.Module, inside: bool) -> str:
 
 
 def train_to(trajectory: Trajectory, step: int, watch: Watch = UNSEEN) -> None:
-    """Go along a trajectory to the point before a step."""
+    """Go along a trajectory to the point before a step, and keep no gradient of the last one."""
     for _ in watch("training, steps", range(trajectory.step, step)):
         trajectory.take_step(next(trajectory.batches))
+    trajectory.optimizer.zero_grad()
+    give_memory_back()
 
 
 def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
@@ -124,7 +127,8 @@ def credits_of(
     for group in chunks(batches, GROUP):
         along = derivatives(trajectory, group, directions)
         for batch, found in zip(group, along, strict=True):
-            yield Tokens(keys_of(trajectory.policy, batch), found.cpu().numpy())
+            yield Tokens(keys_of(trajectory.policy, batch), found.numpy())
+        give_memory_back()
 
 
 def derivatives(

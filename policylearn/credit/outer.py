@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import layers_again, neighbours
+from policylearn.models.device import give_memory_back
 from policylearn.tasks.labelled import Examples
 
 Gradients = dict[str, Tensor]
@@ -74,6 +75,7 @@ def pulled_back(
                 along, keep = slope[places].to(x), slope is not slopes[-1]
                 gradients = torch.autograd.grad(x, list(named.values()), along, keep, allow_unused=True)
                 add(total, {name: g for name, g in zip(named, gradients, strict=True) if g is not None})
+    give_memory_back()
     return found
 
 
