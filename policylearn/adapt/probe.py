@@ -104,10 +104,11 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     problem, readout = features.problem, readout_of(features.problem)
     task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
     metric = metric_of(task.kind, readout.metrics, task.metric)
-    x, y = features(train, picked), train.y[train.targets_of(picked)].numpy()
-    fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
-    scores = [dev.measure(metric, fit.predict(features(dev))) for fit in fits]
-    best = fits[int(np.argmax(scores))]
+    x, y, scaler = features(train, picked), train.y[train.targets_of(picked)].numpy(), StandardScaler()
+    scaled, scaled_dev = scaler.fit_transform(x), scaler.transform(features(dev))
+    fits = [readout.estimator(c).fit(scaled, y) for c in REGULARISATION]
+    scores = [dev.measure(metric, fit.predict(scaled_dev)) for fit in fits]
+    best = make_pipeline(scaler, fits[int(np.argmax(scores))])
     return Chosen(max(scores), lambda split: split.measure(metric, best.predict(features(split))), best)
 
 
