@@ -128,7 +128,7 @@ def test_credits_are_slopes_of_the_outer_loss_in_the_weight_of_a_patch(make_prob
     draw = torch.Generator().manual_seed(0)
     direction = {n: torch.randn(p.shape, generator=draw).double() for n, p in own.named_parameters() if p.requires_grad}
     batch = draw_patches(trajectory.policy, batch.original.double(), batch.real, 0, 0)
-    found = token_derivatives(own, direction, batch, trajectory.objective)
+    found = token_derivatives(own, direction, batch, trajectory.objective) * batch.mask.sum()
 
     def losses(step):
         moved = {n: p.detach() + step * direction[n] for n, p in own.named_parameters() if n in direction}

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import ridge
 from policylearn.adapt.probe import ProbeLoss
-from policylearn.adapt.splits import fold
+from policylearn.adapt.splits import Split, fold
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
 from policylearn.credit.along import SEED
 from policylearn.credit.analysis import A, B, Point
@@ -22,14 +22,15 @@ from policylearn.credit.credits import (
     credits_of,
     joined,
     masked_texts,
-    outer_gradients,
     preconditioned,
     take,
 )
 from policylearn.credit.halves import text_halves
+from policylearn.credit.outer import outer_gradients
 from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
+from policylearn.models.parameters import carriers
 from policylearn.problem import Problem
 from policylearn.protocols import Readout
 
@@ -84,7 +85,7 @@ def screened_losses(problem: Problem) -> dict[str, ProbeLoss]:
 def screened_directions(trajectory: Trajectory, losses: dict[str, ProbeLoss]) -> Iterator[tuple[str, Gradients]]:
     """Directions by "variant/labels"; parts of the parameters add up to whole ones later."""
     model = trajectory.model
-    for name, raw in outer_gradients(model, losses).items():
+    for name, raw in outer_gradients(model, losses, carriers(model, "all")).items():
         ready = preconditioned(trajectory, raw)
         variant, _, labels = name.rpartition("/")
         if variant:
@@ -114,9 +115,9 @@ def with_others(losses: dict[str, ProbeLoss]) -> Iterator[tuple[str, ProbeLoss]]
 class Fixed(ProbeLoss):
     """With ridge strength and temperature at 1, wherever their optimum is."""
 
-    def loss(self, x: Tensor) -> Tensor:
+    def fit(self, x: Tensor, split: Split) -> ridge.ProbeFit:
         with patch("policylearn.adapt.probe.probe_loss", fixed_outer_loss):
-            return super().loss(x)
+            return super().fit(x, split)
 
 
 def damped(trajectory: Trajectory, raw: Gradients) -> Gradients:

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
-from policylearn.adapt.ridge import probe_loss
+from policylearn.adapt.ridge import ProbeFit, probe_loss
 from policylearn.adapt.splits import Split, fold
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
@@ -50,12 +50,24 @@ class ProbeLoss:
 
     def loss(self, x: Tensor) -> Tensor:
         """The loss of features [N, d]."""
-        y, readout, train = self.y.to(x.device), readout_of(self.problem), self.problem.examples("train")
-        splits = [[train.within(self.picked, part) for part in split] for split in self.splits]
-        fits = [probe_loss(x[s], y[s], x[q], y[q], readout) for s, q in splits]
+        fits = [self.fit(x, split) for split in self.splits]
         loss = torch.stack([fit.loss for fit in fits]).mean()
         self.note(outer_loss=loss.item(), outer_accuracy=float(np.mean([fit.quality for fit in fits])))
         return loss
+
+    def slopes(self, x: Tensor) -> Tensor:
+        """∂loss/∂x, [N, d], one split after the other: all graphs at once would take the room of a hundred x."""
+        total = torch.zeros_like(x)
+        for split in self.splits:
+            at = x.detach().requires_grad_()
+            total += torch.autograd.grad(self.fit(at, split).loss, at)[0]
+        return total / len(self.splits)
+
+    def fit(self, x: Tensor, split: Split) -> ProbeFit:
+        """The probe of one split."""
+        y, train = self.y.to(x.device), self.problem.examples("train")
+        s, q = (train.within(self.picked, part) for part in split)
+        return probe_loss(x[s], y[s], x[q], y[q], readout_of(self.problem))
 
 
 def readout_of(problem: Problem) -> Readout:
@@ -92,10 +104,11 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     problem, readout = features.problem, readout_of(features.problem)
     task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
     metric = metric_of(task.kind, readout.metrics, task.metric)
-    x, y = features(train, picked), train.y[train.targets_of(picked)].numpy()
-    fits = [make_pipeline(StandardScaler(), readout.estimator(c)).fit(x, y) for c in REGULARISATION]
-    scores = [dev.measure(metric, fit.predict(features(dev))) for fit in fits]
-    best = fits[int(np.argmax(scores))]
+    x, y, scaler = features(train, picked), train.y[train.targets_of(picked)].numpy(), StandardScaler()
+    scaled, scaled_dev = scaler.fit_transform(x), scaler.transform(features(dev))
+    fits = [readout.estimator(c).fit(scaled, y) for c in REGULARISATION]
+    scores = [dev.measure(metric, fit.predict(scaled_dev)) for fit in fits]
+    best = make_pipeline(scaler, fits[int(np.argmax(scores))])
     return Chosen(max(scores), lambda split: split.measure(metric, best.predict(features(split))), best)
 
 

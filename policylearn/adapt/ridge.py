@@ -7,6 +7,7 @@ At an optimum the loss is flat in both, so the gradient in θ may ignore how the
 theorem), and neither adds noise to it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,11 +45,12 @@ def probe_loss(support: Tensor, support_y: Tensor, query: Tensor, query_y: Tenso
     """
     support, query = standardise(support, query)
     targets, centre = (x.to(support.dtype) for x in centred_targets(readout.targets(support_y)))
+    coefficients = ridge_coefficients(support, targets)
     with torch.no_grad():
-        trials = [readout.fit_factor(ridge_scores(support, targets, query, r), query_y, centre) for r in RIDGES]
+        trials = [readout.fit_factor(query @ coefficients(r), query_y, centre) for r in RIDGES]
         best = min(range(len(RIDGES)), key=lambda k: trials[k][0])
     factor = trials[best][1]
-    outputs = readout.outputs(ridge_scores(support, targets, query, RIDGES[best]), factor, centre)
+    outputs = readout.outputs(query @ coefficients(RIDGES[best]), factor, centre)
     loss = readout.loss(outputs, query_y)
     if not torch.isfinite(loss):
         raise FloatingPointError(f"the outer loss became {loss.item()}: lower inner.learning_rate")
@@ -69,17 +71,26 @@ def centred_targets(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def ridge_scores(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
     """Query scores [Q, C] of the ridge regression of targets [S, C] on support [S, d], penalty ridge · S."""
-    return query @ ridge_coefficients(support, targets, ridge)
+    return query @ ridge_coefficients(support, targets)(ridge)
 
 
-def ridge_coefficients(support: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """Coefficients [d, C] of that regression, solved in whichever of d × d and S × S is smaller."""
+def ridge_coefficients(support: Tensor, targets: Tensor) -> Callable[[float], Tensor]:
+    """Coefficients [d, C] of the ridge regressions of targets [S, C] on support [S, d], penalty `ridge` · S, as a
+    function of `ridge`: products are formed once for all, in whichever of d × d and S × S is smaller.
+
+    >>> ridge_coefficients(torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [-3.0]]))(0.5)
+    tensor([[2.]])
+    """
     n, d = support.shape
-    if d <= n:
-        gram = support.T @ support + ridge * n * torch.eye(d, device=support.device)
-        return torch.linalg.solve(gram, support.T @ targets)
-    gram = support @ support.T + ridge * n * torch.eye(n, device=support.device)
-    return support.T @ torch.linalg.solve(gram, targets)
+    small = d <= n
+    gram = support.T @ support if small else support @ support.T
+    right = support.T @ targets if small else targets
+
+    def coefficients(ridge: float) -> Tensor:
+        solved = torch.linalg.solve(gram + ridge * n * torch.eye(len(gram), device=gram.device), right)
+        return solved if small else support.T @ solved
+
+    return coefficients
 
 
 def ridge_head(x: Tensor, y: Tensor, readout: Readout) -> tuple[Tensor, Tensor]:
@@ -96,5 +107,5 @@ def ridge_head(x: Tensor, y: Tensor, readout: Readout) -> tuple[Tensor, Tensor]:
     """
     mean, scale = x.mean(0), x.var(0).clamp(min=1e-8).sqrt()
     targets, centre = (part.to(x.dtype) for part in centred_targets(readout.targets(y)))
-    weight = readout.temperature * ridge_coefficients((x - mean) / scale, targets, HEAD_RIDGE).T / scale
+    weight = readout.temperature * ridge_coefficients((x - mean) / scale, targets)(HEAD_RIDGE).T / scale
     return weight, readout.outputs(-weight @ mean, 1.0, centre)

@@ -14,20 +14,14 @@ import numpy as np
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
-from policylearn.credit.credits import (
-    Gradients,
-    Tokens,
-    credits_of,
-    outer_gradients,
-    preconditioned,
-    through,
-    train_to,
-)
+from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
+from policylearn.credit.outer import Gradients, outer_gradients
 from policylearn.inner.steps import learning_rate
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.messages.watch import At, Watch
 from policylearn.metagrad.replay import Replay
+from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
@@ -55,6 +49,7 @@ class Viewpoint:
         losses: outer losses by name.
         watch: shows how far long work is.
         training: its number, from 0.
+        wanted: parameters that gradients are wanted in, see `models.parameters.carriers`.
         from_end: directions by name of the loss, where the steps that follow count; there are none at the very end.
     """
 
@@ -62,12 +57,14 @@ class Viewpoint:
     losses: Mapping[str, ProbeLoss]
     watch: Watch
     training: int = 0
+    wanted: str = "all"
     from_end: Mapping[str, Gradients] | None = None
 
     @cached_property
     def gradients(self) -> dict[str, Gradients]:
         """∇(outer loss) by name of the loss."""
-        return outer_gradients(self.trajectory.model, self.losses, self.watch)
+        model = self.trajectory.model
+        return outer_gradients(model, self.losses, carriers(model, self.wanted), self.watch)
 
     @cached_property
     def preconditioned(self) -> dict[str, Gradients]:
@@ -89,7 +86,11 @@ class Viewpoint:
 
 
 def credits_along(
-    problem: Problem, policy: MaskingPolicy, losses: Mapping[str, ProbeLoss], work: str = "credits"
+    problem: Problem,
+    policy: MaskingPolicy,
+    losses: Mapping[str, ProbeLoss],
+    work: str = "credits",
+    wanted: str = "all",
 ) -> Iterator[Viewpoint]:
     """Train fresh models under a policy's masks, and stop at the points of each to credit tokens there.
 
@@ -98,6 +99,7 @@ def credits_along(
         policy: that the trainings are masked by.
         losses: outer losses by name.
         work: what it is done for, as whoever watches is told.
+        wanted: parameters that outer gradients are wanted in.
     """
     settings, points = problem.config.credit, steps(problem.config)
     for training in range(settings.trainings):
@@ -111,7 +113,7 @@ def credits_along(
         for number, step in enumerate(points, start=1):
             watch = At(problem.watch, f"{work}{which}, point {number} of {len(points)}")
             train_to(trajectory, step, watch)
-            yield Viewpoint(trajectory, losses, watch, training, ahead.get(step) or None)
+            yield Viewpoint(trajectory, losses, watch, training, wanted, ahead.get(step) or None)
 
 
 def look_back(

@@ -1,31 +1,31 @@
 """Credits of masked tokens under several outer gradients at one state of the model."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.adapt.probe import ProbeLoss
+from policylearn.credit.outer import AT_ONCE, Gradients
 from policylearn.credit.words import keys_of
-from policylearn.inner.objectives import objective_of
+from policylearn.data.tokens import chunks
+from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
-from policylearn.messages.watch import UNSEEN, Progress, Watch
+from policylearn.masking.batch import beside
+from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
+from policylearn.models.chunks import neighbours
+from policylearn.models.device import give_memory_back
 from policylearn.models.model import InnerModel
 from policylearn.models.parameters import carriers, is_embedding, owners
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
-Gradients = dict[str, Tensor]
-"""By parameter name."""
-BACK = 4
-"""Forward passes that the way back is worth: a chunk and then its layers once more, and twice the products."""
+GROUP = 8
+"""Batches that are credited together, a text beside others of its length, whatever batches they are of."""
 
 
 @dataclass(frozen=True)
@@ -58,53 +58,11 @@ def _group(name: str, p: Tensor, owner: nn.Module, inside: bool) -> str:
 
 
 def train_to(trajectory: Trajectory, step: int, watch: Watch = UNSEEN) -> None:
-    """Go along a trajectory to the point before a step."""
+    """Go along a trajectory to the point before a step, and keep no gradient of the last one."""
     for _ in watch("training, steps", range(trajectory.step, step)):
         trajectory.take_step(next(trajectory.batches))
-
-
-def outer_gradients(model: nn.Module, losses: Mapping[str, ProbeLoss], watch: Watch = UNSEEN) -> dict[str, Gradients]:
-    """∇(outer loss) of every loss; losses on the same examples share a forward pass."""
-    named, groups = {n: p for n, p in model.named_parameters() if p.requires_grad}, _same_examples(losses)
-    found: dict[str, Gradients] = {}
-    total = sum(len(losses[names[0]].picked) * (1 + BACK * len(names)) for names in groups)
-    with watch.begin("outer gradient, passes of labelled texts", total) as progress:
-        for names in groups:
-            texts = len(losses[names[0]].picked)
-            with _counting(model, progress, texts):
-                x = losses[names[0]].features(model)
-            for name in names:
-                with _counting(model, progress, texts, BACK):
-                    slopes = torch.autograd.grad(
-                        losses[name].loss(x), list(named.values()), retain_graph=name != names[-1], allow_unused=True
-                    )
-                found[name] = {n: g for n, g in zip(named, slopes, strict=True) if g is not None}
-    return found
-
-
-@contextmanager
-def _counting(model: nn.Module, progress: Progress, texts: int, cost: int = 1) -> Iterator[None]:
-    """Counts texts that go through a model, there or, once more, on the way back, at so many passes each."""
-    seen = 0
-
-    def count(module: nn.Module, inputs: tuple) -> None:
-        nonlocal seen
-        seen += len(inputs[0])
-        progress.advance(cost * len(inputs[0]))
-
-    handle = model.register_forward_pre_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-    progress.advance(cost * (texts - seen))  # what was kept goes through once only
-
-
-def _same_examples(losses: Mapping[str, ProbeLoss]) -> list[list[str]]:
-    groups: dict[bytes, list[str]] = {}
-    for name, loss in losses.items():
-        groups.setdefault(np.asarray(loss.picked).tobytes(), []).append(name)
-    return list(groups.values())
+    trajectory.optimizer.zero_grad()
+    give_memory_back()
 
 
 def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
@@ -164,11 +122,46 @@ def credits_of(
     trajectory: Trajectory, batches: Iterable[MaskedBatch], directions: Sequence[Gradients]
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
-    opposite of that."""
-    derivatives = partial(token_derivatives, trajectory.model, loss=trajectory.objective)
-    for batch in batches:
-        columns = [derivatives(d, batch) / batch.mask.sum() for d in directions]
-        yield Tokens(keys_of(trajectory.policy, batch), torch.stack(columns, 1).double().cpu().numpy())
+    opposite of that. Texts of `GROUP` batches go through the model in the order of their lengths, so that next to no
+    padding does; M is that of their own batch."""
+    for group in chunks(batches, GROUP):
+        along = derivatives(trajectory, group, directions)
+        for batch, found in zip(group, along, strict=True):
+            yield Tokens(keys_of(trajectory.policy, batch), found.numpy())
+        give_memory_back()
+
+
+def derivatives(
+    trajectory: Trajectory, batches: Sequence[MaskedBatch], directions: Sequence[Gradients]
+) -> list[Tensor]:
+    """d · ∇(∂ℓ/∂x_i) of the masked tokens of every batch, [M, directions], where ℓ is the loss of their own batch.
+
+    A loss is that of its parts, ℓ = Σ share · ℓ(part), whichever rows these are; so row by row its shares tell what ∂ℓ
+    of one set of rows is worth in another.
+    """
+    rows = beside(batches, trajectory.problem.pad_id)
+    shares = shares_of(trajectory.objective, rows)
+    owner = np.repeat(np.arange(len(batches)), [len(batch.labels) for batch in batches])
+    own = np.bincount(owner, shares).clip(min=np.finfo(float).tiny)[owner]  # of the batch that a row is of
+    lengths = rows.real.sum(1).numpy()
+    order = lengths.argsort(kind="stable")
+    found = torch.zeros(*rows.labels.shape, len(directions), dtype=torch.float64)
+    for cut in neighbours(lengths[order].tolist(), AT_ONCE):
+        picked = order[cut]
+        part = rows.rows(picked).upto(int(lengths[picked[-1]]))
+        if part.mask.any():
+            along = [token_derivatives(trajectory.model, d, part, trajectory.objective) for d in directions]
+            at, places = part.mask.nonzero(as_tuple=True)
+            worth = torch.from_numpy(shares[picked].sum() / own[picked])[at]
+            found[torch.from_numpy(picked)[at], places] = torch.stack(along, 1).double().cpu() * worth[:, None]
+    parts = found.split([len(batch.labels) for batch in batches])
+    return [part[:, : batch.mask.shape[1]][batch.mask] for part, batch in zip(parts, batches, strict=True)]
+
+
+def shares_of(objective: Objective, rows: MaskedBatch) -> np.ndarray:
+    """Of the loss of all rows, the share of each by itself, [B]: ℓ = Σ share · ℓ(row)."""
+    x = objective.inputs(rows, torch.zeros(()))
+    return np.array([share for _, _, share in objective.parts(rows, x, 1)])
 
 
 def joined(parts: Sequence[Tokens]) -> Tokens:

@@ -1,18 +1,21 @@
 """Credits of the domain's tokens under all labels at once: what `diagnose` measures by halves, to learn from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
 from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps
-from policylearn.credit.credits import masked_texts, take
+from policylearn.credit.credits import GROUP, masked_texts, take
 from policylearn.credit.labels import cross_fitted
+from policylearn.credit.outer import features_of, pulled_back
 from policylearn.credit.sums import advantage
 from policylearn.masking import MaskedBatch
+from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
@@ -37,9 +40,17 @@ class Credited:
     credits: np.ndarray
 
 
+def labelled_loss(problem: Problem) -> ProbeLoss:
+    """The outer loss of the labelled examples, each of which is query once and support in other folds."""
+    settings, train = problem.config.credit, problem.examples("train")
+    picked = np.random.default_rng(SEED).permutation(len(train))[: settings.examples]
+    y = train.y[train.targets_of(picked)]
+    return cross_fitted(problem, picked, y, settings.folds, settings.resplits, SEED)
+
+
 class DomainCredits:
-    """Trainings along which tokens of the domain are credited under the outer gradient of the labelled examples, each
-    of which is query once and support in other folds.
+    """Trainings along which tokens of the domain are credited under the outer gradient of the labelled examples. They
+    do not go back: points are asked for in ascending order.
 
     Args:
         problem: `config.credit` names points, batches, examples and folds.
@@ -48,32 +59,52 @@ class DomainCredits:
     """
 
     def __init__(self, problem: Problem, policy: MaskingPolicy, under: MaskingPolicy | None = None) -> None:
-        settings = problem.config.credit
-        train, rng = problem.examples("train"), np.random.default_rng(SEED)
-        picked, self._rows = rng.permutation(len(train))[: settings.examples], rng.permutation(len(problem.domain))
-        y = train.y[train.targets_of(picked)]
-        loss = cross_fitted(problem, picked, y, settings.folds, settings.resplits, SEED)
-        self._problem, self._policy = problem, policy
-        self._points = enumerate(credits_along(problem, under or policy, {ALL: loss}))
+        rng = np.random.default_rng(SEED)
+        rng.permutation(len(problem.examples("train")))  # the labelled examples come first
+        self.loss, self._rows = labelled_loss(problem), rng.permutation(len(problem.domain))
+        self._problem, self._policy, self._wanted = problem, policy, problem.config.outer.parameters
+        self._points = enumerate(credits_along(problem, under or policy, {ALL: self.loss}, wanted=self._wanted))
         self.number, self._viewpoint = -1, None
 
     number: int
     """Of the point that the trainings are at, from 0 on through all of them."""
     _viewpoint: Viewpoint | None
 
-    def credit(self, number: int, first: int, last: int) -> list[Credited]:
-        """Batches `first` to `last` of those that are credited at a point, of which there are `batches_of_point`.
-
-        They are the same, to the last bit, whatever was asked for before. The training does not go back: points come
-        in ascending order.
-        """
+    def at(self, number: int) -> Viewpoint:
+        """Go on to a point."""
         assert number >= self.number, "the training is past that point"
         while self.number < number:
             self.number, self._viewpoint = next(self._points)
         assert self._viewpoint is not None
+        return self._viewpoint
+
+    def features(self, number: int, part: np.ndarray) -> np.ndarray:
+        """Of a part of the labelled examples at a point, see `credit.outer`."""
+        return features_of(self.at(number).trajectory.model, self.loss, part).cpu().numpy()
+
+    def gradient(self, number: int, part: np.ndarray, slope: np.ndarray) -> dict[str, np.ndarray]:
+        """What a part adds to the outer gradient at a point, in the parameters it may flow through."""
+        model = self.at(number).trajectory.model
+        names = carriers(model, self._wanted)
+        (found,) = pulled_back(model, self.loss, part, [torch.tensor(slope)], names)
+        return {name: gradient.cpu().numpy() for name, gradient in found.items()}
+
+    def credit(
+        self, number: int, first: int, last: int, gradient: Mapping[str, np.ndarray] | None = None
+    ) -> list[Credited]:
+        """Batches `first` to `last` of those that are credited at a point, of which there are `batches_of_point`;
+        `first` is a multiple of `GROUP`. They are the same, to the last bit, whatever was asked for before.
+
+        `gradient` is the outer gradient there, all parts added up in their order; None: it is yet to be computed.
+        """
+        assert first % GROUP == 0, "batches that are credited together would come apart"
+        viewpoint = self.at(number)
+        if gradient is not None and "gradients" not in vars(viewpoint):
+            there = next(viewpoint.trajectory.model.parameters())
+            viewpoint.gradients = {ALL: {name: torch.tensor(g).to(there) for name, g in gradient.items()}}
         before = number * batches_of_point(self._problem.config) + first
         texts = take(masked_texts(self._problem, self._policy, self._rows, SEED, first=before), last - first)
-        found = self._viewpoint.credits(self._viewpoint.watch("batches of masked texts", texts), [ALL])
+        found = viewpoint.credits(viewpoint.watch("batches of masked texts", texts), [ALL])
         return [
             Credited(self._types(batch), batch.real.numpy(), batch.mask.numpy(), tokens.credits[:, 0])
             for batch, tokens in zip(texts, found, strict=True)

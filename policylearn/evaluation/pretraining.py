@@ -23,6 +23,10 @@ from policylearn.problem import Problem
 
 HELD_OUT = 256
 """Texts that the loss on held-out text is taken on, at most."""
+LOOKED_AT = 32
+"""Of them at once."""
+HELD_OUT_MASKS = "masks of held-out text"
+"""Where in `Problem.memo` they are kept: those of all trials."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +75,28 @@ def pretrain(
     return Pretraining(losses, masked)
 
 
-def held_out_loss(problem: Problem, model: InnerModel, size: int = 32) -> float:
+def held_out_loss(problem: Problem, model: InnerModel) -> float:
     """Mean MLM loss on the texts of dev, which no arm is trained on, under uniform masks that are the same for all.
 
     By definition, whatever `inner.objective` is: trainings on different objectives are compared in one unit.
     """
-    rows, pad = problem.labelled("dev").rows, problem.pad_id
-    (uniform, objective), losses = usual_masks(problem), list[tuple[float, int]]()
-    picked = rows.spread(HELD_OUT)
-    for first in range(0, len(picked), size):
-        ids, real = rows.batch(picked[first : first + size].tolist(), pad)
-        batch = objective.draw(uniform, ids, real, 0, 0)
+    if HELD_OUT_MASKS not in problem.memo:
+        problem.memo[HELD_OUT_MASKS] = [*_held_out(problem)]
+    losses = list[tuple[float, int]]()
+    for objective, batch in problem.memo[HELD_OUT_MASKS]:
         with torch.no_grad():
             loss = objective(model, batch, objective.inputs(batch, next(model.parameters())))
         losses.append((float(loss), int(batch.mask.sum())))
     each, masked = np.array(losses).T
     return float((each * masked).sum() / masked.sum())
+
+
+def _held_out(problem: Problem) -> Iterator[tuple[Objective, MaskedBatch]]:
+    rows, (uniform, objective) = problem.labelled("dev").rows, usual_masks(problem)
+    picked = rows.spread(HELD_OUT)
+    for first in range(0, len(picked), LOOKED_AT):
+        ids, real = rows.batch(picked[first : first + LOOKED_AT].tolist(), problem.pad_id)
+        yield objective, objective.draw(uniform, ids, real, 0, 0)
 
 
 def usual_masks(problem: Problem) -> tuple[MaskingPolicy, Objective]:

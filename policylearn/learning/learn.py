@@ -12,7 +12,7 @@ from policylearn.cluster.pool import Pool
 from policylearn.config import Config, TrackConfig
 from policylearn.credit.along import states
 from policylearn.learning.choice import keep_best, out_of_patience
-from policylearn.learning.expected import expected, shares
+from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
@@ -40,14 +40,16 @@ class Stage:
 
     learner: Learner
     total: Callable[[Config], int]
-    units: Callable[[Config], int] = lambda config: 1
+    units: Callable[[Config, Problem], int] = lambda config, _: 1
     names: tuple[str, str] = ("round", "rollouts")
 
 
 STAGES = {
-    "expected": Stage(expected, states, lambda c: len(shares(c)), ("point", "shares")),
-    "strength": Stage(strength, lambda c: c.strength.models, lambda c: len(c.strength.factors), ("seed", "models")),
-    "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c: c.learn.rollouts),
+    "expected": Stage(expected, states, calls_of_point, ("point", "parts")),
+    "strength": Stage(
+        strength, lambda c: c.strength.models, lambda c, problem: len(c.strength.factors), ("seed", "models")
+    ),
+    "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c, _: c.learn.rollouts),
     "supervised": Stage(supervised, passes),
 }
 
@@ -102,7 +104,7 @@ def run_stage(
     stage: Stage, config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, state: State
 ) -> State:
     """Drive a learner on from a state, to its end or until patience is over; `policy` then has the best φ."""
-    total, units = stage.total(config), stage.units(config)
+    total, units = stage.total(config), stage.units(config, problem)
     with (
         RoundProgress(total, state.round, run.console, units, names=stage.names) as progress,
         open_trackers(config, str(run.storage), state, run.console) as trackers,

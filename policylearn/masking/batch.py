@@ -1,8 +1,12 @@
 """What masking hands to training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from policylearn.masking.corruption import IGNORED
 
@@ -40,11 +44,36 @@ class MaskedBatch:
         """[B, T] boolean, the M positions to be predicted."""
         return self.labels != IGNORED
 
-    def rows(self, cut: slice) -> "MaskedBatch":
-        """Some of the rows."""
+    def rows(self, cut: Any) -> "MaskedBatch":
+        """Some of the rows: a slice, or their numbers."""
         text = (self.original[cut], self.shown[cut], self.real[cut], self.labels[cut])
         lead, keys, p = (x if x is None else x[cut] for x in (self.lead, self.keys, self.p))
         columns = {name: values[cut] for name, values in self.columns.items()}
         draw = self.draw[cut] if isinstance(self.draw, Tensor) else self.draw
         rate = self.rate[cut] if isinstance(self.rate, Tensor) else self.rate
         return MaskedBatch(*text, lead, rate, columns, keys, draw, p)
+
+    def upto(self, width: int) -> "MaskedBatch":
+        """What a loss reads of the first so many places of every row, behind which there must be but padding."""
+        original, shown, real, labels = (x[:, :width] for x in (self.original, self.shown, self.real, self.labels))
+        return MaskedBatch(original, shown, real, labels, rate=self.rate)
+
+
+def beside(batches: Sequence[MaskedBatch], pad_id: int) -> MaskedBatch:
+    """What a loss reads of several batches, as one, padded to the longest.
+
+    >>> import torch
+    >>> short, long = (torch.full((1, n), n) for n in (1, 2))
+    >>> beside([MaskedBatch(x, x, x > 0, x) for x in (short, long)], pad_id=0).shown
+    tensor([[1, 0],
+            [2, 2]])
+    """
+    fills = {"original": pad_id, "shown": pad_id, "real": False, "labels": IGNORED}
+    original, shown, real, labels = (
+        pad_sequence([row for batch in batches for row in getattr(batch, name)], True, fill)
+        for name, fill in fills.items()
+    )
+    rate = batches[0].rate
+    if isinstance(rate, Tensor):
+        rate = torch.cat([torch.as_tensor(batch.rate).expand(len(batch.labels), 1) for batch in batches])
+    return MaskedBatch(original, shown, real, labels, rate=rate)

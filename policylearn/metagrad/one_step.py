@@ -67,8 +67,8 @@ def outer_direction(
 
 
 def token_derivatives(model: nn.Module, direction: dict[str, Tensor], batch: MaskedBatch, loss: Loss) -> Tensor:
-    """M · d · ∇(∂ℓ/∂x_i) for the M masked tokens of a batch, [M], by one forward-mode pass; d · ∇CE_i for MLM."""
-    return input_derivatives(model, direction, Window([batch], [1.0], loss), 0) * batch.mask.sum()
+    """d · ∇(∂ℓ/∂x_i) for the M masked tokens of a batch, [M], by one forward-mode pass; d · ∇CE_i / M for MLM."""
+    return input_derivatives(model, direction, Window([batch], [1.0], loss), 0)
 
 
 def _preconditioned(gradient: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]) -> Tensor:

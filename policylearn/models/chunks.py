@@ -44,7 +44,7 @@ def in_chunks(
     """
     lengths = np.asarray(lengths)
     order = lengths.argsort(kind="stable")
-    chunks = _chunks(lengths[order].tolist())
+    chunks = neighbours(lengths[order].tolist())
     again = torch.is_grad_enabled() and len(chunks) > 1
     parts = []
     for chunk in watch("texts through the model", chunks, len(picked), lambda chunk: chunk.stop - chunk.start):
@@ -92,14 +92,14 @@ def layers_again(model: nn.Module) -> Iterator[None]:
             del layer.forward  # the class has its own
 
 
-def _chunks(lengths: Sequence[int]) -> list[slice]:
-    """Neighbours in ascending lengths, such that each chunk holds CHUNK tokens at most, padding included.
+def neighbours(lengths: Sequence[float], most: int | None = None) -> list[slice]:
+    """Neighbours in ascending lengths, such that each chunk holds `most` tokens, padding included; None: CHUNK.
 
-    >>> _chunks([4000, 4000, 6000, 13000])
+    >>> neighbours([4000, 4000, 6000, 13000])
     [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
     """
-    cuts = [0]
+    cuts, most = [0], CHUNK if most is None else most
     for i, length in enumerate(lengths):
-        if i > cuts[-1] and (i + 1 - cuts[-1]) * length > CHUNK:
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * length > most:
             cuts.append(i)
     return [slice(low, high) for low, high in pairwise([*cuts, len(lengths)])]

@@ -15,7 +15,8 @@ from policylearn.commands.export import open_policy
 from policylearn.commands.reproduce import reproduce_rollout
 from policylearn.commands.train import train
 from policylearn.config import Config, load_config
-from policylearn.credit import along
+from policylearn.credit import along, outer
+from policylearn.credit.credits import GROUP
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning import expected
 from policylearn.learning.learn import learn
@@ -63,12 +64,35 @@ def test_the_policy_is_that_of_the_scorer(alone, tiny):
     assert found.scores.words.nan_to_num().abs().max() > 0.1
 
 
-@pytest.mark.parametrize("share", [1, 5, 100])
-def test_neither_shares_nor_the_order_they_come_in_change_a_bit(alone, tiny, tmp_path, monkeypatch, backwards, share):
-    monkeypatch.setattr(expected, "SHARE", share)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_neither_shares_nor_the_order_they_come_in_change_a_bit(alone, tiny, tmp_path, monkeypatch, backwards, groups):
+    monkeypatch.setattr(expected, "SHARE", groups * GROUP)
     config = tiny(*ALONE)
     found = learned(config, tmp_path / "run", backwards(config))
     assert fingerprint(found) == fingerprint(load_policy(alone[0] / "policy").policy)
+
+
+def test_parts_of_the_labels_add_up_in_their_own_order_wherever_they_were_computed(
+    tiny, tmp_path, monkeypatch, backwards
+):
+    monkeypatch.setattr(outer, "PART", 200)
+    monkeypatch.setattr(outer, "AT_ONCE", 60)
+    config = tiny(*ALONE)
+    assert len(expected.labelled_parts(Problem(config))) > 2
+    found = learned(config, tmp_path / "run", backwards(config))
+    assert fingerprint(found) == fingerprint(of_scorer(tiny))
+
+
+def test_the_bar_counts_every_call(tiny, tmp_path):
+    config, calls = tiny(*ALONE), []
+
+    class Counting(LocalPool):
+        def submit(self, work, arguments):
+            calls.extend(arguments)
+            return super().submit(work, arguments)
+
+    learned(config, tmp_path / "run", Counting(config))
+    assert len(calls) == config.credit.points * expected.calls_of_point(config, Problem(config))
 
 
 def test_a_worker_trains_once_to_credit_all_its_shares(tiny, tmp_path, monkeypatch):
@@ -133,7 +157,7 @@ def test_a_training_that_diverges_ends_the_run_with_what_to_do(tiny, tmp_path, m
         raise FloatingPointError("the inner MLM loss became nan")
 
     monkeypatch.setattr(along, "train_to", diverge)
-    with pytest.raises(WorkFailed, match=r"(?s)2 of 2 shares diverged: lower inner.learning_rate.*became nan"):
+    with pytest.raises(WorkFailed, match=r"(?s)1 of 1 parts diverged: lower inner.learning_rate.*became nan"):
         learned(tiny(*ALONE), tmp_path / "run")
 
 
