@@ -123,10 +123,17 @@ def credits_of(
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
     opposite of that. Texts of `GROUP` batches go through the model in the order of their lengths, so that next to no
-    padding does; M is that of their own batch."""
+    padding does; M is that of their own batch.
+
+    Raises:
+        FloatingPointError: one is NaN or infinite, which in a mean over tokens would pass for nothing.
+    """
     for group in chunks(batches, GROUP):
         along = derivatives(trajectory, group, directions)
         for batch, found in zip(group, along, strict=True):
+            if not torch.isfinite(found).all():
+                where = f"at step {trajectory.step} of the training"
+                raise FloatingPointError(f"credits grow beyond all numbers {where}: lower inner.learning_rate")
             yield Tokens(keys_of(trajectory.policy, batch), found.numpy())
         give_memory_back()
 

@@ -70,6 +70,13 @@ def test_credits_are_those_of_the_engine(problem, warm):
         np.testing.assert_allclose(tokens.credits[:, 0], -gradient.double().numpy(), rtol=1e-4, atol=1e-9)
 
 
+def test_a_credit_that_is_no_number_is_told_and_does_not_pass_for_an_unmasked_token(warm):
+    batches, direction = [next(warm.batches)], dict(warm.model.named_parameters())
+    endless = {name: torch.full_like(p, torch.inf) for name, p in direction.items()}
+    with pytest.raises(FloatingPointError, match=r"credits grow beyond all numbers at step \d+"):
+        list(credits_of(warm, batches, [endless]))
+
+
 def test_gradients_flow_through_what_they_may(warm):
     everything = dict(warm.model.named_parameters())
     names = {which: set(through(warm.model, everything, which)) for which in ("all", "matrices", "layers")}

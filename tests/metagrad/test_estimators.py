@@ -149,3 +149,9 @@ def test_entropy_by_hand():
     assert entropy(torch.tensor([0.0, 1.0])).item() == 0
     assert entropy(torch.tensor([0.5])).item() == pytest.approx(math.log(2))
     assert entropy(torch.tensor([0.1])).item() == pytest.approx(-0.1 * math.log(0.1) - 0.9 * math.log(0.9))
+
+
+@pytest.mark.parametrize("huge", [1e30, float("inf"), float("nan")])
+def test_outer_gradients_that_explode_are_told_and_do_not_become_zeros(huge):
+    with pytest.raises(FloatingPointError, match=r"lower inner\.window"):
+        advantages([torch.tensor([1.0, huge])])

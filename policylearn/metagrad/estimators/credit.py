@@ -26,11 +26,18 @@ def advantages(outer_gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
 def spread(outer_gradients: Sequence[Tensor]) -> Tensor:
     """Standard deviation of all outer gradients of a window, at least EPS.
 
+    Raises:
+        FloatingPointError: it is beyond all numbers, divided by which everything would be zero.
+
     >>> spread([torch.tensor([1.0]), torch.tensor([3.0])])
     tensor(1.)
     """
     everything = torch.cat(list(outer_gradients))
     squares = (everything - everything.mean()).square().sum() / max(1, len(everything))
+    if not torch.isfinite(squares):
+        raise FloatingPointError(
+            "outer gradients grow beyond all numbers on their way back: lower inner.window or inner.learning_rate"
+        )
     return squares.sqrt().clamp(min=EPS)
 
 
