@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from threading import Thread
 
@@ -11,6 +12,8 @@ import psutil
 
 EVERY = 0.5
 """Seconds between two looks at the processes. What one that ends does after the last look is not counted."""
+SHARED = 10
+"""Looks to one that tells what they hold together, which takes the system a while."""
 
 
 @dataclass
@@ -52,8 +55,10 @@ def usage_of(command: Sequence[str], folder: Path, environment: Mapping[str, str
 
     reader = Thread(target=listen)
     reader.start()
-    while process.poll() is None:
-        look(psutil.Process(process.pid), found, seconds)
+    for number in count():
+        if process.poll() is not None:
+            break
+        look(psutil.Process(process.pid), found, seconds, number % SHARED == 0)
         time.sleep(EVERY)
     reader.join()
     if process.returncode:
@@ -62,8 +67,8 @@ def usage_of(command: Sequence[str], folder: Path, environment: Mapping[str, str
     return found
 
 
-def look(root: psutil.Process, found: Usage, seconds: dict[tuple[int, float], float]) -> None:
-    """One look at a process and all below it."""
+def look(root: psutil.Process, found: Usage, seconds: dict[tuple[int, float], float], shared: bool) -> None:
+    """One look at a process and all below it; `shared`: at what they hold together as well."""
     together = 0.0
     try:
         processes = [root, *root.children(recursive=True)]
@@ -71,11 +76,10 @@ def look(root: psutil.Process, found: Usage, seconds: dict[tuple[int, float], fl
         return
     for process in processes:
         try:
-            with process.oneshot():
-                times, memory = process.cpu_times(), process.memory_full_info()
-                seconds[process.pid, process.create_time()] = times.user + times.system
+            times, memory = process.cpu_times(), process.memory_full_info() if shared else process.memory_info()
+            seconds[process.pid, process.create_time()] = times.user + times.system
         except psutil.Error:
             continue
         found.largest = max(found.largest, memory.rss / 2**20)
-        together += memory.pss / 2**20
+        together += getattr(memory, "pss", 0) / 2**20
     found.together = max(found.together, together)
