@@ -55,12 +55,15 @@ def usage_of(command: Sequence[str], folder: Path, environment: Mapping[str, str
 
     reader = Thread(target=listen)
     reader.start()
-    for number in count():
-        if process.poll() is not None:
-            break
-        look(psutil.Process(process.pid), found, seconds, number % SHARED == 0)
-        time.sleep(EVERY)
-    reader.join()
+    try:
+        for number in count():
+            if process.poll() is not None:
+                break
+            look(psutil.Process(process.pid), found, seconds, number % SHARED == 0)
+            time.sleep(EVERY)
+    finally:
+        process.terminate()
+        reader.join()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{''.join([*found.said][-20:])}")
     found.wall, found.cpu = time.monotonic() - started, sum(seconds.values())
