@@ -11,10 +11,10 @@ from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform, scores_of
 from policylearn.artefact import load_policy
 from policylearn.commands.export import export
+from policylearn.credit import outer
 from policylearn.credit.reliability import measure
 from policylearn.learning.supervised.targets import token_targets
 from policylearn.messages.watch import Watch
-from policylearn.models import chunks
 from policylearn.problem import Problem
 
 
@@ -72,7 +72,7 @@ def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
 
 @pytest.mark.parametrize("chunk", [64, 100_000])
 def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, monkeypatch, chunk):
-    monkeypatch.setattr(chunks, "CHUNK", chunk)
+    monkeypatch.setattr(outer, "PART", chunk)
     settings = ("credit.points=2", "credit.batches=3", "credit.examples=40")
     scores_of(Problem(tiny(*settings), recorder), ["credit"])
     parts = [
@@ -81,7 +81,7 @@ def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, mo
     recorder.check(*parts, "credits, point 2 of 2: outer gradient, passes of labelled texts")
     totals = {work: total for work, total, *_ in recorder.works}
     assert totals["credits, point 2 of 2: batches of masked texts"] == 6
-    assert totals["credits, point 2 of 2: outer gradient, passes of labelled texts"] == 5 * 40
+    assert totals["credits, point 2 of 2: outer gradient, passes of labelled texts"] == (1 + outer.BACK) * 40
 
 
 def test_a_diagnosis_says_how_far_it_is(tiny, recorder):
