@@ -26,8 +26,8 @@ def labelled_halves(problem: Problem, most: int | None, seed: int) -> tuple[np.n
 
 
 def text_halves(problem: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the domain corpus in two halves, each in random order: alternate blocks, but texts that are
-    alike go where the first of them is."""
+    """Rows of the domain corpus in two halves, each in random order: alternate blocks, but texts that are alike go
+    where the first of them is."""
     rows = np.arange(len(problem.domain))
     block = min(BLOCK, max(1, len(rows) // 4))
     half = (rows // block % 2)[problem.alike(problem.domain)]

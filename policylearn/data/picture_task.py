@@ -1,6 +1,7 @@
 """A labelled task of pictures: where its splits lie, and their classes, checked before anything is trained."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
 
 
 def picture_task(config: TaskConfig, read: Mapping[str, tuple[PatchRows, list[Any]]]) -> Task:
-    """Splits of pictures, of which only the pixels' bytes are kept, and their classes.
+    """Splits of pictures, each told by a hash of its pixels, and their classes.
 
     Args:
         config: the section [task].
@@ -52,8 +53,8 @@ def picture_task(config: TaskConfig, read: Mapping[str, tuple[PatchRows, list[An
                 f"{where} has {missing:,} of {len(labels):,} pictures without a class: put them into a folder named "
                 "after it, or name the column that has it in task.label"
             )
-        pixels = [picture.tobytes().decode("latin-1") for picture in rows.pixels]
-        splits[name] = Split(pixels, [class_of(label, where) for label in labels])
+        hashes = [sha256(picture.tobytes()).hexdigest() for picture in rows.pixels]
+        splits[name] = Split(hashes, [class_of(label, where) for label in labels])
     labels = [class_of(label, "task.labels") for label in config.labels or sorted(set(splits["train"].labels))]
     check_spelling(labels)
     for name, split in splits.items():

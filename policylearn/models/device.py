@@ -37,8 +37,7 @@ def add_in_one_order() -> None:
 
 def give_memory_back() -> None:
     """Return to the system what the C library keeps of memory that was freed. Tensors of ever other sizes leave holes
-    that none fits into: after some hundred batches, half a GiB beside a small model. It takes some 20 ms. Nothing is
-    done where the library is not glibc."""
+    that none fits into, more of them with every batch. Nothing is done where the library is not glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
