@@ -17,6 +17,7 @@ Using a policy:
 - `DiffusionCollator`: texts hidden at every rate, with weights, for masked-diffusion language models
 - `PatchCollator`: the same for models of pictures
 - `JointCollator`: labelled texts as they are and masked, for fine-tuning on both losses
+- `average`: several policies as one, of a domain from those of its tasks
 - `MaskingPolicy`: the policy itself, text → inclusion probabilities
 - `load_policy`, `save_policy`, `PolicyArtefact`: the exported form
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from policylearn.collator.joint import JointCollator
     from policylearn.collator.patch_collator import PatchCollator
     from policylearn.collator.policy_collator import PolicyCollator
+    from policylearn.commands.average import average
     from policylearn.config import Config
     from policylearn.policy.policy import MaskingPolicy
     from policylearn.policy.scores import Scores
@@ -50,6 +52,7 @@ _PUBLIC = {
     "diagnose": "policylearn.api.look",
     "score": "policylearn.api.look",
     "Config": "policylearn.config",
+    "average": "policylearn.commands.average",
     "PolicyCollator": "policylearn.collator.policy_collator",
     "PatchCollator": "policylearn.collator.patch_collator",
     "DenoisingCollator": "policylearn.collator.denoising",
@@ -76,6 +79,7 @@ __all__ = [
     "PolicyArtefact",
     "PolicyCollator",
     "Scores",
+    "average",
     "diagnose",
     "estimator",
     "evaluate",

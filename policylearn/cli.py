@@ -1,4 +1,5 @@
-"""The command line: train, pretrain, score, diagnose, evaluate, adapt, reproduce, inspect, export, settings."""
+"""The command line: train, pretrain, score, diagnose, evaluate, adapt, reproduce, inspect, export, average and
+settings."""
 
 import json
 import os
@@ -121,7 +122,7 @@ def evaluate(
     only what is missing is run. Exit status as of train.
     """
     study = _study(settings, imports)
-    policies = dict(_named(p) for p in policy or [])
+    policies = dict(_named(p, "--policy", "arm=folder") for p in policy or [])
     if study and policies:
         raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
     config, console = None if study else _config(settings, imports), _console()
@@ -311,6 +312,24 @@ def export(
 
 
 @app.command()
+def average(
+    policies: Annotated[
+        list[str], typer.Argument(help="name=run, folder or URI of a policy, or org/name; two or more")
+    ],
+    out: Annotated[str, typer.Option(help="where to write")],
+) -> None:
+    """Make one policy of several: the mean of their logits, such as that of a domain from policies of its tasks."""
+    from policylearn.commands.average import average as average_of
+    from policylearn.commands.export import write_policy
+
+    named = [_named(one, "policy", "name=run") for one in policies]
+    if len(named) > len(of := dict(named)):
+        raise ValueError(f"of these policies two have one name: {' '.join(policies)}")
+    console, artefact = _console(), average_of(of)
+    console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def settings(
     section: Annotated[str | None, typer.Argument(help="one section, such as masking; nothing: all")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="as a page of Markdown")] = False,
@@ -371,10 +390,10 @@ def _study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig
     return load_study(path, overrides, imports or []) if is_file and is_study(path) else None
 
 
-def _named(option: str) -> tuple[str, str]:
+def _named(option: str, what: str, form: str) -> tuple[str, str]:
     name, equals, folder = option.partition("=")
     if not equals:
-        raise ValueError(f"--policy {option!r} is not of the form arm=folder")
+        raise ValueError(f"{what} {option!r} is not of the form {form}")
     return name, folder
 
 

@@ -1,0 +1,52 @@
+"""Policies of several tasks as one of their domain."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from policylearn.artefact import PolicyArtefact
+from policylearn.artefact.card import plain_card
+from policylearn.artefact.tokenizer import first_difference
+from policylearn.commands.export import open_policy
+from policylearn.learning.lineage import LEARNED, PRIOR
+from policylearn.policy.average import average_policies
+
+TOLD = ("task", "domain", PRIOR, LEARNED)
+"""Facts that are told of every policy."""
+
+
+def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact]) -> PolicyArtefact:
+    """The policy whose logits are the mean of those of several: of expected credits, the step for all their tasks
+    together.
+
+    Args:
+        sources: policies by name; each is one, or a run, folder, URI or Hub name of one.
+
+    Raises:
+        ValueError: as in `average_policies` and `open_policy`, or they are of different tokenizers.
+        StorageFailed: the place of one cannot be reached.
+    """
+    given = {name: x if isinstance(x, PolicyArtefact) else open_policy(x) for name, x in sources.items()}
+    first, *others = given.items()
+    for name, artefact in others:
+        _check_same_types(*first, name, artefact)
+    policy = average_policies({name: artefact.policy for name, artefact in given.items()})
+    facts = _facts({name: artefact.provenance for name, artefact in given.items()})
+    about = f"The mean of the logits of {len(given)} policies: {', '.join(given)}."
+    card = plain_card("Masking policy: a mean", about, facts, first[1].tokenizer is None)
+    return PolicyArtefact(policy, first[1].tokenizer, facts, card)
+
+
+def _check_same_types(first: str, one: PolicyArtefact, name: str, other: PolicyArtefact) -> None:
+    if (one.tokenizer is None) != (other.tokenizer is None):
+        raise ValueError(f"of {first} and {name} one is over texts and one over pictures: a mean takes either")
+    if other.tokenizer is not None and (difference := first_difference(one.speaks, other.tokenizer)):
+        raise ValueError(f"{first} and {name} are of different tokenizers, a mean takes policies of one. {difference}")
+
+
+def _facts(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What all have in common, and what each started from and learned."""
+    first, *others = known.values()
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    said = {key: "; ".join(f"{name}: {facts[key]}" for name, facts in known.items() if key in facts) for key in TOLD}
+    return shared | {key: value for key, value in said.items() if value}
