@@ -317,6 +317,7 @@ def average(
         list[str], typer.Argument(help="name=run, folder or URI of a policy, or org/name; two or more")
     ],
     out: Annotated[str, typer.Option(help="where to write")],
+    times: Annotated[float, typer.Option(help="how strongly the mean is followed")] = 1.0,
 ) -> None:
     """Make one policy of several: the mean of their logits, such as that of a domain from policies of its tasks."""
     from policylearn.commands.average import average as average_of
@@ -325,7 +326,7 @@ def average(
     named = [_named(one, "policy", "name=run") for one in policies]
     if len(named) > len(of := dict(named)):
         raise ValueError(f"of these policies two have one name: {' '.join(policies)}")
-    console, artefact = _console(), average_of(of)
+    console, artefact = _console(), average_of(of, times)
     console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
 
 

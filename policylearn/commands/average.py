@@ -15,12 +15,15 @@ TOLD = ("task", "domain", PRIOR, LEARNED)
 """Facts that are told of every policy."""
 
 
-def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact]) -> PolicyArtefact:
+def average(
+    sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], times: float = 1.0
+) -> PolicyArtefact:
     """The policy whose logits are the mean of those of several: of expected credits, the step for all their tasks
     together.
 
     Args:
         sources: policies by name; each is one, or a run, folder, URI or Hub name of one.
+        times: how strongly the mean is followed.
 
     Raises:
         ValueError: as in `average_policies` and `open_policy`, or they are of different tokenizers.
@@ -30,9 +33,10 @@ def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact]) -> P
     first, *others = given.items()
     for name, artefact in others:
         _check_same_types(*first, name, artefact)
-    policy = average_policies({name: artefact.policy for name, artefact in given.items()})
+    policy = average_policies({name: artefact.policy for name, artefact in given.items()}, times)
     facts = _facts({name: artefact.provenance for name, artefact in given.items()})
-    about = f"The mean of the logits of {len(given)} policies: {', '.join(given)}."
+    followed = f", {times:g} times" * (times != 1)
+    about = f"The mean of the logits of {len(given)} policies{followed}: {', '.join(given)}."
     card = plain_card("Masking policy: a mean", about, facts, first[1].tokenizer is None)
     return PolicyArtefact(policy, first[1].tokenizer, facts, card)
 

@@ -1,9 +1,10 @@
 """Several policies as one: of a domain, from policies of its tasks.
 
-    logit_i = Σ_k logit_k,i / K
+    logit_i = times · Σ_k logit_k,i / K
 
 The gradient of a sum of outer losses is the sum of their gradients, so that of expected credits, which are a step along
-it, each in its own standard deviations, the mean is the step for all tasks together.
+it, each in its own standard deviations, the mean is the step for all tasks together. Where the K do not agree at all
+its logits have 1 / √K of their spread, where they do, all of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,12 +23,13 @@ BY_TEXT = ("column", "entity", "oracle-context", "pos_column")
 """Scorers whose numbers may come with a text, by the scorer's name."""
 
 
-def average_policies(policies: Mapping[str, MaskingPolicy]) -> MaskingPolicy:
+def average_policies(policies: Mapping[str, MaskingPolicy], times: float = 1.0) -> MaskingPolicy:
     """The policy whose logits are the mean of those of several, exactly. A scorer `s` of the policy `name` is `name/s`
     in it, and what the policy's table has learned is `name/learned`.
 
     Args:
         policies: by name, over the same tokens, under the same masking settings, each of a table or no network.
+        times: how strongly the mean is followed; K: the logits are added up.
 
     Raises:
         ValueError: there are fewer than two, their settings or tables of tokens differ, the network of one is no table,
@@ -42,7 +44,7 @@ def average_policies(policies: Mapping[str, MaskingPolicy]) -> MaskingPolicy:
         _check_alike(first, policies[first], name, policies[name])
     lexicon = torch.cat([policy.scores.lexicon for policy in policies.values()]).unique()
     terms = [term for name, policy in policies.items() for term in _terms(name, policy, lexicon)]
-    prior = {name: strength / len(policies) for name, strength, _ in terms}
+    prior = {name: times * strength / len(policies) for name, strength, _ in terms}
     scores = {name.removesuffix(":rank"): found for name, _, found in terms}
     config = PolicyConfig(prior=prior, network="none")
     return MaskingPolicy(config, scores, lexicon, torch.zeros(0, 0), policies[first].field)

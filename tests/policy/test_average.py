@@ -39,6 +39,7 @@ def test_logits_are_the_mean_of_all(make_policy, texts, network):
     given = {k: make_policy(network, prior, i, learned=True) for i, (k, prior) in enumerate(priors.items())}
     found = average_policies(given)
     torch.testing.assert_close(found(*texts), sum(policy(*texts) for policy in given.values()) / 3)
+    torch.testing.assert_close(average_policies(given, 3.0)(*texts), 3 * found(*texts))
     assert found.network is None and set(found.names) >= {"a/difference", "b/difference", "b/tficf"}
     assert torch.equal(found.probabilities(*texts), found.prior_probabilities(*texts))
 

@@ -1,0 +1,118 @@
+"""Is a policy of a domain's other tasks worth something on one it never saw? Writes result.json and README's table.
+
+.venv/bin/python experiments/domain_policies/run.py          # what is missing; may be stopped
+.venv/bin/python experiments/domain_policies/run.py --table  # from the trials there are
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from policylearn import average, save_policy
+from policylearn.commands.train import train
+from policylearn.config import Config, load_config
+from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.statistics import Difference, pooled_difference
+from policylearn.report.write_up import write_up
+
+FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/domain_policies"), "../shared/data"
+DOMAIN = {
+    "acl_arc": "tasks/acl_arc",
+    "scicite": "tasks/scicite",
+    "chemprot": "tasks/chemprot",
+    "pubmed_sections": "tasks/pubmed_sections",
+}
+"""Tasks on scientific text, of which every other policy is made."""
+SETTINGS = {
+    "acl_arc": ["task.metric=macro_f1", 'task.extra_tests=["test_noverlap"]'],
+    "scicite": ["task.metric=macro_f1"],
+    "ner_ncbi_disease": ["task.kind=tagging"],
+}
+TASKS = DOMAIN | {"ner_ncbi_disease": "ner/ner_ncbi_disease"}
+CLEAN = {"acl_arc": "test_noverlap"}
+"""Test rows that repeat no training text."""
+OTHERS, OWN = "of the other tasks", "own"
+ARMS = ["none", "random", OTHERS, OWN]
+SEEDS, LABELS = 10, 200
+
+
+def config_of(task: str, *more: str) -> Config:
+    path, own = TASKS[task], SETTINGS.get(task, [])
+    given = [f"name={task}", f"task.path={DATA}/{path}", f"domain.path={DATA}/{path}/train.jsonl.gz"]
+    usual = ["task.metric=auto", "task.extra_tests=[]", "cluster.backend=local", "evaluate.subsets=5"]
+    compared = [
+        f'evaluate.downstream=["probe@{LABELS}"]',
+        f"evaluate.seeds={SEEDS}",
+        'evaluate.arms=["none", "random"]',
+    ]
+    return load_config("configs/credits.toml", [*usual, *given, *own, *compared, *more])
+
+
+def learn(task: str) -> Path:
+    """A task's own policy, from all its labels."""
+    if not (RUNS / task / "policy").exists():
+        train(config_of(task, "evaluate.seeds=0", 'evaluate.arms=["random"]'), RUNS / task, Console())
+    return RUNS / task / "policy"
+
+
+def of_others(task: str) -> Path:
+    """The mean of the domain's other policies, as strong as one of them if what they say of words is unrelated."""
+    folder, others = RUNS / f"without-{task}", [other for other in DOMAIN if other != task]
+    if not folder.exists():
+        artefact = average({other: learn(other) for other in others}, math.sqrt(len(others)))
+        save_policy(folder, artefact, artefact.card)
+    return folder
+
+
+def scores(task: str) -> dict[str, list[float]]:
+    """On test by arm, of seeds that all arms have, in points."""
+    if not (path := RUNS / "compared" / task / "trials.jsonl").exists():
+        return {}
+    trials = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    clean = CLEAN.get(task, "")
+    by_arm = {arm: {x["seed"]: x["extra"].get(clean, x["score"]) for x in trials if x["arm"] == arm} for arm in ARMS}
+    seeds = sorted(set.intersection(*(set(found) for found in by_arm.values())))
+    return {arm: [100 * found[seed] for seed in seeds] for arm, found in by_arm.items()} if len(seeds) > 1 else {}
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    heads = [f"{task} ({len(by_arm[OWN])} seeds)" for task, by_arm in found.items()]
+    yield f"| masks | {' | '.join(heads)} | mean of the four, − random |"
+    yield "|---" * (2 + len(found)) + "|"
+    four = [by_arm for task, by_arm in found.items() if task in DOMAIN]
+    for arm in ARMS:
+        means = [f"{sum(by_arm[arm]) / len(by_arm[arm]):.1f}" for by_arm in found.values()]
+        if arm != "random":
+            gaps = [pooled_difference([gaps_of(by_arm, arm)]) for by_arm in found.values()]
+            means = [f"{mean} ({shown(gap)})" for mean, gap in zip(means, gaps, strict=True)]
+        whole = "" if arm == "random" else shown(pooled_difference([gaps_of(by_arm, arm) for by_arm in four]))
+        yield f"| {arm} | {' | '.join(means)} | {whole} |"
+
+
+def gaps_of(by_arm: dict[str, list[float]], arm: str) -> list[float]:
+    """To random masks, seed by seed."""
+    return [a - b for a, b in zip(by_arm[arm], by_arm["random"], strict=True)]
+
+
+def shown(gap: Difference) -> str:
+    """− random, with a 95 % interval."""
+    return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for task in () if "--table" in sys.argv else TASKS:
+        policies: dict[str, Any] = {OTHERS: str(of_others(task)), OWN: str(learn(task))}
+        evaluate_policies(config_of(task), str(RUNS / "compared" / task), Console(), policies)
+    found = {task: by_arm for task in TASKS if (by_arm := scores(task))}
+    write_up(FOLDER, found, list(table(found)))
+
+
+if __name__ == "__main__":
+    main()
