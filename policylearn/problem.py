@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -191,9 +190,8 @@ class Problem:
         else:
             texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
             rows = tokenize(texts, self.tokenizer, length, split=True)
-        special = self.vocabulary.special
-        kept = [i for i in range(len(rows)) if not bool(special[torch.from_numpy(rows[i])].all())]
-        if not kept:
+        kept = rows.with_other_than(self.vocabulary.special.numpy())
+        if not len(kept):
             raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
         return rows if len(kept) == len(rows) else rows.take(kept)
 

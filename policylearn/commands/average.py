@@ -15,9 +15,7 @@ TOLD = ("task", "domain", PRIOR, LEARNED)
 """Facts that are told of every policy."""
 
 
-def average(
-    sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], times: float = 1.0
-) -> PolicyArtefact:
+def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], times: float = 1.0) -> PolicyArtefact:
     """The policy whose logits are the mean of those of several: of expected credits, the step for all their tasks
     together.
 

@@ -1,14 +1,16 @@
-"""Tokenised texts, held as flat arrays: a million documents are two numpy arrays, not a million lists."""
+"""Tokenised texts, held as flat arrays: ten million texts are two numpy arrays, the larger on disk, and no lists."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+from policylearn.data.gathered import Gathered
 
 CHUNK = 1000
 
@@ -57,6 +59,20 @@ class TokenRows:
         at = np.concatenate([np.zeros(0, dtype=np.int64), *spans])
         columns = {name: values[at] for name, values in self.columns.items()}
         return TokenRows(self.flat[at], np.cumsum([0, *map(len, spans)]), columns)
+
+    def with_other_than(self, these: np.ndarray) -> np.ndarray:
+        """Numbers of the rows that hold a token id which is none of these, [V] boolean.
+
+        >>> TokenRows(np.array([0, 0, 1]), np.array([0, 1, 3])).with_other_than(np.array([True, False]))
+        array([1])
+        """
+        found = []
+        for first in range(0, len(self), CHUNK):
+            offsets = self.offsets[first : first + CHUNK + 1]
+            others = np.append(0, np.cumsum(~these[self.flat[offsets[0] : offsets[-1]]]))
+            at = others[offsets - offsets[0]]
+            found.append(first + np.flatnonzero(np.diff(at)))
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     def contents(self) -> Iterator[bytes]:
         """All that they hold, for keys."""
@@ -126,20 +142,19 @@ def tokenize_annotated(
 ) -> TokenRows:
     """`tokenize` for texts with numbers on their characters: a token has that of its first character that is no
     space, a special token 0. All texts have numbers of the same names, which become the columns of the rows."""
-    pieces: list[np.ndarray] = []
-    columns: dict[str, list[np.ndarray]] = {}
-    cut = 0
+    flat, lengths, columns, cut = Gathered(np.int32), Gathered(np.int64), dict[str, Gathered](), 0
     for chunk in chunks(texts, CHUNK):
         names = tuple(chunk[0][1])
         limits = {"truncation": True, "max_length": max_length, "return_overflowing_tokens": split}
         encoded = tokenizer([text for text, _ in chunk], **limits, return_offsets_mapping=bool(names))
-        pieces += [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        rows = encoded["input_ids"]
+        lengths.add(np.fromiter(map(len, rows), np.int64, len(rows)))
+        flat.add(np.fromiter(chain.from_iterable(rows), np.int32))
         cut += 0 if split else sum(bool(one.overflowing) for one in encoded.encodings or [])
         for name in names:
-            columns.setdefault(name, []).extend(_carried(name, chunk, encoded))
-    flat = np.concatenate([np.zeros(0, dtype=np.int32), *pieces])
-    joined = {name: np.concatenate(v) for name, v in columns.items()}
-    return TokenRows(flat, np.cumsum([0, *map(len, pieces)]), joined, cut)
+            columns.setdefault(name, Gathered(np.float32)).add(np.concatenate(_carried(name, chunk, encoded)))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths.array())])
+    return TokenRows(flat.array(), offsets, {name: found.array() for name, found in columns.items()}, cut)
 
 
 def _carried(name: str, chunk: list[Annotated], encoded: Mapping) -> list[np.ndarray]:

@@ -44,11 +44,11 @@ def masked_batches(
     rows, size = problem.domain if rows is None else rows, texts_of(problem.config.inner.batch_size, copies)
     pad = problem.pad_id
     drawn_by = seed if mask_seed is None else mask_seed
-    queue: list[int] = []
+    queue = np.zeros(0, dtype=np.int64)
     epoch = -1
     while True:
         while len(queue) < size:
-            queue += rng.permutation(len(rows)).tolist()
+            queue = np.concatenate([queue, rng.permutation(len(rows))])
             epoch += 1
         picked, queue = np.repeat(queue[:size], copies), queue[size:]
         # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.

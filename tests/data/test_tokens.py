@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,22 @@ def test_chunks_are_drawn_one_at_a_time():
     stream = iter("abcde")
     assert next(chunks(stream, 2)) == ["a", "b"] and next(stream) == "c"
     assert list(chunks("abcde", 2)) == [["a", "b"], ["c", "d"], ["e"]] and list(chunks("", 2)) == []
+
+
+def test_a_large_corpus_waits_in_a_file_and_is_the_same(texts, tokenizer, monkeypatch):
+    monkeypatch.setattr("policylearn.data.tokens.CHUNK", 2)
+    in_memory = tokenize(texts, tokenizer, 10, split=True)
+    monkeypatch.setattr("policylearn.data.gathered.LIMIT", 100)
+    on_disk = tokenize(texts, tokenizer, 10, split=True)
+    assert isinstance(on_disk.flat, np.memmap) and not isinstance(in_memory.flat, np.memmap)
+    assert np.array_equal(in_memory.flat, on_disk.flat) and np.array_equal(in_memory.offsets, on_disk.offsets)
+    sent = pickle.loads(pickle.dumps(on_disk))
+    assert np.array_equal(sent.flat, in_memory.flat) and list(sent.contents()) == list(in_memory.contents())
+
+
+def test_rows_of_other_tokens_are_found_whatever_the_chunks(monkeypatch):
+    rows = [[0, 1], [], [0, 2, 1], [3], [1, 1], [0, 3]]
+    stored = TokenRows(np.array([t for row in rows for t in row], dtype=np.int32), np.cumsum([0, *map(len, rows)]))
+    for size in (1, 2, 100):
+        monkeypatch.setattr("policylearn.data.tokens.CHUNK", size)
+        assert stored.with_other_than(np.array([True, True, False, False])).tolist() == [2, 3, 5]
