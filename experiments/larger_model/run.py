@@ -26,7 +26,7 @@ SHAPES = {
     SMALL: "hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128, initializer_range=0.1",
     LARGE: "hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256, initializer_range=0.05",
 }
-TRAINING = {SMALL: [], LARGE: ["inner.learning_rate=2e-3", "inner.schedule=linear"]}
+TRAINING: dict[str, list[str]] = {SMALL: [], LARGE: ["inner.learning_rate=2e-3", "inner.schedule=linear"]}
 """Of each what it learns by: by the demo's settings the larger does not."""
 CREDITS = ["policy.prior={}", "policy.network=none", "learn.stages=[expected]", "evaluate.seeds=0"]
 ARMS = ["none", "random", "difference", "oracle"]
@@ -36,13 +36,7 @@ SEEDS = 10
 def config_of(model: str, *more: str) -> Config:
     """The demo's, for a model of this size."""
     shape = f'model.architecture={{model_type="bert", {SHAPES[model]}}}'
-    own = [
-        shape,
-        f"name={model}",
-        f"inner.learning_rate={RATES[model]}",
-        "cluster.backend=local",
-        f"evaluate.seeds={SEEDS}",
-    ]
+    own = [shape, f"name={model}", "cluster.backend=local", f"evaluate.seeds={SEEDS}", *TRAINING[model]]
     return load_config("configs/demo.toml", [*own, f"evaluate.arms={json.dumps(ARMS)}", *more])
 
 
