@@ -101,7 +101,8 @@ def pretrain(
     if done.before:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
-    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result['texts']:,} texts{loss})"
+    read = "pictures" if "pictures" in done.result else "texts"
+    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result[read]:,} {read}{loss})"
     if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
         console.print(said, highlight=False, markup=False, soft_wrap=True)
 

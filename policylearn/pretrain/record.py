@@ -69,7 +69,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(f"{key} was {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key])
 
 
-def card(name: str, base: str, masks: str, facts: Mapping[str, Any]) -> str:
+def card(name: str, base: str, masks: str, facts: Mapping[str, Any], pictures: str = "") -> str:
     """README.md of the model.
 
     Args:
@@ -77,21 +77,25 @@ def card(name: str, base: str, masks: str, facts: Mapping[str, Any]) -> str:
         base: the model it was before, as a card may name it.
         masks: under whose it was trained, in words.
         facts: of the training, by name.
+        pictures: the class of a model of these; empty: the model is one of texts.
     """
+    task, head, by = ("fill-mask", "AutoModelForMaskedLM", "masked language modelling")
+    if pictures:
+        task, head, by = ("image-feature-extraction", pictures, "restoring masked patches")
     data = ModelCardData(
         library_name="transformers",
-        pipeline_tag="fill-mask",
+        pipeline_tag=task,
         base_model=base if base.count("/") == 1 else None,
-        tags=["policylearn", "fill-mask"],
+        tags=["policylearn", task],
     )
     lines = [
         f"# {name}",
         "",
-        f"{base}, trained further by masked language modelling {masks}. Made with policylearn.",
+        f"{base}, trained further by {by} {masks}. Made with policylearn.",
         "",
-        *["```python", "from transformers import AutoModel, AutoModelForMaskedLM", ""],
+        *["```python", f"from transformers import AutoModel, {head}", ""],
         'encoder = AutoModel.from_pretrained("this folder")',
-        'with_its_head = AutoModelForMaskedLM.from_pretrained("this folder")',
+        f'with_its_head = {head}.from_pretrained("this folder")',
         *["```", "", "## What it was made from", ""],
         *(f"- {key}: {value}" for key, value in facts.items()),
     ]

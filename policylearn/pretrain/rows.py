@@ -1,12 +1,15 @@
-"""The rows that a training goes through: a text each, or whole texts packed together."""
+"""The rows that a training goes through: a text each, whole texts packed together, or pictures."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from policylearn.collator.patch_collator import PIXELS
 from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.data.pictures import PatchRows
 from policylearn.data.tokens import TokenRows
 
 DOCUMENT = "seq_idx"
@@ -56,6 +59,25 @@ class Rows(Dataset):
             found[DOCUMENT] = np.repeat(np.arange(len(numbers)), lengths).tolist()
             found["attention_mask"] = [1] * int(end - start)
         return found
+
+
+class PictureRows(Dataset):
+    """Pictures as `PatchCollator` takes them: `pixel_values` [channels, height, width] float32, as policies are of
+    them.
+
+    Args:
+        pictures: the corpus.
+    """
+
+    def __init__(self, pictures: PatchRows) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        x, _ = self.pictures.batch([row])
+        return {PIXELS: self.pictures.grid.pixels(x)[0]}
 
 
 class Unnumbered:

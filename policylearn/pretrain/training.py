@@ -18,11 +18,12 @@ from transformers import (
     TrainingArguments,
 )
 
+from policylearn.collator.patch_collator import PatchCollator
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
 from policylearn.config.masking import texts_of
 from policylearn.masking.corruption import IGNORED
-from policylearn.pretrain.rows import Rows, Unnumbered
+from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
 
@@ -35,20 +36,24 @@ KEPT = 2
 def trainer_of(
     config: Config,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    collator: PolicyCollator,
-    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase | None,
+    collator: PolicyCollator | PatchCollator,
+    rows: Rows | PictureRows,
     folder: Path,
     console: Console,
 ) -> Trainer:
-    """What trains a model on rows; checkpoints go to `folder`. ValueError: as `shares`."""
+    """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss. ValueError: as
+    `shares`."""
+    if isinstance(collator, PatchCollator):
+        masks: dict[str, Any] = {"data_collator": collator}
+    else:
+        masks = {"data_collator": Unnumbered(collator), "compute_loss_func": loss_of}
     trainer = Trainer(
         model=model,
         args=arguments(config, len(rows), folder, collator.policy.masking.copies),
         train_dataset=rows,
         processing_class=tokenizer,
-        data_collator=Unnumbered(collator),
-        compute_loss_func=loss_of,
+        **masks,
         callbacks=[EpochCallback(collator), Shown(console)],
     )
     trainer.remove_callback(PrinterCallback)

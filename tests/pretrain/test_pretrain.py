@@ -82,6 +82,30 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bit
     assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1)" in said
 
 
+NOMIC = (
+    'model.architecture={model_type="nomic_bert", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, '
+    "intermediate_size=32}"
+)
+
+
+def test_a_model_that_is_saved_under_other_names_goes_on_from_its_checkpoint_too(tiny, tmp_path, quiet, monkeypatch):
+    """`Trainer` by itself would go on from the weights of the start, and say nothing."""
+    config, trainer_of = tiny(*SHORT, NOMIC), command.trainer_of
+    whole = command.pretrain(config, tmp_path / "whole", quiet)
+
+    def interrupted(*given):
+        trainer = trainer_of(*given)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(command, "trainer_of", interrupted)
+        command.pretrain(config, tmp_path / "stopped", quiet)
+    again = command.pretrain(config, tmp_path / "stopped", quiet)
+    once, twice = weights(whole.folder), weights(again.folder)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
 def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
     rate = "pretrain.rate={kind='linear', rates=[0.3, 0.15]}"
     status, said, wrong = policylearn("pretrain", tiny_toml, *SHORT, rate, "--out", tmp_path / "model")
