@@ -34,13 +34,14 @@ class Inputs:
 
     Args:
         out: the run's folder.
+        pictures: whether it is of these.
 
     Attributes:
         written: what was an object, by name.
     """
 
-    def __init__(self, out: str | os.PathLike[str]) -> None:
-        self.out, self.written = str(out), list[str]()
+    def __init__(self, out: str | os.PathLike[str], pictures: bool = False) -> None:
+        self.out, self.pictures, self.written = str(out), pictures, list[str]()
 
     def task(self, given: Any) -> str:
         """Labelled rows: splits by name, or one set of rows."""
@@ -66,7 +67,7 @@ class Inputs:
         """The settings of [model] that name a model and a tokenizer.
 
         Raises:
-            ValueError: a model is given without its tokenizer, or is none of transformers.
+            ValueError: a model of texts is given without its tokenizer, or it is none of transformers.
         """
         found = {} if given is None else {"name": self._model(given, tokenizer)}
         if tokenizer is not None and (given is None or _is_place(given)):
@@ -89,14 +90,16 @@ class Inputs:
             return str(given)
         if not isinstance(given, PreTrainedModel):
             raise ValueError(f"model is a {type(given).__name__}: give a name, a folder, or a model of transformers")
-        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        if not (isinstance(tokenizer, PreTrainedTokenizerBase) or self.pictures):
             raise ValueError("a model given as an object needs its tokenizer: model=..., tokenizer=...")
+        speaks = "" if self.pictures else tokenizer_fingerprint(tokenizer)
         shape = {key: value for key, value in given.config.to_dict().items() if key not in SET_ON_SAVING}
-        parts = [repr((type(given).__name__, sorted(shape.items()), tokenizer_fingerprint(tokenizer))).encode()]
+        parts = [repr((type(given).__name__, sorted(shape.items()), speaks)).encode()]
 
         def save(place: Path) -> None:
             given.save_pretrained(place)
-            tokenizer.save_pretrained(place)
+            if not self.pictures:
+                tokenizer.save_pretrained(place)
 
         return self._write("model", chain(parts, _tensor_parts(given.state_dict())), save)
 
@@ -107,11 +110,13 @@ class Inputs:
 
     def _data_set(self, name: str, given: Any) -> str:
         splits = given if isinstance(given, Mapping) else {"train": given}
-        parts = (split.encode() + _line(row, name) for split in sorted(splits) for row in splits[split])
+        parts = (split.encode() + part for split in sorted(splits) for part in _row_parts(splits[split], name))
         return self._write(name, parts, given.save_to_disk)
 
     def _lines(self, name: str, files: Mapping[str, Iterable[Any]]) -> str:
         """Rows by the file they go to, below a folder where there are several."""
+        if self.pictures:
+            raise ValueError(f"{name}: pictures are given as a folder or .npz file, or as a data set of `datasets`")
         lines = {file: [_line(row, name) for row in rows] for file, rows in files.items()}
         parts = chain.from_iterable([file.encode(), *found] for file, found in sorted(lines.items()))
 
@@ -159,6 +164,21 @@ def _rows(given: Any, name: str) -> Iterator[Mapping[str, Any]]:
         raise ValueError(f"{name}: columns of different lengths, {lengths}: give each as many values")
     for values in zip(*given.values(), strict=True):
         yield dict(zip(given, values, strict=True))
+
+
+def _row_parts(rows: Any, name: str) -> Iterator[bytes]:
+    """What the rows of a data set hold; of pictures their files, which it would decode."""
+    files = [column for column, kind in rows.features.items() if getattr(kind, "decode", False)]
+    for column in files:
+        rows = rows.cast_column(column, type(rows.features[column])(decode=False))
+    for row in rows:
+        yield _line({key: value for key, value in row.items() if key not in files}, name)
+        yield from (part for column in files for part in _file_parts(row[column]))
+
+
+def _file_parts(file: Mapping[str, Any]) -> Iterator[bytes]:
+    """Content of a file that a data set holds, or knows the place of."""
+    yield file["bytes"] if file["bytes"] is not None else Path(file["path"]).read_bytes()
 
 
 def _line(row: Any, name: str) -> bytes:

@@ -16,6 +16,7 @@ from policylearn.config.parts import check_travels, with_imports
 from policylearn.config.recipe import RECIPE
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
+from policylearn.data.picture_task import splits_of
 from policylearn.registry import KINDS
 from policylearn.report.console import print_line
 from policylearn.runs.run import INPUTS
@@ -51,14 +52,20 @@ def experiment(
     Raises:
         ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
     """
-    inputs, tree, source = Inputs(out), _base(given.config), _source(given.config)
+    tree, source = _base(given.config), _source(given.config)
     own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in (given.settings or {}).items()}
+    pictures = bool(_at(tree, own, "patches.words"))
+    inputs = Inputs(out, pictures)
     places = _places(given, inputs, lambda section: str(_at(tree, own, f"{section}.text") or "text"))
     more = HERE | dict(more) | ({"name": Path(out).name} if "task" in inputs.written else {})
     defaults = {key: value for key, value in more.items() if _at(tree, own, key) is None}
     changes = [(key, value, source) for key, value in defaults.items()]
     changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
     changes += [(key, value, f"settings[{key!r}]") for key, value in own.items()]
+    if pictures and given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None:
+        place = _pictures_of_train(tree, changes, source)
+        changes.append(("domain.path", place, "domain"))
+        print_line(console, f"domain  none is given: the pictures of the task's train split, {place}")
     config = config_of(tree, changes, source)
     if given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None:
         texts = _texts_of_train(config)
@@ -121,6 +128,13 @@ def _at(tree: Mapping[str, Any], own: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def _pictures_of_train(tree: dict[str, Any], changes: list[tuple[str, Any, str]], source: str) -> str:
+    """Where those of the task's train split are."""
+    own = [(key, value, whose) for key, value, whose in changes if key.startswith("task.")]
+    task = {"task": tree.get("task", {})}
+    return splits_of(config_of(task, own, source).task)["train"]
 
 
 def _texts_of_train(config: Config) -> list[str]:
