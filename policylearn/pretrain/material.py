@@ -1,0 +1,121 @@
+"""What a model is trained further on, texts or pictures: the rows, the policy, and what masks by it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from rich.console import Console
+from transformers import PreTrainedModel
+
+from policylearn.arms.arms import check_fits
+from policylearn.arms.policies import build_uniform
+from policylearn.artefact import load_policy
+from policylearn.collator.patch_collator import PatchCollator
+from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.config import MaskingConfig
+from policylearn.pictures import PictureProblem
+from policylearn.policy.patches import REGION, whole_rate
+from policylearn.policy.policy import MaskingPolicy, uniform_policy
+from policylearn.policy.scores import scorer_of
+from policylearn.pretrain.rows import PictureRows, Rows
+from policylearn.problem import Problem
+from policylearn.report.console import print_line
+from policylearn.runs.provenance import fingerprint, last_part
+
+Collator = PolicyCollator | PatchCollator
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training is given.
+
+    Attributes:
+        of: "texts" or "pictures".
+        rows: what it goes through.
+        masks: the policy.
+        said: whose masks they are, in words.
+        share: how much they mask, in words.
+        collator: (model, seed, console) → what masks its batches; what is changed in the model is said.
+        facts: what the training is known by, besides its settings.
+    """
+
+    of: str
+    rows: Rows | PictureRows
+    masks: MaskingPolicy
+    said: str
+    share: str
+    collator: Callable[[PreTrainedModel, int, Console], Collator]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def material_of(problem: Problem, source: str | None) -> Material:
+    """The domain of a problem, under the policy of a place, or random masks, at the rate of [pretrain] if it has one.
+
+    Raises:
+        ValueError: there is none, or one that does not go with the model; the rate is above what it allows; or what is
+            for texts alone is asked of pictures.
+    """
+    return _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(problem, source)
+
+
+def _texts(problem: Problem, source: str | None) -> Material:
+    config = problem.config
+    plain = None if source is not None else uniform_policy(problem.tokenizer, config.masking)
+    masks, said = _masks(problem, source, plain)
+    size = config.model.max_length if config.pretrain.packing else None
+    return Material(
+        "texts",
+        Rows(problem.domain, [scorer_of(name) for name in masks.names], size),
+        masks,
+        said,
+        f"{masks.masking.rate_in_words} of the tokens, by {masks.masking.unit}",
+        lambda model, seed, console: PolicyCollator(problem.tokenizer, policy=masks, seed=seed),
+        {"max_length": config.model.max_length, **_facts(problem, masks, "tokens")},
+    )
+
+
+def _pictures(problem: PictureProblem, source: str | None) -> Material:
+    if problem.config.pretrain.packing:
+        raise ValueError("pretrain.packing is for texts, and the config is one of pictures: unset it")
+    masks, said = _masks(problem, source, build_uniform(problem) if source is None else None)
+    if REGION in map(scorer_of, masks.names):
+        raise ValueError(f"{said} go by boxes of pictures, which are not read here: train with PatchCollator")
+
+    def collator(model: PreTrainedModel, seed: int, console: Console) -> PatchCollator:
+        _hide_as_many(model, masks, problem.grid.count, console)
+        return PatchCollator(model, masks, seed=seed)
+
+    share, facts = f"{masks.masking.rate_in_words} of the patches", _facts(problem, masks, "pixels")
+    return Material("pictures", PictureRows(problem.domain), masks, said, share, collator, facts)
+
+
+def _masks(problem: Problem, source: str | None, plain: MaskingPolicy | None) -> tuple[MaskingPolicy, str]:
+    """The policy, and whose it is."""
+    if plain is None:
+        assert source is not None
+        artefact = load_policy(source)
+        check_fits(problem, artefact)
+        masks, said = artefact.policy, f"the masks of {last_part(source)}"
+    else:
+        masks, said = plain, "random masks (no --policy)"
+    if (rate := problem.config.pretrain.rate) is not None:
+        masks.field.masking = MaskingConfig.model_validate(masks.masking.model_dump() | {"rate": rate})
+    return masks, said
+
+
+def _facts(problem: Problem, masks: MaskingPolicy, content: str) -> dict[str, Any]:
+    digest = sha256()
+    for part in problem.domain.contents():
+        digest.update(part)
+    known = {"rate": masks.masking.rate_in_words, "masks": fingerprint(masks)[:16]}
+    return known | {content: digest.hexdigest()[:16]}
+
+
+def _hide_as_many(model: PreTrainedModel, masks: MaskingPolicy, patches: int, console: Console) -> None:
+    """A ViTMAE removes as many patches as its config says: from now on those of the policy."""
+    before = getattr(model.config, "mask_ratio", None)
+    hidden = round(patches * float(whole_rate(masks.masking.usual_rate, patches)))
+    if before is not None and hidden != patches - int(patches * (1 - before)):
+        model.config.mask_ratio = (hidden - 0.5) / patches  # rounded up to the whole number
+        print_line(console, f"masks  the model's mask_ratio was {before:g}; from now on it is the policy's")
