@@ -27,6 +27,8 @@ from policylearn.report.write_up import write_up
 FOLDER, RUNS = Path(__file__).parent, Path("runs/proteins")
 LABELS = {"200 labels": 200, "all labels": None}
 """For policy and classifier alike."""
+DOWNSTREAM = {"200 labels": ["probe", "finetune"], "all labels": ["probe"]}
+"""Fine-tuning from all labels would take four minutes a trial."""
 PLACES = 8
 """Equal parts of a peptide, from its first residue to its last."""
 
@@ -48,6 +50,7 @@ def run(name: str) -> None:
     """Learn and compare."""
     torch.set_num_threads(1)
     given = [f"name={name}", f"task.path={task_of(LABELS[name])}", "cluster.backend=local"]
+    given.append(f"evaluate.downstream={json.dumps(DOWNSTREAM[name])}")
     train(load_config("configs/proteins.toml", given), RUNS / name, Console())
 
 
