@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.config import FineTuneConfig
-from policylearn.inner.steps import started_together
+from policylearn.inner.steps import way_of_steps
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.report.formats import score
 
@@ -64,7 +64,7 @@ def adamw(model: nn.Module, config: FineTuneConfig) -> torch.optim.AdamW:
         {"params": [p for p in model.parameters() if (p.ndim > 1) == decays], "weight_decay": decay}
         for decays, decay in ((True, config.weight_decay), (False, 0.0))
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, foreach=started_together(model))
+    return torch.optim.AdamW(groups, lr=config.learning_rate, **way_of_steps(model))
 
 
 def _epochs(

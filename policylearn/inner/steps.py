@@ -21,24 +21,30 @@ def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.Optimiz
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    together = started_together(model)
+    way = way_of_steps(model)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, foreach=together)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, foreach=together)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, **way)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, **way)
 
 
-def started_together(model: nn.Module) -> bool | None:
-    """`foreach` of torch's optimisers: whether operations are started for all parameters at once, which takes less time
-    for a small model, changes no bit, and needs the room of the parameters once more. None: where torch does, on a GPU.
+def way_of_steps(model: nn.Module) -> dict[str, Any]:
+    """How torch's optimisers go over the parameters of a model. On a CPU a step of millions is a matter of how often
+    they pass through memory: once (`fused`), for a tenth of the time. Those of a small model are started together
+    (`foreach`), which changes no bit of one after the other and takes as much room again; else as torch does.
 
-    >>> started_together(nn.Linear(2, 2))
-    True
+    >>> way_of_steps(nn.Linear(2, 2))
+    {'foreach': True}
     """
-    return True if sum(p.numel() for p in model.parameters()) <= SMALL else None
+    size, devices = sum(p.numel() for p in model.parameters()), {p.device.type for p in model.parameters()}
+    if devices == {"cpu"} and size > MANY:
+        return {"fused": True}
+    return {"foreach": True} if size <= SMALL else {}
 
 
+MANY = 1_000_000
+"""Parameters of a model that are so many that passes through memory count."""
 SMALL = 50_000_000
-"""Parameters of a model that are so few that once more is no matter."""
+"""So few that once more is no matter."""
 
 
 def learning_rate(config: InnerConfig, step: int, steps: int) -> float:

@@ -10,6 +10,7 @@ from transformers import (
 )
 
 from policylearn.config import InnerConfig
+from policylearn.inner import steps
 from policylearn.inner.masked_lm import MaskedLM, mlm_loss
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.masking import IGNORED, MaskedBatch
@@ -143,3 +144,18 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(bad):
     with pytest.raises(FloatingPointError, match=r"lower inner\.learning_rate"):
         plain_step(model, optimizer, MaskedLM(), BATCH, 0.1)
     assert torch.equal(model.bias, bias)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_steps_of_many_parameters_are_those_of_few_to_rounding(kind, monkeypatch):
+    config, ends = InnerConfig(optimizer=kind, learning_rate=0.1, weight_decay=0.1), []
+    for many in (0, 10**6):
+        monkeypatch.setattr(steps, "MANY", many)
+        model = Unigram(LOGITS)
+        optimizer = make_optimizer(model, config)
+        assert optimizer.defaults["fused" if many == 0 else "foreach"]
+        for _ in range(5):
+            plain_step(model, optimizer, MaskedLM(), BATCH, 0.1)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*ends, atol=1e-6, rtol=0)
+    assert not torch.equal(ends[0], torch.cat([torch.tensor(LOGITS), torch.zeros(3)]))

@@ -9,6 +9,7 @@ from torch.nn.functional import cosine_similarity
 
 from policylearn.adapt.ridge import probe_loss
 from policylearn.config import InnerConfig
+from policylearn.inner import steps
 from policylearn.inner.masked_diffusion import MaskedDiffusion
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.steps import learning_rate
@@ -312,6 +313,14 @@ def test_model_and_optimiser_end_where_plain_steps_take_them(inner, name, case, 
         assert_same(problem.model, problem.optimizer, model, optimizer, tolerance)
         for m, o in ((problem.model, problem.optimizer), (model, optimizer)):  # a further step finds all in order
             problem.step(m, o, batches[0], 0.01)
+
+
+@pytest.mark.parametrize("name", [*EXACT, NEARLY])
+def test_they_do_so_where_steps_pass_through_memory_once(inner, name, monkeypatch):
+    """As the optimiser of a model of millions of parameters does."""
+    monkeypatch.setattr(steps, "MANY", 0)
+    assert Setting(inner, CASES[1]).problem.optimizer.defaults["fused"]
+    test_model_and_optimiser_end_where_plain_steps_take_them(inner, name, CASES[1], torch.float32)
 
 
 def assert_same(model, optimizer, other, others_optimizer, tolerance: float) -> None:
