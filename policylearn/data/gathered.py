@@ -37,7 +37,8 @@ class Gathered:
         if self._file is None:
             return np.concatenate([np.zeros(0, self._dtype), *self._parts])
         self._file.flush()
-        return np.memmap(self._file, self._dtype, mode="c", shape=(self._size,))
+        mapped = np.memmap(self._file, self._dtype, mode="c", shape=(self._size,))
+        return mapped.view(np.ndarray)  # which travels to workers in one piece, and not as a copy for each
 
     def _spill(self) -> None:
         if self._file is None:

@@ -70,9 +70,11 @@ def test_a_large_corpus_waits_in_a_file_and_is_the_same(texts, tokenizer, monkey
     in_memory = tokenize(texts, tokenizer, 10, split=True)
     monkeypatch.setattr("policylearn.data.gathered.LIMIT", 100)
     on_disk = tokenize(texts, tokenizer, 10, split=True)
-    assert isinstance(on_disk.flat, np.memmap) and not isinstance(in_memory.flat, np.memmap)
+    assert isinstance(on_disk.flat.base, np.memmap) and in_memory.flat.base is None
     assert np.array_equal(in_memory.flat, on_disk.flat) and np.array_equal(in_memory.offsets, on_disk.offsets)
-    sent = pickle.loads(pickle.dumps(on_disk))
+    apart: list[pickle.PickleBuffer] = []
+    sent = pickle.loads(pickle.dumps(on_disk, protocol=5, buffer_callback=apart.append), buffers=apart)
+    assert len(apart) == 2  # as Ray sends them: ids and offsets, which workers share
     assert np.array_equal(sent.flat, in_memory.flat) and list(sent.contents()) == list(in_memory.contents())
 
 
