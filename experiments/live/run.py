@@ -1,0 +1,178 @@
+"""What would masks be worth that follow the credits of the moment? Writes trials.jsonl as it goes, then result.json and
+README's table.
+
+.venv/bin/python experiments/live/run.py          # what is missing; may be stopped
+.venv/bin/python experiments/live/run.py --table
+"""
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policylearn.adapt.outer import dev_score
+from policylearn.arms.policies import build_field, build_policy, build_uniform
+from policylearn.config import PolicyConfig, load_config
+from policylearn.credit.along import Viewpoint
+from policylearn.credit.credits import credits_of
+from policylearn.credit.domain import ALL, labelled_loss
+from policylearn.credit.outer import Gradients
+from policylearn.evaluation.pretraining import pretrain
+from policylearn.evaluation.statistics import paired_difference
+from policylearn.inner.trajectory import Trajectory
+from policylearn.masking import MaskedBatch
+from policylearn.messages.watch import UNSEEN
+from policylearn.models.model import InnerModel
+from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import Scores
+from policylearn.problem import Problem
+from policylearn.report.write_up import write_up
+from policylearn.scores.credit import CREDIT
+
+FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
+LINES = FOLDER / "trials.jsonl"
+SETS, LABELS, FIRST_SEED = 10, 200, 1000
+BEGIN, EVERY, DRAWS = 8, 8, 6
+"""Steps before the first look, steps between two, and masks that cover a text."""
+OWN = "column"
+"""The scorer whose scores come with a text."""
+ARMS: dict[str, tuple[str, float]] = {
+    "random": ("random", 0.0),
+    "expected, 2": ("expected", 2.0),
+    "expected, 4": ("expected", 4.0),
+    "live, 2": ("live", 2.0),
+    "live, 4": ("live", 4.0),
+}
+"""By which credits, and how strongly they are followed."""
+
+
+def prepare(number: int) -> Path:
+    """The task with a label set of train; all texts of train are there to be read."""
+    place = KEPT / f"set-{number}"
+    if not place.exists():
+        place.mkdir(parents=True)
+        for split in ("train", "dev", "test"):
+            with gzip.open(TASK / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+                rows = file.read().splitlines()
+            if split == "train":
+                rows = [rows[i] for i in np.random.default_rng(number).permutation(len(rows))[:LABELS]]
+            (place / f"{split}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return place
+
+
+@lru_cache(maxsize=1)
+def problem_of(number: int) -> Problem:
+    """Of one label set."""
+    given = [f"task.path={prepare(number)}", "task.metric=accuracy", "task.extra_tests=[]", "inner.learning_rate=1e-4"]
+    given += [f"domain.path={TASK}/train.jsonl.gz", "cluster.backend=local", "credit.batches=60", "credit.resplits=2"]
+    return Problem(load_config("configs/credits.toml", given))
+
+
+def live(problem: Problem, seed: int, strength: float) -> InnerModel:
+    """A model trained under masks by its own credits: the direction in which a token helps is found anew every few
+    steps, from all labels, and every token of a batch is credited before the batch is masked."""
+    trajectory = Trajectory.start(problem, build_uniform(problem), seed)
+    follows, loss, direction = following(problem, strength), labelled_loss(problem), dict[str, Tensor]()
+    for step in range(problem.config.inner.steps):
+        batch = next(trajectory.batches)
+        if step >= BEGIN:
+            if (step - BEGIN) % EVERY == 0:
+                direction = Viewpoint(trajectory, {ALL: loss}, UNSEEN).directions[ALL]
+                trajectory.optimizer.zero_grad()
+            columns = {OWN: credited(trajectory, batch, direction)}
+            text, draw = (batch.original, batch.real), batch.draw
+            batch = trajectory.objective.draw(follows, *text, seed, draw, columns=columns)
+        trajectory.take_step(batch)
+    return trajectory.model
+
+
+def following(problem: Problem, strength: float) -> MaskingPolicy:
+    """The policy that goes by scores that come with a text."""
+    nothing = Scores(torch.zeros(len(problem.tokenizer)))
+    config = PolicyConfig(prior={OWN: strength}, network="none")
+    return MaskingPolicy(
+        config, {OWN: nothing}, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0), build_field(problem)
+    )
+
+
+def credited(trajectory: Trajectory, batch: MaskedBatch, direction: Gradients) -> Tensor:
+    """Credits of all tokens of a batch, in standard deviations from their mean, [B, T] float32."""
+    cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
+    text, seed = (batch.original, batch.real), trajectory.seed
+    masked = [trajectory.objective.draw(cover, *text, seed, draw) for draw in range(DRAWS)]
+    found = torch.full(batch.original.shape, torch.nan, dtype=torch.float64)
+    for one, tokens in zip(masked, credits_of(trajectory, masked, [direction]), strict=True):
+        found[one.mask] = torch.from_numpy(tokens.credits[:, 0])
+    known = found[~found.isnan()]
+    return ((found - known.mean()) / known.std()).float()
+
+
+def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel:
+    """A fresh model after its steps."""
+    if by == "live":
+        return live(problem, seed, strength)
+    policy = build_uniform(problem)
+    if by == "expected":
+        policy = build_policy(problem, PolicyConfig(prior={CREDIT: strength}, network="none"))
+    model = problem.fresh_model(seed)
+    pretrain(problem, model, policy, seed, problem.config.inner.steps)
+    return model
+
+
+def lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
+
+
+def run_missing() -> None:
+    """Label set by label set; may be stopped."""
+    torch.set_num_threads(1)
+    done = {(line["arm"], line["set"]) for line in lines()}
+    for number, arm in ((number, arm) for number in range(SETS) for arm in ARMS if (arm, number) not in done):
+        problem = problem_of(number)
+        line = {"arm": arm, "set": number, "dev": dev_score(problem, trained(problem, FIRST_SEED + number, *ARMS[arm]))}
+        with LINES.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, flush=True)
+
+
+def table(found: dict[str, list[float]]) -> Iterator[str]:
+    yield from (f"{len(found['random'])} label sets", "")
+    yield from ("| masks, strength | dev accuracy | − random | − expected of that strength |", "|---|---|---|---|")
+    for arm, values in found.items():
+        cells = [f"{100 * np.mean(values):.1f}", *(gap(values, found[base]) for base in bases(arm))]
+        yield f"| {arm} | {' | '.join(cells)} |"
+
+
+def bases(arm: str) -> tuple[str, str]:
+    """What an arm is compared with; itself: with nothing."""
+    return "random", arm.replace("live", "expected")
+
+
+def gap(own: list[float], base: list[float]) -> str:
+    """In points, with a 95 % interval."""
+    if own is base:
+        return ""
+    found = paired_difference([100 * x for x in own], [100 * x for x in base])
+    return f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
+def main() -> None:
+    if "--table" not in sys.argv:
+        run_missing()
+    sets = set.intersection(*({x["set"] for x in lines() if x["arm"] == arm} for arm in ARMS))
+    if len(sets) < 2:
+        raise SystemExit(f"{len(sets)} label sets of all arms: a table takes two")
+    own = sorted((x for x in lines() if x["set"] in sets), key=lambda x: x["set"])
+    found = {arm: [x["dev"] for x in own if x["arm"] == arm] for arm in ARMS}
+    write_up(FOLDER, found, list(table(found)))
+
+
+if __name__ == "__main__":
+    main()
