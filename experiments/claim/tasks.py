@@ -8,7 +8,6 @@ import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -24,9 +23,6 @@ TRAIN, DEV, REST = 200, 100, 400
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TASK = "task"
 """As the text to pretrain on: the task's own."""
-
-# AdamW in one pass over memory: at these sizes the loop over tensors takes as long as the model.
-torch.optim.AdamW.__init__ = partialmethod(torch.optim.AdamW.__init__, fused=True)  # type: ignore
 
 
 @dataclass(frozen=True)

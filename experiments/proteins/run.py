@@ -90,14 +90,16 @@ def liked(name: str) -> tuple[list[str], np.ndarray]:
     policy = load_policy(RUNS / name).policy
     problem = Problem(load_config("configs/proteins.toml", [f"task.path={task_of(LABELS[name])}"]))
     sums, counts = np.zeros((2, len(problem.tokenizer), PLACES))
-    for row in problem.domain.take(range(len(problem.domain))):
+    for number in range(len(problem.domain)):
+        row = problem.domain[number]
         ids = torch.from_numpy(row)[None].long()
         p = policy.probabilities(ids, torch.ones_like(ids, dtype=torch.bool))[0, 1:-1].numpy()
         at = np.arange(len(p)) * PLACES // len(p)
         np.add.at(sums, (row[1:-1], at), p)
         np.add.at(counts, (row[1:-1], at), 1)
     first = len(problem.tokenizer) - 20
-    return problem.tokenizer.convert_ids_to_tokens(range(first, first + 20)), (sums / counts.clip(1))[first:]
+    names = problem.tokenizer.convert_ids_to_tokens(list(range(first, first + 20)))
+    return list(names), (sums / counts.clip(1))[first:]
 
 
 def draw(names: list[str]) -> None:
