@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,10 @@ def gains_of(name: str, found: dict[str, dict[str, list[float]]]) -> Iterator[tu
 
 def main() -> None:
     torch.set_num_threads(1)
-    for task in () if {"--table", "--keep"} & {*sys.argv} else TASKS:
+    for seeds, task in product((SEEDS // 2, SEEDS), () if {"--table", "--keep"} & {*sys.argv} else TASKS):
         policies: dict[str, Any] = {OTHERS: str(of_others(task)), OWN: str(learn(task))}
-        evaluate_policies(config_of(task), str(RUNS / "compared" / task), Console(), policies)
+        config = config_of(task, f"evaluate.seeds={seeds}")
+        evaluate_policies(config, str(RUNS / "compared" / task), Console(), policies)
     found = {task: by_arm for task in TASKS if (by_arm := scores(task))}
     write_up(FOLDER, found, list(table(found)))
     if "--keep" in sys.argv:
