@@ -28,6 +28,7 @@ SHAPES = {
 }
 TRAINING: dict[str, list[str]] = {SMALL: [], LARGE: ["inner.learning_rate=2e-3", "inner.schedule=linear"]}
 """Of each what it learns by: by the demo's settings the larger does not."""
+ROUNDS = "learned in rounds on the small"
 CREDITS = ["policy.prior={}", "policy.network=none", "learn.stages=[expected]", "evaluate.seeds=0"]
 ARMS = ["none", "random", "difference", "oracle"]
 SEEDS = 10
@@ -45,6 +46,13 @@ def learn(model: str) -> str:
     if not (RUNS / model / "policy").exists():
         train(config_of(model, *CREDITS, 'evaluate.arms=["random"]'), RUNS / model, Console())
     return str(RUNS / model / "policy")
+
+
+def learn_in_rounds() -> str:
+    """The demo's policy, on the small model."""
+    if not (RUNS / "rounds" / "policy").exists():
+        train(config_of(SMALL, "evaluate.seeds=0", 'evaluate.arms=["random"]'), RUNS / "rounds", Console())
+    return str(RUNS / "rounds" / "policy")
 
 
 def scores(model: str) -> dict[str, list[float]]:
@@ -75,6 +83,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for model in () if "--table" in sys.argv else SHAPES:
         policies: dict[str, Any] = {f"learned on the {one}": learn(one) for one in SHAPES}
+        policies[ROUNDS] = learn_in_rounds()
         evaluate_policies(config_of(model), str(RUNS / f"compared-{model}"), Console(), policies)
     found = {model: by_arm for model in SHAPES if (by_arm := scores(model))}
     write_up(FOLDER, found, list(table(found)))
