@@ -12,7 +12,7 @@ from policylearn.learning.lineage import LEARNED, PRIOR
 from policylearn.policy.average import average_policies
 
 TOLD = ("task", "domain", PRIOR, LEARNED)
-"""Facts that are told of every policy."""
+"""Facts that are told of every policy where they differ."""
 
 
 def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], times: float = 1.0) -> PolicyArtefact:
@@ -47,8 +47,9 @@ def _check_same_types(first: str, one: PolicyArtefact, name: str, other: PolicyA
 
 
 def _facts(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What all have in common, and what each started from and learned."""
+    """What all have in common, and of what each has of its own what it is from, started from and learned."""
     first, *others = known.values()
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-    said = {key: "; ".join(f"{name}: {facts[key]}" for name, facts in known.items() if key in facts) for key in TOLD}
+    apart = [key for key in TOLD if key not in shared]
+    said = {key: "; ".join(f"{name}: {facts[key]}" for name, facts in known.items() if key in facts) for key in apart}
     return shared | {key: value for key, value in said.items() if value}
