@@ -73,7 +73,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""
         said = card(config.name, base, f"under {given.said}", made_from | result, pictures)
-        (out / "README.md").write_text(said, encoding="utf-8")
+        for name, text in (given.files | {"README.md": said}).items():
+            (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
     return Pretrained(out, result)
 

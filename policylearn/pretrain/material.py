@@ -1,5 +1,6 @@
 """What a model is trained further on, texts or pictures: the rows, the policy, and what masks by it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -38,6 +39,7 @@ class Material:
         share: how much they mask, in words.
         collator: (model, seed, console) → what masks its batches; what is changed in the model is said.
         facts: what the training is known by, besides its settings.
+        files: of the checkpoint beside its weights, by name.
     """
 
     of: str
@@ -47,6 +49,7 @@ class Material:
     share: str
     collator: Callable[[PreTrainedModel, int, Console], Collator]
     facts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def material_of(problem: Problem, source: str | None) -> Material:
@@ -87,7 +90,23 @@ def _pictures(problem: PictureProblem, source: str | None) -> Material:
         return PatchCollator(model, masks, seed=seed)
 
     share, facts = f"{masks.masking.rate_in_words} of the patches", _facts(problem, masks, "pixels")
-    return Material("pictures", PictureRows(problem.domain), masks, said, share, collator, facts)
+    files = {"preprocessor_config.json": json.dumps(_processor(problem), indent=2) + "\n"}
+    return Material("pictures", PictureRows(problem.domain), masks, said, share, collator, facts, files)
+
+
+def _processor(problem: PictureProblem) -> dict[str, Any]:
+    """How pictures become pixels here, as an image processor of transformers has it; their size is not changed."""
+    grid, config = problem.grid, problem.config.patches
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": False,
+        "size": {"height": grid.height, "width": grid.width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [config.mean] * grid.channels,
+        "image_std": [config.std] * grid.channels,
+    }
 
 
 def _masks(problem: Problem, source: str | None, plain: MaskingPolicy | None) -> tuple[MaskingPolicy, str]:

@@ -12,6 +12,7 @@ from policylearn.commands.score import export_scorer
 from policylearn.config import load_config
 from policylearn.pictures import problem_of
 from policylearn.pretrain import training
+from policylearn.pretrain.rows import PictureRows
 from policylearn.pretrain.training import Console
 
 SHAPE = "image_size=8, patch_size=2, num_channels=1, hidden_size=16, num_hidden_layers=1, num_attention_heads=2"
@@ -58,6 +59,10 @@ def test_a_model_of_pictures_becomes_a_plain_checkpoint(digits, policy, model, t
     kind = type(before).__name__
     after = getattr(transformers, kind).from_pretrained(tmp_path / "model")
     assert f"with_its_head = {kind}.from_pretrained" in card and "restoring masked patches under the masks of" in card
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model")
+    pixels = np.load(digits / "domain.npz")["image"][0]
+    seen = processor(pixels[None], return_tensors="pt", input_data_format="channels_first")["pixel_values"]
+    torch.testing.assert_close(seen[0], PictureRows(problem_of(given).domain)[0]["pixel_values"])
     moved = [not torch.equal(x, after.state_dict()[name]) for name, x in before.state_dict().items()]
     assert sum(moved) > len(moved) / 2
     assert pretrain(given, tmp_path / "model", console, str(policy)).before
