@@ -1,6 +1,6 @@
 """Numbers of a corpus of any size, gathered a few at a time."""
 
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class Gathered:
         self._file: IO[bytes] | None = None
 
     def add(self, part: np.ndarray) -> None:
-        """Further numbers."""
+        """Further numbers. ValueError: the folder for temporary files has no room for them."""
         self._size += len(part)
         self._parts.append(part.astype(self._dtype, copy=False))
         if self._size * self._dtype.itemsize > LIMIT:
@@ -36,13 +36,20 @@ class Gathered:
         """All of them, one after the other; it may be written to."""
         if self._file is None:
             return np.concatenate([np.zeros(0, self._dtype), *self._parts])
-        self._file.flush()
         mapped = np.memmap(self._file, self._dtype, mode="c", shape=(self._size,))
         return mapped.view(np.ndarray)  # which travels to workers in one piece, and not as a copy for each
 
     def _spill(self) -> None:
-        if self._file is None:
-            self._file = TemporaryFile(prefix="policylearn-")  # noqa: SIM115
-        for part in self._parts:
-            self._file.write(np.ascontiguousarray(part).data)
+        try:
+            if self._file is None:
+                self._file = TemporaryFile(prefix="policylearn-")  # noqa: SIM115
+            for part in self._parts:
+                self._file.write(np.ascontiguousarray(part).data)
+            self._file.flush()
+        except OSError as error:  # storage boundary
+            taken = f"{self._size * self._dtype.itemsize >> 20:,} MiB"
+            raise ValueError(
+                f"a corpus of this size takes {taken} and more in {gettempdir()}: {error.strerror}; set TMPDIR to a folder "
+                "with room, or domain.limit"
+            ) from error
         self._parts = []

@@ -1,3 +1,5 @@
+import errno
+import io
 import pickle
 
 import numpy as np
@@ -84,3 +86,16 @@ def test_rows_of_other_tokens_are_found_whatever_the_chunks(monkeypatch):
     for size in (1, 2, 100):
         monkeypatch.setattr("policylearn.data.tokens.CHUNK", size)
         assert stored.with_other_than(np.array([True, True, False, False])).tolist() == [2, 3, 5]
+
+
+def test_no_room_for_a_large_corpus_is_said_with_what_mends_it(texts, tokenizer, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, part):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("policylearn.data.gathered.LIMIT", 100)
+    monkeypatch.setattr("policylearn.data.gathered.TemporaryFile", lambda prefix: Full())
+    with pytest.raises(
+        ValueError, match=r"takes 0 MiB and more in .*: No space left on device; set TMPDIR to a folder"
+    ):
+        tokenize(texts, tokenizer, 10, split=True)
