@@ -49,7 +49,7 @@ class Gathered:
         except OSError as error:  # storage boundary
             taken = f"{self._size * self._dtype.itemsize >> 20:,} MiB"
             raise ValueError(
-                f"a corpus of this size takes {taken} and more in {gettempdir()}: {error.strerror}; set TMPDIR to a folder "
-                "with room, or domain.limit"
+                f"a corpus of this size takes {taken} and more in {gettempdir()}: {error.strerror}; set TMPDIR to a "
+                "folder with room, or domain.limit"
             ) from error
         self._parts = []
