@@ -1,7 +1,7 @@
 """How the work grows with the corpus, and with the vocabulary: generated texts, every row measured in a process of its
 own. Writes result.json and README's tables.
 
-.venv/bin/python experiments/bench_growth/run.py           # 100,000, a million and ten million texts; an hour
+.venv/bin/python experiments/bench_growth/run.py           # 100,000, a million and ten million texts; half an hour
 .venv/bin/python experiments/bench_growth/run.py --quick   # 1,000 and 10,000, in two minutes; writes nothing
 
 The last line printed is one JSON object of ratios.

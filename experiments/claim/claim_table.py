@@ -107,8 +107,7 @@ def cell(scores: Scores, task: str, arm: str) -> str:
 
 def points(found: list[np.ndarray]) -> str:
     """A mean difference with its interval."""
-    d = pooled_difference(found)
-    return f"{100 * d.mean:+.1f} [{100 * d.low:.1f}, {100 * d.high:.1f}]"  # type: ignore[operator]  # two runs at least
+    return pooled_difference(found).told(100)
 
 
 def as_table(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -95,8 +95,7 @@ def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 
 def _gap(own: list[float], base: list[float]) -> str:
-    gap = paired_difference([100 * x for x in own], [100 * x for x in base])
-    return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
+    return paired_difference(own, base).told(100)
 
 
 def complete() -> dict[str, dict[str, list[float]]]:

@@ -253,10 +253,7 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 
 def gap(own: list[float], base: list[float], scale: float, digits: int) -> str:
     """Paired by seed, with a 95 % interval."""
-    if own is base:
-        return ""
-    found = paired_difference([scale * x for x in own], [scale * x for x in base])
-    return f"{found.mean:+.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return "" if own is base else paired_difference(own, base).told(scale, digits)
 
 
 def main() -> None:

@@ -94,8 +94,8 @@ def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
         means = [f"{sum(by_arm[arm]) / len(by_arm[arm]):.1f}" for by_arm in found.values()]
         if arm != "random":
             gaps = [pooled_difference([gaps_of(by_arm, arm)]) for by_arm in found.values()]
-            means = [f"{mean} ({shown(gap)})" for mean, gap in zip(means, gaps, strict=True)]
-        whole = "" if arm == "random" else shown(pooled_difference([gaps_of(by_arm, arm) for by_arm in four]))
+            means = [f"{mean} ({gap.told()})" for mean, gap in zip(means, gaps, strict=True)]
+        whole = "" if arm == "random" else pooled_difference([gaps_of(by_arm, arm) for by_arm in four]).told()
         yield f"| {arm} | {' | '.join(means)} | {whole} |"
 
 
@@ -104,18 +104,13 @@ def gaps_of(by_arm: dict[str, list[float]], arm: str) -> list[float]:
     return [a - b for a, b in zip(by_arm[arm], by_arm["random"], strict=True)]
 
 
-def shown(gap: Difference) -> str:
-    """− random, with a 95 % interval."""
-    return f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
-
-
 def keep(found: dict[str, dict[str, list[float]]]) -> None:
     """Every task's own policy, and that of all four, with what they gained where it was measured."""
     known = {task: load_policy(RUNS / task / "policy") for task in DOMAIN}
     known["science"] = average(known, math.sqrt(len(known)))
     for name, artefact in known.items():
-        gained = [f"- {task}: {shown(gap)}" for task, gap in gains_of(name, found)]
-        lines = [f"Points of 100 above random masks, by a probe of {LABELS} labels, {SEEDS} paired seeds [95 %]:", ""]
+        gained = [f"- {task}: {gap.told()} ({gap.seeds} seeds)" for task, gap in gains_of(name, found)]
+        lines = [f"Points of 100 above random masks, by a probe of {LABELS} labels, paired seeds [95 %]:", ""]
         note = "\n".join([*lines, *gained, "", "Measured by experiments/domain_policies of policylearn."])
         save_policy(FOLDER.parent / "policies" / name, artefact, with_note(artefact.card, note))
 

@@ -75,8 +75,7 @@ def cells_of(arm: str, by_arm: dict[str, list[float]]) -> tuple[str, str]:
     mean = f"{sum(by_arm[arm]) / len(by_arm[arm]):.3f}"
     if arm == "random":
         return mean, ""
-    gap = paired_difference(by_arm[arm], by_arm["random"])
-    return mean, f"{gap.mean:+.3f} [{gap.low:.3f}, {gap.high:.3f}]"
+    return mean, paired_difference(by_arm[arm], by_arm["random"]).told(digits=3)
 
 
 def main() -> None:

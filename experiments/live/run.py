@@ -157,10 +157,7 @@ def bases(arm: str) -> tuple[str, str]:
 
 def gap(own: list[float], base: list[float]) -> str:
     """In points, with a 95 % interval."""
-    if own is base:
-        return ""
-    found = paired_difference([100 * x for x in own], [100 * x for x in base])
-    return f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return "" if own is base else paired_difference(own, base).told(100)
 
 
 def main() -> None:

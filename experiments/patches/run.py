@@ -248,8 +248,7 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 
 def gap(after: list[float], before: list[float]) -> str:
     """In points, with a 95 % interval."""
-    found = paired_difference(after, before)
-    return f"{100 * found.mean:+.1f} [{100 * (found.low or 0):.1f}, {100 * (found.high or 0):.1f}]"
+    return paired_difference(after, before).told(100)
 
 
 def main() -> None:

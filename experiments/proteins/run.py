@@ -80,8 +80,7 @@ def cells_of(arm: str, by_arm: dict[str, list[float]]) -> tuple[str, str]:
     mean = f"{100 * np.mean(by_arm[arm]):.1f}"
     if arm == "random":
         return mean, ""
-    gap = paired_difference([100 * x for x in by_arm[arm]], [100 * x for x in by_arm["random"]])
-    return mean, f"{gap.mean:+.1f} [{gap.low:.1f}, {gap.high:.1f}]"
+    return mean, paired_difference(by_arm[arm], by_arm["random"]).told(100)
 
 
 @torch.no_grad()

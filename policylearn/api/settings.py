@@ -62,12 +62,13 @@ def experiment(
     changes = [(key, value, source) for key, value in defaults.items()]
     changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
     changes += [(key, value, f"settings[{key!r}]") for key, value in own.items()]
-    if pictures and given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None:
+    lacks_domain = given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None
+    if lacks_domain and pictures:
         place = _pictures_of_train(tree, changes, source)
         changes.append(("domain.path", place, "domain"))
         print_line(console, f"domain  none is given: the pictures of the task's train split, {place}")
     config = config_of(tree, changes, source)
-    if given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None:
+    if lacks_domain and not pictures:
         texts = _texts_of_train(config)
         place = inputs.texts("domain", texts, config.domain.text)
         config = config_of(tree, [("domain.path", place, "domain")], source)

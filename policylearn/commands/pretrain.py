@@ -91,8 +91,9 @@ def _train(problem: Problem, given: Material, folder: Path, console: Console) ->
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if last is not None:
         print_line(console, f"goes on from {last}")
-        take_weights(model.mlm, last)
     with quiet():
+        if last is not None:
+            take_weights(model.mlm, last)
         trainer.train(resume_from_checkpoint=last)
     return trainer
 

@@ -47,6 +47,17 @@ class Difference:
         """Whether the interval leaves out zero; one without width, from seeds that do not differ, shows nothing."""
         return self.low is not None and self.high is not None and not self.still and (self.low > 0 or self.high < 0)
 
+    def told(self, scale: float = 1.0, digits: int = 1) -> str:
+        """The mean, so many times, with its interval, for a table.
+
+        >>> Difference(0.0123, 5, 0.001, 0.0236).told(100)
+        '+1.2 [0.1, 2.4]'
+        """
+        mean = f"{scale * self.mean:+.{digits}f}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} [{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]"
+
     @property
     def still(self) -> bool:
         """Whether the difference is the same on all seeds, to rounding: what chance does cannot be judged then."""

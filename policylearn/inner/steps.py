@@ -29,7 +29,7 @@ def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.Optimiz
 
 def way_of_steps(model: nn.Module) -> dict[str, Any]:
     """How torch's optimisers go over the parameters of a model. On a CPU a step of millions is a matter of how often
-    they pass through memory: once (`fused`), for a tenth of the time. Those of a small model are started together
+    they pass through memory: once (`fused`). Those of a small model are started together
     (`foreach`), which changes no bit of one after the other and takes as much room again; else as torch does.
 
     >>> way_of_steps(nn.Linear(2, 2))

@@ -8,19 +8,24 @@ its logits have 1 / √K of their spread, where they do, all of it.
 """
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 
 import torch
 from torch import Tensor
 
 from policylearn.config import PolicyConfig
+from policylearn.data.columns import SCORERS as COLUMN_SCORERS
+from policylearn.masking.structure import STRUCTURES
+from policylearn.policy.adaptive import AMLM
 from policylearn.policy.networks import TypeTable
+from policylearn.policy.patches import REGION
 from policylearn.policy.policy import FIELD, MaskingPolicy
-from policylearn.policy.scores import Scores
+from policylearn.policy.scores import Scores, scorer_of
 
 LEARNED = "learned"
 """The scorer that the table of a policy becomes."""
-BY_TEXT = ("column", "entity", "oracle-context", "pos_column")
-"""Scorers whose numbers may come with a text, by the scorer's name."""
+BY_EXAMPLE = {*COLUMN_SCORERS, AMLM, REGION, *STRUCTURES}
+"""Scorers whose numbers come with a text or picture, by the scorer's name, and are not in a policy's table."""
 
 
 def average_policies(policies: Mapping[str, MaskingPolicy], times: float = 1.0) -> MaskingPolicy:
@@ -33,7 +38,7 @@ def average_policies(policies: Mapping[str, MaskingPolicy], times: float = 1.0) 
 
     Raises:
         ValueError: there are fewer than two, their settings or tables of tokens differ, the network of one is no table,
-            or a scorer of one takes numbers that come with a text.
+            or a scorer of one takes numbers that come with a text or picture.
     """
     if len(policies) < 2:
         raise ValueError(f"a mean takes two policies or more, got {len(policies)}")
@@ -45,9 +50,9 @@ def average_policies(policies: Mapping[str, MaskingPolicy], times: float = 1.0) 
     lexicon = torch.cat([policy.scores.lexicon for policy in policies.values()]).unique()
     terms = [term for name, policy in policies.items() for term in _terms(name, policy, lexicon)]
     prior = {name: times * strength / len(policies) for name, strength, _ in terms}
-    scores = {name.removesuffix(":rank"): found for name, _, found in terms}
+    scores = {scorer_of(name): found for name, _, found in terms}
     config = PolicyConfig(prior=prior, network="none")
-    return MaskingPolicy(config, scores, lexicon, torch.zeros(0, 0), policies[first].field)
+    return MaskingPolicy(config, scores, lexicon, torch.zeros(0, 0), deepcopy(policies[first].field))
 
 
 def _check_alike(first: str, one: MaskingPolicy, name: str, other: MaskingPolicy) -> None:
@@ -72,8 +77,8 @@ def _terms(name: str, policy: MaskingPolicy, lexicon: Tensor) -> Iterator[tuple[
         )
     strengths = (policy.strengths * policy.trust.exp()).tolist()
     for h, (scorer, strength) in enumerate(zip(policy.names, strengths, strict=True)):
-        if scorer in BY_TEXT:
-            raise ValueError(f"{name} takes numbers of {scorer!r} that come with a text, which a mean does not know")
+        if scorer_of(scorer) in BY_EXAMPLE:
+            raise ValueError(f"{name} takes numbers of {scorer!r} that come with an example: a mean has tables alone")
         yield f"{name}/{scorer}", strength, Scores(policy.scores.types[h], _words(policy, h, lexicon))
     if policy.network is not None:
         yield f"{name}/{LEARNED}", 1.0, Scores(policy.network.logits.detach())

@@ -64,8 +64,7 @@ def material_of(problem: Problem, source: str | None) -> Material:
 
 def _texts(problem: Problem, source: str | None) -> Material:
     config = problem.config
-    plain = None if source is not None else uniform_policy(problem.tokenizer, config.masking)
-    masks, said = _masks(problem, source, plain)
+    masks, said = _masks(problem, source, lambda: uniform_policy(problem.tokenizer, config.masking))
     size = config.model.max_length if config.pretrain.packing else None
     return Material(
         "texts",
@@ -81,7 +80,7 @@ def _texts(problem: Problem, source: str | None) -> Material:
 def _pictures(problem: PictureProblem, source: str | None) -> Material:
     if problem.config.pretrain.packing:
         raise ValueError("pretrain.packing is for texts, and the config is one of pictures: unset it")
-    masks, said = _masks(problem, source, build_uniform(problem) if source is None else None)
+    masks, said = _masks(problem, source, lambda: build_uniform(problem))
     if REGION in map(scorer_of, masks.names):
         raise ValueError(f"{said} go by boxes of pictures, which are not read here: train with PatchCollator")
 
@@ -109,15 +108,14 @@ def _processor(problem: PictureProblem) -> dict[str, Any]:
     }
 
 
-def _masks(problem: Problem, source: str | None, plain: MaskingPolicy | None) -> tuple[MaskingPolicy, str]:
+def _masks(problem: Problem, source: str | None, uniform: Callable[[], MaskingPolicy]) -> tuple[MaskingPolicy, str]:
     """The policy, and whose it is."""
-    if plain is None:
-        assert source is not None
+    if source is None:
+        masks, said = uniform(), "random masks (no --policy)"
+    else:
         artefact = load_policy(source)
         check_fits(problem, artefact)
         masks, said = artefact.policy, f"the masks of {last_part(source)}"
-    else:
-        masks, said = plain, "random masks (no --policy)"
     if (rate := problem.config.pretrain.rate) is not None:
         masks.field.masking = MaskingConfig.model_validate(masks.masking.model_dump() | {"rate": rate})
     return masks, said

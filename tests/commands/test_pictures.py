@@ -127,6 +127,22 @@ def test_score_shows_visual_words_and_exports_a_policy(policylearn, folder, tmp_
     assert load_policy(tmp_path / "policy").policy.names == ["difference"]
 
 
+def test_policies_over_pictures_have_a_mean_unless_they_draw_as_they_go(policylearn, folder, tmp_path):
+    for scorer in ("difference", "tficf", "block"):
+        given = ["score", str(folder / "digits.toml"), "--scorer", scorer, "--out", str(tmp_path / scorer)]
+        assert policylearn(*given)[0] == 0
+    places = [f"{name}={tmp_path / name}" for name in ("difference", "tficf")]
+    assert policylearn("average", *places, "--out", tmp_path / "both")[0] == 0
+    both, *given = (load_policy(tmp_path / name).policy for name in ("both", "difference", "tficf"))
+    grid = both.field.grid
+    x = torch.rand(3, grid.count, grid.depth, generator=torch.Generator().manual_seed(0))
+    real = torch.ones(3, grid.count, dtype=torch.bool)
+    torch.testing.assert_close(both(x, real), sum(policy(x, real) for policy in given) / 2)
+    blocks = [f"{name}={tmp_path / 'block'}" for name in ("one", "other")]
+    status, _, err = policylearn("average", *blocks, "--out", tmp_path / "none")
+    assert status == 2 and "numbers of 'block' that come with" in err, err
+
+
 def test_inspect_shows_pictures_in_the_terminal_and_on_a_page(policylearn, run, folder, tmp_path):
     status, out, _ = policylearn("inspect", str(run), str(next((folder / "domain").iterdir())))
     lines = [line.split() for line in out.strip().splitlines()]

@@ -71,7 +71,10 @@ def test_what_has_no_mean_is_refused(make_policy):
         ("the name 'a/b' of a policy", {"a/b": policy, "c": policy}),
         ("a has masking.rate = 0.15, b 0.3", {"a": policy, "b": make_policy("table", rate=0.3)}),
         ('b has policy.network = "context", whose logits are no table', {"a": policy, "b": make_policy("context")}),
-        ("b takes numbers of 'entity' that come with a text", {"a": policy, "b": make_policy("none", ("entity",))}),
+        ("b takes numbers of 'entity' that come with", {"a": policy, "b": make_policy("none", ("entity",))}),
+        ("b takes numbers of 'entity:rank' that come", {"a": policy, "b": make_policy("none", ("entity:rank",))}),
+        ("b takes numbers of 'amlm' that come with", {"a": policy, "b": make_policy("none", ("amlm",))}),
+        ("b takes numbers of 'block' that come with", {"a": policy, "b": make_policy("none", ("block",))}),
     ]:
         with pytest.raises(ValueError, match=wanted):
             average_policies(given)
