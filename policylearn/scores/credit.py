@@ -37,7 +37,8 @@ def credit(sources: Sources) -> Scores:
 def expected_scores(means: OccurrenceMeans, sources: Sources) -> Scores:
     """What the means of all credits say of types and words."""
     types, words = expected(means.types).nan_to_num(0.0), expected(means.words)
-    return Scores(types, words, f"{counted(means)} {sources.credited()}".strip())
+    level = "" if types.any() or words.nan_to_num(0.0).any() else ": no more apart than chance lets them, so all are 0"
+    return Scores(types, words, f"{counted(means)} {sources.credited()}".strip() + level)
 
 
 def counted(means: OccurrenceMeans) -> str:

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from policylearn.arms.arms import arm_policy, initial_policy
+from policylearn.arms.policies import sources_of
 from policylearn.config import Config
 from policylearn.credit.along import steps
 from policylearn.credit.domain import domain_credits
 from policylearn.problem import Problem
-from policylearn.scores.credit import expected
+from policylearn.scores.credit import credit, expected
 from policylearn.scores.heuristic import scorer_policy
 from policylearn.scores.occurrences import Means
 
@@ -61,6 +64,20 @@ def test_credits_stand_where_tokens_were_masked_and_are_standardised_at_every_po
     assert not (~credits.isnan() & ~real).any()
     special = problem.vocabulary.special[ids]
     assert not (~credits.isnan() & special).any()
+
+
+def test_it_is_said_where_words_differ_by_chance_alone(problem):
+    def one_value(alternating: float):
+        ids, real = problem.domain.batch(range(2), problem.tokenizer.pad_token_id)
+        return ids, real, torch.full(ids.shape, alternating)
+
+    told = sources_of(problem)
+    alike = replace(told, credits=lambda: iter([one_value(1.0), one_value(-1.0)]))
+    scores = credit(alike)
+    assert not scores.types.any() and scores.learned_from.endswith(
+        ": no more apart than chance lets them, so all are 0"
+    )
+    assert "chance" not in credit(told).learned_from
 
 
 def test_on_the_planted_benchmark_a_policy_of_credits_masks_words_of_the_classes():

@@ -109,7 +109,7 @@ def labelled(tiny, tagged):
 def paired(tmp_path_factory):
     """Pairs of documents of the planted benchmark with the class of the first, and the tokenizer of a BERT."""
     folder, planted = tmp_path_factory.mktemp("paired"), PlantedConfig(train=200, dev=60, test=60, length=6)
-    words = [plain(token) for token in planted_tokenizer(planted).get_vocab() if not token.startswith("[")]
+    words = sorted(plain(token) for token in planted_tokenizer(planted).get_vocab() if not token.startswith("["))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     BertTokenizer(vocab={token: i for i, token in enumerate([*special, *words])}).save_pretrained(folder / "tokenizer")
     (folder / "domain.txt").write_text("\n".join(map(plain, domain_corpus(planted)[:200])), encoding="utf-8")
