@@ -5,7 +5,7 @@ Work is a pure function of (problem, *arguments).
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any, Protocol
@@ -106,11 +106,17 @@ class LocalPool(AbstractContextManager["LocalPool"]):
         pass
 
 
-def open_pool(config: Config, data: Data | None = None) -> AbstractContextManager[Pool]:
+def open_pool(
+    config: Config, data: Data | None = None, tell: Callable[[str], None] = lambda line: None
+) -> AbstractContextManager[Pool]:
     """The pool `config.cluster` asks for; a context manager that frees its workers.
 
     Args:
         config: what workers build their problem from.
         data: what it reads from files, where that has been read already: it is sent once to every node.
+        tell: is told that other processes are being started: until they work, nothing is seen of them.
     """
+    if config.cluster.backend != "local":
+        where = f" at {config.cluster.address}" if config.cluster.address else ""
+        tell(f"workers  {config.cluster.workers} are being started by {config.cluster.backend}{where}")
     return BACKENDS.get(config.cluster.backend)(config, data)

@@ -126,7 +126,7 @@ def evaluate_policies(
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
     with run, preemptible():
-        with open_pool(config, problem.data()) as pool, preemptible():
+        with open_pool(config, problem.data(), problem.tell) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}

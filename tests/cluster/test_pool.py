@@ -257,10 +257,11 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
     def what(problem):
         return problem.examples("dev").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
 
-    problem = Problem(settings)
+    problem, told = Problem(settings), list[str]()
     data = problem.data()
     shutil.rmtree(task)
-    with open_pool(settings, data) as pool:
+    with open_pool(settings, data, told.append) as pool:
+        assert told == ["workers  1 are being started by ray"]
         (result,) = pool.results(pool.submit(what, [()]))
     total, labels, copied = result.required()
     assert (total, labels) == (problem.examples("dev").rows.flat.sum(), problem.labels)
