@@ -29,6 +29,15 @@ def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem
     assert same_words(rows, solid).tolist() == [0, 0, 2, 2]
 
 
+def test_rows_of_the_same_words_are_found_as_by_comparing_them_all():
+    rng = np.random.default_rng(0)
+    lengths, solid = rng.integers(0, 6, size=2500), np.arange(30) < 20
+    rows = TokenRows(rng.integers(0, 30, size=lengths.sum()).astype(np.int32), np.append(0, lengths.cumsum()))
+    first: dict[frozenset, int] = {}
+    expected = [first.setdefault(frozenset(rows[i][solid[rows[i]]].tolist()), i) for i in range(len(rows))]
+    assert same_words(rows, solid).tolist() == expected and 1 < len(first) < 2500
+
+
 def test_text_halves_share_no_text(problem):
     a, b = text_halves(problem, 0)
     assert len({*a, *b}) == len(a) + len(b) == len(problem.domain)
