@@ -28,7 +28,7 @@ LABELS = {"200 labels": 200, "200 labels, fine-tuned": 200, "all labels": None}
 """For policy and classifier alike."""
 OWN = {
     "200 labels, fine-tuned": [
-        *['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=5", "evaluate.seeds=5"],
+        *['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=5", "evaluate.seeds=8"],
         'evaluate.arms=["none", "random", "span", "difference", "learned"]',
     ],
     "all labels": ["evaluate.seeds=5"],
