@@ -94,6 +94,10 @@ def test_inspect_shows_a_text_under_both_policies(policylearn, finished):
     assert all(out.count(word) == 2 for word in text.split())
     assert "prior" in out
     assert "learned" in out
+    status, out, _ = policylearn("inspect", finished / "prior", text)
+    assert status == 0
+    assert all(out.count(word) == 1 for word in text.split())  # the policy of scores is its prior: once
+    assert out.splitlines()[0] == "policy"
 
 
 def test_export_copies_the_policy(policylearn, finished, tmp_path):
