@@ -31,7 +31,7 @@ OWN = {
         *['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=5", "evaluate.seeds=8"],
         'evaluate.arms=["none", "random", "span", "difference", "learned"]',
     ],
-    "all labels": ["evaluate.seeds=5"],
+    "all labels": ["evaluate.seeds=4"],
 }
 """Settings of a run. A fine-tuning and its scores take longer than all else, so of some arms and seeds only; and all
 labels came last."""
