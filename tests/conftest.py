@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from policylearn import cli
-from policylearn.artefact import PolicyArtefact, save_policy
+from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands.train import train
 from policylearn.config import MaskingConfig, PlantedConfig, PolicyConfig, load_config
@@ -262,6 +262,18 @@ def finished(tiny, tmp_path_factory):
     """The folder of one finished tiny run; not to be written to."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny(), folder, Console(file=io.StringIO()), command="policylearn train tiny.toml")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def differing(finished, tmp_path_factory):
+    """The folder of a policy that is not its prior: class0_01 has a higher logit. (The tiny run learns nothing that is
+    told from noise, so its policy is its prior.)"""
+    folder = tmp_path_factory.mktemp("differing") / "policy"
+    artefact = load_policy(finished / "prior")
+    with torch.no_grad():
+        artefact.policy.network.logits[artefact.tokenizer.convert_tokens_to_ids("class0_01")] += 1.0
+    save_policy(folder, artefact, card="")
     return folder
 
 

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from policylearn.artefact import load_policy, save_policy
+from policylearn.artefact import load_policy
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
 from policylearn.runs.state import load_round
 from policylearn.runs.stop import INTERRUPTED
@@ -87,17 +87,13 @@ def test_score_lists_the_highest_words_and_the_anchors(policylearn, tiny_toml):
     assert not [word for word in anchors if not word.startswith(("class", "distractor"))]
 
 
-def test_inspect_shows_a_text_under_both_policies_where_they_differ(policylearn, finished, tmp_path):
+def test_inspect_shows_a_text_under_both_policies_where_they_differ(policylearn, finished, differing):
     text = "class0_01 generic_003 distractor_02"
     status, out, _ = policylearn("inspect", finished / "prior", text)
     assert status == 0
     assert all(out.count(word) == 1 for word in text.split())
     assert out.splitlines()[0] == "policy"
-    artefact = load_policy(finished / "prior")
-    with torch.no_grad():
-        artefact.policy.network.logits[artefact.tokenizer.convert_tokens_to_ids("class0_01")] += 1.0
-    save_policy(tmp_path / "learned", artefact, card="")
-    status, out, _ = policylearn("inspect", tmp_path / "learned", text)
+    status, out, _ = policylearn("inspect", differing, text)
     assert status == 0
     assert all(out.count(word) == 2 for word in text.split())
     assert [line for line in out.splitlines() if line in ("prior", "learned")] == ["prior", "learned"]

@@ -119,9 +119,9 @@ def test_export_takes_names_on_the_hub(finished, tmp_path, monkeypatch):
 # inspect
 
 
-def test_several_texts_and_a_file_of_them(policylearn, finished, tmp_path):
+def test_several_texts_and_a_file_of_them(policylearn, differing, tmp_path):
     (tmp_path / "texts.txt").write_text("generic_001 class1_02\n\n  \nclass1_01\n", encoding="utf-8")
-    status, out, _ = policylearn("inspect", finished, TEXT, "generic_000", "--file", tmp_path / "texts.txt")
+    status, out, _ = policylearn("inspect", differing, TEXT, "generic_000", "--file", tmp_path / "texts.txt")
     assert status == 0
     assert [line for line in out.splitlines() if line in ("prior", "learned")] == ["prior", "learned"] * 4
     assert all(out.count(word) == 2 for word in ["class0_01", "generic_000", "class1_02", "class1_01"])
