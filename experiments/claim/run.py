@@ -1,6 +1,7 @@
 """Stage two: fresh models under the masks of every arm, policy and classifier from the same 200 labels.
 
 .venv/bin/python experiments/claim/run.py --until 03:20           # tasks with a recipe; may be stopped; reads test
+.venv/bin/python experiments/claim/run.py trec6 --runs 10 11      # these runs alone, of all arms
 .venv/bin/python experiments/claim/run.py --pilot --until 03:20   # with the best recipe so far; rows of dev for test
 .venv/bin/python experiments/claim/run.py --table                 # into README.md, from trials/
 
@@ -10,7 +11,7 @@ A trial is a line of trials/TASK.jsonl; those of the pilot go to pilot/.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from arms import ALIKE, ARMS, FIRST, JOINT, LINES, STRENGTHS, path_of
 from queueing import append, deadline, lock, read_lines
 from search import Recipe, decided, so_far
-from tasks import DEVICE, OUT, TASKS
+from tasks import DEVICE, FLOAT32_FROM, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
 
 from policylearn.arms.arms import SETTINGS, arm_policy
@@ -34,7 +35,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import duration
 
-RUNS, TUNINGS = 10, 5
+RUNS, TUNINGS = range(FLOAT32_FROM), 5
 SETTINGS_OF_ALL = [
     f"evaluate.subsets={TUNINGS}",  # of 200 rows 200, in another order
     *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
@@ -49,10 +50,10 @@ Job = tuple[str, int, str]
 """Task, number of the run, arm."""
 
 
-def queue(tasks: list[str]) -> Iterator[Job]:
+def queue(tasks: list[str], runs: Sequence[int]) -> Iterator[Job]:
     """All trials: first those of the arms that the question is about."""
     for arms in (FIRST, ARMS[len(FIRST) :]):
-        for number in range(RUNS):
+        for number in runs:
             yield from ((task, number, arm) for task in tasks for arm in arms)
 
 
@@ -102,12 +103,12 @@ def recipe_of(task: str, final: bool) -> Recipe | None:
     return found[0] if found else None if final else so_far(task, lines)
 
 
-def main(until: float, final: bool, wanted: list[str]) -> None:
+def main(until: float, final: bool, wanted: list[str], runs: Sequence[int] = RUNS) -> None:
     """Work until the queue is empty or the time is up; other processes may do so beside this one."""
     torch.set_num_threads(1)
     disable_progress_bar()
     recipes = {task: found for task in wanted if (found := recipe_of(task, final))}
-    for job in queue(list(recipes)):
+    for job in queue(list(recipes), runs):
         task, number, arm = job
         if time.time() > until:
             return print("the time is up")
@@ -121,6 +122,7 @@ def main(until: float, final: bool, wanted: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--runs", type=int, nargs="+", default=RUNS)
     parser.add_argument("--until", type=deadline, default=np.inf)
     parser.add_argument("--pilot", action="store_true")
     parser.add_argument("--table", action="store_true")
@@ -130,4 +132,4 @@ if __name__ == "__main__":
 
         write_tables()
     else:
-        main(given.until, not given.pilot, given.tasks)
+        main(given.until, not given.pilot, given.tasks, given.runs)

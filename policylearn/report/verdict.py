@@ -21,6 +21,9 @@ from policylearn.report.summary import (
 
 Outcome = Literal["better", "unclear", "worse", "unknown"]
 
+ROUGH = 0.1
+"""Differences that are off by this share are no derivatives to go by."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -54,13 +57,21 @@ def verdict(result: dict[str, Any]) -> Verdict:
 
 
 def signal(history: Sequence[dict[str, Any]]) -> Verdict:
-    """Whether the policy gradients of two rollouts agree: their mean cosine, with its 95 % interval over the rounds.
+    """Whether the policy gradients of two rollouts agree: their mean cosine, with its 95 % interval over the rounds;
+    and whether they were derivatives at all, where differences stand for them.
 
     >>> signal([{"reliability": 0.3}, {"reliability": 0.2}, {"reliability": 0.25}]).sentence
     'Signal: the gradients of two rollouts agree, mean cosine .250 [.126, .374] over 3 rounds.'
     >>> signal([{"reliability": 0.1}, {"reliability": -0.1}]).outcome
     'unclear'
+    >>> signal([{"difference_error": 0.4}]).sentence[61:]
+    'Derivatives taken by differences are off by 40 %: `inner.engine=replay` is exact.'
     """
+    found, rough = _agreement(history), _roughness(history)
+    return Verdict(found.outcome, f"{found.sentence} {rough}") if rough else found
+
+
+def _agreement(history: Sequence[dict[str, Any]]) -> Verdict:
     from scipy.stats import t  # here only: every command would wait for it
 
     cosines = [value for record in history if math.isfinite(value := as_number(record.get("reliability")))]
@@ -74,6 +85,15 @@ def signal(history: Sequence[dict[str, Any]]) -> Verdict:
         return Verdict("better", f"Signal: the gradients of two rollouts agree, {numbers}.")
     noise = f"Signal: not told from noise by the gradients of two rollouts, {numbers}."
     return Verdict("unclear", noise + " `policylearn diagnose` says how much data a signal takes.")
+
+
+def _roughness(history: Sequence[dict[str, Any]]) -> str:
+    errors = [value for record in history if math.isfinite(value := as_number(record.get("difference_error")))]
+    if not errors or (usual := statistics.median(errors)) < ROUGH:
+        return ""
+    return f"Derivatives taken by differences are off by {usual:.0%}: `inner.engine=replay` is exact.".replace(
+        "%", " %"
+    )
 
 
 def _subject(result: dict[str, Any]) -> str:

@@ -132,6 +132,14 @@ def test_a_run_whose_signal_is_noise_says_so(cosines, outcome):
     assert ("noise" in found.sentence) == (outcome == "unclear")
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"), [([0.01, 0.5, 0.02], False), ([0.2, float("nan"), 0.3], True), ([], False)]
+)
+def test_derivatives_that_are_far_off_are_said(errors, said):
+    found = signal([{"reliability": 0.5, "difference_error": error} for error in errors])
+    assert ("off by 25 %: `inner.engine=replay`" in found.sentence) == said
+
+
 def test_the_interval_of_a_cosine_ends_where_cosines_do():
     found = signal([{"reliability": 0.1}, {"reliability": -0.1}])
     assert "mean cosine .000 [−1.000, 1.000] over 2 rounds" in found.sentence
