@@ -64,7 +64,7 @@ def signal(history: Sequence[dict[str, Any]]) -> Verdict:
     'Signal: the gradients of two rollouts agree, mean cosine .250 [.126, .374] over 3 rounds.'
     >>> signal([{"reliability": 0.1}, {"reliability": -0.1}]).outcome
     'unclear'
-    >>> signal([{"difference_error": 0.4}]).sentence[61:]
+    >>> signal([{"difference_error": 0.4}]).sentence[59:]
     'Derivatives taken by differences are off by 40 %: `inner.engine=replay` is exact.'
     """
     found, rough = _agreement(history), _roughness(history)
