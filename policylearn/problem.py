@@ -27,7 +27,7 @@ from policylearn.masking.vocabulary import marks_words
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.agreement import ids_of
 from policylearn.models.chunks import Indices
-from policylearn.models.device import add_in_one_order
+from policylearn.models.device import add_in_one_order, slow_bf16
 from policylearn.models.loading import check_goes_with, load_model, text_ends
 from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
@@ -110,6 +110,7 @@ class Problem:
 
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""
+        self.tell_of_precision()
         generates = isinstance(self.fresh_model(0), Seq2SeqModel)
         if self.kind.name == "questions" and not generates:
             raise ValueError(
@@ -118,6 +119,11 @@ class Problem:
             )
         for split in self._splits:
             self._read(split)
+
+    def tell_of_precision(self) -> None:
+        """Say where models will be slow because of it. Of workers with GPUs nothing is known here."""
+        if self.config.model.bf16 and not self.config.cluster.gpus and (slow := slow_bf16("model.bf16")):
+            self.tell(f"model  {slow}")
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

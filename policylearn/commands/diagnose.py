@@ -46,6 +46,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     """
     started, worked = time.monotonic(), time.process_time()
     problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem.tell_of_precision()
     if problem.remark:
         print_line(console, problem.remark)
     uniform = build_uniform(problem)

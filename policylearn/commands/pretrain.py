@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from policylearn.config import Config
 from policylearn.models.checkpoint import quiet
+from policylearn.models.device import slow_bf16
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pictures import problem_of
 from policylearn.pretrain.material import Material, material_of
@@ -86,6 +88,8 @@ def _train(problem: Problem, given: Material, folder: Path, console: Console) ->
         raise ValueError("pretrain needs a masked language model, and model.name is an encoder–decoder")
     if model.remark:
         print_line(console, model.remark)
+    if config.pretrain.bf16 and not torch.cuda.is_available() and (slow := slow_bf16("pretrain.bf16")):
+        print_line(console, f"model  {slow}")
     collator = given.collator(model.mlm, config.pretrain.seed, console)
     trainer = trainer_of(config, model.mlm, problem.own_tokenizer, collator, given.rows, folder, console)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None

@@ -165,6 +165,7 @@ class Config(Strict):
                 self.masking.rate, float
             ),
             'masking.design = "explore": set "systematic"': self.masking.design == "explore",
+            "model.bf16 = true: leave it out, such models compute in float32": self.model.bf16,
             'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
             'the scorer "amlm" in policy.prior, evaluate.arms or evaluate.custom: take it out': "amlm" in scorers,
         }

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import sys
 
 import torch
@@ -25,6 +26,18 @@ def device_of(config: ClusterConfig) -> str:
 def device_here(config: ClusterConfig) -> str:
     """Where a process that is no worker computes what is part of the run: as workers do, if it sees a GPU too."""
     return "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
+
+
+def slow_bf16(setting: str) -> str:
+    """What to tell who computes in bf16 on this processor, by the setting that asks for it; empty where all is well.
+
+    Processors of the x86 family without AVX-512 or what came after it have no matrix product in bf16: torch goes
+    through it number by number there (its own check is `mkldnn_bf16_device_check`).
+    """
+    known = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+    if not known or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return ""
+    return f"this processor has no bf16, which takes many times as long as float32 here: set {setting}=false"
 
 
 def add_in_one_order() -> None:

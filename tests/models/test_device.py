@@ -1,0 +1,38 @@
+import platform
+
+import pytest
+import torch
+
+from policylearn.models.device import slow_bf16
+from policylearn.problem import Problem
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """`processor(has_bf16)`: pretend to be on one of the x86 family."""
+
+    def pretend(has_bf16: bool, machine: str = "x86_64") -> None:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bf16)
+
+    return pretend
+
+
+def test_a_processor_without_bf16_is_named_with_the_setting(processor):
+    processor(has_bf16=False)
+    assert slow_bf16("pretrain.bf16").endswith("set pretrain.bf16=false")
+    processor(has_bf16=True)
+    assert slow_bf16("pretrain.bf16") == ""
+    processor(has_bf16=False, machine="aarch64")  # torch asks others otherwise: nothing is known of them
+    assert slow_bf16("pretrain.bf16") == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"), [(["model.bf16=true"], True), ([], False), (["model.bf16=true", "cluster.gpus=1"], False)]
+)
+def test_a_problem_says_so_once(processor, tiny, settings, says):
+    processor(has_bf16=False)
+    told = list[str]()
+    Problem(tiny(*settings), tell=told.append).check()
+    assert sum("has no bf16" in line for line in told) == says
