@@ -186,6 +186,7 @@ def test_boxes_of_the_domain_are_a_prior(make_problem, digits, tmp_path):
     [
         ({"inner": {"objective": "masked_lm"}}, 'inner.objective = "masked_lm": set "masked_patches"'),
         ({"masking": {"unit": "word"}}, 'masking.unit = "word"'),
+        ({"model": {"architecture": MODELS["vit_mae"], "bf16": True}}, "model.bf16 = true: leave it out"),
         ({"domain": {"path": "planted"}}, "of a benchmark of texts"),
         ({"policy": {"prior": {"idf": 1.0}}}, "policy.prior: "),
     ],
