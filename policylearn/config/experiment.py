@@ -165,7 +165,6 @@ class Config(Strict):
                 self.masking.rate, float
             ),
             'masking.design = "explore": set "systematic"': self.masking.design == "explore",
-            "model.bf16 = true: leave it out, such models compute in float32": self.model.bf16,
             'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
             'the scorer "amlm" in policy.prior, evaluate.arms or evaluate.custom: take it out': "amlm" in scorers,
         }
@@ -179,6 +178,7 @@ class Config(Strict):
             f'inner.objective = "{self.inner.objective}": set "{PATCHES}"': self.inner.objective != PATCHES,
             f'masking.unit = "{self.masking.unit}": set "token", which is a patch': self.masking.unit != "token",
             f'task.kind = "{self.task.kind}": set "classification"': self.task.kind not in (AUTO, USUAL_KIND),
+            "model.bf16 = true: leave it out, such models compute in float32": self.model.bf16,
             'learn.estimator = "relaxed": set "credit"': self.learn.estimator == "relaxed",
             'learn.stages "supervised": take it out': "supervised" in self.learn.stages,
             "domain.path or task.path of a benchmark of texts: name pictures": bool(
