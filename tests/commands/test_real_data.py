@@ -22,6 +22,7 @@ SLICE = [
     "general.limit=20",
     "scores.difference.anchor_count=5",
     "scores.difference.embedding=input",
+    "model.bf16=false",  # a processor without takes many times as long with it
     "model.max_length=32",
     "inner.steps=3",
     "inner.batch_size=4",
