@@ -2,13 +2,14 @@
 README's table.
 
 .venv/bin/python experiments/live/run.py          # what is missing; may be stopped
+.venv/bin/python experiments/live/run.py 0 1 2    # of these label sets; two such may run beside each other
 .venv/bin/python experiments/live/run.py --table
 """
 
 import gzip
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def problem_of(number: int) -> Problem:
     """Of one label set."""
     given = [f"task.path={prepare(number)}", "task.metric=accuracy", "task.extra_tests=[]", "inner.learning_rate=1e-4"]
     given += [f"domain.path={TASK}/train.jsonl.gz", "cluster.backend=local", "credit.batches=60", "credit.resplits=2"]
+    given += ["model.bf16=false"]  # any processor, and all arms alike
     return Problem(load_config("configs/credits.toml", given))
 
 
@@ -130,11 +132,11 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
 
 
-def run_missing() -> None:
+def run_missing(sets: Sequence[int]) -> None:
     """Label set by label set; may be stopped."""
     torch.set_num_threads(1)
     done = {(line["arm"], line["set"]) for line in lines()}
-    for number, arm in ((number, arm) for number in range(SETS) for arm in ARMS if (arm, number) not in done):
+    for number, arm in ((number, arm) for number in sets for arm in ARMS if (arm, number) not in done):
         problem = problem_of(number)
         line = {"arm": arm, "set": number, "dev": dev_score(problem, trained(problem, FIRST_SEED + number, *ARMS[arm]))}
         with LINES.open("a", encoding="utf-8") as file:
@@ -162,7 +164,7 @@ def gap(own: list[float], base: list[float]) -> str:
 
 def main() -> None:
     if "--table" not in sys.argv:
-        run_missing()
+        run_missing([int(number) for number in sys.argv[1:]] or range(SETS))
     sets = set.intersection(*({x["set"] for x in lines() if x["arm"] == arm} for arm in ARMS))
     if len(sets) < 2:
         raise SystemExit(f"{len(sets)} label sets of all arms: a table takes two")
