@@ -97,8 +97,8 @@ def row(scores: Scores, arm: str) -> list[str]:
 
 
 def cell(scores: Scores, task: str, arm: str) -> str:
-    """Mean score, difference to random masks and how many runs."""
-    known = scores[task].get(arm, {})
+    """Mean score and difference to random masks, of the runs that both have, and how many these are."""
+    known = {run: score for run, score in scores[task].get(arm, {}).items() if run in scores[task].get("random", {})}
     if not known:
         return ""
     found = gaps({task: scores[task]}, arm, "random") if arm != "random" else []
