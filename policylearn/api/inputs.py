@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
 from policylearn.artefact.tokenizer import tokenizer_fingerprint
+from policylearn.data.hub import classes_of, named_rows
 from policylearn.messages.quote import quote
 from policylearn.runs.run import INPUTS
 
@@ -157,7 +158,7 @@ def _rows(given: Any, name: str) -> Iterator[Mapping[str, Any]]:
     if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a data frame
         given = given.to_dict("list")
     if not isinstance(given, Mapping):
-        yield from given
+        yield from named_rows(given) if hasattr(given, "features") else given
         return
     lengths = {column: len(values) for column, values in given.items()}
     if len(set(lengths.values())) > 1:
@@ -167,7 +168,9 @@ def _rows(given: Any, name: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _row_parts(rows: Any, name: str) -> Iterator[bytes]:
-    """What the rows of a data set hold; of pictures their files, which it would decode."""
+    """What the rows of a data set hold, how its classes are called, and of pictures the files, not what is in them."""
+    if classes := classes_of(rows):
+        yield json.dumps(classes).encode()
     files = [column for column, kind in rows.features.items() if getattr(kind, "decode", False)]
     for column in files:
         rows = rows.cast_column(column, type(rows.features[column])(decode=False))

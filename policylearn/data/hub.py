@@ -76,11 +76,42 @@ def reason(error: BaseException) -> str:
     return shorten(": ".join([said[0], *said[1:][-1:]]), REASON)
 
 
-def _read(rows: Iterable[Record], where: str) -> Iterator[Record]:
+def _read(rows: Any, where: str) -> Iterator[Record]:
     try:
-        yield from rows
+        yield from named_rows(rows)
     except Exception as error:  # storage boundary: streams are opened when they are read
         raise ValueError(f"{where} cannot be read: {reason(error)}") from error
+
+
+def named_rows(rows: Any) -> Iterator[Record]:
+    """Rows of a data set of `datasets`; classes that it keeps by number are called by their names."""
+    classes = classes_of(rows)
+    for row in rows:
+        yield row | {column: _named(row[column], names) for column, names in classes.items()}
+
+
+def classes_of(rows: Any) -> dict[str, list[str]]:
+    """Names of the classes, of the columns that have such numbers or lists of them."""
+    features = getattr(rows, "features", None) or {}
+    return {column: names for column, kind in features.items() if (names := _classes(kind))}
+
+
+def _classes(kind: Any) -> list[str]:
+    """Of a column of `ClassLabel`, or of lists of them; none of any other."""
+    if isinstance(kind, list):
+        kind = kind[0]
+    return _classes(kind.feature) if hasattr(kind, "feature") else list(getattr(kind, "names", None) or [])
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """The class of a number, or of each of a list; -1, which stands for none, and what is missing stay as they are.
+
+    >>> _named([1, 0, -1, None], ["neg", "pos"])
+    ['pos', 'neg', -1, None]
+    """
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if isinstance(value, int) and value >= 0 else value
 
 
 def _unreadable(name: str, key: str, error: Exception) -> ValueError:

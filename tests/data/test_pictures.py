@@ -189,13 +189,13 @@ def test_another_number_of_channels_is_named(tmp_path):
         read(folder_of(tmp_path, pixels(channels=0)))
 
 
-def test_a_data_set_of_several_splits_is_refused_and_class_labels_are_their_numbers(tmp_path):
+def test_a_data_set_of_several_splits_is_refused_and_class_labels_are_their_names(tmp_path):
     features = Features({"image": ImageColumn(), "label": ClassLabel(names=["cat", "dog"])})
     data = Dataset.from_dict(
         {"image": [Image.fromarray(p) for p in pixels()], "label": [0, 1, 0, 1]}, features=features
     )
     data.save_to_disk(tmp_path / "train")
-    assert read(tmp_path / "train")[1] == [0, 1, 0, 1]
+    assert read(tmp_path / "train")[1] == ["cat", "dog", "cat", "dog"]
     with pytest.raises(ValueError, match=r"has columns .* and no 'photo': set patches\.image"):
         read(tmp_path / "train", image="photo")
 

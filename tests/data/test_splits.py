@@ -8,6 +8,7 @@ from policylearn.config import TaskConfig
 from policylearn.data.formats import ENDINGS
 from policylearn.data.splits import find_split, rows_of
 from policylearn.data.task import load_task
+from policylearn.registry import KINDS
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(8)]
 
@@ -60,7 +61,7 @@ def hub(monkeypatch, asked=None, **splits):
     def load(name, configuration, revision, streaming):
         if asked is not None:
             asked.append((name, configuration, revision))
-        return {split: iter(rows) for split, rows in splits.items()}
+        return {split: rows if hasattr(rows, "features") else iter(rows) for split, rows in splits.items()}
 
     monkeypatch.setattr(datasets, "load_dataset", load)
 
@@ -95,6 +96,23 @@ def test_what_datasets_saved_to_disk_is_a_task(tmp_path, names):
     shutil.copytree(tmp_path / "x" / "train", tmp_path / "one")
     with pytest.raises(ValueError, match="8 rows are too few to carve a split 'dev' off them"):
         load_task(TaskConfig(path=str(tmp_path / "one")))
+
+
+TAGGED = ("tagging", ["O", "B-PER", "I-PER"], {"tokens": ["Ann", "Lee", "ran"], "tags": [1, 2, 0]})
+SINGLE = ("classification", ["no", "yes"], {"text": "a text", "label": 1})
+
+
+@pytest.mark.parametrize(("kind", "names", "row"), [TAGGED, SINGLE])
+def test_classes_by_number_are_called_by_their_names(tmp_path, monkeypatch, kind, names, row):
+    string, number = datasets.Value("string"), datasets.ClassLabel(names=names)
+    listed = {"tokens": datasets.List(string), "tags": datasets.List(number)}
+    features = {name: (listed | {"text": string, "label": number})[name] for name in row}
+    rows = {name: [value] * 7 + [0 if name == "label" else value] for name, value in row.items()}
+    split = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    datasets.DatasetDict(dict.fromkeys(("train", "dev", "test"), split)).save_to_disk(tmp_path / "x")
+    assert KINDS.get(kind).read(TaskConfig(path=str(tmp_path / "x"))).labels == names
+    hub(monkeypatch, **dict.fromkeys(("train", "dev", "test"), split.to_iterable_dataset()))
+    assert KINDS.get(kind).read(TaskConfig(path="org/data")).labels == names
 
 
 def test_a_hub_data_set_of_one_split_is_carved_if_it_is_called_train(monkeypatch):
