@@ -6,11 +6,13 @@ README's table.
 .venv/bin/python experiments/live/run.py --table
 """
 
+import copy
 import gzip
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.outer import dev_score
+from policylearn.adapt.training import adamw, train_best
 from policylearn.arms.policies import build_field, build_policy, build_uniform
 from policylearn.config import PolicyConfig, load_config
 from policylearn.credit.along import Viewpoint
@@ -39,7 +43,7 @@ from policylearn.scores.credit import CREDIT
 
 FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
 LINES = FOLDER / "trials.jsonl"
-SETS, LABELS, FIRST_SEED = 10, 200, 1000
+SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
 BEGIN, EVERY, DRAWS = 8, 8, 6
 """Steps before the first look, steps between two, and masks that cover a text."""
 OWN = "column"
@@ -52,6 +56,7 @@ ARMS: dict[str, tuple[str, float]] = {
     "live, 4": ("live", 4.0),
 }
 """By which credits, and how strongly they are followed."""
+MEASURES = {"dev": "probe", "tuned": "fine-tuned"}
 
 
 def prepare(number: int) -> Path:
@@ -73,7 +78,7 @@ def problem_of(number: int) -> Problem:
     """Of one label set."""
     given = [f"task.path={prepare(number)}", "task.metric=accuracy", "task.extra_tests=[]", "inner.learning_rate=1e-4"]
     given += [f"domain.path={TASK}/train.jsonl.gz", "cluster.backend=local", "credit.batches=60", "credit.resplits=2"]
-    given += ["model.bf16=false"]  # any processor, and all arms alike
+    given += ["evaluate.finetune.learning_rate=1e-4", "model.bf16=false"]  # any processor, and all arms alike
     return Problem(load_config("configs/credits.toml", given))
 
 
@@ -128,6 +133,18 @@ def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel
     return model
 
 
+def tuned(problem: Problem, model: InnerModel, seed: int) -> float:
+    """Dev score after fine-tuning on the labels, mean of several orders. Nothing is chosen: the last epoch counts."""
+    config, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
+    for order in range(TUNINGS):
+        with torch.no_grad():
+            classifier = Classifier(copy.deepcopy(model), *head_of(problem, picked, model))
+        loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
+        train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order)
+        found.append(problem.kind.score(classifier, problem.labelled("dev")))
+    return float(np.mean(found))
+
+
 def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
 
@@ -138,18 +155,27 @@ def run_missing(sets: Sequence[int]) -> None:
     done = {(line["arm"], line["set"]) for line in lines()}
     for number, arm in ((number, arm) for number in sets for arm in ARMS if (arm, number) not in done):
         problem = problem_of(number)
-        line = {"arm": arm, "set": number, "dev": dev_score(problem, trained(problem, FIRST_SEED + number, *ARMS[arm]))}
+        model = trained(problem, FIRST_SEED + number, *ARMS[arm])
+        line = {"arm": arm, "set": number, "dev": dev_score(problem, model), "tuned": tuned(problem, model, number)}
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
 
 
-def table(found: dict[str, list[float]]) -> Iterator[str]:
-    yield from (f"{len(found['random'])} label sets", "")
+def scores_of(measure: str) -> dict[str, list[float]]:
+    """By arm, of the label sets that all arms have, in their order; none of less than two."""
+    known = {(x["arm"], x["set"]): x[measure] for x in lines() if measure in x}
+    sets = sorted(set.intersection(*({number for arm, number in known if arm == wanted} for wanted in ARMS)))
+    return {arm: [known[arm, number] for number in sets] for arm in ARMS} if len(sets) > 1 else {}
+
+
+def table(found: dict[str, list[float]], title: str) -> Iterator[str]:
+    yield from (f"**{title}**, {len(found['random'])} label sets", "")
     yield from ("| masks, strength | dev accuracy | − random | − expected of that strength |", "|---|---|---|---|")
     for arm, values in found.items():
         cells = [f"{100 * np.mean(values):.1f}", *(gap(values, found[base]) for base in bases(arm))]
         yield f"| {arm} | {' | '.join(cells)} |"
+    yield ""
 
 
 def bases(arm: str) -> tuple[str, str]:
@@ -165,12 +191,8 @@ def gap(own: list[float], base: list[float]) -> str:
 def main() -> None:
     if "--table" not in sys.argv:
         run_missing([int(number) for number in sys.argv[1:]] or range(SETS))
-    sets = set.intersection(*({x["set"] for x in lines() if x["arm"] == arm} for arm in ARMS))
-    if len(sets) < 2:
-        raise SystemExit(f"{len(sets)} label sets of all arms: a table takes two")
-    own = sorted((x for x in lines() if x["set"] in sets), key=lambda x: x["set"])
-    found = {arm: [x["dev"] for x in own if x["arm"] == arm] for arm in ARMS}
-    write_up(FOLDER, found, list(table(found)))
+    result = {measure: found for measure in MEASURES if (found := scores_of(measure))}
+    write_up(FOLDER, result, [line for name, found in result.items() for line in table(found, MEASURES[name])])
 
 
 if __name__ == "__main__":
