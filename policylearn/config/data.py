@@ -26,7 +26,7 @@ class ModelConfig(Strict):
         description="fields of a transformers config, with its model_type; used when `name` is unset",
     )
     max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
-    bf16: bool = Field(False, description="run encoder and head under bf16 autocast")
+    bf16: bool = Field(False, description="run encoder and head under bf16 autocast; not on a processor without it")
     revision: str | None = Field(
         None, description="branch, tag or commit on the Hub: of `name`, or of `tokenizer` where only that is set"
     )
