@@ -50,13 +50,15 @@ OWN = "column"
 """The scorer whose scores come with a text."""
 ARMS: dict[str, tuple[str, float]] = {
     "random": ("random", 0.0),
+    "live, 2": ("live", 2.0),
     "expected, 2": ("expected", 2.0),
     "expected, 4": ("expected", 4.0),
-    "live, 2": ("live", 2.0),
     "live, 4": ("live", 4.0),
 }
 """By which credits, and how strongly they are followed."""
-MEASURES = {"dev": "probe", "tuned": "fine-tuned"}
+MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
+LONGER = {"random": 3, "live, 2": 3}
+"""Arms that are fine-tuned for so many times the epochs as well."""
 
 
 def prepare(number: int) -> Path:
@@ -133,9 +135,10 @@ def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel
     return model
 
 
-def tuned(problem: Problem, model: InnerModel, seed: int) -> float:
+def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1) -> float:
     """Dev score after fine-tuning on the labels, mean of several orders. Nothing is chosen: the last epoch counts."""
-    config, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
+    usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
+    config = usual.model_copy(update={"epochs": times * usual.epochs})
     for order in range(TUNINGS):
         with torch.no_grad():
             classifier = Classifier(copy.deepcopy(model), *head_of(problem, picked, model))
@@ -150,42 +153,49 @@ def lines() -> list[dict[str, Any]]:
 
 
 def run_missing(sets: Sequence[int]) -> None:
-    """Label set by label set; may be stopped."""
+    """Label set by label set, first the arms that the question is about; may be stopped."""
     torch.set_num_threads(1)
     done = {(line["arm"], line["set"]) for line in lines()}
-    for number, arm in ((number, arm) for number in sets for arm in ARMS if (arm, number) not in done):
+    wanted = [(n, arm) for arms in (LONGER, ARMS.keys() - LONGER) for n in sets for arm in ARMS if arm in arms]
+    for number, arm in ((number, arm) for number, arm in wanted if (arm, number) not in done):
         problem = problem_of(number)
         model = trained(problem, FIRST_SEED + number, *ARMS[arm])
         line = {"arm": arm, "set": number, "dev": dev_score(problem, model), "tuned": tuned(problem, model, number)}
+        line |= {"longer": tuned(problem, model, number, LONGER[arm])} if arm in LONGER else {}
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
 
 
-def scores_of(measure: str) -> dict[str, list[float]]:
-    """By arm, of the label sets that all arms have, in their order; none of less than two."""
-    known = {(x["arm"], x["set"]): x[measure] for x in lines() if measure in x}
-    sets = sorted(set.intersection(*({number for arm, number in known if arm == wanted} for wanted in ARMS)))
-    return {arm: [known[arm, number] for number in sets] for arm in ARMS} if len(sets) > 1 else {}
+Found = dict[str, dict[int, float]]
+"""By arm and label set."""
 
 
-def table(found: dict[str, list[float]], title: str) -> Iterator[str]:
-    yield from (f"**{title}**, {len(found['random'])} label sets", "")
-    yield from ("| masks, strength | dev accuracy | − random | − expected of that strength |", "|---|---|---|---|")
-    for arm, values in found.items():
-        cells = [f"{100 * np.mean(values):.1f}", *(gap(values, found[base]) for base in bases(arm))]
-        yield f"| {arm} | {' | '.join(cells)} |"
+def scores_of(measure: str) -> Found:
+    """Of one measure, of the arms that have it."""
+    found: Found = {}
+    for line in lines():
+        if measure in line:
+            found.setdefault(line["arm"], {})[line["set"]] = line[measure]
+    return {arm: found[arm] for arm in ARMS if arm in found}
+
+
+def table(found: Found, title: str) -> Iterator[str]:
+    yield from (f"**{title}**", "", "| masks, strength | dev accuracy | − random | − expected of that strength |")
+    yield "|---|---|---|---|"
+    for arm in found:
+        gaps = [gap(found, arm, base) for base in ("random", arm.replace("live", "expected"))]
+        yield f"| {arm} | {100 * np.mean(list(found[arm].values())):.1f} ({len(found[arm])}) | {' | '.join(gaps)} |"
     yield ""
 
 
-def bases(arm: str) -> tuple[str, str]:
-    """What an arm is compared with; itself: with nothing."""
-    return "random", arm.replace("live", "expected")
-
-
-def gap(own: list[float], base: list[float]) -> str:
-    """In points, with a 95 % interval."""
-    return "" if own is base else paired_difference(own, base).told(100)
+def gap(found: Found, arm: str, base: str) -> str:
+    """In points, with a 95 % interval, and of how many label sets: those that both have."""
+    both = sorted(found[arm].keys() & found.get(base, {}).keys())
+    if arm == base or len(both) < 2:
+        return ""
+    own, other = ([found[name][number] for number in both] for name in (arm, base))
+    return f"{paired_difference(own, other).told(100)} ({len(both)})"
 
 
 def main() -> None:
