@@ -18,25 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.outer import dev_score
 from policylearn.adapt.training import adamw, train_best
-from policylearn.arms.policies import build_field, build_policy, build_uniform
+from policylearn.arms.course import COURSES, USUAL
+from policylearn.arms.policies import build_field, build_policy
 from policylearn.config import PolicyConfig, load_config
-from policylearn.credit.along import Viewpoint
-from policylearn.credit.credits import credits_of
-from policylearn.credit.domain import ALL, labelled_loss
-from policylearn.credit.outer import Gradients
+from policylearn.credit.live import LIVE, live_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.inner.trajectory import Trajectory
-from policylearn.masking import MaskedBatch
-from policylearn.messages.watch import UNSEEN
 from policylearn.models.model import InnerModel
-from policylearn.policy.policy import MaskingPolicy
-from policylearn.policy.scores import Scores
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 from policylearn.scores.credit import CREDIT
@@ -44,10 +36,6 @@ from policylearn.scores.credit import CREDIT
 FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
 LINES = FOLDER / "trials.jsonl"
 SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
-BEGIN, EVERY, DRAWS = 8, 8, 6
-"""Steps before the first look, steps between two, and masks that cover a text."""
-OWN = "column"
-"""The scorer whose scores come with a text."""
 ARMS: dict[str, tuple[str, float]] = {
     "random": ("random", 0.0),
     "live, 2": ("live", 2.0),
@@ -84,54 +72,15 @@ def problem_of(number: int) -> Problem:
     return Problem(load_config("configs/credits.toml", given))
 
 
-def live(problem: Problem, seed: int, strength: float) -> InnerModel:
-    """A model trained under masks by its own credits: the direction in which a token helps is found anew every few
-    steps, from all labels, and every token of a batch is credited before the batch is masked."""
-    trajectory = Trajectory.start(problem, build_uniform(problem), seed)
-    follows, loss, direction = following(problem, strength), labelled_loss(problem), dict[str, Tensor]()
-    for step in range(problem.config.inner.steps):
-        batch = next(trajectory.batches)
-        if step >= BEGIN:
-            if (step - BEGIN) % EVERY == 0:
-                direction = Viewpoint(trajectory, {ALL: loss}, UNSEEN).directions[ALL]
-                trajectory.optimizer.zero_grad()
-            columns = {OWN: credited(trajectory, batch, direction)}
-            text, draw = (batch.original, batch.real), batch.draw
-            batch = trajectory.objective.draw(follows, *text, seed, draw, columns=columns)
-        trajectory.take_step(batch)
-    return trajectory.model
-
-
-def following(problem: Problem, strength: float) -> MaskingPolicy:
-    """The policy that goes by scores that come with a text."""
-    nothing = Scores(torch.zeros(len(problem.tokenizer)))
-    config = PolicyConfig(prior={OWN: strength}, network="none")
-    return MaskingPolicy(
-        config, {OWN: nothing}, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0), build_field(problem)
-    )
-
-
-def credited(trajectory: Trajectory, batch: MaskedBatch, direction: Gradients) -> Tensor:
-    """Credits of all tokens of a batch, in standard deviations from their mean, [B, T] float32."""
-    cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
-    text, seed = (batch.original, batch.real), trajectory.seed
-    masked = [trajectory.objective.draw(cover, *text, seed, draw) for draw in range(DRAWS)]
-    found = torch.full(batch.original.shape, torch.nan, dtype=torch.float64)
-    for one, tokens in zip(masked, credits_of(trajectory, masked, [direction]), strict=True):
-        found[one.mask] = torch.from_numpy(tokens.credits[:, 0])
-    known = found[~found.isnan()]
-    return ((found - known.mean()) / known.std()).float()
-
-
 def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel:
     """A fresh model after its steps."""
     if by == "live":
-        return live(problem, seed, strength)
-    policy = build_uniform(problem)
-    if by == "expected":
-        policy = build_policy(problem, PolicyConfig(prior={CREDIT: strength}, network="none"))
+        policy = live_policy(problem, build_field(problem), strength)
+    else:
+        prior = {CREDIT: strength} if by == "expected" else {}
+        policy = build_policy(problem, PolicyConfig(prior=prior, network="none"))
     model = problem.fresh_model(seed)
-    pretrain(problem, model, policy, seed, problem.config.inner.steps)
+    pretrain(problem, model, policy, seed, problem.config.inner.steps, COURSES[LIVE] if by == "live" else USUAL)
     return model
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from policylearn.arms.course import USUAL, course_of
+from policylearn.arms.course import course_of
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
 from policylearn.masking.structure import FIRM, STRUCTURES
 from policylearn.pictures import PictureProblem
@@ -37,6 +38,8 @@ Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2
 SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
 SELECT = "select"
 """Random masks, in the texts that expected credit chooses."""
+LIVE_STRENGTH = 2.0
+"""In standard deviations of the tokens of a batch; what `experiments/live` has tried."""
 
 
 def initial_policy(problem: Problem) -> MaskingPolicy:
@@ -92,6 +95,8 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
         return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
     if arm == SELECT:
         return build_policy(problem, PolicyConfig(prior={CREDIT: 0.0}, network="none"))
+    if arm == LIVE:
+        return live_policy(problem, build_field(problem), LIVE_STRENGTH)
     if arm in SETTINGS:
         return build_policy(problem, PolicyConfig(prior={}, network="none"), SETTINGS[arm])
     drawn = problem.config.patches.words and arm in STRUCTURES
@@ -110,7 +115,8 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
     """
     found = {arm: _other_budget(_settings_of(config, arm, policies), config) for arm in config.evaluate.arms}
     courses = {arm: course_of(config, arm) for arm in config.evaluate.arms}  # by name, whoever gives the policy
-    found |= {arm: "causal" if course.causal else "texts" for arm, course in courses.items() if course != USUAL}
+    found |= {arm: "texts" for arm, course in courses.items() if course.texts < 1}
+    found |= {arm: "causal" for arm, course in courses.items() if course.causal}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 
@@ -143,7 +149,7 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
     Raises:
         ValueError: naming the arm and the known ones.
     """
-    scorers, plain = (PICTURE_SCORERS, {RANDOM}) if config.patches.words else (SCORERS, {SELECT, *SETTINGS})
+    scorers, plain = (PICTURE_SCORERS, {RANDOM}) if config.patches.words else (SCORERS, {SELECT, LIVE, *SETTINGS})
     names = {NONE, *plain, *config.evaluate.custom, *known, *scorers.names()}
     for arm in config.evaluate.arms:
         if arm not in names and scorer_of(arm) not in scorers:
@@ -151,6 +157,8 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
         if scorer_of(arm) in PLANTED_ONLY and config.domain.path not in BENCHMARKS:
             raise ValueError(f"evaluate.arms: {arm!r} is known on the planted benchmark only; take it out")
         own_masking = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
+        if config.inner.objective != "masked_lm" and arm == LIVE:
+            raise ValueError(f'evaluate.arms: "{LIVE}" needs inner.objective = "masked_lm"; take it out')
         if config.inner.objective != "masked_lm" and ("rate" in own_masking or own_masking.get("design") == "explore"):
             raise ValueError(
                 f'evaluate.arms: {arm!r} has its own rate or design = "explore", which does not go with '

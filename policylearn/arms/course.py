@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from policylearn.config import Config
+from policylearn.credit.live import LIVE
 from policylearn.data.tokens import TokenRows
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -21,21 +22,24 @@ class Course:
     Attributes:
         causal: share of the steps, from the first, that predict the next token; see `inner.causal_lm`.
         texts: share of the domain's texts that are read: those with the highest mean score.
+        live: steps between two looks at the labels, by whose credits masks go; 0: none. See `credit.live`.
     """
 
     causal: float = 0.0
     texts: float = 1.0
+    live: int = 0
 
     @property
     def key(self) -> str:
         """What is the arm's own, for the key of a trial; nothing of the usual."""
-        own = [f" causal {self.causal}"] if self.causal else []
-        return "".join([*own, *([f" texts {self.texts}"] if self.texts < 1 else [])])
+        own = {"causal": self.causal, "texts": self.texts if self.texts < 1 else 0, "live": self.live}
+        return "".join(f" {name} {value}" for name, value in own.items() if value)
 
 
 USUAL = Course()
-COURSES = {"causal-first": Course(causal=0.8), "select": Course(texts=0.5)}
-"""By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read."""
+COURSES = {"causal-first": Course(causal=0.8), "select": Course(texts=0.5), LIVE: Course(live=8)}
+"""By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read; masks go
+by the credits of the moment."""
 
 
 def course_of(config: Config, arm: str) -> Course:

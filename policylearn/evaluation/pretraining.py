@@ -9,11 +9,13 @@ import torch
 
 from policylearn.arms.course import USUAL, Course, best_texts
 from policylearn.config import MaskingConfig
+from policylearn.credit.live import follow_credits
 from policylearn.inner.batches import follow_mistakes, masked_batches
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.pictures import PictureProblem
@@ -59,11 +61,13 @@ def pretrain(
     config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(course.causal * steps)
     rows = problem.domain if course.texts == 1 else best_texts(problem, policy, course.texts)
     optimizer, own, masked = make_optimizer(model, config), objective_of(problem), 0
+    trajectory = Trajectory(problem, policy, seed, model, optimizer, own, adaptive, iter(()))
+    credits = follow_credits(trajectory, course.live) if course.live else None
     losses: list[float] = []
 
     def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
         progress = lambda: len(losses) / steps  # noqa: E731
-        batches = masked_batches(problem, policy, seed, objective, adaptive, progress, rows=rows)
+        batches = masked_batches(problem, policy, seed, objective, adaptive, progress, rows=rows, columns_of=credits)
         return zip(repeat(objective), islice(batches, start, end))
 
     if first:
@@ -72,6 +76,7 @@ def pretrain(
         masked += int(batch.mask.sum())
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
         losses.append(plain_step(model, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch))
+        trajectory.step = min(len(losses), config.steps - 1)  # its rate is above 0
     return Pretraining(losses, masked)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from policylearn.config.masking import texts_of
 from policylearn.data.tokens import TokenRows
@@ -24,6 +25,7 @@ def masked_batches(
     progress: Callable[[], float] = lambda: 0.0,
     mask_seed: int | None = None,
     rows: TokenRows | None = None,
+    columns_of: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None,
 ) -> Iterator[MaskedBatch]:
     """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.
 
@@ -36,6 +38,7 @@ def masked_batches(
         progress: tells the share of training that is done, for a rate that has a schedule.
         mask_seed: of the masks alone; None: `seed`.
         rows: texts to be read instead of the whole corpus.
+        columns_of: scores of ids [B, T] and real [B, T] by name, asked for when a batch is.
 
     Raises:
         ValueError: as `texts_of`.
@@ -57,6 +60,8 @@ def masked_batches(
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:
             columns[AMLM] = adaptive.scores[input_ids]
+        if columns_of is not None:
+            columns |= columns_of(input_ids, real)
         settings = {"progress": progress(), "columns": columns}
         yield objective.draw(policy, input_ids, real, drawn_by, draw, **settings)
 

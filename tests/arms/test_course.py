@@ -1,15 +1,19 @@
 """What an arm reads, and what its training begins with."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from policylearn.arms.arms import arm_policy, other_budgets
+from policylearn.arms.arms import arm_policy, check_arms, other_budgets
 from policylearn.arms.course import USUAL, Course, best_texts, course_of, text_scores
+from policylearn.credit.live import follow_credits, live_policy
 from policylearn.evaluation.identity import masks_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
+from policylearn.inner.trajectory import Trajectory
 from policylearn.problem import Problem
 
 CHOSEN = "evaluate.custom={chosen = {prior = {oracle = 0.0}, texts = 0.25}}"
@@ -65,3 +69,52 @@ def test_the_arm_select_goes_by_credit_and_has_a_key_of_its_own(tiny):
 def test_what_cannot_be_is_refused(tiny, own):
     with pytest.raises(ValueError, match=r"texts"):
         tiny(f"evaluate.custom={{a = {own}}}")
+
+
+LIVE = ['evaluate.arms=["random","live"]', "inner.steps=20", "inner.learning_rate=1e-2", "evaluate.seeds=1"]
+
+
+def test_live_masks_go_by_the_credits_of_the_moment(tiny):
+    problem = Problem(tiny(*LIVE, "credit.examples=60"))
+    policy, course = arm_policy(problem, "live"), course_of(problem.config, "live")
+    trajectory, seen = Trajectory.start(problem, policy, 0), []
+    columns = follow_credits(trajectory, 2)
+    ids, real = problem.domain.batch(range(40), problem.pad_id)
+    for _ in range(3):
+        seen.append(columns(ids, real))
+        trajectory.take_step(next(trajectory.batches))
+    assert seen[:2] == [{}, {}]
+    credits = seen[2]["live"]
+    may = policy.eligible(ids, real)
+    assert torch.equal(~credits.isnan(), may)
+    assert credits[may].mean() == pytest.approx(0, abs=1e-5) and credits[may].std() == pytest.approx(1, abs=1e-5)
+    p = policy.probabilities(ids, real, columns={"live": credits})
+    assert p.sum(1) == pytest.approx(policy.probabilities(ids, real).sum(1), abs=1e-4)  # the same budget
+    assert p[may & (credits > 1)].mean() > 2 * p[may & (credits < 0)].mean()
+    assert course == Course(live=8) and other_budgets(problem.config) == {}
+    assert masks_key(policy, problem.domain, course) != masks_key(policy, problem.domain)
+
+
+def test_a_trial_of_live_masks_is_random_until_the_first_look_and_repeats(tiny, monkeypatch):
+    problem, taken = Problem(tiny(*LIVE)), []
+
+    def watched(*arguments, **options):
+        for batch in masked_batches(*arguments, **options):
+            taken.append(batch.mask)
+            yield batch
+
+    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    trials = [run_trial(problem, arm_policy(problem, arm), arm, 0) for arm in ("random", "live", "live")]
+    random, first, second = (taken[i : i + 20] for i in range(0, 60, 20))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True)) and trials[1].score == trials[2].score
+    same = [torch.equal(a, b) for a, b in zip(random, first, strict=True)]
+    assert same[:8] == [True] * 8 and not any(same[8:])
+    assert trials[0].masked_tokens == trials[1].masked_tokens
+
+
+def test_live_masks_are_refused_where_there_is_nothing_to_differentiate(tiny):
+    with pytest.raises(ValueError, match=r'"live" needs inner\.objective = "masked_lm"'):
+        check_arms(tiny(*LIVE, "inner.objective=masked_diffusion"))
+    answers = SimpleNamespace(kind=SimpleNamespace(name="questions", readout=None))
+    with pytest.raises(ValueError, match="differentiates a probe, and questions have none"):
+        live_policy(answers, None, 1.0)
