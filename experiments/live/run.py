@@ -37,6 +37,7 @@ FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/d
 LINES = FOLDER / "trials.jsonl"
 SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
 ARMS: dict[str, tuple[str, float]] = {
+    "none": ("none", 0.0),
     "random": ("random", 0.0),
     "live, 2": ("live", 2.0),
     "expected, 2": ("expected", 2.0),
@@ -45,6 +46,7 @@ ARMS: dict[str, tuple[str, float]] = {
 }
 """By which credits, and how strongly they are followed."""
 MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
+FIRST = ("none", "random", "live, 2")
 LONGER = {"random": 3, "live, 2": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 
@@ -73,7 +75,9 @@ def problem_of(number: int) -> Problem:
 
 
 def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel:
-    """A fresh model after its steps."""
+    """A fresh model after its steps; of "none" there are none."""
+    if by == "none":
+        return problem.fresh_model(seed)
     if by == "live":
         policy = live_policy(problem, build_field(problem), strength)
     else:
@@ -105,7 +109,7 @@ def run_missing(sets: Sequence[int]) -> None:
     """Label set by label set, first the arms that the question is about; may be stopped."""
     torch.set_num_threads(1)
     done = {(line["arm"], line["set"]) for line in lines()}
-    wanted = [(n, arm) for arms in (LONGER, ARMS.keys() - LONGER) for n in sets for arm in ARMS if arm in arms]
+    wanted = [(n, arm) for arms in (FIRST, ARMS.keys() - FIRST) for n in sets for arm in ARMS if arm in arms]
     for number, arm in ((number, arm) for number, arm in wanted if (arm, number) not in done):
         problem = problem_of(number)
         model = trained(problem, FIRST_SEED + number, *ARMS[arm])
