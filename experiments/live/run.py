@@ -134,10 +134,14 @@ def scores_of(measure: str) -> Found:
 
 
 def table(found: Found, title: str) -> Iterator[str]:
-    yield from (f"**{title}**", "", "| masks, strength | dev accuracy | − random | − expected of that strength |")
-    yield "|---|---|---|---|"
+    yield from (
+        f"**{title}**",
+        "",
+        "| masks, strength | dev accuracy | − random | − none | − expected of that strength |",
+    )
+    yield "|---|---|---|---|---|"
     for arm in found:
-        gaps = [gap(found, arm, base) for base in ("random", arm.replace("live", "expected"))]
+        gaps = [gap(found, arm, base) for base in ("random", "none", arm.replace("live", "expected"))]
         yield f"| {arm} | {100 * np.mean(list(found[arm].values())):.1f} ({len(found[arm])}) | {' | '.join(gaps)} |"
     yield ""
 
