@@ -147,12 +147,15 @@ def table(found: Found, title: str) -> Iterator[str]:
 
 
 def gap(found: Found, arm: str, base: str) -> str:
-    """In points, with a 95 % interval, and of how many label sets: those that both have."""
+    """In points, and of how many label sets: those that both have; from three on with a 95 % interval."""
     both = sorted(found[arm].keys() & found.get(base, {}).keys())
-    if arm == base or len(both) < 2:
+    if arm == base or not both:
         return ""
     own, other = ([found[name][number] for number in both] for name in (arm, base))
-    return f"{paired_difference(own, other).told(100)} ({len(both)})"
+    told = (
+        paired_difference(own, other).told(100) if len(both) > 2 else f"{100 * np.mean(np.subtract(own, other)):+.1f}"
+    )
+    return f"{told} ({len(both)})"
 
 
 def main() -> None:

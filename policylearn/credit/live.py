@@ -52,7 +52,7 @@ def follow_credits(trajectory: Trajectory, every: int) -> Callable[[Tensor, Tens
     """What tells the credits of the tokens of a batch, at the state that a training is in when it is asked.
 
     Args:
-        trajectory: of a policy that is uniform without scores. Its model is trained meanwhile.
+        trajectory: of a policy that is uniform without scores. Its model is trained meanwhile; steps are counted here.
         every: steps between two looks at the labels. There is none in so many first ones, whose optimiser has yet to
             see the size of gradients.
 
@@ -62,11 +62,13 @@ def follow_credits(trajectory: Trajectory, every: int) -> Callable[[Tensor, Tens
         steps.
     """
     loss, direction, steps = labelled_loss(trajectory.problem), dict[str, Gradients](), count()
+    last = trajectory.problem.config.inner.steps - 1
     cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
 
     def columns(ids: Tensor, real: Tensor) -> dict[str, Tensor]:
         if (step := next(steps)) < every:
             return {}
+        trajectory.step = min(step, last)  # of a longer training the last with a learning rate, which scales all alike
         if step % every == 0:
             direction[ALL] = Viewpoint(trajectory, {ALL: loss}, UNSEEN).directions[ALL]
             trajectory.optimizer.zero_grad()

@@ -86,7 +86,7 @@ def _read(rows: Any, where: str) -> Iterator[Record]:
 def named_rows(rows: Any) -> Iterator[Record]:
     """Rows of a data set of `datasets`; classes that it keeps by number are called by their names."""
     classes = classes_of(rows)
-    for row in rows:
+    for row in rows.with_format(None) if classes else rows:  # numbers as Python's, whatever it is set to
         yield row | {column: _named(row[column], names) for column, names in classes.items()}
 
 

@@ -61,8 +61,10 @@ def pretrain(
     config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(course.causal * steps)
     rows = problem.domain if course.texts == 1 else best_texts(problem, policy, course.texts)
     optimizer, own, masked = make_optimizer(model, config), objective_of(problem), 0
-    trajectory = Trajectory(problem, policy, seed, model, optimizer, own, adaptive, iter(()))
-    credits = follow_credits(trajectory, course.live) if course.live else None
+    credits = None
+    if course.live:
+        trained = Trajectory(problem, policy, seed, model, optimizer, own, adaptive, iter(()))
+        credits = follow_credits(trained, course.live)
     losses: list[float] = []
 
     def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
@@ -76,7 +78,6 @@ def pretrain(
         masked += int(batch.mask.sum())
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
         losses.append(plain_step(model, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch))
-        trajectory.step = min(len(losses), config.steps - 1)  # its rate is above 0
     return Pretraining(losses, masked)
 
 

@@ -91,9 +91,7 @@ def _roughness(history: Sequence[dict[str, Any]]) -> str:
     errors = [value for record in history if math.isfinite(value := as_number(record.get("difference_error")))]
     if not errors or (usual := statistics.median(errors)) < ROUGH:
         return ""
-    return f"Derivatives taken by differences are off by {usual:.0%}: `inner.engine=replay` is exact.".replace(
-        "%", " %"
-    )
+    return f"Derivatives taken by differences are off by {100 * usual:.0f} %: `inner.engine=replay` is exact."
 
 
 def _subject(result: dict[str, Any]) -> str:
