@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from policylearn.adapt.finetune import Classifier, head_of
+from policylearn.adapt.joint import JointBatch, JointLoss
 from policylearn.adapt.outer import dev_score
 from policylearn.adapt.training import adamw, train_best
 from policylearn.arms.course import COURSES, USUAL
@@ -28,6 +29,9 @@ from policylearn.config import PolicyConfig, load_config
 from policylearn.credit.live import LIVE, live_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
+from policylearn.inner.batches import masked_batches
+from policylearn.inner.objectives import objective_of
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
@@ -43,11 +47,12 @@ ARMS: dict[str, tuple[str, float]] = {
     "expected, 2": ("expected", 2.0),
     "expected, 4": ("expected", 4.0),
     "live, 4": ("live", 4.0),
+    "random, and labels": ("labels", 1.0),
 }
-"""By which credits, and how strongly they are followed."""
+"""By which credits, and how strongly they are followed; of the last one the weight of the masked tokens' loss."""
 MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
-FIRST = ("none", "random", "live, 2")
-LONGER = {"random": 3, "live, 2": 3}
+FIRST = ("none", "random", "live, 2", "random, and labels")
+LONGER = {"random": 3, "live, 2": 3, "random, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 
 
@@ -74,10 +79,28 @@ def problem_of(number: int) -> Problem:
     return Problem(load_config("configs/credits.toml", given))
 
 
+def trained_on_both(problem: Problem, seed: int, weight: float) -> InnerModel:
+    """After as many steps as all arms have, of which each sees a batch of the domain under random masks, and one of the
+    labels. The head starts where that of fine-tuning does, and is thrown away."""
+    config, size, rng = problem.config.inner, problem.config.evaluate.finetune.batch_size, np.random.default_rng(seed)
+    model, kind, train, steps = problem.fresh_model(seed), problem.kind, problem.labelled("train"), config.steps
+    with torch.no_grad():
+        classifier = Classifier(model, *head_of(problem, np.arange(LABELS), model))
+    policy = build_policy(problem, PolicyConfig(prior={}, network="none"))
+    loss, optimizer = JointLoss(kind.step_loss, objective_of(problem), weight), make_optimizer(classifier, config)
+    rows = np.concatenate([rng.permutation(LABELS) for _ in range(1 + steps * size // LABELS)])
+    for step, masked in enumerate(islice(masked_batches(problem, policy, seed, loss.objective), steps)):
+        batch = JointBatch(kind.batch(train, rows[step * size :][:size].tolist()), masked)
+        plain_step(classifier, optimizer, loss, batch, learning_rate(config, step, steps), clip=config.clip)
+    return model
+
+
 def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel:
     """A fresh model after its steps; of "none" there are none."""
     if by == "none":
         return problem.fresh_model(seed)
+    if by == "labels":
+        return trained_on_both(problem, seed, strength)
     if by == "live":
         policy = live_policy(problem, build_field(problem), strength)
     else:
