@@ -7,12 +7,15 @@ from statistics import mean
 
 import torch
 
+from policylearn.arms.course import course_of
 from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
+from policylearn.credit.live import follow_credits
 from policylearn.evaluation.pretraining import HELD_OUT
 from policylearn.evaluation.trial import Trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.inner.trajectory import Trajectory
 from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
@@ -71,8 +74,8 @@ def plan_line(config: EvaluateConfig, wanted: int, left: Estimate, workers: int)
 
 
 def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> Estimate:
-    """What trials will take: what earlier ones of the same arm took, else of any arm that trains; without any, a
-    rehearsal of a few steps, multiplied.
+    """What trials will take: what earlier ones of the same arm took, else of any arm that trains as it does;
+    without any, a rehearsal of a few steps, multiplied.
 
     Args:
         problem: data and models.
@@ -82,7 +85,8 @@ def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial
     """
     took = {arm: [trial.seconds for trial in known if trial.arm == arm] for arm in dict.fromkeys(missing)}
     trained = [trial.seconds for trial in known if trial.masked_tokens]
-    unknown = {arm: arms[arm] for arm, own in took.items() if not own and not (trained and arms[arm])}
+    alike = {arm for arm in took if trained and arms[arm] and not course_of(problem.config, arm).live}
+    unknown = {arm: arms[arm] for arm, own in took.items() if not own and arm not in alike}
     rehearsed = _rehearsed(problem, unknown) if unknown else {}
     each = {arm: rehearsed[arm] if arm in rehearsed else mean(own or trained) for arm, own in took.items()}
     return Estimate([each[arm] for arm in missing], guessed=bool(unknown))
@@ -101,22 +105,31 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     once = to_load + _texts_seen(problem) * (time.monotonic() - started) / len(looked_at)
     found = {}
     for arm, policy in arms.items():
-        per_step = _seconds_per_step(problem, model, optimizer, policy) if policy else 0.0
-        found[arm] = once + (config.evaluate.steps or config.inner.steps) * per_step
+        live = course_of(config, arm).live
+        found[arm] = once + (_seconds_of_steps(problem, model, optimizer, policy, live) if policy else 0.0)
     return found
 
 
-def _seconds_per_step(
-    problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy
+def _seconds_of_steps(
+    problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy, live: int
 ) -> float:
+    """Of all steps, from the few that are timed. Where masks go by live credits, the last but one of the timed steps
+    looks at the labels, and the last has credits only; of all, the first `live` are ordinary ones, and every `live`th
+    of the others looks."""
     config, objective = problem.config.inner, objective_of(problem)
-    batches = masked_batches(problem, policy, 0, objective)
+    trained = Trajectory(problem, policy, 0, model, optimizer, objective, None, iter(()))
+    credits = follow_credits(trained, STEPS - 1) if live else None
+    batches, took = masked_batches(problem, policy, 0, objective, columns_of=credits), list[float]()
     for step in range(STEPS + 1):
-        if step == 1:
-            started = time.monotonic()
-        rate = learning_rate(config, step, STEPS + 1)
+        started, rate = time.monotonic(), learning_rate(config, step, STEPS + 1)
         plain_step(model, optimizer, objective, next(batches), rate, clip=config.clip, rows=config.micro_batch)
-    return (time.monotonic() - started) / STEPS
+        took.append(time.monotonic() - started)
+    steps = problem.config.evaluate.steps or config.steps
+    if not live:
+        return steps * mean(took[1:])
+    _, plain, looking, credited = took
+    first, looks = min(live, steps), (steps - 1) // live
+    return first * plain + (steps - first) * credited + looks * (looking - credited)
 
 
 def _texts_seen(problem: Problem) -> float:

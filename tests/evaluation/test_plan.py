@@ -45,14 +45,16 @@ SETTINGS = {
 @pytest.mark.parametrize("how", SETTINGS)
 def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, clock, how):
     problem = Problem(tiny(*SETTINGS[how]))
-    arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference")}
+    arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference", "live")}
     problem.data()
     guess = estimate(problem, arms, list(arms), [])
     assert guess.guessed
     for seconds, (arm, policy) in zip(guess.seconds, arms.items(), strict=True):
         took = run_trial(problem, policy, arm, 0).seconds
         assert took / 1.5 <= seconds <= took * 1.5, arm
-    assert guess.seconds[1] < guess.seconds[0]  # no training
+    assert (
+        guess.seconds[1] < guess.seconds[0] <= guess.seconds[3]
+    )  # no training, training, and looks at labels once it is long enough
 
 
 def known(arm, seconds, masked_tokens=100):
@@ -65,6 +67,13 @@ def test_trials_that_are_there_are_believed_arm_by_arm(tiny):
     found = [known("random", 10.0), known("random", 14.0), known("none", 1.0, 0)]
     left = estimate(problem, arms, ["random", "difference", "none", "none"], found)
     assert left == Estimate([12.0, 12.0, 1.0, 1.0])
+
+
+def test_live_masks_are_rehearsed_whatever_others_took(tiny):
+    problem = Problem(tiny("inner.steps=20"))
+    arms = {arm: arm_policy(problem, arm) for arm in ("random", "live")}
+    left = estimate(problem, arms, ["random", "live"], [known("random", 1e-6)])
+    assert left.seconds[0] == 1e-6 < left.seconds[1] and left.guessed
 
 
 def test_the_last_trials_are_waited_for_by_all_workers():
