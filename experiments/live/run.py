@@ -26,13 +26,15 @@ from policylearn.adapt.training import adamw, train_best
 from policylearn.arms.course import COURSES, USUAL
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.config import PolicyConfig, load_config
-from policylearn.credit.live import LIVE, live_policy
+from policylearn.credit.live import LIVE, follow_credits, live_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.inner.trajectory import Trajectory
 from policylearn.models.model import InnerModel
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 from policylearn.scores.credit import CREDIT
@@ -40,19 +42,20 @@ from policylearn.scores.credit import CREDIT
 FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
 LINES = FOLDER / "trials.jsonl"
 SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
-ARMS: dict[str, tuple[str, float]] = {
-    "none": ("none", 0.0),
-    "random": ("random", 0.0),
-    "live, 2": ("live", 2.0),
-    "expected, 2": ("expected", 2.0),
-    "expected, 4": ("expected", 4.0),
-    "live, 4": ("live", 4.0),
-    "random, and labels": ("labels", 1.0),
+ARMS: dict[str, tuple[str, float, bool]] = {
+    "none": ("none", 0.0, False),
+    "random": ("random", 0.0, False),
+    "live, 2": ("live", 2.0, False),
+    "expected, 2": ("expected", 2.0, False),
+    "expected, 4": ("expected", 4.0, False),
+    "live, 4": ("live", 4.0, False),
+    "random, and labels": ("random", 0.0, True),
+    "live, 2, and labels": ("live", 2.0, True),
 }
-"""By which credits, and how strongly they are followed; of the last one the weight of the masked tokens' loss."""
+"""By which credits, how strongly they are followed, and whether every step sees labels as well."""
 MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
-FIRST = ("none", "random", "live, 2", "random, and labels")
-LONGER = {"random": 3, "live, 2": 3, "random, and labels": 3}
+FIRST = ("none", "random", "live, 2", "random, and labels", "live, 2, and labels")
+LONGER = {"random": 3, "live, 2": 3, "random, and labels": 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 
 
@@ -79,36 +82,40 @@ def problem_of(number: int) -> Problem:
     return Problem(load_config("configs/credits.toml", given))
 
 
-def trained_on_both(problem: Problem, seed: int, weight: float) -> InnerModel:
-    """After as many steps as all arms have, of which each sees a batch of the domain under random masks, and one of the
-    labels. The head starts where that of fine-tuning does, and is thrown away."""
-    config, size, rng = problem.config.inner, problem.config.evaluate.finetune.batch_size, np.random.default_rng(seed)
-    model, kind, train, steps = problem.fresh_model(seed), problem.kind, problem.labelled("train"), config.steps
-    with torch.no_grad():
-        classifier = Classifier(model, *head_of(problem, np.arange(LABELS), model))
-    policy = build_policy(problem, PolicyConfig(prior={}, network="none"))
-    loss, optimizer = JointLoss(kind.step_loss, objective_of(problem), weight), make_optimizer(classifier, config)
-    rows = np.concatenate([rng.permutation(LABELS) for _ in range(1 + steps * size // LABELS)])
-    for step, masked in enumerate(islice(masked_batches(problem, policy, seed, loss.objective), steps)):
-        batch = JointBatch(kind.batch(train, rows[step * size :][:size].tolist()), masked)
-        plain_step(classifier, optimizer, loss, batch, learning_rate(config, step, steps), clip=config.clip)
-    return model
-
-
-def trained(problem: Problem, seed: int, by: str, strength: float) -> InnerModel:
+def trained(problem: Problem, seed: int, by: str, strength: float, labels: bool) -> InnerModel:
     """A fresh model after its steps; of "none" there are none."""
+    model = problem.fresh_model(seed)
     if by == "none":
-        return problem.fresh_model(seed)
-    if by == "labels":
-        return trained_on_both(problem, seed, strength)
+        return model
     if by == "live":
         policy = live_policy(problem, build_field(problem), strength)
     else:
         prior = {CREDIT: strength} if by == "expected" else {}
         policy = build_policy(problem, PolicyConfig(prior=prior, network="none"))
-    model = problem.fresh_model(seed)
-    pretrain(problem, model, policy, seed, problem.config.inner.steps, COURSES[LIVE] if by == "live" else USUAL)
+    course = COURSES[LIVE] if by == "live" else USUAL
+    if labels:
+        train_on_both(problem, model, policy, seed, course.live)
+    else:
+        pretrain(problem, model, policy, seed, problem.config.inner.steps, course)
     return model
+
+
+def train_on_both(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, live: int) -> None:
+    """As many steps, of which each sees a batch of the domain and one of the labels. The head starts where that of
+    fine-tuning does, and is thrown away."""
+    config, size, rng = problem.config.inner, problem.config.evaluate.finetune.batch_size, np.random.default_rng(seed)
+    kind, train, steps = problem.kind, problem.labelled("train"), config.steps
+    with torch.no_grad():
+        classifier = Classifier(model, *head_of(problem, np.arange(LABELS), model))
+    loss, optimizer = JointLoss(kind.step_loss, objective_of(problem), 1.0), make_optimizer(classifier, config)
+    seen = Trajectory(problem, policy, seed, model, optimizer, loss.objective, None, iter(()))
+    credits = follow_credits(seen, live) if live else None
+    rows = np.concatenate([rng.permutation(LABELS) for _ in range(1 + steps * size // LABELS)])
+    for step, masked in enumerate(
+        islice(masked_batches(problem, policy, seed, loss.objective, columns_of=credits), steps)
+    ):
+        batch = JointBatch(kind.batch(train, rows[step * size :][:size].tolist()), masked)
+        plain_step(classifier, optimizer, loss, batch, learning_rate(config, step, steps), clip=config.clip)
 
 
 def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1) -> float:
