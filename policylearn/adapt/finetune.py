@@ -44,7 +44,7 @@ class Classifier(nn.Module):
 
     def forward(self, input_ids: Tensor, real: Tensor, labels: Tensor | None = None, **more: Tensor) -> Tensor:
         if labels is not None:
-            return self.encoder(input_ids, real, labels=labels)
+            return self.encoder(input_ids, real, labels=labels, **more)
         return self.encoder(input_ids, real, **more) @ self.weight.T + self.bias
 
 

@@ -31,10 +31,15 @@ from policylearn.problem import Problem
 
 @dataclass(frozen=True)
 class JointBatch:
-    """The same texts twice: with their labels, and masked."""
+    """Texts with their labels, and the same texts or others masked."""
 
     labelled: Any
     masked: MaskedBatch
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, T]: what is to be predicted."""
+        return self.masked.mask
 
 
 @dataclass(frozen=True)

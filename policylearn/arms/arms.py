@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "span": {"unit": "span"},
     "explore": {"design": "explore"},
     "causal-first": {},
+    "multitask": {},
 }
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
 Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
@@ -84,12 +85,16 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     no further training.
 
     Raises:
-        ValueError: the arm is not known, its settings are out of range, or the model cannot have a causal phase.
+        ValueError: the arm is not known, its settings are out of range, the model cannot have a causal phase, or the
+            task has no head to train.
     """
     if arm == NONE:
         return None
-    if course_of(problem.config, arm).causal:
+    course = course_of(problem.config, arm)
+    if course.causal:
         check_looks_back(problem.fresh_model(0))
+    if course.labels and problem.kind.readout is None:
+        raise ValueError(f"evaluate.arms: {arm!r} trains a head, and {problem.kind.name} have none: take it out")
     if arm in problem.config.evaluate.custom:
         own = problem.config.evaluate.custom[arm]
         return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
@@ -159,6 +164,8 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
         own_masking = config.evaluate.custom[arm].masking if arm in config.evaluate.custom else SETTINGS.get(arm, {})
         if config.inner.objective != "masked_lm" and arm == LIVE:
             raise ValueError(f'evaluate.arms: "{LIVE}" needs inner.objective = "masked_lm"; take it out')
+        if config.inner.micro_batch is not None and course_of(config, arm).labels:
+            raise ValueError(f"evaluate.arms: {arm!r} sees labels, whose steps are not cut: unset inner.micro_batch")
         if config.inner.objective != "masked_lm" and ("rate" in own_masking or own_masking.get("design") == "explore"):
             raise ValueError(
                 f'evaluate.arms: {arm!r} has its own rate or design = "explore", which does not go with '

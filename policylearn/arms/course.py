@@ -23,29 +23,37 @@ class Course:
         causal: share of the steps, from the first, that predict the next token; see `inner.causal_lm`.
         texts: share of the domain's texts that are read: those with the highest mean score.
         live: steps between two looks at the labels, by whose credits masks go; 0: none. See `credit.live`.
+        labels: labelled examples that every step sees besides, see `evaluation.multitask`.
     """
 
     causal: float = 0.0
     texts: float = 1.0
     live: int = 0
+    labels: int = 0
 
     @property
     def key(self) -> str:
         """What is the arm's own, for the key of a trial; nothing of the usual."""
-        own = {"causal": self.causal, "texts": self.texts if self.texts < 1 else 0, "live": self.live}
+        own = {
+            "causal": self.causal,
+            "texts": self.texts if self.texts < 1 else 0,
+            "live": self.live,
+            "labels": self.labels,
+        }
         return "".join(f" {name} {value}" for name, value in own.items() if value)
 
 
 USUAL = Course()
 COURSES = {"causal-first": Course(causal=0.8), "select": Course(texts=0.5), LIVE: Course(live=8)}
+COURSES |= {"multitask": Course(labels=16)}
 """By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read; masks go
-by the credits of the moment."""
+by the credits of the moment; every step sees labels as well."""
 
 
 def course_of(config: Config, arm: str) -> Course:
     """That of an arm by name or of `evaluate.custom`."""
     own = config.evaluate.custom.get(arm)
-    return COURSES.get(arm, USUAL) if own is None else Course(own.causal, own.texts)
+    return COURSES.get(arm, USUAL) if own is None else Course(own.causal, own.texts, labels=own.labels)
 
 
 def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRows:

@@ -50,11 +50,16 @@ class ArmConfig(Strict):
         description="share of the domain's texts that are read, those with the highest mean score of `prior`; a "
         "strength of 0 has a scorer choose texts and no masks",
     )
+    labels: int = Field(
+        0, ge=0, description="labelled examples whose loss every step takes as well, as much as that of the masks"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ArmConfig":
         if self.texts < 1 and not self.prior:
             raise ValueError("texts below 1 are chosen by scores: name a scorer in prior, its strength may be 0")
+        if self.causal and self.labels:
+            raise ValueError("labels do not go with a causal phase, in which tokens see no later ones: set one of both")
         return self
 
 

@@ -2,6 +2,7 @@
 
 trial.py        one arm on one seed: continued pretraining, then the label task
 pretraining.py  the first half: an ordinary MLM training under a frozen policy
+                (multitask.py: beside which it sees labels)
                 (the second is in adapt/: a probe on frozen features, fine-tuning, or masks of the weights)
 identity.py     what a trial depends on, as one key: a trial with that key is never run again
 plan.py         what is to be run, and how long it will take

@@ -2,20 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import torch
 
-from policylearn.arms.course import course_of
+from policylearn.arms.course import Course, course_of
 from policylearn.config import ClusterConfig, EvaluateConfig, parts_of
-from policylearn.credit.live import follow_credits
-from policylearn.evaluation.pretraining import HELD_OUT
+from policylearn.evaluation.pretraining import HELD_OUT, steps_along
 from policylearn.evaluation.trial import Trial
-from policylearn.inner.batches import masked_batches
-from policylearn.inner.objectives import objective_of
-from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
-from policylearn.inner.trajectory import Trajectory
 from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
@@ -85,7 +80,8 @@ def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial
     """
     took = {arm: [trial.seconds for trial in known if trial.arm == arm] for arm in dict.fromkeys(missing)}
     trained = [trial.seconds for trial in known if trial.masked_tokens]
-    alike = {arm for arm in took if trained and arms[arm] and not course_of(problem.config, arm).live}
+    courses = {arm: course_of(problem.config, arm) for arm in took}
+    alike = {arm for arm, c in courses.items() if trained and arms[arm] and not c.live and not c.labels}
     unknown = {arm: arms[arm] for arm, own in took.items() if not own and arm not in alike}
     rehearsed = _rehearsed(problem, unknown) if unknown else {}
     each = {arm: rehearsed[arm] if arm in rehearsed else mean(own or trained) for arm, own in took.items()}
@@ -96,7 +92,7 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     """Seconds of a trial of each arm, by itself on this machine."""
     config, started = problem.config, time.monotonic()
     model, dev, pad = problem.fresh_model(0), problem.labelled("dev"), problem.pad_id
-    to_load, optimizer = time.monotonic() - started, make_optimizer(model, config.inner)
+    to_load = time.monotonic() - started
     looked_at = dev.rows.spread(TEXTS)
     for _ in range(2):
         started = time.monotonic()
@@ -105,26 +101,22 @@ def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:
     once = to_load + _texts_seen(problem) * (time.monotonic() - started) / len(looked_at)
     found = {}
     for arm, policy in arms.items():
-        live = course_of(config, arm).live
-        found[arm] = once + (_seconds_of_steps(problem, model, optimizer, policy, live) if policy else 0.0)
+        course = course_of(config, arm)
+        found[arm] = once + (_seconds_of_steps(problem, model, policy, course) if policy else 0.0)
     return found
 
 
-def _seconds_of_steps(
-    problem: Problem, model: InnerModel, optimizer: torch.optim.Optimizer, policy: MaskingPolicy, live: int
-) -> float:
+def _seconds_of_steps(problem: Problem, model: InnerModel, policy: MaskingPolicy, course: Course) -> float:
     """Of all steps, from the few that are timed. Where masks go by live credits, the last but one of the timed steps
     looks at the labels, and the last has credits only; of all, the first `live` are ordinary ones, and every `live`th
     of the others looks."""
-    config, objective = problem.config.inner, objective_of(problem)
-    trained = Trajectory(problem, policy, 0, model, optimizer, objective, None, iter(()))
-    credits = follow_credits(trained, STEPS - 1) if live else None
-    batches, took = masked_batches(problem, policy, 0, objective, columns_of=credits), list[float]()
-    for step in range(STEPS + 1):
-        started, rate = time.monotonic(), learning_rate(config, step, STEPS + 1)
-        plain_step(model, optimizer, objective, next(batches), rate, clip=config.clip, rows=config.micro_batch)
+    steps, live, took = problem.config.evaluate.steps or problem.config.inner.steps, course.live, list[float]()
+    tried = replace(course, texts=1.0, live=STEPS - 1 if live else 0)  # no texts are chosen, which takes its time once
+    along = steps_along(problem, model, policy, 0, STEPS + 1, tried)
+    for _ in range(STEPS + 1):
+        started = time.monotonic()
+        next(along)
         took.append(time.monotonic() - started)
-    steps = problem.config.evaluate.steps or config.steps
     if not live:
         return steps * mean(took[1:])
     _, plain, looking, credited = took

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from policylearn.arms.course import USUAL, Course, best_texts
 from policylearn.config import MaskingConfig
 from policylearn.credit.live import follow_credits
+from policylearn.evaluation.multitask import beside_labels, with_head
 from policylearn.inner.batches import follow_mistakes, masked_batches
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.inner.masked_lm import MaskedLM
@@ -36,7 +38,7 @@ class Pretraining:
     """What a training left behind, besides the model.
 
     Attributes:
-        losses: one per step, under the arm's own masks or of the next token.
+        losses: one per step, under the arm's own masks or of the next token; with that of labels, where it sees them.
         masked_tokens: how many tokens were predicted in all.
     """
 
@@ -52,33 +54,46 @@ class Pretraining:
 def pretrain(
     problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int, course: Course = USUAL
 ) -> Pretraining:
+    """All of `steps_along`."""
+    taken = [*steps_along(problem, model, policy, seed, steps, course)]
+    return Pretraining([loss for loss, _ in taken], sum(masked for _, masked in taken))
+
+
+def steps_along(
+    problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, steps: int, course: Course = USUAL
+) -> Iterator[tuple[float, int]]:
     """So many optimiser steps on the domain, in place; order and masks are drawn by `seed`. In a causal phase, the
     first of them predict the next token; texts, and the masks of the others, are those of a training without.
+
+    Yields:
+        the loss of a step, and how many tokens were predicted.
 
     Raises:
         ValueError: the model cannot be kept from looking ahead.
     """
     config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(course.causal * steps)
     rows = problem.domain if course.texts == 1 else best_texts(problem, policy, course.texts)
-    optimizer, own, masked = make_optimizer(model, config), objective_of(problem), 0
-    credits = None
+    moved = with_head(problem, model) if course.labels else model
+    optimizer, own, step, credits = make_optimizer(moved, config), objective_of(problem), 0, None
     if course.live:
         trained = Trajectory(problem, policy, seed, model, optimizer, own, adaptive, iter(()))
         credits = follow_credits(trained, course.live)
-    losses: list[float] = []
 
     def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
-        progress = lambda: len(losses) / steps  # noqa: E731
+        progress = lambda: step / steps  # noqa: E731
         batches = masked_batches(problem, policy, seed, objective, adaptive, progress, rows=rows, columns_of=credits)
         return zip(repeat(objective), islice(batches, start, end))
 
     if first:
         check_looks_back(model)
-    for step, (objective, batch) in enumerate(chain(steps_on(CausalLM(), 0, first), steps_on(own, first, steps))):
-        masked += int(batch.mask.sum())
+    batches: Iterator[tuple[Any, Any]] = chain(steps_on(CausalLM(), 0, first), steps_on(own, first, steps))
+    if course.labels:
+        batches = beside_labels(problem, batches, course.labels, seed)
+    for objective, batch in batches:
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
-        losses.append(plain_step(model, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch))
-    return Pretraining(losses, masked)
+        loss = plain_step(moved, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch)
+        step += 1
+        yield loss, int(batch.mask.sum())
 
 
 def held_out_loss(problem: Problem, model: InnerModel) -> float:

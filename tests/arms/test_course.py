@@ -10,6 +10,7 @@ from policylearn.arms.arms import arm_policy, check_arms, other_budgets
 from policylearn.arms.course import USUAL, Course, best_texts, course_of, text_scores
 from policylearn.credit.live import follow_credits, live_policy
 from policylearn.evaluation.identity import masks_key
+from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
@@ -118,3 +119,56 @@ def test_live_masks_are_refused_where_there_is_nothing_to_differentiate(tiny):
     answers = SimpleNamespace(kind=SimpleNamespace(name="questions", readout=None))
     with pytest.raises(ValueError, match="differentiates a probe, and questions have none"):
         live_policy(answers, None, 1.0)
+
+
+MULTITASK = ['evaluate.arms=["random","multitask"]', "inner.steps=30", "inner.learning_rate=1e-2", "evaluate.seeds=1"]
+
+
+def test_multitask_sees_labels_beside_the_same_masks(tiny, monkeypatch):
+    problem, taken, rows = Problem(tiny(*MULTITASK)), [], []
+
+    def watched(*arguments, **options):
+        for batch in masked_batches(*arguments, **options):
+            taken.append(batch.mask)
+            yield batch
+
+    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    own = problem.kind.batch
+    monkeypatch.setattr(problem.kind, "batch", lambda split, picked: (rows.append(picked), own(split, picked))[1])
+    models = [problem.fresh_model(0) for _ in range(3)]
+    for model, arm in zip(models, ("random", "multitask", "multitask"), strict=True):
+        pretrain(problem, model, arm_policy(problem, arm), 0, 30, course_of(problem.config, arm))
+    assert all(torch.equal(a, b) for a, b in zip(taken[:30], taken[30:60], strict=True))
+    first, count = rows[:30], len(problem.labelled("train"))
+    assert first == rows[30:60] and {len(picked) for picked in first} == {16}
+    seen = [row for picked in first for row in picked]
+    assert {*seen[:count]} == {*range(count)}, "each is seen before one is seen again"
+    random, once, again = (problem.examples("train").outputs(m, range(count), problem.pad_id) for m in models)
+    assert torch.equal(once, again) and not torch.equal(random, once)
+    y = problem.examples("train").y
+
+    def spread(x):
+        """Of the classes' means, in variances of an example."""
+        means = torch.stack([x[y == c].mean(0) for c in y.unique()])
+        return means.var(0).sum() / x.var(0).sum()
+
+    assert spread(once) > 1.2 * spread(random)
+
+
+def test_labels_go_with_masks_of_ones_own(tiny):
+    config = tiny("evaluate.custom={both = {prior = {tficf = 1.0}, labels = 4}}", 'evaluate.arms=["random","both"]')
+    problem = Problem(config)
+    assert course_of(config, "both") == Course(labels=4) and other_budgets(config) == {}
+    policy = arm_policy(problem, "both")
+    assert masks_key(policy, problem.domain, Course(labels=4)) != masks_key(policy, problem.domain)
+    assert run_trial(problem, policy, "both", 0).masked_tokens == run_trial(problem, policy, "random", 0).masked_tokens
+
+
+def test_labels_are_refused_where_they_cannot_be_seen(tiny):
+    with pytest.raises(ValueError, match=r"unset inner\.micro_batch"):
+        check_arms(tiny(*MULTITASK, "inner.micro_batch=4"))
+    with pytest.raises(ValueError, match="labels do not go with a causal phase"):
+        tiny("evaluate.custom={a = {causal = 0.5, labels = 4}}")
+    kind = SimpleNamespace(name="questions", readout=None)
+    with pytest.raises(ValueError, match="'multitask' trains a head, and questions have none"):
+        arm_policy(SimpleNamespace(config=tiny(*MULTITASK), kind=kind), "multitask")

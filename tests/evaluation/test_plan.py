@@ -45,7 +45,7 @@ SETTINGS = {
 @pytest.mark.parametrize("how", SETTINGS)
 def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, clock, how):
     problem = Problem(tiny(*SETTINGS[how]))
-    arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference", "live")}
+    arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference", "live", "multitask")}
     problem.data()
     guess = estimate(problem, arms, list(arms), [])
     assert guess.guessed
