@@ -20,6 +20,8 @@ ARMS = (
     "causal-first",
     JOINT,
 )
+LATER = ("multitask",)
+"""Arms that came when six runs were known: shown, and compared with on their own, but no part of the primary."""
 ALIKE = ("difference",)
 """Arms with a policy that knows nothing of labels: one per task."""
 LINES = FOLDER / "recipe.jsonl"

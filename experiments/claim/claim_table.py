@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from arms import ARMS, STRENGTHS
+from arms import ARMS, LATER, STRENGTHS
 
 from policylearn.evaluation.statistics import holm, pooled_difference, sentence
 from policylearn.evaluation.trial import Trial
@@ -72,6 +72,9 @@ def claim_table(
         scores = scores_of(trials, extra)
         rows = [[*row(scores, arm), p] for arm, p in corrected(scores).items()]
         lines += [f"{measure}, − random:", "", *as_table(["masks", *scores, "mean over tasks", "p, Holm"], rows), ""]
+        for arm in LATER:
+            if pairs := gaps({task: found for task, found in scores.items() if task in primary}, LEARNED, arm):
+                lines += [f"- {measure}: {sentence(LEARNED, arm, pooled_difference(pairs))}, of the runs both have", ""]
         if not (ended := complete({task: found for task, found in scores.items() if task in primary})):
             lines += [f"- {measure}: less than two runs have all arms; which one to compare with is not known yet", ""]
             continue
@@ -84,9 +87,9 @@ def claim_table(
 
 def corrected(scores: Scores) -> dict[str, str]:
     """Arm → p of its mean difference to random masks, corrected for the number of arms; nothing where there is none."""
-    found = {arm: gaps(scores, arm, "random") for arm in (*ARMS, LEARNED) if arm != "random"}
+    found = {arm: gaps(scores, arm, "random") for arm in (*ARMS, *LATER, LEARNED) if arm != "random"}
     p = holm({arm: d.p for arm, pairs in found.items() if pairs and (d := pooled_difference(pairs)).p is not None})
-    return {arm: f"{p[arm]:.3f}".lstrip("0") if arm in p else "" for arm in (*ARMS, LEARNED)}
+    return {arm: f"{p[arm]:.3f}".lstrip("0") if arm in p else "" for arm in (*ARMS, *LATER, LEARNED)}
 
 
 def row(scores: Scores, arm: str) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from arms import ALIKE, ARMS, FIRST, JOINT, LINES, STRENGTHS, path_of
+from arms import ALIKE, ARMS, FIRST, JOINT, LATER, LINES, STRENGTHS, path_of
 from queueing import append, deadline, lock, read_lines
 from search import Recipe, decided, so_far
 from tasks import DEVICE, FLOAT32_FROM, OUT, TASKS
@@ -52,7 +52,7 @@ Job = tuple[str, int, str]
 
 def queue(tasks: list[str], runs: Sequence[int]) -> Iterator[Job]:
     """All trials: first those of the arms that the question is about."""
-    for arms in (FIRST, ARMS[len(FIRST) :]):
+    for arms in (FIRST, ARMS[len(FIRST) :], LATER):
         for number in runs:
             yield from ((task, number, arm) for task in tasks for arm in arms)
 

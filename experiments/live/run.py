@@ -42,6 +42,7 @@ from policylearn.scores.credit import CREDIT
 FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
 LINES = FOLDER / "trials.jsonl"
 SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
+DIRECT = "random, and labels"
 ARMS: dict[str, tuple[str, float, bool]] = {
     "none": ("none", 0.0, False),
     "random": ("random", 0.0, False),
@@ -49,13 +50,13 @@ ARMS: dict[str, tuple[str, float, bool]] = {
     "expected, 2": ("expected", 2.0, False),
     "expected, 4": ("expected", 4.0, False),
     "live, 4": ("live", 4.0, False),
-    "random, and labels": ("random", 0.0, True),
+    DIRECT: ("random", 0.0, True),
     "live, 2, and labels": ("live", 2.0, True),
 }
 """By which credits, how strongly they are followed, and whether every step sees labels as well."""
 MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
-FIRST = ("none", "random", "live, 2", "random, and labels", "live, 2, and labels")
-LONGER = {"random": 3, "live, 2": 3, "random, and labels": 3, "live, 2, and labels": 3}
+FIRST = ("none", "random", "live, 2", DIRECT, "live, 2, and labels")
+LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 
 
@@ -167,11 +168,11 @@ def table(found: Found, title: str) -> Iterator[str]:
     yield from (
         f"**{title}**",
         "",
-        "| masks, strength | dev accuracy | − random | − none | − expected of that strength |",
+        "| masks, strength | dev accuracy | − random | − none | − expected of that strength | − random, and labels |",
     )
-    yield "|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|"
     for arm in found:
-        gaps = [gap(found, arm, base) for base in ("random", "none", arm.replace("live", "expected"))]
+        gaps = [gap(found, arm, base) for base in ("random", "none", arm.replace("live", "expected"), DIRECT)]
         yield f"| {arm} | {100 * np.mean(list(found[arm].values())):.1f} ({len(found[arm])}) | {' | '.join(gaps)} |"
     yield ""
 
