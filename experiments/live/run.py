@@ -11,8 +11,9 @@ import gzip
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,15 @@ import numpy as np
 import torch
 
 from policylearn.adapt.finetune import Classifier, head_of
-from policylearn.adapt.joint import JointBatch, JointLoss
 from policylearn.adapt.outer import dev_score
 from policylearn.adapt.training import adamw, train_best
 from policylearn.arms.course import COURSES, USUAL
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.config import PolicyConfig, load_config
-from policylearn.credit.live import LIVE, follow_credits, live_policy
+from policylearn.credit.live import LIVE, live_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.inner.batches import masked_batches
-from policylearn.inner.objectives import objective_of
-from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
-from policylearn.inner.trajectory import Trajectory
 from policylearn.models.model import InnerModel
-from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 from policylearn.scores.credit import CREDIT
@@ -93,30 +88,9 @@ def trained(problem: Problem, seed: int, by: str, strength: float, labels: bool)
     else:
         prior = {CREDIT: strength} if by == "expected" else {}
         policy = build_policy(problem, PolicyConfig(prior=prior, network="none"))
-    course = COURSES[LIVE] if by == "live" else USUAL
-    if labels:
-        train_on_both(problem, model, policy, seed, course.live)
-    else:
-        pretrain(problem, model, policy, seed, problem.config.inner.steps, course)
+    course = replace(COURSES[LIVE] if by == "live" else USUAL, labels=COURSES["multitask"].labels if labels else 0)
+    pretrain(problem, model, policy, seed, problem.config.inner.steps, course)
     return model
-
-
-def train_on_both(problem: Problem, model: InnerModel, policy: MaskingPolicy, seed: int, live: int) -> None:
-    """As many steps, of which each sees a batch of the domain and one of the labels. The head starts where that of
-    fine-tuning does, and is thrown away."""
-    config, size, rng = problem.config.inner, problem.config.evaluate.finetune.batch_size, np.random.default_rng(seed)
-    kind, train, steps = problem.kind, problem.labelled("train"), config.steps
-    with torch.no_grad():
-        classifier = Classifier(model, *head_of(problem, np.arange(LABELS), model))
-    loss, optimizer = JointLoss(kind.step_loss, objective_of(problem), 1.0), make_optimizer(classifier, config)
-    seen = Trajectory(problem, policy, seed, model, optimizer, loss.objective, None, iter(()))
-    credits = follow_credits(seen, live) if live else None
-    rows = np.concatenate([rng.permutation(LABELS) for _ in range(1 + steps * size // LABELS)])
-    for step, masked in enumerate(
-        islice(masked_batches(problem, policy, seed, loss.objective, columns_of=credits), steps)
-    ):
-        batch = JointBatch(kind.batch(train, rows[step * size :][:size].tolist()), masked)
-        plain_step(classifier, optimizer, loss, batch, learning_rate(config, step, steps), clip=config.clip)
 
 
 def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1) -> float:
