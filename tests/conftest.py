@@ -14,7 +14,7 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from policylearn import cli
+from policylearn import cli, registry
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands.train import train
@@ -37,6 +37,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         ray = "cluster" in item.path.parts or item.path.name == "test_preemption.py"
         item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
     yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered():
+    """What a test adds to a registry, or has another module add, is forgotten after it."""
+    before = [(known, dict(known.members), dict(known.origins)) for known in registry.ALL]
+    yield
+    for known, members, origins in before:
+        known.members, known.origins = members, origins
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from policylearn.config import load_config
 from policylearn.config.parts import check_travels, own_parts, with_imports
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problem import Problem
-from policylearn.registry import KINDS, METRICS, SCORERS, import_parts
+from policylearn.registry import SCORERS, import_parts
 
 MODULE = '''
 import os
@@ -84,15 +84,12 @@ def place(tmp_path_factory, tiny_toml, tiny):
 
 @pytest.fixture
 def here(place, monkeypatch, tmp_path):
-    """In that folder, which is not where Python looks; what it registers is forgotten again."""
+    """In that folder, which is not where Python looks; as after no import of it."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("WHO_IMPORTS", str(tmp_path / "who"))
     yield place
-    sys.modules.pop("their_parts", None)
-    for registry in (SCORERS, KINDS, METRICS):
-        for name in list(registry.origins):
-            del registry.members[name], registry.origins[name]
+    sys.modules.pop("their_parts", None)  # what it registered is forgotten: another import is to do so again
 
 
 def run(words, folder, who):
