@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,13 @@ from policylearn.storage import folder
 TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(wrapper=True)  # before pytest-xdist looks at the groups, which is tried first as well
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under pytest-xdist the tests of a file stay in one process, for what they share. Those that start a Ray cluster,
     and spend their time waiting, are all in the same."""
     for item in items:
         ray = "cluster" in item.path.parts or item.path.name == "test_preemption.py"
         item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
-    yield
 
 
 @pytest.fixture(autouse=True)

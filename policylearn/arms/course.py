@@ -44,8 +44,12 @@ class Course:
 
 
 USUAL = Course()
-COURSES = {"causal-first": Course(causal=0.8), "select": Course(texts=0.5), LIVE: Course(live=8)}
-COURSES |= {"multitask": Course(labels=16)}
+COURSES = {
+    "causal-first": Course(causal=0.8),
+    "select": Course(texts=0.5),
+    LIVE: Course(live=8),
+    "multitask": Course(labels=16),
+}
 """By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read; masks go
 by the credits of the moment; every step sees labels as well."""
 
