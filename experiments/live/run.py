@@ -1,8 +1,9 @@
 """What would masks be worth that follow the credits of the moment? Writes trials.jsonl as it goes, then result.json and
 README's table.
 
-.venv/bin/python experiments/live/run.py          # what is missing; may be stopped
-.venv/bin/python experiments/live/run.py 0 1 2    # of these label sets; two such may run beside each other
+.venv/bin/python experiments/live/run.py                  # what is missing; may be stopped
+.venv/bin/python experiments/live/run.py 0 1 2            # of these label sets; two such may run beside each other
+.venv/bin/python experiments/live/run.py scicite 0 1 2    # of another task, where labels are seen or not
 .venv/bin/python experiments/live/run.py --table
 """
 
@@ -34,34 +35,40 @@ from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 from policylearn.scores.credit import CREDIT
 
-FOLDER, KEPT, TASK = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks/trec6")
+FOLDER, KEPT, DATA = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks")
 LINES = FOLDER / "trials.jsonl"
+FIRST_TASK = "trec6"
+TASKS = {FIRST_TASK: "accuracy", "pubmed_sections": "accuracy", "scicite": "macro_f1"}
+"""By what they are scored."""
 SETS, LABELS, FIRST_SEED, TUNINGS = 10, 200, 1000, 2
-DIRECT = "random, and labels"
-ARMS: dict[str, tuple[str, float, bool]] = {
-    "none": ("none", 0.0, False),
-    "random": ("random", 0.0, False),
-    "live, 2": ("live", 2.0, False),
-    "expected, 2": ("expected", 2.0, False),
-    "expected, 4": ("expected", 4.0, False),
-    "live, 4": ("live", 4.0, False),
-    DIRECT: ("random", 0.0, True),
-    "live, 2, and labels": ("live", 2.0, True),
+DIRECT, ALONE = "random, and labels", "labels alone"
+ARMS: dict[str, tuple[str, float, float | None]] = {
+    "none": ("none", 0.0, None),
+    "random": ("random", 0.0, None),
+    "live, 2": ("live", 2.0, None),
+    "expected, 2": ("expected", 2.0, None),
+    "expected, 4": ("expected", 4.0, None),
+    "live, 4": ("live", 4.0, None),
+    DIRECT: ("random", 0.0, 1.0),
+    ALONE: ("random", 0.0, 0.0),
+    "live, 2, and labels": ("live", 2.0, 1.0),
 }
-"""By which credits, how strongly they are followed, and whether every step sees labels as well."""
+"""By which credits, how strongly they are followed, and what masks weigh where every step sees labels as well."""
 MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
-FIRST = ("none", "random", "live, 2", DIRECT, "live, 2, and labels")
-LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, "live, 2, and labels": 3}
+FIRST = ("none", "random", "live, 2", DIRECT, ALONE, "live, 2, and labels")
+ELSEWHERE = ("none", "random", DIRECT, ALONE)
+"""Arms of the other tasks."""
+LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, ALONE: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 
 
-def prepare(number: int) -> Path:
+def prepare(task: str, number: int) -> Path:
     """The task with a label set of train; all texts of train are there to be read."""
-    place = KEPT / f"set-{number}"
+    place = KEPT / f"{task}-{number}"
     if not place.exists():
         place.mkdir(parents=True)
         for split in ("train", "dev", "test"):
-            with gzip.open(TASK / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            with gzip.open(DATA / task / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
                 rows = file.read().splitlines()
             if split == "train":
                 rows = [rows[i] for i in np.random.default_rng(number).permutation(len(rows))[:LABELS]]
@@ -70,15 +77,21 @@ def prepare(number: int) -> Path:
 
 
 @lru_cache(maxsize=1)
-def problem_of(number: int) -> Problem:
+def problem_of(task: str, number: int) -> Problem:
     """Of one label set."""
-    given = [f"task.path={prepare(number)}", "task.metric=accuracy", "task.extra_tests=[]", "inner.learning_rate=1e-4"]
-    given += [f"domain.path={TASK}/train.jsonl.gz", "cluster.backend=local", "credit.batches=60", "credit.resplits=2"]
+    given = [f"task.path={prepare(task, number)}", f"task.metric={TASKS[task]}", "task.extra_tests=[]"]
+    given += [
+        "inner.learning_rate=1e-4",
+        f"domain.path={DATA}/{task}/train.jsonl.gz",
+        "cluster.backend=local",
+        "credit.batches=60",
+        "credit.resplits=2",
+    ]
     given += ["evaluate.finetune.learning_rate=1e-4", "model.bf16=false"]  # any processor, and all arms alike
     return Problem(load_config("configs/credits.toml", given))
 
 
-def trained(problem: Problem, seed: int, by: str, strength: float, labels: bool) -> InnerModel:
+def trained(problem: Problem, seed: int, by: str, strength: float, weight: float | None) -> InnerModel:
     """A fresh model after its steps; of "none" there are none."""
     model = problem.fresh_model(seed)
     if by == "none":
@@ -88,7 +101,9 @@ def trained(problem: Problem, seed: int, by: str, strength: float, labels: bool)
     else:
         prior = {CREDIT: strength} if by == "expected" else {}
         policy = build_policy(problem, PolicyConfig(prior=prior, network="none"))
-    course = replace(COURSES[LIVE] if by == "live" else USUAL, labels=COURSES["multitask"].labels if labels else 0)
+    course = COURSES[LIVE] if by == "live" else USUAL
+    if weight is not None:
+        course = replace(course, labels=COURSES["multitask"].labels, mlm_weight=weight)
     pretrain(problem, model, policy, seed, problem.config.inner.steps, course)
     return model
 
@@ -110,16 +125,18 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
 
 
-def run_missing(sets: Sequence[int]) -> None:
+def run_missing(task: str, sets: Sequence[int]) -> None:
     """Label set by label set, first the arms that the question is about; may be stopped."""
     torch.set_num_threads(1)
-    done = {(line["arm"], line["set"]) for line in lines()}
-    wanted = [(n, arm) for arms in (FIRST, ARMS.keys() - FIRST) for n in sets for arm in ARMS if arm in arms]
+    done = {(line["arm"], line["set"]) for line in lines() if line.get("task", FIRST_TASK) == task}
+    stages = (FIRST, ARMS.keys() - FIRST) if task == FIRST_TASK else (ELSEWHERE,)
+    wanted = [(n, arm) for arms in stages for n in sets for arm in ARMS if arm in arms]
     for number, arm in ((number, arm) for number, arm in wanted if (arm, number) not in done):
-        problem = problem_of(number)
+        problem = problem_of(task, number)
         model = trained(problem, FIRST_SEED + number, *ARMS[arm])
-        line = {"arm": arm, "set": number, "dev": dev_score(problem, model), "tuned": tuned(problem, model, number)}
-        line |= {"longer": tuned(problem, model, number, LONGER[arm])} if arm in LONGER else {}
+        line = {"task": task, "arm": arm, "set": number}
+        line |= {"dev": dev_score(problem, model), "tuned": tuned(problem, model, number)}
+        line |= {"longer": tuned(problem, model, number, LONGER[arm])} if arm in LONGER and task == FIRST_TASK else {}
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
@@ -129,11 +146,11 @@ Found = dict[str, dict[int, float]]
 """By arm and label set."""
 
 
-def scores_of(measure: str) -> Found:
+def scores_of(task: str, measure: str) -> Found:
     """Of one measure, of the arms that have it."""
     found: Found = {}
     for line in lines():
-        if measure in line:
+        if measure in line and line.get("task", FIRST_TASK) == task:
             found.setdefault(line["arm"], {})[line["set"]] = line[measure]
     return {arm: found[arm] for arm in ARMS if arm in found}
 
@@ -142,7 +159,7 @@ def table(found: Found, title: str) -> Iterator[str]:
     yield from (
         f"**{title}**",
         "",
-        "| masks, strength | dev accuracy | − random | − none | − expected of that strength | − random, and labels |",
+        "| masks, strength | dev score | − random | − none | − expected of that strength | − random, and labels |",
     )
     yield "|---|---|---|---|---|---|"
     for arm in found:
@@ -164,10 +181,13 @@ def gap(found: Found, arm: str, base: str) -> str:
 
 
 def main() -> None:
-    if "--table" not in sys.argv:
-        run_missing([int(number) for number in sys.argv[1:]] or range(SETS))
-    result = {measure: found for measure in MEASURES if (found := scores_of(measure))}
-    write_up(FOLDER, result, [line for name, found in result.items() for line in table(found, MEASURES[name])])
+    given = sys.argv[1:]
+    if "--table" not in given:
+        task = given.pop(0) if given and given[0] in TASKS else FIRST_TASK
+        run_missing(task, [int(number) for number in given] or range(SETS))
+    cases = [(task, measure) for task in TASKS for measure in MEASURES]
+    result = {f"{task}, {MEASURES[measure]}": found for task, measure in cases if (found := scores_of(task, measure))}
+    write_up(FOLDER, result, [line for name, found in result.items() for line in table(found, name)])
 
 
 if __name__ == "__main__":

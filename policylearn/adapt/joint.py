@@ -62,8 +62,10 @@ class JointLoss:
 
     def __call__(self, model: Callable[..., Tensor], batch: JointBatch, x: Tensor) -> Tensor:
         """The loss, a scalar."""
-        masked = self.objective(model, batch.masked, self.objective.inputs(batch.masked, x))
-        return self.task(model, batch.labelled, x) + self.weight * masked
+        task = self.task(model, batch.labelled, x)
+        if not self.weight:
+            return task
+        return task + self.weight * self.objective(model, batch.masked, self.objective.inputs(batch.masked, x))
 
 
 def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence[int], note: Note) -> FineTuning:

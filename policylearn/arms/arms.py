@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "explore": {"design": "explore"},
     "causal-first": {},
     "multitask": {},
+    "labels-only": {},
 }
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
 Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
@@ -122,6 +123,7 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
     courses = {arm: course_of(config, arm) for arm in config.evaluate.arms}  # by name, whoever gives the policy
     found |= {arm: "texts" for arm, course in courses.items() if course.texts < 1}
     found |= {arm: "causal" for arm, course in courses.items() if course.causal}
+    found |= {arm: "none" for arm, course in courses.items() if not course.mlm_weight}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
 

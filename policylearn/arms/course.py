@@ -24,12 +24,14 @@ class Course:
         texts: share of the domain's texts that are read: those with the highest mean score.
         live: steps between two looks at the labels, by whose credits masks go; 0: none. See `credit.live`.
         labels: labelled examples that every step sees besides, see `evaluation.multitask`.
+        mlm_weight: λ, of the loss of masked tokens beside that of labels; 0: steps are on labels alone.
     """
 
     causal: float = 0.0
     texts: float = 1.0
     live: int = 0
     labels: int = 0
+    mlm_weight: float = 1.0
 
     @property
     def key(self) -> str:
@@ -40,7 +42,8 @@ class Course:
             "live": self.live,
             "labels": self.labels,
         }
-        return "".join(f" {name} {value}" for name, value in own.items() if value)
+        weight = f" of {self.mlm_weight:g}" if self.labels and self.mlm_weight != 1 else ""
+        return "".join(f" {name} {value}" for name, value in own.items() if value) + weight
 
 
 USUAL = Course()
@@ -49,15 +52,20 @@ COURSES = {
     "select": Course(texts=0.5),
     LIVE: Course(live=8),
     "multitask": Course(labels=16),
+    "labels-only": Course(labels=16, mlm_weight=0.0),
 }
 """By arm: most of the steps predict the next token (arXiv 2605.12438); the better half of the texts is read; masks go
-by the credits of the moment; every step sees labels as well."""
+by the credits of the moment; every step sees labels as well, or these alone: what masks are worth beside them."""
 
 
 def course_of(config: Config, arm: str) -> Course:
     """That of an arm by name or of `evaluate.custom`."""
     own = config.evaluate.custom.get(arm)
-    return COURSES.get(arm, USUAL) if own is None else Course(own.causal, own.texts, labels=own.labels)
+    return (
+        COURSES.get(arm, USUAL)
+        if own is None
+        else Course(own.causal, own.texts, labels=own.labels, mlm_weight=own.mlm_weight)
+    )
 
 
 def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRows:

@@ -50,14 +50,17 @@ class ArmConfig(Strict):
         description="share of the domain's texts that are read, those with the highest mean score of `prior`; a "
         "strength of 0 has a scorer choose texts and no masks",
     )
-    labels: int = Field(
-        0, ge=0, description="labelled examples whose loss every step takes as well, as much as that of the masks"
+    labels: int = Field(0, ge=0, description="labelled examples whose loss every step takes as well")
+    mlm_weight: float = Field(
+        1.0, ge=0, description="λ: of the loss of masked tokens, beside that of `labels`; 0 trains on these alone"
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ArmConfig":
         if self.texts < 1 and not self.prior:
             raise ValueError("texts below 1 are chosen by scores: name a scorer in prior, its strength may be 0")
+        if self.mlm_weight != 1 and not self.labels:
+            raise ValueError("mlm_weight is beside that of labels, and the arm sees none: set labels")
         if self.causal and self.labels:
             raise ValueError("labels do not go with a causal phase, in which tokens see no later ones: set one of both")
         return self

@@ -27,14 +27,14 @@ def with_head(problem: Problem, model: InnerModel) -> Classifier:
 
 
 def beside_labels(
-    problem: Problem, batches: Iterator[tuple[Objective, MaskedBatch]], size: int, seed: int
+    problem: Problem, batches: Iterator[tuple[Objective, MaskedBatch]], size: int, weight: float, seed: int
 ) -> Iterator[tuple[JointLoss, JointBatch]]:
     """Masked batches, each with so many labelled examples of train beside it, in an order of every epoch's own;
-    L = L_task + L_MLM."""
+    L = L_task + λ · L_MLM, λ the weight."""
     kind, train = problem.kind, problem.labelled("train")
     rng, queue = np.random.default_rng([seed, ORDER]), np.zeros(0, dtype=np.int64)
     for objective, masked in batches:
         while len(queue) < size:
             queue = np.concatenate([queue, rng.permutation(len(train))])
         rows, queue = queue[:size].tolist(), queue[size:]
-        yield JointLoss(kind.step_loss, objective, 1.0), JointBatch(kind.batch(train, rows), masked)
+        yield JointLoss(kind.step_loss, objective, weight), JointBatch(kind.batch(train, rows), masked)

@@ -88,12 +88,12 @@ def steps_along(
         check_looks_back(model)
     batches: Iterator[tuple[Any, Any]] = chain(steps_on(CausalLM(), 0, first), steps_on(own, first, steps))
     if course.labels:
-        batches = beside_labels(problem, batches, course.labels, seed)
+        batches = beside_labels(problem, batches, course.labels, course.mlm_weight, seed)
     for objective, batch in batches:
         rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
         loss = plain_step(moved, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch)
         step += 1
-        yield loss, int(batch.mask.sum())
+        yield loss, int(batch.mask.sum()) if course.mlm_weight else 0
 
 
 def held_out_loss(problem: Problem, model: InnerModel) -> float:
