@@ -164,6 +164,32 @@ def test_labels_go_with_masks_of_ones_own(tiny):
     assert run_trial(problem, policy, "both", 0).masked_tokens == run_trial(problem, policy, "random", 0).masked_tokens
 
 
+def test_labels_alone_take_the_same_examples_and_predict_no_token(tiny, monkeypatch):
+    config = tiny(*MULTITASK, 'evaluate.arms=["random","multitask","labels-only"]')
+    problem, rows = Problem(config), []
+    own = problem.kind.batch
+    monkeypatch.setattr(problem.kind, "batch", lambda split, picked: (rows.append(picked), own(split, picked))[1])
+    models = [problem.fresh_model(0) for _ in range(3)]
+    both, alone, again = (
+        pretrain(problem, model, arm_policy(problem, arm), 0, 30, course_of(config, arm))
+        for model, arm in zip(models, ("multitask", "labels-only", "labels-only"), strict=True)
+    )
+    assert rows[:30] == rows[30:60] and both.masked_tokens > 0 and alone.masked_tokens == 0
+    assert alone.losses == again.losses and alone.losses[0] < both.losses[0], "the loss of masked tokens is not in it"
+    decoder = [model.mlm.get_output_embeddings().bias for model in (problem.fresh_model(0), *models)]
+    assert torch.equal(decoder[0], decoder[2]) and not torch.equal(decoder[0], decoder[1])
+    assert other_budgets(config) == {"labels-only": "none"}
+
+
+def test_what_masks_weigh_beside_labels_is_a_setting(tiny):
+    given = "evaluate.custom={{half = {{prior = {{tficf = 1.0}}, labels = 4, mlm_weight = {0}}}}}"
+    half, whole = (tiny(given.format(weight), 'evaluate.arms=["half"]') for weight in (0.5, 1))
+    assert course_of(half, "half") == Course(labels=4, mlm_weight=0.5) and course_of(whole, "half") == Course(labels=4)
+    assert Course(labels=4, mlm_weight=0.5).key == " labels 4 of 0.5" and Course(labels=4).key == " labels 4"
+    with pytest.raises(ValueError, match="set labels"):
+        tiny("evaluate.custom={a = {mlm_weight = 0.5}}")
+
+
 def test_labels_are_refused_where_they_cannot_be_seen(tiny):
     with pytest.raises(ValueError, match=r"unset inner\.micro_batch"):
         check_arms(tiny(*MULTITASK, "inner.micro_batch=4"))
