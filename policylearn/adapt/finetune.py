@@ -21,7 +21,7 @@ from policylearn.adapt.training import Schedule, adamw, train_best
 from policylearn.config import InnerConfig, OuterConfig
 from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
-from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
+from policylearn.messages.watch import UNSEEN, UNSEEN_PROGRESS, Progress, Watch
 from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
 from policylearn.problem import Problem
@@ -120,11 +120,11 @@ def outer_loss(problem: Problem, support: Indices, query: Indices, key: Sequence
     return FineTuning.of(config, batches, kind.step_loss, head, partial(query_loss, problem, "train", query, note))
 
 
-def head_of(problem: Problem, picked: Indices, features: Features) -> tuple[Tensor, Tensor]:
+def head_of(problem: Problem, picked: Indices, features: Features, watch: Watch = UNSEEN) -> tuple[Tensor, Tensor]:
     """Where a head starts: `ridge_head` of the picked training examples."""
     train, readout = problem.examples("train"), problem.kind.readout
     assert readout is not None
-    x = train.outputs(features, picked, problem.pad_id)
+    x = train.outputs(features, picked, problem.pad_id, watch)
     return ridge_head(x, train.y[train.targets_of(picked)].to(x.device), readout)
 
 

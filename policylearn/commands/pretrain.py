@@ -15,6 +15,7 @@ from policylearn.models.checkpoint import quiet
 from policylearn.models.device import slow_bf16
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pictures import problem_of
+from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
 from policylearn.pretrain.training import trainer_of
@@ -66,6 +67,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     if record.result:
         return Pretrained(out, record.result, before=True)
     print_line(console, f"masks  {given.said}; {given.share}")
+    if given.beside:
+        print_line(console, f"labels  {given.beside}; the loss that is shown is of both")
     with preemptible():
         trainer = _train(problem, given, out / CHECKPOINTS, console)
     result = {"steps": trainer.state.global_step, "loss": _last_loss(trainer), given.of: len(problem.domain)}
@@ -73,8 +76,9 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     trainer.save_model(str(out))  # with the tokenizer; of several processes the first writes
     if first:
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
+        beside = f", and on {given.beside}" if given.beside else ""
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""
-        said = card(config.name, base, f"under {given.said}", made_from | result, pictures)
+        said = card(config.name, base, f"under {given.said}{beside}", made_from | result, pictures)
         for name, text in (given.files | {"README.md": said}).items():
             (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
@@ -92,6 +96,9 @@ def _train(problem: Problem, given: Material, folder: Path, console: Console) ->
         print_line(console, f"model  {slow}")
     collator = given.collator(model.mlm, config.pretrain.seed, console)
     trainer = trainer_of(config, model.mlm, problem.own_tokenizer, collator, given.rows, folder, console)
+    if isinstance(trainer, BesideLabels):
+        model.bf16 = trainer.args.bf16
+        trainer.labels = LabelledSteps(problem, model, config.pretrain)
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if last is not None:
         print_line(console, f"goes on from {last}")
@@ -99,13 +106,18 @@ def _train(problem: Problem, given: Material, folder: Path, console: Console) ->
         if last is not None:
             take_weights(model.mlm, last)
         trainer.train(resume_from_checkpoint=last)
+    if isinstance(trainer, BesideLabels):
+        without_head(model.mlm)
     return trainer
 
 
 def take_weights(model: PreTrainedModel, checkpoint: str) -> None:
     """Those of a checkpoint, under whatever names it has them: `Trainer` goes by names alone and passes over, without a
-    word, what a model is saved with under others (ViT, ESM, GTE and more in transformers 5.23)."""
-    model.load_state_dict(type(model).from_pretrained(checkpoint, dtype=model.dtype).state_dict())
+    word, what a model is saved with under others (ViT, ESM, GTE and more in transformers 5.23). A head of ours it knows
+    by its name."""
+    kept = type(model).from_pretrained(checkpoint, dtype=model.dtype).state_dict()
+    missing, unknown = model.load_state_dict(kept, strict=False)
+    assert not unknown and all(name.startswith(HEAD) for name in missing), (missing, unknown)
 
 
 def _last_loss(trainer: Trainer) -> float | None:
@@ -114,5 +126,11 @@ def _last_loss(trainer: Trainer) -> float | None:
 
 def _made_from(config: Config) -> dict[str, Any]:
     """What the training is known by, and its card tells, besides what it is given."""
-    used = {key: value for key, value in provenance(config).items() if key in ("model", "domain", "revision")}
-    return used | config.pretrain.model_dump(mode="json", exclude={"save_every", "loaders", "micro_batch"})
+    settings = config.pretrain
+    known, unused = {"model", "domain", "revision"}, {"save_every", "loaders", "micro_batch"}
+    if settings.labels:
+        known |= {"task"}
+    else:
+        unused |= {"labels", "mlm_weight"}  # which trainings from before there were labels do not have
+    used = {key: value for key, value in provenance(config).items() if key in known}
+    return used | settings.model_dump(mode="json", exclude=unused)

@@ -25,6 +25,13 @@ class PretrainConfig(Strict):
         description="fill rows of model.max_length with whole texts: less padding; each has the mask it has alone, but "
         "those of a row see each other",
     )
+    labels: int = Field(
+        0,
+        ge=0,
+        description="labelled examples of the task's train split whose loss every step takes besides, as the arm "
+        "multitask does, under a head that is thrown away; 0: none",
+    )
+    mlm_weight: float = Field(1.0, gt=0, description="λ: of the loss of masked tokens, beside that of `labels`")
     bf16: bool | None = Field(None, description="compute in bf16; unset: on GPUs that can")
     loaders: int = Field(0, ge=0, description="processes per GPU that mask batches ahead; 0: the training itself")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a stopped training goes on")

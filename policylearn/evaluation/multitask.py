@@ -13,6 +13,7 @@ from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.joint import JointBatch, JointLoss
 from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
+from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 
@@ -20,21 +21,28 @@ ORDER = 5
 """Of the labels: a stream of its own, so that texts and masks are those of a training without."""
 
 
-def with_head(problem: Problem, model: InnerModel) -> Classifier:
+def with_head(problem: Problem, model: InnerModel, watch: Watch = UNSEEN) -> Classifier:
     """The model itself, not a copy, under a head that starts where that of fine-tuning does; on all labels of train."""
     with torch.no_grad():
-        return Classifier(model, *head_of(problem, np.arange(len(problem.labelled("train"))), model))
+        return Classifier(model, *head_of(problem, np.arange(len(problem.labelled("train"))), model, watch))
+
+
+def examples_in_turn(count: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Numbers of so many of `count` examples, without end: each comes before one comes again, in an order of every
+    epoch's own."""
+    rng, queue = np.random.default_rng([seed, ORDER]), np.zeros(0, dtype=np.int64)
+    while True:
+        while len(queue) < size:
+            queue = np.concatenate([queue, rng.permutation(count)])
+        rows, queue = queue[:size].tolist(), queue[size:]
+        yield rows
 
 
 def beside_labels(
     problem: Problem, batches: Iterator[tuple[Objective, MaskedBatch]], size: int, weight: float, seed: int
 ) -> Iterator[tuple[JointLoss, JointBatch]]:
-    """Masked batches, each with so many labelled examples of train beside it, in an order of every epoch's own;
-    L = L_task + λ · L_MLM, λ the weight."""
+    """Masked batches, each with so many labelled examples of train beside it; L = L_task + λ · L_MLM, λ the weight."""
     kind, train = problem.kind, problem.labelled("train")
-    rng, queue = np.random.default_rng([seed, ORDER]), np.zeros(0, dtype=np.int64)
-    for objective, masked in batches:
-        while len(queue) < size:
-            queue = np.concatenate([queue, rng.permutation(len(train))])
-        rows, queue = queue[:size].tolist(), queue[size:]
+    turns = examples_in_turn(len(train), size, seed)
+    for (objective, masked), rows in zip(batches, turns, strict=False):  # which have no end
         yield JointLoss(kind.step_loss, objective, weight), JointBatch(kind.batch(train, rows), masked)

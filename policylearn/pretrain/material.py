@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import REGION, whole_rate
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import scorer_of
+from policylearn.pretrain.labels import check_labels
 from policylearn.pretrain.rows import PictureRows, Rows
 from policylearn.problem import Problem
 from policylearn.report.console import print_line
@@ -40,6 +42,7 @@ class Material:
         collator: (model, seed, console) → what masks its batches; what is changed in the model is said.
         facts: what the training is known by, besides its settings.
         files: of the checkpoint beside its weights, by name.
+        beside: what labels every step sees as well, in words; empty: none.
     """
 
     of: str
@@ -50,14 +53,15 @@ class Material:
     collator: Callable[[PreTrainedModel, int, Console], Collator]
     facts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    beside: str = ""
 
 
 def material_of(problem: Problem, source: str | None) -> Material:
     """The domain of a problem, under the policy of a place, or random masks, at the rate of [pretrain] if it has one.
 
     Raises:
-        ValueError: there is none, or one that does not go with the model; the rate is above what it allows; or what is
-            for texts alone is asked of pictures.
+        ValueError: there is none, or one that does not go with the model; the rate is above what it allows; labels are
+            to be seen, and the task has no head; or what is for texts alone is asked of pictures.
     """
     return _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(problem, source)
 
@@ -66,6 +70,10 @@ def _texts(problem: Problem, source: str | None) -> Material:
     config = problem.config
     masks, said = _masks(problem, source, lambda: uniform_policy(problem.tokenizer, config.masking))
     size = config.model.max_length if config.pretrain.packing else None
+    facts = {"max_length": config.model.max_length, **_facts(masks, "tokens", problem.domain)}
+    beside = check_labels(problem) if config.pretrain.labels else ""
+    if beside:
+        facts["labelled"] = _digest(problem.labelled("train").rows, problem.labelled("train"))
     return Material(
         "texts",
         Rows(problem.domain, [scorer_of(name) for name in masks.names], size),
@@ -73,11 +81,14 @@ def _texts(problem: Problem, source: str | None) -> Material:
         said,
         f"{masks.masking.rate_in_words} of the tokens, by {masks.masking.unit}",
         lambda model, seed, console: PolicyCollator(problem.tokenizer, policy=masks, seed=seed),
-        {"max_length": config.model.max_length, **_facts(problem, masks, "tokens")},
+        facts,
+        beside=beside,
     )
 
 
 def _pictures(problem: PictureProblem, source: str | None) -> Material:
+    if problem.config.pretrain.labels:
+        raise ValueError("pretrain.labels is for texts, and the config is one of pictures: set it to 0")
     if problem.config.pretrain.packing:
         raise ValueError("pretrain.packing is for texts, and the config is one of pictures: unset it")
     masks, said = _masks(problem, source, lambda: build_uniform(problem))
@@ -88,7 +99,7 @@ def _pictures(problem: PictureProblem, source: str | None) -> Material:
         _hide_as_many(model, masks, problem.grid.count, console)
         return PatchCollator(model, masks, seed=seed)
 
-    share, facts = f"{masks.masking.rate_in_words} of the patches", _facts(problem, masks, "pixels")
+    share, facts = f"{masks.masking.rate_in_words} of the patches", _facts(masks, "pixels", problem.domain)
     files = {"preprocessor_config.json": json.dumps(_processor(problem), indent=2) + "\n"}
     return Material("pictures", PictureRows(problem.domain), masks, said, share, collator, facts, files)
 
@@ -121,12 +132,16 @@ def _masks(problem: Problem, source: str | None, uniform: Callable[[], MaskingPo
     return masks, said
 
 
-def _facts(problem: Problem, masks: MaskingPolicy, content: str) -> dict[str, Any]:
+def _facts(masks: MaskingPolicy, content: str, rows: Any) -> dict[str, Any]:
+    return {"rate": masks.masking.rate_in_words, "masks": fingerprint(masks)[:16], content: _digest(rows)}
+
+
+def _digest(*parts: Any) -> str:
+    """Of all their `contents`."""
     digest = sha256()
-    for part in problem.domain.contents():
-        digest.update(part)
-    known = {"rate": masks.masking.rate_in_words, "masks": fingerprint(masks)[:16]}
-    return known | {content: digest.hexdigest()[:16]}
+    for content in chain.from_iterable(part.contents() for part in parts):
+        digest.update(content)
+    return digest.hexdigest()[:16]
 
 
 def _hide_as_many(model: PreTrainedModel, masks: MaskingPolicy, patches: int, console: Console) -> None:

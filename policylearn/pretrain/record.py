@@ -61,12 +61,15 @@ class Record:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What is another, in words.
+    """What is another, in words; None: there is none.
 
     >>> differences({"a": 1, "b": 2}, {"a": 1, "b": 3})
     'b was 2, now 3'
     """
-    return "; ".join(f"{key} was {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key])
+    keys = dict.fromkeys([*new, *old])
+    return "; ".join(
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)
+    )
 
 
 def card(name: str, base: str, masks: str, facts: Mapping[str, Any], pictures: str = "") -> str:

@@ -23,6 +23,7 @@ from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
 from policylearn.config.masking import texts_of
 from policylearn.masking.corruption import IGNORED
+from policylearn.pretrain.labels import BesideLabels
 from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
@@ -42,13 +43,13 @@ def trainer_of(
     folder: Path,
     console: Console,
 ) -> Trainer:
-    """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss. ValueError: as
-    `shares`."""
+    """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss; steps that see
+    labels have to be given these. ValueError: as `shares`."""
     if isinstance(collator, PatchCollator):
         masks: dict[str, Any] = {"data_collator": collator}
     else:
         masks = {"data_collator": Unnumbered(collator), "compute_loss_func": loss_of}
-    trainer = Trainer(
+    trainer = (BesideLabels if config.pretrain.labels else Trainer)(
         model=model,
         args=arguments(config, len(rows), folder, collator.policy.masking.copies),
         train_dataset=rows,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from policylearn.commands import pretrain as command
 from policylearn.config import PretrainConfig
 from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
+from policylearn.pretrain.labels import check_labels
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
 
@@ -142,6 +144,74 @@ def test_packed_rows_hold_whole_texts_whose_masks_are_those_they_have_alone(tiny
     alone = [collator([{"input_ids": row.tolist()}]) for row in ids]
     for name in ("input_ids", "labels"):
         assert torch.equal(together[name], torch.cat([batch[name] for batch in alone], 1))
+
+
+LABELS = [*SHORT, "pretrain.labels=16"]
+
+
+@pytest.fixture(scope="module")
+def labelled(tiny, tmp_path_factory):
+    """The same under random masks, beside labels; and what was said."""
+    out, console = tmp_path_factory.mktemp("labelled") / "model", training.Console(record=True, width=200)
+    return command.pretrain(tiny(*LABELS), out, console), console.export_text()
+
+
+def test_labels_beside_masks_leave_a_plain_checkpoint_that_tells_classes_apart(
+    labelled, tiny, tiny_problem, tmp_path, quiet
+):
+    done, said = labelled
+    count, before = len(tiny_problem.labelled("train")), tiny_problem.fresh_model(0)
+    assert f"labels  16 of {count} labelled examples of train in every step; the loss that is shown is of both" in said
+    assert weights(done.folder).keys() == before.mlm.state_dict().keys()
+    card = (done.folder / "README.md").read_text()
+    assert f"and on 16 of {count} labelled examples of train in every step" in card and "- labels: 16" in card
+    without = command.pretrain(tiny(*SHORT), tmp_path / "without", quiet)
+    assert done.result["loss"] > without.result["loss"] and "labels" not in without.result
+    examples = tiny_problem.examples("train")
+
+    def apart(folder):
+        """Of the classes' means, in variances of an example."""
+        model = tiny_problem.fresh_model(0)
+        model.mlm.load_state_dict(weights(folder))
+        x = examples.outputs(model, range(count), tiny_problem.pad_id).detach()
+        return (torch.stack([x[examples.y == c].mean(0) for c in (0, 1)]).var(0).sum() / x.var(0).sum()).item()
+
+    assert apart(done.folder) > apart(without.folder)
+
+
+def test_a_training_beside_labels_goes_on_to_the_same_bits_and_knows_its_labels(labelled, tiny, tmp_path, monkeypatch):
+    config, trainer_of, out = tiny(*LABELS), command.trainer_of, tmp_path / "model"
+
+    def interrupted(*given):
+        trainer = trainer_of(*given)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(command, "trainer_of", interrupted)
+        command.pretrain(config, out, training.Console(quiet=True))
+    command.pretrain(config, out, training.Console(quiet=True))
+    once, twice = weights(labelled[0].folder), weights(out)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    for other in ("planted.seed=9", "pretrain.labels=8", "pretrain.labels=0"):
+        with pytest.raises(ValueError, match=r"holds a pretraining with other settings \(.*label"):
+            command.pretrain(tiny(*LABELS, other), out, training.Console(quiet=True))
+
+
+def test_labels_beside_masks_in_parts(labelled, tiny, tmp_path, quiet):
+    command.pretrain(tiny(*LABELS, "pretrain.micro_batch=2"), tmp_path / "parts", quiet)
+    whole, parts = weights(labelled[0].folder), weights(tmp_path / "parts")
+    for name in whole:
+        assert torch.allclose(whole[name], parts[name], atol=1e-4)
+
+
+def test_labels_that_no_step_can_see_are_refused(tiny, tmp_path, quiet, monkeypatch):
+    problem = SimpleNamespace(config=tiny(*LABELS), kind=SimpleNamespace(name="questions", readout=None))
+    with pytest.raises(ValueError, match=r"pretrain\.labels trains a head, and questions have none: set it to 0"):
+        check_labels(problem)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"pretrain\.labels goes with one process, and there are 2"):
+        command.pretrain(tiny(*LABELS), tmp_path / "model", quiet)
 
 
 def test_settings_that_cannot_be_are_refused(tiny, finished, tmp_path, quiet):
