@@ -1,17 +1,17 @@
 """What would masks be worth that follow the credits of the moment? Writes trials.jsonl as it goes, then result.json and
 README's table.
 
-.venv/bin/python experiments/live/run.py                  # what is missing; may be stopped
-.venv/bin/python experiments/live/run.py 0 1 2            # of these label sets; two such may run beside each other
-.venv/bin/python experiments/live/run.py scicite 0 1 2    # of another task, where labels are seen or not
+.venv/bin/python experiments/live/run.py                           # what is missing; may be stopped
+.venv/bin/python experiments/live/run.py --sets 0 1 2              # of these label sets; two such may run side by side
+.venv/bin/python experiments/live/run.py scicite --arms none random    # of another task, or of these arms alone
 .venv/bin/python experiments/live/run.py --table
 """
 
+import argparse
 import copy
 import gzip
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
@@ -54,12 +54,19 @@ ARMS: dict[str, tuple[str, float, float | None]] = {
     "live, 2, and labels": ("live", 2.0, 1.0),
 }
 """By which credits, how strongly they are followed, and what masks weigh where every step sees labels as well."""
-MEASURES = {"dev": "probe", "tuned": "fine-tuned", "longer": "fine-tuned three times as long"}
+MEASURES = {
+    "dev": "probe",
+    "tuned": "fine-tuned",
+    "longer": "fine-tuned three times as long",
+    "twice": "fine-tuned twice, the second time under a new head",
+}
 FIRST = ("none", "random", "live, 2", DIRECT, ALONE, "live, 2, and labels")
 ELSEWHERE = ("none", "random", DIRECT, ALONE)
 """Arms of the other tasks."""
 LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, ALONE: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
+TWICE = {FIRST_TASK: ("none", "random", ALONE, DIRECT, "live, 2", "expected, 2"), "": ("none", "random", ALONE, DIRECT)}
+"""Arms that are fine-tuned twice as well, of the first task and of the others; a line of its own."""
 
 
 def prepare(task: str, number: int) -> Path:
@@ -108,15 +115,19 @@ def trained(problem: Problem, seed: int, by: str, strength: float, weight: float
     return model
 
 
-def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1) -> float:
-    """Dev score after fine-tuning on the labels, mean of several orders. Nothing is chosen: the last epoch counts."""
+def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, rounds: int = 1) -> float:
+    """Dev score after fine-tuning on the labels, mean of several orders; in rounds, each from a head that is fitted on
+    what the one before has left. Nothing is chosen: the last epoch counts."""
     usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
     config = usual.model_copy(update={"epochs": times * usual.epochs})
     for order in range(TUNINGS):
-        with torch.no_grad():
-            classifier = Classifier(copy.deepcopy(model), *head_of(problem, picked, model))
-        loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
-        train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order)
+        encoder = copy.deepcopy(model)
+        for number in range(rounds):
+            with torch.no_grad():
+                classifier = Classifier(encoder, *head_of(problem, picked, encoder))
+            loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
+            other = seed + order + TUNINGS * number
+            train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, other)
         found.append(problem.kind.score(classifier, problem.labelled("dev")))
     return float(np.mean(found))
 
@@ -125,21 +136,39 @@ def lines() -> list[dict[str, Any]]:
     return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
 
 
-def run_missing(task: str, sets: Sequence[int]) -> None:
+def run_missing(task: str, sets: Sequence[int], arms: Collection[str]) -> None:
     """Label set by label set, first the arms that the question is about; may be stopped."""
     torch.set_num_threads(1)
-    done = {(line["arm"], line["set"]) for line in lines() if line.get("task", FIRST_TASK) == task}
     stages = (FIRST, ARMS.keys() - FIRST) if task == FIRST_TASK else (ELSEWHERE,)
-    wanted = [(n, arm) for arms in stages for n in sets for arm in ARMS if arm in arms]
-    for number, arm in ((number, arm) for number, arm in wanted if (arm, number) not in done):
-        problem = problem_of(task, number)
-        model = trained(problem, FIRST_SEED + number, *ARMS[arm])
-        line = {"task": task, "arm": arm, "set": number}
-        line |= {"dev": dev_score(problem, model), "tuned": tuned(problem, model, number)}
-        line |= {"longer": tuned(problem, model, number, LONGER[arm])} if arm in LONGER and task == FIRST_TASK else {}
-        with LINES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(line, flush=True)
+    for number, arm in [(n, arm) for stage in stages for n in sets for arm in ARMS if arm in stage and arm in arms]:
+        found = [line for line in lines() if (task_of(line), line["arm"], line["set"]) == (task, arm, number)]
+        known = set[str]().union(*found)
+        wanted = {"dev", "tuned"} | ({"longer"} if arm in LONGER and task == FIRST_TASK else set())
+        wanted = set() if "tuned" in known else wanted  # a line from before there was another measure is whole
+        wanted |= {"twice"} if arm in TWICE.get(task, TWICE[""]) else set()
+        if wanted := wanted - known:
+            run_one(task, number, arm, wanted)
+
+
+def task_of(line: dict[str, Any]) -> str:
+    """Lines from before there were others name none."""
+    return line.get("task", FIRST_TASK)
+
+
+def run_one(task: str, number: int, arm: str, wanted: Collection[str]) -> None:
+    """A model trained, and kept what is wanted of it."""
+    problem = problem_of(task, number)
+    model = trained(problem, FIRST_SEED + number, *ARMS[arm])
+    ways: dict[str, Callable[[], float]] = {
+        "dev": lambda: dev_score(problem, model),
+        "tuned": lambda: tuned(problem, model, number),
+        "longer": lambda: tuned(problem, model, number, LONGER[arm]),
+        "twice": lambda: tuned(problem, model, number, rounds=2),
+    }
+    line = {"task": task, "arm": arm, "set": number} | {name: ways[name]() for name in MEASURES if name in wanted}
+    with LINES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(line, flush=True)
 
 
 Found = dict[str, dict[int, float]]
@@ -150,7 +179,7 @@ def scores_of(task: str, measure: str) -> Found:
     """Of one measure, of the arms that have it."""
     found: Found = {}
     for line in lines():
-        if measure in line and line.get("task", FIRST_TASK) == task:
+        if measure in line and task_of(line) == task:
             found.setdefault(line["arm"], {})[line["set"]] = line[measure]
     return {arm: found[arm] for arm in ARMS if arm in found}
 
@@ -181,10 +210,14 @@ def gap(found: Found, arm: str, base: str) -> str:
 
 
 def main() -> None:
-    given = sys.argv[1:]
-    if "--table" not in given:
-        task = given.pop(0) if given and given[0] in TASKS else FIRST_TASK
-        run_missing(task, [int(number) for number in given] or range(SETS))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", nargs="?", default=FIRST_TASK, choices=TASKS)
+    parser.add_argument("--sets", type=int, nargs="+", default=range(SETS))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--table", action="store_true")
+    given = parser.parse_args()
+    if not given.table:
+        run_missing(given.task, given.sets, given.arms)
     cases = [(task, measure) for task in TASKS for measure in MEASURES]
     result = {f"{task}, {MEASURES[measure]}": found for task, measure in cases if (found := scores_of(task, measure))}
     write_up(FOLDER, result, [line for name, found in result.items() for line in table(found, name)])
