@@ -11,7 +11,7 @@ import argparse
 import copy
 import gzip
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
@@ -115,21 +115,21 @@ def trained(problem: Problem, seed: int, by: str, strength: float, weight: float
     return model
 
 
-def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, rounds: int = 1) -> float:
-    """Dev score after fine-tuning on the labels, mean of several orders; in rounds, each from a head that is fitted on
+def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, heads: int = 1) -> list[float]:
+    """Dev scores after fine-tuning on the labels, mean of several orders, under one head after another, each fitted on
     what the one before has left. Nothing is chosen: the last epoch counts."""
-    usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
+    usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), np.zeros((TUNINGS, heads))
     config = usual.model_copy(update={"epochs": times * usual.epochs})
     for order in range(TUNINGS):
         encoder = copy.deepcopy(model)
-        for number in range(rounds):
+        for number in range(heads):
             with torch.no_grad():
                 classifier = Classifier(encoder, *head_of(problem, picked, encoder))
             loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
             other = seed + order + TUNINGS * number
             train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, other)
-        found.append(problem.kind.score(classifier, problem.labelled("dev")))
-    return float(np.mean(found))
+            found[order, number] = problem.kind.score(classifier, problem.labelled("dev"))
+    return found.mean(0).tolist()
 
 
 def lines() -> list[dict[str, Any]]:
@@ -159,13 +159,15 @@ def run_one(task: str, number: int, arm: str, wanted: Collection[str]) -> None:
     """A model trained, and kept what is wanted of it."""
     problem = problem_of(task, number)
     model = trained(problem, FIRST_SEED + number, *ARMS[arm])
-    ways: dict[str, Callable[[], float]] = {
-        "dev": lambda: dev_score(problem, model),
-        "tuned": lambda: tuned(problem, model, number),
-        "longer": lambda: tuned(problem, model, number, LONGER[arm]),
-        "twice": lambda: tuned(problem, model, number, rounds=2),
-    }
-    line = {"task": task, "arm": arm, "set": number} | {name: ways[name]() for name in MEASURES if name in wanted}
+    line: dict[str, Any] = {"task": task, "arm": arm, "set": number}
+    if "dev" in wanted:
+        line["dev"] = dev_score(problem, model)
+    if {"tuned", "twice"} & {*wanted}:
+        names = ("tuned", "twice")[: 1 + ("twice" in wanted)]
+        found = dict(zip(names, tuned(problem, model, number, heads=len(names)), strict=True))
+        line |= {name: found[name] for name in names if name in wanted}
+    if "longer" in wanted:
+        line["longer"] = tuned(problem, model, number, LONGER[arm])[0]
     with LINES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(line, flush=True)

@@ -58,7 +58,7 @@ NAMES = {"policy.prior": {"class_words": 3.0}, "task.kind": "halves", "task.metr
 WORK = {
     **{"inner.steps": 4, "learn.rounds": 1, "learn.rollouts": 2},
     **{"evaluate.seeds": 2, "evaluate.arms": ["random", "class_words"]},
-    **{"cluster.backend": "ray", "cluster.workers": 2},
+    "cluster.workers": 2,
 }
 PYTHON = """
 import policylearn as pl, their_parts
@@ -98,20 +98,24 @@ def run(words, folder, who):
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("door", ["command", "python"])
-def test_two_workers_have_the_parts_of_a_module(door, place, tmp_path):
+@pytest.mark.parametrize(("door", "workers"), [("command", 2), ("python", 0)])
+def test_a_run_has_the_parts_of_a_module(door, workers, place, tmp_path):
+    """From Python its config names the module, and from then on the way to the workers is the command's."""
     who, out = tmp_path / "who", str(tmp_path / "run")
     text = (place / "own.toml").read_text().replace('imports = ["their_parts"]\n', "")
     (place / "plain.toml").write_text(text, encoding="utf-8")
+    backend = {"cluster.backend": "ray" if workers else "local"}
     if door == "command":
         options = ["--import", "their_parts", "--out", out]
-        done = run(["-m", "policylearn", "train", "plain.toml", *overrides(NAMES | WORK), *options], place, who)
+        done = run(
+            ["-m", "policylearn", "train", "plain.toml", *overrides(NAMES | WORK | backend), *options], place, who
+        )
     else:
-        done = run(["-c", PYTHON.format(config="plain.toml", settings=NAMES | WORK, out=out)], place, who)
+        done = run(["-c", PYTHON.format(config="plain.toml", settings=NAMES | WORK | backend, out=out)], place, who)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metric"] == "balanced" and set(result["arms"]) == {"random", "class_words"}
-    assert len(set(who.read_text().split())) == 3  # this process and two workers
+    assert len(set(who.read_text().split())) == 1 + workers
     assert json.loads((tmp_path / "run" / "config.json").read_text())["imports"] == ["their_parts"]
 
 
