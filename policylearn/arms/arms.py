@@ -8,7 +8,7 @@ from typing import Any
 from policylearn.arms.course import course_of
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import PolicyArtefact, load_policy
-from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule
+from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule, parts_of
 from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
 from policylearn.masking.structure import FIRM, STRUCTURES
@@ -38,6 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
 Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
 SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
+FROM_LABELS = {"saliency", "selective", CREDIT}
+"""Scorers that read labels of train."""
 SELECT = "select"
 """Random masks, in the texts that expected credit chooses."""
 LIVE_STRENGTH = 2.0
@@ -126,6 +128,27 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
     found |= {arm: "none" for arm, course in courses.items() if not course.mlm_weight}
     found |= {arm: "none" for arm in config.evaluate.arms if arm == NONE and arm not in policies}
     return {arm: why for arm, why in found.items() if why}
+
+
+def more_labels(config: Config, train: int) -> str:
+    """Which arms see all labels of train where what is trained downstream has some of them, in words; empty: none do,
+    or all are had. Of policies that were given nobody knows here.
+
+    Args:
+        config: names the arms.
+        train: how many labels there are.
+    """
+    asked = [some or config.evaluate.labelled or train for _, some in map(parts_of, config.evaluate.downstream)]
+    arms = [arm for arm in config.evaluate.arms if _reads_labels(config, arm)]
+    if not arms or min(asked) >= train:
+        return ""
+    return f"all {train:,} labels of train are known to {', '.join(arms)}, {min(asked):,} to the classifier"
+
+
+def _reads_labels(config: Config, arm: str) -> bool:
+    course, own = course_of(config, arm), config.evaluate.custom.get(arm)
+    scorers = {scorer_of(name) for name in (own.prior if own else [arm])}
+    return arm in (LEARNED, SELECT) or bool(course.live or course.labels or scorers & FROM_LABELS)
 
 
 def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]) -> MaskingConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, check_fits, other_budgets
+from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, check_fits, more_labels, other_budgets
 from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
@@ -64,6 +64,8 @@ def compare(
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
         run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
+    if unlike := more_labels(config, len(problem.labelled("train"))):
+        run.remark(unlike)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])

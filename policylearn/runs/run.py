@@ -239,10 +239,11 @@ class Run(AbstractContextManager["Run"]):
         return provenance(self.config) | self._remarks | ({"command": command} if command else {})
 
     def remark(self, line: str) -> None:
-        """Say what a reader of results should know as well, and keep it with them; an empty line says nothing."""
+        """Say what a reader of results should know as well, and keep it with them and what was said before; an empty
+        line says nothing."""
         if line:
             self.warn(line)
-            self._remarks = {"remark": line}
+            self._remarks = {"remark": "; ".join([*self._remarks.values(), line])}
 
     def __exit__(self, *exception: object) -> None:
         self._outbox.try_all()

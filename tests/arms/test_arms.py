@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, other_budgets
+from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, more_labels, other_budgets
 from policylearn.config import MaskingConfig
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.problem import Problem
@@ -60,7 +60,14 @@ def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))
     rate = {"random-30": "rate", "random-40": "rate", "random-30-15": "rate"}
-    others = {"word": "units", "span": "units", "explore": "design", "random-rate": "drawn", "causal-first": "causal"}
+    others = {
+        "word": "units",
+        "span": "units",
+        "explore": "design",
+        "random-rate": "drawn",
+        "causal-first": "causal",
+        "labels-only": "none",
+    }
     assert other_budgets(config) == rate | others
     higher = config.model_copy(update={"masking": MaskingConfig(rate=0.2)})
     assert other_budgets(higher)["random-rate"] == "rate"
@@ -73,3 +80,20 @@ def test_arms_of_another_rate_are_compared_but_not_at_equal_budget(tiny, tmp_pat
     assert budgets == {"random": True, "random-30": False, "word": True, "none": False}
     masked = {arm: found["masked_tokens"][0] for arm, found in result["arms"].items()}
     assert masked["random-30"] > 1.5 * masked["random"] and masked["none"] == 0
+
+
+def test_arms_that_see_more_labels_than_the_classifier_are_said(tiny, tmp_path, quiet):
+    given = (
+        'evaluate.arms=["none","random","multitask","own","idf"]',
+        "evaluate.custom={own = {prior = {saliency = 1}}}",
+    )
+    config = tiny(*given, 'evaluate.downstream=["probe@20","probe"]')
+    assert more_labels(config, 60) == "all 60 labels of train are known to multitask, own, 20 to the classifier"
+    assert more_labels(config, 20) == "" == more_labels(tiny(*given), 60)
+    assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9"), 60).startswith(
+        "all 60 labels of train are known to learned, 9"
+    )
+    config = tiny('evaluate.arms=["random","multitask"]', "evaluate.labelled=20", "evaluate.seeds=1", "inner.steps=2")
+    result = evaluate_policies(config, tmp_path / "out", quiet, {})
+    said = "all 60 labels of train are known to multitask, 20 to the classifier"
+    assert result["provenance"]["remark"] == said and said in (tmp_path / "out" / "report.html").read_text()
