@@ -65,7 +65,10 @@ ELSEWHERE = ("none", "random", DIRECT, ALONE)
 """Arms of the other tasks."""
 LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, ALONE: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
-TWICE = {FIRST_TASK: ("none", "random", ALONE, DIRECT, "live, 2", "expected, 2"), "": ("none", "random", ALONE, DIRECT)}
+TWICE = {
+    FIRST_TASK: ("none", "random", ALONE, DIRECT, "live, 2", "expected, 4"),
+    "": ("none", "random", ALONE, DIRECT),
+}
 """Arms that are fine-tuned twice as well, of the first task and of the others; a line of its own."""
 
 
