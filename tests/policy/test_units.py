@@ -97,7 +97,7 @@ def test_as_many_tokens_are_masked_as_if_they_were_masked_one_by_one(make, texts
 def test_inclusion_probabilities_are_those_of_the_policy(make, texts, unit):
     """Spans are cut anew each time, and their probabilities differ; they are compared cut by cut."""
     policy = make(unit, rate=0.2)
-    hits, p, epochs = torch.zeros(texts[0].shape), torch.zeros(texts[0].shape), 150
+    hits, p, epochs = torch.zeros(texts[0].shape), torch.zeros(texts[0].shape), 60
     for epoch in range(epochs):
         batch = mask_tokens(policy, *texts, 0, epoch)
         hits += batch.mask
