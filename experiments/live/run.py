@@ -11,7 +11,7 @@ import argparse
 import copy
 import gzip
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import count
@@ -59,17 +59,18 @@ MEASURES = {
     "tuned": "fine-tuned",
     "longer": "fine-tuned three times as long",
     "twice": "fine-tuned twice, the second time under a new head",
+    "zeros": "fine-tuned twice as long, from a head of zeros",
 }
 FIRST = ("none", "random", "live, 2", DIRECT, ALONE, "live, 2, and labels")
 ELSEWHERE = ("none", "random", DIRECT, ALONE)
 """Arms of the other tasks."""
 LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, ALONE: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
-TWICE = {
+ZEROS = {
     FIRST_TASK: ("none", "random", ALONE, DIRECT, "live, 2", "expected, 4"),
     "": ("none", "random", ALONE, DIRECT),
 }
-"""Arms that are fine-tuned twice as well, of the first task and of the others; a line of its own."""
+"""Arms that are fine-tuned from a head of zeros as well, of the first task and of the others; a line of its own."""
 
 
 def prepare(task: str, number: int) -> Path:
@@ -118,21 +119,19 @@ def trained(problem: Problem, seed: int, by: str, strength: float, weight: float
     return model
 
 
-def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, heads: int = 1) -> list[float]:
-    """Dev scores after fine-tuning on the labels, mean of several orders, under one head after another, each fitted on
-    what the one before has left. Nothing is chosen: the last epoch counts."""
-    usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), np.zeros((TUNINGS, heads))
+def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, zeros: bool = False) -> float:
+    """Dev score after fine-tuning on the labels, mean of several orders. Nothing is chosen: the last epoch counts. The
+    head starts from the ridge solution, or from zeros."""
+    usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
     config = usual.model_copy(update={"epochs": times * usual.epochs})
     for order in range(TUNINGS):
-        encoder = copy.deepcopy(model)
-        for number in range(heads):
-            with torch.no_grad():
-                classifier = Classifier(encoder, *head_of(problem, picked, encoder))
-            loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
-            other = seed + order + TUNINGS * number
-            train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, other)
-            found[order, number] = problem.kind.score(classifier, problem.labelled("dev"))
-    return found.mean(0).tolist()
+        with torch.no_grad():
+            weight, bias = (x * (not zeros) for x in head_of(problem, picked, model))
+        classifier = Classifier(copy.deepcopy(model), weight, bias)
+        loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
+        train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order)
+        found.append(problem.kind.score(classifier, problem.labelled("dev")))
+    return float(np.mean(found))
 
 
 def lines() -> list[dict[str, Any]]:
@@ -148,7 +147,7 @@ def run_missing(task: str, sets: Sequence[int], arms: Collection[str]) -> None:
         known = set[str]().union(*found)
         wanted = {"dev", "tuned"} | ({"longer"} if arm in LONGER and task == FIRST_TASK else set())
         wanted = set() if "tuned" in known else wanted  # a line from before there was another measure is whole
-        wanted |= {"twice"} if arm in TWICE.get(task, TWICE[""]) else set()
+        wanted |= {"zeros"} if arm in ZEROS.get(task, ZEROS[""]) else set()
         if wanted := wanted - known:
             run_one(task, number, arm, wanted)
 
@@ -162,15 +161,13 @@ def run_one(task: str, number: int, arm: str, wanted: Collection[str]) -> None:
     """A model trained, and kept what is wanted of it."""
     problem = problem_of(task, number)
     model = trained(problem, FIRST_SEED + number, *ARMS[arm])
-    line: dict[str, Any] = {"task": task, "arm": arm, "set": number}
-    if "dev" in wanted:
-        line["dev"] = dev_score(problem, model)
-    if {"tuned", "twice"} & {*wanted}:
-        names = ("tuned", "twice")[: 1 + ("twice" in wanted)]
-        found = dict(zip(names, tuned(problem, model, number, heads=len(names)), strict=True))
-        line |= {name: found[name] for name in names if name in wanted}
-    if "longer" in wanted:
-        line["longer"] = tuned(problem, model, number, LONGER[arm])[0]
+    ways: dict[str, Callable[[], float]] = {
+        "dev": lambda: dev_score(problem, model),
+        "tuned": lambda: tuned(problem, model, number),
+        "longer": lambda: tuned(problem, model, number, LONGER[arm]),
+        "zeros": lambda: tuned(problem, model, number, 2, zeros=True),
+    }
+    line = {"task": task, "arm": arm, "set": number} | {name: ways[name]() for name in MEASURES if name in wanted}
     with LINES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(line, flush=True)
