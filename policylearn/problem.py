@@ -117,9 +117,6 @@ class Problem:
                 "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
                 '{model_type = "bart"}'
             )
-        for name in ("finetune", "joint"):
-            if self.kind.readout is None and getattr(self.config.evaluate, name).heads > 1:
-                raise ValueError(f"evaluate.{name}.heads: {self.kind.name} have none: set it to 1")
         for split in self._splits:
             self._read(split)
 

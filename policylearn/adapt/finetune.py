@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.training import Schedule, adamw, train_best
-from policylearn.config import FineTuneConfig, InnerConfig, OuterConfig
+from policylearn.config import InnerConfig, OuterConfig
 from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.messages.watch import UNSEEN, UNSEEN_PROGRESS, Progress, Watch
@@ -46,12 +46,6 @@ class Classifier(nn.Module):
         if labels is not None:
             return self.encoder(input_ids, real, labels=labels, **more)
         return self.encoder(input_ids, real, **more) @ self.weight.T + self.bias
-
-    @torch.no_grad()
-    def take_head(self, weight: Tensor, bias: Tensor) -> None:
-        """From now on it has these, of the same shapes."""
-        self.weight.copy_(weight)
-        self.bias.copy_(bias)
 
 
 @dataclass(frozen=True)
@@ -166,35 +160,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     if kind.readout is not None:
         with torch.no_grad():
             tuned = Classifier(tuned, *head_of(problem, picked, features.model))
-    return fine_tune(problem, tuned, config, picked, seed, progress)
-
-
-def fine_tune(
-    problem: Problem,
-    tuned: nn.Module,
-    config: FineTuneConfig,
-    picked: np.ndarray,
-    seed: int,
-    progress: Progress,
-    loss: Callable[[list[int]], Tensor] | None = None,
-) -> Chosen:
-    """`choose_epoch` by AdamW for every one of `config.heads`; the best of all is kept.
-
-    Once the training rows are known by heart their loss says nothing more. A head that is fitted anew on the features
-    is unsure of them again, and tuning goes on: RIFLE (Li et al., ICML 2020), there from random weights.
-    """
-    best, kept = -float("inf"), tuned.state_dict()
-    for number in range(config.heads):
-        if number:
-            assert isinstance(tuned, Classifier)
-            tuned.take_head(*head_of(problem, picked, tuned.encoder))
-        first = number * config.epochs
-        found = choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress, loss, first)
-        if found.dev > best:
-            best, kept = found.dev, copy.deepcopy(tuned.state_dict()) if config.heads > 1 else kept
-    if config.heads > 1:
-        tuned.load_state_dict(kept)
-    return replace(found, dev=best)
+    return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress)
 
 
 def choose_epoch(
@@ -206,7 +172,6 @@ def choose_epoch(
     seed: int,
     progress: Progress,
     loss: Callable[[list[int]], Tensor] | None = None,
-    first: int = 0,
 ) -> Chosen:
     """`train_best` of a model on the task's metric and a loss of rows, by default the task's own."""
     kind, train, dev = problem.kind, problem.labelled("train"), problem.labelled("dev")
@@ -219,7 +184,6 @@ def choose_epoch(
         picked,
         seed,
         progress,
-        first,
     )
     return Chosen(best, lambda split: kind.score(tuned, split, problem.watch), tuned)
 

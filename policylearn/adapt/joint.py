@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
-from policylearn.adapt.finetune import Classifier, FineTuning, fine_tune, head_of, query_loss, rows_of_steps
+from policylearn.adapt.finetune import Classifier, FineTuning, choose_epoch, head_of, query_loss, rows_of_steps
+from policylearn.adapt.training import adamw
 from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
@@ -102,7 +103,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
         masked = objective(tuned, batch, objective.inputs(batch, tuned.bias))
         return problem.kind.training_loss(tuned, train, rows) + config.mlm_weight * masked
 
-    return fine_tune(problem, tuned, config, picked, seed, progress, loss)
+    return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress, loss)
 
 
 def _masked(

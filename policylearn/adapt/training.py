@@ -32,7 +32,6 @@ def train_best(
     picked: np.ndarray,
     seed: int,
     progress: Progress = UNSEEN_PROGRESS,
-    first: int = 0,
 ) -> float:
     """Train in place; it ends as it was after the epoch with the best dev score, which is returned.
 
@@ -45,17 +44,16 @@ def train_best(
         picked: training examples.
         seed: of their order.
         progress: counts training examples, and tells the dev score of every epoch.
-        first: number of the first epoch, by which orders are drawn.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
     best, kept = -float("inf"), model.state_dict()
-    for epoch in _epochs(model, loss, optimizer, schedule, picked, seed, progress, first):
+    for epoch in _epochs(model, loss, optimizer, schedule, picked, seed, progress):
         found = dev_score()
         if found > best:
             best, kept = found, copy.deepcopy(model.state_dict())
-        progress.advance(0, f"epoch {epoch - first + 1} of {schedule.epochs}: dev {score(found)}")
+        progress.advance(0, f"epoch {epoch + 1} of {schedule.epochs}: dev {score(found)}")
     model.load_state_dict(kept)
     return best
 
@@ -77,15 +75,14 @@ def _epochs(
     picked: np.ndarray,
     seed: int,
     progress: Progress,
-    first: int,
 ) -> Iterator[int]:
     """Train, and stop for a look at the end of every epoch."""
     steps = -(-len(picked) // schedule.batch_size) * schedule.epochs
     warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, steps))
-    for epoch in range(first, first + schedule.epochs):
+    for epoch in range(schedule.epochs):
         order = np.random.default_rng([seed, epoch]).permutation(picked)
-        for start in range(0, len(order), schedule.batch_size):
-            rows = order[start : start + schedule.batch_size].tolist()
+        for first in range(0, len(order), schedule.batch_size):
+            rows = order[first : first + schedule.batch_size].tolist()
             found = loss(rows)
             if not torch.isfinite(found):
                 raise FloatingPointError(f"the loss became {found.item()} in epoch {epoch}: lower the learning rate")

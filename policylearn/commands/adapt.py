@@ -94,10 +94,7 @@ def _names(problem: Problem) -> tuple[str, ...]:
 
 def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chosen:
     picked, schedules = next(subsets(problem, seed)), problem.config.evaluate
-    if method == "weight_mask":
-        epochs = schedules.weight_mask.epochs
-    else:
-        epochs = schedules.finetune.epochs * schedules.finetune.heads
+    epochs = (schedules.weight_mask if method == "weight_mask" else schedules.finetune).epochs
     with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
         return ADAPTATIONS.get(method).fit(FrozenFeatures(problem, model), picked, seed, progress)
 

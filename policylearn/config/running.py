@@ -73,12 +73,6 @@ class FineTuneConfig(Strict):
     batch_size: int = Field(16, ge=1, description="labelled examples per step")
     learning_rate: float = Field(5e-5, gt=0, description="of AdamW; up over a tenth of all steps, then down to 0")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    heads: int = Field(
-        1,
-        ge=1,
-        description="one after another, each fitted on what the last has left and trained for all epochs, of which dev "
-        "chooses; few labels are soon known by heart, and a new head starts what stands still",
-    )
 
 
 class JointConfig(FineTuneConfig):

@@ -135,7 +135,6 @@ def _texts_seen(problem: Problem) -> float:
         if how == "probe":  # looks at a text once, however many subsets it is in
             probed = max(probed, min(train, labelled * draws) + others)
         else:
-            tuning, passes = getattr(config, how), 2 if how == "joint" else 1
-            epochs = tuning.epochs * getattr(tuning, "heads", 1)
+            epochs, passes = getattr(config, how).epochs, 2 if how == "joint" else 1
             tuned += draws * (epochs * (BACKWARD * passes * labelled + len(data["dev"])) + others)
     return probed + tuned + min(HELD_OUT, len(data["dev"]))

@@ -1,19 +1,14 @@
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import finetune
-from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.finetune import Classifier, FineTuning
 from policylearn.adapt.outer import outer_problem
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
-from policylearn.config import TaskConfig
-from policylearn.evaluation.identity import _settings, evidence_key
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import LabelledBatch, LabelWeights
 
@@ -91,40 +86,3 @@ def test_a_loss_that_is_not_finite_is_an_error(tiny):
     tuning = finetune.outer_loss(problem, range(16), range(16, 32), [0], lambda **numbers: None)
     with pytest.raises(FloatingPointError, match=r"lower outer\.learning_rate"):
         tuning(problem.fresh_model(0))
-
-
-TUNED = ['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=2", "evaluate.finetune.learning_rate=1e-3"]
-
-
-@pytest.mark.parametrize("how", ["finetune", "joint"])
-def test_a_new_head_goes_on_from_what_the_last_has_left(how, tiny, monkeypatch):
-    one, two = (Problem(tiny(*(line.replace("finetune", how) for line in TUNED), *more)) for more in ((), HEADS))
-    picked, said, heads = np.arange(40), [], []
-    own = Classifier.take_head
-    monkeypatch.setattr(Classifier, "take_head", lambda tuned, *head: (heads.append(head), own(tuned, *head))[1])
-
-    class Told:
-        def advance(self, n=1, label=""):
-            said.append((n, label))
-
-    fit = ADAPTATIONS.get(how).fit
-    first = fit(FrozenFeatures(one, one.fresh_model(0)), picked, 3, Told())
-    assert not heads and sum(n for n, _ in said) == 80
-    del said[:]
-    both = fit(FrozenFeatures(two, two.fresh_model(0)), picked, 3, Told())
-    assert len(heads) == 1 and sum(n for n, _ in said) == 160
-    epochs = [float(label.split()[-1]) for _, label in said if label]
-    assert both.dev == pytest.approx(max(epochs), abs=5e-4) and max(epochs[:2]) == pytest.approx(first.dev, abs=5e-4)
-    assert [label.split(":")[0] for _, label in said if label] == ["epoch 1 of 2", "epoch 2 of 2"] * 2
-    assert both.score(two.labelled("dev")) == pytest.approx(both.dev), "what is left is what dev has chosen"
-    again = fit(FrozenFeatures(two, two.fresh_model(0)), picked, 3, Told())
-    assert all(torch.equal(p, q) for p, q in zip(both.tuned.parameters(), again.tuned.parameters(), strict=True))
-
-
-HEADS = ["evaluate.finetune.heads=2", "evaluate.joint.heads=2"]
-
-
-def test_one_head_is_the_key_it_always_was_and_two_are_another(tiny):
-    keys = [evidence_key(Problem(tiny(*TUNED, *more))) for more in ((), ["evaluate.finetune.heads=1"], HEADS[:1])]
-    assert keys[0] == keys[1] != keys[2]
-    assert "heads" not in _settings(tiny(*TUNED), TaskConfig())["evaluate"]["finetune"]

@@ -88,11 +88,6 @@ def test_a_model_that_cannot_write_is_refused(asked):
         Problem(asked('model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2}')).check()
 
 
-def test_answers_have_no_heads_to_change(asked):
-    with pytest.raises(ValueError, match=r"evaluate\.finetune\.heads: questions have none: set it to 1"):
-        Problem(asked("evaluate.finetune.heads=2")).check()
-
-
 def test_what_needs_classes_says_so(problem):
     with pytest.raises(ValueError, match=r"task.answers makes the task one of questions"):
         problem.examples("train")
