@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
-from policylearn.adapt.ridge import ridge_head
+from policylearn.adapt.ridge import centred_targets, ridge_head
 from policylearn.adapt.training import Schedule, adamw, train_best
-from policylearn.config import InnerConfig, OuterConfig
+from policylearn.config import FineTuneConfig, InnerConfig, OuterConfig
 from policylearn.inner.steps import make_optimizer
 from policylearn.inner.window import Window
 from policylearn.messages.watch import UNSEEN, UNSEEN_PROGRESS, Progress, Watch
@@ -128,6 +128,20 @@ def head_of(problem: Problem, picked: Indices, features: Features, watch: Watch 
     return ridge_head(x, train.y[train.targets_of(picked)].to(x.device), readout)
 
 
+@torch.no_grad()
+def first_head(
+    problem: Problem, picked: np.ndarray, features: Features, config: FineTuneConfig
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias with which a fine-tuning to the end starts, as `config.head` says."""
+    weight, bias = head_of(problem, picked, features)
+    if config.head == "ridge":
+        return weight, bias
+    train, readout = problem.examples("train"), problem.kind.readout
+    assert readout is not None
+    _, centre = centred_targets(readout.targets(train.y[train.targets_of(picked)]).to(bias))
+    return torch.zeros_like(weight), readout.outputs(torch.zeros_like(bias), 1.0, centre)
+
+
 def query_loss(problem: Problem, split: str, picked: Indices, note: Note, model: Callable[..., Tensor]) -> Tensor:
     """The loss of the picked rows under a tuned model. FloatingPointError: it is NaN or infinite."""
     found, quality = problem.kind.query_loss(model, problem.labelled(split), picked)
@@ -150,7 +164,9 @@ def dev_likelihood(problem: Problem, model: InnerModel) -> float:
 def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
     """A copy of the model, with its head if there is one, fine-tuned on the picked training rows by AdamW; dev selects
     the epoch. The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et
-    al., ICLR 2022), so that the first steps do not spoil the features for a head that knows nothing.
+    al., ICLR 2022), so that the first steps do not spoil the features for a head that knows nothing; or, by
+    `evaluate.finetune.head`, from zeros: of few labels the ridge solution leaves so little loss that tuning soon stands
+    still.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
@@ -158,8 +174,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     problem, kind, config = features.problem, features.problem.kind, features.problem.config.evaluate.finetune
     tuned: nn.Module = copy.deepcopy(features.model)
     if kind.readout is not None:
-        with torch.no_grad():
-            tuned = Classifier(tuned, *head_of(problem, picked, features.model))
+        tuned = Classifier(tuned, *first_head(problem, picked, features.model, config))
     return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress)
 
 

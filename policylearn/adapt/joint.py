@@ -14,11 +14,18 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
-from policylearn.adapt.finetune import Classifier, FineTuning, choose_epoch, head_of, query_loss, rows_of_steps
+from policylearn.adapt.finetune import (
+    Classifier,
+    FineTuning,
+    choose_epoch,
+    first_head,
+    head_of,
+    query_loss,
+    rows_of_steps,
+)
 from policylearn.adapt.training import adamw
 from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.window import Loss
@@ -95,8 +102,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     problem, config, steps = features.problem, features.problem.config.evaluate.joint, count()
     train, objective = problem.labelled("train"), objective_of(features.problem)
     policy = features.policy or _uniform(problem)
-    with torch.no_grad():
-        tuned = Classifier(copy.deepcopy(features.model), *head_of(problem, picked, features.model))
+    tuned = Classifier(copy.deepcopy(features.model), *first_head(problem, picked, features.model, config))
 
     def loss(rows: list[int]) -> Tensor:
         batch = _masked(problem, policy, objective, seed, next(steps), rows)

@@ -1,6 +1,6 @@
 """Where work runs, and what is measured besides learning."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -73,6 +73,11 @@ class FineTuneConfig(Strict):
     batch_size: int = Field(16, ge=1, description="labelled examples per step")
     learning_rate: float = Field(5e-5, gt=0, description="of AdamW; up over a tenth of all steps, then down to 0")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    head: Literal["ridge", "zeros"] = Field(
+        "ridge",
+        description="where it starts: at the ridge solution on frozen features, which has few labels right from the "
+        "start and leaves little to learn; or knowing nothing but their mean, which takes more epochs",
+    )
 
 
 class JointConfig(FineTuneConfig):

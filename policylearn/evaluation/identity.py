@@ -78,6 +78,9 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
     for later in {"weight_mask", "joint"} - {parts_of(method)[0] for method in config.evaluate.downstream}:
         del found["evaluate"][later]  # trials from before there was such a section are known again
+    for tuning in found["evaluate"].values():
+        if isinstance(tuning, dict) and tuning.get("head") == "ridge":
+            del tuning["head"]  # of trials from before there was a choice
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
     if task.kind not in _OF_LABELS:

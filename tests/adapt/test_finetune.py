@@ -1,16 +1,24 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import finetune
-from policylearn.adapt.finetune import Classifier, FineTuning
+from policylearn.adapt.chosen import FrozenFeatures
+from policylearn.adapt.finetune import Classifier, FineTuning, first_head, head_of
 from policylearn.adapt.outer import outer_problem
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
+from policylearn.config import TaskConfig
+from policylearn.evaluation.identity import _settings, evidence_key
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 from policylearn.tasks.classification import Classification
-from policylearn.tasks.labelled import LabelledBatch, LabelWeights
+from policylearn.tasks.labelled import Examples, LabelledBatch, LabelWeights
+from policylearn.tasks.regression import Regression
 
 
 def test_the_head_starts_where_ridge_regression_classifies_well():
@@ -86,3 +94,36 @@ def test_a_loss_that_is_not_finite_is_an_error(tiny):
     tuning = finetune.outer_loss(problem, range(16), range(16, 32), [0], lambda **numbers: None)
     with pytest.raises(FloatingPointError, match=r"lower outer\.learning_rate"):
         tuning(problem.fresh_model(0))
+
+
+TUNED = ['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=2", "evaluate.finetune.learning_rate=1e-3"]
+ZEROS = ["evaluate.finetune.head=zeros", "evaluate.joint.head=zeros"]
+
+
+def test_a_head_of_zeros_knows_nothing_but_the_mean(tiny):
+    config, picked = tiny(*TUNED, *ZEROS), np.arange(40)
+    problem = Problem(config)
+    weight, bias = first_head(problem, picked, problem.fresh_model(0), config.evaluate.finetune)
+    ridge, _ = head_of(problem, picked, problem.fresh_model(0))
+    assert weight.shape == ridge.shape and not weight.any() and not bias.any()
+    train = problem.examples("train")
+    numbers = Examples(train.rows, train.y.double())
+    kind = SimpleNamespace(readout=Regression(numbers.y))
+    other = SimpleNamespace(examples=lambda split: numbers, kind=kind, pad_id=problem.pad_id)
+    weight, bias = first_head(other, picked, problem.fresh_model(0), config.evaluate.finetune)
+    assert not weight.any()
+    assert kind.readout.predictions(bias[None]).item() == pytest.approx(numbers.y[:40].mean().item())
+
+
+@pytest.mark.parametrize("how", ["finetune", "joint"])
+def test_where_a_head_starts_is_a_setting(how, tiny):
+    fit, picked, given = ADAPTATIONS.get(how).fit, np.arange(40), [line.replace("finetune", how) for line in TUNED]
+    problems = [Problem(tiny(*given, *more)) for more in ((), ZEROS, ZEROS)]
+    ridge, zeros, again = (fit(FrozenFeatures(p, p.fresh_model(0)), picked, 3).tuned for p in problems)
+    assert torch.equal(zeros.weight, again.weight) and zeros.weight.abs().max() < 0.02 < ridge.weight.abs().max()
+
+
+def test_a_head_of_ridge_is_the_key_it_always_was_and_zeros_are_another(tiny):
+    keys = [evidence_key(Problem(tiny(*TUNED, *more))) for more in ((), ["evaluate.finetune.head=ridge"], ZEROS[:1])]
+    assert keys[0] == keys[1] != keys[2]
+    assert "head" not in _settings(tiny(*TUNED), TaskConfig())["evaluate"]["finetune"]
