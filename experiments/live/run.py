@@ -61,6 +61,8 @@ MEASURES = {
     "twice": "fine-tuned twice, the second time under a new head",
     "zeros": "fine-tuned twice as long, from a head of zeros",
 }
+AGAIN = ("longer", "twice", "zeros")
+"""Measures of what fine-tuning once has left on the table."""
 FIRST = ("none", "random", "live, 2", DIRECT, ALONE, "live, 2, and labels")
 ELSEWHERE = ("none", "random", DIRECT, ALONE)
 """Arms of the other tasks."""
@@ -186,15 +188,13 @@ def scores_of(task: str, measure: str) -> Found:
     return {arm: found[arm] for arm in ARMS if arm in found}
 
 
-def table(found: Found, title: str) -> Iterator[str]:
-    yield from (
-        f"**{title}**",
-        "",
-        "| masks, strength | dev score | − random | − none | − expected of that strength | − random, and labels |",
-    )
-    yield "|---|---|---|---|---|---|"
+def table(found: Found, title: str, usual: Found) -> Iterator[str]:
+    """Of one measure; what is `usual` are the scores of the same arms fine-tuned once from the ridge head."""
+    heads = ["− random", "− none", "− expected of that strength", "− random, and labels", "− itself, fine-tuned once"]
+    yield from (f"**{title}**", "", f"| masks, strength | dev score | {' | '.join(heads)} |", "|---" * 7 + "|")
     for arm in found:
         gaps = [gap(found, arm, base) for base in ("random", "none", arm.replace("live", "expected"), DIRECT)]
+        gaps.append(gap(found | {"once": usual[arm]}, arm, "once") if arm in usual else "")
         yield f"| {arm} | {100 * np.mean(list(found[arm].values())):.1f} ({len(found[arm])}) | {' | '.join(gaps)} |"
     yield ""
 
@@ -222,7 +222,13 @@ def main() -> None:
         run_missing(given.task, given.sets, given.arms)
     cases = [(task, measure) for task in TASKS for measure in MEASURES]
     result = {f"{task}, {MEASURES[measure]}": found for task, measure in cases if (found := scores_of(task, measure))}
-    write_up(FOLDER, result, [line for name, found in result.items() for line in table(found, name)])
+    shown = [
+        line
+        for task, measure in cases
+        if (found := scores_of(task, measure))
+        for line in table(found, f"{task}, {MEASURES[measure]}", scores_of(task, "tuned") if measure in AGAIN else {})
+    ]
+    write_up(FOLDER, result, shown)
 
 
 if __name__ == "__main__":
