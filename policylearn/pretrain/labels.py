@@ -23,12 +23,9 @@ class LabelledSteps:
     """The loss of the examples of train that a step sees, under a head that is thrown away in the end.
 
     Args:
-        problem: whose task it is.
+        problem: whose task it is, one that `check_labels` has let pass.
         model: trained, on the device where it is trained; its `mlm` gets the head.
         settings: how many examples a step sees, and the seed of their order.
-
-    Raises:
-        ValueError: the task has no head.
     """
 
     def __init__(self, problem: Problem, model: InnerModel, settings: PretrainConfig) -> None:
