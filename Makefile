@@ -30,7 +30,7 @@ test: setup  ## lint, check formatting and types, run the tests
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy policylearn
-	.venv/bin/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	.venv/bin/pytest -q -n 2 --dist loadgroup
 
 test-peers: setup  ## install the heavier trainers of others, and run the tests that need them
 	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[test-peers]'

@@ -28,25 +28,13 @@ from policylearn.storage import folder
 TESTS = Path(__file__).parent
 
 
-RAY = ("cluster", "test_preemption.py")
-SLOW = ("test_real_data.py", "test_pages.py", "api", "test_operations.py", "storage", "pretrain", "test_cli.py")
-"""Folders and files whose few tests take the longest."""
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under pytest-xdist the tests of a file stay in one process, for what they share. Those that start a Ray cluster,
-    and spend their time waiting, are all in the same. What takes long comes first, or one process would be at it in the
-    end while the others have nothing left to do."""
+    and spend their time waiting, are all in the same."""
     for item in items:
-        group = "ray" if among(item, RAY) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (not among(item, RAY), not among(item, SLOW)))
-
-
-def among(item: pytest.Item, names: tuple[str, ...]) -> bool:
-    """Whether a test is in a folder or file of such a name."""
-    return not {*names}.isdisjoint(item.path.relative_to(TESTS).parts if item.path.is_relative_to(TESTS) else ())
+        ray = "cluster" in item.path.parts or item.path.name == "test_preemption.py"
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
 
 
 @pytest.fixture(autouse=True)
