@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ AGAIN = ("longer", "twice", "zeros")
 """Measures of what fine-tuning once has left on the table."""
 FIRST = ("none", "random", "live, 2", DIRECT, ALONE, "live, 2, and labels")
 ELSEWHERE = ("none", "random", DIRECT, ALONE)
-"""Arms of the other tasks."""
+"""Arms of the other tasks, and those that are fine-tuned twice."""
 LONGER = {"random": 3, "live, 2": 3, DIRECT: 3, ALONE: 3, "live, 2, and labels": 3}
 """Arms that are fine-tuned for so many times the epochs as well."""
 ZEROS = {
@@ -121,17 +121,21 @@ def trained(problem: Problem, seed: int, by: str, strength: float, weight: float
     return model
 
 
-def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, zeros: bool = False) -> float:
+def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, heads: int = 1, zeros: bool = False) -> float:
     """Dev score after fine-tuning on the labels, mean of several orders. Nothing is chosen: the last epoch counts. The
-    head starts from the ridge solution, or from zeros."""
+    head starts from the ridge solution, or from zeros; where there are several, each from what the last has left."""
     usual, picked, found = problem.config.evaluate.finetune, np.arange(LABELS), []
     config = usual.model_copy(update={"epochs": times * usual.epochs})
     for order in range(TUNINGS):
-        with torch.no_grad():
-            weight, bias = (x * (not zeros) for x in head_of(problem, picked, model))
-        classifier = Classifier(copy.deepcopy(model), weight, bias)
-        loss = partial(problem.kind.training_loss, classifier, problem.labelled("train"))
-        train_best(classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order)
+        encoder = copy.deepcopy(model)
+        for number in range(heads):
+            with torch.no_grad():
+                weight, bias = (x * (not zeros) for x in head_of(problem, picked, encoder))
+            classifier = Classifier(encoder, weight, bias)
+            loss, other = partial(problem.kind.training_loss, classifier, problem.labelled("train")), TUNINGS * number
+            train_best(
+                classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order + other
+            )
         found.append(problem.kind.score(classifier, problem.labelled("dev")))
     return float(np.mean(found))
 
@@ -150,6 +154,7 @@ def run_missing(task: str, sets: Sequence[int], arms: Collection[str]) -> None:
         wanted = {"dev", "tuned"} | ({"longer"} if arm in LONGER and task == FIRST_TASK else set())
         wanted = set() if "tuned" in known else wanted  # a line from before there was another measure is whole
         wanted |= {"zeros"} if arm in ZEROS.get(task, ZEROS[""]) else set()
+        wanted |= {"twice"} if arm in ELSEWHERE and task == FIRST_TASK else set()
         if wanted := wanted - known:
             run_one(task, number, arm, wanted)
 
@@ -167,6 +172,7 @@ def run_one(task: str, number: int, arm: str, wanted: Collection[str]) -> None:
         "dev": lambda: dev_score(problem, model),
         "tuned": lambda: tuned(problem, model, number),
         "longer": lambda: tuned(problem, model, number, LONGER[arm]),
+        "twice": lambda: tuned(problem, model, number, heads=2),
         "zeros": lambda: tuned(problem, model, number, 2, zeros=True),
     }
     line = {"task": task, "arm": arm, "set": number} | {name: ways[name]() for name in MEASURES if name in wanted}
@@ -220,14 +226,11 @@ def main() -> None:
     given = parser.parse_args()
     if not given.table:
         run_missing(given.task, given.sets, given.arms)
-    cases = [(task, measure) for task in TASKS for measure in MEASURES]
-    result = {f"{task}, {MEASURES[measure]}": found for task, measure in cases if (found := scores_of(task, measure))}
-    shown = [
-        line
-        for task, measure in cases
-        if (found := scores_of(task, measure))
-        for line in table(found, f"{task}, {MEASURES[measure]}", scores_of(task, "tuned") if measure in AGAIN else {})
-    ]
+    result, shown = {}, list[str]()
+    for task, (measure, name) in product(TASKS, MEASURES.items()):
+        if found := scores_of(task, measure):
+            result[f"{task}, {name}"] = found
+            shown += table(found, f"{task}, {name}", scores_of(task, "tuned") if measure in AGAIN else {})
     write_up(FOLDER, result, shown)
 
 

@@ -165,8 +165,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     """A copy of the model, with its head if there is one, fine-tuned on the picked training rows by AdamW; dev selects
     the epoch. The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et
     al., ICLR 2022), so that the first steps do not spoil the features for a head that knows nothing; or, by
-    `evaluate.finetune.head`, from zeros: of few labels the ridge solution leaves so little loss that tuning soon stands
-    still.
+    `evaluate.finetune.head`, from zeros.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.

@@ -1,7 +1,7 @@
 """Policies by name: the one to be learned, and every arm it is compared with."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -130,19 +130,20 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
     return {arm: why for arm, why in found.items() if why}
 
 
-def more_labels(config: Config, train: int) -> str:
-    """Which arms see all labels of train where what is trained downstream has some of them, in words; empty: none do,
-    or all are had. Of policies that were given nobody knows here.
+def more_labels(config: Config, train: int, given: Collection[str] = ()) -> str:
+    """Which arms take labels from all of train where the classifier has some of them, in words; empty: none do, or it
+    has all. Scorers that other packages bring are not known to.
 
     Args:
         config: names the arms.
         train: how many labels there are.
+        given: arms whose policies were exported earlier, of whose labels nobody knows here.
     """
     asked = [some or config.evaluate.labelled or train for _, some in map(parts_of, config.evaluate.downstream)]
-    arms = [arm for arm in config.evaluate.arms if _reads_labels(config, arm)]
+    arms = [arm for arm in config.evaluate.arms if arm not in given and _reads_labels(config, arm)]
     if not arms or min(asked) >= train:
         return ""
-    return f"all {train:,} labels of train are known to {', '.join(arms)}, {min(asked):,} to the classifier"
+    return f"{', '.join(arms)}: labels from all {train:,} of train, where the classifier has {min(asked):,}"
 
 
 def _reads_labels(config: Config, arm: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy
+from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy, more_labels
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.commands.present import export_policy, report_run
 from policylearn.config import Config
@@ -77,6 +77,8 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
         for name, said in facts.items():
             run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
         export_policy(run, problem, policy, state, facts)
+        if config.evaluate.seeds:
+            run.remark(more_labels(config, len(problem.labelled("train"))))
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {
         "best_round": kept_round(config, state, credited),

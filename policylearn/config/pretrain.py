@@ -1,6 +1,6 @@
 """Pretraining for use, and not for comparison."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policylearn.config.masking import Rate
 from policylearn.config.strict import Strict
@@ -36,3 +36,9 @@ class PretrainConfig(Strict):
     loaders: int = Field(0, ge=0, description="processes per GPU that mask batches ahead; 0: the training itself")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a stopped training goes on")
     seed: int = Field(0, ge=0, description="of the order of texts, the masks and dropout")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PretrainConfig":
+        if self.mlm_weight != 1 and not self.labels:
+            raise ValueError("mlm_weight is beside the loss of labels, and no step sees any: set labels")
+        return self

@@ -75,9 +75,8 @@ class FineTuneConfig(Strict):
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     head: Literal["ridge", "zeros"] = Field(
         "ridge",
-        description="where it starts: at the ridge solution on frozen features, which has few labels right from the "
-        "start and may leave little to learn; or knowing nothing but their mean, which takes more epochs, twenty for "
-        "200 labels. Which is better depends on the task",
+        description="where it starts: at the ridge solution on frozen features; or knowing nothing but the mean of the "
+        "labels, which takes more epochs (twenty have been tried, of 200 labels). Which is better depends on the task",
     )
 
 

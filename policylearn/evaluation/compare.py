@@ -64,8 +64,6 @@ def compare(
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
         run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
-    if unlike := more_labels(config, len(problem.labelled("train"))):
-        run.remark(unlike)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
@@ -127,6 +125,8 @@ def evaluate_policies(
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
+    if config.evaluate.seeds:
+        run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
         with open_pool(config, problem.data(), problem.tell) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}

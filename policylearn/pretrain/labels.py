@@ -1,7 +1,6 @@
 """Labels beside masks: every step of a `Trainer` takes the loss of labelled examples as well, as the arm `multitask` of
 a comparison does (`evaluation.multitask`)."""
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -23,7 +22,7 @@ class LabelledSteps:
     """The loss of the examples of train that a step sees, under a head that is thrown away in the end.
 
     Args:
-        problem: whose task it is, one that `check_labels` has let pass.
+        problem: whose task it is, one that has a head.
         model: trained, on the device where it is trained; its `mlm` gets the head.
         settings: how many examples a step sees, and the seed of their order.
     """
@@ -74,17 +73,3 @@ class BesideLabels(Trainer):
 def without_head(model: PreTrainedModel) -> None:
     """From now on the model is one of masked tokens alone."""
     delattr(model, HEAD)
-
-
-def check_labels(problem: Problem) -> str:
-    """That a step can see labels; in words, how many of how many.
-
-    Raises:
-        ValueError: the task has no head to be trained, or several processes take part.
-    """
-    settings = problem.config.pretrain
-    if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
-        raise ValueError(f"pretrain.labels goes with one process, and there are {processes}: set it to 0, or start one")
-    if problem.kind.readout is None:
-        raise ValueError(f"pretrain.labels trains a head, and {problem.kind.name} have none: set it to 0")
-    return f"{settings.labels} of {len(problem.labelled('train')):,} labelled examples of train in every step"

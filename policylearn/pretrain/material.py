@@ -15,13 +15,13 @@ from policylearn.arms.policies import build_uniform
 from policylearn.artefact import load_policy
 from policylearn.collator.patch_collator import PatchCollator
 from policylearn.collator.policy_collator import PolicyCollator
-from policylearn.config import MaskingConfig
+from policylearn.config import BENCHMARKS, MaskingConfig
 from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import REGION, whole_rate
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import scorer_of
-from policylearn.pretrain.labels import check_labels
 from policylearn.pretrain.rows import PictureRows, Rows
+from policylearn.pretrain.training import devices
 from policylearn.problem import Problem
 from policylearn.report.console import print_line
 from policylearn.runs.provenance import fingerprint, last_part
@@ -84,6 +84,26 @@ def _texts(problem: Problem, source: str | None) -> Material:
         facts,
         beside=beside,
     )
+
+
+def check_labels(problem: Problem) -> str:
+    """That a step can see labels; in words, how many of how many.
+
+    Raises:
+        ValueError: the task has no head to be trained, or is made up where the domain is not; or the training is on
+            several processes or GPUs.
+    """
+    config, settings = problem.config, problem.config.pretrain
+    if (config.task.path in BENCHMARKS) != (config.domain.path in BENCHMARKS):
+        raise ValueError(
+            f"pretrain.labels would be those of task.path {config.task.path}, beside domain.path {config.domain.path}: "
+            "set task.path to labelled texts of yours"
+        )
+    if problem.kind.readout is None:
+        raise ValueError(f"pretrain.labels trains a head, and {problem.kind.name} have none: set it to 0")
+    if (taking_part := devices()) > 1:
+        raise ValueError(f"pretrain.labels goes with one process and GPU, and there are {taking_part}: set it to 0")
+    return f"{settings.labels} of {len(problem.labelled('train')):,} labelled examples of train in every step"
 
 
 def _pictures(problem: PictureProblem, source: str | None) -> Material:

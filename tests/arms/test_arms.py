@@ -88,12 +88,11 @@ def test_arms_that_see_more_labels_than_the_classifier_are_said(tiny, tmp_path, 
         "evaluate.custom={own = {prior = {saliency = 1}}}",
     )
     config = tiny(*given, 'evaluate.downstream=["probe@20","probe"]')
-    assert more_labels(config, 60) == "all 60 labels of train are known to multitask, own, 20 to the classifier"
+    said = "multitask, own: labels from all 60 of train, where the classifier has 20"
+    assert more_labels(config, 60) == said and more_labels(config, 60, ["multitask", "own"]) == ""
     assert more_labels(config, 20) == "" == more_labels(tiny(*given), 60)
-    assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9"), 60).startswith(
-        "all 60 labels of train are known to learned, 9"
-    )
+    assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9"), 60).startswith("learned: labels from")
     config = tiny('evaluate.arms=["random","multitask"]', "evaluate.labelled=20", "evaluate.seeds=1", "inner.steps=2")
     result = evaluate_policies(config, tmp_path / "out", quiet, {})
-    said = "all 60 labels of train are known to multitask, 20 to the classifier"
+    said = "multitask: labels from all 60 of train, where the classifier has 20"
     assert result["provenance"]["remark"] == said and said in (tmp_path / "out" / "report.html").read_text()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from policylearn.commands import pretrain as command
 from policylearn.config import PretrainConfig
 from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
-from policylearn.pretrain.labels import check_labels
+from policylearn.pretrain.material import check_labels
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
 
@@ -58,21 +59,35 @@ class Interrupt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Within it, trainings are interrupted."""
+
+    @contextmanager
+    def within():
+        trainer_of = command.trainer_of
+
+        def stopping(*given):
+            trainer = trainer_of(*given)
+            trainer.add_callback(Interrupt())
+            return trainer
+
+        with monkeypatch.context() as patched:
+            patched.setattr(command, "trainer_of", stopping)
+            yield
+
+    return within
+
+
 def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
-    trained, tiny, tiny_toml, finished, policylearn, tmp_path, monkeypatch
+    trained, tiny, tiny_toml, finished, policylearn, tmp_path, monkeypatch, interrupted
 ):
-    out, trainer_of = tmp_path / "model", command.trainer_of
+    out = tmp_path / "model"
     words = ["pretrain", tiny_toml, *SHORT, "--policy", finished, "--out", out]
 
-    def interrupted(*given):
-        trainer = trainer_of(*given)
-        trainer.add_callback(Interrupt())
-        return trainer
-
-    monkeypatch.setattr(command, "trainer_of", interrupted)
-    status, _, said = policylearn(*words)
+    with interrupted():
+        status, _, said = policylearn(*words)
     assert status == 130 and f"{out} keeps the checkpoint after step 2" in said
-    monkeypatch.undo()
     monkeypatch.setattr(sys, "argv", [])
     status, said, wrong = policylearn(*words)
     assert status == 0, wrong
@@ -90,18 +105,12 @@ NOMIC = (
 )
 
 
-def test_a_model_that_is_saved_under_other_names_goes_on_from_its_checkpoint_too(tiny, tmp_path, quiet, monkeypatch):
+def test_a_model_that_is_saved_under_other_names_goes_on_from_its_checkpoint_too(tiny, tmp_path, quiet, interrupted):
     """`Trainer` by itself would go on from the weights of the start, and say nothing."""
-    config, trainer_of = tiny(*SHORT, NOMIC), command.trainer_of
+    config = tiny(*SHORT, NOMIC)
     whole = command.pretrain(config, tmp_path / "whole", quiet)
 
-    def interrupted(*given):
-        trainer = trainer_of(*given)
-        trainer.add_callback(Interrupt())
-        return trainer
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(command, "trainer_of", interrupted)
+    with interrupted(), pytest.raises(KeyboardInterrupt):
         command.pretrain(config, tmp_path / "stopped", quiet)
     again = command.pretrain(config, tmp_path / "stopped", quiet)
     once, twice = weights(whole.folder), weights(again.folder)
@@ -179,23 +188,19 @@ def test_labels_beside_masks_leave_a_plain_checkpoint_that_tells_classes_apart(
     assert apart(done.folder) > apart(without.folder)
 
 
-def test_a_training_beside_labels_goes_on_to_the_same_bits_and_knows_its_labels(labelled, tiny, tmp_path, monkeypatch):
-    config, trainer_of, out = tiny(*LABELS), command.trainer_of, tmp_path / "model"
+def test_a_training_beside_labels_goes_on_to_the_same_bits_and_knows_its_labels(
+    labelled, tiny, tmp_path, quiet, interrupted
+):
+    config, out = tiny(*LABELS), tmp_path / "model"
 
-    def interrupted(*given):
-        trainer = trainer_of(*given)
-        trainer.add_callback(Interrupt())
-        return trainer
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(command, "trainer_of", interrupted)
-        command.pretrain(config, out, training.Console(quiet=True))
-    command.pretrain(config, out, training.Console(quiet=True))
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        command.pretrain(config, out, quiet)
+    command.pretrain(config, out, quiet)
     once, twice = weights(labelled[0].folder), weights(out)
     assert all(torch.equal(once[name], twice[name]) for name in once)
     for other in ("planted.seed=9", "pretrain.labels=8", "pretrain.labels=0"):
         with pytest.raises(ValueError, match=r"holds a pretraining with other settings \(.*label"):
-            command.pretrain(tiny(*LABELS, other), out, training.Console(quiet=True))
+            command.pretrain(tiny(*LABELS, other), out, quiet)
 
 
 def test_labels_beside_masks_in_parts(labelled, tiny, tmp_path, quiet):
@@ -207,11 +212,17 @@ def test_labels_beside_masks_in_parts(labelled, tiny, tmp_path, quiet):
 
 def test_labels_that_no_step_can_see_are_refused(tiny, tmp_path, quiet, monkeypatch):
     problem = SimpleNamespace(config=tiny(*LABELS), kind=SimpleNamespace(name="questions", readout=None))
+    with pytest.raises(ValueError, match=r"pretrain: mlm_weight is beside the loss of labels.*: set labels"):
+        tiny(*SHORT, "pretrain.mlm_weight=0.5")
     with pytest.raises(ValueError, match=r"pretrain\.labels trains a head, and questions have none: set it to 0"):
         check_labels(problem)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"pretrain\.labels goes with one process, and there are 2"):
+    with pytest.raises(ValueError, match=r"pretrain\.labels goes with one process and GPU, and there are 2"):
         command.pretrain(tiny(*LABELS), tmp_path / "model", quiet)
+    (tmp_path / "texts.txt").write_text("class0_01 generic_003\n" * 9)
+    own = f"domain.path='{tmp_path / 'texts.txt'}'"
+    with pytest.raises(ValueError, match=r"would be those of task\.path planted, beside domain\.path .*texts\.txt"):
+        command.pretrain(tiny(*LABELS, own), tmp_path / "model", quiet)
 
 
 def test_settings_that_cannot_be_are_refused(tiny, finished, tmp_path, quiet):
