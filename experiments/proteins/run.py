@@ -9,32 +9,36 @@ result.json, the table of README.md and liked.png.
 import json
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from rich.console import Console
 
+from policylearn.arms.arms import arm_policy
 from policylearn.artefact import load_policy
 from policylearn.commands.train import train
-from policylearn.config import load_config
+from policylearn.config import EvaluateConfig, load_config
 from policylearn.evaluation.statistics import paired_difference
+from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/proteins")
-LABELS = {"200 labels": 200, "200 labels, fine-tuned": 200, "all labels": None}
+LINES = FOLDER / "trials.jsonl"
+LABELS = {"200 labels": 200, "all labels": None}
 """For policy and classifier alike."""
-OWN = {
-    "200 labels, fine-tuned": [
-        *['evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=5", "evaluate.seeds=8"],
-        'evaluate.arms=["none", "random", "span", "difference", "learned"]',
-    ],
-    "all labels": ["evaluate.seeds=4"],
+SEEDS = 10
+ARMS = ["none", "random", "random-40", "span", "3-mers", "loss", "pmi", "difference", "learned"]
+FINETUNED = {
+    "200 labels": ["none", "random", "span", "difference", "learned"],
+    "all labels": ["none", "random", "learned"],
 }
-"""Settings of a run. A fine-tuning and its scores take longer than all else, so of some arms and seeds only; and all
-labels came last."""
+"""A fine-tuning and its scores take longer than all else, so of some arms only, which come first."""
 PLACES = 8
 """Equal parts of a peptide, from its first residue to its last."""
 
@@ -52,37 +56,83 @@ def task_of(labels: int | None) -> Path:
     return some
 
 
-def run(name: str) -> None:
-    """Learn and compare."""
+@lru_cache(maxsize=2)
+def problem_of(name: str, *methods: str) -> Problem:
+    """With the ways in which a trained model is scored."""
+    given = [f"name={name}", f"task.path={task_of(LABELS[name])}", "cluster.backend=local"]
+    given += ["model.bf16=false", f"evaluate.downstream={json.dumps(methods)}", "evaluate.finetune.epochs=5"]
+    return Problem(load_config("configs/proteins.toml", given))
+
+
+def learn(name: str) -> Path:
+    """The policy of these labels."""
+    if not (RUNS / name / "policy").exists():
+        config = problem_of(name, "probe").config
+        train(config.model_copy(update={"evaluate": EvaluateConfig(seeds=0)}), RUNS / name, Console())
+    return RUNS / name / "policy"
+
+
+def run_missing() -> None:
+    """Of every seed first what is fine-tuned as well; may be stopped."""
     torch.set_num_threads(1)
-    given = [f"name={name}", f"task.path={task_of(LABELS[name])}", "cluster.backend=local", *OWN.get(name, [])]
-    train(load_config("configs/proteins.toml", given), RUNS / name, Console())
+    for name, rest in product(LABELS, (False, True)):
+        for seed, arm in product([*range(4, SEEDS), *range(4)], ARMS):
+            wanted = {"probe", "finetune"} if arm in FINETUNED[name] else {"probe"} if rest else set[str]()
+            known = {method for line in lines() if of(line) == (name, arm, seed) for method in line["scores"]}
+            if missing := sorted(wanted - known):
+                run_one(name, arm, seed, missing)
 
 
-def found(name: str) -> dict[str, list[float]]:
-    """Test scores by arm; nothing where a run is not finished."""
-    if not (path := RUNS / name / "result.json").exists():
-        return {}
-    result = json.loads(path.read_text("utf-8"))
-    return {arm: values["scores"] for arm, values in result["arms"].items()}
+def run_one(name: str, arm: str, seed: int, methods: list[str]) -> None:
+    """One trial; its line is kept."""
+    problem = problem_of(name, *methods)
+    policy = load_policy(learn(name)).policy if arm == "learned" else arm_policy(problem, arm)
+    trial = run_trial(problem, policy, arm, seed)
+    found = dict(zip(methods, [trial.score, *(trial.extra[method] for method in methods[1:])], strict=True))
+    line = {"labels": name, "arm": arm, "seed": seed, "precision": "float32", "scores": found}
+    with LINES.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(line, f"{trial.seconds:.0f} s", flush=True)
 
 
-def table(results: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+def lines() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()]
+
+
+def of(line: dict[str, Any]) -> tuple[str, str, int]:
+    return line["labels"], line["arm"], line["seed"]
+
+
+def found(name: str, method: str) -> dict[str, dict[int, float]]:
+    """Test scores by arm and seed."""
+    by_arm: dict[str, dict[int, float]] = {arm: {} for arm in ARMS}
+    for line in lines():
+        if line["labels"] == name and method in line["scores"]:
+            by_arm[line["arm"]][line["seed"]] = line["scores"][method]
+    return {arm: scores for arm, scores in by_arm.items() if scores}
+
+
+Found = dict[str, dict[str, dict[int, float]]]
+
+
+def table(results: Found) -> Iterator[str]:
     yield f"| masks | {' | '.join(f'{name} | − random' for name in results)} |"
     yield "|---" * (1 + 2 * len(results)) + "|"
-    for arm in next(iter(results.values())):
+    for arm in ARMS:
         cells = [cell for by_arm in results.values() for cell in cells_of(arm, by_arm)]
         yield f"| {arm} | {' | '.join(cells)} |"
 
 
-def cells_of(arm: str, by_arm: dict[str, list[float]]) -> tuple[str, str]:
-    """Accuracy in points, and what it is above random masks; nothing of an arm that was not run."""
+def cells_of(arm: str, by_arm: dict[str, dict[int, float]]) -> tuple[str, str]:
+    """Accuracy in points, of how many seeds, and what it is above random masks; nothing of an arm that was not run."""
     if arm not in by_arm:
         return "", ""
-    mean = f"{100 * np.mean(by_arm[arm]):.1f}"
-    if arm == "random":
+    mean = f"{100 * np.mean([*by_arm[arm].values()]):.1f} ({len(by_arm[arm])})"
+    both = sorted(by_arm[arm].keys() & by_arm["random"].keys())
+    if arm == "random" or len(both) < 2:
         return mean, ""
-    return mean, paired_difference(by_arm[arm], by_arm["random"]).told(100)
+    own, other = ([by_arm[which][seed] for seed in both] for which in (arm, "random"))
+    return mean, paired_difference(own, other).told(100)
 
 
 @torch.no_grad()
@@ -118,10 +168,11 @@ def draw(names: list[str]) -> None:
 
 
 def main() -> None:
-    for name in () if "--table" in sys.argv else LABELS:
-        run(name)
-    results = {name: scores for name in LABELS if (scores := found(name))}
-    if drawn := [name for name in results if "fine-tuned" not in name]:
+    if "--table" not in sys.argv:
+        run_missing()
+    ways = {"probe": "", "finetune": ", fine-tuned"}
+    results = {f"{name}{told}": scores for name in LABELS for way, told in ways.items() if (scores := found(name, way))}
+    if drawn := [name for name in LABELS if (RUNS / name / "policy").exists()]:
         draw(drawn)
     write_up(FOLDER, results, list(table(results)))
 
