@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 
 from policylearn.config import InnerConfig
 from policylearn.inner.masked_lm import MaskedLM
@@ -30,6 +31,7 @@ from policylearn.masking import MaskedBatch
 from policylearn.metagrad.one_step import token_derivatives
 from policylearn.models.heads import vocabulary_logits
 from policylearn.models.model import InnerModel
+from policylearn.pretrain.masked_tokens import MaskedTokensTrainer, loss_of
 from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
@@ -45,6 +47,7 @@ NAMES = {
     "compiling": "seconds that compiling takes, for one length of texts",
     "stacked": f"gradients of {TOGETHER} models at once, to one by one",
     "credits": "credits of a batch, to a forward pass of it",
+    "pretrained": "a step of `policylearn pretrain`, to one of `Trainer` with the logits of all tokens",
 }
 
 
@@ -161,15 +164,30 @@ def credits(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
     return in_turns(ways, turns, device)
 
 
+def pretrained(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
+    """Loss and gradients of a step of `policylearn pretrain`, and of a `Trainer`, whose head sees all tokens."""
+    model, batch = bert(shape, device).mlm, masked_batch(shape["vocab_size"])
+    inputs = {"input_ids": batch.shown, "attention_mask": batch.real.long(), "labels": batch.labels}
+    ways = {}
+    with TemporaryDirectory() as folder:
+        settings = TrainingArguments(folder, use_cpu=device == "cpu", report_to="none")
+        for kind in (Trainer, MaskedTokensTrainer):
+            trainer = kind(model, settings, compute_loss_func=loss_of)
+            there = {name: x.to(device) for name, x in inputs.items()}
+            ways[kind.__name__] = lambda trainer=trainer, there=there: trainer.compute_loss(model, {**there}).backward()
+        return in_turns(ways, turns, device)
+
+
 def measured(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
     """Ratios; seconds of compiling; the largest difference of a gradient that was stacked."""
-    step, many, worth = (part(shape, turns, device) for part in (compiled, stacked, credits))
+    step, many, worth, train = (part(shape, turns, device) for part in (compiled, stacked, credits, pretrained))
     return {
         "compiled": step["compiled"] / step["eager"],
         "compiling": step["compiling"],
         "stacked": many["stacked"] / many["one by one"],
         "off": many["off"],
         "credits": worth["credits"] / worth["forward"],
+        "pretrained": train["MaskedTokensTrainer"] / train["Trainer"],
     }
 
 

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from policylearn.adapt.finetune import Classifier
 from policylearn.config import PretrainConfig
 from policylearn.evaluation.multitask import examples_in_turn, with_head
 from policylearn.models.model import InnerModel
+from policylearn.pretrain.masked_tokens import MaskedTokensTrainer
 from policylearn.problem import Problem
 
 HEAD = "task_head"
@@ -45,7 +46,7 @@ class LabelledSteps:
         return self.kind.step_loss(self.classifier, batch, self.kind.step_loss.inputs(batch, like))
 
 
-class BesideLabels(Trainer):
+class BesideLabels(MaskedTokensTrainer):
     """L = L_task + λ · L_MLM, λ = `pretrain.mlm_weight`; where a step is cut, its labels come with the first part. For
     one process: across several, gradients are averaged of what the model's own forward used, and the head is no part of
     that.

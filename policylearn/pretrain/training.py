@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,8 +20,8 @@ from policylearn.collator.patch_collator import PatchCollator
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import Config, PretrainConfig
 from policylearn.config.masking import texts_of
-from policylearn.masking.corruption import IGNORED
 from policylearn.pretrain.labels import BesideLabels
+from policylearn.pretrain.masked_tokens import MaskedTokensTrainer, loss_of
 from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
@@ -46,10 +44,11 @@ def trainer_of(
     """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss; steps that see
     labels have to be given these. ValueError: as `shares`."""
     if isinstance(collator, PatchCollator):
-        masks: dict[str, Any] = {"data_collator": collator}
+        kind, masks = Trainer, dict[str, Any](data_collator=collator)
     else:
+        kind = BesideLabels if config.pretrain.labels else MaskedTokensTrainer
         masks = {"data_collator": Unnumbered(collator), "compute_loss_func": loss_of}
-    trainer = (BesideLabels if config.pretrain.labels else Trainer)(
+    trainer = kind(
         model=model,
         args=arguments(config, len(rows), folder, collator.policy.masking.copies),
         train_dataset=rows,
@@ -123,19 +122,6 @@ def shares(settings: PretrainConfig, devices: int) -> tuple[int, int]:
 def devices() -> int:
     """Over how many a step is dealt out: processes that were started together, or the GPUs of this one."""
     return int(os.environ.get("WORLD_SIZE") or 0) or max(1, torch.cuda.device_count())
-
-
-def loss_of(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Cross-entropy of masked tokens, Σ CE / M over all M of the step, however it is dealt out: many models take the
-    mean of what they are given, which `Trainer` would then add up.
-
-    Args:
-        outputs: of the model, with logits [B, T, V].
-        labels: [B, T], -100 where nothing is to be predicted.
-        num_items_in_batch: M; None: those of `labels`.
-    """
-    total = cross_entropy(outputs.logits.float().flatten(0, 1), labels.flatten(), reduction="sum")
-    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class Shown(TrainerCallback):
