@@ -35,8 +35,8 @@ LABELS = {"200 labels": 200, "all labels": None}
 SEEDS = 10
 ARMS = ["none", "random", "random-40", "span", "3-mers", "loss", "pmi", "difference", "learned"]
 FINETUNED = {"200 labels": ["none", "random", "span", "difference", "learned"], "all labels": []}
-"""A fine-tuning and its scores take longer than all else, so of some arms only; from all labels they take the better part
-of an hour of a core."""
+"""A fine-tuning and its scores take longer than all else, so of some arms only; from all labels they take the better
+part of an hour of a core."""
 FIRST = ["none", "random", "learned"]
 """Of all labels, before any other."""
 PLACES = 8
