@@ -5,7 +5,7 @@ PYTHON ?= $(or $(shell for python in python3.14 python3.13 python3.12 python3.11
 	$$python -c '$(HAS_VENV); $(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-peers format constraints clean
+.PHONY: help setup demo test test-all test-peers format constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ test: setup  ## lint, check formatting and types, run the tests
 	.venv/bin/ruff format --check
 	.venv/bin/mypy policylearn
 	.venv/bin/pytest -q -n 2 --dist loadgroup
+
+test-all: setup  ## the same, and the tests that take long: whole clusters that lose machines, jobs, kills at random moments
+	.venv/bin/pytest -q -n 2 --dist loadgroup -m ''
 
 test-peers: setup  ## install the heavier trainers of others, and run the tests that need them
 	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[test-peers]'

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from rich.console import Console
@@ -26,6 +27,8 @@ from policylearn.problem import Problem
 from policylearn.storage import folder
 
 TESTS = Path(__file__).parent
+hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups

@@ -68,7 +68,7 @@ def learn(name: str) -> Path:
     """The policy of these labels."""
     if not (RUNS / name / "policy").exists():
         config = problem_of(name, "probe").config
-        train(config.model_copy(update={"evaluate": EvaluateConfig(seeds=0)}), RUNS / name, Console())
+        train(config.model_copy(update={"evaluate": EvaluateConfig(seeds=0, arms=["random"])}), RUNS / name, Console())
     return RUNS / name / "policy"
 
 

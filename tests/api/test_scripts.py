@@ -36,7 +36,7 @@ def given(tmp_path_factory):
     [
         ("researcher", r"middling\*? +\.\d+ ±"),
         ("practitioner", r"learned\*? +\.\d+ ±[\s\S]*policylearn pretrain runs/mine/config\.json --policy runs/mine"),
-        ("cluster", r"\{'random': \[.*\], 'learned': \["),
+        pytest.param("cluster", r"\{'random': \[.*\], 'learned': \[", marks=pytest.mark.long),
     ],
 )
 def test_a_script_runs(script, said, given, tmp_path):

@@ -106,6 +106,7 @@ def metrics() -> dict[str, float]:
     return found
 
 
+@pytest.mark.long
 def test_rays_metrics_say_what_the_pool_did(cluster, tiny):
     def work(problem, number):
         if number == 2:

@@ -60,6 +60,7 @@ def test_two_workers_give_the_counts_of_this_process():
     assert seen == [1000, 1000, 500, 1000, 1000, 500, 2]  # in the order of the corpus
 
 
+@pytest.mark.long
 def test_one_worker_does_where_words_are_forgotten_and_others_never_counted():
     some = count_corpus(SHARDS[0](), TOKENIZER, TABLES).words.keys[::2]
     assert len(list(text_chunks(SHARDS[0]()))) > 2
@@ -82,6 +83,7 @@ def test_no_shards_are_an_empty_corpus():
     assert found.documents == 0 and len(found.words) == 0 and not found.types.any()
 
 
+@pytest.mark.long
 def test_a_problem_counts_the_files_of_its_corpus_on_ray(tiny, tmp_path):
     for number, shard in enumerate(SHARDS):
         rows = (json.dumps({"text": text}) for text in list(shard())[:300])

@@ -14,6 +14,8 @@ from policylearn.report.console import RoundProgress
 
 SECONDS = 60
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def cluster():

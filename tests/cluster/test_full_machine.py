@@ -7,6 +7,8 @@ import torch
 
 from policylearn.cluster.pool import open_pool
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def full_machine():

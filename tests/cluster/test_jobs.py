@@ -23,7 +23,7 @@ ROUNDS = 30
 PATIENCE = 240.0
 """Seconds after which what should have happened is taken not to happen; there may be one busy core."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 
 def free_port() -> int:

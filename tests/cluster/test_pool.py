@@ -175,6 +175,7 @@ def test_work_that_always_kills_its_worker_is_given_up(one_worker):
     assert values(one_worker, failing(KeyError), 1) == [1]
 
 
+@pytest.mark.long
 def test_work_that_hangs_is_ended_at_the_deadline_and_tried_again(cluster, config):
     """SIGSTOP: the process is there and answers nothing, as on a machine that hangs."""
 

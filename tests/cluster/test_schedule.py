@@ -91,7 +91,7 @@ def test_forgotten_calls_are_not_handed_out_and_those_under_way_are_named():
     assert assigned(made) == [(0, 1)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_every_call_ends_exactly_once_whatever_happens(data):
     """Workers join, leave, finish and fail in any order; each ticket is settled once, and none is forgotten."""

@@ -145,7 +145,7 @@ def assert_rows(collator, batch, docs):
 
 
 @pytest.mark.parametrize("form", ROWS)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES)
 def test_a_document_per_row(collators, form, kind, bodies):
     docs = documents(bodies)
@@ -153,7 +153,7 @@ def test_a_document_per_row(collators, form, kind, bodies):
 
 
 @pytest.mark.parametrize(("side", "multiple"), [("left", None), ("left", 16), ("right", 16)])
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES)
 def test_padding_of_its_own(collators, side, multiple, kind, bodies):
     collator, docs = collators[kind], documents(bodies)
@@ -176,7 +176,7 @@ def assert_packed(collator, shown, labels, docs):
 
 
 @pytest.mark.parametrize("column", PACKED)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES, st.booleans())
 def test_documents_end_to_end_in_a_row_of_a_batch(collators, column, kind, bodies, as_list):
     collator, docs = collators[kind], documents(bodies)
@@ -200,7 +200,7 @@ RAGGED = {
 
 @pytest.mark.parametrize("column", ["cu_seqlens", "cu_seq_lens_q"])
 @pytest.mark.parametrize("form", RAGGED)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES, st.booleans(), st.sampled_from(["left", "right"]))
 def test_where_the_documents_of_each_row_end(collators, form, column, kind, bodies, padding_ends, side):
     """As ModernBERT's own training packs them, and `max_seqlen` beside it; padding counted as a document, or not."""
@@ -229,7 +229,7 @@ def test_where_the_documents_of_each_row_end_in_numpy(collators):
     assert [type(row) for row in batch["cu_seqlens"]] == [np.ndarray] * 2
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES, st.sampled_from(["left", "right"]))
 def test_examples_that_say_where_their_documents_end(collators, kind, bodies, side):
     collator, rows = collators[kind], (documents(bodies), documents([*bodies[:1], [7, 8, 9]]))
@@ -244,7 +244,7 @@ def test_examples_that_say_where_their_documents_end(collators, kind, bodies, si
 
 
 @pytest.mark.parametrize("column", ["position_ids", "seq_idx", "attention_mask"])
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES)
 def test_packed_rows_as_examples_of_unequal_length(collators, column, kind, bodies):
     collator, rows = collators[kind], (documents(bodies), documents([*bodies[:1], [7, 8, 9]]))
@@ -254,7 +254,7 @@ def test_packed_rows_as_examples_of_unequal_length(collators, column, kind, bodi
 
 
 @pytest.mark.parametrize("column", PACKED)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(KINDS, BODIES)
 def test_documents_end_to_end_without_rows(collators, column, kind, bodies):
     collator, docs = collators[kind], documents(bodies)

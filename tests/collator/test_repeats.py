@@ -165,7 +165,7 @@ def test_a_copy_of_a_collator_has_seen_nothing_and_carries_nothing(tokenizer):
     assert len(pickle.dumps(collator)) < len(pickle.dumps(told(tokenizer))) + 200
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12), max_size=12))
 def test_sights_are_counted_one_by_one(batches):
     sights, seen = Sights(), []

@@ -44,7 +44,7 @@ def numbers(text: str) -> list[float]:
     return [float(i + 1) for i in range(len(text.split()))]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts=st.lists(texts, min_size=1, max_size=4), max_length=st.integers(4, 9), split=st.booleans())
 def test_every_token_has_the_number_of_its_word_wherever_rows_are_cut(pieces, texts, max_length, split):
     records = [(text, {"own": numbers(text)}) for text in texts]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from policylearn.data.tokens import TokenRows, chunks, tokenize
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(1, 99), max_size=8), min_size=1, max_size=8), st.data())
 def test_a_batch_holds_the_rows_asked_for_and_padding(rows, data):
     stored = TokenRows(np.array([t for row in rows for t in row], dtype=np.int32), np.cumsum([0, *map(len, rows)]))

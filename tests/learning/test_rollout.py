@@ -44,28 +44,32 @@ def problem(request, tiny):
     return Problem(tiny(*ENGINES[request.param]))
 
 
+@pytest.fixture(scope="module")
+def rolled(problem):
+    """Of the policy as it starts, and seed 5."""
+    return rollout(problem, initial_policy(problem), 5)
+
+
 def same(a, b) -> bool:
     if a.gradient.keys() != b.gradient.keys() or a.metrics != b.metrics:
         return False
     return all(torch.equal(a.gradient[name], b.gradient[name]) for name in a.gradient)
 
 
-def test_a_rollout_is_a_pure_function_of_policy_config_and_seed(problem):
+def test_a_rollout_is_a_pure_function_of_policy_config_and_seed(problem, rolled):
     policy = initial_policy(problem)
     phi = {name: value.clone() for name, value in policy.learned().items()}
-    first = rollout(problem, policy, 5)
     torch.manual_seed(99)  # nothing global matters
     other = rollout(problem, policy, 6)
     again = rollout(Problem(problem.config), initial_policy(problem), 5)
-    assert same(first, again)
-    assert not same(first, other)
+    assert same(rolled, again)
+    assert not same(rolled, other)
     assert all(torch.equal(value, phi[name]) for name, value in policy.learned().items())
     assert all(p.grad is None for p in policy.parameters())
 
 
-def test_gradient_and_metrics_are_what_they_claim(problem):
-    policy = initial_policy(problem)
-    result = rollout(problem, policy, 5)
+def test_gradient_and_metrics_are_what_they_claim(problem, rolled):
+    policy, result = initial_policy(problem), rolled
     assert result.gradient.keys() == policy.learned().keys()
     assert all(result.gradient[name].shape == value.shape for name, value in policy.learned().items())
     assert all(torch.isfinite(g).all() for g in result.gradient.values())
@@ -84,10 +88,10 @@ def test_gradient_and_metrics_are_what_they_claim(problem):
     assert 0 <= result.metrics["dev"] <= 1
 
 
-def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem):
+def test_without_differentiation_there_is_no_gradient_and_the_same_end(problem, rolled):
     """The windows of a rollout are ordinary steps of the model."""
     policy = initial_policy(problem)
-    plain, full = rollout(problem, policy, 5, differentiate=False), rollout(problem, policy, 5)
+    plain, full = rollout(problem, policy, 5, differentiate=False), rolled
     assert plain.gradient == {}
     assert plain.metrics.keys() == {"dev", "mlm_loss", "inner_steps"}
     assert full.gradient.keys() == policy.learned().keys()

@@ -22,7 +22,7 @@ def batches(draw):
     return logits, eligible, draw(st.sampled_from([0.01, 0.15, 0.6])) * p_max, p_max
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches())
 def test_the_budget_is_spent_exactly_and_only_where_allowed(batch):
     logits, eligible, rate, p_max = batch
@@ -33,7 +33,7 @@ def test_the_budget_is_spent_exactly_and_only_where_allowed(batch):
     assert (p[~eligible] == 0).all() and (p >= 0).all() and (p <= 1).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches())
 def test_no_probability_exceeds_the_cap_where_the_budget_fits_below_it(batch):
     logits, eligible, rate, p_max = batch
@@ -42,7 +42,7 @@ def test_no_probability_exceeds_the_cap_where_the_budget_fits_below_it(batch):
     assert (p[fits] <= p_max).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches())
 def test_probabilities_are_ordered_as_the_logits(batch):
     logits, eligible, rate, p_max = batch
@@ -52,7 +52,7 @@ def test_probabilities_are_ordered_as_the_logits(batch):
         assert (y[e][x[e].argsort()].diff() >= -1e-15).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches(), st.floats(-50, 50))
 def test_a_shift_of_all_logits_changes_nothing(batch, shift):
     logits, *rest = batch
@@ -141,7 +141,7 @@ def solved_by_brent(x, z, total, cap) -> list[float]:
     return cap * expit(x - shift)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.sampled_from([0.1, 2.0, 20.0]), st.floats(0.01, 0.85))
 def test_an_independent_solver_finds_the_same(seed, spread, rate):
     random = torch.Generator().manual_seed(seed)
@@ -172,7 +172,7 @@ def test_small_differences_of_large_logits_survive(base, rate):
         assert p[1:4].numpy() == pytest.approx(solved_by_brent(far[0, 1:4].numpy(), 1, middle, 0.9), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches())
 def test_a_row_does_not_depend_on_its_neighbours(batch):
     logits, eligible, rate, p_max = batch
@@ -192,7 +192,7 @@ def unit_batches(draw):
     return logits, eligible, rate, p_max, torch.randint(1, 10, logits.shape, generator=random)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(unit_batches())
 def test_with_sizes_tokens_are_spent_exactly_and_no_row_is_read_in_vain(batch):
     logits, eligible, rate, p_max, sizes = batch
@@ -209,7 +209,7 @@ def test_with_sizes_tokens_are_spent_exactly_and_no_row_is_read_in_vain(batch):
     assert (p[p_max * eligible.sum(1) > 1] <= p_max).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(batches())
 def test_units_of_one_token_are_tokens(batch):
     logits, eligible, rate, p_max = batch

@@ -48,13 +48,13 @@ def joined_by_hand(row: tuple[Tensor, Tensor, Tensor], table: set[tuple[int, ...
     return starts
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(ROW, TABLE)
 def test_boundaries_go_exactly_where_a_collocation_covers_both_words(row, table):
     assert joined(tensors(row), table) == joined_by_hand(tensors(row), table)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(ROW, TABLE, st.integers(0, 4), st.integers(0, 4), st.sampled_from(WORDS))
 def test_padding_on_either_side_changes_nothing(row, table, left, right, word):
     pad, row = (True, word, False), [(True, *row[0][1:]), *row[1:]]
@@ -62,7 +62,7 @@ def test_padding_on_either_side_changes_nothing(row, table, left, right, word):
     assert padded == [True] * left + joined(tensors(row), table) + [True] * right
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.lists(PIECES, min_size=9, max_size=9), min_size=2, max_size=4), TABLE)
 def test_the_rows_of_a_batch_know_nothing_of_each_other(rows, table):
     batch = [torch.cat(column) for column in zip(*map(tensors, rows), strict=True)]

@@ -64,7 +64,7 @@ def test_every_pair_of_positions_can_be_masked_together():
     assert float(together.min()) > 0.5 * N / math.comb(8, 2)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows())
 def test_a_systematic_draw_is_within_one_of_its_expected_size(row):
     p, _, key, index = row
@@ -72,7 +72,7 @@ def test_a_systematic_draw_is_within_one_of_its_expected_size(row):
     assert math.floor(total + 1e-6) <= size <= math.ceil(total - 1e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows(), st.integers(0, 5))
 def test_arms_of_the_same_budget_mask_equally_many_tokens(row, draw):
     one, other, key, index = row
@@ -80,7 +80,7 @@ def test_arms_of_the_same_budget_mask_equally_many_tokens(row, draw):
         assert int(mask(one).sum()) == int(mask(other).sum())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows(), st.sampled_from(["systematic", "independent", "explore"]))
 def test_what_is_not_eligible_is_never_masked(row, design):
     p, _, key, index = row
@@ -108,7 +108,7 @@ def test_exploring_equal_probabilities_covers_every_position_once(draws, width):
     assert (times == 1).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(rows(), st.integers(1, 9))
 def test_exploring_takes_every_position_as_often_as_its_probability_says(row, draws):
     p, _, key, index = row
@@ -156,7 +156,7 @@ def eligibles(draw):
     return logits, eligible, keys, torch.arange(width).expand(rows, width)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(eligibles(), st.floats(0.01, 0.89))
 def test_masks_are_of_the_size_the_rate_says_at_every_rate(batch, rate):
     logits, eligible, keys, index = batch
@@ -168,7 +168,7 @@ def test_masks_are_of_the_size_the_rate_says_at_every_rate(batch, rate):
     assert (mask.sum(1)[n > 0] >= 1).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(eligibles(), st.floats(0.01, 0.89), st.integers(0, 2**31))
 def test_with_sizes_too_every_row_that_can_be_masked_is(batch, rate, seed):
     logits, eligible, keys, index = batch

@@ -22,13 +22,13 @@ def key(row: list[int], seed: int = 0, epoch: int = 0, left: int = 0, right: int
     return int(example_keys(*padded(row, left, right, pad), seed, epoch))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 30_000))
 def test_padding_of_any_side_length_and_content_leaves_the_key_alone(row, left, right, pad):
     assert key(row, left=left, right=right, pad=pad) == key(row)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, st.lists(ROWS, min_size=1, max_size=4), st.data())
 def test_neighbours_and_place_in_the_batch_leave_the_key_alone(row, others, data):
     place = data.draw(st.integers(0, len(others)))
@@ -39,7 +39,7 @@ def test_neighbours_and_place_in_the_batch_leave_the_key_alone(row, others, data
     assert int(example_keys(ids, real, seed=3, epoch=2)[place]) == key(row, 3, 2)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, ROWS, st.integers(0, 2**62), st.integers(1, 2**62), st.integers(0, 1000), st.integers(1, 1000))
 def test_another_seed_epoch_or_text_is_another_key(row, other, seed, seed_step, epoch, epoch_step):
     mine = key(row, seed, epoch)

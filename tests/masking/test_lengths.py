@@ -30,7 +30,7 @@ def unit_starts(lengths: list[int], joined: int, rate: float) -> torch.Tensor:
     return cut_long_units(split & (number % joined == 0), split, eligible, rate)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(LENGTHS, RATES, st.integers(1, 6), st.floats(0, 12), st.integers(0, 2**31))
 def test_the_budget_is_the_rate_whatever_the_units(lengths, rate, joined, spread, seed):
     starts = unit_starts(lengths, joined, rate)
@@ -53,7 +53,7 @@ def test_a_long_unit_that_is_wanted_is_masked_as_often_as_leaves_others_a_mask()
     assert bool(torch.isfinite(torch.autograd.grad(found[0, 40], logits)[0]).all())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(LENGTHS, RATES, st.integers(1, 6), st.sampled_from(["systematic", "independent"]), st.integers(0, 2**31))
 def test_the_mean_share_and_every_units_chance_are_what_they_should_be(lengths, rate, joined, design, seed):
     starts = unit_starts(lengths, joined, rate)
@@ -70,7 +70,7 @@ def test_the_mean_share_and_every_units_chance_are_what_they_should_be(lengths, 
     assert design == "independent" or bool(masks.any(1).all())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.integers(1, LONGEST_WORD), min_size=20, max_size=40), st.integers(1, 2))
 def test_ordinary_texts_keep_their_words_and_spans(lengths, joined):
     """Twenty words are ten pairs, and .15 · 10 is more than one."""

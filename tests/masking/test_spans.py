@@ -35,7 +35,7 @@ def candidates(draw):
     return values.masked_fill(end >= torch.randint(0, width + 1, (3, 1, 1), generator=random), -torch.inf)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(candidates())
 def test_many_at_once_are_those_taken_one_by_one(values):
     assert best_first(values).tolist() == [one_by_one(row) for row in values]

@@ -201,8 +201,11 @@ class Inner:
             self.step(model, optimizer, batch, rate, w, seed)
         return model, optimizer
 
-    def numeric(self, batches, rates, frozen_vectors: bool = False, eps: float = 1e-5, outer=None) -> torch.Tensor:
-        """∂(outer loss)/∂w by central differences of fourth order, [M_1 + … + M_K].
+    def numeric(
+        self, batches, rates, frozen_vectors: bool = False, eps: float = 1e-5, outer=None, directions=None
+    ) -> torch.Tensor:
+        """∂(outer loss)/∂w along `directions` [n, M_1 + … + M_K], by central differences of fourth order, [n]; without,
+        along every axis.
 
         `frozen_vectors`: norms and biases of the last step stand where w = 1 took them.
         """
@@ -217,7 +220,7 @@ class Inner:
                 return outer((lambda *x: functional_call(moved, vectors, x)) if frozen_vectors else moved)
 
         slopes = []
-        for direction in torch.eye(sum(sizes), dtype=self.dtype):
+        for direction in torch.eye(sum(sizes), dtype=self.dtype) if directions is None else directions:
             f = [loss(1 + by * eps * direction) for by in (-2, -1, 1, 2)]
             slopes.append((f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * eps))
         return torch.stack(slopes)

@@ -61,6 +61,8 @@ CASES = [
 TUNINGS = {"finetune": "tuning", "joint": "joint", "answers": "answering"}
 STEPS = 3
 EXACT, NEARLY = ("unroll", "replay"), "finite_difference"
+DIRECTIONS = 5
+"""Along which credits are compared: numeric differentiation takes four trainings for each."""
 
 
 class Setting:
@@ -89,13 +91,24 @@ class Setting:
 
         return probe
 
-    def numeric(self) -> torch.Tensor:
-        return self.problem.numeric(self.batches, self.rates, outer=self.outer, eps=self.eps)
+    def directions(self, batches) -> torch.Tensor:
+        """Random ones of length one, [DIRECTIONS, M]: what is wrong about any credit shows along each."""
+        size = (DIRECTIONS, sum(int(batch.mask.sum()) for batch in batches))
+        found = torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+        return found / found.norm(dim=1, keepdim=True)
 
-    def credits(self, name: str, parameters: str = "all") -> torch.Tensor:
+    def numeric(self, **settings) -> torch.Tensor:
+        given = {"outer": self.outer, "eps": self.eps, "directions": self.directions(self.batches)}
+        return self.problem.numeric(self.batches, self.rates, **{**given, **settings})
+
+    def along(self, credits: list[torch.Tensor]) -> torch.Tensor:
+        """Credits of all masked tokens, along the directions."""
+        return self.directions(self.batches[: len(credits)]) @ torch.cat(credits).double()
+
+    def credits(self, name: str, parameters: str = "all", **changes) -> torch.Tensor:
         model, optimizer = self.problem.copies()
-        window = self.problem.window(self.batches, self.rates)
-        return torch.cat(engine(name)(model, optimizer, window, self.outer, parameters))
+        window = replace(self.problem.window(self.batches, self.rates), **changes)
+        return self.along(engine(name)(model, optimizer, window, self.outer, parameters))
 
 
 @cache
@@ -206,7 +219,7 @@ def test_credits_that_are_wrong_would_be_found_out(inner, wrong, case, all_doubl
 @pytest.mark.parametrize("name", [*EXACT, NEARLY])
 def test_matrices_leave_out_what_the_last_step_does_to_norms_and_biases(inner, name, all_double):
     setting, everything = expected(inner, CASES[0])
-    numeric = setting.problem.numeric(setting.batches, setting.rates, frozen_vectors=True)
+    numeric = setting.numeric(frozen_vectors=True)
     found = setting.credits(name, parameters="matrices")
     assert agrees(name, found, numeric)
     assert not agrees(NEARLY, found, everything)
@@ -225,7 +238,7 @@ def test_gradients_accumulate_over_parts_of_a_batch(inner, name, case):
     sizes = []
     model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     window = replace(setting.problem.window(setting.batches, setting.rates), rows=1)
-    assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), expected)
+    assert agrees(name, setting.along(engine(name)(model, optimizer, window, setting.outer, "all")), expected)
     if name != "unroll":  # whose forward is patched, hooks and all
         assert 1 in sizes and 2 not in sizes
 
@@ -242,9 +255,7 @@ def test_credits_of_another_objective_are_the_derivatives_of_the_outer_loss(inne
     setting = Setting(inner, case, objective=objective)
     numeric = setting.numeric()
     assert agrees(name, setting.credits(name), numeric)
-    model, optimizer = setting.problem.copies()
-    window = replace(setting.problem.window(setting.batches, setting.rates), rows=1)
-    assert agrees(name, torch.cat(engine(name)(model, optimizer, window, setting.outer, "all")), numeric)
+    assert agrees(name, setting.credits(name, rows=1), numeric)
     setting.problem.objective = MaskedLM()
     assert not agrees(NEARLY, setting.credits(name), numeric)
 
@@ -264,13 +275,15 @@ SMALL_RATE = 1e-6
 def by_one_step(setting: Setting) -> torch.Tensor:
     problem = setting.problem
     window = problem.window(setting.batches[:1], [SMALL_RATE])
-    return engine("one_step")(problem.model, problem.optimizer, window, setting.outer, "all")[0]
+    return setting.along(engine("one_step")(problem.model, problem.optimizer, window, setting.outer, "all"))
 
 
 @cache
 def expected_of_one_step(inner, case: Case) -> torch.Tensor:
     setting = Setting(inner, case)
-    return setting.problem.numeric(setting.batches[:1], [SMALL_RATE], outer=setting.outer, eps=1e-4 / SMALL_RATE)
+    batches = setting.batches[:1]
+    given = {"eps": 1e-4 / SMALL_RATE, "directions": setting.directions(batches)}
+    return setting.problem.numeric(batches, [SMALL_RATE], outer=setting.outer, **given)
 
 
 @pytest.mark.parametrize("case", ONE_STEP, ids=str)
@@ -332,7 +345,9 @@ def assert_same(model, optimizer, other, others_optimizer, tolerance: float) -> 
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize(("kind", "compiled"), [("bert", True), ("roberta", False), ("electra", False)])
+@pytest.mark.parametrize(
+    ("kind", "compiled"), [pytest.param("bert", True, marks=pytest.mark.long), ("roberta", False), ("electra", False)]
+)
 def test_finite_differences_run_where_there_is_no_second_derivative(inner, relative_error, kind, compiled):
     """Fused attention in single precision, and compiled: nearly the credits of `replay` in double precision."""
     case = Case(kind, settings(**ADAMW), warm=2)
@@ -345,7 +360,7 @@ def test_finite_differences_run_where_there_is_no_second_derivative(inner, relat
     window = setting.problem.window(setting.batches, setting.rates)
     numbers = {}
     found = finite_difference(model, optimizer, window, setting.outer, "all", note=numbers.update)
-    assert relative_error(torch.cat(found).double(), exact) < 1e-2
+    assert relative_error(setting.along(found), exact) < 1e-2
     assert 0 < numbers["difference_error"] < 1e-2
     if compiled:
         with pytest.raises(RuntimeError, match="create_graph"):
@@ -360,8 +375,8 @@ def test_finite_differences_under_bf16(inner):
     numbers = {}
     model, optimizer = setting.problem.copies()
     window = setting.problem.window(setting.batches, setting.rates)
-    found = torch.cat(finite_difference(model, optimizer, window, setting.outer, "all", note=numbers.update)).double()
-    assert cosine_similarity(found, exact, dim=0) > 0.95
+    found = finite_difference(model, optimizer, window, setting.outer, "all", note=numbers.update)
+    assert cosine_similarity(setting.along(found), exact, dim=0) > 0.95
     assert 0.001 < numbers["difference_error"] < 0.5
 
 
@@ -375,7 +390,7 @@ def test_the_step_of_a_difference_is_near_its_best(inner, relative_error):
         window = setting.problem.window(setting.batches, setting.rates)
         nats = factor * best_move(model)
         found = finite_difference(model, optimizer, window, setting.outer, "all", nats=nats)
-        return relative_error(torch.cat(found).double(), exact)
+        return relative_error(setting.along(found), exact)
 
     assert error(1.0) < min(error(0.03), error(30.0))
 

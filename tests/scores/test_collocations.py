@@ -41,7 +41,7 @@ VOCABULARY = vocabulary(TOKENIZER)
 WORDS = st.sampled_from(["a", "a", "b", "b", "cx", "d", "-", ".", "?"])
 """cx is two pieces, ? is [UNK]."""
 TEXTS = st.lists(st.lists(WORDS, max_size=12), min_size=2, max_size=8)
-EXAMPLES = settings(deadline=None, max_examples=50)
+EXAMPLES = settings(max_examples=50)
 
 
 def find(texts: list[str], count: int = 2, words: int = 4, **settings) -> tuple[Collocations, list[str]]:

@@ -96,7 +96,7 @@ def same(a: CorpusCounts, b: CorpusCounts) -> bool:
 
 
 @kinds
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**31))
 def test_counts_are_those_of_the_rows_a_collator_sees(kind, seed):
     texts = corpus(kind, seed)
@@ -145,7 +145,7 @@ def test_only_some_words_are_counted_and_all_types(kind):
     assert len(counted(kind, texts, only=some[:0]).words) == 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), limit=st.integers(1, 60), size=st.integers(1, 20))
 def test_beyond_the_limit_the_rarest_words_are_forgotten_within_the_bound(seed, limit, size):
     rng = np.random.default_rng(seed)
@@ -219,7 +219,7 @@ def test_a_corpus_is_never_held_at_once(monkeypatch):
     assert held[0] == (4, 4) and held[-1] == (2, 50) and len(held) == 13
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(-50, 50), unique=True), st.lists(st.integers(-60, 60), min_size=1))
 def test_find(words, wanted):
     keys = np.sort(np.array(words, dtype=np.int64))

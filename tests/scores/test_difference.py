@@ -147,7 +147,7 @@ def test_an_anchor_that_is_no_word_of_the_domain(sources, name, hint):
         _ = sources(anchor_words=["parser", name]).anchors
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(1, 6))
 def test_similarity_is_the_cosine_to_the_nearest_anchor(seed, k):
     random = torch.Generator().manual_seed(seed)

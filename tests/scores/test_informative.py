@@ -38,7 +38,7 @@ def pairs_by_hand(texts: list[list[tuple[int, bool]]], types: list[int], window:
     return pairs
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(TEXTS, st.lists(st.integers(0, 5), min_size=1, unique=True), st.integers(1, 4))
 def test_pairs_are_those_of_a_loop_over_all_pairs(texts, types, window):
     # The first token of a text begins a word, whatever was drawn.
@@ -47,7 +47,7 @@ def test_pairs_are_those_of_a_loop_over_all_pairs(texts, types, window):
     assert found.tolist() == pairs_by_hand(texts, types, window)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TEXTS, st.randoms(use_true_random=False), st.integers(1, 5))
 def test_neither_the_order_of_texts_nor_how_they_are_cut_into_chunks_matters(texts, random, chunk):
     types = np.arange(6)
@@ -57,7 +57,7 @@ def test_neither_the_order_of_texts_nor_how_they_are_cut_into_chunks_matters(tex
     assert np.array_equal(count_pairs(chunks, types, size=6), whole)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 7), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0, 5.0]))
 def test_the_mean_is_that_of_a_loop(m, seed, prior):
     upper = np.random.default_rng(seed).integers(0, 4, (m, m))

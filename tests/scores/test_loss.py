@@ -23,7 +23,7 @@ def unpack(pairs: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return hits, hits + misses
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counts, st.integers(0, 2**31))
 def test_weights_have_the_mean_p_and_a_floor(pairs, seed):
     weights = torch.rand(len(pairs), generator=torch.Generator().manual_seed(seed)).double() + FLOOR
@@ -32,7 +32,7 @@ def test_weights_have_the_mean_p_and_a_floor(pairs, seed):
     assert weights.min() >= FLOOR * P / (2 * P)  # before scaling the mean is below 2 p
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counts)
 def test_of_types_seen_equally_often_the_better_known_gets_less(pairs):
     hits = torch.tensor([min(h, 20) for h, _ in pairs])

@@ -168,7 +168,7 @@ def test_words_of_the_domain_that_no_labelled_text_has_are_not_known(sources, te
     assert torch.isfinite(selective(few).types).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_given_tokens_move_together_in_order(given_rows):
     given_rows = torch.tensor(given_rows)

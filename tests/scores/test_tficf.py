@@ -40,7 +40,7 @@ def test_an_empty_corpus_is_named_with_the_settings_to_check(domain, general, na
         scores(np.array(domain), np.array(general))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 10**9), st.lists(st.floats(0, 1), min_size=1))
 def test_idf_falls_from_a_word_in_no_text_to_0_for_one_in_every_text(documents, shares):
     counts = np.sort((np.array([0, *shares, 1]) * documents).astype(np.int64))

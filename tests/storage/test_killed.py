@@ -79,6 +79,7 @@ print(json.dumps({"outs": outs, "log": log}))
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tiny_toml, tmp_path, assert_same_run):
     toml = tmp_path / "tiny.toml"
