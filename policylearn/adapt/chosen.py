@@ -18,11 +18,13 @@ Note = Callable[..., None]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What dev has chosen: its score there, and how it is scored on other splits; `tuned`, if a model was trained."""
+    """What dev has chosen: its score there, and how it is scored on other splits; `tuned`, if a model was trained;
+    what is to be `said` of the choice, if it was one between trainings."""
 
     dev: float
     score: Callable[[Any], float]
     tuned: Any = None
+    said: str = ""
 
 
 @dataclass(frozen=True)

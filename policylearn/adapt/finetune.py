@@ -6,7 +6,7 @@ where AdamW's update has a slope of 1 / ε.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from policylearn.messages.watch import UNSEEN, UNSEEN_PROGRESS, Progress, Watch
 from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
 from policylearn.problem import Problem
+from policylearn.report.formats import score
 
 
 class Classifier(nn.Module):
@@ -129,17 +130,26 @@ def head_of(problem: Problem, picked: Indices, features: Features, watch: Watch 
 
 
 @torch.no_grad()
-def first_head(
+def first_heads(
     problem: Problem, picked: np.ndarray, features: Features, config: FineTuneConfig
-) -> tuple[Tensor, Tensor]:
-    """Weight and bias with which a fine-tuning to the end starts, as `config.head` says."""
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Weight and bias with which a fine-tuning to the end starts, or each of several that are tried, by the names that
+    `config.head` has for them."""
     weight, bias = head_of(problem, picked, features)
-    if config.head == "ridge":
-        return weight, bias
     train, readout = problem.examples("train"), problem.kind.readout
     assert readout is not None
     _, centre = centred_targets(readout.targets(train.y[train.targets_of(picked)]).to(bias))
-    return torch.zeros_like(weight), readout.outputs(torch.zeros_like(bias), 1.0, centre)
+    nothing = torch.zeros_like(weight), readout.outputs(torch.zeros_like(bias), 1.0, centre)
+    known = {"ridge": (weight, bias), "zeros": nothing}
+    return known if config.head == "both" else {config.head: known[config.head]}
+
+
+def best_start(heads: Mapping[str, tuple[Tensor, Tensor]], train: Callable[..., Chosen]) -> Chosen:
+    """Of trainings that start from these heads, the one with the highest dev score; of equal ones the first."""
+    found = {name: train(*head) for name, head in heads.items()}
+    best = max(found, key=lambda name: found[name].dev)
+    others = ", ".join(f"{score(chosen.dev)} from {name}" for name, chosen in found.items() if name != best)
+    return replace(found[best], said=f"from {best}: dev {score(found[best].dev)}, {others}") if others else found[best]
 
 
 def query_loss(problem: Problem, split: str, picked: Indices, note: Note, model: Callable[..., Tensor]) -> Tensor:
@@ -165,16 +175,21 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     """A copy of the model, with its head if there is one, fine-tuned on the picked training rows by AdamW; dev selects
     the epoch. The head starts from the ridge solution on frozen features (linear probing, then fine-tuning: Kumar et
     al., ICLR 2022), so that the first steps do not spoil the features for a head that knows nothing; or, by
-    `evaluate.finetune.head`, from zeros.
+    `evaluate.finetune.head`, from zeros, or from the one of them that dev selects.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
     problem, kind, config = features.problem, features.problem.kind, features.problem.config.evaluate.finetune
-    tuned: nn.Module = copy.deepcopy(features.model)
-    if kind.readout is not None:
-        tuned = Classifier(tuned, *first_head(problem, picked, features.model, config))
-    return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress)
+
+    def train(*head: Tensor) -> Chosen:
+        tuned: nn.Module = copy.deepcopy(features.model)
+        tuned = Classifier(tuned, *head) if head else tuned
+        return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress)
+
+    if kind.readout is None:
+        return train()
+    return best_start(first_heads(problem, picked, features.model, config), train)
 
 
 def choose_epoch(

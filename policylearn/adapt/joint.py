@@ -20,8 +20,9 @@ from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
 from policylearn.adapt.finetune import (
     Classifier,
     FineTuning,
+    best_start,
     choose_epoch,
-    first_head,
+    first_heads,
     head_of,
     query_loss,
     rows_of_steps,
@@ -99,17 +100,21 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
-    problem, config, steps = features.problem, features.problem.config.evaluate.joint, count()
-    train, objective = problem.labelled("train"), objective_of(features.problem)
+    problem, config = features.problem, features.problem.config.evaluate.joint
+    labelled, objective = problem.labelled("train"), objective_of(features.problem)
     policy = features.policy or _uniform(problem)
-    tuned = Classifier(copy.deepcopy(features.model), *first_head(problem, picked, features.model, config))
 
-    def loss(rows: list[int]) -> Tensor:
-        batch = _masked(problem, policy, objective, seed, next(steps), rows)
-        masked = objective(tuned, batch, objective.inputs(batch, tuned.bias))
-        return problem.kind.training_loss(tuned, train, rows) + config.mlm_weight * masked
+    def train(*head: Tensor) -> Chosen:
+        tuned, steps = Classifier(copy.deepcopy(features.model), *head), count()
 
-    return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress, loss)
+        def loss(rows: list[int]) -> Tensor:
+            batch = _masked(problem, policy, objective, seed, next(steps), rows)
+            masked = objective(tuned, batch, objective.inputs(batch, tuned.bias))
+            return problem.kind.training_loss(tuned, labelled, rows) + config.mlm_weight * masked
+
+        return choose_epoch(problem, tuned, adamw(tuned, config), config, picked, seed, progress, loss)
+
+    return best_start(first_heads(problem, picked, features.model, config), train)
 
 
 def _masked(

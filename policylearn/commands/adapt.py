@@ -73,9 +73,11 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     if folded or method == "finetune":
         _check_plain(problem, model)
     chosen = _train(problem, model, method, seed)
+    if chosen.said:
+        print_line(console, f"head  {chosen.said}")
     written = _write(problem, chosen.tuned, out, folded)
     scores = score_chosen(problem, chosen)
-    said = {"remark": model.remark} if model.remark else {}
+    said = {name: told for name, told in (("remark", model.remark), ("head", chosen.said)) if told}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
     return Adapted(written, scores, problem.task.metric)
 
@@ -94,7 +96,8 @@ def _names(problem: Problem) -> tuple[str, ...]:
 
 def _train(problem: Problem, model: InnerModel, method: str, seed: int) -> Chosen:
     picked, schedules = next(subsets(problem, seed)), problem.config.evaluate
-    epochs = (schedules.weight_mask if method == "weight_mask" else schedules.finetune).epochs
+    masks, tuning = schedules.weight_mask, schedules.finetune
+    epochs = masks.epochs if method == "weight_mask" else tuning.epochs * tuning.trainings
     with problem.watch.begin(f"{method}: texts", epochs * len(picked)) as progress:
         return ADAPTATIONS.get(method).fit(FrozenFeatures(problem, model), picked, seed, progress)
 

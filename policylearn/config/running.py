@@ -73,11 +73,17 @@ class FineTuneConfig(Strict):
     batch_size: int = Field(16, ge=1, description="labelled examples per step")
     learning_rate: float = Field(5e-5, gt=0, description="of AdamW; up over a tenth of all steps, then down to 0")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    head: Literal["ridge", "zeros"] = Field(
+    head: Literal["ridge", "zeros", "both"] = Field(
         "ridge",
         description="where it starts: at the ridge solution on frozen features; or knowing nothing but the mean of the "
-        "labels, which takes more epochs (twenty have been tried, of 200 labels). Which is better depends on the task",
+        "labels, which takes more epochs (twenty have been tried, of 200 labels). Which is better depends on the task: "
+        "of both, each is trained, in twice the time, and dev selects",
     )
+
+    @property
+    def trainings(self) -> int:
+        """Models that are trained, of which dev selects one."""
+        return 2 if self.head == "both" else 1
 
 
 class JointConfig(FineTuneConfig):

@@ -6,8 +6,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from policylearn.adapt import finetune
-from policylearn.adapt.chosen import FrozenFeatures
-from policylearn.adapt.finetune import Classifier, FineTuning, first_head, head_of
+from policylearn.adapt.chosen import Chosen, FrozenFeatures
+from policylearn.adapt.finetune import Classifier, FineTuning, best_start, first_heads, head_of
 from policylearn.adapt.outer import outer_problem
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.ridge import ridge_head
@@ -103,14 +103,14 @@ ZEROS = ["evaluate.finetune.head=zeros", "evaluate.joint.head=zeros"]
 def test_a_head_of_zeros_knows_nothing_but_the_mean(tiny):
     config, picked = tiny(*TUNED, *ZEROS), np.arange(40)
     problem = Problem(config)
-    weight, bias = first_head(problem, picked, problem.fresh_model(0), config.evaluate.finetune)
+    weight, bias = first_heads(problem, picked, problem.fresh_model(0), config.evaluate.finetune)["zeros"]
     ridge, _ = head_of(problem, picked, problem.fresh_model(0))
     assert weight.shape == ridge.shape and not weight.any() and not bias.any()
     train = problem.examples("train")
     numbers = Examples(train.rows, train.y.double())
     kind = SimpleNamespace(readout=Regression(numbers.y))
     other = SimpleNamespace(examples=lambda split: numbers, kind=kind, pad_id=problem.pad_id)
-    weight, bias = first_head(other, picked, problem.fresh_model(0), config.evaluate.finetune)
+    weight, bias = first_heads(other, picked, problem.fresh_model(0), config.evaluate.finetune)["zeros"]
     assert not weight.any()
     assert kind.readout.predictions(bias[None]).item() == pytest.approx(numbers.y[:40].mean().item())
 
@@ -121,6 +121,30 @@ def test_where_a_head_starts_is_a_setting(how, tiny):
     problems = [Problem(tiny(*given, *more)) for more in ((), ZEROS, ZEROS)]
     ridge, zeros, again = (fit(FrozenFeatures(p, p.fresh_model(0)), picked, 3).tuned for p in problems)
     assert torch.equal(zeros.weight, again.weight) and zeros.weight.abs().max() < 0.02 < ridge.weight.abs().max()
+
+
+@pytest.mark.parametrize("how", ["finetune", "joint"])
+@pytest.mark.parametrize("better", ["ridge", "zeros"])
+def test_of_both_heads_dev_selects_one(how, better, tiny, monkeypatch):
+    given = [line.replace("finetune", how) for line in TUNED]
+    problem = Problem(tiny(*given, f"evaluate.{how}.head=both"))
+    asked = iter(["ridge", "ridge", "zeros", "zeros"])  # two epochs each
+
+    def score(tuned, split, *more):
+        assert split is problem.labelled("dev")
+        return 0.75 if next(asked) == better else 0.25
+
+    monkeypatch.setattr(type(problem.kind), "score", staticmethod(score))
+    chosen = ADAPTATIONS.get(how).fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(40), 3)
+    assert (chosen.tuned.weight.abs().max() < 0.02) == (better == "zeros")
+    other = {"ridge": "zeros", "zeros": "ridge"}[better]
+    assert chosen.dev == 0.75 and chosen.said == f"from {better}: dev .750, .250 from {other}"
+
+
+def test_of_heads_that_are_as_good_the_first_is_kept():
+    heads = {"ridge": (1,), "zeros": (2,)}
+    assert best_start(heads, lambda start: Chosen(0.5, lambda split: start)).score(None) == 1
+    assert best_start({"zeros": (2,)}, lambda start: Chosen(0.5, lambda split: start)).said == ""
 
 
 def test_a_head_of_ridge_is_the_key_it_always_was_and_zeros_are_another(tiny):

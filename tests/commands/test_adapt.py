@@ -67,8 +67,11 @@ def test_masks_and_their_folded_model_have_the_score_that_is_said(
 
 def test_a_fine_tuned_model_has_the_score_that_is_said(policylearn, tiny_toml, tmp_path, test_split):
     out = tmp_path / "out"
-    status, said, _ = policylearn("adapt", tiny_toml, *SHORT, "--method", "finetune", "--out", out)
+    head = "evaluate.finetune.head=both"
+    status, said, _ = policylearn("adapt", tiny_toml, *SHORT, head, "--method", "finetune", "--out", out)
     assert status == 0
+    told = json.loads((out / "result.json").read_text())["head"]
+    assert re.fullmatch(r"from (ridge|zeros): dev [\d.]+, [\d.]+ from (ridge|zeros)", told) and f"head  {told}" in said
     assert sorted(path.name for path in out.iterdir()) == ["model", "result.json"]
     plain = AutoModelForTokenClassification.from_pretrained(out / "model")
     with torch.no_grad():
