@@ -37,38 +37,45 @@ class LabelledSteps:
         model.mlm.add_module(HEAD, head)
         self._rows: Iterator[list[int]] | None = None
 
-    def next_loss(self, step: int) -> Tensor:
-        """The mean loss of the next examples, a scalar; the first time, of those that are due at `step`."""
+    def next_loss(self, step: int, process: int = 0, processes: int = 1) -> Tensor:
+        """The mean loss of the examples of a step that are the share of a process, a scalar; steps are asked for in
+        turn, the first may be any."""
         if self._rows is None:
             rows = examples_in_turn(len(self.train), self.settings.labels, self.settings.seed)
             self._rows = islice(rows, step, None)
-        batch, like = self.kind.batch(self.train, next(self._rows)), self.classifier.bias
+        batch, like = self.kind.batch(self.train, next(self._rows)[process::processes]), self.classifier.bias
         return self.kind.step_loss(self.classifier, batch, self.kind.step_loss.inputs(batch, like))
 
 
 class BesideLabels(MaskedTokensTrainer):
-    """L = L_task + λ · L_MLM, λ = `pretrain.mlm_weight`; where a step is cut, its labels come with the first part. For
-    one process: across several, gradients are averaged of what the model's own forward used, and the head is no part of
-    that.
+    """L = L_task + λ · L_MLM, λ = `pretrain.mlm_weight`; where a step is cut, its labels come with the last part.
 
     Attributes:
         labels: what of the loss is that of labels; to be set before it trains.
     """
 
     labels: LabelledSteps
-    _counted = -1
 
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of masked tokens, as ever, and in the first part of a step that of labels."""
-        assert not return_outputs, "nothing is evaluated here"
-        masked: Any = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        loss = self.labels.settings.mlm_weight * masked
-        if self.state.global_step != self._counted:
-            self._counted = self.state.global_step
-            loss = loss + self.labels.next_loss(self.state.global_step)
-        return loss
+        """The loss of masked tokens, as ever, and in the last part of a step that of labels."""
+        assert not return_outputs and isinstance(self.model, nn.Module), "nothing is evaluated here"
+        beside = list[Tensor]()
+
+        def with_labels(mlm: nn.Module, given: Any, output: Any) -> Any:
+            step = self.state.global_step
+            beside.append(self.labels.next_loss(step, self.args.process_index, self.args.world_size))
+            output.loss = beside[0]  # so that DDP, which wraps the model, knows what of it is used
+            return output
+
+        hook = self.model.register_forward_hook(with_labels) if self.accelerator.sync_gradients else None
+        try:
+            masked: Any = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        finally:
+            if hook is not None:
+                hook.remove()
+        return self.labels.settings.mlm_weight * masked + sum(beside)
 
 
 def without_head(model: PreTrainedModel) -> None:

@@ -29,15 +29,13 @@ class MaskedTokensTrainer(Trainer):
         masked = inputs["labels"] != IGNORED
 
         def keep_masked(encoder: nn.Module, given: Any, output: Any) -> Any:
+            hook.remove()  # for this call alone: the encoder may be called again for labels
             output.last_hidden_state = output.last_hidden_state[masked]
             return output
 
         encoder = mlm.base_model
         hook = encoder.register_forward_hook(keep_masked)  # the model's own forward is what DDP averages over
-        try:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        finally:
-            hook.remove()
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
 
 def loss_of(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:

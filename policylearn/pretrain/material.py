@@ -1,6 +1,7 @@
 """What a model is trained further on, texts or pictures: the rows, the policy, and what masks by it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -90,8 +91,8 @@ def check_labels(problem: Problem) -> str:
     """That a step can see labels; in words, how many of how many.
 
     Raises:
-        ValueError: the task has no head to be trained, or is made up where the domain is not; or the training is on
-            several processes or GPUs.
+        ValueError: the task has no head to be trained, or is made up where the domain is not; or labels cannot be dealt
+            out evenly to several processes, or are for several GPUs of one process.
     """
     config, settings = problem.config, problem.config.pretrain
     if (config.task.path in BENCHMARKS) != (config.domain.path in BENCHMARKS):
@@ -101,8 +102,16 @@ def check_labels(problem: Problem) -> str:
         )
     if problem.kind.readout is None:
         raise ValueError(f"pretrain.labels trains a head, and {problem.kind.name} have none: set it to 0")
-    if (taking_part := devices()) > 1:
-        raise ValueError(f"pretrain.labels goes with one process and GPU, and there are {taking_part}: set it to 0")
+    if (taking_part := devices()) > 1 and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            f"pretrain.labels goes with a process for each GPU, and one has {taking_part}: start it by "
+            f"torchrun --nproc-per-node {taking_part} -m policylearn pretrain …, or set it to 0"
+        )
+    if settings.labels % taking_part:
+        raise ValueError(
+            f"pretrain.labels {settings.labels} cannot be dealt out evenly to {taking_part} processes: "
+            "set it to a multiple"
+        )
     return f"{settings.labels} of {len(problem.labelled('train')):,} labelled examples of train in every step"
 
 

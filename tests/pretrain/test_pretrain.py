@@ -20,6 +20,7 @@ from policylearn.pretrain import training
 from policylearn.pretrain.material import check_labels
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
+from policylearn.problem import Problem
 
 SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
 
@@ -126,15 +127,34 @@ def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_pat
     assert made_from["rate"] == "0.3 → 0.15"
 
 
+@pytest.fixture
+def on_two_processes(tmp_path):
+    """`on_two_processes("pretrain", …)`: what the command says that torchrun starts twice, on CPUs, in `tmp_path`."""
+
+    def run(*words: str) -> str:
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "policylearn",
+        ]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*launch, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
 def test_two_processes_and_steps_in_parts_train_the_model_that_one_does(
-    trained, tiny, tiny_toml, finished, tmp_path, quiet
+    trained, tiny, tiny_toml, finished, on_two_processes, tmp_path, quiet
 ):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["-m", "policylearn", "pretrain", str(tiny_toml), *SHORT, "--policy", str(finished), "--out", "model"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("model  model  (6 steps") == 1
+    said = on_two_processes("pretrain", str(tiny_toml), *SHORT, "--policy", str(finished), "--out", "model")
+    assert said.count("model  model  (6 steps") == 1
     command.pretrain(tiny(*SHORT, "pretrain.micro_batch=2"), tmp_path / "parts", quiet, str(finished))
     one, two, parts = (weights(path) for path in (trained[0].folder, tmp_path / "model", tmp_path / "parts"))
     for name in one:
@@ -203,9 +223,11 @@ def test_a_training_beside_labels_goes_on_to_the_same_bits_and_knows_its_labels(
             command.pretrain(tiny(*LABELS, other), out, quiet)
 
 
-def test_labels_beside_masks_in_parts(labelled, tiny, tmp_path, quiet):
-    command.pretrain(tiny(*LABELS, "pretrain.micro_batch=2"), tmp_path / "parts", quiet)
-    whole, parts = weights(labelled[0].folder), weights(tmp_path / "parts")
+def test_labels_beside_masks_in_parts_and_on_two_processes(labelled, tiny_toml, on_two_processes, tmp_path):
+    """In parts of their steps, too."""
+    settings = [*LABELS, "pretrain.micro_batch=2"]
+    on_two_processes("pretrain", str(tiny_toml), *settings, "--out", "model")
+    whole, parts = weights(labelled[0].folder), weights(tmp_path / "model")
     for name in whole:
         assert torch.allclose(whole[name], parts[name], atol=1e-4)
 
@@ -216,9 +238,15 @@ def test_labels_that_no_step_can_see_are_refused(tiny, tmp_path, quiet, monkeypa
         tiny(*SHORT, "pretrain.mlm_weight=0.5")
     with pytest.raises(ValueError, match=r"pretrain\.labels trains a head, and questions have none: set it to 0"):
         check_labels(problem)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"pretrain\.labels goes with one process and GPU, and there are 2"):
-        command.pretrain(tiny(*LABELS), tmp_path / "model", quiet)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"a process for each GPU, and one has 2: start it by torchrun --nproc-per-node 2"
+    ):
+        check_labels(Problem(tiny(*LABELS)))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match=r"pretrain\.labels 16 cannot be dealt out evenly to 3 processes: set it to a"):
+        check_labels(Problem(tiny(*LABELS)))
+    monkeypatch.undo()
     (tmp_path / "texts.txt").write_text("class0_01 generic_003\n" * 9)
     own = f"domain.path='{tmp_path / 'texts.txt'}'"
     with pytest.raises(ValueError, match=r"would be those of task\.path planted, beside domain\.path .*texts\.txt"):
