@@ -132,9 +132,11 @@ def on_two_processes(tmp_path):
     """`on_two_processes("pretrain", …)`: what the command says that torchrun starts twice, on CPUs, in `tmp_path`."""
 
     def run(*words: str) -> str:
-        launch = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2 -m policylearn".split()]
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*launch, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [*launch, "-m", "policylearn", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
