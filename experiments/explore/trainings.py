@@ -27,9 +27,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "span, disjoint, one an epoch": {"unit": "span", "design": "explore", "draws": DRAWS},
     "span, six disjoint in an update": {"unit": "span", **TOGETHER},
 }
-LENGTHS = {"continued": (80,), "from scratch": (500,)}
+LENGTHS = {"continued": (80,), "from scratch": (170, 500, 1000)}
 READ = ["domain.limit=1000"]
-"""So few texts that a training comes back to them: six times in 500 steps. In 80 steps it does not, and masks that are
+"""So few texts that a training comes back to them: twice in 170 steps, six times in 500, twelve times in 1,000. In 80 steps it does not, and masks that are
 disjoint from epoch to epoch are random ones to the last bit."""
 
 
