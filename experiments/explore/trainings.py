@@ -29,8 +29,8 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 LENGTHS = {"continued": (80,), "from scratch": (170, 500, 1000)}
 READ = ["domain.limit=1000"]
-"""So few texts that a training comes back to them: twice in 170 steps, six times in 500, twelve times in 1,000. In 80 steps it does not, and masks that are
-disjoint from epoch to epoch are random ones to the last bit."""
+"""So few texts that a training comes back to them: twice in 170 steps, six times in 500, twelve times in 1,000. In 80
+steps it does not, and masks that are disjoint from epoch to epoch are random ones to the last bit."""
 
 
 def jobs() -> Iterator[tuple[str, int, int, str]]:
