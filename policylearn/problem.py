@@ -104,6 +104,8 @@ class Problem:
             ValueError: whatever is wrong with tokenizer, model, task or corpora.
         """
         self.check_task()
+        if self._is_made_up("general"):
+            self.tell("general  texts of the planted benchmark, for scorers that compare: general.path is not set")
         for which in ("domain", "general"):
             if next(open_corpus(self.config, which), None) is None:
                 raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
@@ -111,6 +113,10 @@ class Problem:
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""
         self.tell_of_precision()
+        if self._is_made_up("domain"):
+            self.tell("domain  texts of the planted benchmark, and the task is none of it: set domain.path")
+        if self._is_made_up("task"):
+            self.tell("task  labels of the planted benchmark, and the domain is none of it: set task.path")
         generates = isinstance(self.fresh_model(0), Seq2SeqModel)
         if self.kind.name == "questions" and not generates:
             raise ValueError(
@@ -119,6 +125,11 @@ class Problem:
             )
         for split in self._splits:
             self._read(split)
+
+    def _is_made_up(self, part: str) -> bool:
+        """Whether it is a benchmark's, and the task or the domain is not."""
+        paths = {name: getattr(self.config, name).path in BENCHMARKS for name in ("task", "domain", part)}
+        return paths[part] and not (paths["task"] and paths["domain"])
 
     def tell_of_precision(self) -> None:
         """Say where models will be slow because of it. Of workers with GPUs nothing is known here."""
@@ -197,6 +208,9 @@ class Problem:
             texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
             rows = tokenize(texts, self.tokenizer, length, split=True)
         kept = rows.with_other_than(self.vocabulary.special.numpy())
+        if len(kept) < len(rows):
+            left_out = f"{len(rows) - len(kept):,} of {len(rows):,} texts"
+            self.tell(f"domain  {left_out} hold no token that the tokenizer knows and are left out")
         if not len(kept):
             raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
         return rows if len(kept) == len(rows) else rows.take(kept)
@@ -268,6 +282,11 @@ class Problem:
             self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
             if found.rows.cut or getattr(found, "lost", 0):
                 self.tell(f"task  {_cut_line(split, found, self.config.model.max_length)}")
+            if nothing := len(found) - len(found.rows.with_other_than(self.vocabulary.special.numpy())):
+                said = f"{nothing:,} of {len(found):,} {split} rows hold no token that the tokenizer knows"
+                if nothing == len(found):
+                    raise ValueError(f"task.path {self.config.task.path}: {said}: set model.tokenizer, or task.text")
+                self.tell(f"task  {said}")
         return self._examples[split]
 
     def fresh_model(self, seed: int) -> InnerModel:
@@ -311,6 +330,8 @@ class Problem:
 
 
 def _cut_line(split: str, found: Any, length: int) -> str:
-    lost = f"; {lost:,} words lose their tags" if (lost := getattr(found, "lost", 0)) else ""
+    lost = f"{lost:,} words lose their tags" if (lost := getattr(found, "lost", 0)) else ""
+    if not found.rows.cut:
+        return f"{lost} in {split}: the tokenizer makes no token of them"
     rows = f"{found.rows.cut:,} of {len(found):,} {split} rows"
-    return f"{rows} are longer than {length} tokens and cut: model.max_length{lost}"
+    return f"{rows} are longer than {length} tokens and cut: model.max_length{f'; {lost}' if lost else ''}"

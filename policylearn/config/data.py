@@ -207,6 +207,9 @@ class TaskConfig(Strict):
             raise ValueError(f"task.answers goes with one column of questions, not task.text {self.text}")
         if self.answers is not None and self.path in BENCHMARKS and self.path != PLANTED_FACTS:
             raise ValueError("task.answers needs task.path, a folder of train/dev/test files of questions")
+        used = [self.splits.get(role, role) for role in ("train", "dev", "test")] + self.extra_tests
+        if twice := next((name for name in used if used.count(name) > 1), None):
+            raise ValueError(f"the split {twice!r} is used twice by task.splits or task.extra_tests: once each")
         return self
 
 

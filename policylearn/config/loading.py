@@ -179,7 +179,8 @@ def _value(text: str) -> Any:
 
 
 def _explain(detail: Any, source: str, origin: dict[str, str]) -> str:
-    key = ".".join(str(part) for part in detail["loc"] if part not in KINDS_OF_RATE)
+    behind = zip(detail["loc"], ["", *detail["loc"]], strict=False)
+    key = ".".join(str(part) for part, before in behind if not (before == "rate" and part in KINDS_OF_RATE))
     where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}; {_instead(key)}"

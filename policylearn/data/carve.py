@@ -13,7 +13,8 @@ def carve(texts: Sequence[str], labels: Sequence[str], shares: Mapping[str, floa
     """Row numbers of "train" and of the splits that are carved off it.
 
     Rows of one text stay together. Every label's share of the rows of each split is what it is in all rows, as near as
-    its texts allow; a label of too few texts for every split stays in train. Within a label texts go by their SHA-256.
+    its texts allow; a label of too few texts for every split stays in train, as does a text of more rows than a split
+    has room for. Within a label texts go by their SHA-256.
 
     Args:
         texts: of all rows.
@@ -47,16 +48,26 @@ def _dealt(groups: Sequence[list[int]], shares: Mapping[str, float]) -> dict[str
     """The rows of one label, whose texts come in order."""
     if len(groups) <= len(shares):
         return {"train": [row for group in groups for row in group]}
-    total, left, dealt = sum(map(len, groups)), list(groups), {}
+    total, dealt = sum(map(len, groups)), {}
+    room = max(1, min(round(share * total) for share in shares.values()))
+    kept = [group for group in groups if len(group) > room]  # one text of so many rows would fill a split
+    left = [group for group in groups if len(group) <= room]
+    if len(left) <= len(shares):
+        return {"train": [row for group in groups for row in group]}
     for after, (name, share) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
         taken = list(left.pop(0))
         while len(taken) < round(share * total) and len(left) > after:
             taken += left.pop(0)
         dealt[name] = taken
-    return dealt | {"train": [row for group in left for row in group]}
+    return dealt | {"train": [row for group in [*left, *kept] for row in group]}
 
 
 def _check_size(name: str, carved: Sequence[str], labels: Sequence[str]) -> None:
+    if len(carved) < LEAST and len(labels) >= 2 * LEAST and 2 * len(set(labels)) > len(labels):
+        raise ValueError(
+            f"{len(labels)} rows have {len(set(labels))} different labels, too many to carve a split {name!r} off: is "
+            'task.label a column of ids? If it holds amounts, set task.kind = "regression"; else give the split a file'
+        )
     if len(carved) < LEAST or len(set(carved)) < min(2, len(set(labels))):
         raise ValueError(
             f"{len(labels)} rows are too few to carve a split {name!r} off them: it would have {len(carved)}, of "

@@ -190,6 +190,8 @@ def _not_utf8(lines: Iterable[bytes]) -> str:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
+            if number == 1 and (packed := next((kind for mark, kind in PACKED.items() if line.startswith(mark)), "")):
+                return f"line 1: this is {packed}, whatever its name ends in: unpack it, or name it so"
             wide = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
             return (
                 f"line {number}: byte 0x{line[error.start]:02x} is not UTF-8, the encoding expected; convert the file, "
@@ -200,6 +202,8 @@ def _not_utf8(lines: Iterable[bytes]) -> str:
 
 
 PARQUET = ".parquet"
+PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive"}
+"""How files begin that are none of text."""
 READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
     ".jsonl": _json_lines,
     ".json": _json,

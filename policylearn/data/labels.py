@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from policylearn.messages.quote import quote, some
 
 ADVICE = "task.label must hold one class per row"
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+NUMBER_OR_NOT = re.compile(r"[01]|True|False|[+-]?\d*\.\d+")
+"""What stands for whether a row has a class, or how likely it is."""
 NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 
 
@@ -55,7 +58,15 @@ def classes_of(value: Any, where: str) -> list[str]:
         raise ValueError(
             f'{where}: the label {quote(value)} is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]'
         )
-    return list(dict.fromkeys(class_of(label, where) for label in found))
+    names = [class_of(label, where) for label in found]
+    if len(names) > 1 and all(NUMBER_OR_NOT.fullmatch(name) for name in names) and len({*names}) < len(names):
+        raise ValueError(
+            f'{where}: {quote(value)} looks like a number for each class; task.kind = "multilabel" needs the names '
+            "of those that the row has"
+        )
+    if blank := [name for name in names if not name.strip()]:
+        raise ValueError(f"{where}: the label {quote(blank[0])} in a list is blank; take it out of the list")
+    return list(dict.fromkeys(names))
 
 
 def number_of(value: Any, where: str) -> float:
@@ -115,18 +126,30 @@ def is_rating(label: str) -> bool:
 
 
 def check_spelling(labels: Iterable[str]) -> None:
-    """Raises ValueError if two labels differ in blanks only.
+    """Raises ValueError if two labels differ in nothing that is seen: blanks, characters without a width, and whether
+    an accent is a character of its own.
 
     >>> check_spelling(["method", "method "])
     Traceback (most recent call last):
     ...
     ValueError: the labels 'method' and 'method ' differ in blanks only: spell them alike, one class is one label
     """
-    if pair := _alike(labels, lambda label: " ".join(label.split())):
+    labels = list(labels)
+    if (pair := _alike(labels, _as_seen)) and _alike(pair, lambda label: " ".join(label.split())) is None:
+        raise ValueError(
+            f"the labels {pair[0]!a} and {pair[1]!a} look alike and are different characters: spell them "
+            "alike, one class is one label"
+        )
+    if pair:
         raise ValueError(
             f"the labels {quote(pair[0])} and {quote(pair[1])} differ in blanks only: spell them alike, one class is "
             "one label"
         )
+
+
+def _as_seen(label: str) -> str:
+    seen = "".join(c for c in unicodedata.normalize("NFC", label) if unicodedata.category(c) != "Cf")
+    return " ".join(seen.split())
 
 
 def differ_in_case(labels: Iterable[str]) -> tuple[str, str] | None:

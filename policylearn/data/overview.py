@@ -9,12 +9,14 @@ from policylearn.data.opened import SPLITS
 from policylearn.data.questions import QuestionTask
 from policylearn.data.task import Split, Task
 from policylearn.data.tokens import Text
-from policylearn.messages.quote import shorten
+from policylearn.messages.quote import quote, shorten
 
 SHOWN, NAME = 6, 30
 """Labels in a line, and characters of each."""
 FEW = 5
 """Training rows of a label, below which that is said."""
+MANY = 0.05
+"""Share of train, above which it is said that so many rows have one text."""
 PICTURES = ("picture",)
 """Column of a task of pictures."""
 
@@ -136,10 +138,17 @@ def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
 
 
 def _repeats(texts: Mapping[str, Sequence[Text]], what: str = "text") -> list[str]:
-    known = set(texts["train"])
-    counts = {name: sum(text in known for text in found) for name, found in texts.items() if name != "train"}
-    return [
-        f"{count:,} of {len(texts[name]):,} {name} rows repeat a training {what}"
-        for name, count in counts.items()
-        if count
-    ]
+    repeats = []
+    for first, told in (("train", "training"), ("dev", "dev")):
+        known = set(texts[first]) - (set(texts["train"]) if first == "dev" else set())
+        others = [name for name in texts if name not in ("train", first)]
+        counts = {name: sum(text in known for text in texts[name]) for name in others}
+        repeats += [
+            f"{count:,} of {len(texts[name]):,} {name} rows repeat a {told} {what}"
+            for name, count in counts.items()
+            if count
+        ]
+    (text, most), rows = Counter(texts["train"]).most_common(1)[0], len(texts["train"])
+    if what == "text" and most > max(FEW, MANY * rows):
+        repeats.append(f"{most:,} of {rows:,} train rows have one and the same text, {quote(text)}")
+    return repeats

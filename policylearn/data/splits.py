@@ -65,7 +65,7 @@ def _named(place: Path, name: str) -> list[list[Path]]:
     plain = [[path] for path in known if stem_of(path) == name.lower()]
     shards = [path for path in known if (shard := SHARD.fullmatch(stem_of(path))) and shard[1] == name.lower()]
     within = place / name
-    inside = [within] if is_saved(within) else sorted(path for path in within.glob("*") if format_of(path))
+    inside = [within] if is_saved(within) else sorted(path for path in within.glob("[!.]*") if format_of(path))
     return [*plain, *filter(None, [shards, inside])]
 
 

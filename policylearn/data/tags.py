@@ -8,6 +8,7 @@
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,13 +17,15 @@ from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
 from policylearn.data.lists import list_of
 from policylearn.data.opened import OpenTask, open_task
-from policylearn.data.task import Split, Task, carve_missing, carved_line, read_splits, taken
+from policylearn.data.task import Split, Task, carve_missing, carved_line, check_repeats, read_splits, taken
 from policylearn.data.text import text_of
 from policylearn.messages.quote import quote, some
 
 TOKENS, TAGS, SPANS, OUTSIDE = "tokens", "tags", "spans", "O"
 BIO = re.compile(r"O|[BI]-.+", re.DOTALL)
 WORD = re.compile(r"\w+|[^\w\s]")
+JOINERS = "\u200c\u200d"
+"""Stand between letters of a word, or pictures of one."""
 
 
 def columns_of(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
@@ -60,6 +63,9 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     records, unread = read_splits(config, opened, {text: "task.text", label: "task.label"}, [])
     read = {name: _split(config, name, rows, text, label) for name, rows in records.items()}
     labels = config.labels or label_set(read["train"].labels)
+    check_repeats(config)
+    if len(labels) < 2:
+        raise ValueError(f"task.path {config.path}: no word of train has a tag but {OUTSIDE}: mend the rows")
     for name, split in read.items():
         _check(config, name, split.labels, labels)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
@@ -86,15 +92,34 @@ def words_of(text: str, spans: Sequence[tuple[int, int, str]]) -> tuple[list[str
     """
     ends = {place for start, end, _ in spans for place in (start, end)}
     words, tags, last = [], [], None
-    for word in WORD.finditer(text):
-        for start, end in pairwise(
-            sorted({word.start(), word.end(), *(e for e in ends if word.start() < e < word.end())})
-        ):
+    for first, after in _words(text):
+        for start, end in pairwise(sorted({first, after, *(e for e in ends if first < e < after)})):
             span = next((span for span in spans if span[0] <= start < span[1]), None)
             words.append(text[start:end])
             tags.append(OUTSIDE if span is None else f"{'I' if span == last else 'B'}-{span[2]}")
             last = span
     return words, tags
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text begin and end; accents, vowel signs and joiners are part of the word they are of.
+
+    >>> _words("cafe\u0301, हिन्दी")
+    [(0, 5), (5, 6), (7, 13)]
+    """
+    found: list[tuple[int, int]] = []
+    for word in WORD.finditer(text):
+        start, end = word.span()
+        first, before = text[start], text[start - 1] if found and found[-1][1] == start else ""
+        if before and (_is_mark(first) or before in JOINERS or (_is_mark(before) and first.isalnum())):
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _is_mark(character: str) -> bool:
+    return character in JOINERS or unicodedata.category(character).startswith("M")
 
 
 def _split(config: TaskConfig, name: str, rows: Sequence[Record], text: str, label: str) -> Split:
@@ -140,11 +165,12 @@ def _spans(text: str, given: list[Any], where: str) -> list[tuple[int, int, str]
         ValueError: one is none, lies outside of the text, holds no word or overlaps another.
     """
     found = sorted(_span(span, where) for span in given)
-    for (start, end, _), after in zip(found, [*found[1:], None], strict=True):
+    for start, end, _ in found:
         if not 0 <= start < end <= len(text) or WORD.search(text, start, end) is None:
             raise ValueError(f"{where}: the span {start} to {end} holds no word of a text of {len(text)} characters")
-        if after is not None and after[0] < end:
-            raise ValueError(f"{where}: the spans at {start} and {after[0]} overlap, and a word has one tag: keep one")
+    for (start, end, _), (after, _, _) in pairwise(found):
+        if after < end:
+            raise ValueError(f"{where}: the spans at {start} and {after} overlap, and a word has one tag: keep one")
     return found
 
 

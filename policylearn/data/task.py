@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import pstdev
 from typing import Any
+
+import numpy as np
 
 from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
@@ -15,6 +18,8 @@ from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote, some
 
 CARVED = ("dev", "test")
+ROUNDED = 0.01
+"""Standard deviations by which a number may be off in single precision, in which models compute."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def load_task(config: TaskConfig, opened: OpenTask | None = None) -> Task:
             lies outside the label set, each with the row and what would be valid.
     """
     read, more = _read(config, opened or open_task(config), class_of)
-    chosen = [class_of(label, "task.labels") for label in config.labels or []]
+    chosen = check_repeats(config)
     labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
     check_spelling(labels)
     for name, split in read.items():
@@ -71,7 +76,7 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """
     read, more = _read(config, opened or open_task(config), classes_of)
     seen = {label for found in read["train"].labels for label in found}
-    labels = [class_of(label, "task.labels") for label in config.labels or sorted(seen)]
+    labels = check_repeats(config) or sorted(seen)
     check_spelling(labels)
     for name, split in read.items():
         for row, found in enumerate(split.labels):
@@ -96,12 +101,27 @@ def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     splits = read | taken(read["train"], rows)
     for name, split in splits.items():
+        off = max(abs(float(np.float32(number)) - number) for number in split.labels)
+        if off > ROUNDED * pstdev(split.labels):
+            raise ValueError(
+                f"task.path {config.path}: the numbers of split {name!r}, {min(split.labels):g} to "
+                f"{max(split.labels):g}, lie so close for their size that single precision cannot tell them apart: "
+                "subtract their mean, or divide them"
+            )
         if len(set(split.labels)) < 2:
             raise ValueError(
                 f"task.path {config.path}: split {name!r} needs two different numbers, it has {split.labels[0]:g} "
                 "alone; mend it or, if its labels are kept back, name another with task.splits"
             )
     return Task(splits, [], carved_line(config, rows, ""), *more)
+
+
+def check_repeats(config: TaskConfig) -> list[str]:
+    """Names of the classes in `task.labels`; none where it is unset. ValueError: it names one twice."""
+    chosen = [class_of(label, "task.labels") for label in config.labels or []]
+    if twice := [label for label in chosen if chosen.count(label) > 1]:
+        raise ValueError(f"task.labels names {quote(twice[0])} twice: a class is named once")
+    return chosen
 
 
 def read_splits(

@@ -94,9 +94,16 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
     for piece, i in ids.items():
         rows[i] = ALONE if read is None or i in tokenizer.added_tokens_decoder else read(piece)
     opens, first, last = zip(*rows, strict=True)
-    special = special_table(tokenizer.all_special_ids, size)
+    special = special_table(special_ids(tokenizer), size)
     begin, end = (torch.tensor(column, dtype=torch.int8) for column in (first, last))
     return Vocabulary(special, torch.tensor(opens), begin, end, tokenizer.mask_token_id)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that are no text: tokens with a role, tokens that were added as special, and whatever the tokenizer itself
+    puts about a text, though it be named nowhere."""
+    added = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
+    return sorted({*tokenizer.all_special_ids, *added, *tokenizer("")["input_ids"]})
 
 
 def marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -6,6 +6,7 @@ prior/            the policy before learning         policy/        the exported
 expected/         checkpoints of the credits' sums, and the policy that follows from them
 result.json       the comparison; written last       report.html    all of it to look at
 policies.json     where policies that were given came from; tensorboard/, if that was asked for
+contents.json     what the files of task and corpora held, in short
 inputs/           what was given as objects, written before the run begins
 """
 
@@ -25,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy.policy import MaskingPolicy
+from policylearn.runs.contents import CONTENTS, check_contents
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
@@ -38,6 +40,7 @@ LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
     "policies.json",
+    CONTENTS,
     "result.json",
     "report.html",
     "checkpoints",
@@ -83,7 +86,7 @@ class Run(AbstractContextManager["Run"]):
         """Create the directory, or find an earlier run of the same config in it, but for sections that are `free`.
 
         Raises:
-            ValueError: the directory holds a run of another config, or something that is no run.
+            ValueError: the directory holds a run of another config or of other data, or something that is no run.
             StorageFailed: it cannot be read or written.
         """
         storage = Storage.at(out, lambda line: _warn(console, line))
@@ -104,6 +107,8 @@ class Run(AbstractContextManager["Run"]):
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
         storage.write("config.json", resolved_json(config).encode())
+        if "task" not in free:  # elsewhere trials have the data in their keys
+            check_contents(storage, config, anew=fresh or not set(PROGRESS) & set(names))
         return cls(storage, config, console)
 
     @property

@@ -68,6 +68,8 @@ class Lexicon:
     def texts(self, tokenizer: PreTrainedTokenizerBase) -> list[str]:
         """The words as people read them; pieces that are no text by themselves (half a character) become �."""
         spelt = [[int(piece) for piece in row if piece >= 0] for row in self.pieces]
+        if not spelt:  # of which some tokenizers make one text
+            return []
         return [text.strip() for text in tokenizer.batch_decode(spelt, clean_up_tokenization_spaces=False)]
 
 
