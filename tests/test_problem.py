@@ -1,5 +1,6 @@
 import json
 
+import pytest
 import torch
 
 from policylearn.arms.policies import scores_of
@@ -62,3 +63,39 @@ def test_a_problem_of_what_was_read_opens_no_file(tiny, tmp_path):
     elsewhere = Problem(config, data=data)
     assert elsewhere.task.metric == "accuracy" and elsewhere.kind.readout.width == 2
     assert elsewhere.fresh_model(0).separator is None
+
+
+@pytest.fixture
+def own(tiny, tiny_problem, tmp_path):
+    """Rows of one's own under the tokenizer of the planted ones; `own(texts, …)`: of these texts."""
+    tiny_problem.tokenizer.save_pretrained(tmp_path / "tokenizer")
+
+    def problem(texts, *more, tell=lambda lines: None):
+        for split in ("train", "dev", "test"):
+            rows = [{"text": text, "label": "xy"[i % 2]} for i, text in enumerate(texts)]
+            (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return Problem(tiny(f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", *more), tell=tell)
+
+    return problem
+
+
+def test_rows_of_nothing_that_the_tokenizer_knows_are_said(own, tmp_path):
+    texts, said = ["class0_01", "\u200b", "who", "class0_02"] * 5, list[str]()
+    own(texts, tell=said.append).check_task()
+    assert "task  10 of 20 train rows hold no token that the tokenizer knows" in said
+    (tmp_path / "domain.txt").write_text("\n".join(texts))
+    assert len(own(texts, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append).domain) == 10
+    assert "domain  10 of 20 texts hold no token that the tokenizer knows and are left out" in said
+    with pytest.raises(ValueError, match=r"20 of 20 train rows hold no token that the tokenizer knows: set model\.tok"):
+        own(["who", "what"] * 10).check_task()
+
+
+def test_data_of_the_benchmark_beside_data_of_ones_own_are_said(own, tmp_path):
+    said = list[str]()
+    own(["class0_01", "class0_02"] * 10, tell=said.append).check_task()
+    assert "domain  texts of the planted benchmark, and the task is none of it: set domain.path" in said
+    (tmp_path / "domain.txt").write_text("class0_01\n" * 9)
+    said.clear()
+    own(["class0_01", "class0_02"] * 10, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append).check()
+    assert not any(line.startswith("domain  texts") for line in said)
+    assert "general  texts of the planted benchmark, for scorers that compare: general.path is not set" in said

@@ -117,3 +117,17 @@ def test_questions_are_carved_too(tmp_path):
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = read_questions(TaskConfig(path=str(tmp_path / "x.jsonl"), answers="answers", metric="likelihood"))
     assert {name: len(split) for name, split in task.splits.items()} == {"train": 70, "dev": 15, "test": 15}
+
+
+@pytest.mark.parametrize("text", ["", "[removed]"])
+def test_a_text_of_many_rows_stays_in_train_and_fills_no_split(text):
+    rows = [(text if i % 2 else f"text {i}", "ab"[i // 2 % 2]) for i in range(240)]
+    found = sides(rows)
+    assert not any(text == x for name in ("dev", "test") for x, _ in found[name])
+    for name in ("dev", "test"):
+        assert 10 <= len(found[name]) < 60 and {label for _, label in found[name]} == {"a", "b"}
+
+
+def test_a_column_of_ids_or_amounts_is_asked_about():
+    with pytest.raises(ValueError, match=r"240 rows have 240 different labels.*a column of ids\?.*regression"):
+        carve([f"text {i}" for i in range(240)], [f"{i}" for i in range(240)], SHARES)

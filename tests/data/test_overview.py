@@ -81,3 +81,15 @@ def test_a_column_that_is_not_read_is_named(tmp_path):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     lines = describe_task(load_task(TaskConfig(path=str(tmp_path), text=["text"])))
     assert "task  columns that are not read: id, text_pair" in lines
+
+
+def test_what_test_has_of_dev_is_said_and_a_text_of_many_rows():
+    train = Split([*(f"text {i}" for i in range(60)), *["[removed]"] * 20], ["x", "y"] * 40)
+    dev, test = Split(["a", "b", "text 1"], ["x", "y", "x"]), Split(["a", "b", "text 1"], ["x", "y", "x"])
+    lines = describe_task(Task({"train": train, "dev": dev, "test": test}, ["x", "y"]))
+    assert lines[1:] == [
+        "task  1 of 3 dev rows repeat a training text",
+        "task  1 of 3 test rows repeat a training text",
+        "task  2 of 3 test rows repeat a dev text",
+        "task  20 of 80 train rows have one and the same text, '[removed]'",
+    ]

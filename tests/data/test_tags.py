@@ -98,3 +98,27 @@ def test_a_type_that_train_has_not_is_refused_and_can_be_listed(read, tmp_path):
 def test_neighbouring_spans_are_two():
     words, tags = words_of("New York London", [(0, 8, "City"), (9, 15, "City")])
     assert list(zip(words, tags, strict=True)) == [("New", "B-City"), ("York", "I-City"), ("London", "B-City")]
+
+
+def test_a_row_without_a_span_has_words_outside_of_any(read):
+    nothing = {"text": "Nobody came.", "spans": []}
+    assert read(SPANS, nothing, SPANS).splits["train"].labels[1] == ["O", "O", "O"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("cafe\u0301, naïve", ["cafe\u0301", ",", "naïve"]),
+        ("می\u200cروم خانه", ["می\u200cروم", "خانه"]),
+        ("👩\u200d🔬 works", ["👩\u200d🔬", "works"]),
+        ("a-b", ["a", "-", "b"]),
+    ],
+)
+def test_words_with_marks_and_joiners_stay_whole(text, words):
+    assert words_of(text, [])[0] == words
+
+
+def test_a_task_of_one_tag_is_none(read):
+    with pytest.raises(ValueError, match="no word of train has a tag but O"):
+        read({"tokens": ["a"], "tags": ["O"]})

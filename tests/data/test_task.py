@@ -5,7 +5,8 @@ import pytest
 from pyarrow import parquet
 
 from policylearn.config import TaskConfig
-from policylearn.data.task import load_task
+from policylearn.data.labels import classes_of
+from policylearn.data.task import load_label_sets, load_numbers, load_task
 
 GOOD = [("we parse text", "method"), ("we cite them", "background"), ("and again", "method")]
 
@@ -174,3 +175,53 @@ def test_a_text_that_is_none_is_refused(folder, text):
 def test_half_a_surrogate_pair_in_a_label_too_is_replaced(folder):
     rows = [("a", "x\ud83d"), ("b", "y")]
     assert load_task(TaskConfig(path=folder(train=rows, dev=rows, test=rows))).labels == ["x\ufffd", "y"]
+
+
+@pytest.mark.parametrize("pair", [("caf\u00e9", "cafe\u0301"), ("tea", "te\u200ba")])
+def test_labels_that_look_alike_are_refused(tmp_path, pair):
+    rows = [{"text": f"text {i}", "label": pair[i % 2]} for i in range(200)]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"the labels '.*\\u?.*' look alike and are different characters"):
+        load_task(TaskConfig(path=str(tmp_path / "all.jsonl")))
+
+
+@pytest.mark.parametrize("load", [load_task, load_label_sets])
+def test_a_class_is_named_once(tmp_path, load):
+    label = "x" if load is load_task else ["x"]
+    (tmp_path / "all.jsonl").write_text("\n".join(json.dumps({"text": f"{i}", "label": label}) for i in range(99)))
+    with pytest.raises(ValueError, match=r"task\.labels names 'x' twice"):
+        load(TaskConfig(path=str(tmp_path / "all.jsonl"), labels=["x", "y", "x"]))
+
+
+@pytest.mark.parametrize("label", [[1, 0, 0], [0.0, 1.0, 0.0], ["1", "0", "1"], [True, False, False], [0.1, 0.1, 0.8]])
+def test_a_number_for_each_class_is_no_list_of_classes(label):
+    with pytest.raises(ValueError, match=r"row 0: .* looks like a number for each class"):
+        classes_of(label, "row 0")
+
+
+def test_a_blank_in_a_list_is_no_class():
+    with pytest.raises(ValueError, match="row 0: the label '' in a list is blank"):
+        classes_of(["joy", ""], "row 0")
+
+
+@pytest.mark.parametrize("first", [1.7e9, 1e200])
+def test_numbers_that_single_precision_cannot_tell_apart_are_refused(tmp_path, first):
+    rows = [{"text": f"text {i}", "label": first * (1 + i / 1e9)} for i in range(100)]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"single precision cannot tell them apart: subtract their mean"):
+        load_numbers(TaskConfig(path=str(tmp_path / "all.jsonl"), kind="regression"))
+
+
+@pytest.mark.parametrize("twice", [{"splits": {"dev": "test"}}, {"extra_tests": ["dev"]}, {"extra_tests": ["a", "a"]}])
+def test_a_split_is_used_once(twice):
+    with pytest.raises(ValueError, match=r"is used twice by task\.splits or task\.extra_tests"):
+        TaskConfig(path="x", **twice)
+
+
+def test_hidden_files_of_a_split_are_not_read(tmp_path):
+    for split in ("train", "dev", "test"):
+        (tmp_path / split).mkdir()
+        for name in ("part.jsonl", ".hidden.jsonl", "._part.jsonl"):
+            rows = [{"text": f"{split} {i}", "label": "ab"[i % 2]} for i in range(4)]
+            (tmp_path / split / name).write_text("\n".join(map(json.dumps, rows)) if name[0] != "." else "\0")
+    assert len(load_task(TaskConfig(path=str(tmp_path))).splits["train"]) == 4

@@ -314,3 +314,17 @@ def test_mean_one_and_longest_one_leave_words_alone():
         index = positions(torch.ones_like(ids))
         spans = span_starts(starts, ids > 0, example_keys(ids, ids > 0, 0), index, mean, longest)
         assert torch.equal(spans, starts)
+
+
+def test_what_a_tokenizer_puts_about_a_text_is_special_though_it_is_named_nowhere():
+    """As tokenizers of one's own are often saved: the template knows [CLS] and [SEP], and their roles do not."""
+    pieces = ["[PAD]", "[UNK]", "[MASK]", "[CLS]", "[SEP]", "[X]", "a", "b"]
+    own = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    own.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 3), ("[SEP]", 4)]
+    )
+    own.add_special_tokens(["[X]"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, mask_token="[MASK]", pad_token="[PAD]", unk_token="[UNK]")
+    assert 3 not in tokenizer.all_special_ids
+    assert vocabulary(tokenizer).special.tolist() == [True] * 6 + [False] * 2

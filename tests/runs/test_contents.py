@@ -1,0 +1,58 @@
+"""A run goes on with the data that it began with."""
+
+import json
+
+import pytest
+
+from policylearn.runs import contents
+from policylearn.runs.contents import contents_of
+from policylearn.runs.run import Run
+from policylearn.runs.state import State
+
+
+@pytest.fixture
+def given(tiny, tmp_path):
+    """The config of a corpus of one's own, and its file."""
+    corpus = tmp_path / "texts.txt"
+    corpus.write_text("class0_01 generic_003\n" * 9)
+    return tiny(f"domain.path={corpus}"), corpus
+
+
+def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
+    config, corpus = given
+    run = Run.open(tmp_path / "run", config, quiet)
+    assert json.loads((tmp_path / "run" / "contents.json").read_text()) == {"domain.path": contents_of(str(corpus))}
+    corpus.write_text("class0_02 generic_003\n" * 9)
+    Run.open(tmp_path / "run", config, quiet)  # nothing that is worth keeping was made of the others
+    run.save_round(State(1, {}, {}, [{"round": 0}]))
+    Run.open(tmp_path / "run", config, quiet)
+    corpus.write_text("class0_03 generic_003\n" * 9)
+    with pytest.raises(
+        ValueError, match=r"run on other data: domain\.path .*texts\.txt has changed since it began; ch"
+    ):
+        Run.open(tmp_path / "run", config, quiet)
+    Run.open(tmp_path / "run", config, quiet, fresh=True)
+    Run.open(tmp_path / "run", config, quiet)
+
+
+def test_a_run_is_shown_where_its_data_are_not(given, tmp_path, quiet):
+    config, corpus = given
+    Run.open(tmp_path / "run", config, quiet).finish({})
+    before = (tmp_path / "run" / "contents.json").read_text()
+    corpus.unlink()
+    assert Run.open(tmp_path / "run", config, quiet).finished
+    assert (tmp_path / "run" / "contents.json").read_text() == before
+
+
+def test_contents_are_names_and_bytes_and_no_times(tmp_path, monkeypatch):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text(name * 40_000)
+    found = contents_of(str(tmp_path))
+    assert found == contents_of(f"{tmp_path}/") != contents_of(f"{tmp_path}/*.txt")
+    (tmp_path / ".hidden").write_text("x")
+    (tmp_path / "dev.jsonl").write_text("dev" * 40_000)
+    assert contents_of(str(tmp_path)) == found and contents_of("org/dataset") is None
+    monkeypatch.setattr(contents, "WHOLE", 0)
+    ends = contents_of(str(tmp_path))
+    (tmp_path / "dev.jsonl").write_text("dev" * 39_999 + "vad")
+    assert contents_of(str(tmp_path)) not in (ends, found)
