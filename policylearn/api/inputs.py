@@ -60,7 +60,7 @@ class Inputs:
             return str(given)
         if hasattr(given, "save_to_disk"):
             return self._data_set(name, given)
-        if isinstance(given, Mapping) or hasattr(given, "to_dict"):
+        if isinstance(given, Mapping) or (hasattr(given, "to_dict") and hasattr(given, "columns")):
             return self._lines(name, {"": _rows(given, name)})
         return self._lines(name, {"": ({column: x} if isinstance(x, str) else x for x in given)})
 

@@ -1,5 +1,7 @@
 """Pretraining for use, and not for comparison."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from policylearn.config.masking import Rate
@@ -15,7 +17,7 @@ class PretrainConfig(Strict):
     micro_batch: int | None = Field(None, ge=1, description="rows a GPU takes at once; unset: its share of the step")
     learning_rate: float = Field(5e-5, gt=0, description="of AdamW, at its highest")
     warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps in which it rises to that")
-    schedule: str = Field("linear", pattern="^(linear|cosine|constant)$", description="what it does from then on")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="what it does from then on")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     rate: Rate | None = Field(
         None, description="instead of the policy's masking rate: {kind = 'linear', rates = [0.3, 0.15]} goes down"

@@ -7,9 +7,9 @@ from pydantic.fields import FieldInfo
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused, values never change."""
+    """Unknown keys are refused, numbers are finite, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:

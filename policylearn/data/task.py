@@ -101,7 +101,8 @@ def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     splits = read | taken(read["train"], rows)
     for name, split in splits.items():
-        off = max(abs(float(np.float32(number)) - number) for number in split.labels)
+        with np.errstate(over="ignore"):
+            off = np.abs(np.array(split.labels, dtype=np.float32) - np.array(split.labels)).max()
         if off > ROUNDED * pstdev(split.labels):
             raise ValueError(
                 f"task.path {config.path}: the numbers of split {name!r}, {min(split.labels):g} to "

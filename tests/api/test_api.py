@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from rich.console import Console
 
 import policylearn as pl
@@ -84,6 +84,14 @@ def test_signatures_stay_as_they_are_and_are_typed(name):
 def test_a_name_that_is_not_public_is_refused():
     with pytest.raises(AttributeError, match="no attribute 'lern'"):
         pl.lern  # noqa: B018
+
+
+@pytest.mark.parametrize("form", [list, tuple, Series, lambda texts: DataFrame({"text": texts})])
+def test_texts_in_any_form_are_the_same_corpus(form, tmp_path):
+    texts = ["class0_01 generic_003", "generic_004"]
+    place = Inputs(tmp_path / "run").texts("domain", form(texts), "text")
+    rows = [json.loads(line) for line in Path(place).read_text().splitlines()]
+    assert rows == [{"text": text} for text in texts]
 
 
 @pytest.mark.parametrize("form", ["rows by split", "columns by split", "data frames", "data sets", "DatasetDict"])

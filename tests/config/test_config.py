@@ -203,3 +203,17 @@ def test_a_stage_that_has_nothing_to_learn_is_refused_where_it_was_asked_for():
     with pytest.raises(ValueError, match=r'with policy\.network "none" nothing is left to "rounds"'):
         load_config(None, [*stages, "policy.network=none"])
     assert load_config(None, [*stages, "policy.network=table"]).learn.stages == ["expected", "rounds"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "policy.prior={tficf=nan}: policy.prior.tficf: Input should be a finite number",
+        "inner.learning_rate=inf: inner.learning_rate: Input should be a finite number",
+        "inner.schedule=foo: inner.schedule: Input should be",
+        "masking.rate={kind='linear', rates=[0.3, 7]}: masking.rate: rate 7.0 must lie",
+    ],
+)
+def test_the_setting_that_is_wrong_is_the_one_that_is_named(line):
+    override = line.partition(": ")[0]
+    assert f"override {line}" in refused(None, "inner.steps=2", "pretrain.steps=2", override)
