@@ -18,6 +18,8 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """Mappings with `input_ids`; or one mapping of columns, a batch that is put together already."""
 INTEGERS = frozenset({"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask"})
 """Columns of integers, whoever made them: lists of them are read three times as fast when that is known."""
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Which torch stores, and hardly computes with."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Padding:
         """As a tokenizer pads."""
         pad = tokenizer.pad_token_id
         fill = {"special_tokens_mask": 1, "token_type_ids": tokenizer.pad_token_type_id}
-        telling = pad not in (None, tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id)
+        others = (getattr(tokenizer, f"{role}_token_id") for role in ("eos", "sep", "cls", "unk"))
+        telling = pad not in (None, *others)
         return cls(pad, fill, tokenizer.padding_side, multiple, telling)
 
 
@@ -68,6 +71,7 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
     """
     examples = _rows_of(examples)
     batch, inside = _together(examples) if isinstance(examples, Mapping) else _side_by_side(examples, padding)
+    batch = {name: x.long() if getattr(x, "dtype", None) in UNSIGNED else x for name, x in batch.items()}
     ids = batch["input_ids"]
     if ids.dim() != 2:
         raise ValueError(f"input_ids has shape {list(ids.shape)}: give one list of token ids per example")

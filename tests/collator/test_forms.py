@@ -1,6 +1,7 @@
 """However documents come, each is masked as if it stood alone."""
 
 from itertools import accumulate, chain, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import BatchEncoding
 
 from policylearn import PolicyCollator
+from policylearn.collator.padding import Padding
 from policylearn.config import MaskingConfig
 from policylearn.policy.policy import mask_tokens, uniform_policy
 
@@ -66,6 +68,8 @@ ROWS = {
     "tensors": as_rows(torch.tensor),
     "short tensors": as_rows(lambda doc: torch.tensor(doc, dtype=torch.int32)),
     "arrays": as_rows(np.array),
+    "arrays without a sign": as_rows(lambda doc: np.array(doc, dtype=np.uint16)),
+    "a batch without signs": together(lambda rows: np.array(rows, dtype=np.uint32), mask=True),
     "with foreign columns": as_rows(list, name="a", weight=0.5, vector=[1.0, 2.0, 3.0]),
     "lists of ids": lambda docs: docs,
     "tensors of ids": lambda docs: [torch.tensor(doc) for doc in docs],
@@ -283,3 +287,10 @@ def test_numpy_is_the_same(collators, kind):
     for name in numpy_batch.keys() - {"name"}:
         assert isinstance(numpy_batch[name], np.ndarray) and numpy_batch[name].dtype == np.int64
         assert numpy_batch[name].tolist() == torch_batch[name].tolist()
+
+
+def test_a_padding_token_that_stands_for_something_else_tells_nothing(tokenizer):
+    assert Padding.of(tokenizer).telling
+    roles = {"pad_token_id": 1, "eos_token_id": None, "sep_token_id": 3, "cls_token_id": 2, "unk_token_id": 1}
+    other = SimpleNamespace(**roles, pad_token_type_id=0, padding_side="right")
+    assert not Padding.of(other).telling
