@@ -92,6 +92,17 @@ def task_splits(config: TaskConfig, wanted: Iterable[str]) -> dict[str, Rows]:
     return {"train": partial(rows_of, files, key)}
 
 
+def unread_files(config: TaskConfig) -> list[str]:
+    """Names of the files in a folder of a task that are of no split that is read."""
+    folder = Path(config.path)
+    if not folder.is_dir() or is_saved(folder):
+        return []
+    roles = ("train", "dev", "test", *config.extra_tests)
+    known = {name for role in roles for name in (config.splits.get(role), *names_of(role))}  # type: ignore[call-overload]
+    files = sorted(path for path in folder.iterdir() if path.is_file() and format_of(path) and path.name[0] != ".")
+    return [path.name for path in files if (SHARD.sub(r"\1", stem_of(path))) not in known]
+
+
 def _on_hub(config: TaskConfig, wanted: Iterable[str], key: str) -> dict[str, Rows]:
     found = hub_splits(config.path, key, config.configuration, config.revision)
     splits = _chosen(config, wanted, lambda names: next((_given(found[n]) for n in names if n in found), None))
