@@ -40,8 +40,10 @@ def find_beside(tree: dict[str, Any], model: type[BaseModel], file: Path) -> Non
 
 
 def not_found(name: str) -> str:
-    """Where a relative path was looked for, as a message goes on: " in the current folder, …"; of another nothing."""
-    if Path(name).expanduser().is_absolute() or "://" in name:
+    """Where a relative path was looked for, as a message goes on: " in the current folder, …"; and what else may be."""
+    if name.startswith("~"):
+        return f"; ~ is for the shell to write out, which it does not behind '=': {Path(name).expanduser()}"
+    if Path(name).is_absolute() or "://" in name:
         return ""
     return f" in the current folder, {Path.cwd()} (nor, where a config file names it, in the folder of that file)"
 

@@ -76,5 +76,5 @@ def _is_number(label: Any) -> bool:
         return False
     try:
         return math.isfinite(float(label))
-    except ValueError:  # a string that spells no number
+    except (ValueError, OverflowError):  # a string that spells no number; a whole number beyond all others
         return False

@@ -80,7 +80,7 @@ def number_of(value: Any, where: str) -> float:
     """
     try:
         found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
-    except ValueError:  # a string that spells no number
+    except (ValueError, OverflowError):  # a string that spells no number; a whole number beyond all others
         found = math.nan
     if not math.isfinite(found):
         raise ValueError(

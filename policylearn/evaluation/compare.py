@@ -13,7 +13,7 @@ from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
-from policylearn.config import Config
+from policylearn.config import Config, EvaluateConfig, parts_of
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.plan import estimate, plan_line, workers_of
 from policylearn.evaluation.pooling import pool as together
@@ -64,6 +64,8 @@ def compare(
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
         run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
+    for line in too_few(config.evaluate, len(problem.labelled("train"))):
+        run.console.print(line, highlight=False, soft_wrap=True, markup=False)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
@@ -77,6 +79,21 @@ def compare(
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary
+
+
+def too_few(config: EvaluateConfig, examples: int) -> list[str]:
+    """What to say of ways to score that ask for more labelled examples than there are.
+
+    >>> too_few(EvaluateConfig(downstream=["probe", "probe@200"]), 168)
+    ['probe@200: train has 168 labelled examples, and all of them are used']
+    """
+    wanted = {method: parts_of(method)[1] or config.labelled or 0 for method in config.downstream}
+    said = f"train has {examples:,} labelled examples, and all of them are used"
+    return [
+        f"{method if '@' in method else f'{method}, evaluate.labelled={count}'}: {said}"
+        for method, count in wanted.items()
+        if count > examples
+    ]
 
 
 def _masks_keys(problem: Problem, arms: Mapping[str, MaskingPolicy | None]) -> dict[str, str]:

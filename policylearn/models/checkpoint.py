@@ -28,9 +28,8 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).expanduser().exists():
-        raise ValueError(
-            f"{key} {name!r} does not exist{not_found(name)}; give a folder with a checkpoint, or a Hub name"
-        )
+        where = not_found(str(Path(name).expanduser()))
+        raise ValueError(f"{key} {name!r} does not exist{where}; give a folder with a checkpoint, or a Hub name")
 
 
 def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> tuple[PreTrainedModel, list[str]]:

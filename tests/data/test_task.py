@@ -212,6 +212,15 @@ def test_numbers_that_single_precision_cannot_tell_apart_are_refused(tmp_path, f
         load_numbers(TaskConfig(path=str(tmp_path / "all.jsonl"), kind="regression"))
 
 
+def test_numbers_beyond_all_others_are_none(tmp_path):
+    rows = [{"text": f"text {i}", "label": 10**400 + i} for i in range(100)]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"row 0: the label 1000.* is no number"):
+        load_numbers(TaskConfig(path=str(tmp_path / "all.jsonl"), kind="regression"))
+    with pytest.raises(ValueError, match=r"path ~/none\.csv does not exist; ~ is for the shell to write out, .*: /"):
+        load_task(TaskConfig(path="~/none.csv"))
+
+
 @pytest.mark.parametrize("twice", [{"splits": {"dev": "test"}}, {"extra_tests": ["dev"]}, {"extra_tests": ["a", "a"]}])
 def test_a_split_is_used_once(twice):
     with pytest.raises(ValueError, match=r"is used twice by task\.splits or task\.extra_tests"):
