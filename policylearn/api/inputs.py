@@ -191,7 +191,18 @@ def _line(row: Any, name: str) -> bytes:
     try:
         return (json.dumps(dict(row), ensure_ascii=False, default=_plain) + "\n").encode()
     except TypeError as error:
-        raise ValueError(f"{name}: a row cannot be written as JSON: {error}: {quote(dict(row))}") from None
+        column = next((column for column, value in row.items() if not _writes(value)), "?")
+        raise ValueError(
+            f"{name}: column {quote(column)} of a row cannot be written as JSON: {error}; drop it, or write it as text"
+        ) from None
+
+
+def _writes(value: Any) -> bool:
+    try:
+        json.dumps(value, default=_plain)
+    except TypeError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

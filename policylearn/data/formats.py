@@ -9,7 +9,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -138,8 +138,7 @@ def _header(cells: list[str] | None, delimiter: str, where: str) -> list[str]:
     others = [mark for mark in ";\t," if mark != delimiter and mark in cells[0]]
     if len(cells) == 1 and others:
         raise ValueError(f"{where}: columns are separated by {others[0]!r}; expected commas in .csv, tabs in .tsv")
-    if twice := [name for name in dict.fromkeys(cells) if cells.count(name) > 1]:
-        raise ValueError(f"{where}: more than one column is named {quote(twice[0])}; rename all but one")
+    _check_names(cells, where)
     return cells
 
 
@@ -157,6 +156,12 @@ def _row(header: list[str], cells: list[str], delimiter: str, where: str) -> Rec
     return dict(zip(header, cells, strict=True))
 
 
+def _check_names(names: Sequence[str], where: str) -> None:
+    """Raises ValueError if two columns have one name."""
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"{where}: more than one column is named {quote(twice[0])}; rename all but one")
+
+
 def _parquet(path: Path, where: str) -> Iterator[Record]:
     try:
         from pyarrow import ArrowException  # here only: whoever has JSON lines needs neither
@@ -165,6 +170,7 @@ def _parquet(path: Path, where: str) -> Iterator[Record]:
         raise ValueError(f"{where}: reading it needs `pyarrow`; {NEEDS}") from None
     try:
         with ParquetFile(path) as file:
+            _check_names(file.schema_arrow.names, where)
             for batch in file.iter_batches(batch_size=1000):
                 yield from batch.to_pylist()
     except (ArrowException, OSError) as error:  # storage boundary

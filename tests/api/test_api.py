@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,11 @@ def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_pa
     [
         ([["a text", "a label"]], r"task: a row is \['a text'.*give rows such as"),
         ({"text": ["a", "b"], "label": [1]}, "task: columns of different lengths"),
-        ([{"text": "a", "label": {1, 2}}], "task: a row cannot be written as JSON: it holds a set"),
+        ([{"text": "a", "label": {1, 2}}], "task: column 'label' of a row cannot be written as JSON: it holds"),
+        (
+            [{"text": "a", "label": "x", "day": datetime(2026, 1, 1)}],
+            "task: column 'day' of a row .*; drop it, or write",
+        ),
     ],
 )
 def test_rows_that_are_none_are_refused(given, said, tmp_path):

@@ -117,3 +117,10 @@ def test_files_are_streamed(tmp_path, ending):
 
 def test_a_text_may_be_longer_than_the_csv_module_expects(tmp_path):
     assert len(read(write(tmp_path / "x.csv", "text\n" + "a" * 200_000 + "\n"))[0]["text"]) == 200_000
+
+
+def test_columns_of_one_name_are_refused_in_parquet_too(tmp_path):
+    table = pyarrow.table([["a", "b"], ["x", "y"], ["p", "q"]], names=["text", "label", "label"])
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=r"x\.parquet: more than one column is named 'label'; rename all but one"):
+        list(read_file(tmp_path / "x.parquet", "task.path"))
