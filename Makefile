@@ -32,7 +32,7 @@ test: setup  ## lint, check formatting and types, run the tests
 	.venv/bin/mypy policylearn
 	.venv/bin/pytest -q -n 2 --dist loadgroup
 
-test-all: setup  ## the same, and the tests that take long: whole clusters that lose machines, jobs, kills at random moments
+test-all: setup  ## all tests, with those that take long: whole clusters that lose machines, jobs, kills at random moments
 	.venv/bin/pytest -q -n 2 --dist loadgroup -m ''
 
 test-peers: setup  ## install the heavier trainers of others, and run the tests that need them

@@ -59,7 +59,8 @@ def classes_of(value: Any, where: str) -> list[str]:
             f'{where}: the label {quote(value)} is no list, as task.kind = "multilabel" needs, such as ["joy", "anger"]'
         )
     names = [class_of(label, where) for label in found]
-    if len(names) > 1 and all(NUMBER_OR_NOT.fullmatch(name) for name in names) and len({*names}) < len(names):
+    numbers = len(names) > 1 and all(NUMBER_OR_NOT.fullmatch(name) for name in names)
+    if numbers and (len({*names}) < len(names) or any(map(is_rating, names))):
         raise ValueError(
             f'{where}: {quote(value)} looks like a number for each class; task.kind = "multilabel" needs the names '
             "of those that the row has"

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from policylearn.config import BENCHMARKS, Config
 from policylearn.data.records import matching_files
+from policylearn.data.splits import unread_files
 from policylearn.storage.folder import Storage
 
 CONTENTS = "contents.json"
@@ -16,60 +19,63 @@ END = 2**16
 """Bytes at the beginning and the end of a file that are read of larger ones."""
 
 
-def check_contents(storage: Storage, config: Config, anew: bool) -> None:
-    """Keep what the files of task and corpora hold; of a run that goes on, see that it is what they held.
+def contents(config: Config) -> dict[str, str]:
+    """What the files of task and corpora hold, by their setting; of those that are on this machine."""
+    parts = ("task", "domain", "general", "supervised")
+    paths = {f"{part}.path": getattr(config, part).path for part in parts}
+    unread = {"task.path": unread_files(config.task)}
+    found = {
+        key: contents_of(path, unread.get(key, ())) for key, path in paths.items() if path not in (None, *BENCHMARKS)
+    }
+    return {key: held for key, held in found.items() if held is not None}
 
-    Raises:
-        ValueError: a file is another than when the run began.
-        StorageFailed: it cannot be read or written.
-    """
-    paths = {f"{part}.path": getattr(config, part).path for part in ("task", "domain", "general", "supervised")}
-    now = {key: held for key, path in paths.items() if path not in (None, *BENCHMARKS) and (held := contents_of(path))}
+
+def known_contents(storage: Storage) -> dict[str, str]:
+    """What a run has kept of them. StorageFailed: it cannot be read."""
     try:
-        known = {} if anew else json.loads(storage.read(CONTENTS))
+        return json.loads(storage.read(CONTENTS))
     except FileNotFoundError:  # storage boundary: a run from before this was kept
-        known = {}
-    if changed := [key for key, held in now.items() if known.get(key, held) != held]:
-        raise ValueError(
-            f"{storage} holds a run on other data: {changed[0]} {paths[changed[0]]} has changed since it began; choose "
-            "another --out, or --fresh to start over"
-        )
-    if now:
-        storage.write(CONTENTS, (json.dumps(known | now, indent=2) + "\n").encode())
+        return {}
 
 
-def contents_of(source: str) -> str | None:
-    """SHA-256 of a file, a folder, or the files that a pattern matches, by their names below it; None: it is nothing on
-    this machine.
+def contents_of(source: str, unread: Collection[str] = ()) -> str | None:
+    """SHA-256 of a file, a folder, or the files that a pattern matches, by their names below it; None: it is nothing
+    that can be read on this machine.
 
     Of more than `WHOLE` bytes, names, sizes, beginnings and ends have to do.
+
+    Args:
+        source: what a setting names.
+        unread: files in the folder that are no part of it.
     """
     try:
         places = [Path(place) for place in matching_files(source)]
-    except ValueError:
+        if not all(place.exists() for place in places):
+            return None
+        files = [(file, name) for place in places for file, name in _files(place) if name not in unread]
+        whole = sum(file.stat().st_size for file, _ in files) <= WHOLE
+        digest = hashlib.sha256()
+        for file, name in files:
+            digest.update(f"{name} {file.stat().st_size}\n".encode())
+            with file.open("rb") as read:
+                digest.update(hashlib.file_digest(read, "sha256").digest() if whole else _ends(read))
+    except (ValueError, OSError):  # storage boundary: whoever reads them for good will say what is wrong
         return None
-    if not all(place.exists() for place in places):
-        return None
-    files = [(file, name) for place in places for file, name in _files(place)]
-    whole = sum(file.stat().st_size for file, _ in files) <= WHOLE
-    digest = hashlib.sha256()
-    for file, name in files:
-        digest.update(f"{name} {file.stat().st_size}\n".encode())
-        with file.open("rb") as read:
-            if whole:
-                digest.update(read.read())
-            else:
-                digest.update(read.read(END))
-                read.seek(-min(END, file.stat().st_size), 2)
-                digest.update(read.read())
     return digest.hexdigest()
 
 
+def _ends(read: BinaryIO) -> bytes:
+    first = read.read(END)
+    read.seek(max(0, read.seek(0, os.SEEK_END) - END))
+    return first + read.read()
+
+
 def _files(place: Path) -> Iterator[tuple[Path, str]]:
-    """Those in a folder, hidden ones left out, with their names in it."""
+    """Those in a folder, with their names in it; but hidden ones, and runs and models that were put there."""
     if place.is_file():
         yield place, place.name
-    for file in sorted(place.rglob("*")) if place.is_dir() else ():
-        name = file.relative_to(place).as_posix()
-        if file.is_file() and not any(part.startswith(".") for part in name.split("/")):
-            yield file, name
+    for folder, below, names in os.walk(place):
+        below[:] = sorted(x for x in below if x[0] != "." and not Path(folder, x, "config.json").exists())
+        for name in sorted(names):
+            if name[0] != ".":
+                yield Path(folder, name), Path(folder, name).relative_to(place).as_posix()

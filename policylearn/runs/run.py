@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.runs.contents import CONTENTS, check_contents
+from policylearn.runs.contents import CONTENTS, contents, known_contents
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
@@ -101,14 +101,24 @@ class Run(AbstractContextManager["Run"]):
             raise ValueError(
                 f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
             )
+        held = {} if "task" in free else contents(config)  # elsewhere trials have the data in their keys
+        before = {} if fresh or changed else known_contents(storage)
+        if others := [key for key in held if before.get(key, held[key]) != held[key]]:
+            if set(PROGRESS) & set(names):
+                path = getattr(config, others[0].partition(".")[0]).path
+                raise ValueError(
+                    f"{storage} holds a run on other data: {others[0]} {path} has changed since it began; choose "
+                    "another --out, or --fresh to start over"
+                )
+            before = {}
         if known and not (fresh or changed) and (moved := other_sums(known, config)):
             _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
-        if fresh or changed:
+        if fresh or changed or others:
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
         storage.write("config.json", resolved_json(config).encode())
-        if "task" not in free:  # elsewhere trials have the data in their keys
-            check_contents(storage, config, anew=fresh or not set(PROGRESS) & set(names))
+        if held:
+            storage.write(CONTENTS, (json.dumps(before | held, indent=2) + "\n").encode())
         return cls(storage, config, console)
 
     @property

@@ -193,7 +193,7 @@ def test_a_class_is_named_once(tmp_path, load):
         load(TaskConfig(path=str(tmp_path / "all.jsonl"), labels=["x", "y", "x"]))
 
 
-@pytest.mark.parametrize("label", [[1, 0, 0], [0.0, 1.0, 0.0], ["1", "0", "1"], [True, False, False], [0.1, 0.1, 0.8]])
+@pytest.mark.parametrize("label", [[1, 0, 0], [0.0, 1.0, 0.0], ["1", "0", "1"], [True, False, False], [0.1, 0.2, 0.7]])
 def test_a_number_for_each_class_is_no_list_of_classes(label):
     with pytest.raises(ValueError, match=r"row 0: .* looks like a number for each class"):
         classes_of(label, "row 0")

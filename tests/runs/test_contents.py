@@ -23,7 +23,9 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
     run = Run.open(tmp_path / "run", config, quiet)
     assert json.loads((tmp_path / "run" / "contents.json").read_text()) == {"domain.path": contents_of(str(corpus))}
     corpus.write_text("class0_02 generic_003\n" * 9)
+    (tmp_path / "run" / "prior").mkdir()
     Run.open(tmp_path / "run", config, quiet)  # nothing that is worth keeping was made of the others
+    assert not (tmp_path / "run" / "prior").exists()
     run.save_round(State(1, {}, {}, [{"round": 0}]))
     Run.open(tmp_path / "run", config, quiet)
     corpus.write_text("class0_03 generic_003\n" * 9)
@@ -54,3 +56,19 @@ def test_contents_are_names_and_bytes_and_no_times(tmp_path, monkeypatch):
     ends = contents_of(str(tmp_path))
     (tmp_path / "dev.jsonl").write_text("dev" * 39_999 + "vad")
     assert contents_of(str(tmp_path)) not in (ends, found)
+
+
+def test_a_run_in_the_folder_of_its_data_and_notes_beside_them_are_no_part_of_them(tiny, tmp_path, quiet):
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(split)
+    config = tiny(f"task.path={tmp_path}")
+    for out in ("a", "runs/b"):
+        Run.open(tmp_path / out, config, quiet).finish({})
+    (tmp_path / "notes.txt").write_text("mine")
+    assert Run.open(tmp_path / "a", config, quiet).finished
+    (tmp_path / "dev.jsonl").write_text("x")
+    with pytest.raises(ValueError, match="holds a run on other data: task"):
+        Run.open(tmp_path / "a", config, quiet)
+    (tmp_path / "dev.jsonl").unlink()
+    (tmp_path / "dev.jsonl").symlink_to(tmp_path / "nothing.jsonl")  # cannot be read: for whoever reads it to say
+    assert Run.open(tmp_path / "a", config, quiet).finished
