@@ -14,16 +14,19 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, TaskConfig
-from policylearn.data.alike import same_words, solid_types
+from policylearn.data.alike import same_words, shared, solid_types
 from policylearn.data.benchmarks import BENCHMARKS
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.pairs import separator_of
+from policylearn.data.remarks import cut_line, marks_line
+from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.vocabulary import marks_words
+from policylearn.messages.quote import some
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.agreement import ids_of
 from policylearn.models.chunks import Indices
@@ -207,13 +210,18 @@ class Problem:
         else:
             texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
             rows = tokenize(texts, self.tokenizer, length, split=True)
-        kept = rows.with_other_than(self.vocabulary.special.numpy())
+        kept = rows.holding(~self.vocabulary.special.numpy())
         if len(kept) < len(rows):
             left_out = f"{len(rows) - len(kept):,} of {len(rows):,} texts"
             self.tell(f"domain  {left_out} hold no token that the tokenizer knows and are left out")
         if not len(kept):
             raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
-        return rows if len(kept) == len(rows) else rows.take(kept)
+        rows = rows if len(kept) == len(rows) else rows.take(kept)
+        if written := marks_line(rows, self.tokenizer):
+            self.tell(f"domain  {written}")
+        for split in self._examples:
+            self._tell_if_shared(split, rows)
+        return rows
 
     @cached_property
     def pairs(self) -> bool:
@@ -254,7 +262,8 @@ class Problem:
             config, why = with_kind(config, opened.head)
             task = KINDS.get(config.kind).read(config, opened)
         inferred = f", inferred: {why}" if why else ""
-        self.tell("\n".join([f"task  {config.kind}{inferred}", *KINDS.get(config.kind).describe(task)]))
+        others = [f"task  files that are not read: {some(found)}"] if (found := unread_files(config)) else []
+        self.tell("\n".join([f"task  {config.kind}{inferred}", *KINDS.get(config.kind).describe(task), *others]))
         return config, task
 
     def labelled(self, split: str) -> Any:
@@ -280,14 +289,23 @@ class Problem:
         if split not in self._examples:
             shown = partial(self.watch, f"tokenising texts of {split}")
             self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
-            if found.rows.cut or getattr(found, "lost", 0):
-                self.tell(f"task  {_cut_line(split, found, self.config.model.max_length)}")
-            if nothing := len(found) - len(found.rows.with_other_than(self.vocabulary.special.numpy())):
+            if cut := cut_line(split, found.rows, getattr(found, "lost", 0), self.config.model.max_length):
+                self.tell(f"task  {cut}")
+            if nothing := len(found) - len(found.rows.holding(~self.vocabulary.special.numpy())):
                 said = f"{nothing:,} of {len(found):,} {split} rows hold no token that the tokenizer knows"
                 if nothing == len(found):
                     raise ValueError(f"task.path {self.config.task.path}: {said}: set model.tokenizer, or task.text")
                 self.tell(f"task  {said}")
+            if written := marks_line(found.rows, self.tokenizer, self.pairs):
+                self.tell(f"task  {written}: {split}")
+            if "domain" in self.__dict__:
+                self._tell_if_shared(split, self.domain)
         return self._examples[split]
+
+    def _tell_if_shared(self, split: str, domain: TokenRows) -> None:
+        if split not in LABELS and (count := shared(rows := self._examples[split].rows, domain)):
+            said = f"{count:,} of {len(rows):,} {split} texts stand in it too"
+            self.tell(f"domain  {said}: they are read in pretraining, without labels")
 
     def fresh_model(self, seed: int) -> InnerModel:
         """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`."""
@@ -327,11 +345,3 @@ class Problem:
         weight = self.fresh_model(0).mlm.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
-
-
-def _cut_line(split: str, found: Any, length: int) -> str:
-    lost = f"{lost:,} words lose their tags" if (lost := getattr(found, "lost", 0)) else ""
-    if not found.rows.cut:
-        return f"{lost} in {split}: the tokenizer makes no token of them"
-    rows = f"{found.rows.cut:,} of {len(found):,} {split} rows"
-    return f"{rows} are longer than {length} tokens and cut: model.max_length{f'; {lost}' if lost else ''}"

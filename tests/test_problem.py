@@ -90,6 +90,31 @@ def test_rows_of_nothing_that_the_tokenizer_knows_are_said(own, tmp_path):
         own(["who", "what"] * 10).check_task()
 
 
+def test_marks_of_a_model_that_are_written_in_texts_are_said(own, tmp_path):
+    texts, said = (
+        ["class0_01", "class0_02 [MASK] class0_03", "[PAD] [SEP] class0_01", "class0_01 what"] * 5,
+        list[str](),
+    )
+    own(texts, tell=said.append).check_task()
+    ours = "10 of 20 have [MASK] written in them, which the tokenizer takes for its own"
+    assert f"task  {ours}: train" in said and f"task  {ours}: test" in said
+    (tmp_path / "domain.txt").write_text("\n".join(texts))
+    assert len(own(texts, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append).domain) == 20
+    assert f"domain  {ours}" in said
+
+
+@pytest.mark.parametrize("first", ["domain", "test"])
+def test_test_texts_that_stand_in_the_domain_are_said(own, tmp_path, monkeypatch, first):
+    monkeypatch.setattr("policylearn.data.alike.CHUNK", 4)
+    texts, said = [f"class0_0{i} class0_0{j}" for i in range(1, 6) for j in range(1, 6)], list[str]()
+    (tmp_path / "domain.txt").write_text("\n".join([*texts[3:13], "class0_01 class0_02 class0_03"]))
+    problem = own(texts, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append)
+    (problem.check_task if first == "test" else lambda: problem.domain)()
+    (problem.check_task if first == "domain" else lambda: problem.domain)()
+    assert "domain  10 of 25 test texts stand in it too: they are read in pretraining, without labels" in said
+    assert sum("stand in it too" in line for line in said) == 1
+
+
 def test_data_of_the_benchmark_beside_data_of_ones_own_are_said(own, tmp_path):
     said = list[str]()
     own(["class0_01", "class0_02"] * 10, tell=said.append).check_task()

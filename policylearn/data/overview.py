@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from statistics import fmean, pstdev
+from typing import Any
 
 from policylearn.data.labels import differ_in_case
 from policylearn.data.opened import SPLITS
@@ -36,7 +37,7 @@ def describe_task(task: Task) -> list[str]:
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
-    return _said([*lines, *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text")])
+    return _said([*lines, _at_odds(task), *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text")])
 
 
 def describe_label_sets(task: Task) -> list[str]:
@@ -49,7 +50,7 @@ def describe_label_sets(task: Task) -> list[str]:
     )
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {each}: {_cut(shares)}", _unread(task.unread)]
     lines += [_rare(counts, task.labels), _in_case(task.labels)]
-    return _said([*lines, *_repeats(_texts(task))])
+    return _said([*lines, _at_odds(task), *_repeats(_texts(task))])
 
 
 def describe_numbers(task: Task) -> list[str]:
@@ -57,7 +58,7 @@ def describe_numbers(task: Task) -> list[str]:
     found = task.splits["train"].labels
     spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
     sizes = f"{_sizes(task.splits, _rows(task))}, a number each: {spread}"
-    return _said([task.carved, sizes, _unread(task.unread), *_repeats(_texts(task))])
+    return _said([task.carved, sizes, _unread(task.unread), _at_odds(task), *_repeats(_texts(task))])
 
 
 def describe_tags(task: Task) -> list[str]:
@@ -69,12 +70,18 @@ def describe_tags(task: Task) -> list[str]:
     sizes = (
         f"{_sizes(task.splits, 'rows')}, {counts.total():,} words of train in {len(task.labels)} tags: {_cut(shares)}"
     )
-    lines = [task.carved, sizes, _unread(task.unread), _rare(counts, [tag for tag in task.labels if tag in spans])]
+    lines = [
+        task.carved,
+        sizes,
+        _unread(task.unread),
+        task.torn,
+        _rare(counts, [tag for tag in task.labels if tag in spans]),
+    ]
     tags = {
         name: Split(split.texts, [tag for own in split.labels for tag in own]) for name, split in task.splits.items()
     }
     lines += [_absent(name, split, counts) for name, split in tags.items() if name != "train"]
-    return _said([*lines, *_repeats(_texts(task))])
+    return _said([*lines, _at_odds(task), *_repeats(_texts(task))])
 
 
 def describe_questions(task: QuestionTask) -> list[str]:
@@ -130,6 +137,17 @@ def _rare(counts: Counter[str], labels: Sequence[str]) -> str | None:
 def _in_case(labels: Sequence[str]) -> str | None:
     pair = differ_in_case(labels)
     return f"the labels {_short(pair[0])} and {_short(pair[1])} differ in capitals only" if pair else None
+
+
+def _at_odds(task: Task) -> str | None:
+    """That rows of train with one text have not one label."""
+    labels: dict[Text, set[Any]] = {}
+    for text, label in zip(task.splits["train"].texts, task.splits["train"].labels, strict=True):
+        labels.setdefault(text, set()).add(tuple(label) if isinstance(label, list) else label)
+    odd = [text for text, found in labels.items() if len(found) > 1]
+    what = "pictures" if task.columns == PICTURES else "texts"
+    such = f", such as {quote(odd[0])}" if odd and what == "texts" else ""
+    return f"{what} of train whose rows differ in their label: {len(odd):,}{such}" if odd else None
 
 
 def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:

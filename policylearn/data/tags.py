@@ -69,7 +69,8 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     for name, split in read.items():
         _check(config, name, split.labels, labels)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    return Task(read | taken(read["train"], rows), labels, carved_line(config, rows, ""), unread, (text,))
+    splits, carved = read | taken(read["train"], rows), carved_line(config, rows, "")
+    return Task(splits, labels, carved, unread, (text,), _torn_line(records["train"], text, label))
 
 
 def label_set(found: Sequence[Sequence[str]]) -> list[str]:
@@ -99,6 +100,28 @@ def words_of(text: str, spans: Sequence[tuple[int, int, str]]) -> tuple[list[str
             tags.append(OUTSIDE if span is None else f"{'I' if span == last else 'B'}-{span[2]}")
             last = span
     return words, tags
+
+
+def torn(text: str, spans: Sequence[tuple[int, int, str]]) -> int:
+    """How many spans begin or end inside a word, or on white space: as those counted in bytes do, or from one.
+
+    >>> torn("Aspirin helps", [(0, 7, "Drug")]), torn("Aspirin helps", [(0, 6, "Drug"), (7, 13, "Effect")])
+    (0, 2)
+    """
+    inside = {place for first, after in _words(text) for place in range(first + 1, after)}
+    return sum(bool(inside & {start, end}) or text[start:end] != text[start:end].strip() for start, end, _ in spans)
+
+
+def _torn_line(records: Sequence[Record], text: str, label: str) -> str | None:
+    rows = [
+        (row[text], _spans(row[text], list_of(row[label]) or [], "")) for row in records if list_of(row[text]) is None
+    ]
+    if not (count := sum(torn(*row) for row in rows)):
+        return None
+    return (
+        f"{count:,} of {sum(len(spans) for _, spans in rows):,} spans of train begin or end inside a word or on white "
+        "space: they are read as characters (not bytes) from 0, the end exclusive"
+    )
 
 
 def _words(text: str) -> list[tuple[int, int]]:

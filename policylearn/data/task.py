@@ -14,13 +14,10 @@ from policylearn.data.labels import check_labels, check_spelling, class_of, clas
 from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.pairs import text_columns
 from policylearn.data.records import check_records
-from policylearn.data.splits import unread_files
 from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote, some
 
 CARVED = ("dev", "test")
-SHOWN = 6
-"""Files that are named in a line."""
 ROUNDED = 0.01
 """Standard deviations by which a number may be off in single precision, in which models compute."""
 
@@ -43,6 +40,7 @@ class Task:
     carved: what to say of splits that were carved off train; None: all were there.
     unread: columns that the rows of train have beside text and label.
     columns: of the text, or two of the texts of a pair.
+    torn: what to say of spans that do not begin and end where words do.
     """
 
     splits: dict[str, Split]
@@ -50,6 +48,7 @@ class Task:
     carved: str | None = None
     unread: tuple[str, ...] = ()
     columns: tuple[str, ...] = ("text",)
+    torn: str | None = None
 
 
 def load_task(config: TaskConfig, opened: OpenTask | None = None) -> Task:
@@ -174,11 +173,10 @@ def carved_line(
     """What was carved, in a line; None: nothing. `proportion`: of what, if rows were dealt by it."""
     if not (names := [name for name in CARVED if name in rows]):
         return None
-    others = f"; not read: {', '.join(found[:SHOWN])}" if (found := unread_files(config)) else ""
     parts = " and ".join(f"{len(rows[name]):,} for {name} (task.{name}_share)" for name in names)
     return (
         f"{config.path} has no {' and no '.join(names)}: of its {sum(map(len, rows.values())):,} rows {parts} are "
-        f"carved off, by a hash of their texts{proportion}{others}"
+        f"carved off, by a hash of their texts{proportion}"
     )
 
 

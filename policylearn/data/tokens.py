@@ -60,18 +60,18 @@ class TokenRows:
         columns = {name: values[at] for name, values in self.columns.items()}
         return TokenRows(self.flat[at], np.cumsum([0, *map(len, spans)]), columns)
 
-    def with_other_than(self, these: np.ndarray) -> np.ndarray:
-        """Numbers of the rows that hold a token id which is none of these, [V] boolean.
+    def holding(self, these: np.ndarray, more_than: int = 0) -> np.ndarray:
+        """Numbers of the rows with more than so many tokens of these types, [V] boolean.
 
-        >>> TokenRows(np.array([0, 0, 1]), np.array([0, 1, 3])).with_other_than(np.array([True, False]))
+        >>> TokenRows(np.array([0, 0, 1]), np.array([0, 1, 3])).holding(np.array([False, True]))
         array([1])
         """
         found = []
         for first in range(0, len(self), CHUNK):
             offsets = self.offsets[first : first + CHUNK + 1]
-            others = np.append(0, np.cumsum(~these[self.flat[offsets[0] : offsets[-1]]]))
-            at = others[offsets - offsets[0]]
-            found.append(first + np.flatnonzero(np.diff(at)))
+            counted = np.append(0, np.cumsum(these[self.flat[offsets[0] : offsets[-1]]]))
+            at = counted[offsets - offsets[0]]
+            found.append(first + np.flatnonzero(np.diff(at) > more_than))
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     def contents(self) -> Iterator[bytes]:

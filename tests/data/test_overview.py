@@ -45,6 +45,12 @@ def test_what_is_odd_is_said():
     ]
 
 
+def test_labels_of_one_text_that_are_at_odds_are_said():
+    found = task(train="a" * 9 + "b" * 9, dev="ab", test="ab")
+    found.splits["train"].texts[:3], found.splits["train"].texts[9:11] = ["is it?"] * 3, ["is it?", "b"]
+    assert describe_task(found)[1:] == ["task  texts of train whose rows differ in their label: 1, such as 'is it?'"]
+
+
 def test_a_task_of_questions(tmp_path):
     rows = [{"text": f"question {i}", "answers": ["x", "y"], "choices": ["x", "z"]} for i in range(4)]
     for name in ("train", "dev", "test"):
@@ -66,6 +72,15 @@ def test_a_problem_tells_once_and_those_of_workers_do_not(tiny):
     assert len([line for line in said if " rows, " in line]) == 1
 
 
+def test_files_of_a_folder_that_are_of_no_split_are_named(tiny, tmp_path):
+    for name in ("train", "dev", "test", "holdout", "evaluation", "extra"):
+        rows = [{"text": f"class0_0{i}", "label": "ab"[i % 2]} for i in range(8)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said: list[str] = []
+    assert Problem(tiny(f"task.path={tmp_path}", 'task.extra_tests=["extra"]'), tell=said.append).task
+    assert said[0].splitlines()[-1] == "task  files that are not read: ['evaluation.jsonl', 'holdout.jsonl']"
+
+
 @pytest.mark.parametrize("run", [train, None])
 def test_a_run_starts_with_the_line(tiny, tmp_path, quiet, run):
     config = tiny("learn.rounds=1", "evaluate.seeds=0", "credit.batches=10", "credit.points=1")
@@ -84,7 +99,7 @@ def test_a_column_that_is_not_read_is_named(tmp_path):
 
 
 def test_what_test_has_of_dev_is_said_and_a_text_of_many_rows():
-    train = Split([*(f"text {i}" for i in range(60)), *["[removed]"] * 20], ["x", "y"] * 40)
+    train = Split([*(f"text {i}" for i in range(60)), *["[removed]"] * 20], [*["x", "y"] * 30, *["x"] * 20])
     dev, test = Split(["a", "b", "text 1"], ["x", "y", "x"]), Split(["a", "b", "text 1"], ["x", "y", "x"])
     lines = describe_task(Task({"train": train, "dev": dev, "test": test}, ["x", "y"]))
     assert lines[1:] == [

@@ -31,6 +31,20 @@ def test_lists_and_spans_are_the_same_task(read):
     assert describe_tags(a)[0] == "task  2 / 2 / 2 rows, 6 words of train in 3 tags: O 66.7 %, B-Drug 33.3 %"
 
 
+def test_spans_that_cut_words_are_said(read):
+    """In bytes, for one."""
+    text = "naïve Ann says"
+    spans = [
+        {"start": len(text[:at].encode()), "end": len(text[:to].encode()), "label": "x"} for at, to in ((0, 5), (6, 9))
+    ]
+    said = describe_tags(read({"text": text, "spans": spans}, SPANS))
+    assert [line for line in said if "spans" in line] == [
+        "task  2 of 3 spans of train begin or end inside a word or on white space: they are read as characters (not "
+        "bytes) from 0, the end exclusive"
+    ]
+    assert not any("spans" in line for line in describe_tags(read(SPANS, SPANS)))
+
+
 def test_tags_that_are_numbers_and_columns_of_other_names(read):
     row = {"words": ["a", "b"], "ner": [0, 2]}
     task = read(row, row, text="words", label="ner", labels=["O", "B-x", "I-x"])

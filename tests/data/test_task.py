@@ -227,14 +227,6 @@ def test_a_split_is_used_once(twice):
         TaskConfig(path="x", **twice)
 
 
-def test_files_of_a_folder_that_are_no_split_are_named_where_others_are_carved_off(tmp_path):
-    for name in ("train", "holdout", "evaluation", "extra"):
-        rows = [{"text": f"{name} {i}", "label": "ab"[i % 2]} for i in range(100)]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    task = load_task(TaskConfig(path=str(tmp_path), extra_tests=["extra"]))
-    assert task.carved.endswith("; not read: evaluation.jsonl, holdout.jsonl")
-
-
 def test_hidden_files_of_a_split_are_not_read(tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / split).mkdir()

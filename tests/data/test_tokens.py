@@ -80,12 +80,13 @@ def test_a_large_corpus_waits_in_a_file_and_is_the_same(texts, tokenizer, monkey
     assert np.array_equal(sent.flat, in_memory.flat) and list(sent.contents()) == list(in_memory.contents())
 
 
-def test_rows_of_other_tokens_are_found_whatever_the_chunks(monkeypatch):
+def test_rows_that_hold_some_tokens_are_found_whatever_the_chunks(monkeypatch):
     rows = [[0, 1], [], [0, 2, 1], [3], [1, 1], [0, 3]]
     stored = TokenRows(np.array([t for row in rows for t in row], dtype=np.int32), np.cumsum([0, *map(len, rows)]))
     for size in (1, 2, 100):
         monkeypatch.setattr("policylearn.data.tokens.CHUNK", size)
-        assert stored.with_other_than(np.array([True, True, False, False])).tolist() == [2, 3, 5]
+        assert stored.holding(np.array([False, False, True, True])).tolist() == [2, 3, 5]
+        assert stored.holding(np.array([True, True, False, False]), more_than=1).tolist() == [0, 2, 4]
 
 
 def test_no_room_for_a_large_corpus_is_said_with_what_mends_it(texts, tokenizer, monkeypatch):
