@@ -133,6 +133,7 @@ ESTIMATORS: dict[str, list[str]] = {
 WINDOWS = ["credit, K = 1", "credit, K = 30", "credit, whole run", "relaxed, K = 30", "relaxed, whole run"]
 ASKED = {
     "fashion": ["credit, K = 1", "credit, K = 8", "credit, K = 30", "credit, whole run"],
+    "trec6": ["credit, K = 1", "credit, K = 30", "credit, whole run"],  # a rollout takes minutes
     "planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL],
 }
 """Of tasks for which not all are asked."""

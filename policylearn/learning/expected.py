@@ -21,7 +21,7 @@ from policylearn.credit.along import states, steps
 from policylearn.credit.credits import GROUP
 from policylearn.credit.domain import Credited, DomainCredits, batches_of_point, labelled_loss, standardised
 from policylearn.credit.outer import parts_of, slopes_of
-from policylearn.learning.learner import States, collect
+from policylearn.learning.learner import States, collect, in_order
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.state import State
@@ -95,14 +95,16 @@ class OuterGradient:
         if not self._parts:
             return None
         self.begin(number)
-        features = self._collected(self._begun.pop(number))
-        (slopes,) = self._collected(self._pool.submit(slopes_at, [(self._pool.share(features),)]))
+        features = list(self._each(self._begun.pop(number)))
+        (slopes,) = self._each(self._pool.submit(slopes_at, [(self._pool.share(features),)]))
         calls = [(self._shared, number, *part) for part in zip(self._parts, slopes, strict=True)]
-        first, *others = self._collected(self._pool.submit(gradient_of_part, calls))
-        total = {name: np.array(gradient) for name, gradient in first.items()}
-        for other in others:
-            for name, gradient in other.items():
-                total[name] += gradient
+        total = dict[str, np.ndarray]()
+        for part in self._each(self._pool.submit(gradient_of_part, calls)):  # each as large as the model
+            for name, gradient in part.items():
+                if name in total:
+                    total[name] += gradient
+                else:
+                    total[name] = np.array(gradient)
         return self._pool.share(total)
 
     def drop(self) -> None:
@@ -110,8 +112,8 @@ class OuterGradient:
         for tickets in self._begun.values():
             self._pool.drop(tickets)
 
-    def _collected(self, tickets: list[int]) -> list[Any]:
-        return collect(self._pool.results(tickets), tickets, what="parts")
+    def _each(self, tickets: list[int]) -> Iterator[Any]:
+        return in_order(self._pool.results(tickets), tickets, "parts")
 
 
 def labelled_parts(problem: Problem) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """What a way of learning is: a policy → a better one, round by round, on a pool."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from policylearn.cluster.calls import Result, WorkFailed
@@ -53,11 +53,36 @@ def collect(
     """
     values, dropped = {}, []
     for result in results:
-        if result.failure and result.failure.kind == "not finite":
+        if _overflowed(result):
             dropped.append(result)
         else:
             values[result.call.ticket] = result.required()
     if dropped and (not values or len(dropped) > max_dropped * len(tickets)):
-        reason = f"{len(dropped)} of {len(tickets)} {what} diverged: lower inner.learning_rate, or set inner.clip"
-        raise WorkFailed(f"{reason}\n{dropped[0].explained()}")
+        raise _diverged(dropped, tickets, what)
     return [values[ticket] for ticket in tickets if ticket in values]
+
+
+def in_order(results: Iterable[Result], tickets: Sequence[int], what: str) -> Iterator[Any]:
+    """The same one by one, each as soon as it is its turn: of values too large for all to be held at a time.
+
+    Raises:
+        WorkFailed: one failed, or a number overflowed.
+    """
+    early, turns = dict[int, Any](), iter(tickets)
+    turn = next(turns, None)
+    for result in results:
+        if _overflowed(result):
+            raise _diverged([result], tickets, what)
+        early[result.call.ticket] = result.required()
+        while turn in early:
+            yield early.pop(turn)
+            turn = next(turns, None)
+
+
+def _overflowed(result: Result) -> bool:
+    return result.failure is not None and result.failure.kind == "not finite"
+
+
+def _diverged(dropped: Sequence[Result], tickets: Sequence[int], what: str) -> WorkFailed:
+    reason = f"{len(dropped)} of {len(tickets)} {what} diverged: lower inner.learning_rate, or set inner.clip"
+    return WorkFailed(f"{reason}\n{dropped[0].explained()}")
