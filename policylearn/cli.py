@@ -151,7 +151,7 @@ def score(
     settings: Settings = None,
     imports: Imports = None,
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
-    top: Annotated[int, typer.Option(help="how many words to show")] = 20,
+    top: Annotated[int, typer.Option(min=1, help="how many words to show")] = 20,
     out: Annotated[
         Path | None,
         typer.Option(help="export the scorer as a policy, without rounds of learning", callback=_on_this_machine),
@@ -323,10 +323,12 @@ def average(
     """Make one policy of several: the mean of their logits, such as that of a domain from policies of its tasks."""
     from policylearn.commands.average import average as average_of
     from policylearn.commands.export import write_policy
+    from policylearn.runs.run import check_is_no_run
 
     named = [_named(one, "policy", "name=run") for one in policies]
     if len(named) > len(of := dict(named)):
         raise ValueError(f"of these policies two have one name: {' '.join(policies)}")
+    check_is_no_run(out)
     console, artefact = _console(), average_of(of, times)
     console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
 
@@ -360,6 +362,12 @@ def main() -> None:
         message = escape(shorten(str(error)))
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
+    except OSError as error:  # fault boundary: a file that is a folder, or the reverse, or may not be written
+        if error.filename is None:
+            raise
+        said = escape(shorten(f"{error.filename}: {error.strerror}"))
+        Console(stderr=True).print(f"[red]error[/]  {said}", highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def _validate(config: Config, run: str, out: Path | None) -> None:
@@ -394,7 +402,7 @@ def _study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig
 
 def _named(option: str, what: str, form: str) -> tuple[str, str]:
     name, equals, folder = option.partition("=")
-    if not equals:
+    if not (name and equals and folder):
         raise ValueError(f"{what} {option!r} is not of the form {form}")
     return name, folder
 

@@ -250,10 +250,28 @@ def test_policies_that_are_none(refuses, tiny_toml, tmp_path):
     assert "has no manifest.json" in refuses("export", tmp_path, "--out", tmp_path / "copy")
     message = refuses("evaluate", tiny_toml, "--policy", "policies/mine", "--out", tmp_path / "out")
     assert message == "--policy 'policies/mine' is not of the form arm=folder"
+    assert "is not of the form" in refuses(
+        "evaluate", tiny_toml, "--policy", "=policies/mine", "--out", tmp_path / "out"
+    )
 
 
 def test_an_out_that_is_a_file(refuses, tiny_toml):
     assert refuses("train", tiny_toml, "--out", tiny_toml).startswith(f"{tiny_toml} is a file")
+
+
+def test_an_out_of_no_name(refuses, tiny_toml):
+    assert refuses("train", tiny_toml, "--out", "").startswith("the name of a folder is empty: give a path or a URI")
+
+
+def test_what_is_to_be_a_file_and_is_a_folder(policylearn, saved_policy, tmp_path):
+    (tmp_path / "page.html").mkdir()
+    code, _, said = policylearn("inspect", saved_policy, "generic_003", "--html", tmp_path / "page.html")
+    assert code == 1, said
+    assert said.splitlines()[-1] == f"error  {tmp_path}/page.html: Is a directory"
+
+
+def test_a_seed_of_more_bits_than_there_are(refuses, tiny_toml):
+    assert "less than 9223372036854775808" in refuses("train", tiny_toml, f"learn.seed={2**70}")
 
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])

@@ -231,13 +231,17 @@ def _length(value: Any) -> int | None:
 def _joined(name: str, values: Sequence[Any]) -> np.ndarray:
     """The rows of a column end to end, [N, ...]."""
     try:
-        if name in INTEGERS and all(map(_is_list, values)):
+        if name in INTEGERS and all(map(_is_list, values)) and not any(isinstance(v[0], float) for v in values if v):
             return _joined_flags(values) if name == "special_tokens_mask" else _joined_integers(values)
         joined = np.concatenate([np.asarray(value) for value in values if len(value)] or [np.zeros(0, np.int64)])
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(name, values[0]) from error
     if joined.dtype.kind not in "biuf":
         raise _no_numbers(name, values[0])
+    if name == "input_ids" and joined.dtype.kind == "f" and (joined % 1 != 0).any():
+        raise ValueError(
+            f"input_ids holds {joined[joined % 1 != 0][0]:g}, which is no token id: tokenize the texts first"
+        )
     return joined.astype(np.float32) if _is_list(values[0]) and joined.dtype == np.float64 else joined
 
 

@@ -14,6 +14,8 @@ SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels")
 SHARES = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
 NUMBERS = {"pad_to_multiple_of": 1, "seed": 0}
 """Field → the least that it may be."""
+BITS = 63
+"""Of a seed: further ones would be cut off, and another seed taken."""
 FORMS = ("pt", "np")
 
 
@@ -46,8 +48,10 @@ def check_settings(fields: Mapping[str, Any]) -> None:
             )
     for name, least in NUMBERS.items():
         value = fields.get(name)
-        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < least):
-            raise ValueError(f"{name} {value!r:.80} must be a whole number of at least {least}, or None")
+        if value is not None and (
+            not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) < 2**BITS
+        ):
+            raise ValueError(f"{name} {value!r:.80} must be a whole number from {least} to 2**{BITS} - 1, or None")
     words = fields.get("words")
     if words not in (None, WORD_IDS, CHINESE_REF) and not callable(words):
         raise ValueError(f"words {words!r:.80}: give {WORD_IDS!r}, {CHINESE_REF!r}, a function of an example, or None")

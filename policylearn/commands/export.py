@@ -18,6 +18,7 @@ from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
+from policylearn.runs.run import check_is_no_run
 from policylearn.runs.state import load_round, select_prefix
 from policylearn.storage.folder import Storage, files_below
 
@@ -109,14 +110,15 @@ def export(
         watch: shows how far it is.
 
     Raises:
-        ValueError: as in `open_policy`; or a corpus is needed and not given.
+        ValueError: as in `open_policy`; `out` is a run; or a corpus is needed and not given.
         StorageFailed: one of the places cannot be reached.
     """
+    if form == "annotated" and "://" in str(out):
+        raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
+    check_is_no_run(out)
     artefact = open_policy(source, number)
     if form == "policy":
         return Exported(write_policy(artefact, out))
-    if form == "annotated" and "://" in str(out):
-        raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
     texts = _texts(source, corpus, column)
     found = to_table(artefact, texts(), max_length, watch)
     note = f"A table of mean logits per token id, in place of the policy described below. It does {found.fidelity}."

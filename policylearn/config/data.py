@@ -48,7 +48,7 @@ class PlantedConfig(Strict):
     train: int = Field(1000, ge=2, description="labelled documents of the split")
     dev: int = Field(1000, ge=2, description="the same")
     test: int = Field(2000, ge=2, description="the same")
-    seed: int = Field(0, ge=0, description="of all documents")
+    seed: int = Field(0, ge=0, lt=2**63, description="of all documents")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PlantedConfig":
@@ -106,7 +106,7 @@ class PlantedFactsConfig(Strict):
     test: int = Field(60, ge=1, description="the same")
     first: int = Field(0, ge=0, description="number of the first person; before it, and after the last, are strangers")
     people: int = Field(400, ge=3, description="people whom the tokenizer knows by name, strangers included")
-    seed: int = Field(0, ge=0, description="of facts and texts")
+    seed: int = Field(0, ge=0, lt=2**63, description="of facts and texts")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PlantedFactsConfig":

@@ -158,7 +158,7 @@ def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
 def _repeats(texts: Mapping[str, Sequence[Text]], what: str = "text") -> list[str]:
     repeats = []
     for first, told in (("train", "training"), ("dev", "dev")):
-        known = set(texts[first]) - (set(texts["train"]) if first == "dev" else set())
+        known = set(texts[first])
         others = [name for name in texts if name not in ("train", first)]
         counts = {name: sum(text in known for text in texts[name]) for name in others}
         repeats += [

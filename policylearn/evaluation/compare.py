@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import NONE, RANDOM, arm_policy, check_arms, check_fits, more_labels, other_budgets
+from policylearn.arms.arms import LEARNED, NONE, RANDOM, arm_policy, check_arms, check_fits, more_labels, other_budgets
 from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
@@ -137,8 +137,11 @@ def evaluate_policies(
         ValueError: bad input, or a policy of another tokenizer.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
+    tell = teller(console)
+    if LEARNED in config.evaluate.arms and LEARNED not in folders:
+        tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
     config = with_arms(config, folders)
-    problem, policies = opened(config, folders, teller(console), ConsoleWatch(console))
+    problem, policies = opened(config, folders, tell, ConsoleWatch(console))
     run = Run.open(out, config, console, fresh, free=Config.model_fields)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
@@ -156,7 +159,7 @@ def evaluate_policies(
 
 def with_arms(config: Config, folders: Mapping[str, str | os.PathLike[str]]) -> Config:
     """The config with the arms that are compared: "learned" only if a folder is given, and those of `folders` last."""
-    arms = [*(arm for arm in config.evaluate.arms if arm not in ("learned", *folders)), *folders]
+    arms = [*(arm for arm in config.evaluate.arms if arm not in (LEARNED, *folders)), *folders]
     return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": arms})})
 
 
@@ -172,6 +175,11 @@ def opened(
     Raises:
         ValueError: whatever is wrong with arms, policies, tokenizer, model, task or corpora.
     """
+    if fixed := [arm for arm in folders if arm in (RANDOM, NONE, "")]:
+        raise ValueError(
+            f"the policy {str(folders[fixed[0]])!r} is given for the arm {fixed[0]!r}, whose masks are fixed, for all "
+            "others are compared with them: give it another name"
+        )
     check_arms(config, known=folders)
     problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():

@@ -307,6 +307,19 @@ def _known_config(storage: Storage) -> dict[str, Any] | None:
         return None
 
 
+def check_is_no_run(out: str | os.PathLike[str]) -> None:
+    """Refuse to put a policy where a run is: it has its own in "policy", and of two in one folder nobody knows which is
+    meant.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if _known_config(Storage.at(out)) is not None:
+        raise ValueError(
+            f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
+        )
+
+
 def _inside(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 

@@ -86,7 +86,7 @@ class Storage:
         """A path or a URI: ``runs/a``, ``file:///runs/a``, ``s3://bucket/a?endpoint_override=host:9000``, …
 
         Raises:
-            ValueError: nothing is known of this kind of URI, or it holds a password.
+            ValueError: it is empty, nothing is known of this kind of URI, or it holds a password.
 
         >>> str(Storage.at("s3://bucket/run?region=eu-west-1") / "policy")
         's3://bucket/run/policy?region=eu-west-1'
@@ -94,6 +94,8 @@ class Storage:
         if isinstance(place, Storage):
             return place
         text = os.fspath(place)
+        if not text:
+            raise ValueError("the name of a folder is empty: give a path or a URI, . for the folder that you are in")
         head, mark, query = text.partition("?") if "://" in text else (text, "", "")
         filesystem, root = open_filesystem(text)
         return cls(filesystem, root, (head.rstrip("/") or head, mark + query), Patience(say=say or (lambda line: None)))

@@ -172,7 +172,7 @@ WRONG_TYPES = {
     "mask_replace_prob": ["1", None.__class__],
     "random_replace_prob": [{}],
     "pad_to_multiple_of": [0, -8, 8.0, "8", True],
-    "seed": ["a", -1, 1.5, False],
+    "seed": ["a", -1, 1.5, False, 2**63],
     "return_tensors": ["tf", None, 3],
     "policy": ["org/name", {}],
 }
@@ -189,8 +189,18 @@ def test_settings_of_a_wrong_type_are_refused_by_name(tokenizer, kind, name, val
 def test_a_setting_that_becomes_wrong_is_refused_when_it_counts(tokenizer):
     collator = PolicyCollator(tokenizer)
     collator.pad_to_multiple_of = 0
-    with pytest.raises(ValueError, match="pad_to_multiple_of 0 must be a whole number of at least 1, or None"):
+    with pytest.raises(ValueError, match="pad_to_multiple_of 0 must be a whole number from 1 to"):
         collator([TEXT])
+
+
+@pytest.mark.parametrize("made", [list, np.array, torch.tensor])
+def test_token_ids_are_whole_numbers(tokenizer, made):
+    """As data frames have them, whole ones are; 5.5 would have been the token 5."""
+    row = {"input_ids": made([2.0, 5.0, 6.0, 3.0])}
+    whole = PolicyCollator(tokenizer)([{"input_ids": [2, 5, 6, 3]}])["labels"]
+    assert torch.equal(PolicyCollator(tokenizer)([row])["labels"], whole)
+    with pytest.raises(ValueError, match=r"input_ids holds 5\.5, which is no token id"):
+        PolicyCollator(tokenizer)([{"input_ids": made([2.0, 5.5, 6.0, 3.0])}])
 
 
 def test_what_numpy_calls_a_number_or_a_truth_is_one(tokenizer):

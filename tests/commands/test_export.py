@@ -58,6 +58,14 @@ def test_an_exported_policy_can_be_exported_again(policylearn, finished, tmp_pat
         assert "What it likes to mask" in copy.card
 
 
+def test_no_policy_is_put_where_a_run_is(refuses, finished, tmp_path):
+    said = f"--out {finished} is the folder of a run, which has its policy in {finished}/policy: name another folder"
+    for form in ("policy", "table", "annotated"):
+        assert refuses("export", finished, "--out", finished, "--form", form) == said
+    assert refuses("average", f"a={finished}", f"b={finished}", "--out", finished) == said
+    assert not (finished / "manifest.json").exists()
+
+
 def test_the_table_of_a_run_uses_its_corpus(policylearn, finished, tmp_path):
     status, out, _ = policylearn("export", finished, "--form", "table", "--out", tmp_path / "table")
     assert status == 0

@@ -60,6 +60,7 @@ def test_a_task_of_questions(tmp_path):
         "task  3 / 3 / 3 questions, 2.0 accepted answers and 2.0 choices on average",
         "task  3 of 3 dev rows repeat a training text",
         "task  3 of 3 test rows repeat a training text",
+        "task  3 of 3 test rows repeat a dev text",
     ]
 
 
@@ -105,6 +106,6 @@ def test_what_test_has_of_dev_is_said_and_a_text_of_many_rows():
     assert lines[1:] == [
         "task  1 of 3 dev rows repeat a training text",
         "task  1 of 3 test rows repeat a training text",
-        "task  2 of 3 test rows repeat a dev text",
+        "task  3 of 3 test rows repeat a dev text",
         "task  20 of 80 train rows have one and the same text, '[removed]'",
     ]

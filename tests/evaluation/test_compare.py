@@ -44,14 +44,27 @@ def test_exported_policies_are_compared_with_the_configured_arms(finished, one_s
         assert result["arms"][arm]["scores"][0] == whole[twin]["scores"][0]
 
 
-def test_learned_is_left_out_where_no_policy_is_given(one_seed, tmp_path, quiet):
+def with_arm(config, arm):
+    return config.model_copy(update={"evaluate": config.evaluate.model_copy(update={"arms": [arm]})})
+
+
+def test_learned_is_left_out_where_no_policy_is_given_and_that_is_said(one_seed, tmp_path, quiet):
     assert list(evaluate_policies(one_seed, tmp_path / "out", quiet, {})["arms"]) == ["random"]
+    assert "'learned' is left out: no policy is given for it" in quiet.file.getvalue()
+
+
+@pytest.mark.parametrize("arm", ["random", "none", ""])
+def test_no_policy_stands_in_for_what_others_are_compared_with(arm, finished, one_seed, tmp_path, quiet):
+    with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose masks are fixed"):
+        evaluate_policies(one_seed, tmp_path / "out", quiet, {arm: finished / "policy"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_policy_may_stand_in_for_a_configured_arm(finished, one_seed, tmp_path, quiet):
-    result = evaluate_policies(one_seed, tmp_path / "out", quiet, {"random": finished / "policy"})
-    assert list(result["arms"]) == ["random"]
-    assert len(result["arms"]["random"]["scores"]) == 1
+    config = with_arm(one_seed, "word")
+    result = evaluate_policies(config, tmp_path / "out", quiet, {"word": finished / "policy"})
+    assert list(result["arms"]) == ["word"]
+    assert len(result["arms"]["word"]["scores"]) == 1
 
 
 def test_trials_of_one_policy_are_never_shown_as_those_of_another(finished, one_seed, tmp_path, quiet, monkeypatch):
@@ -74,13 +87,13 @@ def test_a_trial_of_a_given_policy_is_reproduced_from_wherever_it_came(
     """Given by a relative path, for an arm that has a policy of its own name; called from another folder."""
     shutil.copytree(finished / "policy", tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    evaluate_policies(one_seed, tmp_path / "out", quiet, {"random": "mine"})
+    evaluate_policies(with_arm(one_seed, "word"), tmp_path / "out", quiet, {"word": "mine"})
     monkeypatch.chdir("/")
     known = json.loads((tmp_path / "out" / "trials.jsonl").read_text())
-    again = asdict(reproduce_trial(tmp_path / "out", "random", 0))
+    again = asdict(reproduce_trial(tmp_path / "out", "word", 0))
     assert known.pop("seconds") and again.pop("seconds") and known.pop("key") and not again.pop("key")
     assert again == known
-    assert policylearn("reproduce", tmp_path / "out", "--trial", "random", 0)[0] == 0
+    assert policylearn("reproduce", tmp_path / "out", "--trial", "word", 0)[0] == 0
 
 
 @pytest.mark.parametrize("change", ["tensors", "rate", "gone"])
@@ -99,8 +112,8 @@ def test_a_trial_of_a_policy_that_has_changed_is_not_reproduced(change, finished
 
 
 def test_trials_of_a_given_policy_are_not_those_of_the_arm_it_stood_in_for(finished, one_seed, tmp_path, quiet):
-    config = one_seed.model_copy(update={"evaluate": one_seed.evaluate.model_copy(update={"arms": ["random"]})})
-    given = evaluate_policies(config, tmp_path / "out", quiet, {"random": finished / "policy"})
+    config = with_arm(one_seed, "word")
+    given = evaluate_policies(config, tmp_path / "out", quiet, {"word": finished / "policy"})
     assert evaluate_policies(config, tmp_path / "out", quiet, {})["arms"] != given["arms"]
 
 
