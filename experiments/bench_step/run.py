@@ -1,6 +1,7 @@
 """What compiling a step, and taking many trainings' steps at once, would buy: result.json, the table in README.md.
 
 .venv/bin/python experiments/bench_step/run.py           # some minutes, one thread, CPU time
+.venv/bin/python experiments/bench_step/run.py --only credits   # this part anew, the others stay
 python experiments/bench_step/run.py --device cuda       # wall time; beside "cpu" in result.json
 .venv/bin/python experiments/bench_step/run.py --quick   # a few steps; writes nothing
 
@@ -27,7 +28,9 @@ from transformers import BertConfig, BertForMaskedLM, Trainer, TrainingArguments
 from policylearn.config import InnerConfig
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.steps import make_optimizer, plain_step
+from policylearn.inner.window import Window
 from policylearn.masking import MaskedBatch
+from policylearn.metagrad.finite_difference import best_move
 from policylearn.metagrad.one_step import token_derivatives
 from policylearn.models.heads import vocabulary_logits
 from policylearn.models.model import InnerModel
@@ -41,12 +44,18 @@ SHAPES: dict[str, dict[str, int]] = {
     "4 layers of 256": {"vocab_size": 8192, "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4},
     "6 layers of 384": {"vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12},
 }
-TARGETS = {"credits": 2.5}
+TARGETS = {"credits": 2.5, "differences": 2.5}
+ERRORS = {
+    "off": "largest difference of a stacked gradient",
+    "rough": "relative error of credits by two forward passes",
+    "rough in bf16": "the same in bf16, which the forward mode has with an error of .01 to .02",
+}
 NAMES = {
     "compiled": "a plain step, compiled, to eager",
     "compiling": "seconds that compiling takes, for one length of texts",
     "stacked": f"gradients of {TOGETHER} models at once, to one by one",
     "credits": "credits of a batch, to a forward pass of it",
+    "differences": "the same by two forward passes, at θ + hd and θ - hd",
     "pretrained": "a step of `policylearn pretrain`, to one of `Trainer` with the logits of all tokens",
 }
 
@@ -156,12 +165,36 @@ def tensors_of(batch: MaskedBatch, device: str) -> list[Tensor]:
 def credits(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
     """What every masked token of a batch is worth along one direction, beside a forward pass without gradients."""
     model, batch = bert(shape, device), masked_batch(shape["vocab_size"])
-    direction = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    direction = {name: torch.randn_like(p) * p.abs().mean() for name, p in model.named_parameters()}
+    exact = token_derivatives(model, direction, batch, MaskedLM())
+    moved = exact.numel() * exact.square().mean().sqrt().item()  # nats that a token's loss moves by, per unit of h
+    model.requires_grad_(False)
+    h = best_move(model) / moved
     ways = {
         "forward": torch.no_grad()(lambda: model(batch.shown, batch.real, labels=batch.labels)),
         "credits": lambda: token_derivatives(model, direction, batch, MaskedLM()),
+        "differences": lambda: by_two_passes(model, direction, batch, h),
     }
-    return in_turns(ways, turns, device)
+    seconds = in_turns(ways, turns, device) | {"rough": off(by_two_passes(model, direction, batch, h), exact)}
+    model.bf16 = True
+    return seconds | {"rough in bf16": off(by_two_passes(model, direction, batch, best_move(model) / moved), exact)}
+
+
+def by_two_passes(model: InnerModel, direction: dict[str, Tensor], batch: MaskedBatch, h: float) -> Tensor:
+    """d · ∇CE_i / M of the M masked tokens, by the difference of their losses at θ + hd and θ - hd."""
+    named, losses = dict(model.named_parameters()), []
+    pairs = [named[name].data for name in direction], [*direction.values()]
+    for by in (h, -2 * h):
+        torch._foreach_add_(*pairs, alpha=by)
+        x = MaskedLM().inputs(batch, pairs[0][0]).requires_grad_()
+        (part,) = Window([batch], [1.0], MaskedLM()).losses(model, 0, x)
+        losses += torch.autograd.grad(part, x)  # by the weight of a token, which is 1: no way back through the model
+    torch._foreach_add_(*pairs, alpha=h)
+    return (losses[0] - losses[1]) / (2 * h)
+
+
+def off(found: Tensor, exact: Tensor) -> float:
+    return ((found - exact).norm() / exact.norm()).item()
 
 
 def pretrained(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
@@ -178,28 +211,48 @@ def pretrained(shape: dict[str, int], turns: int, device: str) -> dict[str, floa
         return in_turns(ways, turns, device)
 
 
-def measured(shape: dict[str, int], turns: int, device: str) -> dict[str, float]:
-    """Ratios; seconds of compiling; the largest difference of a gradient that was stacked."""
-    step, many, worth, train = (part(shape, turns, device) for part in (compiled, stacked, credits, pretrained))
-    return {
-        "compiled": step["compiled"] / step["eager"],
-        "compiling": step["compiling"],
-        "stacked": many["stacked"] / many["one by one"],
-        "off": many["off"],
-        "credits": worth["credits"] / worth["forward"],
-        "pretrained": train["MaskedTokensTrainer"] / train["Trainer"],
-    }
+def compiled_to_eager(*given: Any) -> dict[str, float]:
+    found = compiled(*given)
+    return {"compiled": found["compiled"] / found["eager"], "compiling": found["compiling"]}
+
+
+def stacked_to_one(*given: Any) -> dict[str, float]:
+    found = stacked(*given)
+    return {"stacked": found["stacked"] / found["one by one"], "off": found["off"]}
+
+
+def credits_to_forward(*given: Any) -> dict[str, float]:
+    found = credits(*given)
+    ratios = {name: found[name] / found["forward"] for name in ("credits", "differences")}
+    return ratios | {name: found[name] for name in ERRORS if name in found}
+
+
+def pretrained_to_trainer(*given: Any) -> dict[str, float]:
+    found = pretrained(*given)
+    return {"pretrained": found["MaskedTokensTrainer"] / found["Trainer"]}
+
+
+PARTS = {
+    "compiled": compiled_to_eager,
+    "stacked": stacked_to_one,
+    "credits": credits_to_forward,
+    "pretrained": pretrained_to_trainer,
+}
+"""What is measured: ratios, seconds of compiling, and errors."""
 
 
 def table(result: dict[str, dict[str, dict[str, float]]]) -> Iterator[str]:
     for device, by_shape in result.items():
         yield f"| {device} | {' | '.join(by_shape)} | at most |"
         yield "|---" * (len(by_shape) + 2) + "|"
-        for key, name in NAMES.items():
+        known = {key: name for key, name in NAMES.items() if all(key in found for found in by_shape.values())}
+        for key, name in known.items():
             cells = [f"{found[key]:.0f}" if key == "compiling" else f"{found[key]:.2f}" for found in by_shape.values()]
             yield f"| {name} | {' | '.join(cells)} | {TARGETS.get(key, '')} |"
-        cells = [f"{found['off']:.0e}" for found in by_shape.values()]
-        yield f"| largest difference of a stacked gradient | {' | '.join(cells)} | |"
+        for key, name in ERRORS.items():
+            if all(key in found for found in by_shape.values()):
+                cells = [f"{found[key]:.0e}" for found in by_shape.values()]
+                yield f"| {name} | {' | '.join(cells)} | |"
         yield ""
 
 
@@ -207,19 +260,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=[*PARTS], default=[*PARTS])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     inductor.force_disable_caches = True  # what an earlier run compiled would be found
     found = {}
     for name, shape in SHAPES.items():
-        found[name] = measured(shape, 2 if asked.quick else 20, asked.device)
+        given = (shape, 2 if asked.quick else 20, asked.device)
+        found[name] = {key: value for part in asked.only for key, value in PARTS[part](*given).items()}
         print(name, {key: round(value, 9) for key, value in found[name].items()}, flush=True)
         if asked.quick:
             return
     path = FOLDER / "result.json"
     before = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    result = before | {asked.device: found}
+    known = before.get(asked.device, {})
+    result = before | {asked.device: {name: known.get(name, {}) | of_shape for name, of_shape in found.items()}}
     write_up(FOLDER, result, list(table(result)))
 
 
