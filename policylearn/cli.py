@@ -50,6 +50,16 @@ def _on_this_machine(path: Path | None) -> Path | None:
     return path
 
 
+def _a_file(path: Path | None) -> Path | None:
+    """Refuse a folder, or what lies below a file, before anything is computed that could not be written."""
+    if _on_this_machine(path) is not None and path is not None:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name a file in it")
+        if above := next((parent for parent in path.parents if parent.is_file()), None):
+            raise ValueError(f"{path} cannot be written: {above} is a file")
+    return path
+
+
 @app.command()
 def train(
     settings: Settings = None,
@@ -187,9 +197,7 @@ def score(
 def diagnose(
     settings: Settings = None,
     imports: Imports = None,
-    out: Annotated[
-        Path | None, typer.Option(help="write what was found to a JSON file", callback=_on_this_machine)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write what was found to a JSON file", callback=_a_file)] = None,
     validity: Annotated[
         str | None,
         typer.Option(help="instead, train models under random policies, kept in DIR/validity", metavar="DIR"),
@@ -252,7 +260,9 @@ def inspect(
     policy: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
     texts: Annotated[list[str] | None, typer.Argument(help="texts of the domain, or places of pictures")] = None,
     file: Annotated[str | None, typer.Option(help="further texts, one a line")] = None,
-    html: Annotated[Path | None, typer.Option(help="write a page to look at, instead of showing them here")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="write a page to look at, instead of showing them here", callback=_a_file)
+    ] = None,
 ) -> None:
     """Show texts, or pictures, as heatmaps of mask probabilities."""
     from policylearn.artefact.heatmaps import inspect_texts

@@ -263,11 +263,21 @@ def test_an_out_of_no_name(refuses, tiny_toml):
     assert refuses("train", tiny_toml, "--out", "").startswith("the name of a folder is empty: give a path or a URI")
 
 
-def test_what_is_to_be_a_file_and_is_a_folder(policylearn, saved_policy, tmp_path):
-    (tmp_path / "page.html").mkdir()
-    code, _, said = policylearn("inspect", saved_policy, "generic_003", "--html", tmp_path / "page.html")
-    assert code == 1, said
-    assert said.splitlines()[-1] == f"error  {tmp_path}/page.html: Is a directory"
+@pytest.mark.parametrize("command", [("inspect", "POLICY", "generic_003", "--html"), ("diagnose", "CONFIG", "--out")])
+def test_what_is_to_be_a_file_and_cannot_be_one(refuses, tiny_toml, saved_policy, tmp_path, command, monkeypatch):
+    """Which is told before anything is computed."""
+    monkeypatch.setattr("policylearn.commands.diagnose.diagnose", None)
+    given = [{"POLICY": saved_policy, "CONFIG": tiny_toml}.get(word, word) for word in command]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    assert refuses(*given, tmp_path / "there") == f"{tmp_path}/there is a folder: name a file in it"
+    assert refuses(*given, tmp_path / "file" / "x") == f"{tmp_path}/file/x cannot be written: {tmp_path}/file is a file"
+
+
+def test_a_policy_that_cannot_be_written(policylearn, tiny_toml, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, said = policylearn("score", tiny_toml, "--scorer", "tficf", "--out", tmp_path / "file")
+    assert code in (1, 2) and said.splitlines()[-1].startswith("error  ") and "Traceback" not in said
 
 
 def test_a_seed_of_more_bits_than_there_are(refuses, tiny_toml):

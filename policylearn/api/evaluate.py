@@ -7,6 +7,7 @@ from typing import Any
 from policylearn.api.inputs import Inputs
 from policylearn.api.results import Comparison
 from policylearn.api.settings import Given, changed, console_of, experiment
+from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact
 from policylearn.config import Config
 from policylearn.evaluation.compare import evaluate_policies
@@ -15,6 +16,7 @@ Policy = str | os.PathLike[str] | PolicyArtefact
 """An exported policy: a run, a folder, a URI, a name on the Hub, or what `load_policy` gives."""
 
 
+@undisturbed
 def evaluate(
     policies: Policy | Mapping[str, Policy] | None = None,
     arms: Sequence[str] = ("random",),

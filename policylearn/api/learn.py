@@ -9,6 +9,7 @@ from typing import Any
 from policylearn.api.evaluate import compare_arms
 from policylearn.api.results import Comparison, Page
 from policylearn.api.settings import Given, console_of, experiment
+from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.commands.train import train
 from policylearn.config import Config
@@ -42,6 +43,7 @@ class Learned:
         storage = Storage.at(self.out)
         return Page(str(storage / "report.html"), storage.read("report.html").decode())
 
+    @undisturbed
     def evaluate(
         self,
         arms: Sequence[str] = ("random", "learned"),
@@ -66,6 +68,7 @@ class Learned:
         return compare_arms(self.config, chosen, policies, str(storage / "evaluate"), quiet)
 
 
+@undisturbed
 def learn(
     model: Any = None,
     task: Any = None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from policylearn.api.results import Diagnosis
 from policylearn.api.settings import Given, console_of, experiment
+from policylearn.api.surroundings import undisturbed
 from policylearn.commands.diagnose import diagnose as run_diagnosis
 from policylearn.commands.score import ScoredWord, scored_words
 from policylearn.config import Config
@@ -15,6 +16,7 @@ from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
 
 
+@undisturbed
 def diagnose(
     model: Any = None,
     task: Any = None,
@@ -46,6 +48,7 @@ def diagnose(
         return Diagnosis.of(run_diagnosis(experiment(given, folder, console), console))
 
 
+@undisturbed
 def score(
     scorer: str,
     model: Any = None,

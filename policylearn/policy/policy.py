@@ -78,6 +78,7 @@ class MaskingPolicy(nn.Module):
         self.strengths = nn.Parameter(torch.tensor([config.prior[n] for n in self.names]), requires_grad=False)
         self.network = build_network(config, field.size, features)
         self.trust = nn.Parameter(torch.zeros(len(self.names)), requires_grad=self.network is not None)
+        self.float()  # whatever torch makes by default in this process: it is saved, and checked, in single precision
         self.start: tuple[MaskingPolicy] | None = None  # in a tuple, for it is no part of what is learned or saved
 
     @property

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import Dataset, DatasetDict
 from pandas import DataFrame, Series
 from rich.console import Console
@@ -186,6 +187,20 @@ def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, cap
     train = KINDS.get("classification").read(found.task).splits["train"].texts
     assert texts == train and len(texts) < len(splits["train"])  # dev and test are carved off
     assert f"domain  none is given: the {len(texts)} texts of the task's train split" in capsys.readouterr().out
+
+
+def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
+    """As it is in a notebook, where others compute as well."""
+    torch.set_num_threads(2)
+    torch.set_default_dtype(torch.float64)
+    try:
+        learned = pl.learn(task=splits, tokenizer=words, out=tmp_path, settings=SHORT, quiet=True)
+        assert torch.get_num_threads() == 2 and torch.get_default_dtype() == torch.float64
+        example = {"input_ids": words(splits["train"][0]["text"])["input_ids"]}
+        masked = pl.PolicyCollator(learned.policy, words)([example])["labels"]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
 
 
 def test_the_recipe_is_that_of_the_config_for_own_tasks():

@@ -1,0 +1,52 @@
+"""What a call sets for the whole process while it works, and leaves as it was: it is a guest in somebody's notebook."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from transformers.utils import logging
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def undisturbed(call: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A function of which nothing is left in the process: see `surroundings`. It is quiet where it has `quiet=True`."""
+
+    @wraps(call)
+    def called(*given: Given.args, **named: Given.kwargs) -> Result:
+        with surroundings(quiet=bool(named.get("quiet"))):
+            return call(*given, **named)
+
+    return called
+
+
+@contextmanager
+def surroundings(quiet: bool) -> Iterator[None]:
+    """Within, tensors are made in single precision, and bars of transformers are off, which the work sees to; of
+    `datasets` too, if `quiet`. After that all is as it was, with the number of torch's threads, which a pool sets."""
+    threads, dtype, bars = torch.get_num_threads(), torch.get_default_dtype(), logging.is_progress_bar_enabled()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with _no_bars_of_data_sets() if quiet and "datasets" in sys.modules else nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+
+
+@contextmanager
+def _no_bars_of_data_sets() -> Iterator[None]:
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were_off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            enable_progress_bars()
