@@ -133,7 +133,7 @@ def evaluate(
     only what is missing is run. Exit status as of train.
     """
     study = _study(settings, imports)
-    policies = dict(_named(p, "--policy", "arm=folder") for p in policy or [])
+    policies = _all_named(policy or [], "--policy", "arm=folder")
     if study and policies:
         raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
     config, console = None if study else _config(settings, imports), _console()
@@ -335,9 +335,7 @@ def average(
     from policylearn.commands.export import write_policy
     from policylearn.runs.run import check_is_no_run
 
-    named = [_named(one, "policy", "name=run") for one in policies]
-    if len(named) > len(of := dict(named)):
-        raise ValueError(f"of these policies two have one name: {' '.join(policies)}")
+    of = _all_named(policies, "policy", "name=run")
     check_is_no_run(out)
     console, artefact = _console(), average_of(of, times)
     console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
@@ -408,6 +406,13 @@ def _study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig
     path, *overrides = settings or [""]
     is_file = path and "=" not in path
     return load_study(path, overrides, imports or []) if is_file and is_study(path) else None
+
+
+def _all_named(options: list[str], what: str, form: str) -> dict[str, str]:
+    named = [_named(one, what, form) for one in options]
+    if len(named) > len(found := dict(named)):
+        raise ValueError(f"of these policies two have one name: {' '.join(options)}")
+    return found
 
 
 def _named(option: str, what: str, form: str) -> tuple[str, str]:

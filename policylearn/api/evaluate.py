@@ -54,10 +54,17 @@ def evaluate(
     True
     """
     named = {} if policies is None else policies if isinstance(policies, Mapping) else {"learned": policies}
-    chosen = {**(settings or {}), "evaluate.arms": list(arms), "evaluate.seeds": seeds}
+    chosen = {**(settings or {}), "evaluate.arms": names_of(arms), "evaluate.seeds": seeds}
     found = experiment(Given(model, task, domain, general, tokenizer, config, chosen), out, console_of(quiet))
     inputs = Inputs(out)
     return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
+
+
+def names_of(arms: Sequence[str]) -> list[str]:
+    """Arms as a list. ValueError: they are one string, which is a sequence of letters."""
+    if isinstance(arms, str):
+        raise ValueError(f"arms {arms!r:.80}: give a list of names, such as [{arms!r:.80}]")
+    return list(arms)
 
 
 def compare_arms(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from policylearn.api.evaluate import compare_arms
+from policylearn.api.evaluate import compare_arms, names_of
 from policylearn.api.results import Comparison, Page
 from policylearn.api.settings import Given, console_of, experiment
 from policylearn.api.surroundings import undisturbed
@@ -64,7 +64,7 @@ class Learned:
         """
         storage = Storage.at(self.out)
         policies = {"learned": str(storage / "policy")} if "learned" in arms else {}
-        chosen = {"evaluate.arms": list(arms), "evaluate.seeds": seeds, **(settings or {})}
+        chosen = {"evaluate.arms": names_of(arms), "evaluate.seeds": seeds, **(settings or {})}
         return compare_arms(self.config, chosen, policies, str(storage / "evaluate"), quiet)
 
 

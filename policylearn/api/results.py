@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from policylearn.messages.quote import some
 from policylearn.report.console import comparison_table
 from policylearn.report.signal import signal_report
 
@@ -42,7 +43,9 @@ class Comparison:
         return cls(result["metric"], scores, result["comparisons"], sentences, out, result)
 
     def mean(self, arm: str) -> float:
-        """The mean score of an arm; KeyError: there is no such arm."""
+        """The mean score of an arm; ValueError: there is no such arm."""
+        if arm not in self.scores:
+            raise ValueError(f"no arm {arm!r} was compared: {some(self.scores)}")
         return sum(self.scores[arm]) / len(self.scores[arm])
 
     def __repr__(self) -> str:

@@ -52,6 +52,8 @@ def experiment(
     Raises:
         ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
     """
+    if given.settings is not None and not isinstance(given.settings, Mapping):
+        raise ValueError(f"settings {given.settings!r:.80}: give them by dotted name, such as {{'inner.steps': 20}}")
     tree, source = _base(given.config), _source(given.config)
     own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in (given.settings or {}).items()}
     pictures = bool(_at(tree, own, "patches.words"))

@@ -26,12 +26,13 @@ def undisturbed(call: Callable[Given, Result]) -> Callable[Given, Result]:
 
 @contextmanager
 def surroundings(quiet: bool) -> Iterator[None]:
-    """Within, tensors are made in single precision, and bars of transformers are off, which the work sees to; of
-    `datasets` too, if `quiet`. After that all is as it was, with the number of torch's threads, which a pool sets."""
+    """Within, tensors are made in single precision and gradients are taken; bars of `datasets` are off, if `quiet`.
+    After that all is as it was, with the number of torch's threads, which a pool sets, and the bars of transformers."""
     threads, dtype, bars = torch.get_num_threads(), torch.get_default_dtype(), logging.is_progress_bar_enabled()
     torch.set_default_dtype(torch.float32)
     try:
-        with _no_bars_of_data_sets() if quiet and "datasets" in sys.modules else nullcontext():
+        bars_of_data_sets = _no_bars_of_data_sets() if quiet and "datasets" in sys.modules else nullcontext()
+        with torch.inference_mode(False), torch.enable_grad(), bars_of_data_sets:
             yield
     finally:
         torch.set_num_threads(threads)

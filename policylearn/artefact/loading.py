@@ -148,6 +148,8 @@ def _local_folder(source: str, revision: str | None) -> Path:
         if revision is not None:
             raise ValueError(f"policy {source!r} is a folder, which has no revision {revision!r}: leave it out")
         return Path(source)
+    if Path(source).is_file():
+        raise ValueError(f"policy {source!r} is a file: give the folder of a policy, which has a {MANIFEST}")
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
         there = not_found(source)
         raise ValueError(

@@ -3,6 +3,7 @@
 import math
 import os
 from enum import IntEnum
+from numbers import Real
 from typing import Any
 
 import torch
@@ -109,11 +110,16 @@ class Timed:
     _clock: Clock
 
     def set_epoch(self, epoch: int) -> None:
-        """From now on masks are those of this epoch, in the workers of a loader as well."""
+        """From now on masks are those of this epoch, in the workers of a loader as well. ValueError: it is none."""
+        if not isinstance(epoch, Real) or not math.isfinite(epoch):
+            raise ValueError(f"epoch {epoch!r:.80} is no number: tell the one that begins, from 0 on")
         self._clock.epoch = epoch
 
     def set_progress(self, progress: float) -> None:
-        """The share of training that is done, for a policy whose rate has a schedule; 0 until told."""
+        """The share of training that is done, for a policy whose rate has a schedule; 0 until told. ValueError: it is
+        no number."""
+        if not isinstance(progress, Real) or not math.isfinite(progress):
+            raise ValueError(f"progress {progress!r:.80} is no number: tell a share from 0 to 1")
         self._clock.progress = progress
 
     def begin_training(self, repeats: Repeats, rank: int = 0) -> None:

@@ -181,6 +181,11 @@ def _check_columns(rows: Sequence[Mapping[str, Any]]) -> None:
                 f"example {i} of the batch has columns {sorted(row)} but no list of token ids in 'input_ids': tokenize "
                 "the texts first"
             )
+        if _is_nested(row["input_ids"]):
+            raise ValueError(
+                f"example {i} of the batch has input_ids of shape {list(np.shape(row['input_ids']))}: give a row of "
+                "token ids per example, as a tokenizer does without return_tensors"
+            )
         if row.keys() != columns:
             raise ValueError(
                 f"example {i} of the batch has columns {sorted(row)}, example 0 {sorted(columns)}: give all the same"

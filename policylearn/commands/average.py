@@ -1,7 +1,9 @@
 """Policies of several tasks as one of their domain."""
 
+import math
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from policylearn.artefact import PolicyArtefact
@@ -24,9 +26,17 @@ def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], time
         times: how strongly the mean is followed.
 
     Raises:
-        ValueError: as in `average_policies` and `open_policy`, or they are of different tokenizers.
+        ValueError: what is given is none of these, or they are of different tokenizers; or as in `average_policies` and
+            `open_policy`.
         StorageFailed: the place of one cannot be reached.
     """
+    if not isinstance(sources, Mapping):
+        raise ValueError(f"the policies are a {type(sources).__name__}: give them by name, such as {{'a': …, 'b': …}}")
+    for name, source in sources.items():
+        if not isinstance(source, str | os.PathLike | PolicyArtefact):
+            raise ValueError(f"policy {name!r} is a {type(source).__name__}: give a folder, or what load_policy gives")
+    if isinstance(times, bool) or not isinstance(times, Real) or not 0 < times < math.inf:
+        raise ValueError(f"times {times!r:.80}: how strongly the mean is followed is a number above 0")
     given = {name: x if isinstance(x, PolicyArtefact) else open_policy(x) for name, x in sources.items()}
     first, *others = given.items()
     for name, artefact in others:

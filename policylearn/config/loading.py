@@ -133,7 +133,7 @@ def _difference(key: str, old: Any, new: Any) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tree of a TOML file, or of one that ends in .json; ValueError: it is not there, or is none."""
     if not path.is_file():
-        raise ValueError(f"config file {path} does not exist")
+        raise ValueError(f"config file {path} {'is a folder' if path.is_dir() else 'does not exist'}")
     kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         return read(path.read_text(encoding="utf-8"))

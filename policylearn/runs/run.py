@@ -70,6 +70,7 @@ class Run(AbstractContextManager["Run"]):
 
     def __init__(self, storage: Storage, config: Config, console: Console) -> None:
         self.storage, self.config, self.console = storage, config, console
+        self._settings = resolved_json(config).encode()
         self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
         self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
@@ -92,6 +93,8 @@ class Run(AbstractContextManager["Run"]):
         storage = Storage.at(out, lambda line: _warn(console, line))
         if storage.is_file():
             raise ValueError(f"{storage} is a file; --out names a folder")
+        if "://" not in str(out) and (above := next((p for p in Path(str(out)).parents if p.is_file()), None)):
+            raise ValueError(f"--out {out} cannot be written: {above} is a file")
         names, known = storage.names(), _known_config(storage)
         if known is None and set(names) - {INPUTS}:
             raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
@@ -141,6 +144,7 @@ class Run(AbstractContextManager["Run"]):
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
+        self._check_alone()
         self.save_text("result.json", json.dumps(result, indent=2) + "\n")
         with self._waiting():
             self._outbox.flush()
@@ -166,7 +170,8 @@ class Run(AbstractContextManager["Run"]):
         return state
 
     def save_round(self, state: State) -> None:
-        """Checkpoint the state, then bring metrics.jsonl up to it."""
+        """Checkpoint the state, then bring metrics.jsonl up to it. ValueError: as `save_trials`."""
+        self._check_alone()
         checkpoints, lines = (_inside(state.folder, name) for name in ("checkpoints", "metrics.jsonl"))
         folder, number, files = self.storage / checkpoints, state.round, state_files(state)
         metrics = self._writing(lines, _lines(state.history))
@@ -178,7 +183,12 @@ class Run(AbstractContextManager["Run"]):
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
-        """Rewrite trials.jsonl."""
+        """Rewrite trials.jsonl.
+
+        Raises:
+            ValueError: another process has begun a run of other settings in this folder meanwhile.
+        """
+        self._check_alone()
         self.save_text("trials.jsonl", _lines(trials))
 
     def note_policies(self, given: dict[str, Origin]) -> None:
@@ -262,6 +272,18 @@ class Run(AbstractContextManager["Run"]):
 
     def __exit__(self, *exception: object) -> None:
         self._outbox.try_all()
+
+    def _check_alone(self) -> None:
+        """Of two processes with other settings in one folder the first goes: what they write would be of both."""
+        try:
+            there = self.storage.impatient().read("config.json")
+        except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell
+            return
+        if there != self._settings:
+            raise ValueError(
+                f"{self.storage}: another process has begun a run with other settings there, and this one stops; give "
+                "each a folder of its own, --out"
+            )
 
     def _waiting(self) -> AbstractContextManager[None]:
         """Where there is no going on without the storage."""

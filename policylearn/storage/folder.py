@@ -93,6 +93,8 @@ class Storage:
         """
         if isinstance(place, Storage):
             return place
+        if not isinstance(place, str | os.PathLike):
+            raise ValueError(f"a folder is given as {place!r:.80}: give a path or a URI")
         text = os.fspath(place)
         if not text:
             raise ValueError("the name of a folder is empty: give a path or a URI, . for the folder that you are in")

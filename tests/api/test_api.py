@@ -194,13 +194,28 @@ def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)
     try:
-        learned = pl.learn(task=splits, tokenizer=words, out=tmp_path, settings=SHORT, quiet=True)
+        with torch.inference_mode():
+            learned = pl.learn(task=splits, tokenizer=words, out=tmp_path, settings=SHORT, quiet=True)
         assert torch.get_num_threads() == 2 and torch.get_default_dtype() == torch.float64
         example = {"input_ids": words(splits["train"][0]["text"])["input_ids"]}
         masked = pl.PolicyCollator(learned.policy, words)([example])["labels"]
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
+
+
+def test_what_is_wrong_with_arms_and_means_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"arms 'random': give a list of names, such as \['random'\]"):
+        pl.evaluate(arms="random", out=tmp_path)
+    for policies, said in (
+        (["a", "b"], "the policies are a list: give them by name"),
+        ({"a": 3}, "policy 'a' is a int: give a folder"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            pl.average(policies)
+    for times in (float("nan"), -1.0, 0, "2"):
+        with pytest.raises(ValueError, match=r"how strongly the mean is followed is a number above 0"):
+            pl.average({}, times=times)
 
 
 def test_the_recipe_is_that_of_the_config_for_own_tasks():
@@ -215,6 +230,8 @@ def test_the_recipe_is_that_of_the_config_for_own_tasks():
         ({"model": tiny_bert(9)}, "needs its tokenizer"),
         ({"model": 3}, "model is a int: give a name"),
         ({"config": "no.toml"}, r"config file no\.toml does not exist"),
+        ({"config": "/"}, r"config file / is a folder"),
+        ({"settings": ["inner.steps=4"]}, r"settings \['inner\.steps=4'\]: give them by dotted name"),
     ],
 )
 def test_what_is_wrong_is_said(given, said, tmp_path):

@@ -21,7 +21,7 @@ def test_nothing_in_it_can_be_executed(saved_policy):
         assert path.read_bytes()[:2] not in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}, name
 
 
-@pytest.mark.parametrize("name", ["policy.safetensors", "policy.json", "tokenizer/tokenizer.json", "README.md"])
+@pytest.mark.parametrize("name", ["policy.safetensors", "policy.json", "tokenizer/tokenizer.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_file_is_named(folder, name, damage):
     path = folder / name
@@ -31,6 +31,16 @@ def test_a_damaged_file_is_named(folder, name, damage):
     if damage == "remove":
         path.unlink()
     with pytest.raises(ValueError, match=rf"{name} is missing or (does not match|cannot be read).*; copy it again"):
+        load_policy(folder)
+
+
+def test_a_card_may_be_edited_and_has_to_be_there(folder):
+    """On the Hub, in the browser, where nobody mends a manifest."""
+    with (folder / "README.md").open("a") as card:
+        card.write("\nSee our paper.\n")
+    assert load_policy(folder).card.endswith("See our paper.\n")
+    (folder / "README.md").unlink()
+    with pytest.raises(ValueError, match=r"README\.md is missing"):
         load_policy(folder)
 
 

@@ -91,7 +91,7 @@ WRONG = {
     "no tokens in a batch": ({"text": ["a"]}, r"the batch has columns \['text'\] but no 'input_ids'"),
     "a list of numbers": ([5, 6], "example 0 .* no list of token ids"),
     "nested tokens": ([{"input_ids": [[5, 6]]}], r"input_ids.*"),
-    "a batch per example": ([{"input_ids": torch.ones(1, 3)}], r"input_ids has shape \[1, 1, 3\]: give one list"),
+    "a batch per example": ([{"input_ids": torch.ones(1, 3)}], r"input_ids of shape \[1, 3\]: give a row"),
     "no token": ([TEXT, [2, 99, 3]], r"row 1 of the batch holds token id 99, the policy knows ids from 0 to 50"),
     "a negative id": ([TEXT, [2, -7, 3]], "row 1 of the batch holds token id -7"),
     "other columns": ([TEXT, TEXT | {"x": 1}], r"example 1 of the batch has columns \['input_ids', 'x'\], example 0"),
@@ -191,6 +191,19 @@ def test_a_setting_that_becomes_wrong_is_refused_when_it_counts(tokenizer):
     collator.pad_to_multiple_of = 0
     with pytest.raises(ValueError, match="pad_to_multiple_of 0 must be a whole number from 1 to"):
         collator([TEXT])
+
+
+@pytest.mark.parametrize("epoch", [None, "a", float("nan"), float("inf")])
+def test_an_epoch_that_is_none(tokenizer, epoch):
+    with pytest.raises(ValueError, match="is no number: tell the one that begins"):
+        PolicyCollator(tokenizer).set_epoch(epoch)
+
+
+def test_rows_of_one_row_each(tokenizer):
+    """A tokenizer with return_tensors gives them."""
+    row = {"input_ids": torch.tensor([TEXT["input_ids"]])}
+    with pytest.raises(ValueError, match=r"input_ids of shape \[1, \d+\]: give a row of token ids per example"):
+        PolicyCollator(tokenizer)([row, row])
 
 
 @pytest.mark.parametrize("made", [list, np.array, torch.tensor])

@@ -27,6 +27,25 @@ def test_a_run_killed_while_it_wrote_its_first_file_is_begun_again(tiny, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json"]
 
 
+def test_of_two_processes_in_one_folder_the_first_goes(tiny, tmp_path, quiet):
+    first = Run.open(tmp_path, tiny(), quiet)
+    Run.open(tmp_path, tiny("inner.steps=3"), quiet).save_trials([{"arm": "random", "seed": 7}])
+    for save in (
+        lambda: first.save_trials([]),
+        lambda: first.save_round(state(1)),
+        lambda: first.finish({}),
+    ):
+        with pytest.raises(ValueError, match="another process has begun a run with other settings there"):
+            save()
+    assert json.loads((tmp_path / "trials.jsonl").read_text())["seed"] == 7
+
+
+def test_a_folder_below_a_file_is_none(tiny, tmp_path, quiet):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=rf"--out .*/run cannot be written: {tmp_path}/file is a file"):
+        Run.open(tmp_path / "file" / "run", tiny(), quiet)
+
+
 def test_a_trial_cut_short_is_run_again(tiny, tmp_path, quiet):
     run = Run.open(tmp_path, tiny(), quiet)
     run.save_trials([{"arm": "random", "seed": 0}, {"arm": "random", "seed": 1}])
