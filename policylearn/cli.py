@@ -111,8 +111,9 @@ def pretrain(
     if done.before:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
-    read = "pictures" if "pictures" in done.result else "texts"
-    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result[read]:,} {read}{loss})"
+    long = f" of up to {config.model.max_length} tokens"  # longer ones have been split
+    read, pieces = ("pictures", "") if "pictures" in done.result else ("texts", long)
+    said = f"model  {out}  ({done.result['steps']:,} steps on {done.result[read]:,} {read}{pieces}{loss})"
     if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
         console.print(said, highlight=False, markup=False, soft_wrap=True)
 

@@ -70,6 +70,10 @@ class DenoisingCollator(PolicyCollator):
         pairs = [self._restored(shown[real], labels[real]) for shown, labels, real in rows]
         return self._padded([pair[0] for pair in pairs], [pair[1] for pair in pairs], batch)
 
+    def _predictable(self, labels: Tensor, ids: Tensor, real: Tensor) -> Tensor:
+        """As they are: the decoder has the whole text to say, or the end of it, where nothing is masked."""
+        return labels
+
     def _restored(self, shown: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What encoder and decoder are to be given for one masked text, [T] each before."""
         masked = labels != IGNORED

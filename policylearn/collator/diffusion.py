@@ -21,7 +21,7 @@ class DiffusionCollator(PolicyCollator):
     """Texts hidden at every rate from one token to all, and the weights that go with it, for a loss of your own:
 
         nll = cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
-        loss = (batch["weights"] * nll).sum() / (batch["p_mask"] > 0).sum()
+        loss = (batch["weights"] * nll).sum() / (batch["p_mask"] > 0).sum().clamp(min=1)  # nothing may be hidden: 0
 
     Under a policy that knows nothing, and masks single tokens, this is the bound of MDLM and LLaDA, per token, without
     bias; what it is under other policies says `policylearn.policy.diffusion`: each token counted once, but no bound, so

@@ -1,6 +1,6 @@
 """JointCollator: labelled texts twice, as they are and masked, for fine-tuning on both losses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from transformers import BatchEncoding
 
 from policylearn.collator.policy_collator import Examples, PolicyCollator
 from policylearn.masking.corruption import IGNORED
+from policylearn.messages.quote import quote
 
 MASKED = "masked_"
 
@@ -46,12 +47,15 @@ class JointCollator(PolicyCollator):
     def torch_call(self, examples: Examples) -> BatchEncoding:
         """`PolicyCollator.torch_call`, with the texts as they are beside it. ValueError: a label is missing."""
         texts, labels = self._apart(examples)
-        return self._both(super().torch_call(texts), torch.as_tensor(labels))
+        return self._both(super().torch_call(texts), self._numbers(torch.as_tensor, labels))
 
     def numpy_call(self, examples: Examples) -> BatchEncoding:
         """The same in NumPy."""
         texts, labels = self._apart(examples)
-        return self._both(super().numpy_call(texts), np.asarray(labels))
+        found = self._numbers(np.asarray, labels)
+        if found.dtype == object or found.dtype.kind in "US":
+            raise self._no_numbers(labels)
+        return self._both(super().numpy_call(texts), found)
 
     def _apart(self, examples: Examples) -> tuple[Examples, Any]:
         """Texts without their labels, and these."""
@@ -67,6 +71,18 @@ class JointCollator(PolicyCollator):
     def _check(self, row: Any, which: str) -> None:
         if not isinstance(row, Mapping) or self.label not in row:
             raise ValueError(f"{which} has no column {self.label!r}, the task's labels: set label to the one it has")
+
+    def _numbers(self, made: Callable[[Any], Any], labels: Any) -> Any:
+        try:
+            return made(labels)
+        except (TypeError, ValueError, RuntimeError):  # of torch and NumPy, each in its way
+            raise self._no_numbers(labels) from None
+
+    def _no_numbers(self, labels: Any) -> ValueError:
+        return ValueError(
+            f"column {self.label!r} holds {quote(labels)}, which is no array of numbers: give class numbers, or lists "
+            "of numbers of one length"
+        )
 
     def _both(self, batch: BatchEncoding, labels: Any) -> BatchEncoding:
         shown, predicted = batch.pop("input_ids"), batch.pop("labels")

@@ -275,10 +275,14 @@ class PolicyCollator(Timed, DataCollatorMixin):
             batch["attention_mask"] = real.long()
         if self.mlm and ids.numel():
             shown, labels = mask_documents(mask, documents, ids, protected, scores, self._padding_id())
-            batch |= {"input_ids": shown, "labels": predictable(labels, ids, real)}
+            batch |= {"input_ids": shown, "labels": self._predictable(labels, ids, real)}
         else:
             batch["labels"] = ids.masked_fill(~real, IGNORED)
         return flattened(batch) if is_flat(rows) else batch
+
+    def _predictable(self, labels: Tensor, ids: Tensor, real: Tensor) -> Tensor:
+        """Labels as the loss of this collator's batches takes them, which must not be a mean of nothing."""
+        return predictable(labels, ids, real)
 
     def _kept(self, examples: Examples) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""

@@ -25,7 +25,12 @@ class ModelConfig(Strict):
         },
         description="fields of a transformers config, with its model_type; used when `name` is unset",
     )
-    max_length: int = Field(64, ge=8, description="tokens per text, special tokens included; longer is cut")
+    max_length: int = Field(
+        64,
+        ge=8,
+        description="tokens per text, special tokens included; a labelled text that is longer is cut, one of a corpus "
+        "goes on in further rows",
+    )
     bf16: bool = Field(False, description="run encoder and head under bf16 autocast; not on a processor without it")
     revision: str | None = Field(
         None, description="branch, tag or commit on the Hub: of `name`, or of `tokenizer` where only that is set"

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from transformers import PreTrainedModel
 
@@ -112,7 +113,9 @@ def check_labels(problem: Problem) -> str:
             f"pretrain.labels {settings.labels} cannot be dealt out evenly to {taking_part} processes: "
             "set it to a multiple"
         )
-    return f"{settings.labels} of {len(problem.labelled('train')):,} labelled examples of train in every step"
+    if settings.labels > (have := len(problem.labelled("train"))):
+        raise ValueError(f"pretrain.labels {settings.labels} in every step, and train has {have:,}: set it to fewer")
+    return f"{settings.labels} of {have:,} labelled examples of train in every step"
 
 
 def _pictures(problem: PictureProblem, source: str | None) -> Material:
@@ -157,7 +160,11 @@ def _masks(problem: Problem, source: str | None, uniform: Callable[[], MaskingPo
         check_fits(problem, artefact)
         masks, said = artefact.policy, f"the masks of {last_part(source)}"
     if (rate := problem.config.pretrain.rate) is not None:
-        masks.field.masking = MaskingConfig.model_validate(masks.masking.model_dump() | {"rate": rate})
+        try:
+            masks.field.masking = MaskingConfig.model_validate(masks.masking.model_dump() | {"rate": rate})
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"pretrain.rate {rate}: {reason}") from None
     return masks, said
 
 

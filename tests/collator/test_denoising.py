@@ -16,7 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from policylearn.collator.denoising import STYLES, DenoisingCollator
+from policylearn.collator.denoising import STYLES, DenoisingCollator, sentinels_of
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.masking import IGNORED
 
@@ -143,6 +143,13 @@ def test_labels_are_padded_on_the_right_even_where_texts_are_not(tokenizer, trai
     assert batch["attention_mask"][1, 0] == 0 and batch["labels"][1, 0] != IGNORED
     expected = DataCollatorForSeq2Seq(tokenizer)([{**row, "labels": row["input_ids"]} for row in rows])["labels"]
     assert torch.equal(batch["labels"], expected)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_batch_without_a_word_is_shown_as_it_is(style, t5_tokenizer):
+    batch = DenoisingCollator(t5_tokenizer, style=style)([{"input_ids": [1]}])
+    assert batch["input_ids"].tolist() == [[1]]
+    assert batch["labels"].tolist() == [[sentinels_of(t5_tokenizer)[0], 1] if style == "sentinels" else [1]]
 
 
 def test_what_cannot_be_is_said(tokenizer, t5_tokenizer, trained_examples):

@@ -15,7 +15,7 @@ COLUMNS = {"input_ids", "attention_mask", "labels", "t", "p_mask", "weights"}
 def loss_of(model, batch):
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     nll = cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
-    return (batch["weights"] * nll).sum() / (batch["p_mask"] > 0).sum()
+    return (batch["weights"] * nll).sum() / (batch["p_mask"] > 0).sum().clamp(min=1)
 
 
 def at_epoch(collator, epoch=3):
@@ -68,6 +68,7 @@ def test_a_model_learns_from_it(tokenizer, masked_lm, examples):
 def test_a_batch_without_a_word_costs_nothing(tokenizer, masked_lm):
     batch = at_epoch(DiffusionCollator(tokenizer))([{"input_ids": [2, 3]}])
     assert (batch["labels"] != -100).sum() == 1 and (batch["weights"] == 0).all()
+    assert loss_of(masked_lm, batch) == 0
 
 
 PACKED = [{"input_ids": [2, 9, 3, 2, 10, 3], "position_ids": [0, 1, 2, 0, 1, 2]}]

@@ -49,6 +49,14 @@ def test_two_heads_on_one_encoder_learn_from_a_batch(tokenizer):
     assert all(last < first / 2 for first, last in zip(losses[0], losses[-1], strict=True))
 
 
+@pytest.mark.parametrize("form", ["pt", "np"])
+@pytest.mark.parametrize("labels", [[None, 1], ["a", "b"], [[0, 1], [0]]])
+def test_labels_that_are_no_numbers_are_named(tokenizer, form, labels):
+    rows = [{"input_ids": [2, 10, 3], "label": label} for label in labels]
+    with pytest.raises(ValueError, match=r"column 'label' holds .* which is no array of numbers"):
+        JointCollator(tokenizer, return_tensors=form)(rows)
+
+
 @pytest.mark.parametrize("rows", [[{"input_ids": [2, 10, 3]}], [[2, 10, 3]], {"input_ids": torch.tensor([[2, 10, 3]])}])
 def test_a_missing_label_is_named(tokenizer, rows):
     with pytest.raises(ValueError, match="no column 'label'"):

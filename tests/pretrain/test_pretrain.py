@@ -168,6 +168,18 @@ def test_packed_rows_hold_whole_texts_whose_masks_are_those_they_have_alone(tiny
         assert torch.equal(together[name], torch.cat([batch[name] for batch in alone], 1))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("pretrain.rate=0.95", r"pretrain\.rate 0\.95: "),
+        ("pretrain.labels=1000", r"pretrain\.labels 1000 in every step, and train has 60: set it to fewer"),
+    ],
+)
+def test_what_is_out_of_range_is_named(tiny, tmp_path, quiet, setting, said):
+    with pytest.raises(ValueError, match=said):
+        command.pretrain(tiny(*SHORT, setting), tmp_path / "model", quiet)
+
+
 LABELS = [*SHORT, "pretrain.labels=16"]
 
 
