@@ -26,6 +26,9 @@ from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
 
+HASHED = ("masks", "tokens", "pixels", "labelled")
+"""Facts of which the record keeps a hash."""
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -78,11 +81,17 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
         beside = f", and on {given.beside}" if given.beside else ""
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""
-        said = card(config.name, base, f"under {given.said}{beside}", made_from | result, pictures)
+        said = card(config.name, base, f"under {given.said}{beside}", _told(config, made_from | result), pictures)
         for name, text in (given.files | {"README.md": said}).items():
             (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
     return Pretrained(out, result)
+
+
+def _told(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a card tells: not how many epochs there would have been, and of a hash that it is one."""
+    known = {key: value for key, value in facts.items() if key != "epochs" or config.pretrain.steps is None}
+    return {f"{key} (a hash of them)" if key in HASHED else key: value for key, value in known.items()}
 
 
 def _train(problem: Problem, given: Material, folder: Path, console: Console) -> Trainer:

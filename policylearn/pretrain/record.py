@@ -25,7 +25,8 @@ class Record:
 
     @classmethod
     def open(cls, folder: Path, made_from: dict[str, Any], fresh: bool = False) -> "Record":
-        """The record of a folder that is new, empty, or of the same training; written.
+        """The record of a folder that is new, empty, or of the same training; written. A training that was refused, or
+        stopped before there was a checkpoint, makes room for another.
 
         Raises:
             ValueError: the folder holds another training, or something that is none.
@@ -34,12 +35,14 @@ class Record:
             raise ValueError(f"{folder} is not empty and holds no pretraining: choose another --out")
         if (folder / RECORD).is_file() and not fresh:
             known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            if other := differences(known["made_from"], made_from):
+            other = differences(known["made_from"], made_from)
+            if other and (known["result"] or (folder / CHECKPOINTS).is_dir()):
                 raise ValueError(
                     f"{folder} holds a pretraining with other settings ({other}): choose another --out, or --fresh to "
                     "start over"
                 )
-            return cls(folder, made_from, known["result"])
+            if not other:
+                return cls(folder, made_from, known["result"])
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         found = cls(folder, made_from)
         found.write()

@@ -118,6 +118,15 @@ def test_a_model_that_is_saved_under_other_names_goes_on_from_its_checkpoint_too
     assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
+def test_a_training_that_was_refused_makes_room_for_another(tiny, tmp_path, quiet):
+    short = [setting for setting in SHORT if not setting.startswith("pretrain.batch_size")]
+    with pytest.raises(ValueError, match="set it to a multiple"):
+        command.pretrain(tiny(*short, "pretrain.batch_size=7", "pretrain.micro_batch=3"), tmp_path / "model", quiet)
+    done = command.pretrain(tiny(*short, "pretrain.batch_size=6", "pretrain.micro_batch=3"), tmp_path / "model", quiet)
+    card = (done.folder / "README.md").read_text()
+    assert "- masks (a hash of them): " in card and f"- steps: {done.result['steps']}" in card
+
+
 def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
     rate = "pretrain.rate={kind='linear', rates=[0.3, 0.15]}"
     status, said, wrong = policylearn("pretrain", tiny_toml, *SHORT, rate, "--out", tmp_path / "model")
