@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import signature
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from transformers import PreTrainedModel
 
 from policylearn.artefact import PolicyArtefact
 from policylearn.collator.clock import Clock, Timed
+from policylearn.collator.settings import BITS
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of, region
 from policylearn.masking.patches import MaskedPatches
+from policylearn.messages.quote import quote
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches
 from policylearn.policy.policy import MaskingPolicy
 
@@ -43,11 +46,12 @@ class PatchCollator(Timed):
         rate: share of the patches that is hidden; None: the policy's, or else the model's `mask_ratio`, or .6.
         processor: of the model; None: examples have `pixel_values`.
         image: column of the picture.
-        seed: another seed, other masks.
+        seed: another seed, other masks; None is 0.
         vary_repeats: as of `PolicyCollator`.
 
     Raises:
-        ValueError: the model takes no mask, cuts pictures otherwise than the policy, or hides another number of them.
+        ValueError: the model takes no mask, cuts pictures otherwise than the policy, or hides another number of them;
+            or a setting is of a wrong type or out of range.
     """
 
     def __init__(
@@ -58,17 +62,18 @@ class PatchCollator(Timed):
         rate: float | None = None,
         processor: Any = None,
         image: str = "image",
-        seed: int = 0,
+        seed: int | None = 0,
         vary_repeats: bool | None = None,
     ) -> None:
         grid, removed = grid_of(model.config), getattr(model.config, "mask_ratio", None)
         self.asks = asked_by(model)
         if isinstance(policy, PolicyArtefact):
             policy = policy.policy
+        _check_settings(policy, rate, seed)
         if policy is None:
             policy = random_patches(grid, MaskingConfig(rate=rate or removed or RATE, p_max=1.0))
         self.policy = policy if rate is None else policy.under(rate=rate)
-        self.processor, self.image, self.seed, self.vary_repeats = processor, image, seed, vary_repeats
+        self.processor, self.image, self.seed, self.vary_repeats = processor, image, int(seed or 0), vary_repeats
         self._clock, self._sights = Clock(), Sights()
         self._removed: int | None = None
         if NOISE in self.asks and removed is not None:
@@ -92,8 +97,11 @@ class PatchCollator(Timed):
         """A batch, of `masking.copies` rows of every example.
 
         Raises:
-            ValueError: a picture is of another size or number of channels, or boxes are none.
+            ValueError: there are no examples, one has no picture or one of another size or number of channels, or boxes
+                are none.
         """
+        if isinstance(examples, Mapping) or not len(examples) or not all(isinstance(one, Mapping) for one in examples):
+            raise ValueError(f"a batch is a list of examples with {PIXELS}, one at least; got {quote(examples)}")
         examples = [example for example in examples for _ in range(self.policy.masking.copies)]
         pixels = self._pixels(examples)
         mask = self.mask(pixels, self._columns(examples))
@@ -122,15 +130,30 @@ class PatchCollator(Timed):
     def _pixels(self, examples: Sequence[Mapping[str, Any]]) -> Tensor:
         if self.processor is not None:
             return self.processor([example[self.image] for example in examples], return_tensors="pt")[PIXELS]
-        if PIXELS not in examples[0]:
-            raise ValueError(f"examples have {', '.join(examples[0])} and no {PIXELS}: give them, or a processor")
-        return torch.stack([torch.as_tensor(example[PIXELS]) for example in examples])
+        if lacking := [example for example in examples if PIXELS not in example]:
+            raise ValueError(f"examples have {', '.join(lacking[0])} and no {PIXELS}: give them, or a processor")
+        pixels = [torch.as_tensor(example[PIXELS]) for example in examples]
+        if other := [one for one in pixels if one.shape != pixels[0].shape]:
+            shapes = " and ".join(str(list(one.shape)) for one in (pixels[0], other[0]))
+            raise ValueError(
+                f"{PIXELS} of one batch are of {shapes}: make all pictures of the size that the model takes"
+            )
+        return torch.stack(pixels)
 
     def _columns(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         if REGION not in self.policy.names or not all(REGION in example for example in examples):
             return {}
         grid = patch_field(self.policy.field).grid
         return {REGION: torch.stack([region(example[REGION], grid) for example in examples])}
+
+
+def _check_settings(policy: Any, rate: Any, seed: Any) -> None:
+    if policy is not None and not isinstance(policy, MaskingPolicy):
+        raise ValueError(f"policy is a {type(policy).__name__}: give what load_policy gives, or None for random masks")
+    if rate is not None and (not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < float(rate) < 1):
+        raise ValueError(f"rate {rate!r:.80} is no share between 0 and 1: give one, or None for the policy's own")
+    if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**BITS):
+        raise ValueError(f"seed {seed!r:.80} must be a whole number from 0 to 2**{BITS} - 1, or None")
 
 
 def asked_by(model: PreTrainedModel) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ValueError(f"tokenizer is a {type(tokenizer).__name__}: give a tokenizer of transformers")
     if masks and tokenizer.mask_token_id is None:
-        raise ValueError("the tokenizer has no mask token: take one that has, or mlm=False to mask nothing")
+        more = ', set tokenizer.mask_token = "<extra_id_0>" (of T5)' if "<extra_id_0>" in tokenizer.get_vocab() else ""
+        raise ValueError(f"the tokenizer has no mask token: take one that has{more}, or mlm=False to mask nothing")
 
 
 def _is_switch(value: Any) -> bool:

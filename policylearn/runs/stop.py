@@ -48,7 +48,7 @@ def _kept(out: str) -> str:
     except StorageFailed:
         return "what was saved before"
     found = [f"credits of {points} points"] if points else []
-    found += [f"{rounds} finished rounds"] if rounds or not points else []
+    found += [f"{rounds} finished rounds"] if rounds or not (points or trials) else []
     return " and ".join(found + ([f"{trials} finished trials"] if trials else []))
 
 

@@ -38,6 +38,34 @@ def model_of(name, **settings):
     return getattr(transformers, name)(getattr(transformers, config)(**{**PICTURE, **own, **settings}))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate": 0}, "rate 0 is no share between 0 and 1"),
+        ({"rate": "a"}, "rate 'a' is no share"),
+        ({"seed": -1}, "seed -1 must be a whole number"),
+        ({"policy": "runs/a"}, "policy is a str: give what load_policy gives"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        PatchCollator(model_of("ViTForMaskedImageModeling"), **settings)
+
+
+def test_examples_that_are_none_are_refused():
+    model = model_of("ViTForMaskedImageModeling")
+    collator, rows = PatchCollator(model, seed=None), [{"pixel_values": x} for x in pixels_for(model)]
+    for batch, said in (
+        ([], "one at least"),
+        (torch.zeros(2, 3, 12, 12), "a list of examples with pixel_values"),
+        ({"pixel_values": torch.zeros(2, 3, 12, 12)}, "a list of examples"),
+        ([*rows, {"label": 3}], "examples have label and no pixel_values"),
+        ([*rows, {"pixel_values": torch.zeros(3, 15, 12)}], r"of \[3, 12, 12\] and \[3, 15, 12\]: make all pictures"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            collator(batch)
+
+
 def policy_of(model, rate=0.75):
     grid = grid_of(model.config)
     codebook = torch.linspace(0.3, 0.7, 5)[:, None].expand(5, grid.depth)
