@@ -48,10 +48,15 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem, sample: 
     return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
+def favourites(policy: MaskingPolicy, words: list[WordRow]) -> list[WordRow]:
+    """The words it likes to mask; none where it is uniform: there means differ by the lengths of texts alone."""
+    logits = [policy.strengths, *policy.learned().values()]
+    return most_masked(words, CARD_WORDS) if any(bool(x.any()) for x in logits) else []
+
+
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
-    favourites = most_masked(word_rows(policy, problem.domain, problem), CARD_WORDS)
-    card = run_card(run, favourites, state, facts, result=None)
+    card = run_card(run, favourites(policy, word_rows(policy, problem.domain, problem)), state, facts, result=None)
     run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
 
 
@@ -60,7 +65,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words = word_rows(policy, problem.domain, problem)
-    card = run_card(run, most_masked(words, CARD_WORDS), state, facts, result)
+    card = run_card(run, favourites(policy, words), state, facts, result)
     run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
@@ -87,7 +92,7 @@ def _without_machine(folder: str) -> str:
     return "/".join(PurePath(folder).parts[-2:]) if PurePath(folder).is_absolute() else folder
 
 
-def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, result: dict | None) -> str:
+def run_card(run: Run, liked: list[WordRow], state: State, lineage: Facts, result: dict | None) -> str:
     """README.md of an exported policy: what it was made from, how, what it likes to mask, how it compared."""
     facts, masking, pictures = run.provenance(), run.config.masking, bool(run.config.patches.words)
     masked, kind, type_ = ("tokens to mask", "language", "token")
@@ -109,11 +114,15 @@ def run_card(run: Run, favourites: list[WordRow], state: State, lineage: Facts, 
         "",
         "## What it likes to mask",
         "",
-        ", ".join(f"{row.word} {row.learned:.2f}" for row in favourites),
-        "",
-        f"({type_} and its mean mask probability at rate {masking.usual_rate:g} over its occurrences in the first "
-        f"{SAMPLE:,} rows of the domain corpus)",
     ]
+    if liked:
+        lines += [", ".join(f"{row.word} {row.learned:.2f}" for row in liked), ""]
+        lines.append(
+            f"({type_} and its mean mask probability at rate {masking.usual_rate:g} over its occurrences in the first "
+            f"{SAMPLE:,} rows of the domain corpus)"
+        )
+    else:
+        lines.append("Nothing more than the rest: it is uniform.")
     if result and result["arms"]:
         about = "Fresh models trained under each policy's masks, scored on test, paired seeds"
         about += " (none: not trained further):" if "none" in result["arms"] else ":"
