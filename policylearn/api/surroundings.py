@@ -1,6 +1,5 @@
 """What a call sets for the whole process while it works, and leaves as it was: it is a guest in somebody's notebook."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
@@ -8,6 +7,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from transformers.utils import logging
+
+from policylearn.data.hub import no_progress_bars
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -31,23 +32,10 @@ def surroundings(quiet: bool) -> Iterator[None]:
     threads, dtype, bars = torch.get_num_threads(), torch.get_default_dtype(), logging.is_progress_bar_enabled()
     torch.set_default_dtype(torch.float32)
     try:
-        bars_of_data_sets = _no_bars_of_data_sets() if quiet and "datasets" in sys.modules else nullcontext()
+        bars_of_data_sets = no_progress_bars() if quiet else nullcontext()
         with torch.inference_mode(False), torch.enable_grad(), bars_of_data_sets:
             yield
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
         (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
-
-
-@contextmanager
-def _no_bars_of_data_sets() -> Iterator[None]:
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    were_off = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_off:
-            enable_progress_bars()

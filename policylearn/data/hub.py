@@ -1,6 +1,8 @@
 """Data sets of the library `datasets`: on the Hub, streamed, and in folders that `save_to_disk` wrote."""
 
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,20 @@ def _unreadable(name: str, key: str, error: Exception) -> ValueError:
         f"{key} {name!r} is neither a file nor a Hub data set I can read: {reason(error)}"
         f"{hint if slash and of_config else ''}"
     )
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Within, `datasets` shows none, if it is in use at all; after that, as before."""
+    datasets = sys.modules.get("datasets")
+    if datasets is None or datasets.utils.are_progress_bars_disabled():
+        yield
+        return
+    datasets.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.utils.enable_progress_bars()
 
 
 def _library(where: str) -> Any:

@@ -30,7 +30,7 @@ def marks_line(rows: TokenRows, tokenizer: PreTrainedTokenizerBase, pairs: bool 
         pairs: whether they are of two texts each.
     """
     ids = {i for role in ROLES if (i := getattr(tokenizer, f"{role}_token_id")) is not None}
-    own = Counter(i for i in tokenizer(*[""] * (1 + pairs))["input_ids"] if i in ids)
+    own = Counter(i for i in tokenizer(*["a", "b"][: 1 + pairs])["input_ids"] if i in ids)
     table = np.isin(np.arange(1 + max(int(rows.flat.max(initial=0)), *ids, 0)), list(ids))
     if not len(found := rows.holding(table, own.total())):
         return None
