@@ -109,8 +109,10 @@ def build_policy(
     scores = scores_of(problem, map(scorer_of, config.prior))
     needs_lexicon = any(found.words is not None for found in scores.values())
     lexicon = torch.from_numpy(sources_of(problem).lexicon.keys) if needs_lexicon else torch.zeros(0, dtype=torch.int64)
-    types = {name: found.types for name, found in scores.items()}
-    features = token_features(problem.input_embedding(), types, config.features)
+    features = torch.zeros(0, 0)
+    if config.network != "none":  # whose embeddings take a model, and a second of a large vocabulary
+        types = {name: found.types for name, found in scores.items()}
+        features = token_features(problem.input_embedding(), types, config.features)
     return MaskingPolicy(config, scores, lexicon, features, build_field(problem, masking))
 
 

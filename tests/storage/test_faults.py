@@ -69,6 +69,7 @@ def test_a_bucket_too_busy_for_a_part_of_the_evaluation(s3, proxy, tiny, quiet, 
     assert_same_run(s3("run"), finished)
 
 
+@pytest.mark.long
 def test_a_bucket_lost_for_good_ends_the_run_after_the_time_stated(
     s3, proxy, tiny, quiet, finished, assert_same_run, monkeypatch
 ):
