@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
+from policylearn.config.places import file_above
 from policylearn.messages.quote import shorten
 from policylearn.runs.stop import resumable
 
@@ -52,11 +53,10 @@ def _on_this_machine(path: Path | None) -> Path | None:
 
 def _a_file(path: Path | None) -> Path | None:
     """Refuse a folder, or what lies below a file, before anything is computed that could not be written."""
-    if _on_this_machine(path) is not None and path is not None:
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder: name a file in it")
-        if above := next((parent for parent in path.parents if parent.is_file()), None):
-            raise ValueError(f"{path} cannot be written: {above} is a file")
+    if (path := _on_this_machine(path)) is not None and path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    if path is not None and (above := file_above(path)):
+        raise ValueError(f"{path} cannot be written: {above} is a file")
     return path
 
 

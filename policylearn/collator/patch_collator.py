@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import signature
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from policylearn.artefact import PolicyArtefact
 from policylearn.collator.clock import Clock, Timed
-from policylearn.collator.settings import BITS
+from policylearn.collator.settings import check_numbers
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of, region
@@ -152,8 +152,7 @@ def _check_settings(policy: Any, rate: Any, seed: Any) -> None:
         raise ValueError(f"policy is a {type(policy).__name__}: give what load_policy gives, or None for random masks")
     if rate is not None and (not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < float(rate) < 1):
         raise ValueError(f"rate {rate!r:.80} is no share between 0 and 1: give one, or None for the policy's own")
-    if seed is not None and (not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**BITS):
-        raise ValueError(f"seed {seed!r:.80} must be a whole number from 0 to 2**{BITS} - 1, or None")
+    check_numbers({"seed": seed})
 
 
 def asked_by(model: PreTrainedModel) -> tuple[str, ...]:

@@ -46,17 +46,22 @@ def check_settings(fields: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} {value!r:.80} is no number: give a share such as 0.15, or None for the policy's own"
             )
+    check_numbers(fields)
+    words = fields.get("words")
+    if words not in (None, WORD_IDS, CHINESE_REF) and not callable(words):
+        raise ValueError(f"words {words!r:.80}: give {WORD_IDS!r}, {CHINESE_REF!r}, a function of an example, or None")
+    if (form := fields.get("return_tensors", "pt")) not in FORMS:
+        raise ValueError(f"return_tensors {form!r:.80}: give 'pt' for torch or 'np' for NumPy")
+
+
+def check_numbers(fields: Mapping[str, Any]) -> None:
+    """The same of whole numbers alone."""
     for name, least in NUMBERS.items():
         value = fields.get(name)
         if value is not None and (
             not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) < 2**BITS
         ):
             raise ValueError(f"{name} {value!r:.80} must be a whole number from {least} to 2**{BITS} - 1, or None")
-    words = fields.get("words")
-    if words not in (None, WORD_IDS, CHINESE_REF) and not callable(words):
-        raise ValueError(f"words {words!r:.80}: give {WORD_IDS!r}, {CHINESE_REF!r}, a function of an example, or None")
-    if (form := fields.get("return_tensors", "pt")) not in FORMS:
-        raise ValueError(f"return_tensors {form!r:.80}: give 'pt' for torch or 'np' for NumPy")
 
 
 def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:

@@ -48,6 +48,11 @@ def not_found(name: str) -> str:
     return f" in the current folder, {Path.cwd()} (nor, where a config file names it, in the folder of that file)"
 
 
+def file_above(path: Path) -> Path | None:
+    """The file that a path lies below, where no folder can be; None: there is none."""
+    return next((parent for parent in path.parents if parent.is_file()), None)
+
+
 def is_place(field: FieldInfo) -> bool:
     """Whether a setting is a place, may be one, or is a mapping to some."""
     return _marked(field.annotation) or MARK in field.metadata

@@ -25,8 +25,8 @@ class Record:
 
     @classmethod
     def open(cls, folder: Path, made_from: dict[str, Any], fresh: bool = False) -> "Record":
-        """The record of a folder that is new, empty, or of the same training; written. A training that was refused, or
-        stopped before there was a checkpoint, makes room for another.
+        """The record of a folder that is new, empty, or of the same training; written. A training that was refused
+        before it began makes room for another.
 
         Raises:
             ValueError: the folder holds another training, or something that is none.

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
+from policylearn.config.places import file_above
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.runs.contents import CONTENTS, contents, known_contents
 from policylearn.runs.provenance import Origin, provenance
@@ -93,7 +94,7 @@ class Run(AbstractContextManager["Run"]):
         storage = Storage.at(out, lambda line: _warn(console, line))
         if storage.is_file():
             raise ValueError(f"{storage} is a file; --out names a folder")
-        if "://" not in str(out) and (above := next((p for p in Path(str(out)).parents if p.is_file()), None)):
+        if "://" not in str(out) and (above := file_above(Path(str(out)))):
             raise ValueError(f"--out {out} cannot be written: {above} is a file")
         names, known = storage.names(), _known_config(storage)
         if known is None and set(names) - {INPUTS}:
