@@ -1,8 +1,9 @@
 """Is a policy of a domain's other tasks worth something on one it never saw? Writes result.json and README's table.
 
-.venv/bin/python experiments/domain_policies/run.py          # what is missing; may be stopped
-.venv/bin/python experiments/domain_policies/run.py --table  # from the trials there are
-.venv/bin/python experiments/domain_policies/run.py --keep   # the policies, into experiments/policies
+.venv/bin/python experiments/domain_policies/run.py            # what is missing; may be stopped
+.venv/bin/python experiments/domain_policies/run.py --float32  # on a processor without bf16
+.venv/bin/python experiments/domain_policies/run.py --table    # from the trials there are
+.venv/bin/python experiments/domain_policies/run.py --keep     # the policies, into experiments/policies
 """
 
 import json
@@ -49,7 +50,7 @@ ARMS = ["none", "random", OTHERS, OWN]
 SEEDS, LABELS = 10, 200
 
 
-def config_of(task: str, *more: str) -> Config:
+def config_of(task: str, precision: str, *more: str) -> Config:
     path, own = TASKS[task], SETTINGS.get(task, [])
     given = [f"name={task}", f"task.path={DATA}/{path}", f"domain.path={DATA}/{path}/train.jsonl.gz"]
     usual = [
@@ -57,7 +58,7 @@ def config_of(task: str, *more: str) -> Config:
         "task.extra_tests=[]",
         "cluster.backend=local",
         "evaluate.subsets=5",
-        "model.bf16=false",
+        f"model.bf16={json.dumps(precision == 'bf16')}",
     ]
     compared = [
         f'evaluate.downstream=["probe@{LABELS}"]',
@@ -70,7 +71,7 @@ def learn(task: str) -> Path:
     """A task's own policy, from 2,000 labels at most."""
     if not (RUNS / task / "policy").exists():
         alone = ["credit.examples=2000", "evaluate.seeds=0", 'evaluate.arms=["random"]']
-        train(config_of(task, *alone), RUNS / task, Console())
+        train(config_of(task, precision_of(), *alone), RUNS / task, Console())
     return RUNS / task / "policy"
 
 
@@ -83,27 +84,33 @@ def of_others(task: str) -> Path:
     return folder
 
 
+def precision_of(*of_pair: str) -> str:
+    """That of the trials it is compared with, where there are any."""
+    return of_pair[0] if of_pair else "float32" if "--float32" in sys.argv else "bf16"
+
+
 def run_one(task: str, arm: str, seed: int) -> None:
     """One trial; its line is kept."""
-    problem = problem_of(task)
-    trial = run_trial(problem, policy_of(task, arm), arm, seed)
+    precision = precision_of(*(x["precision"] for x in lines() if (x["task"], x["seed"]) == (task, seed)))
+    problem = problem_of(task, precision)
+    trial = run_trial(problem, policy_of(problem, task, arm), arm, seed)
     score = trial.extra.get(CLEAN.get(task, ""), trial.score)
-    line = {"task": task, "arm": arm, "seed": seed, "score": score, "precision": "float32"}
+    line = {"task": task, "arm": arm, "seed": seed, "score": score, "precision": precision}
     with LINES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(line, f"{trial.seconds:.0f} s", flush=True)
 
 
 @lru_cache(maxsize=1)
-def problem_of(task: str) -> Problem:
-    return Problem(config_of(task))
+def problem_of(task: str, precision: str) -> Problem:
+    return Problem(config_of(task, precision))
 
 
-def policy_of(task: str, arm: str) -> MaskingPolicy | None:
+def policy_of(problem: Problem, task: str, arm: str) -> MaskingPolicy | None:
     """Whose masks an arm trains under; "none" does not train."""
     if arm in (OTHERS, OWN):
         return load_policy(of_others(task) if arm == OTHERS else learn(task)).policy
-    return arm_policy(problem_of(task), arm)
+    return arm_policy(problem, arm)
 
 
 def lines() -> list[dict[str, Any]]:

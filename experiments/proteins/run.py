@@ -2,8 +2,9 @@
 result.json, the table of README.md and liked.png.
 
 .venv/bin/python experiments/proteins/data.py         # first; see there
-.venv/bin/python experiments/proteins/run.py          # what is missing; may be stopped, runs stay in runs/proteins
-.venv/bin/python experiments/proteins/run.py --table  # from the runs there are
+.venv/bin/python experiments/proteins/run.py            # what is missing; may be stopped, runs stay in runs/proteins
+.venv/bin/python experiments/proteins/run.py --float32  # on a processor without bf16
+.venv/bin/python experiments/proteins/run.py --table    # from the runs there are
 """
 
 import json
@@ -57,17 +58,18 @@ def task_of(labels: int | None) -> Path:
 
 
 @lru_cache(maxsize=2)
-def problem_of(name: str, *methods: str) -> Problem:
+def problem_of(name: str, precision: str, *methods: str) -> Problem:
     """With the ways in which a trained model is scored."""
     given = [f"name={name}", f"task.path={task_of(LABELS[name])}", "cluster.backend=local"]
-    given += ["model.bf16=false", f"evaluate.downstream={json.dumps(methods)}", "evaluate.finetune.epochs=5"]
+    given += [f"model.bf16={json.dumps(precision == 'bf16')}", f"evaluate.downstream={json.dumps(methods)}"]
+    given += ["evaluate.finetune.epochs=5"]
     return Problem(load_config("configs/proteins.toml", given))
 
 
 def learn(name: str) -> Path:
     """The policy of these labels."""
     if not (RUNS / name / "policy").exists():
-        config = problem_of(name, "probe").config
+        config = problem_of(name, precision_of(), "probe").config
         train(config.model_copy(update={"evaluate": EvaluateConfig(seeds=0, arms=["random"])}), RUNS / name, Console())
     return RUNS / name / "policy"
 
@@ -80,16 +82,26 @@ def run_missing() -> None:
             known = {method for line in lines() if of(line) == (name, arm, seed) for method in line["scores"]}
             wanted = {"probe", "finetune"} if arm in FINETUNED[name] else {"probe"}
             if missing := sorted(wanted - known):
-                run_one(name, arm, seed, missing)
+                of_pair = {
+                    x["precision"]
+                    for x in lines()
+                    if (x["labels"], x["seed"]) == (name, seed) and missing[0] in x["scores"]
+                }
+                run_one(name, arm, seed, precision_of(*of_pair), missing)
 
 
-def run_one(name: str, arm: str, seed: int, methods: list[str]) -> None:
+def precision_of(*of_pair: str) -> str:
+    """That of the trials it is compared with, where there are any."""
+    return of_pair[0] if of_pair else "float32" if "--float32" in sys.argv else "bf16"
+
+
+def run_one(name: str, arm: str, seed: int, precision: str, methods: list[str]) -> None:
     """One trial; its line is kept."""
-    problem = problem_of(name, *methods)
+    problem = problem_of(name, precision, *methods)
     policy = load_policy(learn(name)).policy if arm == "learned" else arm_policy(problem, arm)
     trial = run_trial(problem, policy, arm, seed)
     found = dict(zip(methods, [trial.score, *(trial.extra[method] for method in methods[1:])], strict=True))
-    line = {"labels": name, "arm": arm, "seed": seed, "precision": "float32", "scores": found}
+    line = {"labels": name, "arm": arm, "seed": seed, "precision": precision, "scores": found}
     with LINES.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(line, f"{trial.seconds:.0f} s", flush=True)
