@@ -293,14 +293,15 @@ def _inspect_pictures(
     from policylearn.report.inspected import write_inspected_pictures
     from policylearn.report.pictures import drawn_pictures, in_letters
 
-    x, there = read_places(artefact.policy, places)
-    if len(x) < there:
-        console.print(f"the first {MOST} of {there:,} pictures", highlight=False)
+    x, names = read_places(artefact.policy, places)
+    if len(x) < len(names):
+        console.print(f"the first {MOST} of {len(names):,} pictures", highlight=False)
     if html is None:
-        for one in x:
-            console.print(in_letters(artefact.policy, one[None]) + "\n", highlight=False, markup=False)
+        for one, name in zip(x, names, strict=False):
+            shown = f"{name}\n{in_letters(artefact.policy, one[None])}\n"
+            console.print(shown, highlight=False, markup=False, soft_wrap=True)
         return
-    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x), facts(artefact))
+    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names), facts(artefact))
     console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
 
 

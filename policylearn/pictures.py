@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import Config, MaskingConfig, TaskConfig
-from policylearn.data.alike import same_pixels
+from policylearn.data.alike import same_pixels, shared_pixels
 from policylearn.data.overview import describe_task
 from policylearn.data.picture_task import picture_task, splits_of
-from policylearn.data.pictures import PatchRows, read_pictures, unread
+from policylearn.data.pictures import PatchRows, Pictures, read_pictures, unread
 from policylearn.data.task import Task
 from policylearn.data.tokens import TokenRows
 from policylearn.masking import Vocabulary
@@ -38,6 +38,8 @@ WORDS_FROM = 2000
 
 class PictureProblem(Problem):
     """The differentiable problem of a config with `patches.words`; see `Problem`."""
+
+    called = "pictures"
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -75,6 +77,10 @@ class PictureProblem(Problem):
         """For every picture the first that has the same pixels."""
         return same_pixels(rows)
 
+    def shared(self, rows: PatchRows, corpus: PatchRows) -> int:  # type: ignore[override]
+        """How many pictures are in a corpus as well, pixel by pixel."""
+        return shared_pixels(rows, corpus)
+
     @property
     def pad_id(self) -> int:
         """All rows are equally long."""
@@ -106,12 +112,15 @@ class PictureProblem(Problem):
     @cached_property
     def domain(self) -> PatchRows:  # type: ignore[override]
         """The pictures to be trained on."""
-        return self._read_pictures(self.config.domain.path, "domain.path")[0]
+        rows = self._read_pictures(self.config.domain.path, "domain.path").rows
+        for split in self._examples:
+            self._tell_if_shared(split, cast(TokenRows, rows))
+        return rows
 
     @cached_property
     def general(self) -> PatchRows:
         """General pictures, which the domain is compared with."""
-        return self._read_pictures(self.config.general.path, "general.path")[0]
+        return self._read_pictures(self.config.general.path, "general.path").rows
 
     @cached_property
     def pairs(self) -> bool:
@@ -152,13 +161,13 @@ class PictureProblem(Problem):
         """Centroids of the V types, [V, d]."""
         return self.codebook.repeat_interleave(self.config.patches.zones**2, 0)
 
-    def _read_pictures(self, path: str, key: str) -> tuple[PatchRows, list[Any]]:
+    def _read_pictures(self, path: str, key: str) -> Pictures:
         if said := unread(path):
             self.tell(f"pictures  {said}")
         return read_pictures(path, self.config.patches, self.grid, key, self.config.task.label)
 
     @cached_property
-    def _pictures(self) -> dict[str, tuple[PatchRows, list[Any]]]:
+    def _pictures(self) -> dict[str, Pictures]:
         places = splits_of(self.config.task)
         return {split: self._read_pictures(place, "task.path") for split, place in places.items()}
 
@@ -172,7 +181,9 @@ class PictureProblem(Problem):
     def _read(self, split: str) -> Any:
         if split not in self._examples:
             classes = [self.labels.index(label) for label in self._task.splits[split].labels]
-            self._examples[split] = Examples(cast(TokenRows, self._pictures[split][0]), torch.tensor(classes))
+            self._examples[split] = Examples(cast(TokenRows, self._pictures[split].rows), torch.tensor(classes))
+            if "domain" in self.__dict__:
+                self._tell_if_shared(split, cast(TokenRows, self.domain))
         return self._examples[split]
 
     def _load(self, seed: int) -> PictureModel:

@@ -71,6 +71,9 @@ class Problem:
         tell: is told in a few lines what the task is made of, when it is read, and other things worth knowing.
     """
 
+    called = "texts"
+    """What its rows are, for a person."""
+
     def __init__(
         self,
         config: Config,
@@ -177,6 +180,10 @@ class Problem:
     def alike(self, rows: TokenRows) -> np.ndarray:
         """For every row the first that is of the same words."""
         return same_words(rows, solid_types(self.tokenizer))
+
+    def shared(self, rows: TokenRows, corpus: TokenRows) -> int:
+        """How many rows are in a corpus as well."""
+        return shared(rows, corpus)
 
     @property
     def pad_id(self) -> int:
@@ -303,9 +310,9 @@ class Problem:
         return self._examples[split]
 
     def _tell_if_shared(self, split: str, domain: TokenRows) -> None:
-        if split not in LABELS and (count := shared(rows := self._examples[split].rows, domain)):
-            said = f"{count:,} of {len(rows):,} {split} texts stand in it too"
-            self.tell(f"domain  {said}: they are read in pretraining, without labels")
+        if split not in LABELS and (count := self.shared(rows := self._examples[split].rows, domain)):
+            said = f"{count:,} of {len(rows):,} {split} {self.called} are in it too"
+            self.tell(f"domain  {said}: pretraining sees them, without labels")
 
     def fresh_model(self, seed: int) -> InnerModel:
         """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`."""

@@ -74,6 +74,18 @@ def make_problem(digits):
     return make
 
 
+def test_test_pictures_of_the_domain_are_said(make_problem, digits, tmp_path):
+    both = [np.load(digits / f"{name}.npz")["image"] for name in ("domain", "test")]
+    np.savez(tmp_path / "domain.npz", image=np.concatenate([both[0], both[1][:7]]))
+    said = []
+    for path in (tmp_path, digits):
+        problem = make_problem(domain={"path": str(path / "domain.npz")})
+        problem.tell = said.append
+        problem.check()
+    told = [line for line in said if "in it too" in line]
+    assert told == ["domain  7 of 100 test pictures are in it too: pretraining sees them, without labels"]
+
+
 def test_a_config_says_whether_it_is_of_pictures(make_problem):
     problem = make_problem()
     assert isinstance(problem, PictureProblem)

@@ -42,8 +42,8 @@ NETWORK_IN_WORDS = {
 """Others, of parts of one's own, by their name."""
 
 
-def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, int]:
-    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and how many there are. Pixels are taken as
+def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and the names of all. Pixels are taken as
     [patches] has them by default.
 
     Raises:
@@ -52,9 +52,9 @@ def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, i
     if not places:
         raise ValueError("no picture to inspect: name files of pictures, folders of them, or .npz files")
     grid, config = patch_field(policy.field).grid, PatchesConfig(words=1)
-    found = [read_pictures(place, config, grid, "picture", "label")[0] for place in places]
-    x = torch.cat([rows.batch(range(min(len(rows), MOST)))[0] for rows in found])
-    return x[:MOST], sum(map(len, found))
+    found = [read_pictures(place, config, grid, "picture", "label") for place in places]
+    x = torch.cat([one.rows.batch(range(min(len(one.rows), MOST)))[0] for one in found])
+    return x[:MOST], [name for one in found for name in one.names]
 
 
 def facts(artefact: PolicyArtefact) -> dict[str, str]:

@@ -64,6 +64,12 @@ def same_pixels(rows: PatchRows) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
+def shared_pixels(rows: PatchRows, corpus: PatchRows) -> int:
+    """How many of the pictures are among those of the corpus, pixel by pixel."""
+    known = {picture.tobytes() for picture in corpus.pixels}
+    return sum(picture.tobytes() in known for picture in rows.pixels)
+
+
 def solid_types(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     """Token types that hold a letter or digit and are not special, [V] boolean."""
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from policylearn.config import TaskConfig
 from policylearn.data.labels import check_labels, check_spelling, class_of
 from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
-from policylearn.data.pictures import PatchRows
+from policylearn.data.pictures import Pictures
 from policylearn.data.records import names_of
 from policylearn.data.task import Split, Task
 from policylearn.messages.quote import some
@@ -35,7 +34,7 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
     return found
 
 
-def picture_task(config: TaskConfig, read: Mapping[str, tuple[PatchRows, list[Any]]]) -> Task:
+def picture_task(config: TaskConfig, read: Mapping[str, Pictures]) -> Task:
     """Splits of pictures, each told by a hash of its pixels, and their classes.
 
     Args:
@@ -46,7 +45,7 @@ def picture_task(config: TaskConfig, read: Mapping[str, tuple[PatchRows, list[An
         ValueError: a picture has no class or none of the label set, or train has fewer than two classes.
     """
     splits = {}
-    for name, (rows, labels) in read.items():
+    for name, (rows, labels, _) in read.items():
         where = f"task.path {config.path}: split {name!r}"
         if missing := labels.count(None):
             raise ValueError(

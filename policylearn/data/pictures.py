@@ -7,7 +7,7 @@ or scaled here, for what a picture shows at the edges is not ours to drop.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,8 +86,16 @@ class PatchRows:
         return {} if self.regions is None else {BOXES: torch.from_numpy(self.regions[[int(row) for row in rows]])}
 
 
-def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label: str) -> tuple[PatchRows, list[Any]]:
-    """All pictures of a place, and their labels, None where there are none.
+class Pictures(NamedTuple):
+    """What a place holds: pictures, their labels (None where there are none), and what to call each."""
+
+    rows: PatchRows
+    labels: list[Any]
+    names: list[str]
+
+
+def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label: str) -> Pictures:
+    """All pictures of a place.
 
     Args:
         path: a picture; a folder of them, or of folders named after classes; an .npz or .npy file of uint8 arrays
@@ -101,15 +109,16 @@ def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label:
     Raises:
         ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
     """
-    pixels, labels, regions = [], [], []
+    pixels, labels, regions, names = [], [], [], []
     for picture, its, boxes, where in _opened(Path(path), config, key, label):
         pixels.append(_checked(picture, grid, f"{key} {where}"))
         labels.append(its)
         regions.append(_covered(boxes, grid, f"{key} {where}"))
+        names.append(where)
     if not pixels:
         raise ValueError(f"{key} {path} holds no picture: files end with {', '.join(SUFFIXES)}, .npz or .npy")
     covered = None if all(np.isnan(one).all() for one in regions) else np.stack(regions)
-    return PatchRows(np.stack(pixels), grid, config.mean, config.std, regions=covered), labels
+    return Pictures(PatchRows(np.stack(pixels), grid, config.mean, config.std, regions=covered), labels, names)
 
 
 def _covered(boxes: Any, grid: Grid, where: str) -> np.ndarray:

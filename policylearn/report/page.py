@@ -157,7 +157,7 @@ def drawn(examples: Sequence[tuple[Heatmap, Heatmap]]) -> dict[str, Any]:
         "pairs": [] if alike else pairs,
         "texts": [x for _, x in pairs] if alike else [],
         "legend": Markup(html_legend(top)),
-        "sample": "Sample texts; the colour of a token is its probability of being masked.",
+        "sample": "The colour of a token is its probability of being masked.",
     }
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,24 +62,26 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> 
     return written.getvalue()
 
 
-def drawn_pictures(policy: MaskingPolicy, x: Tensor) -> dict[str, Any]:
-    """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts; where nothing was learned,
-    each is shown once."""
+def drawn_pictures(policy: MaskingPolicy, x: Tensor, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts, under their names if they have
+    any; where nothing was learned, each is shown once."""
     before = policy.start[0] if policy.start is not None else policy
-    pairs = [tuple(embedded(one, x[i : i + 1]) for one in (before, policy)) for i in range(len(x))]
+    known = [*names[: len(x)], *[""] * (len(x) - len(names))]
+    pairs = [tuple(embedded(one, x[i : i + 1], known[i]) for one in (before, policy)) for i in range(len(x))]
     alike = all(prior == learned for prior, learned in pairs)
     return {
         "pairs": [] if alike else pairs,
         "texts": [learned for _, learned in pairs] if alike else [],
         "legend": "",
-        "sample": "Sample pictures; the warmer a patch, the likelier it is to be hidden, within its picture.",
+        "sample": "The warmer a patch, the likelier it is to be hidden, within its picture.",
     }
 
 
-def embedded(policy: MaskingPolicy, x: Tensor) -> Markup:
-    """One picture x [1, T, d] as an image that holds its file."""
+def embedded(policy: MaskingPolicy, x: Tensor, name: str = "") -> Markup:
+    """One picture x [1, T, d] as an image that holds its file, its name below it."""
     data = base64.b64encode(sheet(x, {"": policy}, left=0)).decode()
-    return Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
+    shown = Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
+    return shown + Markup('<div class="small faint">{}</div>').format(name) if name else shown
 
 
 def in_letters(policy: MaskingPolicy, x: Tensor) -> str:

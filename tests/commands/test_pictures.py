@@ -78,7 +78,7 @@ def test_train_learns_compares_and_reports(run):
     assert len({tuple(arm["masked_tokens"]) for arm in result["arms"].values()}) == 1
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") == 8 and "PatchCollator(model" in page
-    assert "Sample pictures" in page and "word 3 in 1.2" in page
+    assert "the warmer a patch" in page.lower() and "word 3 in 1.2" in page
     card = (run / "policy" / "README.md").read_text(encoding="utf-8")
     assert "PatchCollator(model, load_policy(" in card and "Which patches to hide" in card
 
@@ -144,13 +144,18 @@ def test_policies_over_pictures_have_a_mean_unless_they_draw_as_they_go(policyle
 
 
 def test_inspect_shows_pictures_in_the_terminal_and_on_a_page(policylearn, run, folder, tmp_path):
-    status, out, _ = policylearn("inspect", str(run), str(next((folder / "domain").iterdir())))
-    lines = [line.split() for line in out.strip().splitlines()]
+    one = next((folder / "domain").iterdir())
+    status, out, _ = policylearn("inspect", str(run), str(one))
+    name, *drawn = out.strip().splitlines()
+    lines = [line.split() for line in drawn]
+    assert name == str(one)
     assert status == 0 and [len(line) for line in lines] == [4] * 4
     assert all(0 <= int(digit) <= 9 for line in lines for digit in line)
     status, out, _ = policylearn("inspect", str(run), str(folder / "domain"), "--html", str(tmp_path / "page.html"))
     assert status == 0 and "the first 24 of 80 pictures" in out
-    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/png") == 24
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 24 and page.count(str(folder / "domain")) == 24
+    assert "the warmer a patch" in page.lower() and "colour of a token" not in page
 
 
 def test_diagnose_measures_credits_of_visual_words(policylearn, folder, tmp_path):

@@ -42,14 +42,14 @@ def test_a_folder_per_class_arrays_and_a_data_set_are_the_same_pictures(tmp_path
     rows = {"image": [Image.fromarray(found[i]) for i in (0, 2, 1, 3)], "label": ["cat", "cat", "dog", "dog"]}
     Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
     for place in ("folder", "arrays.npz", "saved"):
-        read_rows, labels = read(tmp_path / place)
+        read_rows, labels, _ = read(tmp_path / place)
         assert labels == ["cat", "cat", "dog", "dog"], place
         assert np.array_equal(read_rows.pixels, found[[0, 2, 1, 3]].transpose(0, 3, 1, 2)), place
 
 
 def test_pictures_without_a_class_have_no_label_and_grey_ones_one_channel(tmp_path):
     found = pixels(channels=0)
-    rows, labels = read(folder_of(tmp_path, found, classes=()), Grid(6, 4, patch=2, channels=1))
+    rows, labels, _ = read(folder_of(tmp_path, found, classes=()), Grid(6, 4, patch=2, channels=1))
     assert labels == [None] * 4 and rows.pixels.shape == (4, 1, 6, 4)
     np.save(tmp_path / "only.npy", found)
     assert np.array_equal(read(tmp_path / "only.npy", Grid(6, 4, 2, 1))[0].pixels, rows.pixels)
@@ -62,7 +62,7 @@ def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
     for name in (".DS_Store", "dog/._0.png", ".hidden/0.png", "dog/0.heic", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"something")
-    rows, labels = read(tmp_path)
+    rows, labels, _ = read(tmp_path)
     assert labels == ["cat", "cat", "dog", "dog"] and np.array_equal(rows.pixels, found.transpose(0, 3, 1, 2))
     assert unread(str(tmp_path)).endswith("for their endings are others: ['0.heic', 'notes.txt']")
     assert unread(str(tmp_path / "cat")) is None
@@ -97,13 +97,13 @@ def test_a_task_says_what_it_is_made_of(tmp_path):
     (tmp_path / "dev" / "9.png").write_bytes((tmp_path / "dev" / "cat" / "0.png").read_bytes())
     with pytest.raises(ValueError, match="split 'dev' has 1 of 3 pictures without a class: put them into a folder"):
         picture_task(TaskConfig(path=str(tmp_path)), read_splits | {"dev": read(tmp_path / "dev")})
-    one_class = read(tmp_path / "train" / "cat")[0], ["cat", "cat"]
+    one_class = read(tmp_path / "train" / "cat")._replace(labels=["cat", "cat"])
     with pytest.raises(ValueError, match="a task needs at least two labels"):
         picture_task(TaskConfig(path=str(tmp_path)), dict.fromkeys(ROWS, one_class))
 
 
 def test_pixels_become_numbers_by_mean_and_deviation(tmp_path):
-    rows, _ = read(folder_of(tmp_path, pixels()), mean=0.25, std=2.0)
+    rows, *_ = read(folder_of(tmp_path, pixels()), mean=0.25, std=2.0)
     x, real = rows.batch([1, 3])
     assert x.shape == (2, 6, 12) and real.all()
     wanted = (rows.pixels[[1, 3]].astype(np.float32) / 255 - 0.25) / 2.0
@@ -213,7 +213,7 @@ def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
 def test_boxes_come_with_pictures_and_are_checked(tmp_path):
     boxes = np.array([[[0, 0, 0.5, 1.0]], [[0, 0, 1.0, 1 / 3]], [[0, 0, 0, 0]], [[0, 0, 1, 1]]])
     np.savez(tmp_path / "x.npz", image=pixels(), region=boxes)
-    rows, _ = read(tmp_path / "x.npz")
+    rows, *_ = read(tmp_path / "x.npz")
     assert rows.values([1, 0], 6)["region"].tolist() == [[1, 1, 0, 0, 0, 0], [1, 0] * 3]
     assert rows.take([3]).values([0], 6)["region"].tolist() == [[1] * 6]
     np.savez(tmp_path / "x.npz", image=pixels(), region=boxes * 6)
