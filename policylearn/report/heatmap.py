@@ -76,19 +76,24 @@ def terminal_heatmap(heatmap: Heatmap, top: float | None = None, console: Consol
 def marked_heatmap(heatmap: Heatmap, marks: int | None = None) -> Text:
     """The text without colours, its most likely words written as ``[word .63]``.
 
-    marks: how many words; by default as many as the policy masks on average (at least one).
+    marks: how many words; by default as many as the policy masks on average (at least one). Those that are as likely as
+    the last of them are marked too; where all are, this is said once.
 
     >>> marked_heatmap(Heatmap(["a", "##b", "c", "d"], [0.1, 0.5, 0.3, 0.1])).plain
     '[ab .50] c d'
+    >>> marked_heatmap(Heatmap(["a", "b"], [0.15, 0.15])).plain
+    'a b  [each .15]'
     """
     shown = words(pieces(heatmap.tokens, heatmap.probabilities))
     likely = _likeliest(shown, _usual_marks(shown) if marks is None else marks)
+    alike = len(shown) > 1 and len({score(_peak(word), 2) for word in shown}) == 1 and bool(likely)
+    likely = set() if alike else likely
     text = Text()
     for place, word in enumerate(shown):
         plain = "".join(piece.text for piece in word)
         text.append(" " * word[0].space)
         text.append(f"[{plain} {score(_peak(word), 2)}]" if place in likely else plain)
-    return text
+    return text.append(f"  [each {score(_peak(shown[0]), 2)}]") if alike else text
 
 
 def terminal_legend(top: float, console: Console | None = None) -> Text:
@@ -192,8 +197,10 @@ def _usual_marks(shown: list[list[Piece]]) -> int:
 
 
 def _likeliest(shown: list[list[Piece]], marks: int) -> set[int]:
-    candidates = [place for place, word in enumerate(shown) if _peak(word) > 0]
-    return set(sorted(candidates, key=lambda place: -_peak(shown[place]))[:marks])
+    """Places of so many words, and of those that are as likely as the last of these."""
+    peaks = {place: round(_peak(word), 2) for place, word in enumerate(shown) if _peak(word) > 0}
+    least = sorted(peaks.values(), reverse=True)[:marks][-1:]
+    return {place for place, peak in peaks.items() if [peak] >= least}
 
 
 def _peak(word: list[Piece]) -> float:

@@ -86,6 +86,12 @@ def test_a_word_that_is_never_masked_is_never_marked():
     assert marked_heatmap(Heatmap([], [])).plain == ""
 
 
+def test_words_as_likely_as_each_other_are_marked_together():
+    assert marked_heatmap(Heatmap(["a", "b", "c"], [0.15, 0.15, 0.15])).plain == "a b c  [each .15]"
+    assert marked_heatmap(Heatmap(["a", "b", "c", "b"], [0.1, 0.3, 0.1, 0.3]), marks=1).plain == "a [b .30] c [b .30]"
+    assert marked_heatmap(Heatmap(["a"], [0.15])).plain == "[a .15]"
+
+
 def test_no_control_codes_without_a_terminal():
     console = Console(file=io.StringIO(), width=80)
     heatmap = heatmap_of(SPELLINGS["wordpiece"])
