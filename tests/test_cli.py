@@ -293,7 +293,7 @@ def test_an_inner_loss_that_is_not_a_number(policylearn, tiny_toml, tmp_path, en
     said = " ".join(err.split())
     assert "baseline_rollout(1000000" in said  # the seed
     assert "failed: the inner loss became nan: lower inner.learning_rate" in said
-    assert f"stopped; {tmp_path}/run keeps 0 finished rounds." in said
+    assert f"stopped; {tmp_path}/run keeps nothing that was finished." in said
 
 
 def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_toml, tmp_path, monkeypatch):

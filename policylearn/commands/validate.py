@@ -60,7 +60,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
     check_windows(config, asked=True)
-    run = Run.open(out, config, console, fresh)
+    run = Run.open(out, config, console, fresh, start_over="another folder for --validity")
     if run.finished:
         return run.result()
     problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))

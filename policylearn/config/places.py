@@ -39,6 +39,23 @@ def find_beside(tree: dict[str, Any], model: type[BaseModel], file: Path) -> Non
             tree[name] = _beside(value, file)
 
 
+def places_of(config: BaseModel) -> dict[str, str]:
+    """Every place that is set, by its dotted name; benchmarks are none.
+
+    >>> from policylearn.config import Config
+    >>> places_of(Config.model_validate({"model": {"name": "bert"}, "task": {"path": "my/task"}}))
+    {'model.name': 'bert', 'task.path': 'my/task'}
+    """
+    found: dict[str, str] = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            found |= {f"{name}.{inner}": place for inner, place in places_of(value).items()}
+        elif isinstance(value, str) and value not in BENCHMARKS and is_place(field):
+            found[name] = value
+    return found
+
+
 def not_found(name: str) -> str:
     """Where a relative path was looked for, as a message goes on: " in the current folder, …"; and what else may be."""
     if name.startswith("~"):

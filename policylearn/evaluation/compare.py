@@ -142,7 +142,7 @@ def evaluate_policies(
         tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
     config = with_arms(config, folders)
     problem, policies = opened(config, folders, tell, ConsoleWatch(console))
-    run = Run.open(out, config, console, fresh, free=Config.model_fields)
+    run = Run.open(out, config, console, fresh, compares=True)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
     if config.evaluate.seeds:

@@ -1,18 +1,19 @@
 """What the files of a run hold, in short: whether they are the same when it goes on."""
 
 import hashlib
-import json
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from policylearn.config import BENCHMARKS, Config
+from policylearn.config import Config
+from policylearn.config.places import places_of
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
+from policylearn.runs.kept import kept_json
 from policylearn.storage.folder import Storage
 
-CONTENTS = "contents.json"
+CONTENTS, POLICY = "contents.json", "policy"
 WHOLE = 2**28
 """Bytes of all files together, up to which every byte is read."""
 END = 2**16
@@ -20,22 +21,24 @@ END = 2**16
 
 
 def contents(config: Config) -> dict[str, str]:
-    """What the files of task and corpora hold, by their setting; of those that are on this machine."""
-    parts = ("task", "domain", "general", "supervised")
-    paths = {f"{part}.path": getattr(config, part).path for part in parts}
+    """What the files and folders that settings name hold, by their setting; of those that are on this machine. Of a run
+    that learning starts from it is the policy."""
     unread = {"task.path": unread_files(config.task)}
-    found = {
-        key: contents_of(path, unread.get(key, ())) for key, path in paths.items() if path not in (None, *BENCHMARKS)
-    }
+    places = {key: place for key, place in places_of(config).items() if key.partition(".")[0] != "pretrain"}
+    if (start := config.learn.start) is not None and Path(start, POLICY).is_dir():
+        places["learn.start"] = f"{start}/{POLICY}"
+    found = {key: contents_of(place, unread.get(key, ())) for key, place in places.items()}
     return {key: held for key, held in found.items() if held is not None}
 
 
 def known_contents(storage: Storage) -> dict[str, str]:
-    """What a run has kept of them. StorageFailed: it cannot be read."""
-    try:
-        return json.loads(storage.read(CONTENTS))
-    except FileNotFoundError:  # storage boundary: a run from before this was kept
-        return {}
+    """What a run has kept of them; nothing, where it is from before this was kept.
+
+    Raises:
+        ValueError: it is damaged.
+        StorageFailed: it cannot be read.
+    """
+    return kept_json(storage, CONTENTS, "it is made anew by the next run if taken away") or {}
 
 
 def contents_of(source: str, unread: Collection[str] = ()) -> str | None:

@@ -3,17 +3,17 @@
 config.json       every setting, resolved            checkpoints/   the state of learning, newest few
 metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
 prior/            the policy before learning         policy/        the exported policy
-expected/         checkpoints of the credits' sums, and the policy that follows from them
+expected/         checkpoints of the credits' sums, and the policy that follows from them; strength/ likewise
 result.json       the comparison; written last       report.html    all of it to look at
 policies.json     where policies that were given came from; tensorboard/, if that was asked for
-contents.json     what the files of task and corpora held, in short
+contents.json     what the files of task, corpora and models held, in short
 inputs/           what was given as objects, written before the run begins
 """
 
 import json
 import os
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +25,10 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
-from policylearn.config.places import file_above
+from policylearn.config.places import file_above, places_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.runs.contents import CONTENTS, contents, known_contents
+from policylearn.runs.contents import CONTENTS, POLICY, contents, known_contents
+from policylearn.runs.kept import kept_json, kept_lines
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed, files_below
@@ -37,29 +38,32 @@ FREE_TO_CHANGE = ("imports", "cluster", "track", "name", "pretrain")
 """What a run may be continued with others of, as when it moves to another cluster: it decides where and how fast it is
 computed, and what it is called, or is of another command. Some of them decide in which order sums are taken as well,
 see `other_sums`."""
+CONFIG, KNOWN = "config.json", "scores"
+"""Where its settings are; where the provenance of the prior has what is known of it."""
+PRIOR, EXPECTED, STRENGTH = "prior", "expected", "strength"
+"""Folders of the policies that a stage of learning starts from."""
+LEARNING = ("checkpoints", EXPECTED, STRENGTH)
+"""What learning keeps on its way."""
+GIVEN = "policies.json"
+"""Of a comparison alone, which learns nothing."""
 LEFT_BEHIND = (
     "metrics.jsonl",
     "trials.jsonl",
-    "policies.json",
+    GIVEN,
     CONTENTS,
     "result.json",
     "report.html",
-    "checkpoints",
-    "expected",
-    "prior",
-    "policy",
+    *LEARNING,
+    PRIOR,
+    POLICY,
     "tensorboard",
-    "config.json",  # last: what is left of a folder cleared halfway is still known as a run
+    CONFIG,  # last: what is left of a folder cleared halfway is still known as a run
 )
-KNOWN = "scores"
-"""Where the provenance of the prior has what is known of it."""
 MARKS_OF_A_RUN = ("policy", "masking", "inner", "learn")
 """Sections by which a config.json is known, of this version or an earlier one."""
 INPUTS = "inputs"
 """Folder of data and models that came as objects."""
-PRIOR, EXPECTED, STRENGTH = "prior", "expected", "strength"
-"""Folders of the policies that a stage of learning starts from."""
-PROGRESS = ("checkpoints", "expected", "trials.jsonl", "result.json")
+PROGRESS = (*LEARNING, "trials.jsonl", "result.json")
 """What is worth keeping; a run that stopped before any of it makes room for one with other settings."""
 
 
@@ -74,7 +78,7 @@ class Run(AbstractContextManager["Run"]):
         self._settings = resolved_json(config).encode()
         self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
-        self._trials = self._read("trials.jsonl")  # now, for later the storage may be out of reach
+        self._trials = kept_lines(storage, "trials.jsonl", self._read("trials.jsonl"))  # later it may be out of reach
 
     @classmethod
     def open(
@@ -83,12 +87,23 @@ class Run(AbstractContextManager["Run"]):
         config: Config,
         console: Console,
         fresh: bool = False,
-        free: Collection[str] = FREE_TO_CHANGE,
+        compares: bool = False,
+        start_over: str = "another --out, or --fresh to start over",
     ) -> "Run":
-        """Create the directory, or find an earlier run of the same config in it, but for sections that are `free`.
+        """Create the directory, or find an earlier run of the same config in it, but for what is `FREE_TO_CHANGE`.
+
+        Args:
+            out: a path or a URI.
+            config: of the run.
+            console: where warnings go.
+            fresh: forget what is there.
+            compares: whether the run compares policies that were learned elsewhere. Its settings are free to change:
+                every trial is kept with a key of what it depends on, its data among them.
+            start_over: what to choose where it holds something else, for messages.
 
         Raises:
-            ValueError: the directory holds a run of another config or of other data, or something that is no run.
+            ValueError: the directory holds a run of another config, of other data or of the other kind, or something
+                that is no run.
             StorageFailed: it cannot be read or written.
         """
         storage = Storage.at(out, lambda line: _warn(console, line))
@@ -97,30 +112,31 @@ class Run(AbstractContextManager["Run"]):
         if "://" not in str(out) and (above := file_above(Path(str(out)))):
             raise ValueError(f"--out {out} cannot be written: {above} is a file")
         names, known = storage.names(), _known_config(storage)
-        if known is None and set(names) - {INPUTS}:
+        is_run = known is not None or (CONFIG in names and bool({CONTENTS, GIVEN, PRIOR} & set(names)))
+        if not is_run and set(names) - {INPUTS}:
             raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
-        free = FREE_TO_CHANGE if "prior" in names else free  # a policy was learned here
-        changed = changes(known, config, free) if known and not fresh else ""
+        if is_run and known is None and not fresh:
+            raise ValueError(f"{storage} holds a run whose {CONFIG} is damaged: choose {start_over}")
+        if compares and {PRIOR, *LEARNING} & set(names):
+            raise ValueError(f"{storage} is the folder of a run that learns: choose another --out for a comparison")
+        if not compares and not fresh and GIVEN in names:
+            raise ValueError(f"{storage} holds a comparison, which learns nothing: choose {start_over}")
+        changed = changes(known, config, FREE_TO_CHANGE) if known and not (fresh or compares) else ""
         if changed and set(PROGRESS) & set(names):
-            raise ValueError(
-                f"{storage} holds a run with other settings ({changed}): choose another --out, or --fresh to start over"
-            )
-        held = {} if "task" in free else contents(config)  # elsewhere trials have the data in their keys
+            raise ValueError(f"{storage} holds a run with other settings ({changed}): choose {start_over}")
+        held = {} if compares else contents(config)
         before = {} if fresh or changed else known_contents(storage)
         if others := [key for key in held if before.get(key, held[key]) != held[key]]:
             if set(PROGRESS) & set(names):
-                path = getattr(config, others[0].partition(".")[0]).path
-                raise ValueError(
-                    f"{storage} holds a run on other data: {others[0]} {path} has changed since it began; choose "
-                    "another --out, or --fresh to start over"
-                )
+                moved = f"{others[0]} {places_of(config)[others[0]]} has changed since it began"
+                raise ValueError(f"{storage} holds a run on other data: {moved}; choose {start_over}")
             before = {}
         if known and not (fresh or changed) and (moved := other_sums(known, config)):
             _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
         if fresh or changed or others:
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
-        storage.write("config.json", resolved_json(config).encode())
+        storage.write(CONFIG, resolved_json(config).encode())
         if held:
             storage.write(CONTENTS, (json.dumps(before | held, indent=2) + "\n").encode())
         return cls(storage, config, console)
@@ -137,7 +153,8 @@ class Run(AbstractContextManager["Run"]):
 
     def result(self) -> dict[str, Any]:
         """What stands in result.json."""
-        return json.loads(self.storage.read("result.json"))
+        found: dict[str, Any] = kept_json(self.storage, "result.json", "take it away, and it is made again")
+        return found
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, and all that waits before it: from now on the run is finished.
@@ -180,8 +197,7 @@ class Run(AbstractContextManager["Run"]):
 
     def trials(self) -> list[dict[str, Any]]:
         """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
-        lines = self._trials.splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return self._trials
 
     def save_trials(self, trials: list[dict[str, Any]]) -> None:
         """Rewrite trials.jsonl.
@@ -194,11 +210,11 @@ class Run(AbstractContextManager["Run"]):
 
     def note_policies(self, given: dict[str, Origin]) -> None:
         """Keep which policies given by the user stand behind which arms."""
-        self.storage.write("policies.json", (json.dumps(given, indent=2) + "\n").encode())
+        self.storage.write(GIVEN, (json.dumps(given, indent=2) + "\n").encode())
 
     def given_policies(self) -> dict[str, Origin]:
         """What `note_policies` kept, by arm."""
-        return json.loads(self._read("policies.json") or "{}")
+        return kept_json(self.storage, GIVEN, "it is written again by the next `policylearn evaluate`") or {}
 
     def prior(
         self,
@@ -218,7 +234,11 @@ class Run(AbstractContextManager["Run"]):
         """A policy that a stage of learning starts from, and what is known of it, if it is kept already."""
         if not self.storage.is_file(f"{name}/{MANIFEST}"):
             return None
-        kept = load_policy(str(self.storage / name))
+        try:
+            kept = load_policy(str(self.storage / name))
+        except ValueError as error:  # storage boundary
+            again = f"take {self.storage / name} away, and it is made again, or start over"
+            raise ValueError(f"what this run began with is damaged: {again}. {error}") from error
         return kept.policy, kept.provenance.get(KNOWN, {})
 
     def keep_policy(
@@ -277,7 +297,7 @@ class Run(AbstractContextManager["Run"]):
     def _check_alone(self) -> None:
         """Of two processes with other settings in one folder the first goes: what they write would be of both."""
         try:
-            there = self.storage.impatient().read("config.json")
+            there = self.storage.impatient().read(CONFIG)
         except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell
             return
         if there != self._settings:
@@ -324,7 +344,7 @@ def _warn(console: Console, line: str) -> None:
 def _known_config(storage: Storage) -> dict[str, Any] | None:
     """The config of the run in a folder. Every transformers checkpoint has a config.json as well: that is no run."""
     try:
-        known = json.loads(storage.read("config.json"))
+        known = json.loads(storage.read(CONFIG))
         return known if set(MARKS_OF_A_RUN) <= set(known) else None
     except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
         return None

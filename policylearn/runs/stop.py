@@ -37,19 +37,28 @@ def resumable(out: str) -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
+KEPT = {
+    "expected/metrics.jsonl": "credits of {} points",
+    "strength/metrics.jsonl": "models of {} seeds",
+    "metrics.jsonl": "{} finished rounds",
+    "trials.jsonl": "{} finished trials",
+}
+"""Files of a run, and what a line of each is; of a study there are such in every task's folder."""
+
+
 def _kept(out: str) -> str:
     from policylearn.storage.folder import Storage, StorageFailed
 
     try:
-        if Storage.at(out).is_file("pretrain.json"):
-            return _checkpoint_in(Storage.at(out) / "checkpoints")
-        files = ("expected/metrics.jsonl", "metrics.jsonl", "trials.jsonl")
-        points, rounds, trials = (_lines_in(Storage.at(out), name) for name in files)
+        storage = Storage.at(out)
+        if storage.is_file("pretrain.json"):
+            return _checkpoint_in(storage / "checkpoints")
+        runs = [storage] if storage.is_file("config.json") else [storage / name for name in storage.names()]
+        runs = [run for run in runs if run.is_file("config.json")]
+        counts = {name: sum(_lines_in(run, name) for run in runs) for name in KEPT}
     except StorageFailed:
         return "what was saved before"
-    found = [f"credits of {points} points"] if points else []
-    found += [f"{rounds} finished rounds"] if rounds or not (points or trials) else []
-    return " and ".join(found + ([f"{trials} finished trials"] if trials else []))
+    return " and ".join(KEPT[name].format(n) for name, n in counts.items() if n) or "nothing that was finished"
 
 
 def _checkpoint_in(storage: "Storage") -> str:

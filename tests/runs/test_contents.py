@@ -35,6 +35,27 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
     Run.open(tmp_path / "run", config, quiet)
 
 
+def test_another_model_under_the_same_name_is_refused(tiny, tmp_path, quiet):
+    for file in (
+        "model/config.json",
+        "model/model.safetensors",
+        "start/policy/policy.safetensors",
+        "start/report.html",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("before")
+    config = tiny(f"model.name={tmp_path}/model", f"learn.start={tmp_path}/start")
+    run = Run.open(tmp_path / "run", config, quiet)
+    run.save_round(State(1, {}, {}, [{"round": 0}]))
+    (tmp_path / "start" / "report.html").write_text("after")
+    Run.open(tmp_path / "run", config, quiet)
+    for file, key in (("model/model.safetensors", "model.name"), ("start/policy/policy.safetensors", "learn.start")):
+        (tmp_path / file).write_text("after")
+        with pytest.raises(ValueError, match=rf"run on other data: {key} .* has changed since it began"):
+            Run.open(tmp_path / "run", config, quiet)
+        (tmp_path / file).write_text("before")
+
+
 def test_a_run_is_shown_where_its_data_are_not(given, tmp_path, quiet):
     config, corpus = given
     Run.open(tmp_path / "run", config, quiet).finish({})

@@ -52,3 +52,58 @@ def test_a_trial_cut_short_is_run_again(tiny, tmp_path, quiet):
     whole = (tmp_path / "trials.jsonl").read_text()
     (tmp_path / "trials.jsonl").write_text(whole[:-3])
     assert Run.open(tmp_path, tiny(), quiet).trials() == [{"arm": "random", "seed": 0}]
+
+
+def test_a_comparison_and_a_run_that_learns_have_a_folder_each(tiny, tmp_path, quiet):
+    Run.open(tmp_path / "compared", tiny(), quiet, compares=True).note_policies({})
+    with pytest.raises(ValueError, match="holds a comparison, which learns nothing: choose another --out, or --fresh"):
+        Run.open(tmp_path / "compared", tiny(), quiet)
+    Run.open(tmp_path / "compared", tiny("inner.steps=3"), quiet, compares=True)
+    (tmp_path / "learned" / "prior").mkdir(parents=True)
+    (tmp_path / "learned" / "config.json").write_bytes((tmp_path / "compared" / "config.json").read_bytes())
+    for fresh in (False, True):
+        with pytest.raises(ValueError, match="is the folder of a run that learns: choose another --out"):
+            Run.open(tmp_path / "learned", tiny(), quiet, fresh, compares=True)
+    Run.open(tmp_path / "compared", tiny(), quiet, fresh=True)
+    assert not (tmp_path / "compared" / "policies.json").exists()
+
+
+@pytest.mark.parametrize("stage", ["expected", "strength"])
+def test_what_a_stage_keeps_is_of_its_settings_and_goes_with_them(tiny, tmp_path, quiet, stage):
+    run = Run.open(tmp_path, tiny(), quiet)
+    kept = run.latest_state(stage)
+    kept.round, kept.history = 1, [{"round": 0}]
+    run.save_round(kept)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        Run.open(tmp_path, tiny("inner.steps=3"), quiet)
+    Run.open(tmp_path, tiny("inner.steps=3"), quiet, fresh=True)
+    assert not (tmp_path / stage).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("trials.jsonl", '{"arm": "ra\n{"arm": "random"}\n', r"trials\.jsonl, line 1 is damaged: .*take that line out"),
+        ("contents.json", '{"task', r"contents\.json is damaged: .*taken away"),
+        ("config.json", '{"name": "ti', r"whose config\.json is damaged: choose another --out, or --fresh"),
+    ],
+)
+def test_a_damaged_file_is_named_and_fresh_starts_over(tiny, tmp_path, quiet, name, text, said):
+    run = Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet)
+    run.save_trials([{"arm": "random", "seed": 0}])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet)
+    assert Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet, fresh=True).trials() == []
+
+
+def test_a_damaged_result_or_prior_is_named(tiny, tmp_path, quiet):
+    run = Run.open(tmp_path, tiny(), quiet)
+    run.finish({"arms": {}})
+    (tmp_path / "result.json").write_text('{"arms')
+    with pytest.raises(ValueError, match=r"result\.json is damaged: .*take it away, and it is made again"):
+        Run.open(tmp_path, tiny(), quiet).result()
+    (tmp_path / "prior").mkdir()
+    (tmp_path / "prior" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"began with is damaged: take .*prior away, and it is made again, or start"):
+        run.kept_policy("prior")
