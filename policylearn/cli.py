@@ -83,7 +83,7 @@ def train(
     if already:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     if result["arms"]:
-        console.print(comparison_table(result))
+        console.print(comparison_table(result, console.width))
     report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
     console.print(f"report  {report}\npolicy  {policy}", highlight=False, markup=False, soft_wrap=True)
 
@@ -150,7 +150,7 @@ def evaluate(
         else:
             assert config is not None
             result = evaluate_policies(config, out, console, policies, fresh)
-    console.print(study_table(result) if study else comparison_table(result))
+    console.print(study_table(result) if study else comparison_table(result, console.width))
     for line in result.get("sentences", []):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     written = Storage.at(out) / ("study.json" if study else "result.json")
@@ -335,10 +335,10 @@ def average(
     """Make one policy of several: the mean of their logits, such as that of a domain from policies of its tasks."""
     from policylearn.commands.average import average as average_of
     from policylearn.commands.export import write_policy
-    from policylearn.runs.run import check_is_no_run
+    from policylearn.runs.run import check_takes_policy
 
     of = _all_named(policies, "policy", "name=run")
-    check_is_no_run(out)
+    check_takes_policy(out)
     console, artefact = _console(), average_of(of, times)
     console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
 

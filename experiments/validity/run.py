@@ -326,6 +326,8 @@ def table(results: dict[str, Any]) -> list[str]:
 
 
 def _value(found: dict[str, Any]) -> str:
+    if found["spearman"] is None:
+        return "–"
     return f"{found['spearman']:.2f} [{found['interval'][0]:.2f}, {found['interval'][1]:.2f}]"
 
 

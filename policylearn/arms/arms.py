@@ -181,6 +181,8 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
         ValueError: naming the arm and the known ones.
     """
     scorers, plain = (PICTURE_SCORERS, {RANDOM}) if config.patches.words else (SCORERS, {SELECT, LIVE, *SETTINGS})
+    if taken := {NONE, RANDOM, LEARNED, *plain, *known, *scorers.names()} & config.evaluate.custom.keys():
+        raise ValueError(f"evaluate.custom: {min(taken)!r} is the name of another arm, give yours one of its own")
     names = {NONE, *plain, *config.evaluate.custom, *known, *scorers.names()}
     for arm in config.evaluate.arms:
         if arm not in names and scorer_of(arm) not in scorers:

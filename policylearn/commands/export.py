@@ -18,7 +18,7 @@ from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
-from policylearn.runs.run import check_is_no_run
+from policylearn.runs.run import check_takes_policy
 from policylearn.runs.state import load_round, select_prefix
 from policylearn.storage.folder import Storage, files_below
 
@@ -115,7 +115,7 @@ def export(
     """
     if form == "annotated" and "://" in str(out):
         raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
-    check_is_no_run(out)
+    check_takes_policy(out, (POLICY, EXAMPLES) if form == "annotated" else ())
     artefact = open_policy(source, number)
     if form == "policy":
         return Exported(write_policy(artefact, out))

@@ -15,7 +15,7 @@ from policylearn.policy.adaptive import check_follows_no_model
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.runs.provenance import provenance
-from policylearn.runs.run import check_is_no_run
+from policylearn.runs.run import check_takes_policy
 from policylearn.scores.tficf import counts_of
 
 
@@ -64,7 +64,7 @@ def _highest(scores: Tensor, counts: np.ndarray, top: int) -> np.ndarray:
 
 def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     """Write a scorer as a policy: what `PolicyCollator.from_pretrained` loads, without rounds of learning."""
-    check_is_no_run(out)
+    check_takes_policy(out)
     check_follows_no_model(name)
     policy = arm_policy(problem, name)
     if policy is None:

@@ -48,13 +48,15 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None, imp
     ValueError: override inner.stepz=64: unknown key 'inner.stepz'; did you mean 'inner.steps'?
     """
     source = str(path) if path else "embedded default"
-    given = [(*_parsed(override), f"override {override}") for override in overrides or []]
+    given = [(*parsed(override), f"override {override}") for override in overrides or []]
     return config_of(tree_of(Path(path)) if path else {}, given, source, imports)
 
 
 def tree_of(path: Path) -> dict[str, Any]:
     """What a config file says, its places as they are found from the current folder; raises as `read_toml`."""
     tree = rename(read_toml(path), str(path))
+    if "tasks" in tree:  # as `is_study`
+        raise ValueError(f"{path} is a study, of several tasks: `policylearn evaluate` compares arms on all of them")
     find_beside(tree, Config, path)
     return tree
 
@@ -141,7 +143,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not valid {kind}: {error}") from None
 
 
-def _parsed(override: str) -> tuple[str, Any]:
+def parsed(override: str) -> tuple[str, Any]:
+    """Key and value of an override; None unsets. ValueError: it is none."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"override {override!r} is not of the form section.key=value")

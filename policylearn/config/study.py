@@ -7,12 +7,14 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.experiment import Config
-from policylearn.config.loading import load_config, read_toml
+from policylearn.config.loading import load_config, parsed, read_toml
 from policylearn.config.places import Place, find_beside
 from policylearn.config.strict import Strict
 
 OWN_KEYS = {"evaluate.arms": "arms", "evaluate.seeds": "seeds"}
 """What a study says itself, for all tasks alike → how."""
+SAID_ONCE = ("name", "arms", "reference", "seeds")
+"""What an override changes of a study itself."""
 
 
 class StudyTask(Strict):
@@ -60,15 +62,18 @@ def load_study(path: str | Path, overrides: list[str], imports: Collection[str] 
 
     Args:
         path: the file.
-        overrides, imports: as in `load_config`, for every task.
+        overrides: as in `load_config`, for every task; of its own arms, seeds, reference and name for the study.
+        imports: as in `load_config`, for every task.
 
     Raises:
         ValueError: naming the file and the key.
     """
     tree: dict[str, Any] = read_toml(Path(path))
     find_beside(tree, StudyConfig, Path(path))
+    own = {override: parsed(override) for override in overrides}
+    tree |= {key: value for key, value in own.values() if key in SAID_ONCE}
     if isinstance(given := tree.get("set", []), list):  # else pydantic says so
-        tree["set"] = [*given, *overrides]
+        tree["set"] = [*given, *(override for override, (key, _) in own.items() if key not in SAID_ONCE)]
     if imports:
         tree["imports"] = [*tree.get("imports", []), *imports]
     try:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from policylearn.arms.arms import NONE
-from policylearn.evaluation.statistics import Difference, holm, pooled_difference, sentence
+from policylearn.evaluation.statistics import CONFIDENCE, Difference, holm, pooled_difference, sentence
+from policylearn.report.formats import IN_THE_UNIT_OF_LABELS, score
 from policylearn.report.summary import ORACLES, has_equal_budget
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -42,7 +43,12 @@ def pool(name: str, results: Results, reference: str, learned: Collection[str]) 
         "pooled": {arm: asdict(d) | {"holm": corrected.get(arm)} for arm, d in found.items()},
         "learned": [arm for arm in arms if arm in learned],
         "baseline": baseline,
-        "sentences": [_sentence(results, arm, other) for arm in arms if arm in learned for other in others],
+        "sentences": [
+            _sentence(results, arm, other) + (_doubt(found[arm], corrected.get(arm)) if other == reference else "")
+            for arm in arms
+            if arm in learned
+            for other in others
+        ],
     }
 
 
@@ -73,8 +79,30 @@ def scores(result: Mapping[str, Any], arm: str) -> list[float]:
 
 
 def _sentence(results: Results, after: str, before: str) -> str:
+    difference, metric = pooled(results, after, before), next(iter(results.values()))["metric"]
     if len(results) == 1:
-        return sentence(after, before, pooled(results, after, before)) + f" on {next(iter(results))}"
+        return sentence(after, before, difference, metric=metric) + f" on {next(iter(results))}"
     most = max(len(scores(result, after)) for result in results.values())
-    averaged = f", averaged over {len(results)} tasks"
-    return sentence(after, before, pooled(results, after, before), most=most) + averaged
+    return sentence(after, before, difference, most, metric) + f", averaged over {len(results)} tasks"
+
+
+def _doubt(found: Difference, corrected: float | None) -> str:
+    """What to add where the interval leaves out zero, and the table beside it has another p."""
+    return f"; p, Holm: {score(corrected)}" if found.shown and (corrected or 0) >= 1 - CONFIDENCE else ""
+
+
+def check_same_unit(metrics: Mapping[str, str]) -> None:
+    """Refuse to average what is of different units.
+
+    Args:
+        metrics: task → its metric.
+
+    Raises:
+        ValueError: there are several tasks, and one is scored in the unit of its labels.
+    """
+    apart = [task for task, metric in metrics.items() if metric in IN_THE_UNIT_OF_LABELS]
+    if apart and len(metrics) > 1:
+        raise ValueError(
+            f"tasks.{apart[0]}: {metrics[apart[0]]} is in the unit of its labels, which is averaged with nothing else: "
+            "set task.metric to pearson or spearman, or leave the task out"
+        )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
+from policylearn.report.formats import scale_of
+
 CONFIDENCE = 0.95
 POWER = 0.8
 RESAMPLES = 9_999
@@ -187,9 +189,14 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return {name: corrected[name] for name in p}
 
 
-def sentence(after: str, before: str, found: Difference, points: float = 100.0, most: int = 0) -> str:
-    """A comparison in plain words, in points of a score out of 100; `most` is the number of seeds of the task that has
-    the most of several.
+def sentence(after: str, before: str, found: Difference, most: int = 0, metric: str = "") -> str:
+    """A comparison in plain words, in points of a score out of 100, unless the metric is of another unit.
+
+    Args:
+        after, before: what is compared.
+        found: after - before.
+        most: the number of seeds of the task that has the most of several.
+        metric: of the scores.
 
     >>> scores = [0.80, 0.81, 0.84, 0.80, 0.83], [0.78, 0.80, 0.80, 0.79, 0.80]
     >>> sentence("learned", "random", paired_difference(*scores))
@@ -197,19 +204,20 @@ def sentence(after: str, before: str, found: Difference, points: float = 100.0, 
     >>> sentence("learned", "random", paired_difference([0.80, 0.81, 0.84], [0.81, 0.80, 0.80]))
     'learned is not shown to differ from random: +1.3 [-4.9, 7.6] points over 3 seeds, which could have seen 8.2'
     """
-    value = f"{points * found.mean:+.1f}"
+    points, digits, unit = scale_of(metric)
+    value = f"{points * found.mean:+.{digits}f}"
     if found.low is None or found.high is None or found.least is None:
-        return f"{after} and {before} differ by {value} points on one seed, which tells nothing of others"
+        return f"{after} and {before} differ by {value} {unit} on one seed, which tells nothing of others"
     if found.still:
         return (
-            f"{after} and {before} differ by {value} points on all of {found.seeds} seeds: nothing to judge chance by"
+            f"{after} and {before} differ by {value} {unit} on all of {found.seeds} seeds: nothing to judge chance by"
         )
     seeds = f"{found.seeds} to {most} seeds" if most > found.seeds else f"{found.seeds} seeds"
-    interval = f"[{points * found.low:.1f}, {points * found.high:.1f}] points over {seeds}"
+    interval = f"[{points * found.low:.{digits}f}, {points * found.high:.{digits}f}] {unit} over {seeds}"
     if found.shown:
         verb = "beats" if found.mean > 0 else "is worse than"
         low, high = sorted(points * bound * math.copysign(1, found.mean) for bound in (found.low, found.high))
-        value = f"{points * abs(found.mean):.1f} [{low:.1f}, {high:.1f}] points over {seeds}"
+        value = f"{points * abs(found.mean):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit} over {seeds}"
         return f"{after} {verb} {before} by {value}"
-    least = f"{points * found.least:.1f}"
+    least = f"{points * found.least:.{digits}f}"
     return f"{after} is not shown to differ from {before}: {value} {interval}, which could have seen {least}"

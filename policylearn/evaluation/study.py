@@ -8,7 +8,7 @@ from rich.console import Console
 
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
-from policylearn.evaluation.pooling import pool
+from policylearn.evaluation.pooling import check_same_unit, pool
 from policylearn.report.study_page import render_study
 from policylearn.storage.folder import Storage
 
@@ -46,8 +46,11 @@ def check_study(study: StudyConfig) -> None:
     Raises:
         ValueError: naming the task, and what is wrong with its arms, policies, tokenizer, model or labels.
     """
+    metrics = {}
     for task, given in study.tasks.items():
         try:
-            opened(with_arms(study.config_of(task), given.policies), given.policies)
+            problem, _ = opened(with_arms(study.config_of(task), given.policies), given.policies)
+            metrics[task] = problem.task.metric
         except ValueError as error:
             raise ValueError(f"tasks.{task}: {error}") from error
+    check_same_unit(metrics)

@@ -147,10 +147,15 @@ def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
         `spearman` of their means with its `interval` (bootstrap over changes, 95 %), `of_predictions` and
         `of_outcomes`, the reliabilities of the two means (one half of the rollouts or seeds against the other; None
         where there is only one), and `without_noise`, the correlation divided by the root of their product (Spearman,
-        1904), at most 1; None where a reliability is not known or below `RELIABLE`.
+        1904), at most 1; None where a reliability is not known or below `RELIABLE`. Where predictions or outcomes are
+        all the same, there is no correlation: None, as are its ends.
     """
     assert len(predictions) == len(outcomes) >= LEAST
     x, y = predictions.mean(1), outcomes.mean(1)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return dict.fromkeys(("spearman", "of_predictions", "of_outcomes", "without_noise")) | {
+            "interval": [None, None]
+        }
     found, parts = rank_correlation(x, y), (_reliability(predictions), _reliability(outcomes))
     rng = np.random.default_rng(0)
     picked = rng.integers(len(x), size=(RESAMPLES, len(x)))
@@ -189,6 +194,8 @@ def _reliability(values: np.ndarray) -> float | None:
 def validity_verdict(found: dict[str, Any]) -> str:
     """One line for a person."""
     value, (low, high) = found["spearman"], found["interval"]
+    if value is None:
+        return "predictions or what came are the same for all changes, and nothing is shown: raise validity.strength"
     numbers = f"Spearman {value:.2f} [{low:.2f}, {high:.2f}]"
     noisy = found["of_outcomes"] is not None and found["of_outcomes"] < 0.5
     if low > 0:

@@ -9,6 +9,19 @@ MINUS = "−"
 MISSING = "–"
 
 
+IN_THE_UNIT_OF_LABELS = ("negative_rmse",)
+"""Metrics that are no share of anything."""
+
+
+def scale_of(metric: str | None) -> tuple[float, int, str]:
+    """By what scores of a metric are multiplied to be told, with how many digits, and what they are then.
+
+    >>> scale_of("accuracy"), scale_of("negative_rmse")
+    ((100.0, 1, 'points'), (1.0, 3, 'of negative_rmse'))
+    """
+    return (1.0, 3, f"of {metric}") if metric in IN_THE_UNIT_OF_LABELS else (100.0, 1, "points")
+
+
 def as_number(value: Any) -> float:
     """A float, or NaN for whatever is not a number (JSON has no NaN, so a missing score arrives as None).
 

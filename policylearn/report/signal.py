@@ -26,7 +26,9 @@ def validity_report(result: dict[str, Any]) -> RenderableType:
         found = result[name]
         low, high = found["interval"]
         free = MISSING if found["without_noise"] is None else score(found["without_noise"])
-        table.add_row(name, score(found["spearman"]), f"{score(low)} to {score(high)}", free, about)
+        table.add_row(
+            name, score(found["spearman"]), MISSING if low is None else f"{score(low)} to {score(high)}", free, about
+        )
     left_out = result.get("diverged", [])
     said = [Text(f"left out, for they made a training diverge: {count(len(left_out))} changes")] if left_out else []
     return Group(Text(result["verdict"], style="bold"), Text(), table, *said)

@@ -8,16 +8,14 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from policylearn.report.formats import MISSING, as_number, score
+from policylearn.report.formats import MISSING, as_number, scale_of, score
 from policylearn.report.summary import NAMES, Paired, paired
 from policylearn.report.tables import plain_table
-
-POINTS = 100.0
 
 
 def study_table(study: Mapping[str, Any]) -> Table:
     """One line per arm: mean score on every task, and the difference to the reference averaged over all, in points."""
-    table = plain_table(f"{study['name']}: points of 100, difference to {study['reference']} [95 %]")
+    table = plain_table(f"{study['name']}: {unit_of(study)}, difference to {study['reference']} [95 %]")
     for number, heading in enumerate(headings(study)):
         table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
     for row in rows(study):
@@ -55,17 +53,19 @@ def _cell(result: dict[str, Any], arm: str, reference: str) -> str:
     """Mean score, and its difference to the reference with its interval."""
     if arm not in result["arms"]:
         return MISSING
-    mean, gap = f"{POINTS * np.mean(result['arms'][arm]['scores']):.1f}", paired(result, arm, reference)
-    return f"{mean} ({_difference(gap)})" if gap else mean
+    times, digits, _ = scale_of(result["metric"])
+    mean, gap = f"{times * np.mean(result['arms'][arm]['scores']):.{digits}f}", paired(result, arm, reference)
+    return f"{mean} ({_difference(gap, result['metric'])})" if gap else mean
 
 
-def _difference(gap: Paired) -> str:
+def _difference(gap: Paired, metric: str) -> str:
     """
-    >>> _difference(Paired(0.013, -0.004, 0.03, [])), _difference(Paired(-0.02, math.nan, math.nan, []))
+    >>> _difference(Paired(0.013, -0.004, 0.03, []), "accuracy"), _difference(Paired(-0.02, math.nan, math.nan, []), "")
     ('+1.3 [-0.4, 3.0]', '-2.0')
     """
-    interval = f" [{POINTS * gap.low:.1f}, {POINTS * gap.high:.1f}]" if math.isfinite(gap.low) else ""
-    return f"{POINTS * gap.mean:+.1f}{interval}"
+    times, digits, _ = scale_of(metric)
+    interval = f" [{times * gap.low:.{digits}f}, {times * gap.high:.{digits}f}]" if math.isfinite(gap.low) else ""
+    return f"{times * gap.mean:+.{digits}f}{interval}"
 
 
 def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
@@ -73,7 +73,20 @@ def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
     if found is None:
         return ["", "", "", tokens]
     p, least = (as_number(found[key]) for key in ("holm", "least"))
-    return [_difference(pooled_gap(found)), score(p), MISSING if math.isnan(least) else f"{POINTS * least:.1f}", tokens]
+    times, digits, _ = scale_of(metric := metric_of(study))
+    seen = MISSING if math.isnan(least) else f"{times * least:.{digits}f}"
+    return [_difference(pooled_gap(found), metric), score(p), seen, tokens]
+
+
+def unit_of(study: Mapping[str, Any]) -> str:
+    """Of its scores and differences, in words."""
+    unit = scale_of(metric_of(study))[2]
+    return "points of 100" if unit == "points" else f"in the unit of the labels ({metric_of(study)})"
+
+
+def metric_of(study: Mapping[str, Any]) -> str:
+    """Of its tasks, or of the first: all are told alike, see `evaluation.pooling.check_same_unit`."""
+    return str(next(iter(study["tasks"].values()))["metric"])
 
 
 def pooled_gap(found: Mapping[str, Any]) -> Paired:

@@ -7,9 +7,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from policylearn.report.formats import scale_of
 from policylearn.report.page import environment
 from policylearn.report.plots import ROW_IN, WIDTH_IN, interval_mark
-from policylearn.report.study import POINTS, headings, intervals, rows
+from policylearn.report.study import headings, intervals, metric_of, rows, unit_of
 from policylearn.report.summary import LEARNED, NAMES, Paired
 from policylearn.report.svg import FAINT, INK, arm_ink, drawing, inline_svg, tidy
 
@@ -26,6 +27,7 @@ def render_study(study: Mapping[str, Any]) -> str:
             reference=NAMES.get(study["reference"], study["reference"]),
             baseline=NAMES.get(study["baseline"], study["baseline"]),
             plot=Markup(interval_plot(study)),
+            unit=unit_of(study),
             headings=headings(study),
             rows=rows(study),
         )
@@ -52,18 +54,20 @@ def interval_plot(study: Mapping[str, Any]) -> str:
         figure = Figure(figsize=(WIDTH_IN, lines * (0.8 + ROW_IN * 0.7 * len(names))), layout="constrained")
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (task, gaps) in zip(grid.flat, drawn.items(), strict=False):
-            _panel(axes, task, gaps, names, learned)
+            _panel(axes, task, gaps, names, learned, scale_of(metric_of(study))[0])
         for axes in grid.flat[len(drawn) :]:
             axes.remove()
         return inline_svg(figure, "Differences of every arm to the reference per task, with 95 % intervals")
 
 
-def _panel(axes: Axes, task: str, gaps: Mapping[str, Paired], names: list[str], learned: Collection[str]) -> None:
+def _panel(
+    axes: Axes, task: str, gaps: Mapping[str, Paired], names: list[str], learned: Collection[str], times: float
+) -> None:
     axes.axvline(0, color=FAINT, linewidth=0.9)
     for row, name in enumerate(names):
         if gap := gaps.get(name):
             ink = arm_ink(LEARNED, []) if name in learned or LEARNED in name else INK
-            interval_mark(axes, row, POINTS * gap.mean, POINTS * gap.low, POINTS * gap.high, ink)
+            interval_mark(axes, row, times * gap.mean, times * gap.low, times * gap.high, ink)
     axes.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names], color=INK)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_title(task)

@@ -30,6 +30,7 @@ _CSS = {
 }
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: the page's font, selectable, small
+    "text.parse_math": False,  # names may have dollars
     "font.size": 9,
     "text.color": INK,
     "axes.labelcolor": FAINT,

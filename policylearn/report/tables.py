@@ -25,15 +25,17 @@ from policylearn.report.summary import (
 )
 
 MOST_SEEDS_SHOWN = 5
+ROOMY = 80
+"""Columns that all whole cells fit into."""
 _WHOLE = ("masks", "mean ± sd", "vs random [95 %]", "masked", "sec")
 
 
-def comparison_table(result: dict[str, Any]) -> Table:
+def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
     """One line per arm of a ``result.json``; the best one that is not the oracle is bold and starred.
 
     Columns: mean ± standard deviation over seeds, each seed's score (up to five seeds), paired difference to
     random with its 95 % interval, masked tokens and seconds (means over seeds), then the mean on any extra
-    test set.
+    test set. Of `width` columns, fewer than `ROOMY` break every cell into lines rather than cut it.
     """
     shown = arms(result)
     winner = best(result) if len(shown) > 1 else None
@@ -41,7 +43,8 @@ def comparison_table(result: dict[str, Any]) -> Table:
     for heading in _headings(result, shown):
         # Where the terminal is narrow, only the lists of seeds and the names of test sets break into lines.
         justify: JustifyMethod = "left" if heading == "masks" else "right"
-        table.add_column(heading, justify=justify, no_wrap=heading in _WHOLE, min_width=4, overflow="fold")
+        whole = heading in _WHOLE and width >= ROOMY
+        table.add_column(heading, justify=justify, no_wrap=whole, min_width=4, overflow="fold")
     for arm in shown:
         is_best = winner is not None and arm.name == winner.name
         style = "bold green" if is_best else "dim" if arm.name in ORACLES else ""

@@ -13,7 +13,7 @@ inputs/           what was given as objects, written before the run begins
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.config.places import file_above, places_of
+from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.runs.contents import CONTENTS, POLICY, contents, known_contents
 from policylearn.runs.kept import kept_json, kept_lines
@@ -350,17 +351,25 @@ def _known_config(storage: Storage) -> dict[str, Any] | None:
         return None
 
 
-def check_is_no_run(out: str | os.PathLike[str]) -> None:
-    """Refuse to put a policy where a run is: it has its own in "policy", and of two in one folder nobody knows which is
-    meant.
+def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ()) -> None:
+    """Refuse to put a policy where something else is, files of which it would replace: a run has its own in "policy",
+    and of two in one folder nobody knows which is meant.
+
+    Args:
+        out: where to.
+        known: what may be there besides an earlier policy.
 
     Raises:
         ValueError: saying so.
     """
-    if _known_config(Storage.at(out)) is not None:
+    storage = Storage.at(out)
+    if _known_config(storage) is not None:
         raise ValueError(
             f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
         )
+    manifest = {} if storage.is_file() else kept_json(storage, MANIFEST, "take it away") or {}
+    if "files" not in manifest and not storage.is_file() and (others := set(storage.names()) - set(known)):
+        raise ValueError(f"--out {out} holds {some(sorted(others))} and no policy: name an empty folder, or another")
 
 
 def _inside(folder: str, name: str) -> str:

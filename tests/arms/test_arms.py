@@ -56,6 +56,12 @@ def test_mistakes_in_an_arm_of_ones_own_are_found_before_anything_runs(tiny, own
         check_arms(tiny(f"evaluate.custom={{mine = {own}}}"))
 
 
+@pytest.mark.parametrize("name", ["random", "none", "learned", "tficf", "random-30", "select", "live"])
+def test_an_arm_of_ones_own_has_a_name_of_its_own(tiny, name):
+    with pytest.raises(ValueError, match=f"evaluate.custom: '{name}' is the name of another arm, give yours one of"):
+        check_arms(tiny(f"evaluate.custom={{{name} = {{prior = {{tficf = 9}}}}}}"))
+
+
 def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))

@@ -66,6 +66,18 @@ def test_no_policy_is_put_where_a_run_is(refuses, finished, tmp_path):
     assert not (finished / "manifest.json").exists()
 
 
+def test_no_policy_is_put_where_something_else_is(policylearn, refuses, finished, tmp_path):
+    (tmp_path / "README.md").write_text("my notes")
+    (tmp_path / "manifest.json").write_text("{}")
+    said = f"--out {tmp_path} holds ['README.md', 'manifest.json'] and no policy: name an empty folder, or another"
+    for form in ("policy", "table", "annotated"):
+        assert refuses("export", finished, "--out", tmp_path, "--form", form) == said
+    assert refuses("average", f"a={finished}", f"b={finished}", "--out", tmp_path) == said
+    assert (tmp_path / "README.md").read_text() == "my notes"
+    for _ in range(2):  # an earlier policy is replaced
+        assert policylearn("export", finished, "--out", tmp_path / "policy")[0] == 0
+
+
 def test_the_table_of_a_run_uses_its_corpus(policylearn, finished, tmp_path):
     status, out, _ = policylearn("export", finished, "--form", "table", "--out", tmp_path / "table")
     assert status == 0

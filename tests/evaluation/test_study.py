@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from policylearn.config import is_study, load_study
-from policylearn.evaluation.pooling import best_baseline, pool, pooled
+from policylearn.config import is_study, load_config, load_study
+from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool, pooled
 from policylearn.evaluation.study import run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
@@ -66,6 +66,34 @@ def test_mistakes_are_named_before_anything_runs(study_file, old, new, message):
     study_file.write_text(study_file.read_text().replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         load_study(study_file, [])
+
+
+def test_what_a_study_says_itself_is_changed_from_the_command_line(study_file):
+    study = load_study(study_file, ["seeds=3", "reference=none", "inner.batch_size=4"])
+    assert (study.seeds, study.reference, study.config_of("one").inner.batch_size) == (3, "none", 4)
+
+
+def test_a_study_is_no_config_of_one_task(study_file):
+    with pytest.raises(ValueError, match=r"study\.toml is a study, of several tasks: `policylearn evaluate` compares"):
+        load_config(study_file)
+
+
+def test_an_error_in_the_unit_of_the_labels_is_told_in_it_and_averaged_with_nothing():
+    errors = {arm: [-1.62, -1.58, -1.6] for arm in ("random", "learned")}
+    found = study({"stars": result(**errors) | {"metric": "negative_rmse"}})
+    assert any("| learned | -1.600 (+0.000" in line for line in study_lines(found))
+    assert "in the unit of the labels (negative_rmse)" in render_study(found)
+    assert "points" not in " ".join(found["sentences"])
+    check_same_unit({"stars": "negative_rmse"})
+    with pytest.raises(
+        ValueError, match=r"tasks\.stars: negative_rmse is in the unit of its labels, .* set task.metric"
+    ):
+        check_same_unit({"topic": "accuracy", "stars": "negative_rmse"})
+
+
+def test_names_may_have_dollars():
+    arms = {"random": [0.1, 0.2, 0.3], r"$\frac$": [0.2, 0.3, 0.5], "from $5 to $10": [0.1, 0.1, 0.2]}
+    assert "from $5 to $10" in render_study(study({"a": result(**arms)}))
 
 
 def test_a_reference_that_masks_nothing_or_is_missing_leaves_gaps():
@@ -135,9 +163,7 @@ def test_no_further_pretraining_is_not_of_equal_budget_and_is_compared_with_all_
 
 def test_tasks_with_other_numbers_of_seeds_are_said_to_have_them():
     fewer = result(random=[0.2, 0.3], tficf=[0.1, 0.1], learned=[0.3, 0.4])
-    assert study({"one": ONE, "two": fewer})["sentences"][0].endswith(
-        " points over 2 to 3 seeds, averaged over 2 tasks"
-    )
+    assert " points over 2 to 3 seeds, averaged over 2 tasks" in study({"one": ONE, "two": fewer})["sentences"][0]
 
 
 def test_what_is_wrong_with_the_last_task_is_found_before_the_first_is_trained_on(study_file, tmp_path, quiet):
@@ -151,7 +177,8 @@ def test_the_comparison_in_words_and_as_a_table():
     found = study(RESULTS)
     assert json.loads(json.dumps(found)) == found
     assert found["learned"] == ["learned"]
-    assert found["sentences"] == ["learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks"]
+    said = "learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks; p, Holm: .062"
+    assert found["sentences"] == [said]  # as the table has it
     assert found["pooled"]["learned"]["holm"] == pytest.approx(2 * 2 / 64)  # of two arms
     lines = study_lines(found)
     tasks = "one (accuracy, 3 seeds) | two (accuracy, 3 seeds)"
@@ -163,13 +190,13 @@ def test_the_comparison_in_words_and_as_a_table():
 
 def test_one_task_alone_is_named(tmp_path):
     found = study({"one": ONE})
-    assert found["sentences"][0].endswith(" on one")
+    assert " on one" in found["sentences"][0]
     assert "all tasks" not in intervals(found)
 
 
 def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
     page = render_study(study(RESULTS))
-    assert "learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks." in page
+    assert "learned beats random by 15.0 [8.5, 21.5] points over 3 seeds, averaged over 2 tasks; p, Holm: .062." in page
     assert page.count("<svg") == 1 and "all tasks" in page and "<td>76.7\n(+16.7)</td>" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "nan" not in page.lower()

@@ -138,6 +138,14 @@ def test_comparison_table_fits_a_terminal_and_stars_the_best_arm():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_breaks_cells_and_cuts_none(width):
+    def digits(text):
+        return sorted(c for c in text if c.isdigit())
+
+    assert digits(render(comparison_table(RESULT, width), width)) == digits(render(comparison_table(RESULT), 120))
+
+
 def test_the_best_arm_is_bold_even_if_it_is_a_baseline():
     arms = {"random": {"scores": [0.6]}, "learned": {"scores": [0.5]}, "oracle": {"scores": [0.9]}}
     table = comparison_table({"arms": arms})
