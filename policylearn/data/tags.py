@@ -62,8 +62,7 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     text, label = columns_of(config, opened.head)
     records, unread = read_splits(config, opened, {text: "task.text", label: "task.label"}, [])
     read = {name: _split(config, name, rows, text, label) for name, rows in records.items()}
-    labels = config.labels or label_set(read["train"].labels)
-    check_repeats(config)
+    labels = [_bio(name, "task.labels") for name in check_repeats(config)] or label_set(read["train"].labels)
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: no word of train has a tag but {OUTSIDE}: mend the rows")
     for name, split in read.items():
@@ -176,6 +175,11 @@ def _name(tag: Any, config: TaskConfig, where: str) -> str:
         if config.labels is None or not 0 <= tag < len(config.labels):
             raise ValueError(f"{where}: the tag {tag} is a number: list the names of tags, in order, in task.labels")
         return config.labels[tag]
+    return _bio(tag, where)
+
+
+def _bio(tag: Any, where: str) -> str:
+    """The tag. ValueError: it is not of the BIO scheme, by which spans are found."""
     if not isinstance(tag, str) or BIO.fullmatch(tag) is None:
         raise ValueError(f"{where}: the tag {quote(tag)} is not O, or B- or I- and a type, as B-Disease is: mend it")
     return tag

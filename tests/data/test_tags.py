@@ -51,6 +51,11 @@ def test_tags_that_are_numbers_and_columns_of_other_names(read):
     assert task.splits["train"].labels[0] == ["O", "I-x"] and task.labels == ["O", "B-x", "I-x"]
 
 
+def test_names_of_tags_are_of_the_scheme_too(read):
+    with pytest.raises(ValueError, match=r"task\.labels: the tag 'Drug' is not O, or B- or I-"):
+        read({"tokens": ["a", "b"], "tags": [0, 1]}, labels=["O", "Drug"])
+
+
 @pytest.mark.parametrize(
     ("row", "kind"),
     [
