@@ -12,6 +12,7 @@ from policylearn.data.text import whole
 from policylearn.messages.quote import quote, some
 
 ADVICE = "task.label must hold one class per row"
+INDICATORS = 'looks like a number for each class; task.kind = "multilabel" needs the names of those that the row has'
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 NUMBER_OR_NOT = re.compile(r"[01]|True|False|[+-]?\d*\.\d+")
 """What stands for whether a row has a class, or how likely it is."""
@@ -61,13 +62,26 @@ def classes_of(value: Any, where: str) -> list[str]:
     names = [class_of(label, where) for label in found]
     numbers = len(names) > 1 and all(NUMBER_OR_NOT.fullmatch(name) for name in names)
     if numbers and (len({*names}) < len(names) or any(map(is_rating, names))):
-        raise ValueError(
-            f'{where}: {quote(value)} looks like a number for each class; task.kind = "multilabel" needs the names '
-            "of those that the row has"
-        )
+        raise ValueError(f"{where}: {quote(value)} {INDICATORS}")
     if blank := [name for name in names if not name.strip()]:
         raise ValueError(f"{where}: the label {quote(blank[0])} in a list is blank; take it out of the list")
     return list(dict.fromkeys(names))
+
+
+def check_sets_differ(found: Sequence[Sequence[str]], where: str) -> None:
+    """Raises ValueError if all rows have the same labels, as those with an indicator for each of two classes seem to.
+
+    >>> check_sets_differ([["1", "0"], ["0", "1"]], "train")
+    Traceback (most recent call last):
+    ...
+    ValueError: train: every row has the labels ['0', '1'], which looks like a number for each class; task.kind = \
+"multilabel" needs the names of those that the row has
+    """
+    if len({frozenset(labels) for labels in found}) > 1:
+        return
+    numbers = found[0] and all(map(NUMBER_OR_NOT.fullmatch, found[0]))
+    advice = f", which {INDICATORS}" if numbers else ": nothing is to be told apart, set task.label to another column"
+    raise ValueError(f"{where}: every row has the labels {some(sorted(found[0]))}{advice}")
 
 
 def number_of(value: Any, where: str) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
 from policylearn.data.formats import Record
-from policylearn.data.labels import check_labels, check_spelling, class_of, classes_of, number_of
+from policylearn.data.labels import check_labels, check_sets_differ, check_spelling, class_of, classes_of, number_of
 from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.pairs import text_columns
 from policylearn.data.records import check_records
@@ -74,7 +74,8 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """The same of a task whose rows have lists of labels, which may be empty.
 
     Raises:
-        ValueError: as `load_task`, or a row has no list, or the label set is of fewer than two.
+        ValueError: as `load_task`, or a row has no list, the label set is of fewer than two, or all rows of train have
+            the same labels.
     """
     read, more = _read(config, opened or open_task(config), classes_of)
     seen = {label for found in read["train"].labels for label in found}
@@ -89,6 +90,7 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
                 )
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
+    check_sets_differ(read["train"].labels, f"task.path {config.path}: split 'train'")
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     return Task(read | taken(read["train"], rows), labels, carved_line(config, rows, ""), *more)
 

@@ -42,6 +42,9 @@ def test_lists_are_read_and_told(tmp_path):
         (["joy", "fear"], r"row 0: the label 'joy' is no list"),
         ([["joy"], [["fear"]]], r"row 1: the label is a list"),
         ([["joy"], []], r"at least two labels"),
+        ([[1, 0], [0, 1]], r"every row has the labels \['0', '1'\], which looks like a number for each class"),
+        ([[True, False], [False, True]], "looks like a number for each class"),
+        ([["joy", "fear"], ["fear", "joy"]], r"every row has the labels \['fear', 'joy'\]: .* task\.label"),
     ],
 )
 def test_what_is_no_list_of_classes_is_refused_with_its_row(tmp_path, rows, message):
