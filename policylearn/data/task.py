@@ -75,7 +75,7 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
 
     Raises:
         ValueError: as `load_task`, or a row has no list, the label set is of fewer than two, or all rows of train have
-            the same labels.
+            the same labels, or no row of a split has any.
     """
     read, more = _read(config, opened or open_task(config), classes_of)
     seen = {label for found in read["train"].labels for label in found}
@@ -92,7 +92,13 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     check_sets_differ(read["train"].labels, f"task.path {config.path}: split 'train'")
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
-    return Task(read | taken(read["train"], rows), labels, carved_line(config, rows, ""), *more)
+    splits = read | taken(read["train"], rows)
+    if bare := [name for name, split in splits.items() if not any(split.labels)]:
+        raise ValueError(
+            f"task.path {config.path}: no row of split {bare[0]!r} has a label; mend it or, if its labels are kept "
+            "back, name another with task.splits"
+        )
+    return Task(splits, labels, carved_line(config, rows, ""), *more)
 
 
 def load_numbers(config: TaskConfig, opened: OpenTask | None = None) -> Task:

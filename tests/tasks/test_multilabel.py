@@ -58,6 +58,13 @@ def test_a_label_outside_of_the_set_is_named(tmp_path):
         load_label_sets(config)
 
 
+def test_a_split_without_a_label_is_refused(tmp_path):
+    config = written(tmp_path, [["joy"], ["fear"], []])
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": "a", "labels": []}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no row of split 'test' has a label; .* task\.splits"):
+        load_label_sets(config)
+
+
 def test_metrics_by_hand():
     y = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]])
     logits = np.array([[2.0, -1.0, -1.0], [1.0, -2.0, -1.0], [3.0, 4.0, -1.0]])
