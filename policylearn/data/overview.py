@@ -8,7 +8,7 @@ from typing import Any
 from policylearn.data.labels import differ_in_case
 from policylearn.data.opened import SPLITS
 from policylearn.data.questions import QuestionTask
-from policylearn.data.task import Split, Task
+from policylearn.data.task import Task
 from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote, shorten
 
@@ -25,6 +25,7 @@ PICTURES = ("picture",)
 def describe_task(task: Task) -> list[str]:
     """Rows of every split, labels with their shares of train, and what is odd about them.
 
+    >>> from policylearn.data.task import Split
     >>> train = Split(["a", "b", "c", "d"], ["x", "x", "x", "y"])
     >>> print(*describe_task(Task({"train": train, "dev": train, "test": Split(["e"], ["x"])}, ["x", "y"])), sep="\\n")
     task  4 / 4 / 1 rows, 2 labels: x 75 %, y 25 %
@@ -36,7 +37,7 @@ def describe_task(task: Task) -> list[str]:
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
-    lines += [_absent(name, split, counts) for name, split in task.splits.items() if name != "train"]
+    lines += _absent({name: set(split.labels) for name, split in task.splits.items()}, counts)
     return _said([*lines, _at_odds(task), *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text")])
 
 
@@ -49,7 +50,7 @@ def describe_label_sets(task: Task) -> list[str]:
         f"{fmean(map(len, rows)):.1f} of {len(task.labels)} labels per row ({sum(not found for found in rows):,} none)"
     )
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {each}: {_cut(shares)}", _unread(task.unread)]
-    lines += [_rare(counts, task.labels), _in_case(task.labels)]
+    lines += [_rare(counts, task.labels), _in_case(task.labels), *_absent(_labels_of_lists(task), counts)]
     return _said([*lines, _at_odds(task), *_repeats(_texts(task))])
 
 
@@ -77,10 +78,7 @@ def describe_tags(task: Task) -> list[str]:
         task.torn,
         _rare(counts, [tag for tag in task.labels if tag in spans]),
     ]
-    tags = {
-        name: Split(split.texts, [tag for own in split.labels for tag in own]) for name, split in task.splits.items()
-    }
-    lines += [_absent(name, split, counts) for name, split in tags.items() if name != "train"]
+    lines += _absent(_labels_of_lists(task), counts)
     return _said([*lines, _at_odds(task), *_repeats(_texts(task))])
 
 
@@ -150,9 +148,14 @@ def _at_odds(task: Task) -> str | None:
     return f"{what} of train whose rows differ in their label: {len(odd):,}{such}" if odd else None
 
 
-def _absent(name: str, split: Split, counts: Counter[str]) -> str | None:
-    absent = [_short(label) for label in sorted(set(counts) - set(split.labels))]
-    return f"no row of {name} has the label {_cut(absent)}" if absent else None
+def _labels_of_lists(task: Task) -> dict[str, set[str]]:
+    return {name: {label for own in split.labels for label in own} for name, split in task.splits.items()}
+
+
+def _absent(found: Mapping[str, set[str]], counts: Counter[str]) -> list[str]:
+    """Labels of train that a split has not: some metrics count them as predicted wrongly."""
+    absent = {name: [_short(label) for label in sorted(set(counts) - own)] for name, own in found.items()}
+    return [f"no row of {name} has the label {_cut(labels)}" for name, labels in absent.items() if labels]
 
 
 def _repeats(texts: Mapping[str, Sequence[Text]], what: str = "text") -> list[str]:

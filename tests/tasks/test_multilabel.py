@@ -36,6 +36,12 @@ def test_lists_are_read_and_told(tmp_path):
     assert "4 / 4 / 4 rows, 1.0 of 2 labels per row (1 none): joy 50 %, fear 50 %" in line
 
 
+def test_labels_that_test_has_not_are_said(tmp_path):
+    config = written(tmp_path, [["joy", "fear"], [], ["rage"]])
+    (tmp_path / "test.jsonl").write_text(json.dumps({"text": "a", "labels": ["joy"]}), encoding="utf-8")
+    assert "task  no row of test has the label fear, rage" in describe_label_sets(load_label_sets(config))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
