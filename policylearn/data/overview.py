@@ -38,7 +38,14 @@ def describe_task(task: Task) -> list[str]:
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
     lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
     lines += _absent({name: set(split.labels) for name, split in task.splits.items()}, counts)
-    return _said([*lines, _at_odds(task), *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text")])
+    return _said(
+        [
+            *lines,
+            _at_odds(task),
+            *_blank(task),
+            *_repeats(_texts(task), "picture" if task.columns == PICTURES else "text"),
+        ]
+    )
 
 
 def describe_label_sets(task: Task) -> list[str]:
@@ -51,7 +58,7 @@ def describe_label_sets(task: Task) -> list[str]:
     )
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {each}: {_cut(shares)}", _unread(task.unread)]
     lines += [_rare(counts, task.labels), _in_case(task.labels), *_absent(_labels_of_lists(task), counts)]
-    return _said([*lines, _at_odds(task), *_repeats(_texts(task))])
+    return _said([*lines, _at_odds(task), *_blank(task), *_repeats(_texts(task))])
 
 
 def describe_numbers(task: Task) -> list[str]:
@@ -59,7 +66,7 @@ def describe_numbers(task: Task) -> list[str]:
     found = task.splits["train"].labels
     spread = f"{min(found):g} to {max(found):g}, mean {fmean(found):.3g}, sd {pstdev(found):.3g}"
     sizes = f"{_sizes(task.splits, _rows(task))}, a number each: {spread}"
-    return _said([task.carved, sizes, _unread(task.unread), _at_odds(task), *_repeats(_texts(task))])
+    return _said([task.carved, sizes, _unread(task.unread), _at_odds(task), *_blank(task), *_repeats(_texts(task))])
 
 
 def describe_tags(task: Task) -> list[str]:
@@ -156,6 +163,22 @@ def _absent(found: Mapping[str, set[str]], counts: Counter[str]) -> list[str]:
     """Labels of train that a split has not: some metrics count them as predicted wrongly."""
     absent = {name: [_short(label) for label in sorted(set(counts) - own)] for name, own in found.items()}
     return [f"no row of {name} has the label {_cut(labels)}" for name, labels in absent.items() if labels]
+
+
+def _blank(task: Task) -> list[str]:
+    """Of pairs, how many have one text alone."""
+    if len(task.columns) < 2:
+        return []
+    counts = {
+        (name, column): sum(not pair[at].strip() for pair in split.texts)
+        for name, split in task.splits.items()
+        for at, column in enumerate(task.columns)
+    }
+    return [
+        f"{count:,} of {len(task.splits[name]):,} {name} rows have a blank {_short(column)}"
+        for (name, column), count in counts.items()
+        if count
+    ]
 
 
 def _repeats(texts: Mapping[str, Sequence[Text]], what: str = "text") -> list[str]:

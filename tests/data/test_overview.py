@@ -51,6 +51,17 @@ def test_labels_of_one_text_that_are_at_odds_are_said():
     assert describe_task(found)[1:] == ["task  texts of train whose rows differ in their label: 1, such as 'is it?'"]
 
 
+def test_pairs_with_a_blank_text_are_said(tmp_path):
+    for name, blank in (("train", 2), ("dev", 0), ("test", 1)):
+        rows = [{"text": f"{name} {i}", "text_pair": " " * (i < blank) or "b", "label": i % 2} for i in range(12)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = describe_task(load_task(TaskConfig(path=str(tmp_path))))
+    assert found[1:] == [
+        "task  2 of 12 train rows have a blank text_pair",
+        "task  1 of 12 test rows have a blank text_pair",
+    ]
+
+
 def test_a_task_of_questions(tmp_path):
     rows = [{"text": f"question {i}", "answers": ["x", "y"], "choices": ["x", "z"]} for i in range(4)]
     for name in ("train", "dev", "test"):
