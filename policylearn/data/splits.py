@@ -9,7 +9,7 @@ from pathlib import Path
 from policylearn.config import TaskConfig
 from policylearn.config.places import not_found
 from policylearn.data.formats import ENDINGS, Record, format_of, read_file, stem_of
-from policylearn.data.hub import hub_splits, is_saved, saved_rows
+from policylearn.data.hub import DATASETS, hub_splits, is_saved, saved_rows
 from policylearn.data.records import matching_files, names_of
 from policylearn.messages.quote import some
 
@@ -93,14 +93,26 @@ def task_splits(config: TaskConfig, wanted: Iterable[str]) -> dict[str, Rows]:
 
 
 def unread_files(config: TaskConfig) -> list[str]:
-    """Names of the files in a folder of a task that are of no split that is read."""
+    """Names of the files in a folder of a task, and of folders as splits have them, that are of no split read."""
     folder = Path(config.path)
     if not folder.is_dir() or is_saved(folder):
         return []
     roles = ("train", "dev", "test", *config.extra_tests)
     known = {name for role in roles for name in (config.splits.get(role), *names_of(role))}  # type: ignore[call-overload]
-    files = sorted(path for path in folder.iterdir() if path.is_file() and format_of(path) and path.name[0] != ".")
-    return [path.name for path in files if (SHARD.sub(r"\1", stem_of(path))) not in known]
+    found = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name != DATASETS)
+    files = [path.name for path in found if path.is_file() and format_of(path) and _shard_of(path) not in known]
+    return files + [f"{path.name}/" for path in found if path.name not in {*known, *PLACES} and _holds_rows(path)]
+
+
+def _shard_of(file: Path) -> str:
+    return SHARD.sub(r"\1", stem_of(file))
+
+
+def _holds_rows(folder: Path) -> bool:
+    """Whether it looks like a split, and not like a run or a model that was put there."""
+    if (folder / "config.json").exists():
+        return False
+    return is_saved(folder) or any(map(format_of, folder.glob("[!.]*")))
 
 
 def _on_hub(config: TaskConfig, wanted: Iterable[str], key: str) -> dict[str, Rows]:

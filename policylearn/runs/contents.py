@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from policylearn.config import Config
 from policylearn.config.places import places_of
+from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
 from policylearn.runs.kept import kept_json
@@ -23,7 +24,7 @@ END = 2**16
 def contents(config: Config) -> dict[str, str]:
     """What the files and folders that settings name hold, by their setting; of those that are on this machine. Of a run
     that learning starts from it is the policy."""
-    unread = {"task.path": unread_files(config.task)}
+    unread = {"task.path": [*unread_files(config.task), DATASETS]}
     places = {key: place for key, place in places_of(config).items() if key.partition(".")[0] != "pretrain"}
     if (start := config.learn.start) is not None and Path(start, POLICY).is_dir():
         places["learn.start"] = f"{start}/{POLICY}"

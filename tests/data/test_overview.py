@@ -88,9 +88,14 @@ def test_files_of_a_folder_that_are_of_no_split_are_named(tiny, tmp_path):
     for name in ("train", "dev", "test", "holdout", "evaluation", "extra"):
         rows = [{"text": f"class0_0{i}", "label": "ab"[i % 2]} for i in range(8)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    for name in ("eval", "run", "notes"):
+        (tmp_path / name).mkdir()
+    for file in ("eval/rows.jsonl", "run/config.json", "run/rows.jsonl", "notes/read.me"):
+        (tmp_path / file).write_text("{}")
     said: list[str] = []
     assert Problem(tiny(f"task.path={tmp_path}", 'task.extra_tests=["extra"]'), tell=said.append).task
-    assert said[0].splitlines()[-1] == "task  files that are not read: ['evaluation.jsonl', 'holdout.jsonl']"
+    assert said[0].splitlines()[-1] == "task  files that are not read: ['evaluation.jsonl', 'holdout.jsonl', 'eval/']"
 
 
 @pytest.mark.parametrize("run", [train, None])
