@@ -24,7 +24,7 @@ class Regression:
     }
 
     def __init__(self, train: Tensor) -> None:
-        self.mean, self.scale = float(train.mean()), float(train.std().clamp(min=1e-8))
+        self.mean, self.scale = float(train.mean()), float(train.double().std())
 
     def targets(self, y: Tensor) -> Tensor:
         return (y[:, None].float() - self.mean) / self.scale

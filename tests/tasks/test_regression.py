@@ -17,6 +17,7 @@ from policylearn.data.task import load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
+from policylearn.tasks.regression import Regression
 from policylearn.weight_masks.plain import text_logits
 
 
@@ -40,6 +41,12 @@ def test_ratings_without_the_kind_are_refused_with_what_to_set(counts, tmp_path)
         (tmp_path / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
     with pytest.raises(ValueError, match=r'task\.kind = "regression"'):
         load_task(TaskConfig(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("unit", [2.0**-80, 2.0**-40, 2.0**40])
+def test_the_unit_of_numbers_is_nothing_to_targets(unit):
+    y = torch.linspace(-1, 3, 7).square()
+    assert torch.equal(Regression(unit * y).targets(unit * y), Regression(y).targets(y))
 
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask"])
