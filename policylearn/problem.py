@@ -21,7 +21,8 @@ from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.pairs import separator_of
-from policylearn.data.remarks import cut_line, marks_line
+from policylearn.data.questions import Questions
+from policylearn.data.remarks import answer_lines, cut_line, marks_line
 from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
@@ -298,6 +299,9 @@ class Problem:
             self._examples[split] = found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
             if cut := cut_line(split, found.rows, getattr(found, "lost", 0), self.config.model.max_length):
                 self.tell(f"task  {cut}")
+            if isinstance(found, Questions):
+                for line in answer_lines(split, found, self.config.task.answer_length):
+                    self.tell(f"task  {line}")
             if nothing := len(found) - len(found.rows.holding(~self.vocabulary.special.numpy())):
                 said = f"{nothing:,} of {len(found):,} {split} rows hold no token that the tokenizer knows"
                 if nothing == len(found):

@@ -97,7 +97,13 @@ def describe_questions(task: QuestionTask) -> list[str]:
     texts: dict[str, Sequence[Text]] = {
         name: [question.text for question in questions] for name, questions in task.splits.items()
     }
-    return _said([task.carved, f"{_sizes(task.splits, 'questions')}, {means}", _unread(task.unread), *_repeats(texts)])
+    lines = [task.carved, f"{_sizes(task.splits, 'questions')}, {means}", _unread(task.unread)]
+    for name, questions in task.splits.items():
+        if single := sum(len(question.choices) == 1 for question in questions):
+            lines.append(
+                f"{single:,} of {len(questions):,} {name} questions have a single choice, which is always right"
+            )
+    return _said([*lines, *_repeats(texts)])
 
 
 def _rows(task: Task) -> str:

@@ -1,10 +1,12 @@
 """What is odd about rows of token ids, in a line each: nothing of it is wrong, and all of it is worth knowing."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from policylearn.data.questions import Questions
 from policylearn.data.tokens import TokenRows
 
 ROLES = ("mask", "sep", "cls", "bos", "eos", "pad")
@@ -18,6 +20,23 @@ def cut_line(split: str, rows: TokenRows, lost: int, length: int) -> str | None:
         return f"{losing} in {split}: the tokenizer makes no token of them" if lost else None
     longer = f"{rows.cut:,} of {len(rows):,} {split} rows"
     return f"{longer} are longer than {length} tokens and cut: model.max_length{f'; {losing}' if lost else ''}"
+
+
+def answer_lines(split: str, questions: Questions, length: int) -> list[str]:
+    """How many answers and choices of a split are longer than `length` tokens and cut, and how many questions have
+    choices that a model cannot tell apart."""
+    told = {"answers": questions.answers, "choices": questions.choices}
+    lines = [
+        f"{rows.cut:,} of {len(rows):,} {split} {what} are longer than {length} tokens and cut: task.answer_length"
+        for what, rows in told.items()
+        if rows.cut
+    ]
+    spans = pairwise(questions.first.tolist())
+    alike = sum(len({questions.choices[i].tobytes() for i in range(*span)}) < span[1] - span[0] for span in spans)
+    if alike:
+        of = f"{alike:,} of {len(questions):,} {split} questions have choices of the same tokens"
+        lines.append(f"{of}, the first of which is taken: mend them, or raise task.answer_length")
+    return lines
 
 
 def marks_line(rows: TokenRows, tokenizer: PreTrainedTokenizerBase, pairs: bool = False) -> str | None:

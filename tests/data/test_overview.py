@@ -6,7 +6,7 @@ from policylearn.commands.diagnose import diagnose
 from policylearn.commands.train import train
 from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_questions, describe_task
-from policylearn.data.questions import read_questions
+from policylearn.data.questions import Question, QuestionTask, read_questions
 from policylearn.data.task import Split, Task, load_task
 from policylearn.problem import Problem
 
@@ -73,6 +73,12 @@ def test_a_task_of_questions(tmp_path):
         "task  3 of 3 test rows repeat a training text",
         "task  3 of 3 test rows repeat a dev text",
     ]
+
+
+def test_questions_of_a_single_choice_are_said():
+    asked = [Question("q", ["x"], ["x"], 0), Question("r", ["x"], ["x", "y"], 0)]
+    found = describe_questions(QuestionTask({"train": asked[1:], "dev": asked[1:], "test": asked}))
+    assert found[1] == "task  1 of 2 test questions have a single choice, which is always right"
 
 
 def test_a_problem_tells_once_and_those_of_workers_do_not(tiny):

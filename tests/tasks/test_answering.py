@@ -15,6 +15,8 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.artefact import load_policy
 from policylearn.commands.train import train
 from policylearn.config import load_config
+from policylearn.data.questions import Question, tokenize_questions
+from policylearn.data.remarks import answer_lines
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.messages.watch import Unseen
@@ -94,6 +96,25 @@ def test_the_likeliest_choice_is_taken(answerer):
                 alone = model.mlm(input_ids=ids, labels=labels).loss * labels.numel()
             assert losses[j] == pytest.approx(alone.item(), rel=1e-3, abs=1e-4)
     assert problem.kind.choice(model, dev) > 0.9 > problem.kind.choice(problem.fresh_model(0), dev)
+
+
+def test_answers_and_choices_that_are_cut_are_said(asked):
+    tokenizer = Problem(asked()).tokenizer
+    one, long, other = "generic_001", "generic_001 generic_002 generic_003", "generic_001 generic_002 generic_004"
+    questions = [Question(one, [long], [long, other], 0), Question(one, [one], [one, "generic_002"], 0)]
+    assert answer_lines("dev", tokenize_questions(questions, tokenizer, 9, 9), 9) == []
+    assert answer_lines("dev", tokenize_questions(questions, tokenizer, 9, 4), 4) == [
+        "1 of 2 dev answers are longer than 4 tokens and cut: task.answer_length",
+        "2 of 4 dev choices are longer than 4 tokens and cut: task.answer_length",
+        "1 of 2 dev questions have choices of the same tokens, the first of which is taken: mend them, or raise "
+        "task.answer_length",
+    ]
+
+
+def test_a_problem_says_so_of_its_answers(asked):
+    said: list[str] = []
+    Problem(asked("task.answer_length=2"), tell=said.append).labelled("dev")
+    assert any("dev answers are longer than 2 tokens" in line for line in said)
 
 
 def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_not(asked):
