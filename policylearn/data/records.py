@@ -19,8 +19,10 @@ from policylearn.data.text import text_of
 from policylearn.messages.quote import some
 
 ALIASES = {"dev": ("dev", "validation", "valid", "val")}
+PAIRS = {"sentence1": "sentence2", "premise": "hypothesis", "question1": "question2"}
+"""Names that columns of the two texts of a pair often have."""
 USUAL = {
-    "text": ("text", "sentence", "content", "document", "body", "abstract", "question", "review", "tweet", "sentence1"),
+    "text": ("text", "sentence", "content", "document", "body", "abstract", "question", "review", "tweet", *PAIRS),
     "label": ("label", "labels", "target", "class", "category", "intent", "topic", "sentiment", "y"),
 }
 """Names that columns of texts and of labels often have."""
@@ -141,7 +143,11 @@ def _mend(missing: str, row: Record, settings: Mapping[str, str]) -> str:
     setting, free = settings[missing], [name for name in row if name not in settings]
     if (near := _nearest(missing, setting, free)) is None:
         return f": set {setting} to the one that is meant"
-    return f": {setting} {shlex.quote(near)}" if setting.startswith("--") else f": set {setting}={shlex.quote(near)}"
+    meant = [near if name == missing else name for name in settings if settings[name] == setting]
+    if setting == "task.text" and PAIRS.get(near) in row and not set(meant) & (row.keys() - {near}):
+        meant = [near, PAIRS[near]]
+    value = shlex.quote(near) if len(meant) == 1 else f"[{','.join(map(shlex.quote, meant))}]"
+    return f": {setting} {value}" if setting.startswith("--") else f": set {setting}={value}"
 
 
 def _nearest(missing: str, setting: str, names: list[str]) -> str | None:
