@@ -41,11 +41,13 @@ def columns_of(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]:
 
 
 def are_tagged(config: TaskConfig, head: Sequence[Record]) -> bool:
-    """Whether a task that names no kind is one of tags: its first row has lists of one length, or spans."""
+    """Whether a task that names no kind is one of tags: its first row has lists of one length, or spans; or a list of
+    words and no text, which is nothing to the other kinds."""
     first, (text, label) = head[0] if head else {}, columns_of(config, head)
     words, tags = list_of(first.get(text)), list_of(first.get(label))
-    if words is not None and tags is not None:
-        return len(words) == len(tags) and all(isinstance(word, str) for word in words)
+    if words is not None and all(isinstance(word, str) for word in words):
+        mended = "text" not in first and (tags is not None or label not in first)
+        return mended or (tags is not None and len(words) == len(tags))
     spans = tags is not None and all(isinstance(span, dict) and {"start", "end"} <= span.keys() for span in tags)
     return isinstance(first.get(text), str) and label == SPANS and spans
 
@@ -172,8 +174,11 @@ def _tagged(config: TaskConfig, split: str, row: int, text: Any, tags: Any) -> t
 def _name(tag: Any, config: TaskConfig, where: str) -> str:
     """A tag by its name; a number is a place in the label set."""
     if isinstance(tag, int) and not isinstance(tag, bool):
-        if config.labels is None or not 0 <= tag < len(config.labels):
+        if config.labels is None:
             raise ValueError(f"{where}: the tag {tag} is a number: list the names of tags, in order, in task.labels")
+        if not 0 <= tag < len(config.labels):
+            known = f"task.labels names 0 to {len(config.labels) - 1}"
+            raise ValueError(f"{where}: the tag {tag} is none, {known}: take it out with its word, or name more")
         return config.labels[tag]
     return _bio(tag, where)
 

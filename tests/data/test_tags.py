@@ -56,11 +56,22 @@ def test_names_of_tags_are_of_the_scheme_too(read):
         read({"tokens": ["a", "b"], "tags": [0, 1]}, labels=["O", "Drug"])
 
 
+def test_what_is_amiss_with_numbers_or_columns_of_tags_is_said(read):
+    with pytest.raises(ValueError, match=r"the tag -100 is none, task\.labels names 0 to 1: take it out"):
+        read({"tokens": ["a", "b"], "tags": [0, -100]}, labels=["O", "B-x"])
+    with pytest.raises(ValueError, match=r"no column 'tags'; .* set task\.label=ner_tags"):
+        read({"tokens": ["a", "b"], "ner_tags": [0, 1]})
+
+
 @pytest.mark.parametrize(
     ("row", "kind"),
     [
         (TOKENS, "tagging"),
         (TOKENS | {"text": "Aspirin helps Ann"}, "tagging"),
+        (TOKENS | {"tags": ["O"]}, "tagging"),
+        ({"tokens": ["a", "b"], "ner_tags": [0, 1]}, "tagging"),
+        ({"tokens": ["a", "b"], "label": "x"}, "classification"),
+        (TOKENS | {"text": "a", "tags": ["x"]}, "classification"),
         (SPANS, "tagging"),
         (SPANS | {"label": "x"}, "classification"),
         (TOKENS | {"text": "a", "label": "x"}, "classification"),
