@@ -38,8 +38,9 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
 
     Returns:
         plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
-        needs, token-level correlations, cosines, the words that help most and least, `forecast`, what masks by these
-        credits would do, `training`, under what masks the model was trained meanwhile, `verdict`.
+        needs, token-level correlations, cosines, the words that help most and least, `outer_loss` of the states looked
+        at, `forecast`, what masks by these credits would do, `training`, under what masks the model was trained
+        meanwhile, `verdict`.
 
     Raises:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.

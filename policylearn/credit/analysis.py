@@ -1,5 +1,6 @@
 """From credits of single tokens to what they say about the signal, and in one line."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class Point:
         twins: [N, 2] credits of the same tokens: labels A under one mask, labels B under another.
         cosines: of the outer gradients of A and B by group of parameters, as they are and preconditioned.
         training: number of the training that it is a state of.
+        loss: the outer loss of A, beyond which none can be lowered.
     """
 
     step: int
@@ -42,6 +44,7 @@ class Point:
     twins: np.ndarray
     cosines: dict[str, dict[str, float]]
     training: int = 0
+    loss: float = math.inf
 
 
 def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
@@ -68,6 +71,7 @@ def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
         "token_controls": {n: token_control(points, i) for i, n in enumerate(names) if i > 1},
         "cosines": mean_cosines(points),
         "steps": [point.step for point in points],
+        "outer_loss": float(np.mean([point.loss for point in points])),
     }
 
 

@@ -7,6 +7,7 @@ B: four cells. Their masks are uniform, so that every word gets its credit.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.credit.along import SEED, Viewpoint, credits_along, states
@@ -91,7 +92,9 @@ def measure_point(
     kinds = {"raw": viewpoint.gradients, "preconditioned": viewpoint.preconditioned}
     cosines = {kind: group_cosines(model, by_name[A], by_name[B]) for kind, by_name in kinds.items()}
     tokens = found[0], found[1]
-    return Point(viewpoint.trajectory.step, names, tokens, twins, cosines, viewpoint.training)
+    with torch.no_grad():
+        loss = viewpoint.losses[A](model).item()
+    return Point(viewpoint.trajectory.step, names, tokens, twins, cosines, viewpoint.training, loss)
 
 
 def twin_credits(

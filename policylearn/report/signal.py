@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -80,12 +81,17 @@ def _forecast(result: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [("forecast", "none", "where halves are not shown to agree, nothing can be foretold")]
     halves = " and ".join(score(value) for value in found["halves"])
     about = f"more than by random masks, to first order (from halves: {halves}); from a checkpoint about a quarter came"
+    most = result.get("outer_loss", math.inf)
+    if found["loss"] > most:
+        about = f"to first order by more than the {score(most)} that it is: steps so large are not linear"
+    names = ("loss", "labels", "text", "steps")
+    lowered = {name: "out of range" if found[name] > most else score(found[name]) for name in names}
     return [
         ("masks by credit, per token", score(found["advantage"]), "mean credit of what is masked, in its sd; random 0"),
-        ("outer loss, lowered by", score(found["loss"]), about),
-        ("the same, twice the labels", score(found["labels"]), "as far as the shares above tell"),
-        ("the same, twice the text", score(found["text"]), "as far as the shares above tell"),
-        ("the same, twice the steps", score(found["steps"]), "if later steps do as much"),
+        ("outer loss, lowered by", lowered["loss"], about),
+        ("the same, twice the labels", lowered["labels"], "as far as the shares above tell"),
+        ("the same, twice the text", lowered["text"], "as far as the shares above tell"),
+        ("the same, twice the steps", lowered["steps"], "if later steps do as much"),
     ]
 
 

@@ -123,6 +123,16 @@ def test_a_forecast_is_shown_where_halves_agree(result, quiet, low, shown, hidde
     assert shown in said and hidden not in said
 
 
+def test_no_forecast_is_of_more_than_there_is(result, quiet):
+    assert 0 < result["outer_loss"] < 1  # of two classes it is about log 2
+    found = dict.fromkeys(("loss", "labels", "text", "steps"), 0.1) | {"steps": 9.0}
+    made = result | {"forecast": result["forecast"] | found, "interval": [0.1, 0.5], "outer_loss": 0.5}
+    for change in ({}, {"loss": 8.0}):
+        quiet.print(signal_report(made | {"forecast": made["forecast"] | change}), highlight=False)
+    said = " ".join(quiet.file.getvalue().split())
+    assert said.count("out of range") == 3 and said.count("by more than the .500 that it is") == 1
+
+
 def test_diagnose_on_the_command_line(tiny_toml, tmp_path):
     out = tmp_path / "deep" / "signal.json"
     done = CliRunner().invoke(app, ["diagnose", str(tiny_toml), *QUICK, "--out", str(out)])
