@@ -12,10 +12,11 @@ from policylearn.config import Config
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.learning.rounds import baseline_rollout, rollout_seeds, rollout_with
 from policylearn.learning.versions import add_version, recalled_versions, version_of
+from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run
+from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, known_config
 from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
@@ -44,9 +45,9 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     """The metrics of a rollout of the round that the run is in.
 
     Raises:
-        ValueError: the folder holds no run, or the seed belongs to another round.
+        ValueError: the folder holds no run, or one without rounds, or the seed belongs to another round.
     """
-    run = _found(folder)
+    run = _with_rounds(folder)
     config, state = run.config, load_latest(run.storage / "checkpoints")[0] or State()
     numbers = range(state.round, min(state.round + config.learn.lag + 1, config.learn.rounds))
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
@@ -66,9 +67,9 @@ def reproduce_baseline(folder: str | os.PathLike[str], seed: int) -> dict[str, f
     """The metrics of a rollout of the random baseline, which is run before the first round.
 
     Raises:
-        ValueError: the folder holds no run, or the seed is not one of the first round.
+        ValueError: the folder holds no run, or one without rounds, or the seed is not one of the first round.
     """
-    config = _found(folder).config
+    config = _with_rounds(folder).config
     if seed not in rollout_seeds(config, 0):
         raise ValueError(f"--baseline {seed} is no rollout of the baseline of {folder}: {_seeds(config, range(1))}")
     problem = Worker(config).problem
@@ -90,9 +91,17 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
 
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
-    if not storage.is_file("config.json"):
+    if known_config(storage) is None:
         raise ValueError(f"{folder} holds no run of policylearn")
     return Run(storage, Config.model_validate_json(storage.read("config.json")), Console())
+
+
+def _with_rounds(folder: str | os.PathLike[str]) -> Run:
+    """The run there, of which rollouts may be asked for."""
+    run = _found(folder)
+    if "rounds" not in (stages := run.config.learn.stages):
+        raise ValueError(f"{folder} has no rounds of rollouts, its learn.stages are {some(stages)}: ask for --trial")
+    return run
 
 
 def _policy(problem: Problem, run: Run, arm: str) -> MaskingPolicy | None:

@@ -16,7 +16,7 @@ from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
-from policylearn.learning.strength import chosen, said, strength
+from policylearn.learning.strength import FIRST_SEED, chosen, said, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -141,6 +141,6 @@ class Seen:
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed rollout again, in one process."""
     options = {baseline_rollout: "--baseline", rollout_with: "--rollout"}
-    if (option := options.get(result.call.work)) is None:
-        return ""
+    if (option := options.get(result.call.work)) is None or result.call.arguments[-1] >= FIRST_SEED:
+        return ""  # of "strength", whose models are trained under a factor that no command asks for
     return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"

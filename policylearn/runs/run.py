@@ -112,7 +112,7 @@ class Run(AbstractContextManager["Run"]):
             raise ValueError(f"{storage} is a file; --out names a folder")
         if "://" not in str(out) and (above := file_above(Path(str(out)))):
             raise ValueError(f"--out {out} cannot be written: {above} is a file")
-        names, known = storage.names(), _known_config(storage)
+        names, known = storage.names(), known_config(storage)
         is_run = known is not None or (CONFIG in names and bool({CONTENTS, GIVEN, PRIOR} & set(names)))
         if not is_run and set(names) - {INPUTS}:
             raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
@@ -342,7 +342,7 @@ def _warn(console: Console, line: str) -> None:
     console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _known_config(storage: Storage) -> dict[str, Any] | None:
+def known_config(storage: Storage) -> dict[str, Any] | None:
     """The config of the run in a folder. Every transformers checkpoint has a config.json as well: that is no run."""
     try:
         known = json.loads(storage.read(CONFIG))
@@ -363,7 +363,7 @@ def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ())
         ValueError: saying so.
     """
     storage = Storage.at(out)
-    if _known_config(storage) is not None:
+    if known_config(storage) is not None:
         raise ValueError(
             f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
         )

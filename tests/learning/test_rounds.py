@@ -164,6 +164,20 @@ def test_reproducing_needs_a_run(tmp_path):
         reproduce_rollout(tmp_path, 1)
 
 
+def test_reproducing_needs_a_run_and_not_a_model(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(ValueError, match="holds no run of policylearn"):
+        reproduce_trial(tmp_path, "none", 0)
+
+
+@pytest.mark.parametrize("again", [reproduce_rollout, reproduce_baseline])
+def test_a_run_without_rounds_has_no_rollout(tiny, tmp_path, again):
+    config = tiny('learn.stages=["expected", "strength"]', "policy.prior={}")
+    (tmp_path / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no rounds of rollouts, its learn\.stages are .* --trial"):
+        again(tmp_path, 1_000_000)
+
+
 def test_reproducing_takes_one_of_three(finished):
     for asked in ((None, None, None), (1, 1, None), (1, None, ("random", 0)), (None, 1, ("random", 0))):
         with pytest.raises(ValueError, match="takes one of --rollout SEED, --baseline SEED and --trial ARM SEED"):

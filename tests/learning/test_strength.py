@@ -9,12 +9,15 @@ from rich.console import Console
 
 from policylearn import load_policy
 from policylearn.arms.arms import arm_policy, initial_policy
+from policylearn.cluster.calls import Call, Result
 from policylearn.commands.train import train
 from policylearn.learning import strength as stage
+from policylearn.learning.learn import how_to_see
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.learning.strength import FIRST_SEED, chosen, times
 from policylearn.problem import Problem
 from policylearn.runs.run import Run
+from policylearn.storage.folder import Storage
 
 ALONE = ("learn.stages=[strength]", "policy.network=none", "strength.models=2", "evaluate.seeds=0")
 AFTER = ("policy.prior={}", "learn.stages=[expected,strength,rounds]", "credit.points=1", "credit.batches=4")
@@ -122,3 +125,9 @@ def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monk
 def test_what_cannot_be_is_refused(tiny, settings, message):
     with pytest.raises(ValueError, match=message):
         tiny(*settings)
+
+
+def test_no_command_is_named_that_would_not_see_a_failed_model_again(tiny, tmp_path, quiet):
+    run = Run(Storage.at(tmp_path), tiny(*ALONE), quiet)
+    failed = [Result(Call(0, baseline_rollout, (None, seed))) for seed in (FIRST_SEED, 1_000_000)]
+    assert [bool(how_to_see(result, run)) for result in failed] == [False, True]
