@@ -111,6 +111,8 @@ class Inputs:
 
     def _data_set(self, name: str, given: Any) -> str:
         splits = given if isinstance(given, Mapping) else {"train": given}
+        if any(rows.format["type"] == "custom" for rows in splits.values()):
+            raise ValueError(f"{name}: a data set with a transform cannot be written to the run's folder: use .map()")
         parts = (split.encode() + part for split in sorted(splits) for part in _row_parts(splits[split], name))
         return self._write(name, parts, given.save_to_disk)
 

@@ -117,6 +117,7 @@ def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_pa
             [{"text": "a", "label": "x", "day": datetime(2026, 1, 1)}],
             "task: column 'day' of a row .*; drop it, or write",
         ),
+        (Dataset.from_dict({"text": ["a"], "label": [0]}).with_transform(dict), r"task: .* transform .* use \.map"),
     ],
 )
 def test_rows_that_are_none_are_refused(given, said, tmp_path):
