@@ -396,18 +396,23 @@ def _validate(config: Config, run: str, out: Path | None) -> None:
 
 
 def _config(settings: list[str] | None, imports: list[str] | None = None) -> Config:
-    """The first setting is a file unless it has the form of an override. Commands read it before they import what
-    they need, which takes seconds: a wrong key is told at once."""
+    """The first setting may be a file. Commands read it before they import what they need, which takes seconds: a wrong
+    key is told at once."""
     given = list(settings or [])
-    path = given.pop(0) if given and "=" not in given[0] else None
+    path = given.pop(0) if given and _is_file(given[0]) else None
     return load_config(path, given, imports or [])
 
 
 def _study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig | None:
     """The study that the first setting is a file of, if it is one."""
     path, *overrides = settings or [""]
-    is_file = path and "=" not in path
+    is_file = path and _is_file(path)
     return load_study(path, overrides, imports or []) if is_file and is_study(path) else None
+
+
+def _is_file(setting: str) -> bool:
+    """Whether a setting is one, and no override: the path of a file may have an = in it, as lr=0.1/config.toml has."""
+    return "=" not in setting or os.path.isfile(setting)
 
 
 def _all_named(options: list[str], what: str, form: str) -> dict[str, str]:

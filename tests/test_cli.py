@@ -151,6 +151,14 @@ def test_an_unknown_key(refuses, tiny_toml, tmp_path):
     assert message == "override inner.stepz=3: unknown key 'inner.stepz'; did you mean 'inner.steps'?"
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_config_whose_path_looks_like_an_override(refuses, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1").mkdir()
+    (tmp_path / "lr=0.1" / "c.toml").write_text("inner.stepz = 3", encoding="utf-8")
+    assert refuses(command, "lr=0.1/c.toml").startswith("lr=0.1/c.toml: unknown key 'inner.stepz'")
+
+
 def test_a_config_that_does_not_exist(refuses, tmp_path):
     assert "config file none.toml does not exist" in refuses("train", "none.toml", "--out", tmp_path / "run")
 
