@@ -25,6 +25,8 @@ from policylearn.storage.folder import Storage, files_below
 Form = Literal["policy", "table", "annotated"]
 POLICY, EXAMPLES = "policy", "examples.jsonl"
 """What `out` holds of an annotated data set."""
+TEXT = "text"
+"""Column of a corpus by file."""
 USAGE = """from datasets import load_dataset
 from policylearn import PolicyCollator
 dataset = load_dataset("json", data_files="{path}", split="train")  # dataset.sort("text_score"): worth reading last
@@ -94,7 +96,7 @@ def export(
     form: Form = "policy",
     number: int | None = None,
     corpus: str | None = None,
-    column: str = "text",
+    column: str = TEXT,
     max_length: int = MAX_LENGTH,
     watch: Watch = UNSEEN,
 ) -> Exported:
@@ -110,11 +112,13 @@ def export(
         watch: shows how far it is.
 
     Raises:
-        ValueError: as in `open_policy`; `out` is a run; or a corpus is needed and not given.
+        ValueError: as in `open_policy`; `out` is a run; a corpus is needed and not given; or one is given, or how to
+            read it, and nothing of the form is made of texts.
         StorageFailed: one of the places cannot be reached.
     """
     if form == "annotated" and "://" in str(out):
         raise ValueError(f"--out {out}: an annotated data set is written to a folder on this machine; give a path")
+    _check_used(form, corpus, column, max_length)
     check_takes_policy(out, (POLICY, EXAMPLES) if form == "annotated" else ())
     artefact = open_policy(source, number)
     if form == "policy":
@@ -128,6 +132,16 @@ def export(
     policy, path = write_policy(table, Path(out) / POLICY), Path(out) / EXAMPLES
     count = write_examples(path, annotate(artefact, tokenized(artefact, watch("scoring texts", texts()), max_length)))
     return Exported(policy, found.fidelity, (str(path), count))
+
+
+def _check_used(form: Form, corpus: str | None, column: str, max_length: int) -> None:
+    """Refuse what has no effect; the policy as it is needs no texts."""
+    given = {"--corpus": corpus is not None, "--column": column != TEXT, "--max-length": max_length != MAX_LENGTH}
+    if form == "policy" and any(given.values()):
+        unused = next(option for option in given if given[option])
+        raise ValueError(f"{unused} is for --form table or annotated: choose one, or leave it out")
+    if given["--column"] and not given["--corpus"]:
+        raise ValueError(f"--column {column} is that of a file: name it, --corpus FILE")
 
 
 def write_policy(artefact: PolicyArtefact, out: str | os.PathLike[str]) -> str:

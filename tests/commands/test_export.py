@@ -101,6 +101,17 @@ def test_a_corpus_by_file(policylearn, refuses, finished, corpus, tmp_path):
     assert status == 0 and "(6 held-out texts)" in out
 
 
+@pytest.mark.parametrize("option", [("--corpus", "x.txt"), ("--column", "body"), ("--max-length", 8)])
+def test_options_of_another_form_are_refused(refuses, finished, option, tmp_path):
+    said = refuses("export", finished, "--out", tmp_path / "copy", *option)
+    assert said.startswith(f"{option[0]} is for --form table or annotated") and not (tmp_path / "copy").exists()
+
+
+def test_a_column_of_no_file_is_refused(refuses, finished, tmp_path):
+    said = refuses("export", finished, "--out", tmp_path / "copy", "--form", "table", "--column", "body")
+    assert said.startswith("--column body is that of a file: name it, --corpus FILE")
+
+
 def test_the_annotated_form_masks_as_the_policy_does(policylearn, make_artefact, corpus, tmp_path):
     """From the lines that are printed, run as they are."""
     save_policy(tmp_path / "policy", make_artefact(), "# A policy\n")
