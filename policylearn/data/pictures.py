@@ -177,10 +177,16 @@ def _of_files(folder: Path, key: str) -> Found:
         yield _read_file(file, key), inside[0] if len(inside) > 1 else None, None, str(file)
 
 
-def files_in(folder: Path) -> list[Path]:
-    """All files of a folder but hidden ones, in the order of their names."""
-    found = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """All files of a folder but hidden ones, in the order of their names. Links are followed, unless they lead back
+    to a folder `above`, in which this one is."""
+    inside, found = above | {folder.resolve()}, []
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if not path.is_dir():
+            found.append(path)
+        elif path.resolve() not in inside:
+            found += files_in(path, inside)
+    return found
 
 
 def unread(path: str) -> str | None:

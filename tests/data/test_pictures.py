@@ -68,6 +68,16 @@ def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
     assert unread(str(tmp_path / "cat")) is None
 
 
+def test_links_to_folders_are_followed_and_end_where_they_go_round(tmp_path):
+    folder_of(tmp_path / "train" / "cat", pixels(), classes=())
+    folder_of(tmp_path / "elsewhere", pixels(), classes=())
+    (tmp_path / "train" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "train")
+    (tmp_path / "train" / "cow").symlink_to(tmp_path / "gone")
+    assert read(tmp_path / "train")[1] == ["cat"] * 4 + ["dog"] * 4
+    assert unread(str(tmp_path / "train")).endswith("['cow']")
+
+
 def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
     picture, exif = Image.fromarray(pixels(1, height=4, width=6)[0]), Image.Exif()
     exif[ORIENTATION] = 6
