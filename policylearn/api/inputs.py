@@ -181,9 +181,11 @@ def _row_parts(rows: Any, name: str) -> Iterator[bytes]:
         yield from (part for column in files for part in _file_parts(row[column]))
 
 
-def _file_parts(file: Mapping[str, Any]) -> Iterator[bytes]:
-    """Content of a file that a data set holds, or knows the place of."""
-    yield file["bytes"] if file["bytes"] is not None else Path(file["path"]).read_bytes()
+def _file_parts(file: Mapping[str, Any] | None) -> Iterator[bytes]:
+    """Content of a file that a data set holds, or knows the place of; nothing of one that is missing, which is refused
+    when it is read, with its row."""
+    if file is not None:
+        yield file["bytes"] if file["bytes"] is not None else Path(file["path"]).read_bytes()
 
 
 def _line(row: Any, name: str) -> bytes:

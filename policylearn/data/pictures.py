@@ -135,7 +135,7 @@ def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
     if not path.exists():
         raise ValueError(f"{key} {path} does not exist")
     if path.suffix.lower() in SUFFIXES:
-        yield _read_file(path, key), None, None, str(path)
+        yield _read_picture(path, f"{key} {path}"), None, None, str(path)
     elif path.is_file():
         yield from _of_arrays(path, config.image, key, label)
     elif is_saved(path):
@@ -167,14 +167,18 @@ def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: st
     for i, row in enumerate(rows):
         if column not in row:
             raise ValueError(f"{key} {path} has columns {some(row)} and no {column!r}: set patches.image")
-        yield np.asarray(row[column]), row.get(label), row.get(BOXES), f"{path}, row {i}"
+        where, picture = f"{path}, row {i}", row[column]
+        if picture is None:
+            raise ValueError(f"{key} {where} has no picture in column {column!r}: take the row out")
+        pixels = _read_picture(picture, f"{key} {where}") if hasattr(picture, "convert") else np.asarray(picture)
+        yield pixels, row.get(label), row.get(BOXES), where
 
 
 def _of_files(folder: Path, key: str) -> Found:
     """Files in the order of their names; the class of one is the first folder inside of this one that it is in."""
     for file in (file for file in files_in(folder) if file.suffix.lower() in SUFFIXES):
         inside = file.relative_to(folder).parts
-        yield _read_file(file, key), inside[0] if len(inside) > 1 else None, None, str(file)
+        yield _read_picture(file, f"{key} {file}"), inside[0] if len(inside) > 1 else None, None, str(file)
 
 
 def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
@@ -198,13 +202,14 @@ def unread(path: str) -> str | None:
     return f"not read in {path}, for their endings are others: {some(others)}" if others else None
 
 
-def _read_file(file: Path, key: str) -> np.ndarray:
+def _read_picture(given: Any, where: str) -> np.ndarray:
+    """Pixels of a file, or of a picture of Pillow."""
     try:
         from PIL import Image, ImageOps  # here only: arrays need no Pillow
     except ModuleNotFoundError as error:
-        raise ValueError(f"{key}: {NEEDS}") from error
+        raise ValueError(f"{where}: {NEEDS}") from error
     try:
-        with Image.open(file) as opened:
+        with Image.open(given) if isinstance(given, Path) else given as opened:
             if (frames := getattr(opened, "n_frames", 1)) > 1:
                 raise ValueError(f"it has {frames} pictures")
             if opened.mode.startswith(("I", "F")):
@@ -215,9 +220,7 @@ def _read_file(file: Path, key: str) -> np.ndarray:
             gray = picture.mode in ("1", "L", "LA")
             return np.asarray(picture.convert("L" if gray else "RGB"))
     except Exception as error:  # storage boundary: a broken file fails in any way
-        raise ValueError(
-            f"{key} {file} is no picture that can be read: {error}; take it out, or save it anew"
-        ) from error
+        raise ValueError(f"{where} is no picture that can be read: {error}; take it out, or save it anew") from error
 
 
 def _checked(picture: np.ndarray, grid: Grid, where: str) -> np.ndarray:

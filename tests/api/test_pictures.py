@@ -76,3 +76,11 @@ def test_rows_of_arrays_are_refused_with_what_will_do(digits, recipe, tmp_path):
     rows = [{"image": picture, "label": int(label)} for picture, label in zip(*digits["train"], strict=True)]
     with pytest.raises(ValueError, match="task: pictures are given as a folder"):
         pl.learn(task=rows, config=recipe, out=tmp_path / "run", quiet=True)
+
+
+def test_a_row_without_a_picture_is_named(digits, recipe, tmp_path):
+    parts = {name: data_set(*digits[name]) for name in ("train", "dev", "test")}
+    lacking = datasets.Dataset.from_dict({"image": [None], "label": [0]}, features=FEATURES)
+    task = datasets.DatasetDict(parts | {"train": datasets.concatenate_datasets([parts["train"], lacking])})
+    with pytest.raises(ValueError, match=r"train, row 100 has no picture in column 'image'"):
+        pl.learn(task=task, domain=parts["dev"], general=parts["dev"], config=recipe, out=tmp_path / "run", quiet=True)

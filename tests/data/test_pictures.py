@@ -98,6 +98,26 @@ def test_opaque_pictures_and_black_and_white_ones_lose_nothing(tmp_path):
     assert np.array_equal(read(tmp_path / "bits", Grid(6, 4, 2, 1))[0].pixels[0, 0], bits * 255)
 
 
+def saved(place, pictures):
+    features = Features({"image": ImageColumn()})
+    Dataset.from_dict({"image": pictures}, features=features).save_to_disk(place)
+    return place
+
+
+def test_pictures_of_a_data_set_are_read_as_files_of_them_are(tmp_path):
+    palettes = [Image.fromarray(picture).quantize(8) for picture in pixels()]
+    rows, *_ = read(saved(tmp_path / "saved", palettes))
+    assert np.array_equal(
+        rows.pixels, np.stack([np.asarray(one.convert("RGB")) for one in palettes]).transpose(0, 3, 1, 2)
+    )
+    with pytest.raises(ValueError, match=r"saved, row 1 is no picture that can be read: it is transparent in places"):
+        read(saved(tmp_path / "saved", [palettes[0], Image.fromarray(pixels(channels=4)[0])]))
+    with pytest.raises(
+        ValueError, match=r"domain.path .*saved, row 1 has no picture in column 'image': take the row out"
+    ):
+        read(saved(tmp_path / "saved", [palettes[0], None]))
+
+
 def test_a_task_says_what_it_is_made_of(tmp_path):
     found = pixels(6)
     read_splits = {name: read(folder_of(tmp_path / name, found[rows])) for name, rows in ROWS.items()}
