@@ -106,14 +106,16 @@ def _classes(kind: Any) -> list[str]:
 
 
 def _named(value: Any, names: list[str]) -> Any:
-    """The class of a number, or of each of a list; -1, which stands for none, and what is missing stay as they are.
+    """The class of a number, or of each of a list; None of -1, which stands for none, and of what is missing.
 
     >>> _named([1, 0, -1, None], ["neg", "pos"])
-    ['pos', 'neg', -1, None]
+    ['pos', 'neg', None, None]
     """
     if isinstance(value, list):
         return [_named(one, names) for one in value]
-    return names[value] if isinstance(value, int) and value >= 0 else value
+    if not isinstance(value, int):
+        return value
+    return names[value] if value >= 0 else None
 
 
 def _unreadable(name: str, key: str, error: Exception) -> ValueError:

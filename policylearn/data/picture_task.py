@@ -9,7 +9,7 @@ from policylearn.data.labels import check_labels, check_spelling, class_of
 from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
 from policylearn.data.pictures import Pictures
-from policylearn.data.records import names_of
+from policylearn.data.records import is_null, names_of
 from policylearn.data.task import Split, Task
 from policylearn.messages.quote import some
 
@@ -45,12 +45,12 @@ def picture_task(config: TaskConfig, read: Mapping[str, Pictures]) -> Task:
         ValueError: a picture has no class or none of the label set, or train has fewer than two classes.
     """
     splits = {}
-    for name, (rows, labels, _) in read.items():
+    for name, (rows, labels, names) in read.items():
         where = f"task.path {config.path}: split {name!r}"
-        if missing := labels.count(None):
+        if missing := [place for place, label in zip(names, labels, strict=True) if is_null(label)]:
             raise ValueError(
-                f"{where} has {missing:,} of {len(labels):,} pictures without a class: put them into a folder named "
-                "after it, or name the column that has it in task.label"
+                f"{where} has {len(missing):,} of {len(labels):,} pictures without a class, the first {missing[0]}: "
+                "put them into a folder named after it, name the column that has it in task.label, or take them out"
             )
         hashes = [sha256(picture.tobytes()).hexdigest() for picture in rows.pixels]
         splits[name] = Split(hashes, [class_of(label, where) for label in labels])

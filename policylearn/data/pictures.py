@@ -22,6 +22,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 NEEDS = "reading picture files needs Pillow: pip install 'policylearn[vision]'"
 BOXES = "region"
 """Column, or array, of the boxes of a picture."""
+FORMS = (
+    ((3, 4), "[pictures, height, width] or [pictures, height, width, channels]"),
+    ((1,), "[pictures], a class for each, as argmax(1) does of a number per class"),
+    ((2, 3), "[pictures, boxes, 4]"),
+)
+"""Dimensions of the arrays of pictures, labels and boxes, and the same in words."""
 Found = Iterator[tuple[np.ndarray, Any, Any, str]]
 """Pictures [height, width] or [height, width, channels], their labels and boxes or None, and what to call each in a
 message."""
@@ -155,7 +161,9 @@ def _of_arrays(path: Path, column: str, key: str, label: str) -> Found:
     if column not in arrays:
         raise ValueError(f"{key} {path} has {some(arrays)} and no array {column!r}: set patches.image")
     pictures, told = arrays[column], [arrays.get(name) for name in (label, BOXES)]
-    for name, found in zip((label, BOXES), told, strict=True):
+    for name, found, (ndims, form) in zip((column, label, BOXES), (pictures, *told), FORMS, strict=True):
+        if found is not None and found.ndim not in ndims:
+            raise ValueError(f"{key} {path}: array {name!r} is of shape {list(found.shape)}, make it {form}")
         if found is not None and len(found) != len(pictures):
             raise ValueError(f"{key} {path} has {len(pictures)} pictures and {len(found)} of {name!r}")
     labels, boxes = ([None] * len(pictures) if one is None else one for one in told)

@@ -26,6 +26,8 @@ USUAL = {
     "label": ("label", "labels", "target", "class", "category", "intent", "topic", "sentiment", "y"),
 }
 """Names that columns of texts and of labels often have."""
+LABEL = "task.label"
+"""The setting that names the latter."""
 
 
 def names_of(split: str) -> tuple[str, ...]:
@@ -122,8 +124,9 @@ def check_records(
             if column not in row:
                 mend = _mend(column, row, settings)
                 raise ValueError(f"{where}, {place}: no column {column!r}; it has {some(sorted(row))}{mend}")
-            if column not in nullable and _is_null(row[column]):
-                raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row")
+            if column not in nullable and is_null(row[column]):
+                split = ", or name a split that has labels in task.splits" if settings.get(column) == LABEL else ""
+                raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row{split}")
         for text in texts:
             advice = f"set {settings.get(text, 'it')} to a column of strings, or make it one"
             read = text_of(row[text], where, f"{place}: column {text!r}", advice)
@@ -131,7 +134,7 @@ def check_records(
         yield row
 
 
-def _is_null(value: Any) -> bool:
+def is_null(value: Any) -> bool:
     """None, or the NaN that stands for it where pandas wrote the file."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 

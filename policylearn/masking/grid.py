@@ -147,7 +147,10 @@ def region(boxes: Any, grid: Grid) -> Tensor:
     tensor([[1., 0.],
             [1., 0.]])
     """
-    found = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    found = torch.as_tensor(boxes, dtype=torch.float32)
+    if found.numel() % 4:
+        raise ValueError(f"boxes {found.tolist()!s:.80} are no lists of four numbers: give left, top, right and bottom")
+    found = found.reshape(-1, 4)
     ordered = (found[:, :2] <= found[:, 2:]).all() and (found >= 0).all() and (found <= 1).all()
     if not bool(ordered):
         raise ValueError(

@@ -125,11 +125,21 @@ def test_a_task_says_what_it_is_made_of(tmp_path):
     assert said[0] == "task  4 / 2 / 4 pictures, 2 labels: cat 50 %, dog 50 %"
     assert said[-1] == "task  4 of 4 test rows repeat a training picture"
     (tmp_path / "dev" / "9.png").write_bytes((tmp_path / "dev" / "cat" / "0.png").read_bytes())
-    with pytest.raises(ValueError, match="split 'dev' has 1 of 3 pictures without a class: put them into a folder"):
+    with pytest.raises(ValueError, match=r"split 'dev' has 1 of 3 pictures without a class, .*dev/9\.png: put"):
         picture_task(TaskConfig(path=str(tmp_path)), read_splits | {"dev": read(tmp_path / "dev")})
     one_class = read(tmp_path / "train" / "cat")._replace(labels=["cat", "cat"])
     with pytest.raises(ValueError, match="a task needs at least two labels"):
         picture_task(TaskConfig(path=str(tmp_path)), dict.fromkeys(ROWS, one_class))
+
+
+def test_pictures_of_class_nan_or_minus_one_of_a_class_label_have_none(tmp_path):
+    features = Features({"image": ImageColumn(), "label": ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [Image.fromarray(picture) for picture in pixels()], "label": [0, -1, 1, -1]}
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    np.savez(tmp_path / "x.npz", image=pixels(), label=[0, np.nan, 1, np.nan])
+    for name, first in (("saved", "saved, row 1"), ("x.npz", "x.npz, picture 1")):
+        with pytest.raises(ValueError, match=f"has 2 of 4 pictures without a class, the first .*{first}: put"):
+            picture_task(TaskConfig(path=str(tmp_path)), {"train": read(tmp_path / name)})
 
 
 def test_pixels_become_numbers_by_mean_and_deviation(tmp_path):
@@ -180,6 +190,14 @@ def deep(place):
     Image.fromarray(pixels(1, channels=0)[0].astype(np.uint16) * 257).save(place / "dog" / "9.png")
 
 
+def arrays(**named):
+    def make(place):
+        place.mkdir()
+        np.savez(place / "x.npz", **({"image": pixels()} | named))
+
+    return make
+
+
 def cut_short(place):
     floats(place)
     (place / "x.npz").write_bytes((place / "x.npz").read_bytes()[:-40])
@@ -198,6 +216,11 @@ def no_arrays(place):
         (floats, r"x\.npz, picture 0 holds float64 and not uint8"),
         (other_array, r"x\.npz has .*pictures.* and no array 'image': set patches\.image"),
         (fewer_labels, r"x\.npz has 4 pictures and 1 of 'label'"),
+        (arrays(image=np.uint8(5)), r"x\.npz: array 'image' is of shape \[\], make it \[pictures, height, width\] or"),
+        (arrays(label=np.int64(3)), r"x\.npz: array 'label' is of shape \[\], make it \[pictures\], a class for each"),
+        (arrays(label=np.eye(4)), r"x\.npz: array 'label' is of shape \[4, 4\], make it .* as argmax\(1\) does"),
+        (arrays(region=np.zeros(4)), r"x\.npz: array 'region' is of shape \[4\], make it \[pictures, boxes, 4\]"),
+        (arrays(region=np.zeros((4, 3))), r"x\.npz, picture 0, column 'region': boxes .* no lists of four numbers"),
         (cut_short, r"x\.npz cannot be read as arrays"),
         (no_arrays, r"x\.npz cannot be read as arrays"),
         (transparent, r"cat/0\.png is no picture that can be read: it is transparent in places"),

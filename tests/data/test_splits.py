@@ -74,6 +74,14 @@ def test_a_hub_data_set_is_a_task_asked_for_once(monkeypatch):
     assert asked == [("org/data", "mrpc", "v1")] and task.carved is None
 
 
+def test_minus_one_of_a_class_label_is_no_class(monkeypatch):
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"text": [f"text {i}" for i in range(6)], "label": [0, 1, -1] * 2}
+    hub(monkeypatch, train=datasets.Dataset.from_dict(rows, features=features), validation=ROWS, test=ROWS)
+    with pytest.raises(ValueError, match=r"'train', row 2: column 'label' is null; .* has labels in task.splits"):
+        load_task(TaskConfig(path="org/data"))
+
+
 def test_another_split_can_stand_for_one(monkeypatch):
     many = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(100)]
     hub(monkeypatch, train=many, validation=ROWS[:3], test=[{"text": "a", "label": -1}])
