@@ -112,7 +112,7 @@ class PictureProblem(Problem):
     @cached_property
     def domain(self) -> PatchRows:  # type: ignore[override]
         """The pictures to be trained on."""
-        rows = self._read_pictures(self.config.domain.path, "domain.path").rows
+        rows = self._read_corpus("domain")
         for split in self._examples:
             self._tell_if_shared(split, cast(TokenRows, rows))
         return rows
@@ -120,7 +120,7 @@ class PictureProblem(Problem):
     @cached_property
     def general(self) -> PatchRows:
         """General pictures, which the domain is compared with."""
-        return self._read_pictures(self.config.general.path, "general.path").rows
+        return self._read_corpus("general")
 
     @cached_property
     def pairs(self) -> bool:
@@ -161,10 +161,15 @@ class PictureProblem(Problem):
         """Centroids of the V types, [V, d]."""
         return self.codebook.repeat_interleave(self.config.patches.zones**2, 0)
 
-    def _read_pictures(self, path: str, key: str) -> Pictures:
+    def _read_corpus(self, which: str) -> PatchRows:
+        """Of config.domain or config.general."""
+        corpus = getattr(self.config, which)
+        return self._read_pictures(corpus.path, f"{which}.path", corpus.limit).rows
+
+    def _read_pictures(self, path: str, key: str, limit: int | None = None) -> Pictures:
         if said := unread(path):
             self.tell(f"pictures  {said}")
-        return read_pictures(path, self.config.patches, self.grid, key, self.config.task.label)
+        return read_pictures(path, self.config.patches, self.grid, key, self.config.task.label, limit)
 
     @cached_property
     def _pictures(self) -> dict[str, Pictures]:

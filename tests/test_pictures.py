@@ -86,6 +86,20 @@ def test_test_pictures_of_the_domain_are_said(make_problem, digits, tmp_path):
     assert told == ["domain  7 of 100 test pictures are in it too: pretraining sees them, without labels"]
 
 
+def test_of_a_limited_corpus_the_first_pictures_are_read(make_problem, digits):
+    problem = make_problem(domain={"path": str(digits / "domain.npz"), "limit": 7})
+    assert np.array_equal(problem.domain.pixels, make_problem().domain.pixels[:7])
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"), [("task", "text", "body"), ("model", "max_length", 99), ("task", "dev_share", 0.3)]
+)
+def test_settings_of_texts_are_refused(make_problem, section, key, value):
+    given = make_problem().config.model_dump(exclude_unset=True)
+    with pytest.raises(ValueError, match=rf"pictures, does not go with {section}\.{key} = {value!r}: leave it out"):
+        Config.model_validate(given | {section: given[section] | {key: value}})
+
+
 def test_a_config_says_whether_it_is_of_pictures(make_problem):
     problem = make_problem()
     assert isinstance(problem, PictureProblem)

@@ -226,7 +226,7 @@ class CorpusConfig(Strict):
     configuration: str | None = Field(None, description='of a Hub data set: "20220301.en" of wikipedia')
     revision: str | None = Field(None, description="of a Hub data set: a branch, tag or commit")
     text: str = Field("text", description="column of the text")
-    limit: int | None = Field(None, ge=1, description="read only so many documents")
+    limit: int | None = Field(None, ge=1, description="read only so many documents, or pictures, the first")
 
 
 class PatchesConfig(Strict):

@@ -36,6 +36,13 @@ from policylearn.registry import AUTO, PICTURE_SCORERS, SCORERS, import_parts
 
 PATCHES = "masked_patches"
 """The objective of pictures."""
+OF_TEXTS = {
+    "model": ("max_length", "tokenizer"),
+    "task": ("configuration", "revision", "text", "dev_share", "test_share", "choices", "answer_length"),
+    "domain": ("configuration", "revision", "text"),
+    "general": ("configuration", "revision", "text"),
+}
+"""Settings that mean nothing for pictures, by section."""
 
 
 def _path_of(section: Any) -> str:
@@ -185,6 +192,12 @@ class Config(Strict):
                 {self.task.path, self.domain.path} & {*BENCHMARKS}
             ),
         }
+        for name, keys in OF_TEXTS.items():
+            section = getattr(self, name)
+            for key in keys:
+                unset = type(section).model_fields[key].default
+                found = getattr(section, key)
+                refused[f"{name}.{key} = {found!r}: leave it out"] = found != unset
         for other, there in refused.items():
             if there:
                 raise ValueError(f"patches.words, which is of pictures, does not go with {other}")

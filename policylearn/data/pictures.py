@@ -6,6 +6,7 @@ or scaled here, for what a picture shows at the edges is not ours to drop.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,8 +101,10 @@ class Pictures(NamedTuple):
     names: list[str]
 
 
-def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label: str) -> Pictures:
-    """All pictures of a place.
+def read_pictures(
+    path: str, config: PatchesConfig, grid: Grid, key: str, label: str, limit: int | None = None
+) -> Pictures:
+    """All pictures of a place, or the first `limit` of them.
 
     Args:
         path: a picture; a folder of them, or of folders named after classes; an .npz or .npy file of uint8 arrays
@@ -116,7 +119,7 @@ def read_pictures(path: str, config: PatchesConfig, grid: Grid, key: str, label:
         ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
     """
     pixels, labels, regions, names = [], [], [], []
-    for picture, its, boxes, where in _opened(Path(path), config, key, label):
+    for picture, its, boxes, where in islice(_opened(Path(path), config, key, label), limit):
         pixels.append(_checked(picture, grid, f"{key} {where}"))
         labels.append(its)
         regions.append(_covered(boxes, grid, f"{key} {where}"))
