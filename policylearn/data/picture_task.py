@@ -18,19 +18,23 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
     """Where train, dev and test of a task of pictures lie, and its extra tests.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: one is missing, or is there twice.
     """
     own = {str(split): (name,) for split, name in config.splits.items()}
-    names = {split: own.get(split, names_of(split)) for split in (*SPLITS, *config.extra_tests)}
     found = {}
-    for split, known in names.items():
-        places = (Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz"))
-        if (place := next((place for place in places if place.exists()), None)) is None:
+    for split in (*SPLITS, *config.extra_tests):
+        known = own.get(split, tuple(name for name in names_of(split) if (name,) not in own.values()))
+        places = [Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz")]
+        there = [place for place in places if place.exists()]
+        if len(there) > 1:
+            several = some(place.name for place in there)
+            raise ValueError(f"task.path {config.path} has several places for one split, {several}: keep one of them")
+        if not there:
             raise ValueError(
                 f"task.path {config.path} has no {split}: put a folder of classes or an .npz file of the name "
                 f"{some(known)} there, or name it in task.splits"
             )
-        found[split] = str(place)
+        found[split] = str(there[0])
     return found
 
 

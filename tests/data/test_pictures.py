@@ -261,6 +261,11 @@ def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
     assert [found[split].rpartition("/")[2] for split in ("train", "dev", "test")] == ["train", "valid", "test.npz"]
     with pytest.raises(ValueError, match="has no hard: put a folder"):
         splits_of(TaskConfig(path=str(tmp_path), extra_tests=["hard"]))
+    folder_of(tmp_path / "dev", pixels())
+    assert splits_of(TaskConfig(path=str(tmp_path), splits={"test": "valid"}))["dev"] == str(tmp_path / "dev")
+    np.savez(tmp_path / "train.npz", image=pixels())
+    with pytest.raises(ValueError, match=r"several places for one split, \['train', 'train.npz'\]: keep one of them"):
+        splits_of(TaskConfig(path=str(tmp_path)))
 
 
 def test_boxes_come_with_pictures_and_are_checked(tmp_path):
