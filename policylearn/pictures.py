@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import Config, MaskingConfig, TaskConfig
+from policylearn.config import BENCHMARKS, Config, MaskingConfig, TaskConfig
 from policylearn.data.alike import same_pixels, shared_pixels
 from policylearn.data.overview import describe_task
 from policylearn.data.picture_task import picture_task, splits_of
@@ -119,7 +119,12 @@ class PictureProblem(Problem):
 
     @cached_property
     def general(self) -> PatchRows:
-        """General pictures, which the domain is compared with."""
+        """General pictures, which the domain is compared with. ValueError: none are named."""
+        if self.config.general.path in BENCHMARKS:
+            raise ValueError(
+                "general.path is not set: name general pictures, with which the scorers difference and tficf compare "
+                "those of the domain; without these scorers any will do, such as the domain's"
+            )
         return self._read_corpus("general")
 
     @cached_property

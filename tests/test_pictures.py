@@ -91,6 +91,11 @@ def test_of_a_limited_corpus_the_first_pictures_are_read(make_problem, digits):
     assert np.array_equal(problem.domain.pixels, make_problem().domain.pixels[:7])
 
 
+def test_general_pictures_are_asked_for_by_their_setting(make_problem):
+    with pytest.raises(ValueError, match=r"general\.path is not set: name general pictures"):
+        make_problem(general={}).check()
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"), [("task", "text", "body"), ("model", "max_length", 99), ("task", "dev_share", 0.3)]
 )
