@@ -63,6 +63,11 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
+    if config.patches.words:
+        raise ValueError(
+            "adapt is of texts, and patches.words makes this config one of pictures: `policylearn train` and "
+            "`policylearn evaluate` score models of these, by evaluate.downstream"
+        )
     problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     train = problem.examples("train")
     if method == "weight_mask":

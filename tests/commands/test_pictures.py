@@ -183,6 +183,11 @@ def test_inspect_says_what_it_lacks(policylearn, run, places, said):
     assert status == 2 and said in err
 
 
+def test_pictures_are_not_adapted(policylearn, folder, tmp_path):
+    status, _, err = policylearn("adapt", str(folder / "digits.toml"), "--out", str(tmp_path / "out"))
+    assert status == 2 and "adapt is of texts" in err and "evaluate.downstream" in err
+
+
 def test_a_broken_picture_is_named_before_anything_is_trained(policylearn, folder, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
