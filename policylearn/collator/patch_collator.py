@@ -23,6 +23,7 @@ from policylearn.policy.policy import MaskingPolicy
 
 RATE = 0.6
 """Of patches that are hidden where neither policy nor model has a rate: SimMIM's (Xie et al., CVPR 2022)."""
+SET_IMAGE = "set PatchCollator(image=…) to the column of the picture, and remove_unused_columns=False of a Trainer"
 PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "labels"
 
 
@@ -97,8 +98,8 @@ class PatchCollator(Timed):
         """A batch, of `masking.copies` rows of every example.
 
         Raises:
-            ValueError: there are no examples, one has no picture or one of another size or number of channels, or boxes
-                are none.
+            ValueError: there are no examples, one has no picture or one of another size or number of channels, pixels
+                are whole numbers or not finite, or boxes are none.
         """
         if isinstance(examples, Mapping) or not len(examples) or not all(isinstance(one, Mapping) for one in examples):
             raise ValueError(f"a batch is a list of examples with {PIXELS}, one at least; got {quote(examples)}")
@@ -109,8 +110,9 @@ class PatchCollator(Timed):
         return {PIXELS: pixels} | {name: forms[name]() for name in self.asks}
 
     def mask(self, pixels: Tensor, columns: Mapping[str, Tensor] | None = None) -> MaskedPatches:
-        """The mask of the moment of pictures, as `mask_patches` has them."""
+        """The mask of the moment of pictures, as `mask_patches` has them. ValueError: they are no such pixels."""
         field = patch_field(self.policy.field)
+        _check_pixels(pixels, field.grid)
         x = field.grid.patches(pixels)
         keys = partial(field.keys, x, torch.ones(x.shape[:2]), 0, 0)
         epoch = draw_of(self._clock, self._sights, keys, self.vary_repeats, self.policy.masking)
@@ -128,10 +130,12 @@ class PatchCollator(Timed):
         return mask
 
     def _pixels(self, examples: Sequence[Mapping[str, Any]]) -> Tensor:
+        column, mend = (PIXELS, "give them, or a processor") if self.processor is None else (self.image, SET_IMAGE)
+        if lacking := [example for example in examples if example.get(column) is None]:
+            there = ", ".join(name for name, value in lacking[0].items() if value is not None)
+            raise ValueError(f"examples have {there or 'nothing'} and no {column}: {mend}")
         if self.processor is not None:
-            return self.processor([example[self.image] for example in examples], return_tensors="pt")[PIXELS]
-        if lacking := [example for example in examples if PIXELS not in example]:
-            raise ValueError(f"examples have {', '.join(lacking[0])} and no {PIXELS}: give them, or a processor")
+            return self.processor([example[column] for example in examples], return_tensors="pt")[PIXELS]
         pixels = [torch.as_tensor(example[PIXELS]) for example in examples]
         if other := [one for one in pixels if one.shape != pixels[0].shape]:
             shapes = " and ".join(str(list(one.shape)) for one in (pixels[0], other[0]))
@@ -145,6 +149,19 @@ class PatchCollator(Timed):
             return {}
         grid = patch_field(self.policy.field).grid
         return {REGION: torch.stack([region(example[REGION], grid) for example in examples])}
+
+
+def _check_pixels(pixels: Tensor, grid: Grid) -> None:
+    if not pixels.is_floating_point():
+        raise ValueError(
+            f"{PIXELS} are of {pixels.dtype}, and whole numbers mean other visual words than those of the policy: give "
+            "what the model's processor makes of them, or PatchCollator(processor=…)"
+        )
+    if pixels.ndim == 5 and grid.frames == 1:
+        found = list(pixels.shape[1:])
+        raise ValueError(f"{PIXELS} of an example are {found}, and the model takes no films: give {found[1:]}")
+    if broken := [row for row, picture in enumerate(pixels) if not picture.isfinite().all()]:
+        raise ValueError(f"{PIXELS} of row {broken[0]} of the batch are NaN or infinite: mend the picture, or drop it")
 
 
 def _check_settings(policy: Any, rate: Any, seed: Any) -> None:

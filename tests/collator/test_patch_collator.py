@@ -60,6 +60,13 @@ def test_examples_that_are_none_are_refused():
         (torch.zeros(2, 3, 12, 12), "a list of examples with pixel_values"),
         ({"pixel_values": torch.zeros(2, 3, 12, 12)}, "a list of examples"),
         ([*rows, {"label": 3}], "examples have label and no pixel_values"),
+        ([*rows, {"label": 3, "pixel_values": None}], "examples have label and no pixel_values"),
+        (
+            [{"pixel_values": torch.zeros(3, 12, 12, dtype=torch.uint8)}],
+            r"of torch.uint8, and whole numbers mean other",
+        ),
+        ([{"pixel_values": torch.zeros(1, 3, 12, 12)}], r"are \[1, 3, 12, 12\], .* no films: give \[3, 12, 12\]"),
+        ([*rows, {"pixel_values": torch.full((3, 12, 12), torch.nan)}], "of row 8 of the batch are NaN or infinite"),
         ([*rows, {"pixel_values": torch.zeros(3, 15, 12)}], r"of \[3, 12, 12\] and \[3, 15, 12\]: make all pictures"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -124,6 +131,12 @@ def test_pictures_go_through_the_processor_of_the_model_and_boxes_come_with_them
     for batch in batches:
         assert batch["pixel_values"].shape == (BATCH, 3, 12, 12)
         assert (batch["noise"].reshape(BATCH, 4, 4)[:, :2] >= 1).all()
+
+
+def test_a_processor_without_its_column_says_which():
+    collator = PatchCollator(model_of("ViTForMaskedImageModeling"), processor=lambda pictures, **given: {})
+    with pytest.raises(ValueError, match=r"examples have img and no image: set PatchCollator\(image=…\)"):
+        collator([{"img": Image.new("RGB", (12, 12))}])
 
 
 def test_masks_are_the_same_in_workers(tmp_path):
