@@ -123,6 +123,10 @@ def export(
     artefact = open_policy(source, number)
     if form == "policy":
         return Exported(write_policy(artefact, out))
+    if artefact.tokenizer is None:
+        raise ValueError(
+            f"--form {form} is of texts, and {source} is over pictures: leave it out, there is no other form"
+        )
     texts = _texts(source, corpus, column)
     found = to_table(artefact, texts(), max_length, watch)
     note = f"A table of mean logits per token id, in place of the policy described below. It does {found.fidelity}."

@@ -52,7 +52,8 @@ def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, l
     if not places:
         raise ValueError("no picture to inspect: name files of pictures, folders of them, or .npz files")
     grid, config = patch_field(policy.field).grid, PatchesConfig(words=1)
-    found = [read_pictures(place, config, grid, "picture", "label") for place in places]
+    mend = "resize or convert it to what the policy was learned with"
+    found = [read_pictures(place, config, grid, "picture", "label", mend=mend) for place in places]
     x = torch.cat([one.rows.batch(range(min(len(one.rows), MOST)))[0] for one in found])
     return x[:MOST], [name for one in found for name in one.names]
 

@@ -21,6 +21,7 @@ from policylearn.messages.quote import some
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 NEEDS = "reading picture files needs Pillow: pip install 'policylearn[vision]'"
+SET_SIZE = "resize or convert it, or set image_size and num_channels of model.architecture"
 BOXES = "region"
 """Column, or array, of the boxes of a picture."""
 FORMS = (
@@ -102,7 +103,13 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    path: str, config: PatchesConfig, grid: Grid, key: str, label: str, limit: int | None = None
+    path: str,
+    config: PatchesConfig,
+    grid: Grid,
+    key: str,
+    label: str,
+    limit: int | None = None,
+    mend: str = SET_SIZE,
 ) -> Pictures:
     """All pictures of a place, or the first `limit` of them.
 
@@ -114,13 +121,14 @@ def read_pictures(
         grid: of what size they have to be.
         key: the setting that names the place.
         label: column of the label.
+        mend: what is to be done about one of another size, for a message.
 
     Raises:
         ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
     """
     pixels, labels, regions, names = [], [], [], []
     for picture, its, boxes, where in islice(_opened(Path(path), config, key, label), limit):
-        pixels.append(_checked(picture, grid, f"{key} {where}"))
+        pixels.append(_checked(picture, grid, f"{key} {where}", mend))
         labels.append(its)
         regions.append(_covered(boxes, grid, f"{key} {where}"))
         names.append(where)
@@ -234,7 +242,7 @@ def _read_picture(given: Any, where: str) -> np.ndarray:
         raise ValueError(f"{where} is no picture that can be read: {error}; take it out, or save it anew") from error
 
 
-def _checked(picture: np.ndarray, grid: Grid, where: str) -> np.ndarray:
+def _checked(picture: np.ndarray, grid: Grid, where: str, mend: str) -> np.ndarray:
     """[channels, height, width] uint8."""
     if picture.dtype != np.uint8:
         raise ValueError(f"{where} holds {picture.dtype} and not uint8: save pixels from 0 to 255")
@@ -242,6 +250,6 @@ def _checked(picture: np.ndarray, grid: Grid, where: str) -> np.ndarray:
     if deep.shape != (wanted := (grid.height, grid.width, grid.channels)):
         raise ValueError(
             f"{where} is {' × '.join(map(str, deep.shape))} and not {' × '.join(map(str, wanted))} (height × width × "
-            "channels): resize or convert it, or set image_size and num_channels of model.architecture"
+            f"channels): {mend}"
         )
     return deep.transpose(2, 0, 1)

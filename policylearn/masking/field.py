@@ -149,5 +149,5 @@ class TextField(nn.Module):
 def text_field(field: Field) -> TextField:
     """A field, known to be of texts. ValueError: it is not."""
     if not isinstance(field, TextField):
-        raise ValueError(f"this needs a policy over texts, and the one given is not ({type(field).__name__})")
+        raise ValueError("this needs a policy over texts, and the one given is over pictures: give it to PatchCollator")
     return field

@@ -22,7 +22,9 @@ REGION = "region"
 def patch_field(field: Field) -> PatchField:
     """A field, known to be of pictures. ValueError: it is not."""
     if not isinstance(field, PatchField):
-        raise ValueError(f"this needs a policy over pictures, and the one given is not ({type(field).__name__})")
+        raise ValueError(
+            "this needs a policy over pictures, and the one given is over texts: give it to PolicyCollator"
+        )
     return field
 
 

@@ -174,6 +174,15 @@ def test_predictions_are_held_against_what_comes(policylearn, folder, tmp_path):
     assert "pictures  80 of the domain, 80 general ones; all 8 × 8, in 16 patches of 2 × 2" in out
 
 
+def test_other_forms_and_sizes_are_refused_with_what_will_do(policylearn, run, tmp_path):
+    for form in ("table", "annotated"):
+        status, _, err = policylearn("export", str(run), "--form", form, "--out", str(tmp_path / "out"))
+        assert status == 2 and f"--form {form} is of texts, and {run} is over pictures: leave it out" in err, err
+    Image.new("L", (9, 8)).save(tmp_path / "wide.png")
+    status, _, err = policylearn("inspect", str(run), str(tmp_path / "wide.png"))
+    assert status == 2 and "resize or convert it to what the policy was learned with" in err, err
+
+
 @pytest.mark.parametrize(
     ("places", "said"),
     [([], "no picture to inspect: name files of pictures"), (["nowhere.png"], "nowhere.png")],

@@ -88,5 +88,5 @@ def test_boxes_in_pixels_are_refused():
 
 
 def test_a_policy_over_texts_is_refused(make_policy):
-    with pytest.raises(ValueError, match="over pictures, and the one given is not"):
+    with pytest.raises(ValueError, match="over pictures, and the one given is over texts"):
         patch_field(make_policy().field)
