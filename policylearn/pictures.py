@@ -99,7 +99,8 @@ class PictureProblem(Problem):
 
     def field(self, masking: MaskingConfig) -> PatchField:
         """What may be hidden."""
-        return PatchField(self.codebook, self.grid, masking, self.config.patches.zones)
+        patches = self.config.patches
+        return PatchField(self.codebook, self.grid, masking, patches.zones, patches.mean, patches.std)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -72,15 +72,23 @@ def _loaded(problem: Problem, source: str) -> MaskingPolicy:
 
 
 def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
-    """Refuse a policy that was learned with another tokenizer, or over pictures that are cut otherwise.
+    """Refuse a policy that was learned with another tokenizer, or over pictures that are cut or scaled otherwise.
 
     Raises:
         ValueError: saying in what they differ.
     """
     if not isinstance(problem, PictureProblem):
         artefact.check_tokenizer(problem.tokenizer)
-    elif (grid := patch_field(artefact.policy.field).grid) != problem.grid:
-        raise ValueError(f"the policy is over pictures of {grid}, those of the model are of {problem.grid}")
+        return
+    field, patches = patch_field(artefact.policy.field), problem.config.patches
+    if field.grid != problem.grid:
+        raise ValueError(f"the policy is over pictures of {field.grid}, those of the model are of {problem.grid}")
+    if not field.scale.equal(field.scale.new_tensor([patches.mean, patches.std])):
+        mean, std = field.scale.tolist()
+        raise ValueError(
+            f"the policy was learned with patches.mean = {mean:g} and patches.std = {std:g}, this config has "
+            f"{patches.mean:g} and {patches.std:g}: set them to those of the policy"
+        )
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:

@@ -10,7 +10,7 @@ from policylearn.masking.patches import PatchField
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 
-CODEBOOK, SHAPE = "segmenter.codebook", "segmenter.shape"
+CODEBOOK, SHAPE, SCALE = "segmenter.codebook", "segmenter.shape", "segmenter.scale"
 LARGEST = 1 << 14
 """Pixels, channels, frames or zones that a picture may have to a side: what is more was never meant."""
 
@@ -22,6 +22,7 @@ def read_picture_policy(data: bytes, config: PolicyConfig, masking: MaskingConfi
         ValueError: the file is damaged, or a tensor is missing, of another kind or shape, or holds what it never would.
     """
     tensors = opened(data)
+    tensors.setdefault(SCALE, torch.tensor([0.5, 0.5]))  # earlier versions did not keep it
     grid, zones = _shape(tensors)
     size = tensors[CODEBOOK].shape[0] * zones**2 if CODEBOOK in tensors and tensors[CODEBOOK].ndim else 0
     features = tensors["network.features"].shape[-1] if tensors.get("network.features", torch.zeros(())).ndim else 0
@@ -29,10 +30,13 @@ def read_picture_policy(data: bytes, config: PolicyConfig, masking: MaskingConfi
     field = {
         CODEBOOK: (torch.float32, (size // zones**2, grid.depth)),
         SHAPE: (torch.int64, (7,)),
+        SCALE: (torch.float32, (2,)),
     }
     check_kinds(tensors, kinds_of_any(config, size, words, features) | field)
     if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
         raise ValueError(f"tensor {min(wrong)!r} holds what it never would")
+    if not tensors[SCALE][1] > 0:
+        raise ValueError(f"tensor {SCALE!r} holds what it never would")
     check_logits(tensors, config)
     return _rebuilt(tensors, config, PatchField(tensors[CODEBOOK], grid, masking, zones))
 

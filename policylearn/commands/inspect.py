@@ -43,17 +43,19 @@ NETWORK_IN_WORDS = {
 
 
 def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, list[str]]:
-    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and the names of all. Pixels are taken as
-    [patches] has them by default.
+    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and the names of all. Pixels become numbers
+    as they did when the policy was learned.
 
     Raises:
         ValueError: there are none, or one cannot be read or is of another size than those of the policy.
     """
     if not places:
         raise ValueError("no picture to inspect: name files of pictures, folders of them, or .npz files")
-    grid, config = patch_field(policy.field).grid, PatchesConfig(words=1)
+    field = patch_field(policy.field)
+    mean, std = field.scale.tolist()
+    config = PatchesConfig(words=1, mean=mean, std=std)
     mend = "resize or convert it to what the policy was learned with"
-    found = [read_pictures(place, config, grid, "picture", "label", mend=mend) for place in places]
+    found = [read_pictures(place, config, field.grid, "picture", "label", mend=mend) for place in places]
     x = torch.cat([one.rows.batch(range(min(len(one.rows), MOST)))[0] for one in found])
     return x[:MOST], [name for one in found for name in one.names]
 

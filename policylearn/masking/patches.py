@@ -27,6 +27,7 @@ class PatchField(nn.Module):
         grid: how pictures are cut.
         masking: rate, design and cap.
         zones: fields per side.
+        mean, std: what was taken off pixels from 0 to 1, and what they were then divided by.
 
     Raises:
         ValueError: `masking.unit` is of texts.
@@ -36,7 +37,15 @@ class PatchField(nn.Module):
     (8, tensor([[0, 5, 6, 3]]))
     """
 
-    def __init__(self, codebook: Tensor, grid: Grid, masking: MaskingConfig, zones: int = 1) -> None:
+    def __init__(
+        self,
+        codebook: Tensor,
+        grid: Grid,
+        masking: MaskingConfig,
+        zones: int = 1,
+        mean: float = 0.5,
+        std: float = 0.5,
+    ) -> None:
         super().__init__()
         if masking.unit != "token":
             raise ValueError(f'masking.unit "{masking.unit}" is of texts: of pictures set "token", which is a patch')
@@ -44,10 +53,12 @@ class PatchField(nn.Module):
         self.masking, self.grid, self.zones = masking, grid, zones
         self.register_buffer("codebook", codebook.float().clone())
         self.register_buffer("shape", torch.cat([grid.tensor(), torch.tensor([zones])]))
+        self.register_buffer("scale", torch.tensor([float(mean), float(std)]))
         self.register_buffer("zone", grid.zones(zones), persistent=False)
 
     codebook: Tensor
     shape: Tensor
+    scale: Tensor
     zone: Tensor
 
     @property

@@ -11,9 +11,11 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
+from policylearn.arms.arms import check_fits
 from policylearn.artefact import load_policy
 from policylearn.artefact.manifest import digest
 from policylearn.collator.patch_collator import PatchCollator
+from policylearn.commands.inspect import read_places
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.pictures import problem_of
@@ -102,6 +104,36 @@ def test_the_artefact_says_that_it_is_of_patches_and_gives_the_same_masks(run, f
     assert collator([{"pixel_values": picture} for picture in problem.grid.pixels(x)])["noise"].shape == (8, 16)
     with pytest.raises(ValueError, match="over pictures and goes with no tokenizer"):
         artefact.speaks  # noqa: B018
+
+
+def test_a_policy_keeps_how_pixels_became_numbers(policylearn, run, folder, tmp_path):
+    given = [str(folder / "digits.toml"), "patches.mean=0.25", "patches.std=2"]
+    assert policylearn("score", *given, "--scorer", "tficf", "--out", str(tmp_path / "policy"))[0] == 0
+    policy = load_policy(tmp_path / "policy").policy
+    problem = problem_of(load_config(given[0], given[1:]))
+    x, _ = read_places(policy, [str(folder / "domain")])
+    assert policy.field.scale.tolist() == [0.25, 2.0] and torch.equal(x, problem.domain.batch(range(len(x)))[0])
+    check_fits(problem, load_policy(tmp_path / "policy"))
+    with pytest.raises(
+        ValueError, match=r"learned with patches.mean = 0\.5 and patches.std = 0\.5, this config has 0\.25"
+    ):
+        check_fits(problem, load_policy(run))
+
+
+def test_policies_of_earlier_versions_have_pixels_as_they_were_by_default(run, tmp_path):
+    place = copytree(run / "policy", tmp_path / "policy")
+    tensors = load_file(place / "policy.safetensors")
+    assert tensors.pop("segmenter.scale").tolist() == [0.5, 0.5]
+    written(tensors, place)
+    assert load_policy(place).policy.field.scale.tolist() == [0.5, 0.5]
+
+
+def written(tensors, place):
+    """The policy of a folder, of other tensors."""
+    save_file(tensors, place / "policy.safetensors")
+    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"]["policy.safetensors"] = digest((place / "policy.safetensors").read_bytes())
+    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_evaluate_knows_the_policy_again(policylearn, run, folder, tmp_path):
@@ -215,14 +247,13 @@ def test_a_broken_picture_is_named_before_anything_is_trained(policylearn, folde
         ("segmenter.codebook", torch.zeros(12, 5)),
         ("segmenter.codebook", torch.full((12, 4), torch.nan)),
         ("scores.types", torch.zeros(1, 3)),
+        ("segmenter.scale", torch.ones(3)),
+        ("segmenter.scale", torch.tensor([0.5, 0.0])),
         ("another", torch.zeros(1)),
     ],
 )
 def test_a_damaged_policy_over_pictures_is_refused(run, tmp_path, name, value):
     place = copytree(run / "policy", tmp_path / "policy")
-    save_file(load_file(place / "policy.safetensors") | {name: value}, place / "policy.safetensors")
-    manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["policy.safetensors"] = digest((place / "policy.safetensors").read_bytes())
-    (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    written(load_file(place / "policy.safetensors") | {name: value}, place)
     with pytest.raises(ValueError, match=r"policy.safetensors is damaged"):
         load_policy(place)
