@@ -49,6 +49,11 @@ class Inputs:
         if _is_place(given):
             return str(given)
         if hasattr(given, "save_to_disk"):
+            if self.pictures and not isinstance(given, Mapping):
+                raise ValueError(
+                    "task: a Dataset of pictures is one split, and none is carved off it: give a DatasetDict of train, "
+                    "dev and test"
+                )
             return self._data_set("task", given)
         if not (isinstance(given, Mapping) and "train" in given):
             return self._lines("task", {"": _rows(given, "task")})

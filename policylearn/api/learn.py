@@ -90,7 +90,8 @@ def learn(
             None: as the config has it, or of the planted benchmark.
         task: labelled examples: a name, a file or folder, a `datasets.DatasetDict` or `Dataset`, a data frame, rows
             such as {"text": …, "label": …}, lists by column, or any of the last by split ("train", "dev", "test"). Of
-            pictures (`patches.words`) a folder, an .npz file or a data set with a column of them; so are corpora.
+            pictures (`patches.words`) a folder, or a `DatasetDict`, of all three splits; their corpora are a folder, an
+            .npz file or a `Dataset` with a column of them.
         domain: unlabelled text of the domain: a name or file, a data set, or texts; None: the training texts of `task`.
         general: ordinary text, in the same forms, for scorers that compare the two.
         tokenizer: of the model, where that is an object or of no name.

@@ -31,8 +31,8 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
             raise ValueError(f"task.path {config.path} has several places for one split, {several}: keep one of them")
         if not there:
             raise ValueError(
-                f"task.path {config.path} has no {split}: put a folder of classes or an .npz file of the name "
-                f"{some(known)} there, or name it in task.splits"
+                f"task.path {config.path} has no {split}, and none is carved off pictures: put a folder of classes, an "
+                f".npz file or a data set saved to disk of the name {some(known)} there, or name it in task.splits"
             )
         found[split] = str(there[0])
     return found

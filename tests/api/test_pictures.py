@@ -78,6 +78,11 @@ def test_rows_of_arrays_are_refused_with_what_will_do(digits, recipe, tmp_path):
         pl.learn(task=rows, config=recipe, out=tmp_path / "run", quiet=True)
 
 
+def test_one_data_set_is_no_task_of_pictures(digits, recipe, tmp_path):
+    with pytest.raises(ValueError, match="none is carved off it: give a DatasetDict of train, dev and test"):
+        pl.learn(task=data_set(*digits["train"]), config=recipe, out=tmp_path / "run", quiet=True)
+
+
 def test_a_row_without_a_picture_is_named(digits, recipe, tmp_path):
     parts = {name: data_set(*digits[name]) for name in ("train", "dev", "test")}
     lacking = datasets.Dataset.from_dict({"image": [None], "label": [0]}, features=FEATURES)

@@ -259,7 +259,7 @@ def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
     np.savez(tmp_path / "test.npz", image=pixels())
     found = splits_of(TaskConfig(path=str(tmp_path)))
     assert [found[split].rpartition("/")[2] for split in ("train", "dev", "test")] == ["train", "valid", "test.npz"]
-    with pytest.raises(ValueError, match="has no hard: put a folder"):
+    with pytest.raises(ValueError, match="has no hard, and none is carved off pictures: put a folder"):
         splits_of(TaskConfig(path=str(tmp_path), extra_tests=["hard"]))
     folder_of(tmp_path / "dev", pixels())
     assert splits_of(TaskConfig(path=str(tmp_path), splits={"test": "valid"}))["dev"] == str(tmp_path / "dev")
