@@ -12,13 +12,12 @@ from typing import Literal
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.card import with_note
 from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table
-from policylearn.config import Config
 from policylearn.data.records import matching_files, read_records
 from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
-from policylearn.runs.run import check_takes_policy
+from policylearn.runs.run import check_takes_policy, kept_config
 from policylearn.runs.state import load_round, select_prefix
 from policylearn.storage.folder import Storage, files_below
 
@@ -78,7 +77,7 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
         return artefact
     artefact.policy.load_learned(select_prefix("phi.", load_round(run / "checkpoints", number).tensors))
     note = f"φ after round {number} of a run; its final policy was described thus:"
-    learned = {LEARNED: at_round(_config_of(run), number)}
+    learned = {LEARNED: at_round(kept_config(run), number)}
     return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))
 
 
@@ -163,11 +162,7 @@ def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> C
     run = _run(source)
     if run is None:
         raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
-    return lambda: open_corpus(_config_of(run), "domain")
-
-
-def _config_of(run: Storage) -> Config:
-    return Config.model_validate_json(run.read("config.json"))
+    return lambda: open_corpus(kept_config(run), "domain")
 
 
 def _read(files: Iterable[str], column: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, known_config
+from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, kept_config
 from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
@@ -91,9 +91,7 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
 
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
-    if known_config(storage) is None:
-        raise ValueError(f"{folder} holds no run of policylearn")
-    return Run(storage, Config.model_validate_json(storage.read("config.json")), Console())
+    return Run(storage, kept_config(storage), Console())
 
 
 def _with_rounds(folder: str | os.PathLike[str]) -> Run:

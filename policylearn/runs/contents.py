@@ -15,6 +15,8 @@ from policylearn.runs.kept import kept_json
 from policylearn.storage.folder import Storage
 
 CONTENTS, POLICY = "contents.json", "policy"
+BEGUN_IN = "begun in"
+"""Key of the folder that relative places are of."""
 WHOLE = 2**28
 """Bytes of all files together, up to which every byte is read."""
 END = 2**16

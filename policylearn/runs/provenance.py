@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from policylearn.artefact import load_policy
+from policylearn.artefact.pictures import SCALE
 from policylearn.config import Config
 from policylearn.policy.policy import MaskingPolicy
 
@@ -52,8 +53,10 @@ LATER = {"random_token_ids": None, "copies": 1}
 
 
 def fingerprint(policy: MaskingPolicy) -> str:
-    """SHA-256 of all that decides what a policy masks: tensors, and settings of network and masking."""
-    digest, masking = hashlib.sha256(save(policy.tensors())), policy.masking
+    """SHA-256 of all that decides what a policy masks: tensors (but for the usual scale of pixels, which earlier policies
+    do not have), and settings of network and masking."""
+    tensors = {name: x for name, x in policy.tensors().items() if not (name == SCALE and x.eq(0.5).all())}
+    digest, masking = hashlib.sha256(save(tensors)), policy.masking
     unset = {name for name, usual in LATER.items() if getattr(masking, name) == usual}
     for settings in (policy.config.model_dump_json(), masking.model_dump_json(exclude=unset)):
         digest.update(settings.encode())

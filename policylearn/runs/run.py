@@ -28,7 +28,7 @@ from policylearn.config import ClusterConfig, Config, changes, resolved_json
 from policylearn.config.places import file_above, places_of
 from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.runs.contents import CONTENTS, POLICY, contents, known_contents
+from policylearn.runs.contents import BEGUN_IN, CONTENTS, POLICY, contents, known_contents
 from policylearn.runs.kept import kept_json, kept_lines
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
@@ -123,10 +123,12 @@ class Run(AbstractContextManager["Run"]):
         if not compares and not fresh and GIVEN in names:
             raise ValueError(f"{storage} holds a comparison, which learns nothing: choose {start_over}")
         changed = changes(known, config, FREE_TO_CHANGE) if known and not (fresh or compares) else ""
+        before, here = {} if fresh else known_contents(storage), {BEGUN_IN: str(Path.cwd())}
         if changed and set(PROGRESS) & set(names):
-            raise ValueError(f"{storage} holds a run with other settings ({changed}): choose {start_over}")
+            moved = f"; it was {BEGUN_IN} {before[BEGUN_IN]}" if (here | before) != (before | here) else ""
+            raise ValueError(f"{storage} holds a run with other settings ({changed}{moved}): choose {start_over}")
         held = {} if compares else contents(config)
-        before = {} if fresh or changed else known_contents(storage)
+        before = {} if changed else before
         if others := [key for key in held if before.get(key, held[key]) != held[key]]:
             if set(PROGRESS) & set(names):
                 moved = f"{others[0]} {places_of(config)[others[0]]} has changed since it began"
@@ -139,7 +141,7 @@ class Run(AbstractContextManager["Run"]):
                 storage.remove(name)
         storage.write(CONFIG, resolved_json(config).encode())
         if held:
-            storage.write(CONTENTS, (json.dumps(before | held, indent=2) + "\n").encode())
+            storage.write(CONTENTS, (json.dumps(here | before | held, indent=2) + "\n").encode())
         return cls(storage, config, console)
 
     @property
@@ -349,6 +351,22 @@ def known_config(storage: Storage) -> dict[str, Any] | None:
         return known if set(MARKS_OF_A_RUN) <= set(known) else None
     except (FileNotFoundError, ValueError, TypeError):  # storage boundary: not there, not JSON, not a run
         return None
+
+
+def kept_config(storage: Storage) -> Config:
+    """The config of the run in a folder.
+
+    Raises:
+        ValueError: there is no run; or a file that it names is there from the folder alone in which it was begun.
+    """
+    if known_config(storage) is None:
+        raise ValueError(f"{storage} holds no run of policylearn")
+    config = Config.model_validate_json(storage.read(CONFIG))
+    if (begun := known_contents(storage).get(BEGUN_IN)) is not None:
+        for key, place in places_of(config).items():
+            if not Path(place).exists() and Path(begun, place).exists():
+                raise ValueError(f"{storage} was {BEGUN_IN} {begun}, where its {key} {place} is: call this from there")
+    return config
 
 
 def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ()) -> None:

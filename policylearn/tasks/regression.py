@@ -24,7 +24,8 @@ class Regression:
     }
 
     def __init__(self, train: Tensor) -> None:
-        self.mean, self.scale = float(train.mean()), float(train.double().std())
+        usual = train.std()
+        self.mean, self.scale = float(train.mean()), float(usual if usual > 1e-8 else train.double().std())
 
     def targets(self, y: Tensor) -> Tensor:
         return (y[:, None].float() - self.mean) / self.scale
