@@ -103,13 +103,7 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    path: str,
-    config: PatchesConfig,
-    grid: Grid,
-    key: str,
-    label: str,
-    limit: int | None = None,
-    mend: str = SET_SIZE,
+    path: str, config: PatchesConfig, grid: Grid, key: str, label: str, limit: int | None = None, mend: str = SET_SIZE
 ) -> Pictures:
     """All pictures of a place, or the first `limit` of them.
 

@@ -28,6 +28,7 @@ USUAL = {
 """Names that columns of texts and of labels often have."""
 LABEL = "task.label"
 """The setting that names the latter."""
+LABELLED = ", or name a split that has labels in task.splits (-1 of a ClassLabel is none)"
 
 
 def names_of(split: str) -> tuple[str, ...]:
@@ -125,8 +126,8 @@ def check_records(
                 mend = _mend(column, row, settings)
                 raise ValueError(f"{where}, {place}: no column {column!r}; it has {some(sorted(row))}{mend}")
             if column not in nullable and is_null(row[column]):
-                split = ", or name a split that has labels in task.splits" if settings.get(column) == LABEL else ""
-                raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row{split}")
+                more = LABELLED if settings.get(column) == LABEL else ""
+                raise ValueError(f"{where}, {place}: column {column!r} is null; fill it or drop the row{more}")
         for text in texts:
             advice = f"set {settings.get(text, 'it')} to a column of strings, or make it one"
             read = text_of(row[text], where, f"{place}: column {text!r}", advice)
