@@ -53,8 +53,8 @@ LATER = {"random_token_ids": None, "copies": 1}
 
 
 def fingerprint(policy: MaskingPolicy) -> str:
-    """SHA-256 of all that decides what a policy masks: tensors (but for the usual scale of pixels, which earlier policies
-    do not have), and settings of network and masking."""
+    """SHA-256 of all that decides what a policy masks: settings of network and masking, and tensors; but not the usual
+    scale of pixels, which earlier policies do not have."""
     tensors = {name: x for name, x in policy.tensors().items() if not (name == SCALE and x.eq(0.5).all())}
     digest, masking = hashlib.sha256(save(tensors)), policy.masking
     unset = {name for name, usual in LATER.items() if getattr(masking, name) == usual}

@@ -1,13 +1,15 @@
 """A run goes on with the data that it began with."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_of
-from policylearn.runs.run import Run
+from policylearn.runs.run import Run, kept_config
 from policylearn.runs.state import State
+from policylearn.storage.folder import Storage
 
 
 @pytest.fixture
@@ -21,7 +23,8 @@ def given(tiny, tmp_path):
 def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
     config, corpus = given
     run = Run.open(tmp_path / "run", config, quiet)
-    assert json.loads((tmp_path / "run" / "contents.json").read_text()) == {"domain.path": contents_of(str(corpus))}
+    kept = json.loads((tmp_path / "run" / "contents.json").read_text())
+    assert kept == {"begun in": str(Path.cwd()), "domain.path": contents_of(str(corpus))}
     corpus.write_text("class0_02 generic_003\n" * 9)
     (tmp_path / "run" / "prior").mkdir()
     Run.open(tmp_path / "run", config, quiet)  # nothing that is worth keeping was made of the others
@@ -54,6 +57,22 @@ def test_another_model_under_the_same_name_is_refused(tiny, tmp_path, quiet):
         with pytest.raises(ValueError, match=rf"run on other data: {key} .* has changed since it began"):
             Run.open(tmp_path / "run", config, quiet)
         (tmp_path / file).write_text("before")
+
+
+def test_from_another_folder_a_run_says_where_it_was_begun(tiny, tmp_path, quiet, monkeypatch):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "here" / "texts.txt").write_text("class0_01 generic_003\n" * 9)
+    monkeypatch.chdir(tmp_path / "here")
+    Run.open(tmp_path / "run", tiny("domain.path=texts.txt"), quiet).save_round(State(1, {}, {}, [{"round": 0}]))
+    assert kept_config(Storage.at(tmp_path / "run")).domain.path == "texts.txt"
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(
+        ValueError, match=r"begun in .*/here, where its domain\.path texts\.txt is: call this from there"
+    ):
+        kept_config(Storage.at(tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"now '\.\./here/texts\.txt'; it was begun in .*/here\): choose another"):
+        Run.open(tmp_path / "run", tiny("domain.path=../here/texts.txt"), quiet)
 
 
 def test_a_run_is_shown_where_its_data_are_not(given, tmp_path, quiet):
