@@ -145,10 +145,12 @@ class PatchCollator(Timed):
         return torch.stack(pixels)
 
     def _columns(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        if REGION not in self.policy.names or not all(REGION in example for example in examples):
+        boxes = [example.get(REGION) for example in examples]
+        if REGION not in self.policy.names or all(found is None for found in boxes):
             return {}
         grid = patch_field(self.policy.field).grid
-        return {REGION: torch.stack([region(example[REGION], grid) for example in examples])}
+        unknown = torch.full((grid.count,), torch.nan)
+        return {REGION: torch.stack([unknown if found is None else region(found, grid) for found in boxes])}
 
 
 def _check_pixels(pixels: Tensor, grid: Grid) -> None:
