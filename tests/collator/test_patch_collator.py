@@ -136,12 +136,11 @@ def test_pictures_go_through_the_processor_of_the_model_and_boxes_come_with_them
 def test_a_picture_without_boxes_takes_none_from_those_beside_it():
     model = model_of("ViTMAEForPreTraining")
     policy = patch_policy(policy_of(model).field, {}, {"region": 15.0}).under(p_max=1.0)
-    collator = PatchCollator(model, policy, vary_repeats=False)
     one, other, third = ({"pixel_values": picture} for picture in pixels_for(model)[:3])
     one |= {"region": [[0.0, 0.0, 1.0, 0.5]]}
-    noise = collator([one, other, third | {"region": None}])["noise"].reshape(3, 4, 4)
+    noise = PatchCollator(model, policy)([one, other, third | {"region": None}])["noise"].reshape(3, 4, 4)
     assert (noise[0, :2] >= 1).all() and not (noise[1, :2] >= 1).all()
-    assert torch.equal(noise[1:], collator([other, third])["noise"].reshape(2, 4, 4))
+    assert torch.equal(noise[1:], PatchCollator(model, policy)([other, third])["noise"].reshape(2, 4, 4))
 
 
 def test_a_processor_without_its_column_says_which():
