@@ -53,8 +53,8 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    kept = next(filter(None, map(run.kept_policy, (STRENGTH, EXPECTED, PRIOR))), None)
-    assert kept is not None, "a run keeps its prior before its first round"
+    if (kept := next(filter(None, map(run.kept_policy, (STRENGTH, EXPECTED, PRIOR))), None)) is None:
+        raise ValueError(f"{folder} stopped before its first round: there is none to run again")
     problem, policy = Worker(config).problem, kept[0]
     if config.learn.start is not None:
         policy.start_here()

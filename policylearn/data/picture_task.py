@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from policylearn.config import TaskConfig
+from policylearn.config.places import not_found
 from policylearn.data.labels import check_labels, check_spelling, class_of
 from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
@@ -18,7 +19,7 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
     """Where train, dev and test of a task of pictures lie, and its extra tests.
 
     Raises:
-        ValueError: one is missing, or is there twice.
+        ValueError: the folder or one of them is missing, or one is there twice.
     """
     own = {str(split): (name,) for split, name in config.splits.items()}
     found = {}
@@ -29,6 +30,8 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
         if len(there) > 1:
             several = some(place.name for place in there)
             raise ValueError(f"task.path {config.path} has several places for one split, {several}: keep one of them")
+        if not Path(config.path).exists():
+            raise ValueError(f"task.path {config.path} does not exist{not_found(config.path)}")
         if not there:
             raise ValueError(
                 f"task.path {config.path} has no {split}, and none is carved off pictures: put a folder of classes, an "

@@ -183,8 +183,17 @@ def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: st
         where, picture = f"{path}, row {i}", row[column]
         if picture is None:
             raise ValueError(f"{key} {where} has no picture in column {column!r}: take the row out")
-        pixels = _read_picture(picture, f"{key} {where}") if hasattr(picture, "convert") else np.asarray(picture)
+        pixels = _read_picture(picture, f"{key} {where}") if hasattr(picture, "convert") else _as_bytes(picture)
         yield pixels, row.get(label), row.get(BOXES), where
+
+
+def _as_bytes(picture: Any) -> np.ndarray:
+    """An array; of lists, in which `datasets` gives arrays of any type, one of bytes where all numbers are some."""
+    found = np.asarray(picture)
+    small = (
+        isinstance(picture, list) and found.dtype.kind in "iu" and found.size and 0 <= found.min() <= found.max() < 256
+    )
+    return found.astype(np.uint8) if small else found
 
 
 def _of_files(folder: Path, key: str) -> Found:

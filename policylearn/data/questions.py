@@ -1,7 +1,7 @@
 """Closed-book questions: a question, its answers, and maybe choices, but no text to look the answer up in."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -159,7 +159,9 @@ def _question(config: TaskConfig, split: str, row: int, record: Record) -> Quest
 
 
 def _listed(value: object, source: str, place: str) -> list[str]:
-    """One answer or several; a whole number is one too."""
+    """One answer or several, alone or as "text" of a record, as SQuAD has answers and ARC choices; a whole number is
+    one too."""
+    value = value["text"] if isinstance(value, Mapping) and "text" in value else value
     several = list_of(value)
     return [_answer(one, source, place) for one in ([value] if several is None else several)]
 

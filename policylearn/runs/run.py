@@ -24,8 +24,9 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
-from policylearn.config import ClusterConfig, Config, changes, resolved_json
+from policylearn.config import ClusterConfig, Config, changes, config_of, resolved_json
 from policylearn.config.places import file_above, places_of
+from policylearn.config.renamed import rename
 from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.runs.contents import BEGUN_IN, CONTENTS, POLICY, contents, known_contents
@@ -359,9 +360,10 @@ def kept_config(storage: Storage) -> Config:
     Raises:
         ValueError: there is no run; or a file that it names is there from the folder alone in which it was begun.
     """
-    if known_config(storage) is None:
+    if (known := known_config(storage)) is None:
         raise ValueError(f"{storage} holds no run of policylearn")
-    config = Config.model_validate_json(storage.read(CONFIG))
+    source = f"{storage}/{CONFIG}"
+    config = config_of(rename(known, source), (), source)
     if (begun := known_contents(storage).get(BEGUN_IN)) is not None:
         for key, place in places_of(config).items():
             if not Path(place).exists() and Path(begun, place).exists():

@@ -253,6 +253,15 @@ def test_a_data_set_of_several_splits_is_refused_and_class_labels_are_their_name
         read(tmp_path / "train", image="photo")
 
 
+def test_arrays_of_a_data_set_are_bytes_whatever_type_they_come_in(tmp_path):
+    found = pixels(channels=3)
+    Dataset.from_dict({"image": found.astype(np.int64).tolist()}).save_to_disk(tmp_path)
+    assert np.array_equal(read(tmp_path)[0].pixels, found.transpose(0, 3, 1, 2))
+    Dataset.from_dict({"image": (found.astype(np.int64) + 200).tolist()}).save_to_disk(tmp_path)
+    with pytest.raises(ValueError, match="holds int64 and not uint8: save pixels from 0 to 255"):
+        read(tmp_path)
+
+
 def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
     folder_of(tmp_path / "train", pixels())
     folder_of(tmp_path / "valid", pixels())
@@ -261,6 +270,8 @@ def test_splits_are_folders_or_arrays_by_any_of_their_names(tmp_path):
     assert [found[split].rpartition("/")[2] for split in ("train", "dev", "test")] == ["train", "valid", "test.npz"]
     with pytest.raises(ValueError, match="has no hard, and none is carved off pictures: put a folder"):
         splits_of(TaskConfig(path=str(tmp_path), extra_tests=["hard"]))
+    with pytest.raises(ValueError, match=r"task\.path nowhere does not exist in the current folder"):
+        splits_of(TaskConfig(path="nowhere"))
     folder_of(tmp_path / "dev", pixels())
     assert splits_of(TaskConfig(path=str(tmp_path), splits={"test": "valid"}))["dev"] == str(tmp_path / "dev")
     np.savez(tmp_path / "train.npz", image=pixels())

@@ -1,5 +1,7 @@
 """The outer loop: gradients that lag, rollouts that diverge, and failures that can be seen again."""
 
+import json
+
 import pytest
 import torch
 
@@ -150,7 +152,6 @@ def test_a_failed_baseline_names_a_command_that_repeats_the_baseline(tiny, tmp_p
 
 
 def test_a_trial_is_reproduced_to_the_last_digit(finished):
-    import json
 
     lines = [json.loads(line) for line in (finished / "trials.jsonl").read_text().splitlines()]
     for arm in ("learned", "difference"):
@@ -168,6 +169,17 @@ def test_reproducing_needs_a_run_and_not_a_model(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     with pytest.raises(ValueError, match="holds no run of policylearn"):
         reproduce_trial(tmp_path, "none", 0)
+
+
+def test_what_cannot_be_run_again_is_said(tiny, tmp_path, quiet):
+    Run.open(tmp_path, tiny(*TWO), quiet)
+    with pytest.raises(ValueError, match="stopped before its first round: there is none to run again"):
+        reproduce_rollout(tmp_path, 1_000_000)
+    known = json.loads((tmp_path / "config.json").read_text())
+    known["inner"]["warp"] = 9
+    (tmp_path / "config.json").write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"config\.json: unknown key 'inner\.warp'"):
+        reproduce_rollout(tmp_path, 1_000_000)
 
 
 @pytest.mark.parametrize("again", [reproduce_rollout, reproduce_baseline])

@@ -14,8 +14,8 @@ from policylearn.adapt import finetune
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.artefact import load_policy
 from policylearn.commands.train import train
-from policylearn.config import load_config
-from policylearn.data.questions import Question, tokenize_questions
+from policylearn.config import TaskConfig, load_config
+from policylearn.data.questions import Question, read_questions, tokenize_questions
 from policylearn.data.remarks import answer_lines
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
@@ -109,6 +109,19 @@ def test_answers_and_choices_that_are_cut_are_said(asked):
         "1 of 2 dev questions have choices of the same tokens, the first of which is taken: mend them, or raise "
         "task.answer_length",
     ]
+
+
+def test_answers_may_be_records_as_squad_has_them(tmp_path):
+    row = {
+        "text": "Where?",
+        "answers": {"text": ["Paris", "in Paris"], "answer_start": [3, 0]},
+        "choices": {"text": ["Paris", "Rome"], "label": ["A", "B"]},
+    }
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    task = TaskConfig(path=str(tmp_path), answers="answers", choices="choices", kind="questions")
+    question = read_questions(task).splits["train"][0]
+    assert (question.accepted, question.choices, question.right) == (["Paris", "in Paris"], ["Paris", "Rome"], 0)
 
 
 def test_a_problem_says_so_of_its_answers(asked):
