@@ -75,8 +75,8 @@ def test_the_plan_is_said_before_it_starts(tiny, tmp_path, quiet, method):
     assert "2 arms × 2 seeds = 4 trials, 2 of them known; 2 to run, about" in quiet.file.getvalue()
 
 
-def test_a_folder_that_a_policy_was_learned_in_keeps_its_settings(tiny, finished, quiet):
-    with pytest.raises(ValueError, match=r"holds a run with other settings"):
+def test_a_folder_that_a_policy_was_learned_in_takes_no_comparison(tiny, finished, quiet):
+    with pytest.raises(ValueError, match=r"is the folder of a run that learns: choose another --out for a comparison"):
         evaluate_policies(tiny("inner.steps=8", 'evaluate.arms=["random"]'), finished, quiet, {})
 
 
