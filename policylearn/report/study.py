@@ -60,13 +60,12 @@ def _cell(result: dict[str, Any], arm: str, reference: str) -> str:
 
 def _difference(gap: Paired, metric: str) -> str:
     """
-    >>> _difference(Paired(0.013, -0.004, 0.03, []), "accuracy"), _difference(Paired(-1e-9, math.nan, math.nan, []), "")
-    ('+1.3 [-0.4, 3.0]', '+0.0')
+    >>> _difference(Paired(0.013, -0.004, 0.03, []), "accuracy"), _difference(Paired(-0.02, math.nan, math.nan, []), "")
+    ('+1.3 [-0.4, 3.0]', '-2.0')
     """
     times, digits, _ = scale_of(metric)
     interval = f" [{times * gap.low:.{digits}f}, {times * gap.high:.{digits}f}]" if math.isfinite(gap.low) else ""
-    mean = round(times * gap.mean, digits) + 0.0  # and not -0.0
-    return f"{mean:+.{digits}f}{interval}"
+    return f"{times * gap.mean:+.{digits}f}{interval}"
 
 
 def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
