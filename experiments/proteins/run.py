@@ -1,7 +1,7 @@
 """Which residues are worth masking? A protein language model is trained further on peptides, paired seeds. Writes
 result.json, the table of README.md and liked.png.
 
-.venv/bin/python experiments/proteins/data.py         # first; see there
+.venv/bin/python experiments/proteins/data.py           # first; see there
 .venv/bin/python experiments/proteins/run.py            # what is missing; may be stopped, runs stay in runs/proteins
 .venv/bin/python experiments/proteins/run.py --float32  # on a processor without bf16
 .venv/bin/python experiments/proteins/run.py --table    # from the runs there are
@@ -36,8 +36,7 @@ LABELS = {"200 labels": 200, "all labels": None}
 SEEDS = 10
 ARMS = ["none", "random", "random-40", "span", "3-mers", "loss", "pmi", "difference", "learned"]
 FINETUNED = {"200 labels": ["none", "random", "span", "difference", "learned"], "all labels": []}
-"""A fine-tuning and its scores take longer than all else, so of some arms only; from all labels they take the better
-part of an hour of a core."""
+"""A fine-tuning and its scores take longer than all else, so of some arms only; from all labels of none so far."""
 FIRST = ["none", "random", "learned"]
 """Of all labels, before any other."""
 PLACES = 8

@@ -17,7 +17,7 @@ from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
-from policylearn.runs.run import check_takes_policy, kept_config
+from policylearn.runs.run import check_takes_policy, config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
 from policylearn.storage.folder import Storage, files_below
 
@@ -162,7 +162,7 @@ def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> C
     run = _run(source)
     if run is None:
         raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
-    return lambda: open_corpus(kept_config(run), "domain")
+    return lambda: open_corpus(config_for_its_files(run), "domain")
 
 
 def _read(files: Iterable[str], column: str) -> Iterator[str]:

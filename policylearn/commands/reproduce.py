@@ -16,7 +16,7 @@ from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, kept_config
+from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, config_for_its_files
 from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
@@ -91,7 +91,7 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
 
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
-    return Run(storage, kept_config(storage), Console())
+    return Run(storage, config_for_its_files(storage), Console())
 
 
 def _with_rounds(folder: str | os.PathLike[str]) -> Run:

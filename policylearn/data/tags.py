@@ -46,8 +46,8 @@ def are_tagged(config: TaskConfig, head: Sequence[Record]) -> bool:
     first, (text, label) = head[0] if head else {}, columns_of(config, head)
     words, tags = list_of(first.get(text)), list_of(first.get(label))
     if words is not None and all(isinstance(word, str) for word in words):
-        mended = "text" not in first and (tags is not None or label not in first)
-        return mended or (tags is not None and len(words) == len(tags))
+        nothing_else = "text" not in first and (tags is not None or label not in first)
+        return nothing_else or (tags is not None and len(words) == len(tags))
     spans = tags is not None and all(isinstance(span, dict) and {"start", "end"} <= span.keys() for span in tags)
     return isinstance(first.get(text), str) and label == SPANS and spans
 

@@ -114,19 +114,12 @@ class Run(AbstractContextManager["Run"]):
         if "://" not in str(out) and (above := file_above(Path(str(out)))):
             raise ValueError(f"--out {out} cannot be written: {above} is a file")
         names, known = storage.names(), known_config(storage)
-        is_run = known is not None or (CONFIG in names and bool({CONTENTS, GIVEN, PRIOR} & set(names)))
-        if not is_run and set(names) - {INPUTS}:
-            raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
-        if is_run and known is None and not fresh:
-            raise ValueError(f"{storage} holds a run whose {CONFIG} is damaged: choose {start_over}")
-        if compares and {PRIOR, *LEARNING} & set(names):
-            raise ValueError(f"{storage} is the folder of a run that learns: choose another --out for a comparison")
-        if not compares and not fresh and GIVEN in names:
-            raise ValueError(f"{storage} holds a comparison, which learns nothing: choose {start_over}")
+        _check_takes_run(storage, known, fresh, compares, start_over)
         changed = changes(known, config, FREE_TO_CHANGE) if known and not (fresh or compares) else ""
-        before, here = {} if fresh else known_contents(storage), {BEGUN_IN: str(Path.cwd())}
+        before, here = {} if fresh else known_contents(storage), str(Path.cwd())
         if changed and set(PROGRESS) & set(names):
-            moved = f"; it was {BEGUN_IN} {before[BEGUN_IN]}" if (here | before) != (before | here) else ""
+            begun = before.get(BEGUN_IN, here)
+            moved = f"; it was {BEGUN_IN} {begun}" if begun != here else ""
             raise ValueError(f"{storage} holds a run with other settings ({changed}{moved}): choose {start_over}")
         held = {} if compares else contents(config)
         before = {} if changed else before
@@ -142,7 +135,7 @@ class Run(AbstractContextManager["Run"]):
                 storage.remove(name)
         storage.write(CONFIG, resolved_json(config).encode())
         if held:
-            storage.write(CONTENTS, (json.dumps(here | before | held, indent=2) + "\n").encode())
+            storage.write(CONTENTS, (json.dumps({BEGUN_IN: here} | before | held, indent=2) + "\n").encode())
         return cls(storage, config, console)
 
     @property
@@ -354,16 +347,37 @@ def known_config(storage: Storage) -> dict[str, Any] | None:
         return None
 
 
-def kept_config(storage: Storage) -> Config:
-    """The config of the run in a folder.
+def _check_takes_run(
+    storage: Storage, known: dict[str, Any] | None, fresh: bool, compares: bool, start_over: str
+) -> None:
+    """Raises ValueError if a folder holds something that is no run, or is one of the other kind; see `Run.open`."""
+    names = set(storage.names())
+    is_run = known is not None or (CONFIG in names and bool({CONTENTS, GIVEN, PRIOR} & names))
+    if not is_run and names - {INPUTS}:
+        raise ValueError(f"{storage} is not empty and holds no run of policylearn: choose another --out")
+    if is_run and known is None and not fresh:
+        raise ValueError(f"{storage} holds a run whose {CONFIG} is damaged: choose {start_over}")
+    if compares and {PRIOR, *LEARNING} & names:
+        raise ValueError(f"{storage} is the folder of a run that learns: choose another --out for a comparison")
+    if not compares and not fresh and GIVEN in names:
+        raise ValueError(f"{storage} holds a comparison, which learns nothing: choose {start_over}")
 
-    Raises:
-        ValueError: there is no run; or a file that it names is there from the folder alone in which it was begun.
-    """
+
+def kept_config(storage: Storage) -> Config:
+    """The config of the run in a folder. ValueError: there is no run, or one of another version's settings."""
     if (known := known_config(storage)) is None:
         raise ValueError(f"{storage} holds no run of policylearn")
     source = f"{storage}/{CONFIG}"
-    config = config_of(rename(known, source), (), source)
+    return config_of(rename(known, source), (), source)
+
+
+def config_for_its_files(storage: Storage) -> Config:
+    """The same, for whoever goes on to read what it names.
+
+    Raises:
+        ValueError: as `kept_config`; or a file is there from the folder alone in which the run was begun.
+    """
+    config = kept_config(storage)
     if (begun := known_contents(storage).get(BEGUN_IN)) is not None:
         for key, place in places_of(config).items():
             if not Path(place).exists() and Path(begun, place).exists():
@@ -387,8 +401,9 @@ def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ())
         raise ValueError(
             f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
         )
-    manifest = {} if storage.is_file() else kept_json(storage, MANIFEST, "take it away") or {}
-    if "files" not in manifest and not storage.is_file() and (others := set(storage.names()) - set(known)):
+    if storage.is_file() or "files" in (kept_json(storage, MANIFEST, "take it away") or {}):
+        return  # whoever writes says of a file that it is one
+    if others := set(storage.names()) - set(known):
         raise ValueError(f"--out {out} holds {some(sorted(others))} and no policy: name an empty folder, or another")
 
 

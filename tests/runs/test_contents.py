@@ -7,7 +7,7 @@ import pytest
 
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_of
-from policylearn.runs.run import Run, kept_config
+from policylearn.runs.run import Run, config_for_its_files, kept_config
 from policylearn.runs.state import State
 from policylearn.storage.folder import Storage
 
@@ -65,12 +65,13 @@ def test_from_another_folder_a_run_says_where_it_was_begun(tiny, tmp_path, quiet
     (tmp_path / "here" / "texts.txt").write_text("class0_01 generic_003\n" * 9)
     monkeypatch.chdir(tmp_path / "here")
     Run.open(tmp_path / "run", tiny("domain.path=texts.txt"), quiet).save_round(State(1, {}, {}, [{"round": 0}]))
-    assert kept_config(Storage.at(tmp_path / "run")).domain.path == "texts.txt"
+    assert config_for_its_files(Storage.at(tmp_path / "run")).domain.path == "texts.txt"
     monkeypatch.chdir(tmp_path / "there")
     with pytest.raises(
         ValueError, match=r"begun in .*/here, where its domain\.path texts\.txt is: call this from there"
     ):
-        kept_config(Storage.at(tmp_path / "run"))
+        config_for_its_files(Storage.at(tmp_path / "run"))
+    assert kept_config(Storage.at(tmp_path / "run")).domain.path == "texts.txt"  # its policy is there all the same
     with pytest.raises(ValueError, match=r"now '\.\./here/texts\.txt'; it was begun in .*/here\): choose another"):
         Run.open(tmp_path / "run", tiny("domain.path=../here/texts.txt"), quiet)
 
