@@ -6,6 +6,7 @@ from inspect import signature
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -23,6 +24,8 @@ from policylearn.policy.policy import MaskingPolicy
 
 RATE = 0.6
 """Of patches that are hidden where neither policy nor model has a rate: SimMIM's (Xie et al., CVPR 2022)."""
+CLOSE = 0.05
+"""How far mean and std of a processor may be from those of a policy: ImageNet's, by channel, from their own means."""
 SET_IMAGE = "set PatchCollator(image=…) to the column of the picture, and remove_unused_columns=False of a Trainer"
 PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "labels"
 
@@ -52,7 +55,8 @@ class PatchCollator(Timed):
 
     Raises:
         ValueError: the model takes no mask, cuts pictures otherwise than the policy, or hides another number of them;
-            or a setting is of a wrong type or out of range.
+            the processor takes another mean off pixels than the policy was learned with, or divides them by another
+            std; or a setting is of a wrong type or out of range.
     """
 
     def __init__(
@@ -91,6 +95,8 @@ class PatchCollator(Timed):
                 f"the model knows {model.config.vocab_size} visual words, the policy has {field.size}: set the model's "
                 "config.vocab_size to that"
             )
+        if len(field.codebook) > 1 and self.processor is not None:
+            _check_scale(self.processor, *field.scale.tolist())
         # A rate that is not the model's is seen now.
         self._checked(mask_patches(self.policy, grid.pixels(torch.zeros(2, grid.count, grid.depth))))
 
@@ -164,6 +170,20 @@ def _check_pixels(pixels: Tensor, grid: Grid) -> None:
         raise ValueError(f"{PIXELS} of an example are {found}, and the model takes no films: give {found[1:]}")
     if broken := [row for row, picture in enumerate(pixels) if not picture.isfinite().all()]:
         raise ValueError(f"{PIXELS} of row {broken[0]} of the batch are NaN or infinite: mend the picture, or drop it")
+
+
+def _check_scale(processor: Any, mean: float, std: float) -> None:
+    """Of one that says what it does; visual words of pixels at another mean or std are other words."""
+    own = {name: getattr(processor, name, None) for name in ("image_mean", "image_std")}
+    if getattr(processor, "do_normalize", None) is False:
+        own = {"image_mean": 0.0, "image_std": 1.0}
+    wanted = {"image_mean": mean, "image_std": std}
+    if any(own[name] is not None and np.abs(np.subtract(own[name], wanted[name])).max() > CLOSE for name in own):
+        raise ValueError(
+            f"the processor makes pixels of image_mean {own['image_mean']} and image_std {own['image_std']}, the "
+            f"policy's visual words are of {mean:g} and {std:g}: set them to that, or learn the policy with "
+            "patches.mean and patches.std as the processor has them"
+        )
 
 
 def _check_settings(policy: Any, rate: Any, seed: Any) -> None:

@@ -99,9 +99,13 @@ def unread_files(config: TaskConfig) -> list[str]:
         return []
     roles = ("train", "dev", "test", *config.extra_tests)
     known = {name for role in roles for name in (config.splits.get(role), *names_of(role))}  # type: ignore[call-overload]
-    found = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name != DATASETS)
-    files = [path.name for path in found if path.is_file() and format_of(path) and _shard_of(path) not in known]
-    return files + [f"{path.name}/" for path in found if path.name not in {*known, *PLACES} and _holds_rows(path)]
+    places = [place for name in PLACES if (place := folder / name).is_dir()]
+    found = sorted(
+        path for place in places for path in place.iterdir() if path.name[0] != "." and path.name != DATASETS
+    )
+    files = [path for path in found if path.is_file() and format_of(path) and _shard_of(path) not in known]
+    folders = [path for path in found if path.name not in {*known, *PLACES} and _holds_rows(path)]
+    return [f"{path.relative_to(folder)}{'/' * path.is_dir()}" for path in (*files, *folders)]
 
 
 def _shard_of(file: Path) -> str:

@@ -133,6 +133,28 @@ def test_pictures_go_through_the_processor_of_the_model_and_boxes_come_with_them
         assert (batch["noise"].reshape(BATCH, 4, 4)[:, :2] >= 1).all()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+            r"image_std .0\.229, .* 0\.5 and 0\.5:",
+        ),
+        ({"do_normalize": False}, "image_mean 0.0 and image_std 1.0"),
+        ({"image_mean": 0.5, "image_std": 0.5}, None),
+        ({"image_mean": [0.48] * 3, "image_std": [0.52] * 3}, None),
+    ],
+)
+def test_a_processor_that_normalises_otherwise_than_the_policy_is_refused(given, said):
+    model, processor = model_of("ViTMAEForPreTraining"), transformers.ViTImageProcessorPil(**given)
+    PatchCollator(model, processor=processor)  # no visual words, nothing to be held against
+    if said is None:
+        PatchCollator(model, policy_of(model), processor=processor)
+    else:
+        with pytest.raises(ValueError, match=said):
+            PatchCollator(model, policy_of(model), processor=processor)
+
+
 def test_a_picture_without_boxes_takes_none_from_those_beside_it():
     model = model_of("ViTMAEForPreTraining")
     policy = patch_policy(policy_of(model).field, {}, {"region": 15.0}).under(p_max=1.0)

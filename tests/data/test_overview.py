@@ -95,13 +95,14 @@ def test_files_of_a_folder_that_are_of_no_split_are_named(tiny, tmp_path):
         rows = [{"text": f"class0_0{i}", "label": "ab"[i % 2]} for i in range(8)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "dataset_dict.json").write_text("{}")
-    for name in ("eval", "run", "notes"):
+    for name in ("eval", "run", "notes", "data"):
         (tmp_path / name).mkdir()
-    for file in ("eval/rows.jsonl", "run/config.json", "run/rows.jsonl", "notes/read.me"):
+    for file in ("eval/rows.jsonl", "run/config.json", "run/rows.jsonl", "notes/read.me", "data/held.jsonl"):
         (tmp_path / file).write_text("{}")
     said: list[str] = []
     assert Problem(tiny(f"task.path={tmp_path}", 'task.extra_tests=["extra"]'), tell=said.append).task
-    assert said[0].splitlines()[-1] == "task  files that are not read: ['evaluation.jsonl', 'holdout.jsonl', 'eval/']"
+    unread = "['data/held.jsonl', 'evaluation.jsonl', 'holdout.jsonl', 'eval/']"
+    assert said[0].splitlines()[-1] == f"task  files that are not read: {unread}"
 
 
 @pytest.mark.parametrize("run", [train, None])
