@@ -174,7 +174,7 @@ def _check_pixels(pixels: Tensor, grid: Grid) -> None:
 
 def _check_scale(processor: Any, mean: float, std: float) -> None:
     """Of one that says what it does; visual words of pixels at another mean or std are other words."""
-    own = {name: getattr(processor, name, None) for name in ("image_mean", "image_std")}
+    own: dict[str, Any] = {name: getattr(processor, name, None) for name in ("image_mean", "image_std")}
     if getattr(processor, "do_normalize", None) is False:
         own = {"image_mean": 0.0, "image_std": 1.0}
     wanted = {"image_mean": mean, "image_std": std}
