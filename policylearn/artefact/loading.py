@@ -35,6 +35,7 @@ from policylearn.config.places import not_found
 from policylearn.config.strict import Strict
 from policylearn.masking import TextField, Vocabulary
 from policylearn.masking.eligibility import special_table
+from policylearn.masking.vocabulary import special_ids
 from policylearn.masking.field import TABLES
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
@@ -139,7 +140,8 @@ def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdent
     size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
     if tokenizer_fingerprint(tokenizer) != identity.fingerprint:
         raise ValueError("the tokenizer in it is not the one the policy was learned with")
-    if size != len(special) or not torch.equal(special_table(tokenizer.all_special_ids, size), special):
+    roles = tokenizer.all_special_ids  # all that policies once knew of
+    if not any(torch.equal(special_table(ids, size), special) for ids in (special_ids(tokenizer), roles)):
         raise ValueError(f"the tokenizer has {size} tokens and {len(special)} are known, or others of them are special")
 
 

@@ -11,14 +11,14 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from policylearn.config import Config
-from policylearn.models.checkpoint import quiet
+from policylearn.models.checkpoint import listed, not_finite, quiet
 from policylearn.models.device import slow_bf16
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
-from policylearn.pretrain.training import trainer_of
+from policylearn.pretrain.training import LOWER, trainer_of
 from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
@@ -58,6 +58,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
 
     Raises:
         ValueError: bad input, with what to do; or `out` holds something else.
+        FloatingPointError: the loss or weights became NaN or infinite.
         Preempted: on SIGTERM; the last checkpoint is kept.
     """
     check_trackers(config)
@@ -117,6 +118,8 @@ def _train(problem: Problem, given: Material, folder: Path, console: Console) ->
         trainer.train(resume_from_checkpoint=last)
     if isinstance(trainer, BesideLabels):
         without_head(model.mlm)
+    if broken := not_finite(model.mlm):
+        raise FloatingPointError(f"weights became NaN or infinite, {listed(broken)}: {LOWER}")
     return trainer
 
 

@@ -47,7 +47,8 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
         settings: of `from_pretrained`.
 
     Raises:
-        ValueError: the checkpoint cannot be loaded, lacks weights of the encoder, or has some of other shapes.
+        ValueError: the checkpoint cannot be loaded, lacks weights of the encoder, or has some of other shapes or that
+            are NaN or infinite.
     """
     try:
         with quiet():
@@ -64,7 +65,17 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
             f"{key} {name!r} lacks {len(lost)} of the weights of its encoder, which would be random: {listed(lost)}"
             f"{_wrapped(lost, found['unexpected_keys'])}"
         )
+    if broken := not_finite(model):
+        raise ValueError(
+            f"{key} {name!r} has NaN or infinite weights, {listed(broken)}: it is of a training that failed, or the file "
+            "is damaged; take a checkpoint from before"
+        )
     return model, [weight for weight in missing if in_head(model, weight)]
+
+
+def not_finite(model: PreTrainedModel) -> list[str]:
+    """Names of parameters that are NaN or infinite somewhere."""
+    return [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
 
 
 def in_head(model: PreTrainedModel, weight: str) -> bool:

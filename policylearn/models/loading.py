@@ -80,7 +80,10 @@ def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> 
             return  # code of others may do anything when it is run, and need not work without weights
         else:
             auto, found = _kind_of(config)
-            outline = auto.from_config(found)
+            try:
+                outline = auto.from_config(found)
+            except Exception as error:  # storage boundary: a foreign config fails in any way it likes
+                raise _no_model(config.name, error) from error
     check_rows(outline, ids_of(tokenizer), f"model {config.name}")
     check_length(outline, config.max_length)
 
@@ -94,10 +97,13 @@ def _kind_of(config: ModelConfig) -> tuple[Any, PreTrainedConfig]:
             config.name, trust_remote_code=config.trust_remote_code, revision=config.revision
         )
     except Exception as error:  # storage boundary: a foreign file fails in any way it likes
-        raise ValueError(
-            f"model.name {config.name!r} cannot be loaded as a masked language model: {reason(error)}"
-        ) from error
+        raise _no_model(config.name, error) from error
     return AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForMaskedLM, found
+
+
+def _no_model(name: str, error: Exception) -> ValueError:
+    known = "BERT, RoBERTa, DeBERTa, ModernBERT, T5 and others of AutoModelForMaskedLM or AutoModelForSeq2SeqLM"
+    return ValueError(f"model.name {name!r} cannot be loaded as a masked language model ({known}): {reason(error)}")
 
 
 def _from_checkpoint(config: ModelConfig, attention: str | None) -> tuple[PreTrainedModel, list[str]]:

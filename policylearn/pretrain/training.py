@@ -28,6 +28,7 @@ from policylearn.trainers.huggingface import EpochCallback
 
 LINES = 20
 """How often in a training its loss is said."""
+LOWER = "lower pretrain.learning_rate, and begin again with --fresh"
 KEPT = 2
 """Checkpoints that are kept while it runs."""
 
@@ -81,14 +82,21 @@ def arguments(config: Config, rows: int, folder: Path, copies: int = 1) -> Train
         save_steps=settings.save_every,
         save_total_limit=KEPT,
         logging_steps=max(1, steps // LINES),
+        logging_nan_inf_filter=False,  # else a loss of NaN is told as 0
         report_to=list(config.track.to) or "none",
         run_name=config.track.name or config.name,
         remove_unused_columns=False,
-        use_cpu=devices() > 1 and not torch.cuda.is_available(),  # else several processes ask for a GPU each
+        use_cpu=_on_processor(),
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
         seed=settings.seed,
     )
+
+
+def check_finite(loss: float, steps: int) -> None:
+    """FloatingPointError: a loss is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss became {loss} within {steps} steps: {LOWER}")
 
 
 def steps_of(settings: PretrainConfig, rows: int) -> int:
@@ -137,8 +145,10 @@ class Shown(TrainerCallback):
         self._progress.__enter__()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """The loss since it was last said; without a terminal, a line of its own."""
+        """The loss since it was last said; without a terminal, a line of its own. FloatingPointError: it is NaN or
+        infinite."""
         if logs and "loss" in logs:
+            check_finite(float(logs["loss"]), state.global_step)
             self._loss = f"loss {float(logs['loss']):.3f}"
             if not is_live(self.console):
                 self._progress.advance(0, label=self._loss)
@@ -154,6 +164,11 @@ class Shown(TrainerCallback):
 
 def _schedule(settings: PretrainConfig) -> str:
     return "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+
+
+def _on_processor() -> bool:
+    """Said where it is so: several processes would ask for a GPU each, and bf16 for one."""
+    return not torch.accelerator.is_available() or devices() > 1 and not torch.cuda.is_available()
 
 
 def _bf16(settings: PretrainConfig) -> bool:

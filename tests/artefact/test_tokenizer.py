@@ -1,9 +1,10 @@
 """The tokenizer in a policy: read without running anything of it, and compared with another."""
 
 import pytest
+import torch
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from policylearn import load_policy, save_policy
+from policylearn import PolicyCollator, load_policy, save_policy
 from policylearn.artefact import PolicyArtefact, tokenizer_fingerprint
 from policylearn.artefact.tokenizer import first_difference
 from policylearn.config import PlantedConfig
@@ -150,6 +151,20 @@ def test_settings_of_a_tokenizer_come_along(make_policy, tmp_path):
     encoded = loaded(["generic_001 generic_002", "generic_001"], padding=True)
     assert list(encoded) == ["input_ids", "attention_mask"] and [len(row) for row in encoded["input_ids"]] == [4, 4]
     assert encoded["attention_mask"][1] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("marks", ["added", "a role taken away"])
+def test_special_tokens_without_a_role_come_along(tmp_path, marks):
+    own = other_tokenizer()
+    if marks == "added":
+        own.add_tokens(["[E1]", "[/E1]"], special_tokens=True)
+    else:
+        own.pad_token = own.unk_token
+    policy = PolicyCollator(own).policy
+    save_policy(tmp_path, PolicyArtefact(policy, own), "card")
+    loaded = load_policy(tmp_path)
+    special = loaded.policy.field.vocabulary.special
+    assert torch.equal(special, policy.field.vocabulary.special) and special.sum() > len(set(own.all_special_ids))
 
 
 def test_a_slow_tokenizer_is_not_saved(make_policy, tmp_path):

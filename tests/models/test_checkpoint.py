@@ -10,12 +10,13 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForTokenClassification,
+    GPT2Config,
     T5Config,
     T5ForConditionalGeneration,
 )
 
 from policylearn.config import ModelConfig
-from policylearn.models.loading import load_model
+from policylearn.models.loading import check_goes_with, load_model
 from policylearn.scores.tagged import load_recogniser
 from policylearn.scores.vectors import load_encoder
 
@@ -107,6 +108,18 @@ def test_of_a_whole_checkpoint_nothing_is_said(save):
 def test_weights_of_another_shape_are_refused(save):
     with pytest.raises(ValueError, match=r"word_embeddings\.weight has the shape \[40, 16\] and by config\.json \[51"):
         load(save(change=lambda w: {n: t[:40].clone() if "word_emb" in n else t for n, t in w.items()}))
+
+
+def test_weights_that_are_no_numbers_are_refused(save):
+    with pytest.raises(ValueError, match=r"has NaN or infinite weights, bert\.embeddings\.LayerNorm\.bias: it is of"):
+        load(save(change=lambda w: w | {"bert.embeddings.LayerNorm.bias": torch.full((16,), torch.inf)}))
+
+
+def test_a_model_of_another_kind_is_refused_and_those_that_are_known_named(tmp_path, tokenizer):
+    GPT2Config(n_embd=8, n_layer=1, n_head=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"model\.name .* as a masked language model \(BERT, .*Unrecognized") as error:
+        check_goes_with(ModelConfig(name=str(tmp_path)), tokenizer)
+    assert len(str(error.value)) < 900
 
 
 def test_a_damaged_file_is_one_line(save, tmp_path):

@@ -199,6 +199,26 @@ def labelled(tiny, tmp_path_factory):
     return command.pretrain(tiny(*LABELS), out, console), console.export_text()
 
 
+@pytest.mark.parametrize("labels", [0, 4])
+def test_a_training_that_diverges_ends_there(tiny, tmp_path, quiet, labels):
+    config = tiny(*SHORT, "pretrain.learning_rate=1e9", f"pretrain.labels={labels}")
+    with pytest.raises(FloatingPointError, match=r"the loss became .* lower pretrain\.learning_rate"):
+        command.pretrain(config, tmp_path, quiet)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_weights_that_break_in_the_last_step_are_seen(tiny, tmp_path, quiet):
+    with pytest.raises(FloatingPointError, match=r"weights became NaN or infinite, .* lower pretrain\.learning_rate"):
+        command.pretrain(tiny(*SHORT, "pretrain.steps=1", "pretrain.learning_rate=1e39"), tmp_path, quiet)
+
+
+def test_bf16_needs_no_gpu(tiny, tmp_path, quiet):
+    whole, half = (
+        command.pretrain(tiny(*SHORT, f"pretrain.bf16={bf16}"), tmp_path / bf16, quiet) for bf16 in ("false", "true")
+    )
+    assert whole.result["loss"] != half.result["loss"] == pytest.approx(whole.result["loss"], rel=0.01)
+
+
 def test_labels_beside_masks_leave_a_plain_checkpoint_that_tells_classes_apart(
     labelled, tiny, tiny_problem, tmp_path, quiet
 ):
