@@ -201,6 +201,19 @@ def registered(names: Iterable[str]) -> dict[str, Origin]:
     }
 
 
+def brought(names: Iterable[str], kinds: Iterable[str] | None = None) -> dict[str, Any]:
+    """Things of others, registered in this process or by entry points, under any of these names: "scorer 'mine'" → the
+    thing. Of all kinds, or of these."""
+    wanted = set(names)
+    return {
+        f"{registry._noun} {name!r}": registry.get(name)
+        for registry in ALL
+        if kinds is None or registry.kind in kinds
+        for name in sorted({*registry.origins, *registry._brought()})
+        if name.rpartition(".")[2] in wanted
+    }
+
+
 def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
 

@@ -35,8 +35,8 @@ from policylearn.config.places import not_found
 from policylearn.config.strict import Strict
 from policylearn.masking import TextField, Vocabulary
 from policylearn.masking.eligibility import special_table
-from policylearn.masking.vocabulary import special_ids
 from policylearn.masking.field import TABLES
+from policylearn.masking.vocabulary import special_ids
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 

@@ -1,10 +1,10 @@
 """Parts of one's own that a config names: where they come from, and whether workers find them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from policylearn.config.experiment import Config
-from policylearn.registry import Origin, registered
+from policylearn.registry import Origin, brought, registered
 
 
 def with_imports(config: Config) -> Config:
@@ -32,6 +32,17 @@ def check_travels(config: Config) -> None:
 def own_parts(config: Config) -> dict[str, Origin]:
     """Registered parts that the config names anywhere, see `registry.registered`."""
     return registered(_names(config.model_dump(mode="json")))
+
+
+def parts_of_others(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, Any]:
+    """Parts that the config names anywhere and that are not ours: "scorer 'mine'" → what was registered.
+
+    Args:
+        config: of an experiment.
+        kinds: of which, such as "metrics"; None: of all.
+        but: sections that are not looked at.
+    """
+    return brought(_names(config.model_dump(mode="json", exclude=set(but))), kinds)
 
 
 def _names(tree: Any) -> Iterator[str]:

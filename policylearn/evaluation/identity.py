@@ -1,6 +1,6 @@
 """What the outcome of a trial depends on, as one key. A trial that is kept under its key is never run again, and one of
-other data, settings or masks does not pass for it. Where it was run is no part of the key, though another device or
-number of threads changes its last bits."""
+other data, settings, masks or parts of others does not pass for it. Where it was run is no part of the key, though
+another device or number of threads changes its last bits."""
 
 import hashlib
 import json
@@ -16,6 +16,8 @@ from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
+from policylearn.registry import brought
+from policylearn.runs.code import code_hash, code_of_parts
 from policylearn.runs.provenance import fingerprint
 
 VERSION = 2
@@ -26,6 +28,8 @@ _NOT_OF_A_TRIAL = {
     "evaluate": {"arms", "custom", "seeds"},
     "model": {"name", "tokenizer", "revision", "trust_remote_code"},
 }
+OF_A_TRIAL = ("kinds", "metrics", "objectives", "adaptations")
+"""Of parts of others, which kinds all trials of a comparison share: the code of these is in their key."""
 _OF_LABELS = ("classification", "regression", "questions")
 """Kinds of task that labels and metric tell apart; of any other the name is part of the key."""
 
@@ -45,7 +49,9 @@ def masks_key(policy: MaskingPolicy | None, domain: TokenRows, course: Course = 
     """What decides the masks of an arm; None: no further training. `course` is the rest of its training."""
     if policy is None:
         return "none"
-    return fingerprint(policy) + (" short units" if _masked_otherwise_before(policy, domain) else "") + course.key
+    units = " short units" if _masked_otherwise_before(policy, domain) else ""
+    network = [code_hash(part) for part in brought([policy.config.network], ["networks"]).values()]
+    return " ".join([fingerprint(policy) + units, *network]) + course.key
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
@@ -65,11 +71,13 @@ def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
 
 
 def evidence_key(problem: Problem) -> str:
-    """The key of what all trials of a comparison share: settings, data and θ₀, by content and not by where they lie."""
+    """The key of what all trials of a comparison share: settings, data, θ₀, and how metric, kind of task, objective and
+    adaptations of others are written; by content and not by where they lie."""
     model = problem.fresh_model(0)
+    code = code_of_parts(problem.config, OF_A_TRIAL)
     weights = save({name: p.detach().contiguous() for name, p in model.named_parameters()})  # tied ones once
     parts = [str(VERSION), json.dumps(_settings(problem.config, problem.task)), _sha256(weights), _data(problem.data())]
-    return _sha256(" ".join(parts).encode())
+    return _sha256(" ".join([*parts, *code.values()]).encode())
 
 
 def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
         )
     if broken := not_finite(model):
         raise ValueError(
-            f"{key} {name!r} has NaN or infinite weights, {listed(broken)}: it is of a training that failed, or the file "
-            "is damaged; take a checkpoint from before"
+            f"{key} {name!r} has NaN or infinite weights, {listed(broken)}: it is of a training that failed, or "
+            "the file is damaged; take a checkpoint from before"
         )
     return model, [weight for weight in missing if in_head(model, weight)]
 

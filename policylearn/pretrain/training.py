@@ -168,7 +168,7 @@ def _schedule(settings: PretrainConfig) -> str:
 
 def _on_processor() -> bool:
     """Said where it is so: several processes would ask for a GPU each, and bf16 for one."""
-    return not torch.accelerator.is_available() or devices() > 1 and not torch.cuda.is_available()
+    return not torch.accelerator.is_available() or (devices() > 1 and not torch.cuda.is_available())
 
 
 def _bf16(settings: PretrainConfig) -> bool:

@@ -11,6 +11,7 @@ from policylearn.config.places import places_of
 from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
+from policylearn.runs.code import code_of_parts
 from policylearn.runs.kept import kept_json
 from policylearn.storage.folder import Storage
 
@@ -25,13 +26,14 @@ END = 2**16
 
 def contents(config: Config) -> dict[str, str]:
     """What the files and folders that settings name hold, by their setting; of those that are on this machine. Of a run
-    that learning starts from it is the policy."""
+    that learning starts from it is the policy. And how the parts of others are written that it is learned with."""
     unread = {"task.path": [*unread_files(config.task), DATASETS]}
     places = {key: place for key, place in places_of(config).items() if key.partition(".")[0] != "pretrain"}
     if (start := config.learn.start) is not None and Path(start, POLICY).is_dir():
         places["learn.start"] = f"{start}/{POLICY}"
     found = {key: contents_of(place, unread.get(key, ())) for key, place in places.items()}
-    return {key: held for key, held in found.items() if held is not None}
+    parts = code_of_parts(config, but={"evaluate", "cluster", "track"})
+    return {key: held for key, held in found.items() if held is not None} | parts
 
 
 def known_contents(storage: Storage) -> dict[str, str]:

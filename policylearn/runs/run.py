@@ -104,8 +104,8 @@ class Run(AbstractContextManager["Run"]):
             start_over: what to choose where it holds something else, for messages.
 
         Raises:
-            ValueError: the directory holds a run of another config, of other data or of the other kind, or something
-                that is no run.
+            ValueError: the directory holds a run of another config, of other data, of parts of others that have been
+                rewritten or of the other kind, or something that is no run.
             StorageFailed: it cannot be read or written.
         """
         storage = Storage.at(out, lambda line: _warn(console, line))
@@ -125,8 +125,9 @@ class Run(AbstractContextManager["Run"]):
         before = {} if changed else before
         if others := [key for key in held if before.get(key, held[key]) != held[key]]:
             if set(PROGRESS) & set(names):
-                moved = f"{others[0]} {places_of(config)[others[0]]} has changed since it began"
-                raise ValueError(f"{storage} holds a run on other data: {moved}; choose {start_over}")
+                place = places_of(config).get(others[0])
+                moved = f"on other data: {others[0]} {place}" if place else f"of other code: {others[0]}"
+                raise ValueError(f"{storage} holds a run {moved} has changed since it began; choose {start_over}")
             before = {}
         if known and not (fresh or changed) and (moved := other_sums(known, config)):
             _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")

@@ -10,6 +10,7 @@ from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
+from policylearn.registry import METRICS, NETWORKS, Origin
 from policylearn.runs.provenance import fingerprint
 
 ARMS = 'evaluate.arms=["none", "random"]'
@@ -55,6 +56,39 @@ def test_what_a_trial_depends_on_makes_another_of_it(tiny, tmp_path, quiet, monk
     calls(tiny, folder, quiet, monkeypatch)
     again = calls(tiny, folder, quiet, monkeypatch, change)
     assert again == ([("random", 0)] if change == "masking.rate=0.2" else [("none", 0), ("random", 0)])
+
+
+def metric_of(value):
+    """A metric, as a cell that is edited and run again registers it."""
+    registered = METRICS.register("classification.cell", Origin("their_parts", "<module>"))
+    registered(lambda y, predictions: float((y == predictions).mean()) * value)
+
+
+def test_a_metric_that_is_written_otherwise_makes_another_trial_of_it(tiny, tmp_path, quiet, monkeypatch):
+    def run():
+        return calls(tiny, tmp_path / "out", quiet, monkeypatch, "task.metric=cell")
+
+    metric_of(0.5)
+    assert len(run()) == 2
+    metric_of(0.5)
+    assert run() == []
+    metric_of(0.25)
+    assert len(run()) == 2
+
+
+def test_a_network_that_is_written_otherwise_makes_another_trial_of_it(make_policy, tiny_problem):
+    policy = make_policy(network="table")
+    ours = masks_key(policy, tiny_problem.domain)
+
+    class Mine(NETWORKS.get("table")):
+        step = 1
+
+    keys = []
+    for Mine.step in (1, 1, 2):
+        NETWORKS.register("mine", Origin("their_parts", "<module>"))(Mine)
+        policy.config = policy.config.model_copy(update={"network": "mine"})
+        keys.append(masks_key(policy, tiny_problem.domain))
+    assert keys[0] == keys[1] != keys[2] and ours not in keys
 
 
 def test_settings_of_weight_masks_count_where_they_are_learned(tiny):

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from policylearn.policy.scores import Scores
+from policylearn.registry import SCORERS, Origin
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_of
 from policylearn.runs.run import Run, config_for_its_files, kept_config
@@ -57,6 +60,20 @@ def test_another_model_under_the_same_name_is_refused(tiny, tmp_path, quiet):
         with pytest.raises(ValueError, match=rf"run on other data: {key} .* has changed since it began"):
             Run.open(tmp_path / "run", config, quiet)
         (tmp_path / file).write_text("before")
+
+
+def test_a_part_that_is_written_otherwise_is_refused(tiny, tmp_path, quiet):
+    def open_with(factor):
+        @SCORERS.register("mine", Origin("their_parts", "<module>"))
+        def mine(sources):
+            return Scores(torch.zeros(len(sources.tokenizer)) * factor)
+
+        return Run.open(tmp_path, tiny("policy.prior={mine = 1.0}", 'evaluate.arms=["random"]'), quiet)
+
+    open_with(1).save_round(State(1, {}, {}, [{"round": 0}]))
+    open_with(1)
+    with pytest.raises(ValueError, match="run of other code: the code of scorer 'mine' has changed since it began"):
+        open_with(2)
 
 
 def test_from_another_folder_a_run_says_where_it_was_begun(tiny, tmp_path, quiet, monkeypatch):

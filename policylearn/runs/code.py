@@ -1,0 +1,88 @@
+"""How parts of others are written, so that what was made with one does not pass for made with another of its name."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Set
+from functools import partial
+from itertools import chain
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from policylearn.config import Config
+from policylearn.config.parts import parts_of_others
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+ENTRANCE = ("__dict__", "__weakref__", "__doc__", "__module__")
+
+
+def code_of_parts(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, str]:
+    """`code_hash` of every part that `parts_of_others` finds: "the code of metric 'cell'" → hash."""
+    return {f"the code of {named}": code_hash(part) for named, part in parts_of_others(config, kinds, but).items()}
+
+
+def code_hash(part: Any) -> str:
+    """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses:
+    functions, classes, numbers, texts and lists of them. Comments do not matter, another Python does; what it imports
+    from elsewhere is not looked at.
+
+    >>> def twice(x):
+    ...     return 2 * x
+    >>> def thrice(x):
+    ...     return 3 * x
+    >>> code_hash(twice) == code_hash(twice), code_hash(twice) == code_hash(thrice)
+    (True, False)
+    """
+    return hashlib.sha256("\n".join(_written(part, _home(part), {})).encode()).hexdigest()
+
+
+def _home(part: Any) -> str:
+    if isinstance(part, partial):
+        return _home(part.func)
+    return getattr(part, "__module__", None) or type(part).__module__
+
+
+def _written(part: Any, home: str, seen: dict[int, Any]) -> Iterator[str]:
+    """What a part is made of, and what that is made of, if it is of the module `home`; else only what it is called."""
+    if isinstance(part, PLAIN):
+        yield repr(part)
+        return
+    yield type(part).__qualname__
+    if id(part) in seen:
+        return
+    seen[id(part)] = part  # and kept: the id of what is gone is given to another
+    if isinstance(part, set | frozenset):
+        yield from sorted(" ".join(_written(item, home, {})) for item in part)  # they have no order
+    else:
+        for inner in _made_of(part, home):
+            yield from _written(inner, home, seen)
+
+
+def _made_of(part: Any, home: str) -> Iterable[Any]:
+    if isinstance(part, dict):
+        return chain.from_iterable(part.items())
+    if isinstance(part, list | tuple):
+        return part
+    if isinstance(part, CodeType):
+        return [part.co_code, part.co_names, *part.co_consts]
+    if isinstance(part, MethodType):
+        return [part.__self__, part.__func__]
+    if isinstance(part, staticmethod | classmethod):
+        return [part.__func__]
+    if isinstance(part, property):
+        return [part.fget]
+    if isinstance(part, partial):
+        return [part.func, part.args, part.keywords]
+    if _home(part) != home:
+        return [getattr(part, "__qualname__", "")]
+    if isinstance(part, FunctionType):
+        used = {name: part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__}
+        enclosed = [cell.cell_contents for cell in part.__closure__ or ()]
+        return [part.__code__, part.__defaults__, part.__kwdefaults__, used, enclosed, vars(part)]
+    if isinstance(part, type):
+        return [part.__bases__, {name: value for name, value in vars(part).items() if name not in ENTRANCE}]
+    return [type(part), getattr(part, "__dict__", {})]
+
+
+def _names(code: CodeType) -> list[str]:
+    """Those that may be of its module."""
+    inner = [_names(const) for const in code.co_consts if isinstance(const, CodeType)]
+    return [*code.co_names, *chain.from_iterable(inner)]

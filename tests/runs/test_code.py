@@ -1,0 +1,88 @@
+"""What of a part's own module tells one way of writing it from another."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import policylearn
+from policylearn.runs.code import code_hash
+
+BEFORE = """
+from functools import partial
+import numpy as np
+
+FACTOR = 2
+NAMES = {"a", "b", "c"}
+
+def doubled(x):
+    return FACTOR * x
+
+class Base:
+    def scale(self):
+        return 3
+
+class Mine(Base):
+    def __call__(self, x):
+        return [doubled(y) for y in x if y in NAMES] + [np.mean(x), self.scale()]
+
+    @property
+    def half(self):
+        return 4
+
+    @staticmethod
+    def third(x=5):
+        return lambda: x
+
+def above(limit):
+    return lambda x: x > limit
+
+part = {part}
+"""
+PARTS = ["Mine", "Mine()", "Mine().__call__", "partial(lambda x, m: m(x), m=Mine())", "lambda x: Mine()(x)"]
+CHANGES = {
+    "FACTOR = 2": "FACTOR = 9",
+    "return FACTOR": "return 1 + FACTOR",
+    '"a", "b"': '"a", "z"',
+    "return 3": "return 9",
+}
+
+
+def written(tmp_path, part, old="", new=""):
+    """The hash of a part of such a module, in a process of its own: sets have another order there."""
+    path = tmp_path / "their_parts.py"
+    path.write_text(BEFORE.replace("{part}", part).replace(old, new) if old else BEFORE.replace("{part}", part))
+    code = "import their_parts; from policylearn.runs.code import code_hash; print(code_hash(their_parts.part))"
+    given = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(Path(policylearn.__file__).parents[1])}}
+    return subprocess.run([sys.executable, "-B", "-c", code], check=True, capture_output=True, **given).stdout
+
+
+def here(part, old="", new=""):
+    names: dict[str, object] = {"__name__": "their_parts"}
+    exec(textwrap.dedent(BEFORE.replace("{part}", part)).replace(old or "#", new), names)
+    return code_hash(names["part"])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_all_of_its_own_module_that_a_part_uses_counts(part):
+    assert here(part) == here(part)
+    for old, new in CHANGES.items():
+        assert here(part, old, new) != here(part), old
+
+
+def test_comments_and_what_it_does_not_use_do_not_count():
+    for old, new in {"def above": "# said\n\n\ndef above", "x > limit": "x < limit"}.items():
+        assert here("Mine", old, new) == here("Mine")
+    assert here("Mine", "return 4", "return 9") != here("Mine") and here("Mine", "x=5", "x=9") != here("Mine")
+
+
+def test_what_a_function_encloses_counts():
+    assert here("above(1)") == here("above(1)") != here("above(2)")
+
+
+def test_it_is_the_same_in_another_process(tmp_path):
+    assert written(tmp_path, "Mine()") == written(tmp_path, "Mine()")
+    assert written(tmp_path, "Mine()") != written(tmp_path, "Mine()", "FACTOR = 2", "FACTOR = 3")
