@@ -11,7 +11,6 @@ from policylearn.config import Config
 from policylearn.config.parts import parts_of_others
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
-ENTRANCE = ("__dict__", "__weakref__", "__doc__", "__module__")
 
 
 def code_of_parts(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, str]:
@@ -78,8 +77,13 @@ def _made_of(part: Any, home: str) -> Iterable[Any]:
         enclosed = [cell.cell_contents for cell in part.__closure__ or ()]
         return [part.__code__, part.__defaults__, part.__kwdefaults__, used, enclosed, vars(part)]
     if isinstance(part, type):
-        return [part.__bases__, {name: value for name, value in vars(part).items() if name not in ENTRANCE}]
+        return [part.__bases__, {name: value for name, value in vars(part).items() if _is_written(name, value)}]
     return [type(part), getattr(part, "__dict__", {})]
+
+
+def _is_written(name: str, value: Any) -> bool:
+    """Not what classes have by themselves, or by pydantic, which remembers where in memory something was."""
+    return not name.startswith("__") or isinstance(value, FunctionType)
 
 
 def _names(code: CodeType) -> list[str]:
