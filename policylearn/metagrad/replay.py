@@ -77,7 +77,12 @@ def input_derivatives(model: nn.Module, direction: dict[str, Tensor], window: Wi
         model: an `InnerModel`.
         direction: d by parameter name; zero for a name left out.
         window, k: ℓ is the loss of its step k.
+
+    Raises:
+        ValueError: operations of the model have no forward mode.
     """
+    if said := getattr(model, "no_forward_mode", ""):
+        raise ValueError(said)
     point = {name: p.detach() for name, p in model.named_parameters() if name in direction}
     x = window.loss.inputs(window.batches[k], next(model.parameters()))
 

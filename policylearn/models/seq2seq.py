@@ -32,6 +32,14 @@ class Seq2SeqModel(InnerModel):
     (torch.Size([2]), torch.Size([1]))
     """
 
+    def __init__(self, mlm: PreTrainedModel, bf16: bool = False, remark: str = "") -> None:
+        if mlm.config.model_type in KINDS and getattr(mlm.config, "decoder_start_token_id", None) is None:
+            raise ValueError(
+                f"model type {mlm.config.model_type!r}: its config.json has no decoder_start_token_id, with which its "
+                "decoder begins: set it there, of T5 to pad_token_id"
+            )
+        super().__init__(mlm, bf16, remark)
+
     def forward(
         self,
         input_ids: Tensor,

@@ -39,9 +39,9 @@ def inner_model(mlm: PreTrainedModel, bf16: bool = False, remark: str = "") -> I
 class Whole(InnerModel):
     """What an `InnerModel` of any type needs besides its logits; it is tried on a short text when it is made.
 
-    Whether the engines can differentiate it is up to its operations: `replay` and `one_step` need forward mode of them,
-    `replay` and `unroll` double backward. And where a model reads padding (FNet, Funnel and MobileBERT do), derivatives
-    are those that torch takes: none go through the embedding of padding.
+    Whether the engines can differentiate it is up to its operations: `replay` and `one_step` need forward mode of them
+    (as credits do; that is tried as well), `replay` and `unroll` double backward. And where a model reads padding (FNet,
+    Funnel and MobileBERT do), derivatives are those that torch takes: none go through the embedding of padding.
 
     Raises:
         ValueError: it does not say one hidden state and V logits for every token.
@@ -82,6 +82,23 @@ class Whole(InnerModel):
         if features.ndim != 3 or features.shape[:2] != ids.shape or len(logits) != ids.numel():
             raise self._unusable(f"{ids.numel()} tokens give states {[*features.shape]}, logits {[*logits.shape]}")
         self.blends &= torch.allclose(blended, logits, rtol=1e-3, atol=1e-4)
+        self.no_forward_mode = self._try_forward_mode(ids, real)
+
+    def _try_forward_mode(self, ids: Tensor, real: Tensor) -> str:
+        """What to say where there is none."""
+        point = {name: p.detach() for name, p in self.named_parameters()}
+        still = {name: torch.zeros_like(p) for name, p in point.items()}
+        try:
+            torch.func.jvp(
+                lambda at: torch.func.functional_call(self, at, (ids, real), {"labels": ids}), (point,), (still,)
+            )
+        except Exception:  # operations of others, which say in any way they like that they have none
+            return (
+                f"model type {self.mlm.config.model_type!r} has operations without forward-mode derivatives, which "
+                "credits and the engines replay and one_step need: take another model, or inner.engine='unroll' and "
+                "learn.stages without 'expected'"
+            )
+        return ""
 
     def _unusable(self, why: str) -> ValueError:
         kind = self.mlm.config.model_type

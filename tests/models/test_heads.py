@@ -12,7 +12,7 @@ from policylearn.config import ModelConfig
 from policylearn.inner.masked_lm import MaskedLM, mlm_loss
 from policylearn.inner.window import Window
 from policylearn.masking import IGNORED, MaskedBatch
-from policylearn.metagrad.replay import replay
+from policylearn.metagrad.replay import input_derivatives, replay
 from policylearn.models.heads import HEADS
 from policylearn.models.loading import load_model
 from policylearn.models.model import Blend
@@ -173,6 +173,15 @@ def test_credits_are_those_of_finite_differences(kind):
     credits = replay(moved, optimizer, Window(batches, [RATE, RATE], MaskedLM()), outer, parameters="all")
     torch.testing.assert_close(torch.cat(credits) @ towards, numeric, rtol=1e-3, atol=1e-8)
     assert numeric.abs() > 1e-5
+
+
+@pytest.mark.parametrize("kind", NOT_DIFFERENTIATED)
+def test_without_forward_mode_credits_are_refused_and_the_loss_is_not(kind):
+    model, batch = inner_model(build(kind)), batch_of(1)
+    assert model(batch.shown, batch.real, labels=batch.labels).isfinite().all()
+    direction = {name: p.detach() for name, p in model.named_parameters()}
+    with pytest.raises(ValueError, match=f"'{kind}' has operations without forward-mode .* take another model"):
+        input_derivatives(model, direction, Window([batch], [RATE], MaskedLM()), 0)
 
 
 @pytest.mark.parametrize("kind", BOTH)

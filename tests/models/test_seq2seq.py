@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import T5Config, T5ForConditionalGeneration
 
 from policylearn.config import ModelConfig
 from policylearn.data.questions import AnsweredBatch
@@ -130,6 +131,13 @@ def test_checkpoints_are_loaded_as_what_they_are(model, text, tmp_path):
     assert isinstance(again, Seq2SeqModel)
     labels = ids.masked_fill(~mask, IGNORED)
     torch.testing.assert_close(again(shown, real, labels=labels), model(shown, real, labels=labels))
+
+
+def test_a_decoder_that_does_not_know_how_to_begin_is_refused():
+    mlm = T5ForConditionalGeneration(T5Config(vocab_size=SIZE, **T5))
+    mlm.config.decoder_start_token_id = None
+    with pytest.raises(ValueError, match=r"'t5': its config\.json has no decoder_start_token_id"):
+        Seq2SeqModel(mlm)
 
 
 def test_masked_language_models_stay_what_they_were():
