@@ -40,8 +40,8 @@ class Whole(InnerModel):
     """What an `InnerModel` of any type needs besides its logits; it is tried on a short text when it is made.
 
     Whether the engines can differentiate it is up to its operations: `replay` and `one_step` need forward mode of them
-    (as credits do; that is tried as well), `replay` and `unroll` double backward. And where a model reads padding (FNet,
-    Funnel and MobileBERT do), derivatives are those that torch takes: none go through the embedding of padding.
+    (as credits do; that is tried as well), `replay` and `unroll` double backward. Where a model reads padding (FNet,
+    Funnel, MobileBERT), derivatives are those that torch takes: none go through the embedding of padding.
 
     Raises:
         ValueError: it does not say one hidden state and V logits for every token.
