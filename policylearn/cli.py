@@ -44,16 +44,19 @@ Method = Literal["weight_mask", "finetune"]
 Out = Annotated[str, typer.Option(help="run directory: a path, or s3://bucket/run and the like")]
 
 
-def _on_this_machine(path: Path | None) -> Path | None:
-    """Refuse an address such as s3://bucket/x, of which a path makes the folder s3:."""
-    if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
-        raise ValueError(f"{path} is no path: what this command writes goes to this machine; give a file or folder")
-    return path
+def _here(place: str | None) -> str | None:
+    """Refuse an address such as s3://bucket/x, of which a path makes the folder s3:, and no name, of which it makes
+    the current folder."""
+    if place is not None and re.match(r"[a-z][a-z0-9+.-]+:/", place):
+        raise ValueError(f"{place} is no path: what this command writes goes to this machine; give a file or folder")
+    if place == "":
+        raise ValueError("the name of a folder is empty: give a path, . for the folder that you are in")
+    return place
 
 
 def _a_file(path: Path | None) -> Path | None:
     """Refuse a folder, or what lies below a file, before anything is computed that could not be written."""
-    if (path := _on_this_machine(path)) is not None and path.is_dir():
+    if path is not None and _here(str(path)) and path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
     if path is not None and (above := file_above(path)):
         raise ValueError(f"{path} cannot be written: {above} is a file")
@@ -95,7 +98,7 @@ def pretrain(
     policy: Annotated[
         str | None, typer.Option(help="run, folder or URI of a policy, or org/name; unset: random masks")
     ] = None,
-    out: Annotated[Path, typer.Option(help="folder of the model", callback=_on_this_machine)] = Path("runs/pretrain"),
+    out: Annotated[str, typer.Option(help="folder of the model", metavar="PATH", callback=_here)] = "runs/pretrain",
     fresh: Annotated[bool, typer.Option("--fresh", help="start over, forgetting what OUT holds")] = False,
 ) -> None:
     """Train the model further on the domain under the masks of a policy, as \\[pretrain] says, into a plain checkpoint.
@@ -106,8 +109,8 @@ def pretrain(
     config, console = _config(settings, imports), _console()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    with resumable(str(out)):
-        done = run_pretraining(config, out, console, policy, fresh)
+    with resumable(out):
+        done = run_pretraining(config, Path(out), console, policy, fresh)
     if done.before:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
@@ -164,8 +167,8 @@ def score(
     scorer: Annotated[str, typer.Option(help="which scorer")] = "difference",
     top: Annotated[int, typer.Option(min=1, help="how many words to show")] = 20,
     out: Annotated[
-        Path | None,
-        typer.Option(help="export the scorer as a policy, without rounds of learning", callback=_on_this_machine),
+        str | None,
+        typer.Option(help="export the scorer as a policy, without rounds of learning", metavar="PATH", callback=_here),
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
@@ -177,8 +180,10 @@ def score(
     from policylearn.policy.scores import scorer_of
     from policylearn.report.console import print_line, teller
     from policylearn.report.console_watch import ConsoleWatch
+    from policylearn.runs.run import check_takes_policy
 
     if out is not None:
+        check_takes_policy(out)
         check_follows_no_model(scorer)
     problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
@@ -191,7 +196,7 @@ def score(
         anchors = ", ".join(sources_of(problem).anchor_texts[:top])
         console.print(f"anchors: {anchors}", highlight=False, markup=False, soft_wrap=True)
     if out is not None:
-        console.print(f"policy  {export_scorer(problem, scorer, out)}", highlight=False, markup=False)
+        console.print(f"policy  {export_scorer(problem, scorer, Path(out))}", highlight=False, markup=False)
 
 
 @app.command()
@@ -227,7 +232,7 @@ def diagnose(
 def adapt(
     settings: Settings = None,
     imports: Imports = None,
-    out: Annotated[Path, typer.Option(help="folder to write to", callback=_on_this_machine)] = Path("runs/adapt"),
+    out: Annotated[str, typer.Option(help="folder to write to", metavar="PATH", callback=_here)] = "runs/adapt",
     method: Annotated[Method, typer.Option(help="masks of the weights, or all weights trained")] = "weight_mask",
     model: Annotated[str | None, typer.Option(help="folder or Hub name; unset: model.name of the config")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="also write a plain transformers model")] = False,
@@ -239,7 +244,7 @@ def adapt(
     config, console = _config(given, imports), _console()
     from policylearn.commands.adapt import adapt as run_adaptation
 
-    done = run_adaptation(config, out, method, fold, seed, console)
+    done = run_adaptation(config, Path(out), method, fold, seed, console)
     console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
 
 

@@ -263,12 +263,30 @@ def test_policies_that_are_none(refuses, tiny_toml, tmp_path):
     )
 
 
-def test_an_out_that_is_a_file(refuses, tiny_toml):
-    assert refuses("train", tiny_toml, "--out", tiny_toml).startswith(f"{tiny_toml} is a file")
+WRITERS = ("train", "evaluate", "pretrain", "adapt", "score", "export", "average", "study")
+"""Commands that write a folder, and a study."""
 
 
-def test_an_out_of_no_name(refuses, tiny_toml):
-    assert refuses("train", tiny_toml, "--out", "").startswith("the name of a folder is empty: give a path or a URI")
+@pytest.fixture
+def writes(tiny_toml, saved_policy, tmp_path) -> dict[str, tuple]:
+    """Their arguments but for --out."""
+    study = f'name = "s"\narms = ["random"]\nseeds = 1\n[tasks.one]\nconfig = "{tiny_toml}"\n'
+    (tmp_path / "study.toml").write_text(study)
+    policies = ("average", f"a={saved_policy}", f"b={saved_policy}")
+    others = {"export": ("export", saved_policy), "average": policies, "study": ("evaluate", tmp_path / "study.toml")}
+    return {name: (name, tiny_toml) for name in WRITERS if name not in others} | others
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_what_is_to_be_a_folder_and_cannot_be_one(refuses, writes, tmp_path, command, monkeypatch):
+    """Which is told before anything is computed, by all commands alike."""
+    for work in ("problem.Problem.__init__", "commands.export.open_policy", "commands.average.average"):
+        monkeypatch.setattr(f"policylearn.{work}", None)
+    file = tmp_path / "file"
+    file.touch()
+    assert refuses(*writes[command], "--out", file) == f"{file} is a file: name a folder"
+    assert refuses(*writes[command], "--out", file / "x") == f"{file}/x cannot be written: {file} is a file"
+    assert refuses(*writes[command], "--out", "").startswith("the name of a folder is empty: give a path")
 
 
 @pytest.mark.parametrize("command", [("inspect", "POLICY", "generic_003", "--html"), ("diagnose", "CONFIG", "--out")])
@@ -280,12 +298,6 @@ def test_what_is_to_be_a_file_and_cannot_be_one(refuses, tiny_toml, saved_policy
     (tmp_path / "file").touch()
     assert refuses(*given, tmp_path / "there") == f"{tmp_path}/there is a folder: name a file in it"
     assert refuses(*given, tmp_path / "file" / "x") == f"{tmp_path}/file/x cannot be written: {tmp_path}/file is a file"
-
-
-def test_a_policy_that_cannot_be_written(policylearn, tiny_toml, tmp_path):
-    (tmp_path / "file").touch()
-    code, _, said = policylearn("score", tiny_toml, "--scorer", "tficf", "--out", tmp_path / "file")
-    assert code in (1, 2) and said.splitlines()[-1].startswith("error  ") and "Traceback" not in said
 
 
 def test_a_seed_of_more_bits_than_there_are(refuses, tiny_toml):

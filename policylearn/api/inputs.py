@@ -23,6 +23,7 @@ from policylearn.artefact.tokenizer import tokenizer_fingerprint
 from policylearn.data.hub import classes_of, named_rows
 from policylearn.messages.quote import quote
 from policylearn.runs.run import INPUTS
+from policylearn.storage.folder import Storage
 
 SET_ON_SAVING = ("_name_or_path", "architectures", "dtype", "transformers_version")
 """Fields of a model's config that are no part of the model."""
@@ -142,6 +143,7 @@ class Inputs:
                 f"{name.partition('-')[0]} is given as an object, which cannot be written to {self.out}: give a name, "
                 "a path, or an out on this machine"
             )
+        Storage.at(self.out).check_folder()
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)

@@ -20,6 +20,7 @@ from policylearn.registry import ADAPTATIONS
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score
+from policylearn.storage.folder import Storage
 from policylearn.tasks.labelled import class_examples
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.plain import fold, plain_model, save_plain
@@ -61,7 +62,8 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
         ValueError: bad input, with what to do.
         FloatingPointError: the loss became NaN or infinite.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    Storage.at(out).check_folder()
+    if out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} is not an empty folder: choose another --out")
     if config.patches.words:
         raise ValueError(

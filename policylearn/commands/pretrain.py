@@ -63,6 +63,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     """
     check_trackers(config)
     first = int(os.environ.get("RANK") or 0) == 0
+    if first:  # others might find what the first is just writing
+        Record.check_takes(out)
     console = console if first else Console(quiet=True)
     problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     given = material_of(problem, policy)

@@ -31,6 +31,7 @@ from policylearn.report.study_page import render_study
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
 from policylearn.runs.run import Run
+from policylearn.storage.folder import Storage
 
 
 def compare(
@@ -137,6 +138,7 @@ def evaluate_policies(
         ValueError: bad input, or a policy of another tokenizer.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
+    Storage.at(out).check_folder()  # `Run.open` comes when all that it needs has been touched
     tell = teller(console)
     if LEARNED in config.evaluate.arms and LEARNED not in folders:
         tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")

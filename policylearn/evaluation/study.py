@@ -29,6 +29,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         ValueError, WorkFailed, StorageFailed, Preempted: as in `evaluate_policies`.
     """
     storage, results = Storage.at(out), {}
+    storage.check_folder()
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
     for number, (task, given) in enumerate(study.tasks.items(), 1):

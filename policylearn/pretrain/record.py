@@ -8,6 +8,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from policylearn.storage.folder import Storage
+
 RECORD, CHECKPOINTS = "pretrain.json", "checkpoints"
 
 
@@ -31,8 +33,7 @@ class Record:
         Raises:
             ValueError: the folder holds another training, or something that is none.
         """
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file()):
-            raise ValueError(f"{folder} is not empty and holds no pretraining: choose another --out")
+        cls.check_takes(folder)
         if (folder / RECORD).is_file() and not fresh:
             known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             other = differences(known["made_from"], made_from)
@@ -47,6 +48,13 @@ class Record:
         found = cls(folder, made_from)
         found.write()
         return found
+
+    @staticmethod
+    def check_takes(folder: Path) -> None:
+        """That a folder is new, empty, or that of a training. ValueError: it is not, or can be none."""
+        Storage.at(folder).check_folder()
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+            raise ValueError(f"{folder} is not empty and holds no pretraining: choose another --out")
 
     def finish(self, result: dict[str, Any]) -> None:
         """Keep what the training came to; its checkpoints are not needed any more."""

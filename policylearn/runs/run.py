@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, config_of, resolved_json
-from policylearn.config.places import file_above, places_of
+from policylearn.config.places import places_of
 from policylearn.config.renamed import rename
 from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
@@ -109,10 +109,7 @@ class Run(AbstractContextManager["Run"]):
             StorageFailed: it cannot be read or written.
         """
         storage = Storage.at(out, lambda line: _warn(console, line))
-        if storage.is_file():
-            raise ValueError(f"{storage} is a file; --out names a folder")
-        if "://" not in str(out) and (above := file_above(Path(str(out)))):
-            raise ValueError(f"--out {out} cannot be written: {above} is a file")
+        storage.check_folder()
         names, known = storage.names(), known_config(storage)
         _check_takes_run(storage, known, fresh, compares, start_over)
         changed = changes(known, config, FREE_TO_CHANGE) if known and not (fresh or compares) else ""
@@ -395,15 +392,16 @@ def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ())
         known: what may be there besides an earlier policy.
 
     Raises:
-        ValueError: saying so.
+        ValueError: saying so, or that there can be no folder.
     """
     storage = Storage.at(out)
+    storage.check_folder()
     if known_config(storage) is not None:
         raise ValueError(
             f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
         )
-    if storage.is_file() or "files" in (kept_json(storage, MANIFEST, "take it away") or {}):
-        return  # whoever writes says of a file that it is one
+    if "files" in (kept_json(storage, MANIFEST, "take it away") or {}):
+        return
     if others := set(storage.names()) - set(known):
         raise ValueError(f"--out {out} holds {some(sorted(others))} and no policy: name an empty folder, or another")
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFileSystem
 
+from policylearn.config.places import file_above
 from policylearn.storage.filesystem import PENDING, open_filesystem, write_file
 
 TRIES = 4
@@ -139,6 +140,14 @@ class Storage:
     def is_file(self, name: str = "") -> bool:
         """Whether there is a file of this name; without a name, whether this folder is one."""
         return self._type(name) == FileType.File
+
+    def check_folder(self) -> None:
+        """That this can be a folder. ValueError: there is a file of its name, or, on this machine, above it."""
+        above = file_above(Path(self._root)) if isinstance(self._filesystem, LocalFileSystem) else None
+        if above is not None:
+            raise ValueError(f"{self} cannot be written: {above} is a file")
+        if self.is_file():
+            raise ValueError(f"{self} is a file: name a folder")
 
     def names(self) -> list[str]:
         """Files and folders in this folder, without those being written, sorted."""

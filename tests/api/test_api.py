@@ -129,6 +129,9 @@ def test_objects_given_again_are_found_and_others_are_another_place(splits, tmp_
     one = Inputs(tmp_path).task(splits)
     assert Inputs(tmp_path).task(json.loads(json.dumps(splits))) == one
     assert Inputs(tmp_path).task(splits | {"dev": splits["dev"][1:]}) != one
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is a file: name a folder"):
+        Inputs(tmp_path / "file").task(splits)
     with pytest.raises(ValueError, match="task is given as an object, which cannot be written to s3://bucket/run"):
         Inputs("s3://bucket/run").task(splits)
 

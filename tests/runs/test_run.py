@@ -42,7 +42,7 @@ def test_of_two_processes_in_one_folder_the_first_goes(tiny, tmp_path, quiet):
 
 def test_a_folder_below_a_file_is_none(tiny, tmp_path, quiet):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=rf"--out .*/run cannot be written: {tmp_path}/file is a file"):
+    with pytest.raises(ValueError, match=rf"/run cannot be written: {tmp_path}/file is a file"):
         Run.open(tmp_path / "file" / "run", tiny(), quiet)
 
 
