@@ -154,7 +154,8 @@ class Problem:
             found: PreTrainedTokenizerBase = BENCHMARKS[config.task.path].tokenizer(config)
         else:
             found = load_tokenizer(config.model)
-        check_goes_with(config.model, found)
+        if doubt := check_goes_with(config.model, found):
+            self.tell(f"model  {doubt}")
         return found
 
     @property

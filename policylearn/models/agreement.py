@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POSITIONS = ("position_embeddings", "embed_positions")
 """What modules are called that hold a vector for every position."""
@@ -48,6 +48,22 @@ def check_rows(model: PreTrainedModel, size: int, name: str) -> None:
             f"{name}: {len(weight)} token embeddings, but the tokenizer has {size} tokens: take the tokenizer that "
             "belongs to the model"
         )
+
+
+def other_padding(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Where the config of a model names another padding token than the tokenizer, in words. A model may go by it, as
+    RoBERTa counts positions; of other special tokens many configs say what is true of no tokenizer of theirs.
+
+    >>> from policylearn.config import PlantedConfig
+    >>> from policylearn.data.planted import planted_tokenizer
+    >>> from transformers import BertConfig
+    >>> other_padding(BertConfig(pad_token_id=1), planted_tokenizer(PlantedConfig()))
+    "pad_token_id is 1 in its config and 0, '[PAD]', in the tokenizer"
+    """
+    own, given = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
+    if own is None or own == given:
+        return ""
+    return f"pad_token_id is {own} in its config and {given}, {tokenizer.pad_token!r}, in the tokenizer"
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase) -> int:

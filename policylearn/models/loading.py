@@ -19,9 +19,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from policylearn.config import ModelConfig
-from policylearn.models.agreement import check_length, check_rows, ids_of
+from policylearn.models.agreement import check_length, check_rows, ids_of, other_padding
 from policylearn.models.checkpoint import check_exists, head_remark, load_weights, reason
 from policylearn.models.model import InnerModel
+from policylearn.models.tokenizer import brings_tokenizer
 from policylearn.models.whole import inner_model
 
 FROM_ZERO = ("bert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "modernbert", "bart", "t5")
@@ -66,26 +67,39 @@ def load_model(
     return inner_model(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
 
 
-def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> str:
     """Refuse a model that has not the embeddings or positions for what a tokenizer will make of texts. No weight is
     read for that, so that it is known before any text is.
+
+    Returns:
+        what makes it doubtful whether the tokenizer is that of the model, in words; empty: nothing.
 
     Raises:
         ValueError: as `load_model`.
     """
-    with torch.device("meta"):
-        if config.name is None:
+    if config.name is None:
+        with torch.device("meta"):
             outline = _from_scratch(config, ids_of(tokenizer), tokenizer.pad_token_id, None, {})
-        elif config.trust_remote_code:
-            return  # code of others may do anything when it is run, and need not work without weights
-        else:
-            auto, found = _kind_of(config)
-            try:
+    else:
+        auto, found = _kind_of(config)
+        if config.trust_remote_code:  # which may do anything when it is run, and need not work without weights
+            return _doubt(config, found, tokenizer)
+        try:
+            with torch.device("meta"):
                 outline = auto.from_config(found)
-            except Exception as error:  # storage boundary: a foreign config fails in any way it likes
-                raise _no_model(config.name, error) from error
+        except Exception as error:  # storage boundary: a foreign config fails in any way it likes
+            raise _no_model(config.name, error) from error
     check_rows(outline, ids_of(tokenizer), f"model {config.name}")
     check_length(outline, config.max_length)
+    return _doubt(config, outline.config, tokenizer)
+
+
+def _doubt(config: ModelConfig, found: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    told = [padding] if (padding := other_padding(found, tokenizer)) else []
+    size, given = getattr(found, "vocab_size", None), len(tokenizer)
+    if config.name and config.tokenizer and size != given and not brings_tokenizer(config):
+        told.append(f"it brings no tokenizer to compare model.tokenizer with, and has {size} tokens, this one {given}")
+    return f"{config.name or 'model.architecture'}: {'; '.join(told)}: is the tokenizer its own?" if told else ""
 
 
 def _kind_of(config: ModelConfig) -> tuple[Any, PreTrainedConfig]:

@@ -39,6 +39,15 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def brings_tokenizer(config: ModelConfig) -> bool:
+    """Whether the checkpoint of a model's config has a tokenizer of its own."""
+    assert config.name is not None
+    try:
+        return bool(_read(config.name, "model.name", config.trust_remote_code, config.revision))
+    except ValueError:  # it brings none
+        return False
+
+
 def _read(name: str, key: str, trust: bool, revision: str | None) -> PreTrainedTokenizerBase:
     check_exists(key, name, revision)
     try:

@@ -51,9 +51,9 @@ def corpus(tmp_path):
     return str(tmp_path / "texts.txt")
 
 
-def problem(*settings, corpus="none.txt"):
+def problem(*settings, corpus="none.txt", tell=print):
     paths = [f"domain.path={corpus}", f"general.path={corpus}", "task.path=none"]
-    return Problem(load_config(None, [*paths, "model.max_length=16", *settings]))
+    return Problem(load_config(None, [*paths, "model.max_length=16", *settings]), tell=tell)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "deberta-v2"])
@@ -115,6 +115,22 @@ def test_a_tokenizer_with_more_tokens_needs_their_embeddings(folder):
 def test_a_folder_without_a_tokenizer_is_not_given_one_that_knows_no_word(folder):
     with pytest.raises(ValueError, match=r"model\.name .* comes without the vocabulary of a tokenizer: set model\.tok"):
         _ = problem(f"model.name={folder('bare', words=None)}").tokenizer
+
+
+def test_a_tokenizer_that_may_be_another_models_is_told(folder):
+    """A checkpoint without one takes any that is small enough; ids that are named in its config may contradict."""
+    other, told = folder("other", WORDS[:9], kind=None), []
+    own = folder("own", vocab_size=64, pad_token_id=0), folder("odd", pad_token_id=3)
+    bare = folder("bare", words=None, pad_token_id=3), folder("fits", words=None, vocab_size=14)
+    for name in (own[0], *bare):
+        _ = problem(f"model.name={name}", f"model.tokenizer={other}", tell=told.append).tokenizer
+    _ = problem(f"model.name={own[1]}", tell=told.append).tokenizer
+    ids = "pad_token_id is 3 in its config and 0, '[PAD]', in the tokenizer"
+    less = "it brings no tokenizer to compare model.tokenizer with, and has 35 tokens, this one 14"
+    assert told == [
+        f"model  {bare[0]}: {ids}; {less}: is the tokenizer its own?",
+        f"model  {own[1]}: {ids}: is the tokenizer its own?",
+    ]
 
 
 def test_a_scorer_straight_from_texts_is_guarded_as_well(folder, corpus):
