@@ -74,8 +74,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
         own_labels: True: where the column `labels` of an example is -100, nothing is masked; False: it is made anew.
 
     Raises:
-        ValueError: the tokenizer has no mask token or another number of tokens than the policy, or a setting is of a
-            wrong type or out of its range.
+        ValueError: the tokenizer has no mask token, pads with it or has another number of tokens than the policy, or a
+            setting is of a wrong type or out of its range.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer

@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.collator.words import CHINESE_REF, WORD_IDS
+from policylearn.masking.vocabulary import check_mask
 from policylearn.policy.policy import MaskingPolicy
 
 SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels")
@@ -65,7 +66,7 @@ def check_numbers(fields: Mapping[str, Any]) -> None:
 
 
 def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
-    """Refuse what is no tokenizer or policy, and a tokenizer without a token to mask with.
+    """Refuse what is no tokenizer or policy, and a tokenizer without a token to mask with alone.
 
     Args:
         tokenizer: what was given as one.
@@ -73,7 +74,8 @@ def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
         masks: whether anything is to be masked.
 
     Raises:
-        ValueError: one is a name or something else, or there is no mask token and masks are wanted.
+        ValueError: one is a name or something else, or masks are wanted and there is no mask token, or it
+            is the padding token.
     """
     if not isinstance(policy, MaskingPolicy | None):
         raise ValueError(
@@ -89,6 +91,8 @@ def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
     if masks and tokenizer.mask_token_id is None:
         more = ', set tokenizer.mask_token = "<extra_id_0>" (of T5)' if "<extra_id_0>" in tokenizer.get_vocab() else ""
         raise ValueError(f"the tokenizer has no mask token: take one that has{more}, or mlm=False to mask nothing")
+    if masks:
+        check_mask(tokenizer, "the tokenizer")
 
 
 def _is_switch(value: Any) -> bool:

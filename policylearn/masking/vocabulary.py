@@ -106,6 +106,24 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({*tokenizer.all_special_ids, *added, *tokenizer("")["input_ids"]})
 
 
+def check_mask(tokenizer: PreTrainedTokenizerBase, called: str) -> None:
+    """Refuse a tokenizer that masks with its padding token: a model would take the one for the other, and one that
+    counts positions where there is no padding would count no masked token.
+
+    Args:
+        tokenizer: one that may lack either token.
+        called: what to call it in the message.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if tokenizer.mask_token_id is not None and tokenizer.mask_token_id == tokenizer.pad_token_id:
+        raise ValueError(
+            f"{called} has one token, {tokenizer.mask_token!r}, for masking and padding, which a model would confuse: "
+            "set its pad_token to another, such as that which the model was trained with"
+        )
+
+
 def marks_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether `vocabulary` can tell where words begin."""
     return tokenizer.is_fast and _reader(tokenizer) is not None

@@ -3,6 +3,7 @@
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import ModelConfig
+from policylearn.masking.vocabulary import check_mask
 from policylearn.models.agreement import first_difference
 from policylearn.models.checkpoint import check_exists, quiet, reason
 
@@ -15,8 +16,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer of a model's config: that of `tokenizer`, or the checkpoint's own.
 
     Raises:
-        ValueError: there is none, it cannot be loaded, has no mask or padding token, is not a fast one, or is not that
-            of the checkpoint.
+        ValueError: there is none, it cannot be loaded, has no mask or padding token, or one for both, is not a fast
+            one, or is not that of the checkpoint.
     """
     name, key = config.tokenizer or config.name, "model.tokenizer" if config.tokenizer else "model.name"
     assert name is not None, "what is built from scratch has a tokenizer of its own"
@@ -36,6 +37,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     for token in ("mask_token", "pad_token"):
         if getattr(tokenizer, token) is None:
             raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")
+    check_mask(tokenizer, f"tokenizer {name!r}")
     return tokenizer
 
 

@@ -261,3 +261,11 @@ def test_no_padding_token(tokenizer):
 def test_a_policy_in_the_place_of_mlm_is_not_overlooked(tokenizer, make_policy):
     with pytest.raises(ValueError, match="policy by name, PolicyCollator"):
         PolicyCollator(tokenizer, make_policy())
+
+
+def test_a_mask_token_that_is_padding_is_refused_where_anything_is_masked(tokenizer):
+    both = copy.deepcopy(tokenizer)
+    both.pad_token = both.mask_token
+    with pytest.raises(ValueError, match=r"the tokenizer has one token, '\[MASK\]', for masking and padding"):
+        PolicyCollator(both)
+    assert PolicyCollator(both, mlm=False)([[2, 7, 3]])["labels"].shape == (1, 3)

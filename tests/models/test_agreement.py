@@ -104,6 +104,14 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
     assert unset.tokenizer.convert_tokens_to_ids("w0") == 5
 
 
+def test_a_tokenizer_that_masks_with_padding_is_refused(folder, tmp_path):
+    tokenizer = word_tokenizer(WORDS)
+    tokenizer.pad_token = "[MASK]"
+    tokenizer.save_pretrained(tmp_path / "both")
+    with pytest.raises(ValueError, match=r"both' has one token, '\[MASK\]', for masking and padding"):
+        _ = problem(f"model.name={folder('bare', words=None)}", f"model.tokenizer={tmp_path}/both").tokenizer
+
+
 def test_a_tokenizer_with_more_tokens_needs_their_embeddings(folder):
     model, larger = folder("model"), folder("larger", [*WORDS, "new", "words"], kind=None)
     with pytest.raises(ValueError, match=r"35 token embeddings, but the tokenizer has 37 tokens"):
