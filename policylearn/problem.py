@@ -26,7 +26,7 @@ from policylearn.data.remarks import answer_lines, cut_line, marks_line
 from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
-from policylearn.masking.vocabulary import marks_words
+from policylearn.masking.vocabulary import known_types, marks_words
 from policylearn.messages.quote import some
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.agreement import ids_of
@@ -202,10 +202,15 @@ class Problem:
         words = self.config.masking.unit != "token" or marks_words(self.tokenizer)
         return vocabulary(self.tokenizer, words)
 
+    @property
+    def _known(self) -> np.ndarray:
+        """Types that say something of a text, [V] boolean."""
+        return known_types(self.tokenizer, self.vocabulary.special).numpy()
+
     @cached_property
     def domain(self) -> TokenRows:
-        """The domain corpus, tokenised, texts of nothing but special tokens left out; with a column of numbers for
-        every scorer of the prior or the arms that reads them from the corpus.
+        """The domain corpus, tokenised, texts without a token that says something of them left out; with a column of
+        numbers for every scorer of the prior or the arms that reads them from the corpus.
 
         Raises:
             ValueError: no text is left, or a column is missing or wrong.
@@ -219,7 +224,7 @@ class Problem:
         else:
             texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
             rows = tokenize(texts, self.tokenizer, length, split=True)
-        kept = rows.holding(~self.vocabulary.special.numpy())
+        kept = rows.holding(self._known)
         if len(kept) < len(rows):
             left_out = f"{len(rows) - len(kept):,} of {len(rows):,} texts"
             self.tell(f"domain  {left_out} hold no token that the tokenizer knows and are left out")
@@ -303,7 +308,7 @@ class Problem:
             if isinstance(found, Questions):
                 for line in answer_lines(split, found, self.config.task.answer_length):
                     self.tell(f"task  {line}")
-            if nothing := len(found) - len(found.rows.holding(~self.vocabulary.special.numpy())):
+            if nothing := len(found) - len(found.rows.holding(self._known)):
                 said = f"{nothing:,} of {len(found):,} {split} rows hold no token that the tokenizer knows"
                 if nothing == len(found):
                     raise ValueError(f"task.path {self.config.task.path}: {said}: set model.tokenizer, or task.text")

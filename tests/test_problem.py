@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from policylearn.arms.policies import scores_of
 from policylearn.problem import Problem
@@ -88,6 +90,20 @@ def test_rows_of_nothing_that_the_tokenizer_knows_are_said(own, tmp_path):
     assert "domain  10 of 20 texts hold no token that the tokenizer knows and are left out" in said
     with pytest.raises(ValueError, match=r"20 of 20 train rows hold no token that the tokenizer knows: set model\.tok"):
         own(["who", "what"] * 10).check_task()
+
+
+def test_the_mark_of_a_word_that_is_not_known_says_nothing(own, tmp_path):
+    """As Metaspace has it: unknown letters are `▁` and [UNK]."""
+    pieces = [("[UNK]", 0.0), ("▁", -3.0), ("▁who", -2.0), ("who", -2.0), *((f"[{x}]", -9.0) for x in "PM")]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = {"unk_token": "[UNK]", "pad_token": "[P]", "mask_token": "[M]"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path / "pieces")
+    texts, said = ["who", "สวั", "สวั who", "สวั สวั"] * 5, list[str]()
+    (tmp_path / "domain.txt").write_text("\n".join(texts))
+    settings = (f"domain.path={tmp_path / 'domain.txt'}", f"model.tokenizer={tmp_path / 'pieces'}")
+    assert len(own(texts, *settings, tell=said.append).domain) == 10
+    assert "domain  10 of 20 texts hold no token that the tokenizer knows and are left out" in said
 
 
 def test_marks_of_a_model_that_are_written_in_texts_are_said(own, tmp_path):

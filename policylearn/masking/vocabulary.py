@@ -106,6 +106,23 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({*tokenizer.all_special_ids, *added, *tokenizer("")["input_ids"]})
 
 
+def known_types(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> Tensor:
+    """Types that say something of a text, [V] boolean: those that are not special, without the mark of a word's
+    beginning alone, such as `▁`. Metaspace puts it before every word, and before one that is not known it is a token.
+
+    Args:
+        tokenizer: a fast tokenizer of V types.
+        special: [V] boolean, as of `Vocabulary`.
+    """
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    mark = _space_mark(backend["normalizer"], _steps(backend["pre_tokenizer"], "pretokenizers"))
+    known = ~special
+    alone = None if mark is None else tokenizer.get_vocab().get(mark)
+    if alone is not None:
+        known[alone] = False
+    return known
+
+
 def check_mask(tokenizer: PreTrainedTokenizerBase, called: str) -> None:
     """Refuse a tokenizer that masks with its padding token: a model would take the one for the other, and one that
     counts positions where there is no padding would count no masked token.
