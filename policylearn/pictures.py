@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import BENCHMARKS, Config, MaskingConfig, TaskConfig
+from policylearn.config.idle import idle_settings
 from policylearn.data.alike import same_pixels, shared_pixels
 from policylearn.data.overview import describe_task
 from policylearn.data.picture_task import picture_task, splits_of
@@ -208,5 +209,7 @@ def problem_of(
     device: str = "cpu",
     tell: Callable[[str], None] = lambda lines: None,
 ) -> Problem:
-    """The problem of a config, of texts or of pictures; arguments as of `Problem`."""
+    """The problem of a config, of texts or of pictures; arguments as of `Problem`. What is set in vain is told."""
+    for line in idle_settings(config):
+        tell(line)
     return (PictureProblem if config.patches.words else Problem)(config, watch, data, device, tell)

@@ -5,6 +5,7 @@ import pytest
 
 from policylearn.arms.arms import check_arms
 from policylearn.config import load_config
+from policylearn.config.idle import idle_settings
 
 FOLDER = Path(__file__).parents[2] / "configs"
 FILES = sorted(FOLDER.glob("**/*.toml"))
@@ -17,6 +18,7 @@ def test_there_are_configs():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_config_loads_and_its_arms_are_known(path):
     check_arms(load_config(path))
+    assert not idle_settings(load_config(path))
 
 
 def test_the_demo_spells_out_the_defaults_but_for_its_rounds():

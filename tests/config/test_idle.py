@@ -1,0 +1,31 @@
+"""Settings of which nothing comes are told, and are not refused."""
+
+import pytest
+
+from policylearn.config import load_config
+from policylearn.pictures import problem_of
+
+DIFFUSION = "inner.objective=masked_diffusion"
+
+
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        (["masking.draws=2"], ["draws"]),
+        (["masking.draws=2", "masking.design=explore"], []),
+        (["masking.draws=2", "evaluate.arms=[random,explore]"], []),
+        (["masking.draws=2", "evaluate.arms=[mine]", 'evaluate.custom={mine={masking={design="explore"}}}'], []),
+        (["masking.span_mean=5", "masking.span_longest=7"], ["span_mean", "span_longest"]),
+        (["masking.span_mean=5", "masking.unit=span"], []),
+        (["masking.rate=0.3", "masking.mask_share=0.5"], []),
+        (["masking.rate=0.3", "masking.mask_share=0.5", DIFFUSION], ["rate", "mask_share"]),
+        (["masking.rate=0.15", "masking.mask_share=0.8", DIFFUSION], []),
+        (["masking.mask_share=0", "masking.random_share=0"], ["mask_share"]),
+        (["masking.mask_share=0"], []),
+        (["masking.random_share=0", "masking.random_token_ids=[7]"], ["random_token_ids"]),
+    ],
+)
+def test_settings_of_which_nothing_comes_are_named(settings, idle):
+    told = list[str]()
+    problem_of(load_config(None, settings), tell=told.append)
+    assert [line.split("  ")[0] for line in told] == [f"masking.{name}" for name in idle]
