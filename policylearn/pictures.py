@@ -31,7 +31,7 @@ from policylearn.models.picture import PictureModel, load_picture_model, picture
 from policylearn.problem import Data, Problem
 from policylearn.protocols import Kind
 from policylearn.tasks.classification import Classification
-from policylearn.tasks.labelled import Examples, Labelled
+from policylearn.tasks.labelled import Examples, Labelled, check_metric
 
 WORDS_FROM = 2000
 """Pictures of the domain, evenly spaced, that visual words are found in."""
@@ -163,6 +163,7 @@ class PictureProblem(Problem):
         self.fresh_model(0)
         for split in self._splits:
             self._read(split)
+        check_metric(self.kind, self.labelled("dev"))
 
     def input_embedding(self) -> Tensor:
         """Centroids of the V types, [V, d]."""

@@ -40,7 +40,7 @@ from policylearn.policy.scores import scorer_of
 from policylearn.protocols import Kind
 from policylearn.registry import AUTO, KINDS
 from policylearn.tasks.kind import TaskKind
-from policylearn.tasks.labelled import Examples
+from policylearn.tasks.labelled import Examples, check_metric
 
 TOKENISING = "tokenising texts of the domain corpus"
 
@@ -132,6 +132,7 @@ class Problem:
             )
         for split in self._splits:
             self._read(split)
+        check_metric(self.kind, self.labelled("dev"))
 
     def _is_made_up(self, part: str) -> bool:
         """Whether it is a benchmark's, and the task or the domain is not."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.config import parts_of
 from policylearn.problem import Problem
 from policylearn.registry import ADAPTATIONS
+from policylearn.tasks.kind import finite_score
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[s
 def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
     problem, (adapt, labelled) = features.problem, parts_of(method)
     picks = subsets(problem, seed, labelled)
-    parts = [score_chosen(problem, ADAPTATIONS.get(adapt).fit(features, picked, seed)) for picked in picks]
+    parts = [score_chosen(problem, adapt, ADAPTATIONS.get(adapt).fit(features, picked, seed)) for picked in picks]
     extra = {name: float(np.mean([part.extra[name] for part in parts])) for name in parts[0].extra}
     return Scores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
 
@@ -52,7 +54,8 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
         yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
 
 
-def score_chosen(problem: Problem, chosen: Chosen) -> Scores:
-    """What dev has chosen, on the test splits."""
-    tests = {name: chosen.score(split) for name, split in problem.tests().items()}
-    return Scores(chosen.dev, tests.pop("test"), tests)
+def score_chosen(problem: Problem, adapt: str, chosen: Chosen) -> Scores:
+    """What dev has chosen, on the test splits. ValueError: a score of the adaptation is no finite number."""
+    checked = partial(finite_score, f"adaptation {adapt!r}")
+    tests = {name: checked(chosen.score(split)) for name, split in problem.tests().items()}
+    return Scores(checked(chosen.dev), tests.pop("test"), tests)

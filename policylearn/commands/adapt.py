@@ -83,7 +83,7 @@ def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, conso
     if chosen.said:
         print_line(console, f"head  {chosen.said}")
     written = _write(problem, chosen.tuned, out, folded)
-    scores = score_chosen(problem, chosen)
+    scores = score_chosen(problem, method, chosen)
     said = {name: told for name, told in (("remark", model.remark), ("head", chosen.said)) if told}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
     return Adapted(written, scores, problem.task.metric)

@@ -108,6 +108,7 @@ def pooled_difference(differences: Sequence[Sequence[float] | np.ndarray]) -> Di
     0.125
     """
     tasks = [np.asarray(task, dtype=float) for task in differences]
+    assert all(np.isfinite(task).all() for task in tasks), "a score that is NaN or infinite has no test"
     seeds, mean = min(map(len, tasks)), float(np.mean([task.mean() for task in tasks]))
     if seeds < 2:
         return Difference(mean, seeds)
@@ -149,6 +150,7 @@ def permutation_p(tasks: Sequence[np.ndarray]) -> float:
     0.25
     """
     weighted = np.concatenate([task / len(task) for task in tasks])
+    assert np.isfinite(weighted).all(), "NaN is as extreme as nothing, and p would be 0"
     if len(weighted) <= EXACT:
         signs = 1 - 2 * (np.arange(1 << len(weighted))[:, None] >> np.arange(len(weighted)) & 1)
         return float(_as_extreme(signs @ weighted, weighted.sum()).mean())

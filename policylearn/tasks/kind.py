@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import Config, TaskConfig
 from policylearn.data.opened import OpenTask
 from policylearn.data.tokens import Text
+from policylearn.messages.quote import quote
 from policylearn.protocols import Kind
 from policylearn.registry import METRICS
 
@@ -41,5 +45,31 @@ class TaskKind:
 
 
 def metric_of(kind: str, own: Mapping[str, Metric], name: str) -> Metric:
-    """The metric of this name: one of the kind's own, or one that was registered for it."""
-    return own[name] if name in own else METRICS.get(f"{kind}.{name}")
+    """The metric of this name: one of the kind's own, or one that was registered for it. It raises ValueError where it
+    fails, or gives what is no finite number."""
+    return partial(_measured, name, own[name] if name in own else METRICS.get(f"{kind}.{name}"))
+
+
+def _measured(name: str, metric: Metric, y: np.ndarray, predicted: np.ndarray) -> float:
+    try:
+        found = metric(y, predicted)
+    except Exception as error:  # fault boundary: the code of others fails in any way it likes
+        raise ValueError(f"task.metric {name!r} fails: {type(error).__name__}: {error}") from error
+    return finite_score(f"task.metric {name!r}", found)
+
+
+def finite_score(who: str, found: Any) -> float:
+    """A score as a float: of a number, or of an array or tensor that is one. ValueError: `who` gave something else, or
+    NaN or infinity, of which no test can be made.
+
+    >>> finite_score("task.metric 'mine'", [0.5])
+    Traceback (most recent call last):
+    ...
+    ValueError: task.metric 'mine' gave [0.5] of type list: a score is a finite number, have it give one
+    """
+    number = found.item() if getattr(found, "ndim", None) == 0 else found
+    if isinstance(number, Real) and isfinite(number):
+        return float(number)
+    raise ValueError(
+        f"{who} gave {quote(found)} of type {type(found).__name__}: a score is a finite number, have it give one"
+    )

@@ -61,6 +61,14 @@ def test_one_seed_has_a_difference_and_nothing_else():
     assert (found.mean, found.low, found.p, found.least, found.shown) == (0.25, None, None, None, False)
 
 
+def test_a_score_that_is_not_finite_is_nowhere_tested():
+    for score in (np.nan, np.inf):
+        with pytest.raises(AssertionError):
+            paired_difference([score, 0.5], [0.5, 0.25])
+        with pytest.raises(AssertionError):
+            permutation_p([np.array([score, 0.5])])
+
+
 def coverage(interval, seeds: int, studies: int = 1000) -> float:
     rng = np.random.default_rng(0)
     bounds = (interval(rng.normal(size=seeds)) for _ in range(studies))

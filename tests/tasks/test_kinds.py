@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+import policylearn as pl
+from policylearn.adapt.chosen import Adaptation, Chosen
 from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.probe import readout_of
 from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.config import TaskConfig
+from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
-from policylearn.registry import KINDS
+from policylearn.registry import ADAPTATIONS, KINDS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.regression import Regression
 
@@ -65,6 +69,44 @@ def test_every_metric_can_be_had_and_the_first_is_that_of_a_config_which_names_n
         assert problem.kind.score(tuned, of_kind.labelled("dev")) <= 1
     with pytest.raises(ValueError, match=f"metric 'bleu' with task.kind '{task.kind}': set it to one of {first}, "):
         TaskConfig(**given | {"metric": "bleu"})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (float("nan"), "gave nan of type float: a score is a finite number"),
+        (float("-inf"), "gave -inf of type float"),
+        (None, "gave None of type NoneType"),
+        ("0.5", "gave '0.5' of type str"),
+        (1j, "gave 1j of type complex"),
+        (np.ones(2), "of type ndarray"),
+        (torch.ones(1), "of type Tensor"),
+        (ZeroDivisionError("no texts"), "fails: ZeroDivisionError: no texts"),
+    ],
+)
+def test_a_metric_of_others_that_gives_no_number_is_named_before_anything_is_trained(tiny, found, said):
+    @pl.metric("theirs", kind="classification")
+    def theirs(y, predicted):
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    problem = Problem(tiny("task.metric=theirs"))
+    for ask in (problem.check_task, lambda: run_trial(problem, None, "none", 0)):
+        with pytest.raises(ValueError, match=rf"^task\.metric 'theirs' .*{said}"):
+            ask()
+
+
+@pytest.mark.parametrize("number", [np.float32, np.array, torch.tensor])
+def test_a_metric_may_give_a_number_of_numpy_or_torch(tiny, number):
+    pl.metric("theirs", kind="classification")(lambda y, predicted: number((y == predicted).mean()))
+    assert type(run_trial(Problem(tiny("task.metric=theirs")), None, "none", 0).dev) is float
+
+
+def test_what_an_adaptation_of_others_gives_is_a_number(tiny):
+    ADAPTATIONS.register("theirs")(Adaptation(None, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
+    with pytest.raises(ValueError, match="adaptation 'theirs' gave nan of type float"):
+        run_trial(Problem(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
 
 
 def test_a_kind_of_others_without_a_head_is_not_probed_for(asked, monkeypatch):
