@@ -45,7 +45,7 @@ def scores_of(problem: Problem, names: Iterable[str]) -> dict[str, Scores]:
 
 def use_scores(problem: Problem, name: str, found: Scores) -> None:
     """From now on the scores of a scorer are these, which were computed elsewhere."""
-    problem.memo.setdefault(SCORES, {})[name] = checked(name, found)
+    problem.memo.setdefault(SCORES, {})[name] = checked(name, found, sources_of(problem))
 
 
 def sources_of(problem: Problem) -> Any:

@@ -150,8 +150,47 @@ def test_an_unknown_scorer_is_named_with_the_known_ones(sources):
 def test_a_scorer_of_ones_own(sources):
     SCORERS.register("length")(lambda sources: Scores(torch.arange(len(sources.tokenizer))))
     assert score("length", sources).types.dtype == torch.float32
-    SCORERS.register("broken")(lambda sources: Scores(torch.tensor([torch.nan])))
-    with pytest.raises(ValueError, match="'broken' gave a score that is NaN"):
-        score("broken", sources)
     with pytest.raises(ValueError, match="there is a scorer 'idf' already"):
         SCORERS.register("idf")(lambda sources: Scores(torch.zeros(1)))
+
+
+SHAPE = "have it give a tensor of {size} real numbers"
+BAD = "gave a score that is NaN or infinite, or above 1e.20"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda types, words: Scores(types[3:]), r"gave types that are \[{short}\] of torch.float32: " + SHAPE),
+        (lambda types, words: Scores(torch.cat([types, types])), SHAPE),
+        (lambda types, words: Scores(types[:, None]), rf"\[{{size}}, 1\] of torch.float32: {SHAPE}"),
+        (lambda types, words: Scores(types[0]), rf"\[\] of torch.float32: {SHAPE}"),
+        (lambda types, words: Scores(types.to(torch.complex64)), f"of torch.complex64: {SHAPE}"),
+        (lambda types, words: Scores(types.tolist()), f"types that are a list: {SHAPE}"),
+        (lambda types, words: Scores(types.numpy()), f"types that are a ndarray: {SHAPE}"),
+        (lambda types, words: Scores(types, words[1:]), "gave words that are .* for every word of sources.lexicon"),
+        (lambda types, words: Scores(types, torch.cat([words, words])), "gave words that are"),
+        (lambda types, words: Scores(types, [1.0]), "gave words that are a list"),
+        (lambda types, words: types, r"gave a Tensor: have it return policylearn\.Scores"),
+        (lambda types, words: None, r"gave a NoneType: have it return policylearn\.Scores"),
+        (lambda types, words: Scores(types, None, 3), "gave learned_from = 3: it is said in words"),
+        (lambda types, words: Scores(types / 0), BAD),
+        (lambda types, words: Scores(types.double() + 1e300), BAD),
+        (lambda types, words: Scores(types + 1e30), BAD),
+        (lambda types, words: Scores(types, words + torch.inf), BAD),
+        (lambda types, words: Scores(types, words - 1e30), BAD),
+    ],
+)
+def test_what_are_no_scores_of_these_types_and_words_is_refused_by_the_name_of_the_scorer(sources, make, said):
+    size = len(sources.tokenizer)
+    SCORERS.register("theirs")(lambda sources: make(torch.zeros(size), torch.zeros(len(sources.lexicon.keys))))
+    with pytest.raises(ValueError, match="^scorer 'theirs' .*" + said.format(size=size, short=size - 3)):
+        score("theirs", sources)
+
+
+def test_scores_that_were_learned_are_taken_as_they_are_and_words_may_be_unknown(sources):
+    types = torch.arange(float(len(sources.tokenizer)), requires_grad=True)
+    words = torch.full((len(sources.lexicon.keys),), torch.nan)
+    SCORERS.register("theirs")(lambda sources: Scores(types * 1.0, words))
+    found = score("theirs", sources)
+    assert not found.types.requires_grad and torch.equal(found.types, types) and found.words.isnan().all()
