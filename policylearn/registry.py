@@ -14,7 +14,7 @@ so that workers import it as well.
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +24,15 @@ from typing import Any, TypeVar
 Thing = TypeVar("Thing")
 AUTO = "auto"
 """In place of a name: the data say which."""
+MARKS = ":@"
+"""What ends a name and says more of it, as in "idf:rank" and "probe@200"."""
+ARMS = (
+    *("none", "random", "random-30", "random-40", "random-30-15", "random-rate", "word", "span", "explore"),
+    *("causal-first", "multitask", "labels-only", "select", "live", "learned"),
+)
+"""Arms that are no scorers: a scorer of such a name could not be one."""
+SHARED = ("count_on_ray", "words", "word_count", "model_texts")
+"""Settings of all scorers: the section of a scorer of such a name would stand where they do."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class Registry:
     Args:
         kind: in the plural, as in the name of the group.
         members: ours: name → "module:attribute". No other distribution replaces one of them.
+        taken: names that mean something else where one of these is named.
 
     >>> codecs = Registry("codecs", {"json": "json:loads", "hex": "binascii:unhexlify"})
     >>> codecs.get("json")("[1]"), codecs.names(), "hex" in codecs
@@ -73,24 +83,28 @@ class Registry:
     ValueError: unknown codec 'jsn'; known: ['hex', 'json']; did you mean 'json'?
     """
 
-    def __init__(self, kind: str, members: Mapping[str, Any]) -> None:
-        self.kind, self.members = kind, dict(members)
+    def __init__(self, kind: str, members: Mapping[str, Any], taken: Collection[str] = ()) -> None:
+        self.kind, self.members, self.taken = kind, dict(members), taken
         self.origins: dict[str, Origin] = {}
         """Of what was registered in this process."""
 
     def __contains__(self, name: str) -> bool:
-        return name in self.members or name in self._brought()
+        return name in self.members or (name in self._brought() and not self._unfit(name))
 
     def names(self) -> list[str]:
         """All that are known: ours in our order, then those of others; nothing is imported for it."""
-        return [*self.members, *sorted(self._brought().keys() - self.members.keys())]
+        brought = self._brought().keys() - self.members.keys()
+        return [*self.members, *sorted(name for name in brought if not self._unfit(name))]
 
     def check(self, name: str) -> str:
         """The name, if it is known.
 
         Raises:
-            ValueError: it is not; with those that are, and the nearest.
+            ValueError: it is not; with those that are, and the nearest. Or it cannot be one.
         """
+        if name not in self.members and name in (brought := self._brought()) and (why := self._unfit(name)):
+            by = ", ".join(map(_distribution, brought[name]))
+            raise ValueError(f"{self._noun} {name!r} of {by} is never used: {why}; it has to have another")
         if name in self:
             return name
         known = sorted(self.names())
@@ -123,7 +137,7 @@ class Registry:
             origin: of whoever registers; None: of whoever applies what is returned.
 
         Raises:
-            ValueError: there is another thing of this name.
+            ValueError: there is another thing of this name, or it could not be told from something else.
 
         >>> codecs = Registry("codecs", {})
         >>> @codecs.register("shout")
@@ -135,6 +149,8 @@ class Registry:
 
         def add(thing: Thing) -> Thing:
             found = origin or Origin.of(sys._getframe(1))
+            if why := self._unfit(name):
+                raise ValueError(f"{self._noun} {name!r}: {why}; choose another")
             if name in self and self.origins.get(name) != found:
                 raise ValueError(f"there is a {self._noun} {name!r} already: choose another name")
             self.members[name], self.origins[name] = thing, found
@@ -145,6 +161,13 @@ class Registry:
     @property
     def _noun(self) -> str:
         return self.kind.removesuffix("s")
+
+    def _unfit(self, name: str) -> str:
+        """Why a thing cannot be found by this name; nothing where it can."""
+        if not name or set(MARKS) & set(name):
+            return f"a name has letters, and none of {' '.join(MARKS)}, which end it"
+        taken = name.rpartition(".")[2] in self.taken  # a metric has its kind before its name
+        return f"the names {', '.join(self.taken)} mean something else" if taken else ""
 
     def _brought(self) -> dict[str, list[EntryPoint]]:
         """Entry points of other distributions, by name."""
@@ -239,6 +262,7 @@ SCORERS = Registry(
         "tficf": "policylearn.scores.frequency:by_tficf",
         "uniform": "policylearn.scores.frequency:uniform",
     },
+    taken=(*ARMS, *SHARED),
 )
 """`scores.registry.Scorer`; one with an attribute `settings`, a pydantic model, has a section ``[scores.<name>]``."""
 
@@ -254,6 +278,7 @@ PICTURE_SCORERS = Registry(
         "tficf": "policylearn.scores.pictures:by_tficf",
         "uniform": "policylearn.scores.frequency:uniform",
     },
+    taken=(*ARMS, *SHARED),
 )
 """`scores.registry.Scorer` of `scores.pictures.PictureSources`: what [patches] goes with."""
 
@@ -263,10 +288,11 @@ KINDS = Registry(
         name: f"policylearn.tasks.{name}:KIND"
         for name in ("classification", "multilabel", "regression", "tagging", "questions")
     },
+    taken=(AUTO,),
 )
 """`tasks.kind.TaskKind`"""
 
-METRICS = Registry("metrics", {})
+METRICS = Registry("metrics", {}, taken=(AUTO,))
 """Of others, as "kind.name": (targets y [N], predictions [N]) → score, the more the better. Ours are those of kinds."""
 
 OBJECTIVES = Registry(

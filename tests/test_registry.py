@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 
-from policylearn.arms.arms import initial_policy
+import policylearn as pl
+from policylearn.arms.arms import LEARNED, LIVE, NONE, RANDOM, SELECT, SETTINGS, initial_policy
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.pool import LocalPool, open_pool
-from policylearn.config import Config, PlantedConfig, resolved_json
+from policylearn.config import Config, PlantedConfig, ScoresConfig, resolved_json
 from policylearn.config.reference import find_sections
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.evaluation.identity import evidence_key
@@ -20,6 +21,7 @@ from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 from policylearn.registry import (
     ADAPTATIONS,
+    ARMS,
     BACKENDS,
     ENGINES,
     ESTIMATORS,
@@ -27,6 +29,7 @@ from policylearn.registry import (
     NETWORKS,
     OBJECTIVES,
     SCORERS,
+    SHARED,
     TRACKERS,
 )
 from policylearn.runs.state import State
@@ -104,6 +107,8 @@ class Tracker:
 ENTRY_POINTS = """
 [policylearn.scorers]
 length = their_parts:length
+random = their_parts:length
+length:rank = their_parts:length
 broken = their_parts.nowhere:length
 idf = their_parts:length
 twice = their_parts:length
@@ -208,6 +213,25 @@ def test_nobody_replaces_ours_and_of_two_others_none_is_taken(installed):
     assert SCORERS.get("idf").__module__ == "policylearn.scores.frequency"
     with pytest.raises(ValueError, match=r"scorer 'twice' comes with several distributions: .*other 1\.2"):
         SCORERS.get("twice")
+
+
+def test_a_name_that_means_something_else_is_refused_with_those_that_do(installed):
+    assert set(ARMS) == {NONE, RANDOM, LEARNED, SELECT, LIVE, *SETTINGS}
+    shared = ScoresConfig.model_fields.keys() - SCORERS.members.keys()
+    assert set(SHARED) == shared
+    assert not {"random", "length:rank"} & set(SCORERS.names()) and "random" not in SCORERS
+    said = r"^scorer 'random' of their_parts 1\.2 is never used: the names none, random, .* mean something else"
+    with pytest.raises(ValueError, match=said):
+        SCORERS.check("random")
+    for name in (*ARMS, *SHARED):
+        with pytest.raises(ValueError, match=rf"^scorer '{name}': the names none, .* something else; choose another"):
+            pl.scorer(name)(len)
+    for name in ("", "mine:rank", "mine@200"):
+        with pytest.raises(ValueError, match=f"'{name}': a name has letters, and none of : @, which end it; choose an"):
+            ADAPTATIONS.register(name)(len)
+    for add in (pl.task("auto"), pl.metric("auto", kind="classification")):
+        with pytest.raises(ValueError, match="the names auto mean something else"):
+            add(lambda *_: 1.0)
 
 
 def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):

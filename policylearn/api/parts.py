@@ -19,6 +19,9 @@ QUESTIONS = "questions"
 def scorer(name: str) -> Callable[[Part], Part]:
     """Register a function `Sources` → `Scores`: a number for every token type, and for words if it knows any.
 
+    Raises:
+        ValueError: the name is that of another scorer, of an arm or of a setting of all scorers, or ends early.
+
     >>> import torch
     >>> from policylearn import Scores, scorer
     >>> @scorer("short")
