@@ -26,7 +26,7 @@ class JointCollator(PolicyCollator):
     with two models that share their encoder (``masked_lm.bert = classifier.bert``).
 
     Attributes:
-        label: the column of the task's labels, which are handed on as `labels`.
+        label: the column of the task's labels, which are handed on as `labels`, one for each of `masking.copies`.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer
@@ -58,7 +58,7 @@ class JointCollator(PolicyCollator):
         return self._both(super().numpy_call(texts), found)
 
     def _apart(self, examples: Examples) -> tuple[Examples, Any]:
-        """Texts without their labels, and these."""
+        """Texts without their labels, and these, as often as the policy has copies of a text."""
         if isinstance(examples, Mapping):
             self._check(examples, "the batch")
             return {name: column for name, column in examples.items() if name != self.label}, examples[self.label]
@@ -66,7 +66,7 @@ class JointCollator(PolicyCollator):
             self._check(row, f"example {number} of the batch")
         rows: list[Mapping] = list(examples)  # type: ignore[arg-type]
         texts = [{name: value for name, value in row.items() if name != self.label} for row in rows]
-        return texts, [row[self.label] for row in rows]
+        return texts, [row[self.label] for row in rows for _ in range(self.policy.masking.copies)]
 
     def _check(self, row: Any, which: str) -> None:
         if not isinstance(row, Mapping) or self.label not in row:

@@ -30,6 +30,16 @@ def test_the_masked_half_is_what_the_policy_collator_gives_and_the_other_the_tex
     assert both["labels"].tolist() == [row["label"] for row in ROWS]
 
 
+@pytest.mark.parametrize("form", ["pt", "np"])
+@pytest.mark.parametrize("label", [lambda i: i, lambda i: [i, i]])
+def test_every_copy_of_a_text_has_its_label(tokenizer, make_policy, form, label):
+    policy = make_policy(masking={"copies": 2, "design": "explore", "draws": 4})
+    rows = [{"input_ids": row["input_ids"], "label": label(i)} for i, row in enumerate(ROWS)]
+    batch = JointCollator(tokenizer, policy=policy, return_tensors=form)(rows)
+    assert len(batch["input_ids"]) == 6
+    assert batch["labels"].tolist() == [label(i) for i in (0, 0, 1, 1, 2, 2)]
+
+
 def test_two_heads_on_one_encoder_learn_from_a_batch(tokenizer):
     torch.manual_seed(0)
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
