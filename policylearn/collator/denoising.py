@@ -53,11 +53,18 @@ class DenoisingCollator(PolicyCollator):
     style: str = "tokens"
 
     def __post_init__(self) -> None:
+        self._sentinels: tuple[PreTrainedTokenizerBase | None, Tensor] = None, torch.zeros(0)
         super().__post_init__()
+
+    def _check_fields(self) -> None:
+        super()._check_fields()
         if self.style not in STYLES:
             raise ValueError(f"style {self.style!r}: take one of {', '.join(STYLES)}")
-        self._sentinels = sentinels_of(self.tokenizer) if self.style == "sentinels" else torch.zeros(0)
-        if self.style == "sentinels" and len(self._sentinels) < 2:
+        if self.style != "sentinels":
+            return
+        if self._sentinels[0] is not self.tokenizer:
+            self._sentinels = self.tokenizer, sentinels_of(self.tokenizer)
+        if len(self._sentinels[1]) < 2:
             raise ValueError('the tokenizer has no <extra_id_0> and <extra_id_1>: take style="infilling"')
 
     def _call(self, examples: Examples, mask: Masking) -> Batch:
@@ -82,7 +89,7 @@ class DenoisingCollator(PolicyCollator):
             return shown, original
         if self.style == "infilling":
             return infilled(original, masked, self.tokenizer.mask_token_id), original
-        return with_sentinels(original, masked, self._sentinels, self.tokenizer.eos_token_id)
+        return with_sentinels(original, masked, self._sentinels[1], self.tokenizer.eos_token_id)
 
     def _padded(self, shown: list[Tensor], labels: list[Tensor], batch: Batch) -> Batch:
         """Side by side; columns that are as long as the old tokens have lost their meaning."""

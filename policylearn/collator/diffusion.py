@@ -61,8 +61,8 @@ class DiffusionCollator(PolicyCollator):
     floor: float = 0.1
     complement: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check_fields(self) -> None:
+        super()._check_fields()
         if self.weighting not in get_args(Weighting):
             raise ValueError(f"weighting {self.weighting!r}: take one of {', '.join(get_args(Weighting))}")
         if not 0.0 <= self.floor <= 1.0:

@@ -21,36 +21,33 @@ UNITS = {True: "word", False: "token"}
 
 
 class Overrides:
-    """A policy under settings that may change from one batch to the next.
+    """A policy under settings, all of which may change from one batch to the next, the policy too."""
 
-    Args:
-        policy: π_φ.
-        tokenizer: tells whether words can be masked.
-    """
-
-    def __init__(self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.policy, self.tokenizer = policy, tokenizer
-        self._given: dict[str, Any] = {}
-        self._applied = policy
+    def __init__(self) -> None:
+        self._read: tuple[Any, ...] = ()
+        self._applied: MaskingPolicy
 
     def under(self, fields: Mapping[str, Any]) -> MaskingPolicy:
-        """The policy under these fields of a collator, of which None leaves the policy's own setting.
+        """The policy of a collator under its other fields, of which None leaves the policy's own setting.
 
         Raises:
             ValueError: one is out of its range.
         """
         given = {name: value for name in FIELDS if (value := fields[name]) is not None}
-        if given != self._given:
-            self._check(given, own_words=fields.get("words") is not None)
+        policy, tokenizer, own_words = fields["policy"], fields["tokenizer"], fields.get("words") is not None
+        if (read := (policy, tokenizer, own_words, given)) != self._read:
+            self._check(*read)
             changes = {
                 FIELDS[name]: UNITS[value] if name == "whole_word_mask" else value for name, value in given.items()
             }
-            self._given, self._applied = given, self.policy.under(**changes)
+            self._read, self._applied = read, policy.under(**changes) if changes else policy
         return self._applied
 
-    def _check(self, given: Mapping[str, Any], own_words: bool) -> None:
+    def _check(
+        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, own_words: bool, given: Mapping[str, Any]
+    ) -> None:
         """By the names of the fields; what else is wrong, the policy says."""
-        rate, masking = given.get("mlm_probability"), self.policy.masking
+        rate, masking = given.get("mlm_probability"), policy.masking
         if rate is not None and not 0 < rate < masking.p_max:
             raise ValueError(
                 f"mlm_probability {rate} must lie between 0 and {masking.p_max}, p_max of the policy: what is masked "
@@ -62,7 +59,7 @@ class Overrides:
         if sum(shares.values()) > 1 + 1e-9:
             said = " + ".join(f"{name} {share:g}" for name, share in shares.items())
             raise ValueError(f"{said} must not exceed 1: lower one (what is not given is the policy's)")
-        if given.get("whole_word_mask") and not own_words and not marks_words(self.tokenizer):
+        if given.get("whole_word_mask") and not own_words and not marks_words(tokenizer):
             raise ValueError(
                 "the tokenizer leaves no mark of words that is known here: set whole_word_mask=False, or say what is a "
                 'word, words="word_ids"'

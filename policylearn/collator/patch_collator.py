@@ -75,24 +75,37 @@ class PatchCollator(Timed):
         if isinstance(policy, PolicyArtefact):
             policy = policy.policy
         _check_settings(policy, rate, seed)
-        if policy is None:
-            policy = random_patches(grid, MaskingConfig(rate=rate or removed or RATE, p_max=1.0))
-        self.policy = policy if rate is None else policy.under(rate=rate)
-        self.processor, self.image, self.seed, self.vary_repeats = processor, image, int(seed or 0), vary_repeats
+        self._usual = rate or removed or RATE
+        self.policy: Any = policy if policy is None or rate is None else policy.under(rate=rate)
+        self.processor, self.image, self.seed, self.vary_repeats = processor, image, seed, vary_repeats
         self._clock, self._sights = Clock(), Sights()
         self._removed: int | None = None
         if NOISE in self.asks and removed is not None:
             self._removed = grid.count - int(grid.count * (1 - removed))
         self._equal = grid.frames > 1  # a model of films stacks what it sees of them
-        self._check_fits(grid, model)
+        self._grid, self._words = grid, model.config.vocab_size if LABELS in self.asks else None
+        self._fits: tuple[Any, ...] = ()
+        self._check_fields()
 
-    def _check_fits(self, grid: Grid, model: PreTrainedModel) -> None:
-        field = patch_field(self.policy.field)
+    def _check_fields(self) -> None:
+        """Refuse what is of no use, as it is now: asked before every batch, for policy, processor and seed may have
+        changed."""
+        if isinstance(self.policy, PolicyArtefact):
+            self.policy = self.policy.policy
+        _check_settings(self.policy, None, self.seed)
+        if self.policy is None:
+            self.policy = random_patches(self._grid, MaskingConfig(rate=self._usual, p_max=1.0))
+        if self._fits != (fits := (self.policy, self.processor)):
+            self._check_fits()
+            self._fits = fits
+
+    def _check_fits(self) -> None:
+        field, grid = patch_field(self.policy.field), self._grid
         if field.grid != grid:
             raise ValueError(f"the policy is over pictures of {field.grid}, the model's are of {grid}: take its own")
-        if LABELS in self.asks and model.config.vocab_size < field.size:
+        if self._words is not None and self._words < field.size:
             raise ValueError(
-                f"the model knows {model.config.vocab_size} visual words, the policy has {field.size}: set the model's "
+                f"the model knows {self._words} visual words, the policy has {field.size}: set the model's "
                 "config.vocab_size to that"
             )
         if len(field.codebook) > 1 and self.processor is not None:
@@ -109,6 +122,7 @@ class PatchCollator(Timed):
         """
         if isinstance(examples, Mapping) or not len(examples) or not all(isinstance(one, Mapping) for one in examples):
             raise ValueError(f"a batch is a list of examples with {PIXELS}, one at least; got {quote(examples)}")
+        self._check_fields()
         examples = [example for example in examples for _ in range(self.policy.masking.copies)]
         pixels = self._pixels(examples)
         mask = self.mask(pixels, self._columns(examples))
@@ -117,12 +131,15 @@ class PatchCollator(Timed):
 
     def mask(self, pixels: Tensor, columns: Mapping[str, Tensor] | None = None) -> MaskedPatches:
         """The mask of the moment of pictures, as `mask_patches` has them. ValueError: they are no such pixels."""
+        self._check_fields()
         field = patch_field(self.policy.field)
         _check_pixels(pixels, field.grid)
         x = field.grid.patches(pixels)
         keys = partial(field.keys, x, torch.ones(x.shape[:2]), 0, 0)
         epoch = draw_of(self._clock, self._sights, keys, self.vary_repeats, self.policy.masking)
-        return self._checked(mask_patches(self.policy, pixels, self.seed, epoch, self._clock.progress, columns))
+        return self._checked(
+            mask_patches(self.policy, pixels, int(self.seed or 0), epoch, self._clock.progress, columns)
+        )
 
     def _checked(self, mask: MaskedPatches) -> MaskedPatches:
         """The mask, if the model can hide what it says."""

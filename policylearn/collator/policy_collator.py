@@ -106,6 +106,12 @@ class PolicyCollator(Timed, DataCollatorMixin):
     words: OwnWords | None = None
 
     def __post_init__(self) -> None:
+        self.generator: torch.Generator | np.random.Generator | None = None
+        self._clock, self._sights, self._overrides = Clock(), Sights(), Overrides()
+        self._check_fields()
+
+    def _check_fields(self) -> None:
+        """Refuse fields that are of no use, as they are now: asked before every batch, for all may have changed."""
         self._take_apart()
         check_settings(vars(self))
         check_made_of(self.tokenizer, self.policy, masks=self.mlm)
@@ -114,9 +120,6 @@ class PolicyCollator(Timed, DataCollatorMixin):
             raise ValueError(
                 f"the tokenizer has {len(self.tokenizer)} tokens, the policy knows {known}: it is another's"
             )
-        self.generator: torch.Generator | np.random.Generator | None = None
-        self._clock, self._sights = Clock(), Sights()
-        self._overrides = Overrides(self.policy, self.tokenizer)
         self._overrides.under(vars(self))
 
     def _take_apart(self) -> None:
@@ -261,7 +264,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         return shown.numpy(), labels.numpy()
 
     def _call(self, examples: Examples, mask: Masking) -> Batch:
-        check_settings(vars(self))  # they may have changed
+        self._check_fields()
         if self.seed is not None and self.generator is None:
             self.create_rng()
         rows = self._kept(examples)

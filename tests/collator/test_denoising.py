@@ -152,6 +152,15 @@ def test_a_batch_without_a_word_is_shown_as_it_is(style, t5_tokenizer):
     assert batch["labels"].tolist() == [[sentinels_of(t5_tokenizer)[0], 1] if style == "sentinels" else [1]]
 
 
+def test_the_style_may_change_at_any_time(t5_tokenizer, t5_examples):
+    collator = DenoisingCollator(t5_tokenizer, style="tokens")
+    for style in ("sentinels", "infilling", "sentinels", "tokens"):
+        collator.style, made = style, DenoisingCollator(t5_tokenizer, style=style)
+        collator.set_epoch(1), made.set_epoch(1)
+        found, wanted = collator(t5_examples), made(t5_examples)
+        assert all(torch.equal(found[name], wanted[name]) for name in ("input_ids", "labels"))
+
+
 def test_what_cannot_be_is_said(tokenizer, t5_tokenizer, trained_examples):
     with pytest.raises(ValueError, match="style 'spans': take one of tokens, infilling, sentinels"):
         DenoisingCollator(tokenizer, style="spans")

@@ -52,6 +52,28 @@ def test_settings_of_a_wrong_type_are_refused(settings, said):
         PatchCollator(model_of("ViTForMaskedImageModeling"), **settings)
 
 
+def test_a_policy_that_is_set_later_is_asked_and_held_against_the_model():
+    model = model_of("ViTMAEForPreTraining")
+    collator, rows = PatchCollator(model), [{"pixel_values": x} for x in pixels_for(model)]
+    collator.set_epoch(0)
+    random, policy = collator(rows)["noise"], policy_of(model)
+    collator.policy = policy
+    asked = PatchCollator(model, policy)
+    asked.set_epoch(0)
+    assert torch.equal(collator(rows)["noise"], asked(rows)["noise"])
+    collator.policy = None
+    assert torch.equal(collator(rows)["noise"], random)
+    collator.policy = policy.under(rate=0.5)
+    with pytest.raises(ValueError, match="hides 8 of 16 patches"):
+        collator(rows)
+    collator.policy = policy_of(model_of("ViTMAEForPreTraining", image_size=24))
+    with pytest.raises(ValueError, match="the policy is over pictures of"):
+        collator(rows)
+    collator.policy, collator.seed = policy, -1
+    with pytest.raises(ValueError, match="seed -1 must be a whole number"):
+        collator.mask(torch.stack([row["pixel_values"] for row in rows]))
+
+
 def test_examples_that_are_none_are_refused():
     model = model_of("ViTForMaskedImageModeling")
     collator, rows = PatchCollator(model, seed=None), [{"pixel_values": x} for x in pixels_for(model)]

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from policylearn import DenoisingCollator, PolicyCollator
+from policylearn import DenoisingCollator, DiffusionCollator, PolicyCollator
 
 TEXT = {"input_ids": [2, *range(5, 45), 3]}
 
@@ -31,6 +31,53 @@ def test_settings_may_change_at_any_time(tokenizer):
     assert collator([TEXT])["input_ids"][0].tolist() == TEXT["input_ids"]
     collator.mlm_probability = 1.5
     with pytest.raises(ValueError, match=r"mlm_probability 1\.5 must lie between 0 and 0\.9"):
+        collator([TEXT])
+
+
+def test_the_policy_may_change_at_any_time(tokenizer, make_policy, make_artefact):
+    first, second = (make_policy(learned=True, seed=seed, rate=0.3) for seed in (0, 1))
+    for kind in (PolicyCollator, DenoisingCollator, DiffusionCollator):
+        collator, wanted = kind(tokenizer, policy=first), kind(tokenizer, policy=second)
+        collator.set_epoch(0), wanted.set_epoch(0)
+        before = collator([TEXT])["input_ids"].tolist()
+        for given in (second, make_artefact(second)):
+            collator.policy = given
+            assert collator([TEXT])["input_ids"].tolist() == wanted([TEXT])["input_ids"].tolist() != before
+            assert copy.deepcopy(collator)([TEXT])["input_ids"].tolist() == wanted([TEXT])["input_ids"].tolist()
+        collator.policy = "org/name"
+        with pytest.raises(ValueError, match="policy 'org/name' is no policy"):
+            collator([TEXT])
+
+
+def test_the_policy_that_is_set_later_is_put_under_the_settings(tokenizer, make_policy):
+    collator = PolicyCollator(tokenizer, mlm_probability=0.4)
+    collator.policy = make_policy(rate=0.1)
+    assert masked(collator([TEXT])) == 16
+    collator.policy = make_policy(rate=0.1, p_max=0.3)
+    with pytest.raises(ValueError, match=r"mlm_probability 0\.4 must lie between 0 and 0\.3"):
+        collator([TEXT])
+
+
+LATER = [
+    (DiffusionCollator, {"mlm_probability": 0.5}, "mlm_probability is given"),
+    (DiffusionCollator, {"weighting": "incl"}, "weighting 'incl': take one of inclusion, rate"),
+    (DiffusionCollator, {"floor": 2.0}, r"floor 2\.0 must lie between 0 and 1"),
+    (DiffusionCollator, {"mlm": False}, "mlm=False hides nothing"),
+    (DenoisingCollator, {"style": "infiling"}, "style 'infiling': take one of tokens, infilling, sentinels"),
+    (DenoisingCollator, {"style": "sentinels"}, "the tokenizer has no <extra_id_0>"),
+    (PolicyCollator, {"mlm_probability": 0.95}, r"mlm_probability 0\.95 must lie between"),
+    (PolicyCollator, {"tokenizer": "bert-base-uncased"}, "tokenizer 'bert-base-uncased' is a name"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "said"), LATER)
+def test_what_is_refused_at_first_is_refused_later(tokenizer, kind, fields, said):
+    if "tokenizer" not in fields:
+        with pytest.raises(ValueError, match=said):
+            kind(tokenizer, **fields)
+    collator = kind(tokenizer)
+    vars(collator).update(fields)
+    with pytest.raises(ValueError, match=said):
         collator([TEXT])
 
 
