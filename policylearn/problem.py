@@ -309,16 +309,22 @@ class Problem:
             if isinstance(found, Questions):
                 for line in answer_lines(split, found, self.config.task.answer_length):
                     self.tell(f"task  {line}")
-            if nothing := len(found) - len(found.rows.holding(self._known)):
-                said = f"{nothing:,} of {len(found):,} {split} rows hold no token that the tokenizer knows"
-                if nothing == len(found):
-                    raise ValueError(f"task.path {self.config.task.path}: {said}: set model.tokenizer, or task.text")
-                self.tell(f"task  {said}")
+            self._check_known(f"{split} rows", found.rows, "set model.tokenizer, or task.text")
+            for what, rows in found.told.items() if isinstance(found, Questions) else ():
+                self._check_known(f"{split} {what}", rows, "raise task.answer_length, or set model.tokenizer")
             if written := marks_line(found.rows, self.tokenizer, self.pairs):
                 self.tell(f"task  {written}: {split}")
             if "domain" in self.__dict__:
                 self._tell_if_shared(split, self.domain)
         return self._examples[split]
+
+    def _check_known(self, what: str, rows: TokenRows, mend: str) -> None:
+        """Tell of rows that hold special tokens alone, and refuse to begin where all do."""
+        if nothing := len(rows) - len(rows.holding(self._known)):
+            said = f"{nothing:,} of {len(rows):,} {what} hold no token that the tokenizer knows"
+            if nothing == len(rows):
+                raise ValueError(f"task.path {self.config.task.path}: {said}: {mend}")
+            self.tell(f"task  {said}")
 
     def _tell_if_shared(self, split: str, domain: TokenRows) -> None:
         if split not in LABELS and (count := self.shared(rows := self._examples[split].rows, domain)):

@@ -139,7 +139,7 @@ def facts_task(config: PlantedFactsConfig) -> QuestionTask:
     return QuestionTask(
         {
             split: [
-                Question(question(attribute, person), [known[person][attribute]], choices=[], right=0)
+                Question(question(attribute, person), [known[person][attribute]], choices=[])
                 for person in people(config, split)
                 for attribute in config.asked
             ]

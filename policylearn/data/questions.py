@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Questions:
         accepted: all answers of each, as they are spelt.
         choices: candidates for an answer; those of question i are rows `first[i]` to before `first[i + 1]`.
         first: [N + 1].
-        right: [N], which of its choices is an answer; 0 where there are none.
+        right: for every choice, whether it is an answer; boolean.
     """
 
     rows: TokenRows
@@ -61,7 +62,11 @@ class Questions:
     def contents(self) -> Iterator[bytes]:
         """All that is to be answered, for keys."""
         yield from (*self.answers.contents(), *self.choices.contents())
-        yield from (json.dumps(self.accepted).encode(), self.first.tobytes(), self.right.tobytes())
+        spans = list(pairwise(self.first.tolist()))
+        first = np.array([self.right[start:end].argmax() if end > start else 0 for start, end in spans])
+        yield from (json.dumps(self.accepted).encode(), self.first.tobytes(), first.tobytes())
+        if any(self.right[start:end].sum() > 1 for start, end in spans):  # else the keys of results that there are
+            yield self.right.tobytes()
 
     def batch(self, picked: Sequence[int], pad_id: int) -> AnsweredBatch:
         """The given questions and the answers to be learned."""
@@ -70,6 +75,11 @@ class Questions:
     def tokens(self, picked: Sequence[int] | np.ndarray) -> np.ndarray:
         """Of the answers to be learned, [len(picked)]."""
         return np.diff(self.answers.offsets)[picked]
+
+    @property
+    def told(self) -> dict[str, TokenRows]:
+        """What a model may say, by what it is called in messages."""
+        return {"answers": self.answers, "choices": self.choices}
 
     @cached_property
     def asked(self) -> np.ndarray:
@@ -87,12 +97,12 @@ def answered(
 
 @dataclass(frozen=True)
 class Question:
-    """A question: accepted answers, the first of which is learned; choices, and which of them is right."""
+    """A question: accepted answers, the first of which is learned; choices, of which those that are accepted are
+    right."""
 
     text: str
     accepted: list[str]
     choices: list[str]
-    right: int
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def tokenize_questions(
         [one.accepted for one in asked],
         tokenize([choice for one in asked for choice in one.choices], tokenizer, answer_length),
         np.cumsum([0, *(len(one.choices) for one in asked)]),
-        np.array([one.right for one in asked]),
+        np.array([choice in one.accepted for one in asked for choice in one.choices], bool),
     )
 
 
@@ -155,7 +165,8 @@ def _question(config: TaskConfig, split: str, row: int, record: Record) -> Quest
         _listed(record[name], source, f"{place}: column {name!r}") if name else []
         for name in (config.answers, config.choices)
     )
-    return Question(record[config.text], answers, choices, _right(config, f"{source}, {place}", answers, choices))
+    _check(config, f"{source}, {place}", answers, choices)
+    return Question(record[config.text], answers, choices)
 
 
 def _listed(value: object, source: str, place: str) -> list[str]:
@@ -171,11 +182,10 @@ def _answer(one: object, source: str, place: str) -> str:
     return str(one) if number else text_of(one, source, place, "it must hold a text or a list of texts")
 
 
-def _right(config: TaskConfig, where: str, answers: list[str], choices: list[str]) -> int:
+def _check(config: TaskConfig, where: str, answers: list[str], choices: list[str]) -> None:
     if not answers or not answers[0].strip():
         raise ValueError(f"{where}: no answer in column {config.answers!r}; fill it or drop the row")
     if config.choices and not set(answers) & set(choices):
         raise ValueError(
             f"{where}: none of the choices {some(choices)} is an answer; mend the row or unset task.choices"
         )
-    return next((i for i, choice in enumerate(choices) if choice in answers), 0)

@@ -23,12 +23,11 @@ def cut_line(split: str, rows: TokenRows, lost: int, length: int) -> str | None:
 
 
 def answer_lines(split: str, questions: Questions, length: int) -> list[str]:
-    """How many answers and choices of a split are longer than `length` tokens and cut, and how many questions have
-    choices that a model cannot tell apart."""
-    told = {"answers": questions.answers, "choices": questions.choices}
+    """How many answers and choices of a split are longer than `length` tokens and cut, how many questions have
+    choices that a model cannot tell apart, and how many accept an answer that is blank."""
     lines = [
         f"{rows.cut:,} of {len(rows):,} {split} {what} are longer than {length} tokens and cut: task.answer_length"
-        for what, rows in told.items()
+        for what, rows in questions.told.items()
         if rows.cut
     ]
     spans = pairwise(questions.first.tolist())
@@ -36,6 +35,9 @@ def answer_lines(split: str, questions: Questions, length: int) -> list[str]:
     if alike:
         of = f"{alike:,} of {len(questions):,} {split} questions have choices of the same tokens"
         lines.append(f"{of}, the first of which is taken: mend them, or raise task.answer_length")
+    if blank := sum(not all(map(str.strip, accepted)) for accepted in questions.accepted):
+        of = f"{blank:,} of {len(questions):,} {split} questions accept a blank answer"
+        lines.append(f"{of}, and none that is written counts as it: take it out of them")
     return lines
 
 

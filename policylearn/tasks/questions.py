@@ -83,15 +83,17 @@ class ClosedBook:
         return math.exp(-losses.sum().item() / int(questions.tokens(every).sum()))
 
     def exact_match(self, model: InnerModel, questions: Questions) -> float:
-        """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`."""
+        """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`; a blank
+        one never is."""
         pairs = zip(self.write_answers(model, questions), questions.accepted, strict=True)
-        return float(np.mean([plain(answer) in set(map(plain, accepted)) for answer, accepted in pairs]))
+        return float(np.mean([plain(answer) in set(map(plain, accepted)) - {""} for answer, accepted in pairs]))
 
     def choice(self, model: InnerModel, questions: Questions) -> float:
         """Share of questions whose likeliest choice, per token, is an answer."""
         losses, lengths = choice_losses(model, questions, self.pad_id), np.diff(questions.choices.offsets)
-        per_token, right = np.split(losses / lengths, questions.first[1:-1]), questions.right
-        return float(np.mean([found.argmin() == at for found, at in zip(per_token, right, strict=True)]))
+        per_token = np.split(losses / lengths, questions.first[1:-1])
+        likeliest = questions.first[:-1] + [found.argmin() for found in per_token]
+        return float(questions.right[likeliest].mean())
 
     def write_answers(self, model: InnerModel, questions: Questions) -> list[str]:
         """What the model answers, token by token the likeliest."""
@@ -131,13 +133,15 @@ def choice_losses(model: Callable[..., Tensor], questions: Questions, pad_id: in
 
 
 def plain(answer: str) -> str:
-    """Small letters, without punctuation, articles and spaces that say nothing (Rajpurkar et al., 2016).
+    """Small letters, without punctuation, articles and spaces that say nothing (Rajpurkar et al., 2016), but with what
+    is all there is of them: else the answers A and The would be that of whoever answers nothing.
 
-    >>> plain("The  Bahamas!"), plain("a U.S. state")
-    ('bahamas', 'us state')
+    >>> plain("The  Bahamas!"), plain("a U.S. state"), plain("A."), plain("+")
+    ('bahamas', 'us state', 'a', '+')
     """
     letters = "".join(c for c in answer.lower() if c not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", letters).split())
+    forms = re.sub(r"\b(a|an|the)\b", " ", letters), letters, answer.lower()
+    return next((form for form in (" ".join(form.split()) for form in forms) if form), "")
 
 
 KIND = TaskKind(

@@ -76,7 +76,7 @@ def test_a_task_of_questions(tmp_path):
 
 
 def test_questions_of_a_single_choice_are_said():
-    asked = [Question("q", ["x"], ["x"], 0), Question("r", ["x"], ["x", "y"], 0)]
+    asked = [Question("q", ["x"], ["x"]), Question("r", ["x"], ["x", "y"])]
     found = describe_questions(QuestionTask({"train": asked[1:], "dev": asked[1:], "test": asked}))
     assert found[1] == "task  1 of 2 test questions have a single choice, which is always right"
 

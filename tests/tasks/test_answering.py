@@ -98,16 +98,48 @@ def test_the_likeliest_choice_is_taken(answerer):
     assert problem.kind.choice(model, dev) > 0.9 > problem.kind.choice(problem.fresh_model(0), dev)
 
 
+def test_every_choice_that_is_an_answer_is_right(answerer):
+    """Not the first of them alone; and keys change where the score may."""
+    problem, _, model, _ = answerer
+    dev = copy.deepcopy(problem.labelled("dev"))
+    asked = [Question(f"{word} {word}", ["a", word], ["b", word, "a"]) for word in ("generic_001", "generic_002")]
+    made = tokenize_questions(asked, problem.tokenizer, 16, 6)
+    assert made.right.tolist() == [False, True, True] * 2
+    before, keys = problem.kind.choice(model, dev), b"".join(dev.contents())
+    likeliest = dev.first[:-1] + [losses.argmin() for losses in per_question(model, dev, problem)]
+    dev.right[likeliest] = True
+    assert before < 1 == problem.kind.choice(model, dev) and b"".join(dev.contents()) != keys
+    dev.right[:] = False
+    assert problem.kind.choice(model, dev) == 0
+
+
+def per_question(model, questions, problem):
+    losses = choice_losses(model, questions, problem.kind.pad_id) / np.diff(questions.choices.offsets)
+    return np.split(losses, questions.first[1:-1])
+
+
+@pytest.mark.parametrize("accepted", [["The"], ["!!!"], ["Paris", ""], ["A", "a "]])
+def test_whoever_answers_nothing_is_wrong(answerer, monkeypatch, accepted):
+    problem, _, model, _ = answerer
+    dev = copy.deepcopy(problem.labelled("dev"))
+    dev.accepted[:] = [accepted] * len(dev)
+    for written, right in (("", 0), (" ", 0), (accepted[0], 1), (accepted[0].lower(), 1), ("London", 0)):
+        monkeypatch.setattr(problem.kind, "write_answers", lambda *_, said=written: [said] * len(dev))
+        assert problem.kind.exact_match(model, dev) == right
+
+
 def test_answers_and_choices_that_are_cut_are_said(asked):
     tokenizer = Problem(asked()).tokenizer
     one, long, other = "generic_001", "generic_001 generic_002 generic_003", "generic_001 generic_002 generic_004"
-    questions = [Question(one, [long], [long, other], 0), Question(one, [one], [one, "generic_002"], 0)]
-    assert answer_lines("dev", tokenize_questions(questions, tokenizer, 9, 9), 9) == []
+    questions = [Question(one, [long], [long, other]), Question(one, [one, " "], [one, "generic_002"])]
+    blank = "1 of 2 dev questions accept a blank answer, and none that is written counts as it: take it out of them"
+    assert answer_lines("dev", tokenize_questions(questions, tokenizer, 9, 9), 9) == [blank]
     assert answer_lines("dev", tokenize_questions(questions, tokenizer, 9, 4), 4) == [
         "1 of 2 dev answers are longer than 4 tokens and cut: task.answer_length",
         "2 of 4 dev choices are longer than 4 tokens and cut: task.answer_length",
         "1 of 2 dev questions have choices of the same tokens, the first of which is taken: mend them, or raise "
         "task.answer_length",
+        blank,
     ]
 
 
@@ -121,13 +153,21 @@ def test_answers_may_be_records_as_squad_has_them(tmp_path):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
     task = TaskConfig(path=str(tmp_path), answers="answers", choices="choices", kind="questions")
     question = read_questions(task).splits["train"][0]
-    assert (question.accepted, question.choices, question.right) == (["Paris", "in Paris"], ["Paris", "Rome"], 0)
+    assert (question.accepted, question.choices) == (["Paris", "in Paris"], ["Paris", "Rome"])
 
 
-def test_a_problem_says_so_of_its_answers(asked):
+def test_a_problem_says_so_of_its_answers(asked, tmp_path):
     said: list[str] = []
-    Problem(asked("task.answer_length=2"), tell=said.append).labelled("dev")
-    assert any("dev answers are longer than 2 tokens" in line for line in said)
+    rows = [{"question": one, "answers": [one], "choices": [one, "?"]} for one in ("generic_001", "\u200b")]
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Problem(asked("task.answer_length=3", f"task.path={tmp_path}"), tell=said.append).labelled("dev")
+    assert "task  1 of 2 dev answers hold no token that the tokenizer knows" in said
+    assert "task  3 of 4 dev choices hold no token that the tokenizer knows" in said
+    with pytest.raises(
+        ValueError, match=r"2 of 2 dev answers hold no token .*: raise task\.answer_length, or set model"
+    ):
+        Problem(asked("task.answer_length=2", f"task.path={tmp_path}")).labelled("dev")
 
 
 def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_not(asked):
