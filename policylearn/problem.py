@@ -124,12 +124,7 @@ class Problem:
             self.tell("domain  texts of the planted benchmark, and the task is none of it: set domain.path")
         if self._is_made_up("task"):
             self.tell("task  labels of the planted benchmark, and the domain is none of it: set task.path")
-        generates = isinstance(self.fresh_model(0), Seq2SeqModel)
-        if self.kind.name == "questions" and not generates:
-            raise ValueError(
-                "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
-                '{model_type = "bart"}'
-            )
+        self.fresh_model(0)
         for split in self._splits:
             self._read(split)
         check_metric(self.kind, self.labelled("dev"))
@@ -359,6 +354,11 @@ class Problem:
             raise ValueError(
                 f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
                 'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
+            )
+        if self.config.task.answers is not None and not isinstance(model, Seq2SeqModel):
+            raise ValueError(
+                "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
+                '{model_type = "bart"}'
             )
         if "token_type_ids" in tokenizer.model_input_names and self.pairs:
             model.read_pairs(separator_of(tokenizer))

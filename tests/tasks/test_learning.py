@@ -84,8 +84,10 @@ def test_a_metric_of_answers_needs_answers():
 
 
 def test_a_model_that_cannot_write_is_refused(asked):
-    with pytest.raises(ValueError, match=r"task.answers needs an encoder–decoder"):
-        Problem(asked('model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2}')).check()
+    problem = Problem(asked('model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2}'))
+    for used in (problem.check, lambda: problem.fresh_model(0)):
+        with pytest.raises(ValueError, match=r"task.answers needs an encoder–decoder"):
+            used()
 
 
 def test_what_needs_classes_says_so(problem):
