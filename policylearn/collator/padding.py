@@ -1,6 +1,8 @@
 """From examples to one rectangular batch, [B, T]."""
 
+from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
@@ -18,6 +20,11 @@ Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """Mappings with `input_ids`; or one mapping of columns, a batch that is put together already."""
 INTEGERS = frozenset({"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask"})
 """Columns of integers, whoever made them: lists of them are read three times as fast when that is known."""
+MARKS = {
+    "attention_mask": "1 for tokens and 0 for padding",
+    "special_tokens_mask": "1 where nothing may be masked and 0 elsewhere",
+}
+"""Column that marks tokens → its numbers."""
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Which torch stores, and hardly computes with."""
 
@@ -58,8 +65,8 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
         documents of each row end is a list of tensors.
 
     Raises:
-        ValueError: there are no examples, one lacks `input_ids` or a column that others have, or what a column holds
-            cannot be laid side by side.
+        ValueError: there are no examples, one lacks `input_ids` or a column that others have, what a column holds
+            cannot be laid side by side, a token id is no whole number, or a mask is one to be added to scores.
 
     >>> batch, real = assemble([{"input_ids": [2, 7, 3], "index": 4}, {"input_ids": [2, 3], "index": 5}], Padding(0))
     >>> batch["input_ids"], batch["index"]
@@ -72,9 +79,10 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
     examples = _rows_of(examples)
     batch, inside = _together(examples) if isinstance(examples, Mapping) else _side_by_side(examples, padding)
     batch = {name: x.long() if getattr(x, "dtype", None) in UNSIGNED else x for name, x in batch.items()}
-    ids = batch["input_ids"]
+    batch["input_ids"] = ids = _token_ids(batch["input_ids"])
     if ids.dim() != 2:
         raise ValueError(f"input_ids has shape {list(ids.shape)}: give one list of token ids per example")
+    _check_marks(batch)
     if "attention_mask" not in batch:
         return batch, inside & (ids != padding.token) if padding.telling else inside
     if (mask := batch["attention_mask"]).shape != ids.shape:
@@ -125,8 +133,7 @@ def _together(batch: Mapping[str, Any]) -> tuple[Batch, Tensor]:
         length = arrays["input_ids"].shape
         along = {name for name, value in arrays.items() if name not in OFFSETS and np.shape(value)[:1] == length}
         arrays = {name: value[None] if name in along else value for name, value in arrays.items()}
-    ids = arrays["input_ids"].long()
-    return arrays | {"input_ids": ids}, torch.ones_like(ids, dtype=torch.bool)
+    return arrays, torch.ones_like(arrays["input_ids"], dtype=torch.bool)
 
 
 class _Layout(NamedTuple):
@@ -168,7 +175,24 @@ def _side_by_side(rows: Sequence[Mapping[str, Any]], padding: Padding) -> tuple[
             batch[name] = layout.lay(_joined(name, values), fill.get(name, 0))
         else:
             batch[name] = _stacked(name, values)
-    return batch | {"input_ids": batch["input_ids"].long()}, layout.inside()
+    return batch, layout.inside()
+
+
+def _token_ids(ids: Tensor) -> Tensor:
+    """As int64, which would cut fractions off without a word and make 1 of True."""
+    if ids.is_floating_point() and bool((broken := ids % 1 != 0).any()):
+        raise ValueError(f"input_ids holds {float(ids[broken][0]):g}, which is no token id: tokenize the texts first")
+    if ids.dtype == torch.bool:
+        raise ValueError("input_ids holds True and False, which are no token ids: tokenize the texts first")
+    return ids.long()
+
+
+def _check_marks(batch: Batch) -> None:
+    """Refuse masks that are to be added to scores of attention: their 0 means what 1 means here."""
+    for name, meaning in MARKS.items():
+        column = batch.get(name)
+        if isinstance(column, Tensor) and column.dtype != torch.bool and not bool((column >= 0).all()):
+            raise ValueError(f"{name} holds {float(column.min()):g}: give {meaning}")
 
 
 def _check_columns(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -235,27 +259,28 @@ def _length(value: Any) -> int | None:
 
 def _joined(name: str, values: Sequence[Any]) -> np.ndarray:
     """The rows of a column end to end, [N, ...]."""
-    try:
-        if name in INTEGERS and all(map(_is_list, values)) and not any(isinstance(v[0], float) for v in values if v):
+    truths = name == "input_ids" and any(isinstance(value[0], bool) for value in values if len(value))
+    if name in INTEGERS and all(map(_is_list, values)) and not truths:
+        with suppress(TypeError, ValueError, OverflowError):  # not integers alone, or none that are so small
             return _joined_flags(values) if name == "special_tokens_mask" else _joined_integers(values)
+    try:
         joined = np.concatenate([np.asarray(value) for value in values if len(value)] or [np.zeros(0, np.int64)])
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(name, values[0]) from error
     if joined.dtype.kind not in "biuf":
         raise _no_numbers(name, values[0])
-    if name == "input_ids" and joined.dtype.kind == "f" and (joined % 1 != 0).any():
-        raise ValueError(
-            f"input_ids holds {joined[joined % 1 != 0][0]:g}, which is no token id: tokenize the texts first"
-        )
     return joined.astype(np.float32) if _is_list(values[0]) and joined.dtype == np.float64 else joined
 
 
 def _joined_integers(values: Sequence[Any]) -> np.ndarray:
     """The same of lists of integers; those that hold one number alone, as most masks do, are not read one by one."""
-    first, total = next(chain.from_iterable(values), 0), sum(map(len, values))
-    if all(value.count(first) == len(value) for value in values):
-        return np.full(total, first, np.int64)
-    return np.fromiter(chain.from_iterable(values), np.int64, total)
+    first = next(chain.from_iterable(values), 0)
+    if isinstance(first, int) and all(value.count(first) == len(value) for value in values):
+        return np.full(sum(map(len, values)), first, np.int64)
+    found = array("q")  # which refuses what is no integer, where NumPy cuts fractions off and reads strings
+    for value in values:
+        found.fromlist(list(value))
+    return np.frombuffer(found, np.int64)
 
 
 def _joined_flags(values: Sequence[Any]) -> np.ndarray:
@@ -283,4 +308,8 @@ def _tensor(name: str, value: Any) -> Tensor:
 
 
 def _no_numbers(name: str, value: Any) -> ValueError:
+    if name == "input_ids":
+        return ValueError(f"input_ids holds {value!r:.80}, which are no token ids: tokenize the texts first")
+    if name in INTEGERS and _length(value) and _is_nested(value):
+        return ValueError(f"{name} of an example holds lists, {value!r:.80}: give one number per token")
     return ValueError(f"column {name!r} holds what is no array of numbers: {value!r:.80}; drop it from the data set")

@@ -151,6 +151,29 @@ WRONG = {
     ),
     "mask of an example": ([TEXT | {"attention_mask": [1]}], r"attention_mask has shape \[1, 1\], input_ids \[1, 42\]"),
     "special mask": ([TEXT | {"special_tokens_mask": [0]}], r"special_tokens_mask has shape \[1, 1\]"),
+    "mask to be added": (
+        [TEXT | {"attention_mask": [0.0] * 40 + [-1e9] * 2}],
+        r"attention_mask holds -1e\+09: give 1 for tokens and 0 for padding",
+    ),
+    "mask of a batch to be added": (
+        {"input_ids": torch.ones(2, 4).long(), "attention_mask": torch.full((2, 4), -torch.inf)},
+        "attention_mask holds -inf: give 1 for tokens and 0 for padding",
+    ),
+    "mask of nothing": ([TEXT | {"attention_mask": [1.0] * 41 + [float("nan")]}], "attention_mask holds nan: give 1"),
+    "negative special mask": (
+        [TEXT | {"special_tokens_mask": [0] * 41 + [-1]}],
+        "special_tokens_mask holds -1: give 1 where nothing may be masked and 0 elsewhere",
+    ),
+    "mask of pairs": (
+        [TEXT | {"attention_mask": [[1] * 42] * 42}, {"input_ids": [2, 3], "attention_mask": [[1] * 2] * 2}],
+        r"attention_mask of an example holds lists, \[\[1, .*: give one number per token",
+    ),
+    "spelt ids": ([TEXT, {"input_ids": ["2", "7", "3"]}], "input_ids holds .* which are no token ids: tokenize"),
+    "spelt ids alone": ([{"input_ids": ["7", "7"]}], r"input_ids holds \['7', '7'\], which are no token ids: tokenize"),
+    "spelt mask": ([TEXT | {"attention_mask": ["1"] * 42}], "column 'attention_mask' holds what is no array"),
+    "truths": ([[True, False]], "input_ids holds True and False, which are no token ids: tokenize"),
+    "truths of a batch": ({"input_ids": torch.ones(2, 4).bool()}, "input_ids holds True and False"),
+    "a fraction of a batch": ({"input_ids": torch.tensor([[2, 5.5, 3]])}, r"input_ids holds 5\.5, which is no"),
     "nothing, then a number": (
         [TEXT | {"x": None}, TEXT | {"x": 1}],
         "column 'x' holds None in example 0 of the batch",
@@ -259,8 +282,19 @@ def test_token_ids_are_whole_numbers(tokenizer, made):
     row = {"input_ids": made([2.0, 5.0, 6.0, 3.0])}
     whole = PolicyCollator(tokenizer)([{"input_ids": [2, 5, 6, 3]}])["labels"]
     assert torch.equal(PolicyCollator(tokenizer)([row])["labels"], whole)
-    with pytest.raises(ValueError, match=r"input_ids holds 5\.5, which is no token id"):
-        PolicyCollator(tokenizer)([{"input_ids": made([2.0, 5.5, 6.0, 3.0])}])
+    for first in (2.0, 2):  # whole numbers before it hide nothing
+        with pytest.raises(ValueError, match=r"input_ids holds 5\.5, which is no token id"):
+            PolicyCollator(tokenizer)([{"input_ids": made([first, 5.5, 6.0, 3.0])}])
+
+
+def test_masks_may_be_numbers_of_any_kind(tokenizer):
+    """What is not 0 marks a token, of whatever type and size, and comes out as it came."""
+    wanted = PolicyCollator(tokenizer)([TEXT | {"special_tokens_mask": [0] * 41 + [1]}])["labels"]
+    for one, mark in ((True, True), (1.0, 300), (1, 255), (np.int64(1), 1.0)):
+        given = TEXT | {"special_tokens_mask": [0] * 41 + [mark], "attention_mask": [one] * 42}
+        found = PolicyCollator(tokenizer)([given])
+        assert torch.equal(found["labels"], wanted)
+        assert found["attention_mask"].dtype == (torch.float32 if isinstance(one, float) else torch.int64)
 
 
 def test_what_numpy_calls_a_number_or_a_truth_is_one(tokenizer):
