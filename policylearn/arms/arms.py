@@ -186,8 +186,12 @@ def check_arms(config: Config, known: Iterable[str] = (LEARNED,)) -> None:
         known: arms that have, or will have, a policy of their own.
 
     Raises:
-        ValueError: naming the arm and the known ones.
+        ValueError: naming the arm and the known ones; or there is none to be compared.
     """
+    if config.evaluate.seeds and not config.evaluate.arms:
+        raise ValueError(
+            'evaluate.arms is empty: name what to compare, such as ["random", "learned"], or skip it, evaluate.seeds=0'
+        )
     scorers, plain = (PICTURE_SCORERS, {RANDOM}) if config.patches.words else (SCORERS, {SELECT, LIVE, *SETTINGS})
     if taken := {NONE, RANDOM, LEARNED, *plain, *known, *scorers.names()} & config.evaluate.custom.keys():
         raise ValueError(f"evaluate.custom: {min(taken)!r} is the name of another arm, give yours one of its own")

@@ -143,6 +143,11 @@ def evaluate_policies(
     if LEARNED in config.evaluate.arms and LEARNED not in folders:
         tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
     config = with_arms(config, folders)
+    if not (config.evaluate.arms and config.evaluate.seeds):
+        raise ValueError(
+            f"evaluate.arms = {config.evaluate.arms} on evaluate.seeds = {config.evaluate.seeds} compares nothing: "
+            'name arms, such as ["random", "difference"], or policies, and set seeds to 1 or more'
+        )
     problem, policies = opened(config, folders, tell, ConsoleWatch(console))
     run = Run.open(out, config, console, fresh, compares=True)
     run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})

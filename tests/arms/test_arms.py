@@ -62,6 +62,12 @@ def test_an_arm_of_ones_own_has_a_name_of_its_own(tiny, name):
         check_arms(tiny(f"evaluate.custom={{{name} = {{prior = {{tficf = 9}}}}}}"))
 
 
+def test_arms_of_a_comparison_are_named_or_it_is_skipped(tiny):
+    check_arms(tiny("evaluate.arms=[]", "evaluate.seeds=0"))
+    with pytest.raises(ValueError, match=r"evaluate\.arms is empty: name what to compare, .* or skip it"):
+        check_arms(tiny("evaluate.arms=[]", "evaluate.seeds=1"))
+
+
 def test_budgets_that_differ_are_known_by_their_reason(tiny):
     names = list(SETTINGS)
     config = tiny(f"evaluate.arms={names}".replace("'", '"'))

@@ -53,6 +53,13 @@ def test_learned_is_left_out_where_no_policy_is_given_and_that_is_said(one_seed,
     assert "'learned' is left out: no policy is given for it" in quiet.file.getvalue()
 
 
+@pytest.mark.parametrize("setting", ["evaluate.arms=[]", "evaluate.arms=[learned]", "evaluate.seeds=0"])
+def test_a_comparison_of_nothing_is_refused(setting, tiny, tmp_path, quiet):
+    with pytest.raises(ValueError, match=r"compares nothing: name arms, such as .* and set seeds to 1 or more"):
+        evaluate_policies(tiny(setting), tmp_path / "out", quiet, {})
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("arm", ["random", "none", ""])
 def test_no_policy_stands_in_for_what_others_are_compared_with(arm, finished, one_seed, tmp_path, quiet):
     with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose masks are fixed"):
