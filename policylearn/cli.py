@@ -350,7 +350,7 @@ def average(
 
 @app.command()
 def settings(
-    section: Annotated[str | None, typer.Argument(help="one section, such as masking; nothing: all")] = None,
+    section: Annotated[str | None, typer.Argument(help="a section or key, such as masking.rate; nothing: all")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="as a page of Markdown")] = False,
 ) -> None:
     """Show every setting with its type, default and description."""

@@ -245,6 +245,9 @@ def test_files_need_a_tokenizer(refuses, files):
 def test_a_corpus_file_that_does_not_exist(refuses, files):
     said = refuses("train", *files, "domain.path=./none.jsonl")
     assert said.startswith(f"domain.path ./none.jsonl does not exist in the current folder, {Path.cwd()} (nor, ")
+    pipe = "is no file but a device or pipe, which cannot be read again: write to a file what it gives"
+    assert refuses("train", *files, "domain.path=/dev/null") == f"domain.path /dev/null {pipe}"
+    assert refuses("train", "/dev/null") == f"config file /dev/null {pipe}"
 
 
 def test_an_unknown_scorer(refuses, tiny_toml, tmp_path):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from policylearn.config.data import metrics_of
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
-from policylearn.config.places import find_beside
+from policylearn.config.places import find_beside, no_file
 from policylearn.config.renamed import RENAMED, new_name, rename, warn_of
 from policylearn.config.strict import section_of
 from policylearn.registry import AUTO
@@ -135,7 +135,7 @@ def _difference(key: str, old: Any, new: Any) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tree of a TOML file, or of one that ends in .json; ValueError: it is not there, or is none."""
     if not path.is_file():
-        raise ValueError(f"config file {path} {'is a folder' if path.is_dir() else 'does not exist'}")
+        raise ValueError(f"config file {path} {no_file(str(path)) if path.exists() else 'does not exist'}")
     kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         return read(path.read_text(encoding="utf-8"))

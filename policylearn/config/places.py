@@ -65,6 +65,16 @@ def not_found(name: str) -> str:
     return f" in the current folder, {Path.cwd()} (nor, where a config file names it, in the folder of that file)"
 
 
+def no_file(place: str) -> str:
+    """Why a place that is to be a file is none, as a message goes on."""
+    path = Path(place)
+    if path.is_dir():
+        return "is a folder"
+    if path.exists():  # /dev/null, or the pipe that a shell makes of <(command)
+        return "is no file but a device or pipe, which cannot be read again: write to a file what it gives"
+    return f"does not exist{not_found(place)}"
+
+
 def file_above(path: Path) -> Path | None:
     """The file that a path lies below, where no folder can be; None: there is none."""
     return next((parent for parent in path.parents if parent.is_file()), None)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -58,15 +58,16 @@ def sections() -> list[Section]:
 
 
 def find_sections(name: str | None) -> list[Section]:
-    """The sections of this name, with those inside of it; all where there is none.
+    """The sections of this name, with those inside of it; that of a key, with this key alone; all where there is none.
 
     Raises:
-        ValueError: there is no such section.
+        ValueError: there is no such section, and no such key.
     """
     known = sections()
     found = [s for s in known if name is None or s.name == name or s.name.startswith(f"{name}.")]
+    found += [replace(s, settings=(setting,)) for s in known for setting in s.settings if setting.key == name]
     if not found:
-        raise ValueError(f"no section {name!r}; there are {', '.join(dict.fromkeys(s.name for s in known))}")
+        raise ValueError(f"no section or key {name!r}; there are {', '.join(dict.fromkeys(s.name for s in known))}")
     return found
 
 

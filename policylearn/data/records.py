@@ -12,7 +12,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from policylearn.config.places import not_found
+from policylearn.config.places import no_file, not_found
 from policylearn.data.formats import Record, format_of, read_file
 from policylearn.data.hub import DATASETS, hub_splits, is_saved, pick, saved_rows
 from policylearn.data.text import text_of
@@ -104,7 +104,7 @@ def open_rows(
     if path.is_file():
         return read_file(path, key)
     if path.is_absolute() or source.startswith(".") or format_of(path):
-        raise ValueError(f"{key} {source} does not exist{not_found(source)}")
+        raise ValueError(f"{key} {source} {no_file(source)}")
     return pick(hub_splits(source, key, configuration, revision), names_of(split), f"{key} {source!r}")
 
 

@@ -32,6 +32,12 @@ def test_a_section_is_shown_with_those_inside(policylearn):
     assert "[MASK]" in policylearn("settings", "masking")[1]  # and no markup
 
 
+def test_a_key_is_shown_alone(policylearn):
+    out = policylearn("settings", "masking.rate")[1]
+    assert "masking.rate" in out and "share of eligible tokens masked" in out and "masking.unit" not in out
+    assert [section.name for section in find_sections("name")] == ["top", "study"]
+
+
 def test_a_section_that_is_not_there():
-    with pytest.raises(ValueError, match=r"no section 'maskin'; there are .*masking"):
+    with pytest.raises(ValueError, match=r"no section or key 'maskin'; there are .*masking"):
         find_sections("maskin")
