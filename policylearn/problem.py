@@ -26,6 +26,7 @@ from policylearn.data.remarks import answer_lines, cut_line, marks_line
 from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
+from policylearn.masking.field import check_random_tokens
 from policylearn.masking.vocabulary import known_types, marks_words
 from policylearn.messages.quote import some
 from policylearn.messages.watch import UNSEEN, Watch
@@ -142,7 +143,7 @@ class Problem:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer, which everything that reads texts asks for first. ValueError: it cannot be loaded, has no mask
-        token, or does not go with the model."""
+        token, or does not go with the model or `masking.random_token_ids`."""
         config = self.config
         if config.model.tokenizer is None and config.model.name is None:
             if config.task.path not in BENCHMARKS:
@@ -152,6 +153,7 @@ class Problem:
             found = load_tokenizer(config.model)
         if doubt := check_goes_with(config.model, found):
             self.tell(f"model  {doubt}")
+        check_random_tokens(config.masking, ids_of(found))
         return found
 
     @property

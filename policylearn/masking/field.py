@@ -25,12 +25,16 @@ class TextField(nn.Module):
         masking: which unit.
         collocations: [C] int64, sorted keys of the collocations that unit = "collocation" masks as one.
         longest: words in the longest of them.
+
+    Raises:
+        ValueError: `masking.random_token_ids` are none of the vocabulary.
     """
 
     def __init__(
         self, vocabulary: Vocabulary, masking: MaskingConfig, collocations: Tensor | None = None, longest: int = 0
     ) -> None:
         super().__init__()
+        check_random_tokens(masking, len(vocabulary.special))
         self.masking, self.mask_id = masking, vocabulary.mask
         for name in TABLES:
             self.register_buffer(name, getattr(vocabulary, name).clone())
@@ -129,7 +133,7 @@ class TextField(nn.Module):
         """(what is shown, labels), [B, T] each, of `corrupt`.
 
         Raises:
-            ValueError: the tokenizer has no mask token, or not the tokens of `masking.random_token_ids`.
+            ValueError: the tokenizer has no mask token.
         """
         if self.mask_id is None:
             raise ValueError("the tokenizer has no mask token to show for what is masked: give it one")
@@ -139,11 +143,15 @@ class TextField(nn.Module):
     def _choices(self, ids: Tensor) -> Tensor | None:
         if (given := self.masking.random_token_ids) is None:
             return None
-        if max(given) >= self.size:
-            raise ValueError(
-                f"masking.random_token_ids has {max(given)}, but ids end at {self.size - 1}: name ids of this tokenizer"
-            )
         return torch.tensor(given).to(ids)
+
+
+def check_random_tokens(masking: MaskingConfig, size: int) -> None:
+    """Raises ValueError if random tokens are to be drawn of which a vocabulary of so many ids has one not."""
+    if (given := masking.random_token_ids) is not None and max(given) >= size:
+        raise ValueError(
+            f"masking.random_token_ids has {max(given)}, but ids end at {size - 1}: name ids of this tokenizer"
+        )
 
 
 def text_field(field: Field) -> TextField:

@@ -3,9 +3,10 @@ import torch
 from scipy import stats
 
 from policylearn.arms.arms import arm_policy
+from policylearn.config import MaskingConfig
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
-from policylearn.policy.policy import mask_tokens
+from policylearn.policy.policy import mask_tokens, uniform_policy
 from policylearn.problem import Problem
 
 MASK, V, B, T = 999, 1000, 400, 100
@@ -54,10 +55,16 @@ def test_replacements_are_drawn_evenly_from_the_tokens_that_are_named(texts, tin
 
 
 def test_a_token_that_is_not_there_is_not_drawn(tiny):
-    problem = Problem(tiny("masking.random_token_ids=[20,31000]"))
-    ids, real = problem.domain.batch(range(2), problem.tokenizer.pad_token_id)
+    given = [20, 31000]
     with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):
-        mask_tokens(arm_policy(problem, "random"), ids, real, seed=0, epoch=0)
+        _ = Problem(tiny(f"masking.random_token_ids={given}", "domain.path=none.txt")).domain  # before any text is read
+    own = Problem(tiny(f"evaluate.custom={{mine={{masking={{random_token_ids={given}}}}}}}"))
+    for build in (
+        lambda: arm_policy(own, "mine"),
+        lambda: uniform_policy(own.tokenizer, MaskingConfig(random_token_ids=given)),
+    ):
+        with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):
+            build()
 
 
 @pytest.mark.parametrize(("hidden", "swapped"), [(1.0, 0.0), (0.0, 0.0)])
