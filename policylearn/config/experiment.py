@@ -161,6 +161,11 @@ class Config(Strict):
             self._check_answers()
         if self.patches.words:
             self._check_pictures()
+        elif self.inner.objective == PATCHES:
+            raise ValueError(
+                f'inner.objective = "{PATCHES}" is of pictures, and this config of texts: set patches.words to how '
+                'many visual words there are to be, or the objective to "masked_lm"'
+            )
         return self
 
     def _check_diffusion(self) -> None:

@@ -184,13 +184,27 @@ def _value(text: str) -> Any:
 def _explain(detail: Any, source: str, origin: dict[str, str]) -> str:
     behind = zip(detail["loc"], ["", *detail["loc"]], strict=False)
     key = ".".join(str(part) for part, before in behind if not (before == "rate" and part in KINDS_OF_RATE))
-    where = next((text for known, text in origin.items() if _inside(key, known) or _inside(known, key)), source)
+    where = _blamed(key, detail["msg"], origin) or source
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}; {_instead(key)}"
     message = detail["msg"].removeprefix("Value error, ")
     said = isinstance(detail["input"], dict) or repr(detail["input"]) in message
     given = "" if said else f", got {detail['input']!r}"
     return f"{where}: {key + ': ' if key else ''}{message}{given}"
+
+
+def _blamed(key: str, message: str, origin: dict[str, str]) -> str:
+    """What changes of a tree a mistake comes from; empty: none, as far as can be seen.
+
+    Args:
+        key: where the mistake is; empty where settings of several sections do not go together.
+        message: what it is.
+        origin: what the changes are called, by key.
+    """
+    if key:
+        return next((said for known, said in origin.items() if _inside(key, known) or _inside(known, key)), "")
+    named = [said for known, said in origin.items() if "." in known and re.search(rf"{re.escape(known)}\b", message)]
+    return ", ".join(named)
 
 
 def _instead(key: str) -> str:

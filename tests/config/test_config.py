@@ -114,6 +114,22 @@ def test_a_mistake_in_the_file_is_not_blamed_on_an_override(tmp_path):
     assert "override inner.step=3: unknown key 'inner.step'" in message
 
 
+def test_overrides_that_contradict_others_are_blamed_and_the_file_only_for_its_own(tmp_path):
+    path = write(tmp_path, '[inner]\nobjective = "masked_diffusion"\n')
+    both = ("masking.design=explore", "inner.objective=masked_diffusion", "name=inner", "inner.steps=9")
+    said = 'inner.objective = "masked_diffusion" does not go with masking.design = "explore": set "systematic"'
+    assert refused(path, both[0], both[3]) == f"override {both[0]}: {said}"
+    assert refused(None, *both) == f"override {both[0]}, override {both[1]}: {said}"
+    text = '[inner]\nobjective = "masked_diffusion"\n[masking]\ndesign = "explore"\n'
+    assert refused(write(tmp_path, text), "name=inner", "inner.steps=9") == f"{path}: {said}"
+
+
+def test_the_objective_of_pictures_is_refused_for_texts():
+    said = refused(None, "inner.objective=masked_patches")
+    assert said.startswith("override inner.objective=masked_patches: ")
+    assert "is of pictures, and this config of texts: set patches.words" in said
+
+
 def test_a_file_that_is_no_toml_or_not_there(tmp_path):
     path = write(tmp_path, "[inner\n")
     assert f"{path}: not valid TOML" in refused(path)
