@@ -11,6 +11,8 @@ from torch.utils.data import get_worker_info
 
 WORKERS = 4096
 """Workers of a loader whose starts are told apart."""
+ROUNDED = 6
+"""Digits of progress: a sum of shares may come to a little more than 1."""
 
 
 class Repeats(IntEnum):
@@ -110,17 +112,21 @@ class Timed:
     _clock: Clock
 
     def set_epoch(self, epoch: int) -> None:
-        """From now on masks are those of this epoch, in the workers of a loader as well. ValueError: it is none."""
-        if not isinstance(epoch, Real) or not math.isfinite(epoch):
-            raise ValueError(f"epoch {epoch!r:.80} is no number: tell the one that begins, from 0 on")
-        self._clock.epoch = epoch
+        """From now on masks are those of this epoch, a whole number from 0 on, in the workers of a loader as well.
+        ValueError: it is none."""
+        if not isinstance(epoch, Real) or not math.isfinite(epoch) or epoch < 0 or epoch != int(epoch):
+            raise ValueError(f"epoch {epoch!r:.80} is no whole number from 0 on: tell the one that begins")
+        self._clock.epoch = int(epoch)
 
     def set_progress(self, progress: float) -> None:
-        """The share of training that is done, for a policy whose rate has a schedule; 0 until told. ValueError: it is
-        no number."""
-        if not isinstance(progress, Real) or not math.isfinite(progress):
-            raise ValueError(f"progress {progress!r:.80} is no number: tell a share from 0 to 1")
-        self._clock.progress = progress
+        """The share of training that is done, from 0 to 1, for a policy whose rate has a schedule; 0 until told.
+        ValueError: it is none."""
+        if not isinstance(progress, Real) or not 0.0 <= round(progress, ROUNDED) <= 1.0:
+            raise ValueError(
+                f"progress {progress!r:.80} is no share from 0 to 1: tell how much of training is done, such as "
+                "step / steps"
+            )
+        self._clock.progress = float(progress)
 
     def begin_training(self, repeats: Repeats, rank: int = 0) -> None:
         """What a callback tells: whether examples may come again within an epoch, and the rank of this process."""

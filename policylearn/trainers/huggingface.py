@@ -47,12 +47,16 @@ class EpochCallback(TrainerCallback):
         """Before the loader is asked for the batches of an epoch."""
         # Counted, as Trainer does: state.epoch lags behind when an epoch is stopped early or its length is not known.
         self.collator.set_epoch(self._epoch)
-        self.collator.set_progress(state.global_step / state.max_steps)
+        self._tell_progress(state)
         self._epoch += 1
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Before the loader is asked for the batches of the next step."""
-        self.collator.set_progress(state.global_step / state.max_steps)
+        self._tell_progress(state)
+
+    def _tell_progress(self, state: TrainerState) -> None:
+        """A loop of one's own may go beyond the steps that it has announced."""
+        self.collator.set_progress(min(1.0, state.global_step / state.max_steps))
 
 
 def steps_per_epoch(loader: DataLoader, accumulation: int, longest: int) -> int:

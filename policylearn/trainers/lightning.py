@@ -51,7 +51,8 @@ class LightningEpochCallback(Callback):
     def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
         """Progress in optimiser steps, 0 where nobody knows how many there will be; after an epoch's last, the next."""
         steps = trainer.estimated_stepping_batches
-        progress = trainer.global_step / steps if steps > 0 else 0.0
+        # Of several optimisers Lightning counts the steps of all.
+        progress = min(1.0, trainer.global_step / steps) if steps > 0 else 0.0
         self._tell(trainer.current_epoch + trainer.is_last_batch, progress)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -64,7 +65,7 @@ class LightningEpochCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint, which Lightning reads before it asks for the first batch."""
-        self._tell(state_dict["epoch"], state_dict["progress"])
+        self._tell(state_dict["epoch"], min(1.0, state_dict["progress"]))
 
     def _tell(self, epoch: int, progress: float) -> None:
         self._epoch, self._progress = epoch, progress

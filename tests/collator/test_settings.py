@@ -263,10 +263,25 @@ def test_a_setting_that_becomes_wrong_is_refused_when_it_counts(tokenizer):
         collator([TEXT])
 
 
-@pytest.mark.parametrize("epoch", [None, "a", float("nan"), float("inf")])
+@pytest.mark.parametrize("epoch", [None, "a", float("nan"), float("inf"), 1.5, -1])
 def test_an_epoch_that_is_none(tokenizer, epoch):
-    with pytest.raises(ValueError, match="is no number: tell the one that begins"):
+    with pytest.raises(ValueError, match="is no whole number from 0 on: tell the one that begins"):
         PolicyCollator(tokenizer).set_epoch(epoch)
+
+
+@pytest.mark.parametrize("progress", [None, "a", float("nan"), float("inf"), 2.0, -0.1])
+def test_progress_that_is_none(tokenizer, progress):
+    with pytest.raises(ValueError, match="is no share from 0 to 1: tell how much of training is done"):
+        PolicyCollator(tokenizer).set_progress(progress)
+
+
+def test_whole_numbers_and_shares_of_any_type_are_taken(tokenizer):
+    collator, plain = PolicyCollator(tokenizer), PolicyCollator(tokenizer)
+    collator.set_epoch(np.int64(3))
+    collator.set_progress(np.float32(0.5))
+    plain.set_epoch(3.0)
+    plain.set_progress(sum([0.1] * 10) + 1e-9)
+    assert torch.equal(collator([TEXT])["labels"], plain([TEXT])["labels"])
 
 
 def test_rows_of_one_row_each(tokenizer):

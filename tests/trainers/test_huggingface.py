@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset, concatenate_datasets
 from torch.utils.data import IterableDataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from policylearn import PolicyCollator
 from policylearn.config import MaskingConfig
@@ -251,3 +251,9 @@ def turns(masks_of, seen):
     """How often each token of a text was masked, over all texts."""
     epochs = [masks_of(batches) for batches in by_epoch(seen)]
     return {tuple(map(sum, zip(*(masks[text] for masks in epochs), strict=True))) for text in epochs[0]}
+
+
+def test_more_steps_than_were_announced_are_the_end_of_training(tokenizer):
+    collator = PolicyCollator(tokenizer)
+    EpochCallback(collator).on_step_end(None, TrainerState(global_step=11, max_steps=10), None)
+    assert collator._clock.progress == 1.0
