@@ -118,17 +118,30 @@ class MaskingPolicy(nn.Module):
         if it is one of spans."""
         if not self.cuts_spans:
             return self.field.units(x, real, keys, rate=rate)
-        assert self.network is not None
         with torch.no_grad():
-            return self.field.units(x, real, keys, self.network(self.field.types(x), real), rate)
+            return self.field.units(x, real, keys, self._network_logits(x, real), rate)
 
     def _learned_logits(self, scores: Tensor, x: Tensor, real: Tensor, lead: Tensor | None) -> Tensor:
         """[B, T]; `lead` says what are units, which only a network of spans asks."""
         trusted = self._combine(self.strengths * self.trust.exp(), scores)
         if self.network is None:
             return trusted
-        found = self.network(self.field.types(x), real)
+        found = self._network_logits(x, real)
         return trusted + (span_logits(found, lead) if self._scores_spans else found)
+
+    def _network_logits(self, x: Tensor, real: Tensor) -> Tensor:
+        """[B, T], of a network of spans [B, T, 3]. ValueError: they are of another shape, which might be spread over
+        the text, or of another type, or learning would not reach what is to be learned."""
+        assert self.network is not None
+        found: Any = self.network(self.field.types(x), real)
+        shape = [*real.shape, *([SpanNetwork.outputs] if self._scores_spans else [])]
+        if not isinstance(found, Tensor) or list(found.shape) != shape or not found.is_floating_point():
+            given = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise ValueError(f"network {self.config.network!r} gave {given}: have it give floating logits {shape}")
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.network.parameters())
+        if learns and not found.requires_grad:
+            raise ValueError(f"network {self.config.network!r} gave logits without a gradient, by which it learns")
+        return found
 
     def _combine(self, strengths: Tensor, scores: Tensor) -> Tensor:
         return torch.einsum("h,hbt->bt", strengths, scores)

@@ -3,7 +3,8 @@ import copy
 import pytest
 import torch
 
-from policylearn.policy.networks import ContextNetwork, NeighbourTable
+from policylearn.policy.networks import ContextNetwork, NeighbourTable, TypeTable
+from policylearn.registry import NETWORKS
 
 IDS = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 REAL = torch.tensor([[True] * 9, [True] * 5 + [False] * 4, [False] * 2 + [True] * 7])
@@ -39,6 +40,28 @@ def test_without_gradients_the_same_comes_from_a_table_that_follows_the_weights(
             network.project.bias.add_(factor)
             torch.testing.assert_close(network(IDS, REAL), as_written(network))
             torch.testing.assert_close(copy.deepcopy(network)(IDS, REAL), as_written(network))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda logits: logits[..., None], r"gave torch\.float32 \[1, 3, 1\]: have it give floating logits \[1, 3\]"),
+        (lambda logits: logits[0], r"gave torch\.float32 \[3\]: "),
+        (lambda logits: logits.long(), r"gave torch\.int64 \[1, 3\]: "),
+        (lambda logits: logits.tolist(), "gave a list: "),
+        (lambda logits: logits.detach(), "gave logits without a gradient, by which it learns"),
+    ],
+)
+def test_a_network_of_others_that_gives_no_logits_is_named(make_policy, change, said):
+    class Theirs(TypeTable):
+        def forward(self, types, real):
+            return change(super().forward(types, real))
+
+    NETWORKS.register("theirs")(Theirs)
+    policy, ids = make_policy("theirs"), torch.tensor([[5, 6, 9]])
+    for ask in (policy, policy.probabilities):
+        with pytest.raises(ValueError, match=f"^network 'theirs' {said}"):
+            ask(ids, torch.ones_like(ids, dtype=torch.bool))
 
 
 def test_a_table_of_neighbours_adds_what_stands_about_a_token_within_the_text():
