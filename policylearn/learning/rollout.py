@@ -193,6 +193,10 @@ def credits_over_window(trajectory: Trajectory, loss: Loss) -> Credits:
 
     Returns:
         the batches of the window, and ∂(outer loss at its end)/∂x of each, on the CPU.
+
+    Raises:
+        ValueError: what the engine gave has not the shapes of x.
+        FloatingPointError: it is NaN or infinite.
     """
     credits = _one_step_credits if trajectory.problem.config.inner.engine == "one_step" else _window_credits
     batches, gradients = credits(trajectory, loss, _outer_problem(trajectory))
@@ -213,7 +217,28 @@ def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits
         trajectory.step += 1
     inner = config.inner
     window = Window(batches, rates, loss, inner.clip, rows=inner.micro_batch)
-    return batches, _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
+    found = _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
+    like = next(trajectory.model.parameters())
+    _check_credits(inner.engine, found, [loss.inputs(batch, like).shape for batch in batches])
+    return batches, found
+
+
+def _check_credits(name: str, found: Any, shapes: Sequence[torch.Size]) -> None:
+    """Refuse what an engine gave if it is not of the shapes of x, to which it might be spread, or not finite."""
+    if not isinstance(found, list | tuple) or not all(isinstance(credit, Tensor) for credit in found):
+        raise ValueError(
+            f"engine {name!r} gave a {type(found).__name__}: have it give a list of tensors, one for each step"
+        )
+    if (given := [credit.shape for credit in found]) != list(shapes):
+        told, wanted = (", ".join(str(list(shape)) for shape in sizes) for sizes in (given, shapes))
+        raise ValueError(
+            f"engine {name!r} gave credits {told} for x of {wanted}: have it give one for each number of x"
+        )
+    if not all(bool(torch.isfinite(credit).all()) for credit in found):
+        raise FloatingPointError(
+            f"credits of engine {name!r} are NaN or infinite: lower inner.window or inner.learning_rate, or mend the "
+            "engine if others give none such"
+        )
 
 
 def _engine(trajectory: Trajectory) -> Engine:

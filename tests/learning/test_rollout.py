@@ -14,7 +14,9 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import by_credit, check_windows, compare_trainings, opens_window, rollout, train_once
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
+from policylearn.metagrad.replay import replay
 from policylearn.problem import Problem
+from policylearn.registry import ENGINES as ENGINES_BY_NAME
 
 ENGINES = {
     "replay": (),
@@ -311,3 +313,29 @@ def test_relaxed_and_credit_take_the_same_steps_and_say_different_things(tiny):
     assert found["credit"].metrics == pytest.approx(found["relaxed"].metrics, rel=1e-4, abs=1e-6)
     a, b = (found[name].gradient["network.logits"] for name in found)
     assert 0.1 < torch.cosine_similarity(a, b, dim=0) < 0.999
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda found: [credit[:1] for credit in found], ValueError, r"credits \[1\], \[1\] for x of \[\d\d+\], \["),
+        (lambda found: found[:1], ValueError, r"credits \[\d+\] for x of \[\d+\], \[\d+\]: have it give one for"),
+        (lambda found: None, ValueError, "gave a NoneType: have it give a list of tensors"),
+        (
+            lambda found: [credit.tolist() for credit in found],
+            ValueError,
+            "gave a list: have it give a list of tensors",
+        ),
+        (
+            lambda found: [credit * math.nan for credit in found],
+            FloatingPointError,
+            "are NaN or infinite: lower inner.w",
+        ),
+    ],
+)
+@pytest.mark.parametrize("estimator", ["credit", "relaxed"])
+def test_an_engine_of_others_that_gives_no_credits_is_named(tiny, change, error, said, estimator):
+    ENGINES_BY_NAME.register("theirs")(lambda *args, **settings: change(replay(*args, **settings)))
+    problem = Problem(tiny("inner.engine=theirs", "inner.window=2", f"learn.estimator={estimator}"))
+    with pytest.raises(error, match=f"engine 'theirs' .*{said}" if estimator == "credit" else "engine 'theirs' "):
+        rollout(problem, initial_policy(problem), 5)
