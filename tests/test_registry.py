@@ -114,6 +114,7 @@ idf = their_parts:length
 twice = their_parts:length
 [policylearn.networks]
 halved = their_parts:Halved
+lost = their_parts.nowhere:Halved
 [policylearn.engines]
 their_replay = their_parts:replay
 [policylearn.estimators]
@@ -277,7 +278,20 @@ def test_networks_of_others_are_exported_and_loaded_where_they_are_known(install
     found = load_policy(tmp_path).policy(ids, torch.ones_like(ids, dtype=torch.bool))
     assert found.tolist() == [[2.5, 3.0, 4.5]]
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"unknown network 'halved'; known: .*'table'"):
+    said = r"^policy .* has the network 'halved', which is not known here: install the package .* registers it first$"
+    with pytest.raises(ValueError, match=said):
+        load_policy(tmp_path)
+
+
+def test_a_policy_whose_network_cannot_be_imported_is_not_called_damaged(
+    installed, make_policy, tokenizer, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as here:
+        here.setitem(NETWORKS.members, "lost", NETWORKS.get("table"))
+        save_policy(tmp_path, PolicyArtefact(make_policy("lost"), tokenizer, {}), "card")
+    with pytest.raises(
+        ValueError, match=r"^network 'lost' of their_parts 1\.2 cannot be imported: ModuleNotFoundError"
+    ):
         load_policy(tmp_path)
 
 

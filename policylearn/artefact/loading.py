@@ -37,8 +37,10 @@ from policylearn.masking import TextField, Vocabulary
 from policylearn.masking.eligibility import special_table
 from policylearn.masking.field import TABLES
 from policylearn.masking.vocabulary import special_ids
+from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
+from policylearn.registry import NETWORKS
 
 REASON = 500
 """Characters shown of an error, which may repeat what is in a file."""
@@ -87,8 +89,10 @@ def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> 
 def load_folder(folder: Path, shown: str) -> PolicyArtefact:
     """Load an artefact from a folder on this machine, which the user knows by another name perhaps."""
     files = read_files(folder, shown)
+    given = read_json(files[SETTINGS], SETTINGS, shown)
+    _check_network(given.get("policy"), shown)
     with _naming(SETTINGS, shown):
-        settings = Settings.model_validate(read_json(files[SETTINGS], SETTINGS, shown))
+        settings = Settings.model_validate(given)
     card = files[CARD].decode(errors="replace")
     if TOKENIZER not in files:
         with _naming(TENSORS, shown):
@@ -108,6 +112,20 @@ def load_folder(folder: Path, shown: str) -> PolicyArtefact:
     with _naming(TENSORS, shown):
         policy = rebuild(settings.policy, settings.masking, tensors, tokenizer.mask_token_id)
     return PolicyArtefact(policy, tokenizer, settings.provenance, card)
+
+
+def _check_network(settings: Any, shown: str) -> None:
+    """Raises ValueError if the policy has a network that somebody else brings, and it is not here: no file is damaged
+    by that."""
+    name = settings.get("network") if isinstance(settings, dict) else None
+    if not isinstance(name, str):
+        return
+    if name not in NETWORKS:
+        raise ValueError(
+            f"policy {shown} has the network {quote(name)}, which is not known here: install the package that brings "
+            "it, or import the module that registers it first"
+        )
+    NETWORKS.get(name)  # which says what is wrong with the package
 
 
 @contextmanager
