@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from policylearn.messages.quote import quote
+
 STEP = 1e-5
 """The search ends when the next Newton step is shorter. Taken linearly, that step leaves a relative error in p below
 STEP² / 2, and none in the sum."""
@@ -53,7 +55,8 @@ def budget(
         [B, T] float64, zero where not eligible.
 
     Raises:
-        ValueError: the rate is not in (0, p_max), an eligible logit is not finite, or an eligible unit has no tokens.
+        ValueError: a shape or type is another, the rate is not in (0, p_max), an eligible logit is not finite, or an
+            eligible unit has no tokens.
 
     >>> eligible = torch.tensor([[True, True, True, False]])
     >>> budget(torch.tensor([[0.0, 0.0, 2.0, 9.0]]), eligible, 0.5)
@@ -62,11 +65,15 @@ def budget(
     >>> p, float(p @ torch.tensor([2.0, 1, 5, 9]).double())  # a quarter of 8 tokens is 2 ... but masks no whole unit
     (tensor([[0.3333, 0.3333, 0.3333, 0.0000]], dtype=torch.float64), 2.6666666666666665)
     """
+    _check_shapes(logits, eligible, rate, sizes)
     if isinstance(rate, Tensor):
-        assert bool(((rate > 0.0) & (rate <= 1.0)).all())
+        if not bool(((rate > 0.0) & (rate <= 1.0)).all()):
+            raise ValueError(f"masking rates {quote(rate.flatten().tolist())} must lie between 0 and 1")
     elif not 0.0 < rate < p_max <= 1.0:
         raise ValueError(f"masking rate {rate} must lie between 0 and p_max = {p_max}, p_max at most 1")
     ones = eligible.double()
+    if not logits.shape[1]:
+        return ones  # of no tokens
     if sizes is None:
         return _spend(logits, eligible, ones, ones, masked_total(eligible, rate), p_max)
     if bool((eligible & (sizes < 1)).any()):
@@ -81,6 +88,21 @@ def budget(
         return p
     weights, total = torch.where(few[:, None], ones, weights), total.masked_fill(few, 1.0)
     return torch.where(few[:, None], _spend(logits, eligible, ones, weights, total, p_max), p)
+
+
+def _check_shapes(logits: Tensor, eligible: Tensor, rate: float | Tensor, sizes: Tensor | None) -> None:
+    """Of other shapes torch would make one row's numbers those of all."""
+    if logits.dim() != 2:
+        raise ValueError(f"logits have shape {list(logits.shape)}: give [B, T], a row per text")
+    for name, given in (("eligible", eligible), ("sizes", sizes)):
+        if given is not None and given.shape != logits.shape:
+            raise ValueError(
+                f"{name} has shape {list(given.shape)}, the logits {list(logits.shape)}: give one for each"
+            )
+    if eligible.dtype != torch.bool:
+        raise ValueError(f"eligible is of {eligible.dtype}: give booleans, eligible.bool()")
+    if isinstance(rate, Tensor) and rate.dim() and rate.shape != (len(logits), 1):
+        raise ValueError(f"rate has shape {list(rate.shape)}: give a number, or one for each row, [{len(logits)}, 1]")
 
 
 def _mixed(p: Tensor, even: Tensor, most: Tensor) -> Tensor:

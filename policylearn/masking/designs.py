@@ -1,10 +1,11 @@
 """Sampling designs: from inclusion probabilities p to a mask whose true inclusion probabilities are p.
 
 The names are those of survey sampling (Särndal, Swensson & Wretman, *Model Assisted Survey Sampling*,
-1992). All take p [B, T] and keys [B] and return boolean masks [B, T]; where p is 0 nothing is drawn.
+1992). All take p [B, T] and keys [B] and return boolean masks [B, T]; where p is 0 nothing is drawn. What is no
+probability raises ValueError.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from policylearn.masking.keys import Stream, numpy_can_read, random_bits, stream_keys, uniforms
 
 DesignName = Literal["systematic", "independent", "explore"]
+ROUNDING = 1e-6
+"""By which a sum of parts may exceed the probability 1."""
 
 
 def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float | Tensor = 0.0) -> Tensor:
@@ -28,6 +31,7 @@ def systematic(p: Tensor, keys: Tensor, index: Tensor, offset: float | Tensor = 
         index: [B, T] of `positions`.
         offset: added to the random start, modulo 1; [B, 1] if there is one for each row.
     """
+    _check_p(p)
     order, start = random_order(keys, index), random_start(keys, index, offset)
     ticks = laid_end_to_end(p.detach(), order).add_(start).floor_()
     crossed = ticks.diff(dim=1, prepend=torch.zeros_like(start)).bool()
@@ -65,6 +69,7 @@ def random_order(keys: Tensor, index: Tensor) -> Tensor:
 
 def independent(p: Tensor, keys: Tensor, index: Tensor) -> Tensor:
     """One coin per position (Bernoulli, or Poisson, sampling): simple, but of random size."""
+    _check_p(p)
     return uniforms(keys, index, Stream.INCLUDE) < p
 
 
@@ -84,6 +89,8 @@ def explore(p: Tensor, keys: Tensor, index: Tensor, draw: int | Tensor, draws: i
 
 def _turn(draw: int | Tensor, draws: int) -> float | Tensor:
     """How far round the unit circle a draw begins; [B, 1] for draws [B]."""
+    if draws < 1:
+        raise ValueError(f"draws {draws} must be at least 1: as many as there are masks of a text")
     return (draw % draws).double()[:, None] / draws if isinstance(draw, Tensor) else (draw % draws) / draws
 
 
@@ -92,15 +99,30 @@ def draw_mask(
 ) -> Tensor:
     """The mask of one of the designs above, by name.
 
+    Raises:
+        ValueError: the design is not known, there are no draws, or a p is none of a probability.
+
     >>> keys, index = torch.tensor([5]), torch.arange(4)[None]
     >>> int(draw_mask("systematic", torch.full((1, 4), 0.5), keys, index).sum())
     2
     """
+    _check_design(design)
     if design == "systematic":
         return systematic(p, keys, index)
     if design == "independent":
         return independent(p, keys, index)
     return explore(p, keys, index, draw, draws)
+
+
+def _check_design(design: str) -> None:
+    if design not in get_args(DesignName):
+        raise ValueError(f"design {design!r:.80}: take one of {', '.join(get_args(DesignName))}")
+
+
+def _check_p(p: Tensor) -> None:
+    low, high = (float(end) for end in p.detach().aminmax()) if p.numel() else (0.0, 1.0)
+    if not (low >= 0.0 and high <= 1.0 + ROUNDING):  # NaN is neither
+        raise ValueError(f"p holds {high if low >= 0.0 else low:g}: give probabilities, from 0 to 1")
 
 
 def room(
@@ -128,11 +150,15 @@ def room(
         mask: [B, T] boolean, what `draw_mask` drew with the other arguments.
         keys, index, draw, draws: as in `draw_mask`.
 
+    Raises:
+        ValueError: the design is not known.
+
     >>> p, keys, index = torch.tensor([[0.2, 0.7, 0.6, 0.5]]), torch.tensor([5]), torch.arange(4)[None]
     >>> mask = independent(p, keys, index)
     >>> mask, room("independent", p, mask, keys, index).sum(2)
     (tensor([[False,  True,  True, False]]), tensor([[0.8000, 0.7000, 0.6000, 0.5000]], dtype=torch.float64))
     """
+    _check_design(design)
     if design == "independent":
         u = uniforms(keys, index, Stream.INCLUDE)
         p = p.double()

@@ -248,3 +248,27 @@ def test_the_gradient_with_sizes_keeps_to_the_budget_of_tokens():
 def test_a_position_that_leads_no_unit_is_refused():
     with pytest.raises(ValueError, match="eligible unit has no tokens"):
         budget(torch.zeros(1, 5), ALL, 0.15, sizes=torch.tensor([[2, 0, 1, 1, 1]]))
+
+
+ROWS, TWO = torch.ones(2, 4), torch.ones(2, 4, dtype=torch.bool)
+NO_BUDGET = {
+    "a rate for each column": ((ROWS, TWO, torch.tensor([0.25, 0.5])), r"rate has shape \[2\]: .* row, \[2, 1\]"),
+    "rates of fewer rows": ((ROWS, TWO, torch.tensor([[0.25]])), r"rate has shape \[1, 1\]: .* row, \[2, 1\]"),
+    "a rate that is none": ((ROWS, TWO, torch.tensor([[0.25], [torch.nan]])), "masking rates .*nan.* between 0 and 1"),
+    "a rate above 1": ((ROWS, TWO, torch.tensor([[0.25], [1.5]])), r"masking rates \[0\.25, 1\.5\] must lie between"),
+    "eligible of one row": ((ROWS, TWO[:1], 0.25), r"eligible has shape \[1, 4\], the logits \[2, 4\]"),
+    "eligible by numbers": ((ROWS, TWO.long(), 0.25), r"eligible is of torch\.int64: give booleans"),
+    "one text alone": ((ROWS[0], TWO[0], 0.25), r"logits have shape \[4\]: give \[B, T\]"),
+    "sizes of one row": ((ROWS, TWO, 0.25, 1.0, TWO[:1].long()), r"sizes has shape \[1, 4\], the logits \[2, 4\]"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), NO_BUDGET.values(), ids=NO_BUDGET)
+def test_what_torch_would_stretch_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        budget(*given)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0), (0, 0)])
+def test_of_no_tokens_none_are_masked(shape):
+    assert budget(torch.zeros(shape), torch.zeros(shape, dtype=torch.bool), 0.25).shape == shape

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from policylearn.masking import Stream, budget, draw_mask, explore, independent, systematic, uniforms
+from policylearn.masking import Stream, budget, draw_mask, explore, independent, room, systematic, uniforms
 from policylearn.masking.designs import random_order
 from policylearn.masking.keys import mix
 
@@ -218,3 +218,26 @@ def test_the_random_order_is_that_of_the_stream_of_uniforms_but_for_ties():
     order = random_order(keys, index)
     assert torch.equal(order, sixteen_bits.argsort(dim=1, stable=True))
     assert torch.equal(order.sort(1).values, index)
+
+
+@pytest.mark.parametrize("design", ["systemtic", None, ["explore"]])
+def test_designs_that_there_are_not(design):
+    args = repeated(UNEQUAL, 2)
+    with pytest.raises(ValueError, match=r"design .*: take one of systematic, independent, explore"):
+        draw_mask(design, *args)
+    with pytest.raises(ValueError, match=r"design .*: take one of systematic, independent, explore"):
+        room(design, args[0], args[0] > 1, *args[1:])
+
+
+@pytest.mark.parametrize("design", ["systematic", "independent", "explore"])
+@pytest.mark.parametrize("wrong", [math.nan, -0.5, 1.5])
+def test_what_is_no_probability(design, wrong):
+    p, keys, index = repeated(torch.tensor([0.5, wrong]), 2)
+    with pytest.raises(ValueError, match=f"p holds {wrong:g}: give probabilities"):
+        draw_mask(design, p, keys, index)
+
+
+@pytest.mark.parametrize("draw", [1, torch.tensor([1, 2])])
+def test_no_draws(draw):
+    with pytest.raises(ValueError, match="draws 0 must be at least 1"):
+        draw_mask("explore", *repeated(UNEQUAL, 2), draw, 0)
