@@ -3,13 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from policylearn.messages.quote import quote
 
 WORD_IDS: Literal["word_ids"] = "word_ids"
 CHINESE_REF: Literal["chinese_ref"] = "chinese_ref"
 OwnWords = Literal["word_ids", "chinese_ref"] | Callable[[Mapping[str, Any]], Sequence[int | None]]
 """Where words come from: see `word_numbers`."""
+LISTED = (list, tuple, np.ndarray, Tensor)
+NUMBER = (int, float, np.number, Tensor, type(None))
+"""What may stand for a word."""
 NONE = -1
 """Number of what is in no word, and so a word of its own."""
 
@@ -21,11 +27,13 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
     Args:
         row: an example with `input_ids`.
         words: "word_ids", a column such as `BatchEncoding.word_ids()`, with None (or a negative number) for special
-            tokens; "chinese_ref", a column of the positions of tokens that go on with a word, as transformers' scripts
-            for whole-word masking of Chinese make it; or a function of the example that gives what `word_ids` holds.
+            tokens, or NaN as data frames have it; "chinese_ref", a column of the positions of tokens that go on with a
+            word, as transformers' scripts for whole-word masking of Chinese make it, those of them beyond a text that
+            was cut included; or a function of the example that gives what `word_ids` holds.
 
     Raises:
-        ValueError: the column is not there, or has another number of words than there are tokens.
+        ValueError: the column is not there, holds what is no number or position, or has another number of words than
+            there are tokens.
 
     >>> word_numbers({"input_ids": [2, 7, 8, 9, 3], "word_ids": [None, 0, 0, 1, None]}, "word_ids")
     tensor([-1,  0,  0,  1, -1])
@@ -36,15 +44,34 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
     if isinstance(words, str) and words not in row:
         raise ValueError(f"words={words!r}, but an example has no such column: give it, or words=None")
     if words == CHINESE_REF:
-        begins = torch.ones_like(tokens, dtype=torch.int64)
-        begins[torch.as_tensor(row[CHINESE_REF], dtype=torch.int64)] = 0
-        return begins.cumsum(-1) - 1
-    given = words(row) if callable(words) else row[WORD_IDS]
-    listed = given if isinstance(given, Tensor) else [NONE if number is None else int(number) for number in given]
-    numbers = torch.as_tensor(listed, dtype=torch.int64)
+        return _from_positions(row[CHINESE_REF], tokens)
+    numbers = _numbers(words(row) if callable(words) else row[WORD_IDS], words)
     if numbers.shape != tokens.shape:
         raise ValueError(
             f"words={words!r:.60} gives words of shape {list(numbers.shape)} for tokens of shape {list(tokens.shape)}: "
             "give a number per token, special tokens included (None)"
         )
     return numbers
+
+
+def _from_positions(given: Any, tokens: Tensor) -> Tensor:
+    listed = isinstance(given, LISTED)
+    positions = np.asarray(given if listed and len(given) else np.zeros(0, np.int64))
+    fits = listed and tokens.dim() == positions.ndim == 1 and positions.dtype.kind in "iu"
+    if not fits or (positions < 0).any():
+        raise ValueError(
+            f"words={CHINESE_REF!r}: an example with tokens of shape {list(tokens.shape)} has {quote(given)}: give "
+            "examples one by one, each with a list of positions from 0 on"
+        )
+    begins = torch.ones_like(tokens, dtype=torch.int64)
+    begins[torch.from_numpy(positions[positions < len(tokens)].astype(np.int64))] = 0
+    return begins.cumsum(0) - 1
+
+
+def _numbers(given: Any, words: OwnWords) -> Tensor:
+    if isinstance(given, Tensor):
+        return given.nan_to_num(nan=NONE).long() if given.is_floating_point() else given.long()
+    odd = [one for one in given if not isinstance(one, NUMBER)] if isinstance(given, LISTED) else [given]
+    if odd:
+        raise ValueError(f"words={words!r:.60} gives {quote(odd[0])}: give a number per token, None for special ones")
+    return torch.tensor([NONE if one is None or one != one else int(one) for one in given], dtype=torch.int64)

@@ -2,12 +2,14 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from policylearn import PolicyCollator
+from policylearn.collator.words import word_numbers
 from policylearn.config import MaskingConfig
 from policylearn.policy.policy import uniform_policy
 
@@ -83,6 +85,22 @@ def test_three_ways_to_say_the_same(wordpiece):
     assert all(torch.equal(batch["labels"], batches[0]["labels"]) for batch in batches)
 
 
+def test_positions_beyond_a_text_that_was_cut_are_none_of_it():
+    """As transformers' collator had it; scripts know positions of whole texts."""
+    row = {"input_ids": [2, 7, 8, 9, 3]}
+    for made in (list, tuple, np.array, torch.tensor):
+        assert word_numbers(row | {"chinese_ref": made([2, 7, 99])}, "chinese_ref").tolist() == [0, 1, 1, 2, 3]
+    assert word_numbers(row | {"chinese_ref": []}, "chinese_ref").tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"tokens of shape \[1, 5\] has \[2\]: give examples one by one"):
+        word_numbers({"input_ids": torch.tensor([row["input_ids"]]), "chinese_ref": [2]}, "chinese_ref")
+
+
+def test_nothing_is_spelt_as_data_frames_do():
+    row = {"input_ids": [2, 7, 8, 3]}
+    for nothing in (None, float("nan"), np.nan, -1):
+        assert word_numbers(row | {"word_ids": [nothing, 0, 0.0, nothing]}, "word_ids").tolist() == [-1, 0, 0, -1]
+
+
 def test_words_are_packed_along(wordpiece):
     collator = PolicyCollator(wordpiece, whole_word_mask=True, words="word_ids", mlm_probability=0.4)
     alone = PolicyCollator(wordpiece, whole_word_mask=True, words="word_ids", mlm_probability=0.4)
@@ -105,6 +123,13 @@ def test_words_are_packed_along(wordpiece):
         ("word_ids", {"word_ids": [0, 1]}, "give a number per token"),
         (lambda row: [0], {}, "give a number per token"),
         ("sentence", {}, "words 'sentence'"),
+        (lambda row: None, {}, "gives None: give a number per token"),
+        (lambda row: ["a"] * len(row["input_ids"]), {}, "gives 'a': give a number per token"),
+        ("word_ids", {"word_ids": None}, "gives None: give a number per token"),
+        ("word_ids", {"word_ids": [[0, 1]]}, r"gives \[0, 1\]: give a number per token"),
+        ("chinese_ref", {"chinese_ref": [-1]}, r"has \[-1\]: give examples .* positions from 0 on"),
+        ("chinese_ref", {"chinese_ref": [1.5]}, r"has \[1\.5\]: give"),
+        ("chinese_ref", {"chinese_ref": None}, r"has None: give"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(wordpiece, words, row, said):
