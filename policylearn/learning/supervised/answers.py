@@ -1,14 +1,16 @@
 """Answers to questions as spans of the texts they stand in; the questions themselves are not looked at."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from policylearn.config import Config, SupervisedConfig
 from policylearn.data.benchmarks import BENCHMARKS
+from policylearn.data.formats import Record
 from policylearn.data.lists import list_of
-from policylearn.data.records import check_records
+from policylearn.data.records import check_records, is_null
 from policylearn.data.splits import find_split, rows_of
 from policylearn.data.text import whole
 from policylearn.data.tokens import Annotated
@@ -17,6 +19,8 @@ from policylearn.messages.quote import quote
 TARGET = "target"
 """Column of a target's number: 1, 2, … within its text, 0 where a token is none."""
 Span = tuple[int, int]
+UNSAID = "is_impossible"
+"""The column that says so where there is an answer to some questions alone; another one has to be there."""
 YES, NO = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
@@ -29,11 +33,29 @@ def answer_texts(config: SupervisedConfig, split: str) -> list[Annotated]:
     assert config.path is not None, "the config sees to it"
     named = {name: getattr(config, name) for name in ("text", "answers", "answer_start", "impossible")}
     settings = {column: f"supervised.{name}" for name, column in named.items() if column is not None}
-    rows = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
-    checked = check_records(rows, settings, f"supervised.path {config.path}: split {split!r}", settings, [config.text])
+    found = rows_of(find_split(config.path, split, "supervised.path"), "supervised.path")
+    rows, where = (_columns(config, row) for row in found), f"supervised.path {config.path}: split {split!r}"
+    nullable = () if config.impossible is None else (config.impossible,)
+    checked = check_records(rows, settings, where, settings, [config.text], nullable)
     if not (texts := _joined(answer_spans(checked, config, split))):
         raise ValueError(f"supervised.path {config.path}: no row of {split} has an answer")
     return texts
+
+
+def _columns(config: SupervisedConfig, row: Record) -> Record:
+    """A row with the columns that are set, which SQuAD has otherwise: in its own file answers are records of text and
+    answer_start, on the Hub one record of two lists; and where all questions have an answer nothing says so."""
+    if config.impossible == UNSAID:
+        row = {UNSAID: False, **row}
+    found = row.get(config.answers)
+    records: list[Any] = found if isinstance(found, list) else [found]
+    if not records:
+        return {config.answer_start: [], **row}
+    if not all(isinstance(one, Mapping) and {"text", "answer_start"} <= one.keys() for one in records):
+        return row
+    texts, starts = ([one[name] for one in records] for name in ("text", "answer_start"))
+    lists = {config.answers: texts, config.answer_start: starts}
+    return row | (lists if isinstance(found, list) else {name: values[0] for name, values in lists.items()})
 
 
 def planted_texts(config: Config, split: str) -> list[Annotated]:
@@ -74,7 +96,7 @@ def answer_spans(
         if len(answers) != len(starts):
             raise ValueError(f"{where}: {len(answers)} answers, and {len(starts)} places of them")
         for answer, start in zip(answers, starts, strict=True):
-            typed = isinstance(answer, str) and isinstance(start, int)
+            typed = isinstance(answer, str) and isinstance(start, int) and not isinstance(start, bool)
             if not (typed and answer and start >= 0 and text.startswith(answer, start)):
                 raise ValueError(
                     f"{where}: the answer {quote(answer)} does not stand at character {quote(start)} of its text; "
@@ -87,11 +109,20 @@ def answer_spans(
 def _items(value: Any, where: str) -> list[Any]:
     if (items := list_of(value)) is None:
         raise ValueError(f"{where} holds a {type(value).__name__}, not a list: {quote(value)}")
-    return [whole(item) if isinstance(item, str) else item for item in items]
+    return [_item(item) for item in items]
+
+
+def _item(item: Any) -> Any:
+    """An answer, or where one begins: of a column that lacks some, data frames make fractions."""
+    if isinstance(item, Real) and not isinstance(item, int) and float(item).is_integer():
+        return int(float(item))
+    return whole(item) if isinstance(item, str) else item
 
 
 def _truth(value: Any, where: str) -> bool:
-    """Whether a column says yes, which in .csv is a word."""
+    """Whether a column says yes, which in .csv is a word; null says nothing, and so no."""
+    if is_null(value):
+        return False
     said = str(value).strip().lower()
     if said not in (*YES, *NO):
         raise ValueError(f"{where} holds {quote(value)}, which is neither true nor false")

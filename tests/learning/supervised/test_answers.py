@@ -52,12 +52,15 @@ def test_columns_have_the_names_that_are_set(tmp_path):
         ({"answer_start": [-20]}, "does not stand at character -20"),
         ({"answers": [""]}, "the answer '' does not stand"),
         ({"answers": ["Ann", "Lee"]}, "train, row 1: 2 answers, and 1 places of them"),
-        ({"is_impossible": None}, "column 'is_impossible' is null"),
         ({"is_impossible": "perhaps"}, "column 'is_impossible' holds 'perhaps', which is neither true nor false"),
         ({"context": ["He met", "Ann Lee"]}, r"row 1: column 'context' holds a list, not a text: .*supervised.text"),
         ({"answers": "Ann Lee"}, "train, row 1: column 'answers' holds a str, not a list"),
         ({"answer_start": ["7"]}, "the answer 'Ann Lee' does not stand at character '7'"),
         ({"answers": [None]}, "the answer None does not stand"),
+        ({"answer_start": [7.5]}, r"the answer 'Ann Lee' does not stand at character 7\.5"),
+        ({"answer_start": [True]}, "the answer 'Ann Lee' does not stand at character True"),
+        ({"answers": {"text": ["Ann Lee"], "answer_start": [8]}}, "'Ann Lee' does not stand at character 8"),
+        ({"answers": {"text": ["Ann Lee"]}}, "column 'answers' holds a dict, not a list"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(tmp_path, row, message):
@@ -68,6 +71,32 @@ def test_what_is_wrong_with_a_row_is_said(tmp_path, row, message):
 def test_words_say_too_whether_there_is_an_answer(tmp_path):
     """Of a column of strings "False" would be true."""
     assert len(targets(written(tmp_path, {"is_impossible": "False"}, {"is_impossible": "True", "context": "x"}))) == 1
+
+
+SQUADS = {
+    "of the Hub": {"text": ["Ann Lee", "May"], "answer_start": [7, 18]},
+    "of its own file": [{"text": "Ann Lee", "answer_start": 7}, {"text": "May", "answer_start": 18.0}],
+}
+
+
+@pytest.mark.parametrize("answers", SQUADS.values(), ids=SQUADS)
+@pytest.mark.parametrize("more", [{}, {"is_impossible": None}, {"is_impossible": False}])
+def test_answers_as_squad_has_them(tmp_path, answers, more):
+    """As the closed-book task takes them, with nothing beside them that its first version has not."""
+    nothing = [] if isinstance(answers, list) else {"text": [], "answer_start": []}
+    rows = [{"context": ROW["context"], "answers": answers}, {"context": "It rained.", "answers": nothing}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row | more) + "\n" for row in rows), encoding="utf-8")
+    assert targets(SupervisedConfig(path=str(tmp_path))) == [(ROW["context"], ["Ann Lee", "May"])]
+
+
+def test_starts_may_be_fractions_that_are_none(tmp_path):
+    assert targets(written(tmp_path, {"answer_start": [7.0]})) == [(ROW["context"], ["Ann Lee"])]
+
+
+def test_a_column_of_ones_own_name_has_to_be_there(tmp_path):
+    config = written(tmp_path, {}).model_copy(update={"impossible": "unanswerable"})
+    with pytest.raises(ValueError, match=r"no column 'unanswerable'.*set supervised\.impossible"):
+        answer_texts(config, "train")
 
 
 def test_shards_and_usual_names_are_found(tmp_path):
