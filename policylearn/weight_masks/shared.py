@@ -17,11 +17,11 @@ class SharedEncoder:
     large as the matrices that are masked, and written anew when tasks are switched.
 
     Args:
-        encoder: an `InnerModel`, not copied.
+        encoder: an `InnerModel` in eval mode, not copied.
         tasks: by name.
 
     Raises:
-        ValueError: a task's masks were learned on another encoder.
+        ValueError: a task's masks were learned on another encoder, or it is none.
     """
 
     def __init__(self, encoder: InnerModel, tasks: Mapping[str, WeightMasks]) -> None:
@@ -46,8 +46,11 @@ class SharedEncoder:
         self.active = task
 
     def __call__(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        """Logits [B, C] of the active task, without gradients."""
-        assert self.active is not None, "no task is active: call use() first"
+        """Logits [B, C] of the active task, without gradients. ValueError: none is, or the encoder is in train mode."""
+        if self.active is None:
+            raise ValueError(f"no task is active: call use() first, with one of {sorted(self.tasks)}")
+        if any(module.training for module in self.encoder.mlm.modules()):
+            raise ValueError("the encoder is in train mode, where dropout makes logits random: call encoder.eval()")
         task = self.tasks[self.active]
         masked = {prefix(self.encoder) + name for name in task.shapes}
         weights = {name: self._room[name] if name in masked else p for name, p in self._own.items()}

@@ -31,13 +31,19 @@ class Manifest(Strict):
 
 
 def save_masks(path: str | os.PathLike[str], masks: WeightMasks) -> Path:
-    """Write the masks of a task; a file that was there is replaced when the new one is complete."""
+    """Write the masks of a task; a file that was there is replaced when the new one is complete.
+
+    Raises:
+        ValueError: `load_masks` would not read them: shapes and types do not agree, or a number is not finite.
+    """
     path = Path(path)
     manifest = Manifest(labels=masks.labels, shapes=dict(masks.shapes), encoder=dict(masks.encoder))
     tensors = {BITS + name: bits for name, bits in masks.bits.items()} | {WEIGHT: masks.weight, BIAS: masks.bias}
+    metadata = {MANIFEST: manifest.model_dump_json()}
+    _built(metadata, tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     pending = path.with_name(path.name + ".partial")
-    pending.write_bytes(save(tensors, {MANIFEST: manifest.model_dump_json()}))
+    pending.write_bytes(save(tensors, metadata))
     os.replace(pending, path)
     return path
 

@@ -13,6 +13,10 @@ from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import masked, pack, unpack
 from policylearn.weight_masks.selection import prefix
 
+CONFIG = "config."
+SETTINGS = ("hidden_act", "hidden_activation", "activation", "num_attention_heads", "layer_norm_eps", "norm_eps")
+"""Of a config: what an encoder of the same parameters does with them. Files that are older say nothing of it."""
+
 
 @dataclass(frozen=True)
 class WeightMasks:
@@ -49,15 +53,29 @@ class WeightMasks:
         return masked(parameters, {prefix(model) + name: mask for name, mask in self.masks(device).items()})
 
     def check(self, model: InnerModel) -> None:
-        """Raises ValueError if the encoder of `model` is not the one that the masks were learned on."""
-        found = fingerprint(model.mlm.base_model)
+        """Raises ValueError if the encoder of `model` is not the one that the masks were learned on, or they have not
+        the shapes of its matrices."""
+        if not isinstance(model, InnerModel):
+            raise ValueError(
+                f"the encoder is a {type(model).__name__}: give InnerModel(model), of policylearn.models.model"
+            )
+        base = model.mlm.base_model
+        found, parameters = fingerprint(base), dict(base.named_parameters())
         for name, digest in self.encoder.items():
             if found.get(name) != digest:
-                what = "has another shape or other values" if name in found else "is missing"
                 raise ValueError(
-                    f"these weight masks were learned on another encoder: here {name} {what}; "
-                    "load the model that they were learned on"
+                    f"these weight masks were learned on another encoder: here {name} "
+                    f"{_difference(found.get(name), digest, parameters.get(name))}"
                 )
+        for name, shape in self.shapes.items():
+            if name not in parameters or tuple(parameters[name].shape) != tuple(shape):
+                own = list(parameters[name].shape) if name in parameters else "none of that name"
+                raise ValueError(f"the weight mask of {name} has shape {list(shape)}, the encoder {own}: learn it anew")
+        width = getattr(base.config, "hidden_size", self.weight.shape[-1])
+        if self.weight.shape[-1] != width:
+            raise ValueError(
+                f"the head of these weight masks has width {self.weight.shape[-1]}, the encoder {width}: learn it anew"
+            )
 
     @property
     def nbytes(self) -> int:
@@ -79,12 +97,27 @@ def learned_masks(classifier: MaskedClassifier, labels: list[str]) -> WeightMask
 
 
 def fingerprint(base: nn.Module) -> dict[str, str]:
-    """Start of the SHA-256 of every parameter, shape included, by name; a pooler, which is not used, is left out.
+    """Start of the SHA-256 of every parameter, shape included, by name; a pooler, which is not used, is left out. And
+    what else parameters of these shapes may be put to, as the config has it.
 
     >>> list(fingerprint(nn.Linear(2, 1, bias=False)))
     ['weight']
     """
-    return {name: _digest(p) for name, p in base.named_parameters() if not name.startswith("pooler.")}
+    config = getattr(base, "config", None)
+    settings = {CONFIG + name: str(found) for name in SETTINGS if (found := getattr(config, name, None)) is not None}
+    return {name: _digest(p) for name, p in base.named_parameters() if not name.startswith("pooler.")} | settings
+
+
+def _difference(found: str | None, wanted: str, parameter: Tensor | None) -> str:
+    """What is wrong with one of a fingerprint, and what to do."""
+    usual = "load the model that they were learned on"
+    if found is None:
+        return f"is missing; {usual}"
+    if parameter is None:
+        return f"is {found}, and not {wanted}; {usual}"
+    if parameter.dtype != torch.float32:
+        return f"is of {parameter.dtype}, in which values are others; load the model with dtype=torch.float32"
+    return f"has another shape or other values; {usual}"
 
 
 def _digest(p: Tensor) -> str:

@@ -106,6 +106,12 @@ def test_tasks_share_an_encoder(problem, encoder, learned, masks, texts):
     assert sizes["room"] == 4 * sum(rows * columns for rows, columns in masks.shapes.values()) < sizes["encoder"]
     with pytest.raises(ValueError, match=r"task 'third' is not known; known: \['first', 'second'\]"):
         shared.use("third")
+    encoder.mlm.train()
+    with pytest.raises(ValueError, match=r"in train mode, where dropout makes logits random: call encoder\.eval"):
+        shared(*texts)
+    encoder.mlm.eval()
+    with pytest.raises(ValueError, match=r"no task is active: call use\(\) first, with one of \['first'\]"):
+        SharedEncoder(encoder, {"first": masks})(*texts)
     stranger = problem.fresh_model(1)
     with pytest.raises(ValueError, match="learned on another encoder"):
         SharedEncoder(stranger, {"first": masks})

@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,6 +129,49 @@ def test_another_encoder_is_refused_by_name(problem, masks, encoder):
     del other.mlm.bert.encoder.layer[0].output.LayerNorm.weight
     with pytest.raises(ValueError, match=r"here encoder\.layer\.0\.output\.LayerNorm\.weight is missing"):
         masks.check(other)
+
+
+def test_an_encoder_that_computes_something_else_is_refused(problem, masks):
+    other = problem.fresh_model(0)
+    masks.check(other)
+    for name, value in (("hidden_act", "relu"), ("num_attention_heads", 1), ("layer_norm_eps", 0.1)):
+        was = getattr(other.mlm.config, name)
+        setattr(other.mlm.config, name, value)
+        with pytest.raises(ValueError, match=f"another encoder: here config.{name} is {value}, and not {was}; load"):
+            masks.check(other)
+        older = {name: digest for name, digest in masks.encoder.items() if not name.startswith("config.")}
+        replace(masks, encoder=older).check(other)  # a file that says nothing of it
+        setattr(other.mlm.config, name, was)
+
+
+def test_an_encoder_of_another_type_is_said_to_be_that(problem, masks):
+    with pytest.raises(ValueError, match=r"is of torch\.bfloat16, .* load the model with dtype=torch\.float32"):
+        masks.check(problem.fresh_model(0).to(torch.bfloat16))
+    with pytest.raises(ValueError, match=r"the encoder is a BertForMaskedLM: give InnerModel\(model\)"):
+        masks.weights(problem.fresh_model(0).mlm)
+
+
+def test_shapes_that_are_not_the_encoders_are_refused(masks, encoder):
+    turned = {name: shape[::-1] for name, shape in masks.shapes.items()}
+    with pytest.raises(ValueError, match=r"the weight mask of .* has shape \[\d+, \d+\], the encoder \[\d+, \d+\]"):
+        replace(masks, shapes=turned).check(encoder)
+    with pytest.raises(ValueError, match="has width 9, the encoder 16: learn it anew"):
+        replace(masks, weight=torch.zeros(2, 9)).check(encoder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda masks: {"weight": masks.weight[:1]}, r"'head.weight' is torch.float32 \[1, 16\], not .* \[2, 16\]"),
+        (lambda masks: {"weight": masks.weight.double()}, r"'head.weight' is torch.float64"),
+        (lambda masks: {"bias": masks.bias * torch.nan}, "'head.bias' is not finite"),
+        (lambda masks: {"shapes": {name: (3, 3) for name in masks.shapes}}, r"'bits.* not torch.uint8 \[2\]"),
+    ],
+)
+def test_what_would_not_be_read_is_not_written(masks, tmp_path, change, said):
+    with pytest.raises(ValueError, match=said):
+        save_masks(tmp_path / "masks.safetensors", replace(masks, **change(masks)))
+    assert not os.listdir(tmp_path)
 
 
 def test_a_head_is_written_however_it_lies_in_memory(problem, learned, tmp_path):
