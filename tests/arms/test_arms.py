@@ -46,7 +46,7 @@ def test_an_arm_of_ones_own(tiny):
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ("{masking = {rte = 0.25}}", r"override evaluate\.custom=.*: evaluate\.custom\.mine\.masking\.rte: unknown key"),
+        ("{masking = {rte = 0.25}}", r"override evaluate\.custom=.*: evaluate\.custom.*\.masking\.rte: unknown key"),
         ("{masking = {rate = 0.95}}", r"evaluate\.custom\.mine\.masking: rate 0\.95 must be below p_max"),
         ("{prior = {nope = 1.0}}", r"evaluate\.custom\.mine\.prior: unknown scorer 'nope'; known: .*'tficf'"),
     ],
