@@ -1,10 +1,11 @@
 """Where training is, as the masks of a collator need to know."""
 
+import copy
 import math
 import os
 from enum import IntEnum
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.data import get_worker_info
@@ -107,9 +108,15 @@ class Clock:
 
 
 class Timed:
-    """What a training tells a collator, which has a `Clock`."""
+    """What a training tells a collator, which has a `Clock` of its own: a copy goes on from where it was copied, and
+    what `dataclasses.replace` makes is new and has been told nothing."""
 
     _clock: Clock
+
+    def __copy__(self) -> Self:
+        other, own = object.__new__(type(self)), ("_clock", "_sights")
+        other.__dict__.update(vars(self), **{name: copy.deepcopy(vars(self)[name]) for name in own})
+        return other
 
     def set_epoch(self, epoch: int) -> None:
         """From now on masks are those of this epoch, a whole number from 0 on, in the workers of a loader as well.

@@ -48,7 +48,8 @@ def documents_of(batch: Mapping[str, Any], real: Tensor) -> Documents | None:
         real: [B, T] boolean, not padding.
 
     Raises:
-        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens, of the batch or of each row.
+        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens, of the batch or of each row, or another
+            column that tells of documents has not a number for each token.
 
     >>> packed = {"position_ids": torch.tensor([[0, 1, 0, 1, 2, 0]])}
     >>> found = documents_of(packed, torch.tensor([[True, True, True, True, True, False]]))
@@ -74,12 +75,22 @@ def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
     if name := next((name for name in CUMULATIVE if name in batch), None):
         _begin_at(starts, batch[name], real, name)
     elif (number := _numbers(batch)) is not None:
-        starts[:, 1:] |= number.diff(dim=1) != 0
+        starts[:, 1:] |= _along(number, real, "seq_idx").diff(dim=1) != 0
     elif "position_ids" in batch:
-        starts[:, 1:] |= batch["position_ids"].diff(dim=1) != 1
+        starts[:, 1:] |= _along(batch["position_ids"], real, "position_ids").diff(dim=1) != 1
     else:
         return None
     return starts
+
+
+def _along(column: Tensor, real: Tensor, name: str) -> Tensor:
+    """A column [B, T], or [1, T] of all rows. ValueError: positions of pictures, for one, are [3, B, T]."""
+    if column.dim() != 2 or column.shape[1] != real.shape[1] or column.shape[0] not in (1, len(real)):
+        raise ValueError(
+            f"{name} has shape {list(column.shape)}, input_ids {list(real.shape)}: give one number per token, or say "
+            f"where documents end, in {CUMULATIVE[0]}"
+        )
+    return column
 
 
 def _begin_at(starts: Tensor, ends: Any, real: Tensor, name: str) -> None:

@@ -1,6 +1,7 @@
 """Fields that may change while training, state that is nobody else's, and what is refused."""
 
 import copy
+import dataclasses
 import pickle
 import random
 
@@ -113,7 +114,7 @@ def test_no_global_random_state_is_read_or_changed(collator, examples):
     assert torch.equal(*seen)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
 def test_copies_agree_and_go_their_own_way(collator, examples, copied):
     collator.set_epoch(1)
     collator.set_progress(0.5)
@@ -124,6 +125,14 @@ def test_copies_agree_and_go_their_own_way(collator, examples, copied):
     changed = collator(examples)["labels"]
     assert torch.equal(changed, copied(collator)(examples)["labels"])
     assert not torch.equal(changed, other(examples)["labels"])
+
+
+def test_a_collator_that_replaces_another_has_been_told_nothing(collator, examples):
+    collator.set_epoch(1)
+    other = dataclasses.replace(collator)
+    assert not torch.equal(other(examples)["labels"], other(examples)["labels"])  # every batch is an epoch of its own
+    other.set_epoch(1)
+    assert torch.equal(other(examples)["labels"], collator(examples)["labels"])
 
 
 def test_what_a_collator_carries_to_a_worker_is_its_policy_alone(collator, examples):
@@ -190,6 +199,14 @@ WRONG = {
     "nothing in a batch": (
         {"input_ids": torch.tensor([[2, 5, 3]] * 2), "x": [None, 1]},
         "column 'x' holds None in example 0 of the batch and numbers in others",
+    ),
+    "positions of pictures": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "position_ids": torch.zeros(3, 2, 3).long()},
+        r"position_ids has shape \[3, 2, 3\], input_ids \[2, 3\]: give one number per token, or say where documents",
+    ),
+    "numbers of other documents": (
+        {"input_ids": torch.tensor([[2, 5, 3]] * 2), "seq_idx": torch.zeros(3, 3).long()},
+        r"seq_idx has shape \[3, 3\], input_ids \[2, 3\]: give one number",
     ),
     "ends of rows": (
         {"input_ids": torch.tensor([[2, 5, 3]] * 2), "cu_seqlens": [[0, 2, 3], [0, 2]]},
