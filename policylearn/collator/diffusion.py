@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, get_args
 
 from torch import Tensor
@@ -65,8 +66,8 @@ class DiffusionCollator(PolicyCollator):
         super()._check_fields()
         if self.weighting not in get_args(Weighting):
             raise ValueError(f"weighting {self.weighting!r}: take one of {', '.join(get_args(Weighting))}")
-        if not 0.0 <= self.floor <= 1.0:
-            raise ValueError(f"floor {self.floor} must lie between 0 and 1")
+        if not isinstance(self.floor, Real) or not 0.0 <= self.floor <= 1.0:
+            raise ValueError(f"floor {self.floor!r:.80} must lie between 0 and 1")
         if given := [name for name in OWN_RATES if getattr(self, name) is not None]:
             raise ValueError(f"{given[0]} is given, but texts are hidden at every rate, and wholly: leave it out")
         if not self.mlm:

@@ -311,5 +311,5 @@ def _no_numbers(name: str, value: Any) -> ValueError:
     if name == "input_ids":
         return ValueError(f"input_ids holds {value!r:.80}, which are no token ids: tokenize the texts first")
     if name in INTEGERS and _length(value) and _is_nested(value):
-        return ValueError(f"{name} of an example holds lists, {value!r:.80}: give one number per token")
+        return ValueError(f"{name} of an example holds a row of numbers for each token: give one number per token")
     return ValueError(f"column {name!r} holds what is no array of numbers: {value!r:.80}; drop it from the data set")

@@ -11,7 +11,7 @@ from policylearn.collator.words import CHINESE_REF, WORD_IDS
 from policylearn.masking.vocabulary import check_mask
 from policylearn.policy.policy import MaskingPolicy
 
-SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels")
+SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels", "complement")
 SHARES = ("mlm_probability", "mask_replace_prob", "random_replace_prob")
 NUMBERS = {"pad_to_multiple_of": 1, "seed": 0}
 """Field → the least that it may be."""

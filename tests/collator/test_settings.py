@@ -63,6 +63,8 @@ LATER = [
     (DiffusionCollator, {"mlm_probability": 0.5}, "mlm_probability is given"),
     (DiffusionCollator, {"weighting": "incl"}, "weighting 'incl': take one of inclusion, rate"),
     (DiffusionCollator, {"floor": 2.0}, r"floor 2\.0 must lie between 0 and 1"),
+    (DiffusionCollator, {"floor": "a"}, "floor 'a' must lie between 0 and 1"),
+    (DiffusionCollator, {"complement": "no"}, "complement 'no' is neither True nor False"),
     (DiffusionCollator, {"mlm": False}, "mlm=False hides nothing"),
     (DenoisingCollator, {"style": "infiling"}, "style 'infiling': take one of tokens, infilling, sentinels"),
     (DenoisingCollator, {"style": "sentinels"}, "the tokenizer has no <extra_id_0>"),
@@ -175,7 +177,7 @@ WRONG = {
     ),
     "mask of pairs": (
         [TEXT | {"attention_mask": [[1] * 42] * 42}, {"input_ids": [2, 3], "attention_mask": [[1] * 2] * 2}],
-        r"attention_mask of an example holds lists, \[\[1, .*: give one number per token",
+        "attention_mask of an example holds a row of numbers for each token: give one number per token",
     ),
     "spelt ids": ([TEXT, {"input_ids": ["2", "7", "3"]}], "input_ids holds .* which are no token ids: tokenize"),
     "spelt ids alone": ([{"input_ids": ["7", "7"]}], r"input_ids holds \['7', '7'\], which are no token ids: tokenize"),
