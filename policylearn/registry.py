@@ -21,6 +21,10 @@ from importlib.metadata import EntryPoint, entry_points
 from types import FrameType
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from policylearn.messages.quote import quote
+
 Thing = TypeVar("Thing")
 AUTO = "auto"
 """In place of a name: the data say which."""
@@ -73,6 +77,7 @@ class Registry:
         kind: in the plural, as in the name of the group.
         members: ours: name → "module:attribute". No other distribution replaces one of them.
         taken: names that mean something else where one of these is named.
+        needs: what each of them has; empty: it is a function, or a class to be called.
 
     >>> codecs = Registry("codecs", {"json": "json:loads", "hex": "binascii:unhexlify"})
     >>> codecs.get("json")("[1]"), codecs.names(), "hex" in codecs
@@ -83,8 +88,10 @@ class Registry:
     ValueError: unknown codec 'jsn'; known: ['hex', 'json']; did you mean 'json'?
     """
 
-    def __init__(self, kind: str, members: Mapping[str, Any], taken: Collection[str] = ()) -> None:
-        self.kind, self.members, self.taken = kind, dict(members), taken
+    def __init__(
+        self, kind: str, members: Mapping[str, Any], taken: Collection[str] = (), needs: Collection[str] = ()
+    ) -> None:
+        self.kind, self.members, self.taken, self.needs = kind, dict(members), taken, needs
         self.origins: dict[str, Origin] = {}
         """Of what was registered in this process."""
 
@@ -120,12 +127,21 @@ class Registry:
         """The thing of this name.
 
         Raises:
-            ValueError: it is not known, or the distribution that brings it cannot be imported, or several bring one.
+            ValueError: it is not known, or the distribution that brings it cannot be imported, or several bring one, or
+                it lacks what a thing of this kind has.
         """
-        if self.check(name) not in self.members:
-            return self._load(self._brought()[name])
-        found = self.members[name]
-        return _attribute(found) if isinstance(found, str) else found
+        ours = self.check(name) in self.members
+        found = self.members[name] if ours else self._load(self._brought()[name])
+        if ours and isinstance(found, str):
+            return _attribute(found)
+        self.check_thing(f"{self._noun} {name!r}", found)
+        return found
+
+    def check_thing(self, who: str, thing: Any) -> None:
+        """Refuse a thing that cannot be one of this kind. ValueError: saying what it lacks."""
+        check_has(who, thing, self.needs)
+        if not self.needs and not callable(thing):
+            raise ValueError(f"{who} is {quote(thing)}: it has to be a function, or a class")
 
     def register(self, name: str, origin: Origin | None = None) -> Callable[[Thing], Thing]:
         """Add a thing in this process, and in all that import the module in which this is called.
@@ -137,7 +153,8 @@ class Registry:
             origin: of whoever registers; None: of whoever applies what is returned.
 
         Raises:
-            ValueError: there is another thing of this name, or it could not be told from something else.
+            ValueError: there is another thing of this name, or it could not be told from something else, or the thing
+                lacks what one of this kind has.
 
         >>> codecs = Registry("codecs", {})
         >>> @codecs.register("shout")
@@ -147,12 +164,14 @@ class Registry:
         'HI'
         """
 
+        if why := self._unfit(name):
+            raise ValueError(f"{self._noun} {quote(name)}: {why}; choose another")
+
         def add(thing: Thing) -> Thing:
             found = origin or Origin.of(sys._getframe(1))
-            if why := self._unfit(name):
-                raise ValueError(f"{self._noun} {name!r}: {why}; choose another")
             if name in self and self.origins.get(name) != found:
                 raise ValueError(f"there is a {self._noun} {name!r} already: choose another name")
+            self.check_thing(f"{self._noun} {name!r}", thing)
             self.members[name], self.origins[name] = thing, found
             return thing
 
@@ -164,8 +183,8 @@ class Registry:
 
     def _unfit(self, name: str) -> str:
         """Why a thing cannot be found by this name; nothing where it can."""
-        if not name or set(MARKS) & set(name):
-            return f"a name has letters, and none of {' '.join(MARKS)}, which end it"
+        if not isinstance(name, str) or not name or set(MARKS) & set(name):
+            return f"a name is text, with none of {' '.join(MARKS)}, which end it"
         taken = name.rpartition(".")[2] in self.taken  # a metric has its kind before its name
         return f"the names {', '.join(self.taken)} mean something else" if taken else ""
 
@@ -185,6 +204,30 @@ class Registry:
         except Exception as error:  # fault boundary: the code of others fails in any way it likes
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{given} of {_distribution(points[0])} cannot be imported: {reason}") from error
+
+
+class Scorers(Registry):
+    """Scorers, whose settings, if they have any, are a pydantic model."""
+
+    def check_thing(self, who: str, thing: Any) -> None:
+        super().check_thing(who, thing)
+        settings = getattr(thing, "settings", None)
+        if settings is not None and not (isinstance(settings, type) and issubclass(settings, BaseModel)):
+            raise ValueError(
+                f"{who} has settings = {quote(settings)}: they have to be a class, of pydantic's BaseModel"
+            )
+
+
+def check_has(who: str, thing: Any, needs: Iterable[str]) -> None:
+    """Refuse a part of others that lacks what will be asked of it.
+
+    >>> check_has("adaptation 'mine'", 5, ["outer_loss", "fit"])
+    Traceback (most recent call last):
+    ...
+    ValueError: adaptation 'mine' is 5: it has to have outer_loss and fit
+    """
+    if missing := [name for name in needs if getattr(thing, name, None) is None]:
+        raise ValueError(f"{who} is {quote(thing)}: it has to have {' and '.join(missing)}")
 
 
 def _attribute(place: str) -> Any:
@@ -241,7 +284,7 @@ def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
 
 
-SCORERS = Registry(
+SCORERS = Scorers(
     "scorers",
     {
         "amlm": "policylearn.scores.loss:amlm",
@@ -289,6 +332,7 @@ KINDS = Registry(
         for name in ("classification", "multilabel", "regression", "tagging", "questions")
     },
     taken=(AUTO,),
+    needs=("metrics", "read", "describe", "tokenize", "build"),
 )
 """`tasks.kind.TaskKind`"""
 
@@ -308,6 +352,7 @@ OBJECTIVES = Registry(
 ADAPTATIONS = Registry(
     "adaptations",
     {name: f"policylearn.adapt.{name}:ADAPTATION" for name in ("probe", "finetune", "joint", "weight_mask")},
+    needs=("outer_loss", "fit"),
 )
 """`adapt.chosen.Adaptation`"""
 
@@ -339,6 +384,7 @@ NETWORKS = Registry(
         "context": "policylearn.policy.networks:ContextNetwork",
         "span": "policylearn.policy.networks:SpanNetwork",
     },
+    needs=("build", "shapes", "bounds"),
 )
 """`policy.networks.Network`"""
 

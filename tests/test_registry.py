@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import policylearn as pl
+from policylearn.adapt.chosen import Adaptation
 from policylearn.arms.arms import LEARNED, LIVE, NONE, RANDOM, SELECT, SETTINGS, initial_policy
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.pool import LocalPool, open_pool
@@ -17,7 +18,9 @@ from policylearn.config.reference import find_sections
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
-from policylearn.learning.rollout import rollout
+from policylearn.inner.masked_lm import MaskedLM
+from policylearn.learning.rollout import by_credit, rollout
+from policylearn.policy.scores import Scores
 from policylearn.problem import Problem
 from policylearn.registry import (
     ADAPTATIONS,
@@ -62,6 +65,9 @@ def length(sources):
 
 
 length.settings = Settings
+
+
+number = 5
 
 
 class Halved(TypeTable):
@@ -127,6 +133,7 @@ same_signs = their_parts:signs
 [policylearn.objectives]
 doubled = their_parts:doubled
 [policylearn.adaptations]
+number = their_parts:number
 like_a_probe = their_parts:like_a_probe
 [policylearn.trackers]
 their_tracker = their_parts:Tracker
@@ -226,13 +233,119 @@ def test_a_name_that_means_something_else_is_refused_with_those_that_do(installe
         SCORERS.check("random")
     for name in (*ARMS, *SHARED):
         with pytest.raises(ValueError, match=rf"^scorer '{name}': the names none, .* something else; choose another"):
-            pl.scorer(name)(len)
+            pl.scorer(name)
     for name in ("", "mine:rank", "mine@200"):
-        with pytest.raises(ValueError, match=f"'{name}': a name has letters, and none of : @, which end it; choose an"):
-            ADAPTATIONS.register(name)(len)
-    for add in (pl.task("auto"), pl.metric("auto", kind="classification")):
+        with pytest.raises(ValueError, match=f"'{name}': a name is text, with none of : @, which end it; choose an"):
+            ADAPTATIONS.register(name)
+    for bare in (pl.scorer, pl.task, pl.objective, pl.estimator):
+        with pytest.raises(ValueError, match="<built-in function len>: a name is text, with none of : @"):
+            bare(len)
+    for add in (pl.task, lambda name: pl.metric(name, kind="classification")):
         with pytest.raises(ValueError, match="the names auto mean something else"):
-            add(lambda *_: 1.0)
+            add("auto")
+
+
+class NoBounds:
+    build = shapes = len
+
+
+def with_settings(sources):
+    return Scores(torch.zeros(1))
+
+
+with_settings.settings = {"power": 1}
+
+
+@pytest.mark.parametrize(
+    ("registry", "thing", "said"),
+    [
+        (ADAPTATIONS, 5, "adaptation 'theirs' is 5: it has to have outer_loss and fit"),
+        (ADAPTATIONS, None, "adaptation 'theirs' is None: it has to have outer_loss and fit"),
+        (NETWORKS, len, "network 'theirs' is .*: it has to have build and shapes and bounds"),
+        (NETWORKS, NoBounds, "it has to have bounds"),
+        (
+            KINDS,
+            "signs",
+            "kind 'theirs' is 'signs': it has to have metrics and read and describe and tokenize",
+        ),
+        (SCORERS, 5, "scorer 'theirs' is 5: it has to be a function, or a class"),
+        (ENGINES, None, "engine 'theirs' is None: it has to be a function"),
+        (
+            SCORERS,
+            with_settings,
+            r"scorer 'theirs' has settings = {'power': 1}: they have to be a class",
+        ),
+    ],
+)
+def test_what_is_no_part_of_its_kind_is_refused_where_it_is_registered(registry, thing, said):
+    with pytest.raises(ValueError, match=said):
+        registry.register("theirs")(thing)
+    assert "theirs" not in registry
+
+
+def test_what_is_no_part_of_its_kind_is_refused_where_it_is_asked_for(installed):
+    with pytest.raises(ValueError, match="adaptation 'number' is 5: it has to have outer_loss and fit"):
+        ADAPTATIONS.get("number")
+
+    def later(sources):
+        return Scores(torch.zeros(1))
+
+    SCORERS.register("later")(later)
+    later.settings = 5  # a decorator knows nothing of what comes after it
+    with pytest.raises(ValueError, match="scorer 'later' has settings = 5"):
+        SCORERS.get("later")
+
+
+@pytest.mark.parametrize(
+    ("registry", "thing", "setting", "said"),
+    [
+        (
+            BACKENDS,
+            lambda config, data: object(),
+            "cluster.backend",
+            "pool of the backend 'theirs' is .* have lost",
+        ),
+        (OBJECTIVES, lambda problem: None, "inner.objective", "what the objective 'theirs' gave is None: .* have draw"),
+        (ESTIMATORS, lambda *_: None, "learn.estimator", "estimator 'theirs' gave a NoneType: have it give a list"),
+        (
+            ESTIMATORS,
+            lambda *_: [],
+            "learn.estimator",
+            "estimator 'theirs' gave a list: have it give a list of tra",
+        ),
+        (
+            ESTIMATORS,
+            lambda *a: by_credit(*a)[0],
+            "learn.estimator",
+            "estimator 'theirs' gave a Trajectory: have it",
+        ),
+    ],
+)
+def test_what_a_part_gives_that_is_none_of_its_kind_is_named(tiny, registry, thing, setting, said):
+    registry.register("theirs")(thing)
+    problem = Problem(tiny(f"{setting}=theirs"))
+    with pytest.raises(ValueError, match=said), open_pool(problem.config):
+        rollout(problem, initial_policy(problem), 5)
+
+
+def test_an_objective_without_the_weights_of_its_tokens_is_told_what_it_lacks(tiny):
+    class Unweighted(MaskedLM):
+        def __call__(self, model, batch, x):
+            return super().__call__(model, batch, torch.ones_like(x))
+
+    OBJECTIVES.register("theirs")(lambda problem: Unweighted())
+    problem = Problem(tiny("inner.objective=theirs", "inner.engine=replay", "inner.window=2"))
+    with pytest.raises(ValueError, match=r"the loss of inner\.objective has no x in it: have it weigh the losses"):
+        rollout(problem, initial_policy(problem), 5)
+
+
+def test_a_tracker_and_an_adaptation_that_give_nothing_are_named(tiny, quiet):
+    TRACKERS.register("theirs")(lambda *_: object())
+    with pytest.raises(ValueError, match=r"track\.to: theirs cannot be used: what was opened is .* have known"):
+        open_trackers(tiny("track.to=[theirs]"), "", State(), quiet).__enter__()
+    ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: None))
+    with pytest.raises(ValueError, match="what the adaptation 'theirs' has fitted is None: it has to have dev"):
+        run_trial(Problem(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
 
 
 def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):

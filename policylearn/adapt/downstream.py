@@ -9,7 +9,7 @@ import numpy as np
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.config import parts_of
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry import ADAPTATIONS, check_has
 from policylearn.tasks.kind import finite_score
 
 
@@ -56,6 +56,7 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
 
 def score_chosen(problem: Problem, adapt: str, chosen: Chosen) -> Scores:
     """What dev has chosen, on the test splits. ValueError: a score of the adaptation is no finite number."""
+    check_has(f"what the adaptation {adapt!r} has fitted", chosen, ("dev", "score"))
     checked = partial(finite_score, f"adaptation {adapt!r}")
     tests = {name: checked(chosen.score(split)) for name, split in problem.tests().items()}
     return Scores(checked(chosen.dev), tests.pop("test"), tests)

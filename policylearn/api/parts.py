@@ -35,10 +35,10 @@ def scorer(name: str) -> Callable[[Part], Part]:
 def task(name: str) -> Callable[[Part], Part]:
     """Register a kind of task by a function without arguments that gives its `policylearn.tasks.kind.TaskKind`, such as
     `policylearn.tasks.labelled.labelled_kind` makes; the function is called at once."""
-    origin = Origin.of(sys._getframe(1))
+    register = KINDS.register(name, Origin.of(sys._getframe(1)))
 
     def add(kind: Part) -> Part:
-        KINDS.register(name, origin)(kind())
+        register(kind())
         return kind
 
     return add

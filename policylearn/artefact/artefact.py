@@ -25,6 +25,7 @@ from policylearn.artefact.manifest import (
     TOKENIZER_SETTINGS,
     digest,
 )
+from policylearn.artefact.tensors import LARGEST_LOGIT, largest_logit
 from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
 from policylearn.policy.policy import MaskingPolicy
 
@@ -123,7 +124,7 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
     """Write the artefact; the manifest comes last, so a folder with a manifest is complete.
 
     Raises:
-        ValueError: its tokenizer is not a fast one.
+        ValueError: its tokenizer is not a fast one, or its logits may become so large that nobody would load it.
     """
     folder = Path(folder)
     files = policy_files(artefact, card)
@@ -138,6 +139,7 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
 
 def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
     """Content of the files by name, the manifest last."""
+    _check_logits(artefact.policy)
     tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.tensors().items()}
     files = {CARD: card.encode(), SETTINGS: _json(_settings(artefact)), TENSORS: save(tensors)}
     if artefact.tokenizer is not None:
@@ -146,6 +148,15 @@ def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
     digests = {name: digest(files[name]) for name in sorted(files)}
     kind: dict[str, Any] = {"format": PICTURES, "of": PATCHES} if artefact.tokenizer is None else {"format": FORMAT}
     return files | {MANIFEST: _json(kind | {"files": digests})}
+
+
+def _check_logits(policy: MaskingPolicy) -> None:
+    """Raises ValueError where a policy would be refused as damaged, which it is not."""
+    if not (largest := largest_logit(policy.tensors(), policy.config)) < LARGEST_LOGIT:
+        raise ValueError(
+            f"logits of the policy may become as large as {largest:.0e}, {LARGEST_LOGIT:.0e} is too large: "
+            f"lower policy.prior, or see to the bounds of the network {policy.config.network!r}"
+        )
 
 
 def _settings(artefact: PolicyArtefact) -> dict[str, Any]:

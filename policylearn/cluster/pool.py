@@ -14,7 +14,7 @@ from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.problem import Data
-from policylearn.registry import BACKENDS
+from policylearn.registry import BACKENDS, check_has
 
 
 class Pool(Protocol):
@@ -54,6 +54,10 @@ class Pool(Protocol):
     def count_round(self) -> None:
         """A round is finished: for whoever watches the cluster."""
         ...
+
+
+POOL = ("lost", "share", "submit", "results", "drop", "alive", "count_round", "__enter__", "__exit__")
+"""What is asked of a pool."""
 
 
 class LocalPool(AbstractContextManager["LocalPool"]):
@@ -115,8 +119,13 @@ def open_pool(
         config: what workers build their problem from.
         data: what it reads from files, where that has been read already: it is sent once to every node.
         tell: is told that other processes are being started: until they work, nothing is seen of them.
+
+    Raises:
+        ValueError: what the backend gave is no pool.
     """
     if config.cluster.backend != "local":
         where = f" at {config.cluster.address}" if config.cluster.address else ""
         tell(f"workers  {config.cluster.workers} are being started by {config.cluster.backend}{where}")
-    return BACKENDS.get(config.cluster.backend)(config, data)
+    pool = BACKENDS.get(config.cluster.backend)(config, data)
+    check_has(f"pool of the backend {config.cluster.backend!r}", pool, POOL)
+    return pool

@@ -132,9 +132,9 @@ def _texts_seen(problem: Problem) -> float:
     for how, asked in map(parts_of, config.downstream):
         some = asked or config.labelled
         labelled, draws = (train, 1) if some is None else (min(train, some), config.subsets)
-        if how == "probe":  # looks at a text once, however many subsets it is in
+        epochs, passes = getattr(getattr(config, how, None), "epochs", None), 2 if how == "joint" else 1
+        if epochs is None:  # a probe, or what others bring: looks at a text once, however many subsets it is in
             probed = max(probed, min(train, labelled * draws) + others)
         else:
-            epochs, passes = getattr(config, how).epochs, 2 if how == "joint" else 1
             tuned += draws * (epochs * (BACKWARD * passes * labelled + len(data["dev"])) + others)
     return probed + tuned + min(HELD_OUT, len(data["dev"]))

@@ -8,7 +8,7 @@ from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.registry import OBJECTIVES
+from policylearn.registry import OBJECTIVES, check_has
 
 
 class Objective(Loss, Protocol):
@@ -21,5 +21,8 @@ class Objective(Loss, Protocol):
 
 
 def objective_of(problem: Problem) -> Objective:
-    """The objective of `inner.objective`."""
-    return OBJECTIVES.get(problem.config.inner.objective)(problem)
+    """The objective of `inner.objective`. ValueError: what it names gives none."""
+    name = problem.config.inner.objective
+    found = OBJECTIVES.get(name)(problem)
+    check_has(f"what the objective {name!r} gave", found, ("draw", "inputs", "__call__", "parts"))
+    return found

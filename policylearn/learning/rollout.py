@@ -89,11 +89,18 @@ def rollout(problem: Problem, policy: MaskingPolicy, seed: int, differentiate: b
         in).
 
     Raises:
+        ValueError: an estimator or engine of others gives what is none.
         FloatingPointError: the inner loss, the outer loss or the gradient is not finite.
     """
     policy.zero_grad(set_to_none=True)
     estimator: Estimator = ESTIMATORS.get(problem.config.learn.estimator) if differentiate else train_once
     trajectories = estimator(problem, policy, seed)
+    given = trajectories if isinstance(trajectories, list | tuple) else []
+    if not given or not all(isinstance(one, Trajectory) for one in given):
+        name = problem.config.learn.estimator
+        raise ValueError(
+            f"estimator {name!r} gave a {type(trajectories).__name__}: have it give a list of trainings, one at least"
+        )
     gradient = _collect(policy, sum(t.windows for t in trajectories)) if differentiate else {}
     policy.zero_grad(set_to_none=True)
     return PolicyGradient(gradient, _metrics(trajectories, differentiate))

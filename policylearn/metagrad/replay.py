@@ -42,7 +42,7 @@ def replay(
         K tensors of the shapes of x_k.
 
     Raises:
-        ValueError: the model has dropout, and there are no seeds; or the optimiser is not known.
+        ValueError: the model has dropout, and there are no seeds; or the optimiser is not known; or the loss has no x.
     """
     return Replay(model, optimizer, window, outer, parameters, leaf, slots, store).run()
 
@@ -58,7 +58,8 @@ class Replay(Walk):
         x = self.inputs(k).requires_grad_()
         losses = self.window.losses(self.model, k, x)
         credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
-        assert credit is not None
+        if credit is None:
+            raise ValueError("the loss of inner.objective has no x in it: have it weigh the losses of tokens by x")
         self.add_to_adjoints(products)
         return credit
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.config import PolicyConfig
+from policylearn.messages.quote import quote
 from policylearn.registry import NETWORKS
 
 
@@ -212,8 +213,34 @@ def _standardised(x: Tensor) -> Tensor:
 
 
 def build_network(config: PolicyConfig, vocab_size: int, features: Tensor) -> nn.Module | None:
-    """The network of a config over V types with features [V, F]; None where nothing is learned."""
-    return network(config).build(config, vocab_size, features)
+    """The network of a config over V types with features [V, F]; None where nothing is learned.
+
+    Raises:
+        ValueError: it is no module, or not of the tensors that its `shapes` tells, by which alone it is loaded again.
+    """
+    known, who = network(config), f"network {config.network!r}"
+    found = known.build(config, vocab_size, features)
+    if found is None:
+        return None
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"{who} has built {quote(found)}: build has to give a module of torch, or None")
+    has = found.state_dict()
+    width = has["features"].shape[-1] if "features" in has and has["features"].ndim else 0  # what a file tells of it
+    _check_tensors(f"{who}: shapes(config, {vocab_size}, {width})", has, known.shapes(config, vocab_size, width))
+    return found
+
+
+def _check_tensors(who: str, has: Mapping[str, Tensor], told: Mapping[str, tuple[int, ...]]) -> None:
+    if has.keys() != told.keys():
+        raise ValueError(
+            f"{who} tells of {sorted(told)}, and the module has {sorted(has)}: have it tell of all tensors"
+        )
+    for name, tensor in has.items():
+        if tuple(tensor.shape) != tuple(told[name]) or not tensor.is_floating_point():
+            given = f"{tensor.dtype} {list(tensor.shape)}"
+            raise ValueError(
+                f"{who} tells {list(told[name])} of {name!r}, which is {given}: both have to be one, in float32"
+            )
 
 
 def network(config: PolicyConfig) -> Network:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from policylearn.config import Config
-from policylearn.registry import TRACKERS
+from policylearn.registry import TRACKERS, check_has
 from policylearn.report.console import print_line
 from policylearn.runs.state import State
 
@@ -198,7 +198,9 @@ def open_trackers(config: Config, folder: str, state: State, console: Console) -
 
 def _opened(name: str, config: Config, folder: str, identity: str) -> Tracker:
     try:
-        return TRACKERS.get(name)(config, folder, identity)
+        tracker = TRACKERS.get(name)(config, folder, identity)
+        check_has("what was opened", tracker, ("known", "log", "close"))
+        return tracker
     except Exception as error:  # fault boundary: whatever keeps a service from being used
         raise ValueError(f"track.to: {name} cannot be used: {error}") from error
 

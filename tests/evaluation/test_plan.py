@@ -13,6 +13,7 @@ from policylearn.evaluation.plan import Estimate, estimate, plan_line, workers_o
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
+from policylearn.registry import ADAPTATIONS
 
 TOKENS = 1e5
 """A second, in tokens that go through a model; a way back counts as two more ways there."""
@@ -54,6 +55,12 @@ def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, c
         assert took / 1.5 <= seconds <= took * 1.5, arm
     random, none, _, live, multitask = guess.seconds
     assert none < random < multitask and random <= live  # which looks at labels where there are steps enough
+
+
+def test_an_adaptation_of_others_takes_no_section_to_be_foretold(tiny):
+    ADAPTATIONS.register("theirs")(ADAPTATIONS.get("probe"))
+    ours, theirs = (Problem(tiny(f"evaluate.downstream=[{how}]")) for how in ("probe", "theirs"))
+    assert plan._texts_seen(theirs) == plan._texts_seen(ours)
 
 
 def known(arm, seconds, masked_tokens=100):

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.policy.networks import ContextNetwork, NeighbourTable, TypeTable
 from policylearn.registry import NETWORKS
 
@@ -62,6 +63,34 @@ def test_a_network_of_others_that_gives_no_logits_is_named(make_policy, change, 
     for ask in (policy, policy.probabilities):
         with pytest.raises(ValueError, match=f"^network 'theirs' {said}"):
             ask(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (
+            {"shapes": lambda *_: {"logits": (42, 2)}},
+            r"tells \[42, 2\] of 'logits', which is torch.float32 .*: both",
+        ),
+        ({"shapes": lambda *_: {}}, r"tells of \[\], and the module has \['logits'\]: have it tell of all tensors"),
+        ({"shapes": lambda *_: {"logits": (42,), "count": ()}}, r"tells of \['count', 'logits'\], and the module"),
+        ({"build": lambda *_: 5}, "has built 5: build has to give a module of torch, or None"),
+    ],
+)
+def test_a_network_of_others_that_could_not_be_loaded_again_is_refused_when_it_is_built(make_policy, own, said):
+    NETWORKS.register("theirs")(type("Theirs", (TypeTable,), {key: staticmethod(value) for key, value in own.items()}))
+    with pytest.raises(ValueError, match=f"^network 'theirs'.* {said}"):
+        make_policy("theirs")
+
+
+@pytest.mark.parametrize("bound", [float("nan"), 1e30])
+def test_a_policy_that_nobody_would_load_is_not_saved(make_policy, tokenizer, tmp_path, bound):
+    bounds = staticmethod(lambda size: [torch.tensor(bound)])
+    NETWORKS.register("theirs")(type("Theirs", (TypeTable,), {"bounds": bounds}))
+    said = r"logits of the policy may become as large as .*: lower policy\.prior, or see to .* of the network 'theirs'$"
+    with pytest.raises(ValueError, match=said):
+        save_policy(tmp_path / "policy", PolicyArtefact(make_policy("theirs"), tokenizer, {}), "card")
+    assert not (tmp_path / "policy").exists()
 
 
 def test_a_table_of_neighbours_adds_what_stands_about_a_token_within_the_text():

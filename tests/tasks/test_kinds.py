@@ -104,7 +104,7 @@ def test_a_metric_may_give_a_number_of_numpy_or_torch(tiny, number):
 
 
 def test_what_an_adaptation_of_others_gives_is_a_number(tiny):
-    ADAPTATIONS.register("theirs")(Adaptation(None, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
+    ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
     with pytest.raises(ValueError, match="adaptation 'theirs' gave nan of type float"):
         run_trial(Problem(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
 
