@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from pydantic import BaseModel
 
 import policylearn as pl
 from policylearn.adapt.chosen import Adaptation
@@ -199,6 +200,28 @@ def test_settings_of_a_scorer_are_checked_by_its_own_model(installed, tiny):
     for wrong, message in (("length.pover=3", "unknown key 'scores.length.pover'"), ("length.power=x", "valid number")):
         with pytest.raises(ValueError, match=rf"override scores\.{wrong}: .*{message}"):
             tiny(f"scores.{wrong}")
+
+
+@pytest.mark.parametrize("extra", [None, "ignore", "forbid", "allow"])
+def test_a_typo_in_settings_is_refused_unless_their_model_takes_any_key(tiny, extra):
+    class Settings(BaseModel):
+        model_config = {} if extra is None else {"extra": extra}
+        power: float = 1.0
+
+    def theirs(sources):
+        return Scores(torch.zeros(1))
+
+    theirs.settings = Settings
+    SCORERS.register("theirs")(theirs)
+    config = tiny("scores.theirs.power=3")
+    assert type(config.scores.of("theirs")) is Settings and config.scores.of("theirs").power == 3
+    assert Config.model_validate_json(resolved_json(config)) == config
+    assert Config.model_validate(dict(config)) == config
+    if extra == "allow":
+        assert tiny("scores.theirs.powr=3").scores.of("theirs").powr == 3
+    else:
+        with pytest.raises(ValueError, match=r"unknown key 'scores\.theirs\.powr'"):
+            tiny("scores.theirs.powr=3")
 
 
 def test_a_section_of_no_scorer_or_of_one_without_settings_is_refused(tiny):

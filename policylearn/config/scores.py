@@ -1,5 +1,6 @@
 """Scores: what all scorers share, and a section for each scorer that has settings of its own."""
 
+from types import new_class
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -96,9 +97,11 @@ class ScoresConfig(Strict):
     def _sections_of_others(self) -> "ScoresConfig":
         given = self.__pydantic_extra__ or {}
         if given:
-            fields: dict[str, Any] = {name: (model, ...) for name in given if (model := _settings_of(name))}
+            models = {name: model for name in given if (model := _settings_of(name))}
+            fields: dict[str, Any] = {name: (_refusing(model, given[name]), ...) for name, model in models.items()}
             others: type[BaseModel] = create_model("Others", __config__=ConfigDict(extra="forbid"), **fields)
-            given.update(others.model_validate(given))
+            others.model_validate(given)
+            given.update({name: model.model_validate(given[name]) for name, model in models.items()})
         return self
 
     def of(self, scorer: str) -> Any:
@@ -120,6 +123,14 @@ def scorer_of(name: str) -> str:
     ('difference', 'tficf')
     """
     return name.removesuffix(RANK)
+
+
+def _refusing(model: type[BaseModel], given: Any) -> type[BaseModel]:
+    """Of settings that ignore what they do not know, as a plain pydantic model does, some that refuse it: nobody shall
+    wonder why a setting does nothing."""
+    if isinstance(given, BaseModel) or model.model_config.get("extra") in ("allow", "forbid"):
+        return model
+    return new_class(model.__name__, (model,), {"extra": "forbid"})
 
 
 def _settings_of(scorer: str) -> type[BaseModel] | None:
