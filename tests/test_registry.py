@@ -14,6 +14,7 @@ from policylearn.adapt.chosen import Adaptation
 from policylearn.arms.arms import LEARNED, LIVE, NONE, RANDOM, SELECT, SETTINGS, initial_policy
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.cluster.pool import LocalPool, open_pool
+from policylearn.commands.train import train
 from policylearn.config import Config, PlantedConfig, ScoresConfig, resolved_json
 from policylearn.config.reference import find_sections
 from policylearn.data.planted import planted_task, planted_tokenizer
@@ -351,15 +352,35 @@ def test_what_a_part_gives_that_is_none_of_its_kind_is_named(tiny, registry, thi
         rollout(problem, initial_policy(problem), 5)
 
 
-def test_an_objective_without_the_weights_of_its_tokens_is_told_what_it_lacks(tiny):
+@pytest.mark.parametrize("engine", ["replay", "finite_difference", "unroll"])
+def test_an_objective_without_the_weights_of_its_tokens_is_told_what_it_lacks(tiny, engine):
     class Unweighted(MaskedLM):
         def __call__(self, model, batch, x):
             return super().__call__(model, batch, torch.ones_like(x))
 
     OBJECTIVES.register("theirs")(lambda problem: Unweighted())
-    problem = Problem(tiny("inner.objective=theirs", "inner.engine=replay", "inner.window=2"))
+    problem = Problem(tiny("inner.objective=theirs", f"inner.engine={engine}", "inner.window=2"))
     with pytest.raises(ValueError, match=r"the loss of inner\.objective has no x in it: have it weigh the losses"):
         rollout(problem, initial_policy(problem), 5)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(float, "is float"), (lambda loss: loss[None], r"is \[1\]")])
+def test_an_objective_whose_loss_is_no_scalar_is_named(tiny, wrong, said):
+    class Wrong(MaskedLM):
+        def __call__(self, model, batch, x):
+            return wrong(super().__call__(model, batch, x).detach())
+
+    OBJECTIVES.register("theirs")(lambda problem: Wrong())
+    problem = Problem(tiny("inner.objective=theirs"))
+    with pytest.raises(ValueError, match=rf"the loss of inner\.objective {said}: have it be a tensor without dim"):
+        rollout(problem, initial_policy(problem), 5, differentiate=False)
+
+
+def test_a_policy_that_nobody_would_load_is_no_fault_of_the_storage(tiny, tmp_path, quiet):
+    bounds = staticmethod(lambda size: [torch.tensor(torch.inf)])
+    NETWORKS.register("theirs")(type("Theirs", (NETWORKS.get("table"),), {"bounds": bounds}))
+    with pytest.raises(ValueError, match=r"^logits of the policy may become as large as inf"):
+        train(tiny("policy.network=theirs"), tmp_path / "run", quiet)
 
 
 def test_a_tracker_and_an_adaptation_that_give_nothing_are_named(tiny, quiet):

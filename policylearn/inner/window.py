@@ -55,10 +55,10 @@ class Window:
         """Scalars that add up to ℓ of step k; between two of them nothing need be kept."""
         with self.seeded(k, x.device):
             if self.rows is None:
-                yield self.loss(model, self.batches[k], x)
+                yield _scalar(self.loss(model, self.batches[k], x))
                 return
             for batch, inputs, share in self.loss.parts(self.batches[k], x, self.rows):
-                yield share * self.loss(model, batch, inputs)
+                yield share * _scalar(self.loss(model, batch, inputs))
 
     @contextmanager
     def seeded(self, k: int, device: torch.device) -> Iterator[None]:
@@ -73,3 +73,17 @@ class Window:
     def __len__(self) -> int:
         """K."""
         return len(self.batches)
+
+
+def _scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.ndim:
+        given = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"the loss of inner.objective is {given}: have it be a tensor without dimensions")
+    return loss
+
+
+def weighed(slope: Tensor | None) -> Tensor:
+    """The derivative of a loss in x. ValueError: there is none, for x is not in it."""
+    if slope is None:
+        raise ValueError("the loss of inner.objective has no x in it: have it weigh the losses of tokens by x")
+    return slope

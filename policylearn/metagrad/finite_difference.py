@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from policylearn.inner.window import Window
+from policylearn.inner.window import Window, weighed
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients
 from policylearn.metagrad.walk import Walk
@@ -150,8 +150,7 @@ class Differences(Walk):
         with self._moved(directions, by), nullcontext() if further else self._frozen():
             wanted = [x, *self.parameters] if further else [x]
             slope, *gradients = self.derivatives(k, x, wanted)
-        assert slope is not None
-        return slope, gradients
+        return weighed(slope), gradients
 
     @contextmanager
     def _moved(self, directions: Gradients, by: float) -> Iterator[None]:

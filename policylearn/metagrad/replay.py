@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 
-from policylearn.inner.window import Window
+from policylearn.inner.window import Window, weighed
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients
 from policylearn.metagrad.walk import Walk, added
@@ -58,10 +58,8 @@ class Replay(Walk):
         x = self.inputs(k).requires_grad_()
         losses = self.window.losses(self.model, k, x)
         credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
-        if credit is None:
-            raise ValueError("the loss of inner.objective has no x in it: have it weigh the losses of tokens by x")
         self.add_to_adjoints(products)
-        return credit
+        return weighed(credit)
 
     def _along(self, loss: Tensor, directions: Gradients, inputs: Sequence[Tensor]) -> Gradients:
         """∂(∇ℓ · u) in the inputs."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from policylearn.adapt.finetune import Classifier, FineTuning
-from policylearn.inner.window import Window
+from policylearn.inner.window import Window, weighed
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients, clip_factor
 from policylearn.models.model import Elsewhere
@@ -72,10 +72,10 @@ def unroll(
         final = list(functional.parameters())
         names, open_ = [name for name, _ in model.named_parameters()], carriers(model, parameters)
         through = [p if name in open_ else p.detach().requires_grad_() for name, p in zip(names, final, strict=True)]
-        gradients = torch.autograd.grad(_outer_loss(model, through, outer), inputs)
+        gradients = torch.autograd.grad(_outer_loss(model, through, outer), inputs, allow_unused=True)
         _write_back(model, optimizer, final, inner_optimizer)
     window.set_rate(optimizer, len(window) - 1)
-    return list(gradients)
+    return [weighed(gradient) for gradient in gradients]
 
 
 def _take_steps(functional: Any, optimizer: Any, window: Window, inputs: Sequence[Tensor]) -> None:

@@ -214,8 +214,11 @@ class Walk(ABC):
 
     def derivatives(self, k: int, x: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None]:
         """Those of ℓ of step k, accumulated over the parts of its batch."""
+        nothing: Gradients = [None] * len(inputs)  # of a loss that nothing has a say in
         parts = self.window.losses(self.model, k, x)
-        return added(torch.autograd.grad(loss, inputs, allow_unused=True) for loss in parts)
+        return added(
+            torch.autograd.grad(loss, inputs, allow_unused=True) if loss.requires_grad else nothing for loss in parts
+        )
 
     def step(self, k: int, gradients: Gradients) -> None:
         """Step k of the optimiser, in place."""

@@ -247,11 +247,14 @@ class Run(AbstractContextManager["Run"]):
         """Export a policy to a folder of this run; returns it as whoever loads it will see it.
 
         Raises:
+            ValueError: nobody would load it.
             StorageFailed: there is no room for it among the temporary files of this machine.
         """
         with TemporaryDirectory(prefix="policylearn-") as local:
             try:
                 save_policy(local, artefact, card)
+            except ValueError:  # of the policy, whatever there is room for
+                raise
             except Exception as error:  # storage boundary: tokenizers raise nothing more precise
                 raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
             folder, files = self.storage / name, files_below(Path(local))
