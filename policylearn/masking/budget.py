@@ -141,7 +141,7 @@ def _filled(logits: Tensor, eligible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = torch.where(eligible, logits, high.masked_fill(high == -math.inf, 0.0)).double()
     low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
     if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
-        raise ValueError("a masking logit is NaN or infinite: check the scores the policy was built from")
+        raise ValueError("a masking logit is NaN or infinite: check the scores and the network it was made of")
     return x, low, high
 
 
