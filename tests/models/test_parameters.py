@@ -48,7 +48,9 @@ def model(kind):
         config = BartConfig(vocab_size=30, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32)
         return Seq2SeqModel(BartForConditionalGeneration(config))
     if kind == "t5":
-        config = T5Config(vocab_size=30, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+        config = T5Config(
+            vocab_size=30, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+        )
         return Seq2SeqModel(T5ForConditionalGeneration(config))
     return InnerModel(AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, **ENCODERS[kind])))
 
