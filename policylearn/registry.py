@@ -275,8 +275,8 @@ def brought(names: Iterable[str], kinds: Iterable[str] | None = None) -> dict[st
         f"{registry._noun} {name!r}": registry.get(name)
         for registry in ALL
         if kinds is None or registry.kind in kinds
-        for name in sorted({*registry.origins, *registry._brought()})
-        if name.rpartition(".")[2] in wanted
+        for name in registry.names()
+        if (name in registry.origins or name not in registry.members) and name.rpartition(".")[2] in wanted
     }
 
 

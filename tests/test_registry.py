@@ -36,6 +36,7 @@ from policylearn.registry import (
     SCORERS,
     SHARED,
     TRACKERS,
+    brought,
 )
 from policylearn.runs.state import State
 from policylearn.runs.trackers import open_trackers
@@ -252,6 +253,7 @@ def test_a_name_that_means_something_else_is_refused_with_those_that_do(installe
     shared = ScoresConfig.model_fields.keys() - SCORERS.members.keys()
     assert set(SHARED) == shared
     assert not {"random", "length:rank"} & set(SCORERS.names()) and "random" not in SCORERS
+    assert brought({"random", "length", "idf"}).keys() == {"scorer 'length'"}
     said = r"^scorer 'random' of their_parts 1\.2 is never used: the names none, random, .* mean something else"
     with pytest.raises(ValueError, match=said):
         SCORERS.check("random")
