@@ -200,7 +200,7 @@ class Problem:
         words = self.config.masking.unit != "token" or marks_words(self.tokenizer)
         return vocabulary(self.tokenizer, words)
 
-    @property
+    @cached_property
     def _known(self) -> np.ndarray:
         """Types that say something of a text, [V] boolean."""
         return known_types(self.tokenizer, self.vocabulary.special).numpy()

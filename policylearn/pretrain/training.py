@@ -93,12 +93,6 @@ def arguments(config: Config, rows: int, folder: Path, copies: int = 1) -> Train
     )
 
 
-def check_finite(loss: float, steps: int) -> None:
-    """FloatingPointError: a loss is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss became {loss} within {steps} steps: {LOWER}")
-
-
 def steps_of(settings: PretrainConfig, rows: int) -> int:
     """Optimiser steps of a training on so many rows.
 
@@ -148,8 +142,9 @@ class Shown(TrainerCallback):
         """The loss since it was last said; without a terminal, a line of its own. FloatingPointError: it is NaN or
         infinite."""
         if logs and "loss" in logs:
-            check_finite(float(logs["loss"]), state.global_step)
-            self._loss = f"loss {float(logs['loss']):.3f}"
+            if not math.isfinite(loss := float(logs["loss"])):
+                raise FloatingPointError(f"the loss became {loss} within {state.global_step} steps: {LOWER}")
+            self._loss = f"loss {loss:.3f}"
             if not is_live(self.console):
                 self._progress.advance(0, label=self._loss)
 
