@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from policylearn.adapt.chosen import Adaptation, Chosen, FrozenFeatures, Note
@@ -101,6 +99,9 @@ def dev_quality(problem: Problem, model: InnerModel) -> float:
 
 def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
     """A linear model on frozen features of the picked training examples; dev selects its regularisation."""
+    from sklearn.pipeline import make_pipeline  # here only: see tasks/estimators.py
+    from sklearn.preprocessing import StandardScaler
+
     problem, readout = features.problem, readout_of(features.problem)
     task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
     metric = metric_of(task.kind, readout.metrics, task.metric)

@@ -27,7 +27,6 @@ from policylearn.problem import Problem
 from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.progress import TaskProgress
-from policylearn.report.study_page import render_study
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
 from policylearn.runs.run import Run
@@ -138,6 +137,8 @@ def evaluate_policies(
         ValueError: bad input, or a policy of another tokenizer.
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
+    from policylearn.report.study_page import render_study  # here only, as in commands/present.py
+
     Storage.at(out).check_folder()  # `Run.open` comes when all that it needs has been touched
     tell = teller(console)
     if LEARNED in config.evaluate.arms and LEARNED not in folders:

@@ -9,7 +9,6 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool
-from policylearn.report.study_page import render_study
 from policylearn.storage.folder import Storage
 
 
@@ -28,6 +27,8 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     Raises:
         ValueError, WorkFailed, StorageFailed, Preempted: as in `evaluate_policies`.
     """
+    from policylearn.report.study_page import render_study  # here only, as in commands/present.py
+
     storage, results = Storage.at(out), {}
     storage.check_folder()
     learned = {arm for task in study.tasks.values() for arm in task.policies}

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from policylearn.adapt.outer import dev_score, outer_problem
@@ -177,6 +176,8 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 5.0, 6.0]))
     1.0
     """
+    from scipy.stats import spearmanr  # here only: see evaluation/statistics.py
+
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     return round(float(spearmanr(x, y).statistic), 12)

@@ -1,11 +1,10 @@
 """Texts with one class each."""
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -13,42 +12,42 @@ from policylearn.data.overview import describe_task
 from policylearn.data.task import load_task
 from policylearn.tasks.labelled import labelled_kind
 
+if TYPE_CHECKING:
+    from policylearn.tasks.estimators import Logistic
+
 STEPS = 20
 """Of Newton's method for a temperature."""
 
 
 def accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the classes that are right."""
+    from sklearn.metrics import accuracy_score  # here, as below: see tasks/estimators.py
+
     return float(accuracy_score(y, predicted))
 
 
 def macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
     """Mean of the F1 of all classes."""
+    from sklearn.metrics import f1_score
+
     return float(f1_score(y, predicted, average="macro"))
 
 
 def micro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
     """F1 of all decisions together; where a text has one class, that is the accuracy."""
+    from sklearn.metrics import f1_score
+
     return float(f1_score(y, predicted, average="micro"))
 
 
 def mcc(y: np.ndarray, predicted: np.ndarray) -> float:
     """Matthews' correlation coefficient, of several classes Gorodkin's (2004); 0 if all are predicted to be one."""
+    from sklearn.metrics import matthews_corrcoef
+
     return float(matthews_corrcoef(y, predicted))
 
 
 METRICS = {"accuracy": accuracy, "macro_f1": macro_f1, "micro_f1": micro_f1, "mcc": mcc}
-
-
-class Logistic(LogisticRegression):
-    """Logistic regression; where all rows it is fitted on are of one class, it says that one."""
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> "Logistic":
-        self.only_ = y[:1] if (y == y[0]).all() else None
-        return self if self.only_ is not None else super().fit(x, y)
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        return super().predict(x) if self.only_ is None else np.repeat(self.only_, len(x))
 
 
 class Classification:
@@ -103,8 +102,10 @@ class Classification:
         """The same: logits are logits."""
         return weight, bias
 
-    def estimator(self, regularisation: float) -> LogisticRegression:
+    def estimator(self, regularisation: float) -> "Logistic":
         """Logistic regression."""
+        from policylearn.tasks.estimators import Logistic
+
         return Logistic(C=regularisation, max_iter=2000)
 
 

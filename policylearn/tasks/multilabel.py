@@ -1,13 +1,10 @@
 """Texts with any number of labels each, or none."""
 
-import warnings
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, f1_score
-from sklearn.multiclass import OneVsRestClassifier
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -16,32 +13,30 @@ from policylearn.data.task import Task, load_label_sets
 from policylearn.tasks.classification import STEPS
 from policylearn.tasks.labelled import labelled_kind
 
+if TYPE_CHECKING:
+    from policylearn.tasks.estimators import LogisticPerLabel
+
 RAREST = 1e-3
 """Share of texts below which a label is taken to be no rarer: its logit stays within ±7."""
 
 
 def f1(average: str) -> Callable[[np.ndarray, np.ndarray], float]:
     """F1 of labels whose logit is positive: of all decisions together ("micro"), or the labels' mean ("macro")."""
-    return lambda y, logits: float(f1_score(y > 0, logits > 0, average=average, zero_division=0))
+
+    def measure(y: np.ndarray, logits: np.ndarray) -> float:
+        from sklearn.metrics import f1_score  # here, as below: see tasks/estimators.py
+
+        return float(f1_score(y > 0, logits > 0, average=average, zero_division=0))
+
+    return measure
 
 
 def average_precision(y: np.ndarray, logits: np.ndarray) -> float:
     """Mean over the labels that occur in y of the area under precision by recall."""
+    from sklearn.metrics import average_precision_score
+
     there = (y > 0).any(0)
     return float(average_precision_score(y[:, there] > 0, logits[:, there], average="macro"))
-
-
-class LogisticPerLabel(OneVsRestClassifier):
-    """A logistic regression for each label, whose predictions are logits [N, C]; a label that no text has gets a
-    constant."""
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> "LogisticPerLabel":
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Label .* is present in all training examples")
-            return super().fit(x, y)
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        return np.reshape(self.decision_function(x), (len(x), -1))
 
 
 class MultiLabel:
@@ -98,7 +93,11 @@ class MultiLabel:
     def plain_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight, bias
 
-    def estimator(self, regularisation: float) -> LogisticPerLabel:
+    def estimator(self, regularisation: float) -> "LogisticPerLabel":
+        from sklearn.linear_model import LogisticRegression
+
+        from policylearn.tasks.estimators import LogisticPerLabel
+
         return LogisticPerLabel(LogisticRegression(C=regularisation, max_iter=2000))
 
 

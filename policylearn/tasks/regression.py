@@ -1,15 +1,31 @@
 """Texts with a number each."""
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from policylearn.data.overview import describe_numbers
 from policylearn.data.task import load_numbers
 from policylearn.tasks.labelled import labelled_kind
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
+
+
+def pearson(y: np.ndarray, predicted: np.ndarray) -> float:
+    """Pearson's correlation; 0 where all numbers are one."""
+    from scipy.stats import pearsonr  # here, as below: see tasks/estimators.py
+
+    return float(np.nan_to_num(pearsonr(y, predicted).statistic))
+
+
+def spearman(y: np.ndarray, predicted: np.ndarray) -> float:
+    """Spearman's correlation of ranks; 0 where all numbers are one."""
+    from scipy.stats import spearmanr
+
+    return float(np.nan_to_num(spearmanr(y, predicted).statistic))
 
 
 class Regression:
@@ -18,8 +34,8 @@ class Regression:
     width, temperature = 1, 1.0
     problem_type: str | None = "regression"
     metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        "pearson": lambda y, predicted: float(np.nan_to_num(pearsonr(y, predicted).statistic)),
-        "spearman": lambda y, predicted: float(np.nan_to_num(spearmanr(y, predicted).statistic)),
+        "pearson": pearson,
+        "spearman": spearman,
         "negative_rmse": lambda y, predicted: -float(np.sqrt(np.mean((y - predicted) ** 2))),
     }
 
@@ -53,7 +69,9 @@ class Regression:
     def plain_head(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight * self.scale, bias * self.scale + self.mean
 
-    def estimator(self, regularisation: float) -> Ridge:
+    def estimator(self, regularisation: float) -> "Ridge":
+        from sklearn.linear_model import Ridge
+
         return Ridge(alpha=1 / regularisation)
 
 

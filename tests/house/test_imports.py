@@ -114,3 +114,15 @@ finally:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 2 and "did you mean 'inner.steps'?" in found.stderr
     assert found.stdout.strip() == "imported:"
+
+
+def test_a_command_starts_without_what_is_needed_at_its_end_alone():
+    """scikit-learn, which probes are fitted with, and matplotlib take a quarter of the time until a run says its task;
+    every worker would wait as well."""
+    code = """
+import sys
+import policylearn.commands.train, policylearn.cluster.ray_worker
+print(*sorted({"sklearn", "matplotlib", "pandas", "datasets"} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -18,7 +18,8 @@ from policylearn.data.task import load_label_sets
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
-from policylearn.tasks.multilabel import LogisticPerLabel, MultiLabel, average_precision, f1
+from policylearn.tasks.estimators import LogisticPerLabel
+from policylearn.tasks.multilabel import MultiLabel, average_precision, f1
 from policylearn.weight_masks.plain import text_logits
 
 
