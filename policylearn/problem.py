@@ -39,7 +39,8 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
 from policylearn.protocols import Kind
-from policylearn.registry import AUTO, KINDS
+from policylearn.registry.known import KINDS
+from policylearn.registry.registry import AUTO
 from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples, check_metric
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from policylearn import cli, registry
+from policylearn import cli
 from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands.train import train
@@ -24,6 +24,7 @@ from policylearn.masking import TextField, vocabulary
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.problem import Problem
+from policylearn.registry.known import ALL
 from policylearn.storage import folder
 
 TESTS = Path(__file__).parent
@@ -43,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def nothing_stays_registered():
     """What a test adds to a registry, or has another module add, is forgotten after it."""
-    before = [(known, dict(known.members), dict(known.origins)) for known in registry.ALL]
+    before = [(known, dict(known.members), dict(known.origins)) for known in ALL]
     yield
     for known, members, origins in before:
         known.members, known.origins = members, origins

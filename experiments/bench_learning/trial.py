@@ -20,7 +20,7 @@ from policylearn.config import load_config
 from policylearn.evaluation import pretraining, trial
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.labelled import Labelled
 
 PARTS = {

@@ -36,7 +36,7 @@ from policylearn.metagrad.estimators.credit import expected_size
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.registry import ESTIMATORS as KNOWN_ESTIMATORS
+from policylearn.registry.known import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
 

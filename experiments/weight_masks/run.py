@@ -25,7 +25,7 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score_chosen, subsets
 from policylearn.config import Config, load_config
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
 from policylearn.tasks.labelled import Examples

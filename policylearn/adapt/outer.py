@@ -10,7 +10,7 @@ from policylearn.adapt.splits import support_and_query
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 
 
 def outer_problem(problem: Problem, key: Sequence[int], note: Note) -> ProbeLoss | FineTuning | MaskTuning:

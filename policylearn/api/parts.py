@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from policylearn.registry import ESTIMATORS, KINDS, METRICS, OBJECTIVES, SCORERS, Origin, Registry
+from policylearn.registry.known import ESTIMATORS, KINDS, METRICS, OBJECTIVES, SCORERS
+from policylearn.registry.registry import Origin, Registry
 
 Part = TypeVar("Part", bound=Callable)
 QUESTIONS = "questions"

@@ -17,7 +17,7 @@ from policylearn.config.recipe import RECIPE
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.picture_task import splits_of
-from policylearn.registry import KINDS
+from policylearn.registry.known import KINDS
 from policylearn.report.console import print_line
 from policylearn.runs.run import INPUTS
 

@@ -18,7 +18,7 @@ from policylearn.policy.patches import patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
-from policylearn.registry import PICTURE_SCORERS, SCORERS
+from policylearn.registry.known import PICTURE_SCORERS, SCORERS
 from policylearn.scores.credit import CREDIT
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"

@@ -40,7 +40,7 @@ from policylearn.masking.vocabulary import special_ids
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
-from policylearn.registry import NETWORKS
+from policylearn.registry.known import NETWORKS
 
 REASON = 500
 """Characters shown of an error, which may repeat what is in a file."""

@@ -14,7 +14,8 @@ from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.problem import Data
-from policylearn.registry import BACKENDS, check_has
+from policylearn.registry.known import BACKENDS
+from policylearn.registry.registry import check_has
 
 
 class Pool(Protocol):

@@ -11,7 +11,7 @@ from policylearn.config import Config
 from policylearn.models.device import device_of
 from policylearn.pictures import problem_of
 from policylearn.problem import Data
-from policylearn.registry import import_parts
+from policylearn.registry.registry import import_parts
 
 
 class Worker:

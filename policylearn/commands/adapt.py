@@ -16,7 +16,7 @@ from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
 from policylearn.pictures import problem_of
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score

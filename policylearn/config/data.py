@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_FACTS, Place
 from policylearn.config.strict import Strict
-from policylearn.registry import AUTO, KINDS, METRICS
+from policylearn.registry.known import KINDS, METRICS
+from policylearn.registry.registry import AUTO
 
 
 class ModelConfig(Strict):

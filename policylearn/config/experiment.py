@@ -32,7 +32,8 @@ from policylearn.config.running import (
 from policylearn.config.scores import ScoresConfig, scorer_of
 from policylearn.config.strict import Strict
 from policylearn.config.supervised import SupervisedConfig
-from policylearn.registry import AUTO, PICTURE_SCORERS, SCORERS, import_parts
+from policylearn.registry.known import PICTURE_SCORERS, SCORERS
+from policylearn.registry.registry import AUTO, import_parts
 
 PATCHES = "masked_patches"
 """The objective of pictures."""

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.places import Place
 from policylearn.config.strict import Strict
-from policylearn.registry import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
+from policylearn.registry.known import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
 
 
 class InnerConfig(Strict):

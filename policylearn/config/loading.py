@@ -16,7 +16,7 @@ from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside, no_file
 from policylearn.config.renamed import RENAMED, new_name, rename, warn_of
 from policylearn.config.strict import section_of
-from policylearn.registry import AUTO
+from policylearn.registry.registry import AUTO
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
 """Words in brackets, without the quotes that a shell has taken away."""

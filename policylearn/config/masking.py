@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from policylearn.config.strict import Strict
-from policylearn.registry import NETWORKS
+from policylearn.registry.known import NETWORKS
 
 
 class PolicyConfig(Strict):

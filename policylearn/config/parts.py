@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from policylearn.config.experiment import Config
-from policylearn.registry import Origin, brought, registered
+from policylearn.registry.known import brought, registered
+from policylearn.registry.registry import Origin
 
 
 def with_imports(config: Config) -> Config:

@@ -16,7 +16,7 @@ from policylearn.config.experiment import Config
 from policylearn.config.places import MARK
 from policylearn.config.strict import section_of
 from policylearn.config.study import StudyConfig
-from policylearn.registry import Registry
+from policylearn.registry.registry import Registry
 
 NAME = "NAME"
 """Stands in a key for a name that the user gives."""

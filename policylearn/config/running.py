@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from policylearn.config.strict import Strict
-from policylearn.registry import ADAPTATIONS, BACKENDS, TRACKERS
+from policylearn.registry.known import ADAPTATIONS, BACKENDS, TRACKERS
 
 
 class ClusterConfig(Strict):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from policylearn.config.places import Place
 from policylearn.config.strict import Strict
-from policylearn.registry import SCORERS
+from policylearn.registry.known import SCORERS
 
 RANK = ":rank"
 """What follows the name of a scorer that goes by rank within the text."""

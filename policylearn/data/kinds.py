@@ -11,7 +11,7 @@ from policylearn.data.formats import Record
 from policylearn.data.labels import is_rating
 from policylearn.data.lists import list_of
 from policylearn.data.tags import are_tagged, columns_of
-from policylearn.registry import AUTO
+from policylearn.registry.registry import AUTO
 
 LABEL, LABELS = "label", "labels"
 TWO = 2

@@ -16,7 +16,7 @@ from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
-from policylearn.registry import brought
+from policylearn.registry.known import brought
 from policylearn.runs.code import code_hash, code_of_parts
 from policylearn.runs.provenance import fingerprint
 

@@ -8,7 +8,8 @@ from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.registry import OBJECTIVES, check_has
+from policylearn.registry.known import OBJECTIVES
+from policylearn.registry.registry import check_has
 
 
 class Objective(Loss, Protocol):

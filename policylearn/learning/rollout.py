@@ -35,7 +35,7 @@ from policylearn.metagrad.finite_difference import finite_difference
 from policylearn.metagrad.one_step import one_step
 from policylearn.policy.policy import MaskingPolicy, shown_if_masked
 from policylearn.problem import Problem
-from policylearn.registry import ESTIMATORS
+from policylearn.registry.known import ESTIMATORS
 
 Credits = tuple[Sequence[MaskedBatch], Sequence[Tensor]]
 """Batches of a window, and ∂(outer loss)/∂x of each."""

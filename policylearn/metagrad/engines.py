@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from policylearn.adapt.finetune import FineTuning
 from policylearn.inner.window import Window
 from policylearn.models.model import Features
-from policylearn.registry import ENGINES
+from policylearn.registry.known import ENGINES
 
 Outer = Callable[[Features], Tensor] | FineTuning
 """The outer loss: of ``features(input_ids, real)`` under θ_K, or after fine-tuning that starts from θ_K."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from policylearn.config import PolicyConfig
 from policylearn.messages.quote import quote
-from policylearn.registry import NETWORKS
+from policylearn.registry.known import NETWORKS
 
 
 class Network(Protocol):

@@ -16,7 +16,8 @@ from uuid import uuid4
 from rich.console import Console
 
 from policylearn.config import Config
-from policylearn.registry import TRACKERS, check_has
+from policylearn.registry.known import TRACKERS
+from policylearn.registry.registry import check_has
 from policylearn.report.console import print_line
 from policylearn.runs.state import State
 

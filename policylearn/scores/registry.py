@@ -1,6 +1,6 @@
 """Scores by the name of a scorer.
 
-To add one, write a function of `Sources` in a file of this folder, and name it in `policylearn.registry.SCORERS`;
+To add one, write a function of `Sources` in a file of this folder, and name it in `policylearn.registry.known.SCORERS`;
 settings that it alone reads are a section of its name in `config.scores`. To bring one from another distribution, name
 it in an entry point of the group `policylearn.scorers`. Its settings, if it has any, are a pydantic model in its
 attribute `settings`: the section [scores.length] is checked by it.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from policylearn.messages.quote import quote
 from policylearn.policy.scores import Scores
-from policylearn.registry import PICTURE_SCORERS, SCORERS
+from policylearn.registry.known import PICTURE_SCORERS, SCORERS
 from policylearn.scores.pictures import PictureSources
 from policylearn.scores.sources import Sources
 

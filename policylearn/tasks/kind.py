@@ -15,7 +15,7 @@ from policylearn.data.opened import OpenTask
 from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote
 from policylearn.protocols import Kind
-from policylearn.registry import METRICS
+from policylearn.registry.known import METRICS
 
 Shown = Callable[[Iterable[Text]], Iterable[Text]]
 """The same texts, looked at while they flow."""

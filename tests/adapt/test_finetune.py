@@ -15,7 +15,7 @@ from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.config import TaskConfig
 from policylearn.evaluation.identity import _settings, evidence_key
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Examples, LabelledBatch, LabelWeights
 from policylearn.tasks.regression import Regression

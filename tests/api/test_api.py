@@ -20,7 +20,7 @@ from policylearn.config import PlantedConfig, load_config
 from policylearn.config.recipe import RECIPE
 from policylearn.data.corpora import open_corpus
 from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
-from policylearn.registry import KINDS
+from policylearn.registry.known import KINDS
 
 from ..conftest import tiny_bert
 

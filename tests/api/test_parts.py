@@ -14,7 +14,8 @@ from policylearn.config import load_config
 from policylearn.config.parts import check_travels, own_parts, with_imports
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problem import Problem
-from policylearn.registry import SCORERS, import_parts
+from policylearn.registry.known import SCORERS
+from policylearn.registry.registry import import_parts
 
 MODULE = '''
 import os

@@ -3,7 +3,7 @@
 import pytest
 
 from policylearn.commands.inspect import NETWORK_IN_WORDS, facts, read_texts
-from policylearn.registry import NETWORKS
+from policylearn.registry.known import NETWORKS
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

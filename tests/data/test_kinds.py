@@ -11,7 +11,7 @@ from policylearn.data.kinds import inferred_kind, with_kind
 from policylearn.data.opened import open_task
 from policylearn.evaluation.identity import evidence_key
 from policylearn.problem import Problem
-from policylearn.registry import KINDS
+from policylearn.registry.known import KINDS
 
 CASES = {
     "names": (["spam", "ham"], {}, "classification", "a label each"),

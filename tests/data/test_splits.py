@@ -8,7 +8,7 @@ from policylearn.config import TaskConfig
 from policylearn.data.formats import ENDINGS
 from policylearn.data.splits import find_split, rows_of
 from policylearn.data.task import load_task
-from policylearn.registry import KINDS
+from policylearn.registry.known import KINDS
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(8)]
 

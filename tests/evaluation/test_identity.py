@@ -10,7 +10,8 @@ from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
-from policylearn.registry import METRICS, NETWORKS, Origin
+from policylearn.registry.known import METRICS, NETWORKS
+from policylearn.registry.registry import Origin
 from policylearn.runs.provenance import fingerprint
 
 ARMS = 'evaluate.arms=["none", "random"]'

@@ -13,7 +13,7 @@ from policylearn.evaluation.plan import Estimate, estimate, plan_line, workers_o
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 
 TOKENS = 1e5
 """A second, in tokens that go through a model; a way back counts as two more ways there."""

@@ -13,7 +13,7 @@ from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.models.chunks import extract
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS
+from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks import labelled as labelled_module
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Labelled

@@ -22,7 +22,7 @@ from policylearn.masking import whole_rates
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens
 from policylearn.problem import Problem
-from policylearn.registry import OBJECTIVES
+from policylearn.registry.known import OBJECTIVES
 from policylearn.runs.provenance import provenance
 
 DIFFUSION = "inner.objective=masked_diffusion"

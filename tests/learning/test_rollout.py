@@ -16,7 +16,7 @@ from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.metagrad.replay import replay
 from policylearn.problem import Problem
-from policylearn.registry import ENGINES as ENGINES_BY_NAME
+from policylearn.registry.known import ENGINES as ENGINES_BY_NAME
 
 ENGINES = {
     "replay": (),

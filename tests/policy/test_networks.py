@@ -5,7 +5,7 @@ import torch
 
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.policy.networks import ContextNetwork, NeighbourTable, TypeTable
-from policylearn.registry import NETWORKS
+from policylearn.registry.known import NETWORKS
 
 IDS = torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 REAL = torch.tensor([[True] * 9, [True] * 5 + [False] * 4, [False] * 2 + [True] * 7])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from policylearn.policy.scores import Scores
-from policylearn.registry import SCORERS, Origin
+from policylearn.registry.known import SCORERS
+from policylearn.registry.registry import Origin
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_of
 from policylearn.runs.run import Run, config_for_its_files, kept_config

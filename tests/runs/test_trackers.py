@@ -12,7 +12,7 @@ from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
 from policylearn.learning.learn import learn
 from policylearn.problem import Problem
-from policylearn.registry import TRACKERS
+from policylearn.registry.known import TRACKERS
 from policylearn.runs import trackers
 from policylearn.runs.run import Run
 from policylearn.runs.state import State

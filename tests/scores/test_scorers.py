@@ -7,7 +7,7 @@ from policylearn.masking.vocabulary import vocabulary
 from policylearn.models.loading import load_model
 from policylearn.models.model import InnerModel
 from policylearn.policy.scores import Scores
-from policylearn.registry import SCORERS
+from policylearn.registry.known import SCORERS
 from policylearn.scores.registry import score
 from policylearn.scores.sources import Sources
 

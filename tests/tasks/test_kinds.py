@@ -14,7 +14,7 @@ from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.config import TaskConfig
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
-from policylearn.registry import ADAPTATIONS, KINDS
+from policylearn.registry.known import ADAPTATIONS, KINDS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.regression import Regression
 

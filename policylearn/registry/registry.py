@@ -1,15 +1,4 @@
-"""What a config chooses by name: ours, imported when asked for, and what other distributions bring along.
-
-Another distribution brings a scorer by an entry point of the group `policylearn.scorers`, in its pyproject.toml:
-
-    [project.entry-points."policylearn.scorers"]
-    length = "their_package.scorers:length"
-
-From then on `length` is a scorer like ours. So it is with every kind below.
-
-A module of one's own brings it by a decorator, `@policylearn.scorer("length")`; a config names the module in `imports`,
-so that workers import it as well.
-"""
+"""Names and the things they stand for, which others may add to; modules that do."""
 
 import difflib
 import os
@@ -21,8 +10,6 @@ from importlib.metadata import EntryPoint, entry_points
 from types import FrameType
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
 from policylearn.messages.quote import quote
 
 Thing = TypeVar("Thing")
@@ -30,13 +17,6 @@ AUTO = "auto"
 """In place of a name: the data say which."""
 MARKS = ":@"
 """What ends a name and says more of it, as in "idf:rank" and "probe@200"."""
-ARMS = (
-    *("none", "random", "random-30", "random-40", "random-30-15", "random-rate", "word", "span", "explore"),
-    *("causal-first", "multitask", "labels-only", "select", "live", "learned"),
-)
-"""Arms that are no scorers: a scorer of such a name could not be one."""
-SHARED = ("count_on_ray", "words", "word_count", "model_texts")
-"""Settings of all scorers: the section of a scorer of such a name would stand where they do."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +91,13 @@ class Registry:
         """
         if name not in self.members and name in (brought := self._brought()) and (why := self._unfit(name)):
             by = ", ".join(map(_distribution, brought[name]))
-            raise ValueError(f"{self._noun} {name!r} of {by} is never used: {why}; it has to have another")
+            raise ValueError(f"{self.noun} {name!r} of {by} is never used: {why}; it has to have another")
         if name in self:
             return name
         known = sorted(self.names())
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {self._noun} {name!r}; known: {known}{hint}")
+        raise ValueError(f"unknown {self.noun} {name!r}; known: {known}{hint}")
 
     def check_or_auto(self, name: str) -> str:
         """The same, "auto" being left to whoever sees the data."""
@@ -134,7 +114,7 @@ class Registry:
         found = self.members[name] if ours else self._load(self._brought()[name])
         if ours and isinstance(found, str):
             return _attribute(found)
-        self.check_thing(f"{self._noun} {name!r}", found)
+        self.check_thing(f"{self.noun} {name!r}", found)
         return found
 
     def check_thing(self, who: str, thing: Any) -> None:
@@ -165,20 +145,21 @@ class Registry:
         """
 
         if why := self._unfit(name):
-            raise ValueError(f"{self._noun} {quote(name)}: {why}; choose another")
+            raise ValueError(f"{self.noun} {quote(name)}: {why}; choose another")
 
         def add(thing: Thing) -> Thing:
             found = origin or Origin.of(sys._getframe(1))
             if name in self and self.origins.get(name) != found:
-                raise ValueError(f"there is a {self._noun} {name!r} already: choose another name")
-            self.check_thing(f"{self._noun} {name!r}", thing)
+                raise ValueError(f"there is a {self.noun} {name!r} already: choose another name")
+            self.check_thing(f"{self.noun} {name!r}", thing)
             self.members[name], self.origins[name] = thing, found
             return thing
 
         return add
 
     @property
-    def _noun(self) -> str:
+    def noun(self) -> str:
+        """One of the kind, in messages."""
         return self.kind.removesuffix("s")
 
     def _unfit(self, name: str) -> str:
@@ -196,7 +177,7 @@ class Registry:
         return found
 
     def _load(self, points: list[EntryPoint]) -> Any:
-        given = f"{self._noun} {points[0].name!r}"
+        given = f"{self.noun} {points[0].name!r}"
         if len(points) > 1:
             raise ValueError(f"{given} comes with several distributions: {', '.join(map(_distribution, points))}")
         try:
@@ -204,18 +185,6 @@ class Registry:
         except Exception as error:  # fault boundary: the code of others fails in any way it likes
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{given} of {_distribution(points[0])} cannot be imported: {reason}") from error
-
-
-class Scorers(Registry):
-    """Scorers, whose settings, if they have any, are a pydantic model."""
-
-    def check_thing(self, who: str, thing: Any) -> None:
-        super().check_thing(who, thing)
-        settings = getattr(thing, "settings", None)
-        if settings is not None and not (isinstance(settings, type) and issubclass(settings, BaseModel)):
-            raise ValueError(
-                f"{who} has settings = {quote(settings)}: they have to be a class, of pydantic's BaseModel"
-            )
 
 
 def check_has(who: str, thing: Any, needs: Iterable[str]) -> None:
@@ -256,166 +225,5 @@ def import_parts(modules: Iterable[str]) -> None:
             raise ValueError(f"module {module!r} cannot be imported: {reason}") from error
 
 
-def registered(names: Iterable[str]) -> dict[str, Origin]:
-    """Things that others have registered in this process under any of these names: "scorer 'mine'" → where."""
-    wanted = set(names)
-    return {
-        f"{registry._noun} {name!r}": origin
-        for registry in ALL
-        for name, origin in registry.origins.items()
-        if name.rpartition(".")[2] in wanted  # a metric has its kind before its name
-    }
-
-
-def brought(names: Iterable[str], kinds: Iterable[str] | None = None) -> dict[str, Any]:
-    """Things of others, registered in this process or by entry points, under any of these names: "scorer 'mine'" → the
-    thing. Of all kinds, or of these."""
-    wanted = set(names)
-    return {
-        f"{registry._noun} {name!r}": registry.get(name)
-        for registry in ALL
-        if kinds is None or registry.kind in kinds
-        for name in registry.names()
-        if (name in registry.origins or name not in registry.members) and name.rpartition(".")[2] in wanted
-    }
-
-
 def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-
-
-SCORERS = Scorers(
-    "scorers",
-    {
-        "amlm": "policylearn.scores.loss:amlm",
-        "column": "policylearn.scores.tagged:column",
-        "credit": "policylearn.scores.credit:credit",
-        "difference": "policylearn.scores.difference:difference",
-        "distractors": "policylearn.scores.planted:distractors",
-        "entity": "policylearn.scores.tagged:entity",
-        "idf": "policylearn.scores.frequency:by_idf",
-        "informative": "policylearn.scores.informative:informative",
-        "loss": "policylearn.scores.loss:loss",
-        "oracle": "policylearn.scores.planted:oracle",
-        "oracle-context": "policylearn.scores.planted:oracle_context",
-        "pmi": "policylearn.scores.pmi:pmi",
-        "pos_column": "policylearn.scores.tagged:pos_column",
-        "saliency": "policylearn.scores.saliency:saliency",
-        "selective": "policylearn.scores.selective:selective",
-        "tficf": "policylearn.scores.frequency:by_tficf",
-        "uniform": "policylearn.scores.frequency:uniform",
-    },
-    taken=(*ARMS, *SHARED),
-)
-"""`scores.registry.Scorer`; one with an attribute `settings`, a pydantic model, has a section ``[scores.<name>]``."""
-
-PICTURE_SCORERS = Registry(
-    "picture_scorers",
-    {
-        "block": "policylearn.scores.pictures:drawn",
-        "credit": "policylearn.scores.credit:credit",
-        "difference": "policylearn.scores.pictures:difference",
-        "loss": "policylearn.scores.pictures:loss",
-        "region": "policylearn.scores.pictures:region",
-        "structured": "policylearn.scores.pictures:drawn",
-        "tficf": "policylearn.scores.pictures:by_tficf",
-        "uniform": "policylearn.scores.frequency:uniform",
-    },
-    taken=(*ARMS, *SHARED),
-)
-"""`scores.registry.Scorer` of `scores.pictures.PictureSources`: what [patches] goes with."""
-
-KINDS = Registry(
-    "kinds",
-    {
-        name: f"policylearn.tasks.{name}:KIND"
-        for name in ("classification", "multilabel", "regression", "tagging", "questions")
-    },
-    taken=(AUTO,),
-    needs=("metrics", "read", "describe", "tokenize", "build"),
-)
-"""`tasks.kind.TaskKind`"""
-
-METRICS = Registry("metrics", {}, taken=(AUTO,))
-"""Of others, as "kind.name": (targets y [N], predictions [N]) → score, the more the better. Ours are those of kinds."""
-
-OBJECTIVES = Registry(
-    "objectives",
-    {
-        "masked_lm": "policylearn.inner.masked_lm:masked_lm",
-        "masked_diffusion": "policylearn.inner.masked_diffusion:masked_diffusion",
-        "masked_patches": "policylearn.inner.masked_patches:masked_patches",
-    },
-)
-"""problem → `inner.objectives.Objective`"""
-
-ADAPTATIONS = Registry(
-    "adaptations",
-    {name: f"policylearn.adapt.{name}:ADAPTATION" for name in ("probe", "finetune", "joint", "weight_mask")},
-    needs=("outer_loss", "fit"),
-)
-"""`adapt.chosen.Adaptation`"""
-
-ENGINES = Registry(
-    "engines",
-    {
-        name: f"policylearn.metagrad.{name}:{name}"
-        for name in ("unroll", "replay", "finite_difference", "one_step")  # only `unroll` needs `higher`
-    },
-)
-"""`metagrad.engines.Engine`"""
-
-ESTIMATORS = Registry(
-    "estimators",
-    {
-        "credit": "policylearn.learning.rollout:by_credit",
-        "relaxed": "policylearn.learning.rollout:by_relaxation",
-        "score_function": "policylearn.learning.rollout:compare_trainings",
-    },
-)
-"""`learning.rollout.Estimator`"""
-
-NETWORKS = Registry(
-    "networks",
-    {
-        "none": "policylearn.policy.networks:NoNetwork",
-        "table": "policylearn.policy.networks:TypeTable",
-        "neighbours": "policylearn.policy.networks:NeighbourTable",
-        "context": "policylearn.policy.networks:ContextNetwork",
-        "span": "policylearn.policy.networks:SpanNetwork",
-    },
-    needs=("build", "shapes", "bounds"),
-)
-"""`policy.networks.Network`"""
-
-BACKENDS = Registry(
-    "backends",
-    {"ray": "policylearn.cluster.ray_pool:RayPool", "local": "policylearn.cluster.pool:LocalPool"},
-)
-"""(config, data) → `cluster.pool.Pool`, a context manager; who asks for "local" needs no Ray."""
-
-TRACKERS = Registry(
-    "trackers",
-    {
-        "tensorboard": "policylearn.runs.trackers:TensorBoard",
-        "wandb": "policylearn.runs.trackers:WandB",
-        "mlflow": "policylearn.runs.trackers:MLflow",
-        "trackio": "policylearn.runs.trackers:Trackio",
-    },
-)
-"""(config, folder, identity) → `runs.trackers.Tracker`"""
-
-ALL = (
-    SCORERS,
-    PICTURE_SCORERS,
-    KINDS,
-    METRICS,
-    OBJECTIVES,
-    ADAPTATIONS,
-    ENGINES,
-    ESTIMATORS,
-    NETWORKS,
-    BACKENDS,
-    TRACKERS,
-)
-"""Every registry."""

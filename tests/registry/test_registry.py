@@ -24,7 +24,7 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import by_credit, rollout
 from policylearn.policy.scores import Scores
 from policylearn.problem import Problem
-from policylearn.registry import (
+from policylearn.registry.known import (
     ADAPTATIONS,
     ARMS,
     BACKENDS,
