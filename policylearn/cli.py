@@ -1,6 +1,7 @@
 """The command line: train, pretrain, score, diagnose, evaluate, adapt, reproduce, inspect, export, average and
 settings."""
 
+import errno
 import json
 import os
 import re
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from policylearn.artefact import PolicyArtefact
 
 LOG_WIDTH = 120
+NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""Errors of writing that name no file, as those of standard output do not."""
 
 app = typer.Typer(
     help="Learn which tokens are worth masking when a masked language model is further trained.",
@@ -370,6 +373,8 @@ def main() -> None:
     from policylearn.cluster.calls import WorkFailed
     from policylearn.storage.folder import StorageFailed
 
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it was closed by the shell)
+    sys.stderr = sys.stderr or sys.stdout
     warnings.formatwarning = lambda message, *place: f"{message}\n"  # the place in our code is of no use to a user
     try:
         app()
@@ -378,9 +383,10 @@ def main() -> None:
         Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
     except OSError as error:  # fault boundary: a file that is a folder, or the reverse, or may not be written
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_MORE:
             raise
-        said = escape(shorten(f"{error.filename}: {error.strerror}"))
+        place = error.filename or "what is printed, or a temporary file, cannot be written"
+        said = escape(shorten(f"{place}: {error.strerror}"))
         Console(stderr=True).print(f"[red]error[/]  {said}", highlight=False, soft_wrap=True)
         sys.exit(1)
 

@@ -379,3 +379,19 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml
 def test_no_message_is_longer_than_a_screen(policylearn):
     status, _, said = policylearn("train", f"task.metric={'x' * 400_000}")
     assert status == 2 and len(said) < 1700 and said.startswith("error  ") and " … " in said
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"), [(">&-", 0, ""), (">/dev/full", 1, "No space left on device")]
+)
+def test_output_that_cannot_be_written_is_one_line(redirected, status, said):
+    command = f"{sys.executable} -m policylearn settings masking {redirected}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, len(done.stderr.splitlines())) == (status, bool(said)) and said in done.stderr
+
+
+def test_a_run_whose_output_nobody_reads_says_what_it_keeps(tiny_toml, tmp_path):
+    command = f"{sys.executable} -m policylearn train {tiny_toml} --out {tmp_path / 'run'} > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"stopped; {tmp_path / 'run'} keeps " in done.stderr and "No space left on device" in done.stderr

@@ -18,6 +18,7 @@ def train(model: str, policy: str, texts: str, out: str, epochs: int = 3) -> Non
     loader = DataLoader(tokenizer(lines, truncation=True)["input_ids"], 8, shuffle=True, collate_fn=collator)
     accelerator = Accelerator()
     network, optimizer, loader = accelerator.prepare(network, AdamW(network.parameters(), lr=5e-5), loader)
+    network.train()  # as it comes from `from_pretrained`, it trains without dropout
     for epoch in range(epochs):
         collator.set_epoch(epoch)
         for step, batch in enumerate(loader):

@@ -15,7 +15,7 @@ from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address, parse_address
 from ray.exceptions import RayError
 
-from policylearn.config import ClusterConfig, Config
+from policylearn.config import Config
 
 HERE = "local"
 """An address, to Ray: a cluster of one's own."""
@@ -40,7 +40,7 @@ def connect(config: Config) -> None:
     """
     cluster = config.cluster
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address, key = named_address(cluster)
+    address, key = cluster.named_address
     if address in ("", HERE):
         with _on_loopback():
             ray.init(HERE, num_cpus=cluster.workers * cluster.threads, include_dashboard=False, **quiet)
@@ -50,14 +50,6 @@ def connect(config: Config) -> None:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # fault boundary
         raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {_brief(str(error))}") from error
-
-
-def named_address(cluster: ClusterConfig) -> tuple[str, str]:
-    """The address of the cluster to join, and the setting it comes from; empty where there is none. A variable that is
-    set but empty, as shells and manifests leave it, is none."""
-    return (
-        (cluster.address, "cluster.address") if cluster.address else (os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS")
-    )
 
 
 def _check_address(address: str, key: str) -> None:

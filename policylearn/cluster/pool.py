@@ -125,7 +125,8 @@ def open_pool(
         ValueError: what the backend gave is no pool.
     """
     if config.cluster.backend != "local":
-        where = f" at {config.cluster.address}" if config.cluster.address else ""
+        address, _ = config.cluster.named_address
+        where = f" at {address}" if address else ""
         tell(f"workers  {config.cluster.workers} are being started by {config.cluster.backend}{where}")
     pool = BACKENDS.get(config.cluster.backend)(config, data)
     check_has(f"pool of the backend {config.cluster.backend!r}", pool, POOL)

@@ -16,7 +16,7 @@ from policylearn.artefact.artefact import PolicyArtefact
 from policylearn.collator.examples import check_scores
 from policylearn.collator.padding import Padding, assemble
 from policylearn.config import PolicyConfig
-from policylearn.data.tokens import chunks
+from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.policy import MaskingPolicy
@@ -68,15 +68,15 @@ def to_table(
 
     Args:
         artefact: the policy.
-        texts: of the domain, two at least; every tenth is held out for measuring fidelity.
-        max_length: tokens per text; longer ones are cut.
+        texts: of the domain, two rows of tokens at least; every tenth is held out for measuring fidelity.
+        max_length: tokens per row; longer texts go on in further ones.
         watch: shows how far it is.
 
     Returns:
         the table as an artefact, and its fidelity.
 
     Raises:
-        ValueError: fewer than two texts have a token that may be masked, or the policy cuts texts into spans.
+        ValueError: fewer than two rows have a token that may be masked, or the policy cuts texts into spans.
     """
     policy = artefact.policy
     _check_units(policy)
@@ -92,7 +92,10 @@ def to_table(
         sums.index_add_(0, ids[real], logits[real].double())
         counts += ids[real].bincount(minlength=size)
     if not counts.sum():
-        raise ValueError("a table needs at least two texts with a token that may be masked: give it more of the domain")
+        raise ValueError(
+            "a table needs at least two texts (of a text file: lines) with a token that may be masked: give it more of "
+            "the domain"
+        )
     logits = torch.where(counts > 0, sums / counts, _alone(policy, float(sums.sum() / counts.sum()))).float()
     table = table_policy(policy, logits)
     provenance = artefact.provenance | {
@@ -113,12 +116,19 @@ def _check_units(policy: MaskingPolicy) -> None:
 
 
 def _rows(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[Tensor]:
-    """Token ids [T] of the texts that have anything to mask."""
+    """Token ids [T] of the rows that have anything to mask."""
     special = text_field(artefact.policy.field).special
-    for text in texts:
-        row = torch.tensor(artefact.speaks(text, truncation=True, max_length=max_length)["input_ids"])
+    for example in tokenized(artefact, texts, max_length):
+        row = torch.tensor(example["input_ids"])
         if row.numel() and not bool(special[row].all()):
             yield row
+
+
+def tokenized(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[dict[str, list[int]]]:
+    """Examples with `input_ids`, special tokens included; a text that is longer goes on in further ones."""
+    for chunk in chunks(texts, CHUNK):
+        rows = tokenize(chunk, artefact.speaks, max_length, split=True)
+        yield from ({"input_ids": rows[i].tolist()} for i in range(len(rows)))
 
 
 def _but_held_out(rows: Iterable[Tensor], held: list[Tensor]) -> Iterator[Tensor]:

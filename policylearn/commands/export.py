@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Literal
 
 from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.card import with_note
-from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table
+from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table, tokenized
 from policylearn.data.records import matching_files, read_records
-from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.learning.lineage import LEARNED, at_round
+from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
 from policylearn.runs.run import check_takes_policy, config_for_its_files, kept_config
@@ -41,11 +41,13 @@ class Exported:
         policy: where.
         fidelity: of a table; None for the policy as it is.
         examples: file of the annotated data set, and how many it has.
+        left_out: texts that have no token, or special ones alone.
     """
 
     policy: str
     fidelity: Fidelity | None = None
     examples: tuple[str, int] | None = None
+    left_out: int = 0
 
     def lines(self) -> list[str]:
         """What to tell whoever asked for it."""
@@ -54,7 +56,12 @@ class Exported:
             said.append(f"fidelity  {self.fidelity}")
         if self.examples is not None:
             path, count = self.examples
-            said += [f"examples  {path} ({count:,})", "", *USAGE.format(path=path, policy=self.policy).splitlines()]
+            without = f", without {self.left_out:,} that hold no token" if self.left_out else ""
+            said += [
+                f"examples  {path} ({count:,}{without})",
+                "",
+                *USAGE.format(path=path, policy=self.policy).splitlines(),
+            ]
         return said
 
 
@@ -133,8 +140,10 @@ def export(
     if form == "table":
         return Exported(write_policy(table, out), found.fidelity)
     policy, path = write_policy(table, Path(out) / POLICY), Path(out) / EXAMPLES
-    count = write_examples(path, annotate(artefact, tokenized(artefact, watch("scoring texts", texts()), max_length)))
-    return Exported(policy, found.fidelity, (str(path), count))
+    special = set(text_field(artefact.policy.field).special.nonzero()[:, 0].tolist())
+    rows = tokenized(artefact, watch("scoring texts", texts()), max_length)
+    count, left_out = write_examples(path, annotate(artefact, rows), special)
+    return Exported(policy, found.fidelity, (str(path), count), left_out)
 
 
 def _check_used(form: Form, corpus: str | None, column: str, max_length: int) -> None:
@@ -171,20 +180,21 @@ def _read(files: Iterable[str], column: str) -> Iterator[str]:
         yield from (row[column] for row in read_records(file, named, key="--corpus", settings=named, text=column))
 
 
-def tokenized(artefact: PolicyArtefact, texts: Iterable[str], max_length: int) -> Iterator[dict[str, list[int]]]:
-    """Examples with `input_ids`, special tokens included."""
-    for chunk in chunks(texts, CHUNK):
-        rows = tokenize(chunk, artefact.speaks, max_length, split=True)
-        yield from ({"input_ids": rows[i].tolist()} for i in range(len(rows)))
+def write_examples(path: Path, examples: Iterable[dict], special: Set[int]) -> tuple[int, int]:
+    """Write examples as JSON lines, but for those of special tokens alone, of which there is nothing to predict.
 
-
-def write_examples(path: Path, examples: Iterable[dict]) -> int:
-    """Write examples as JSON lines; returns their number. Nine digits are what float32 has."""
+    Returns:
+        how many were written, and how many were not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
+    count = left_out = 0
     with path.open("w", encoding="utf-8") as lines:
         for example in examples:
+            if special >= set(example["input_ids"]):
+                left_out += 1
+                continue
+            # nine digits are what float32 has
             logits = [float(f"{logit:.9g}") for logit in example[COLUMN]]
             lines.write(json.dumps(example | {COLUMN: logits}) + "\n")
             count += 1
-    return count
+    return count, left_out

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from transformers import PreTrainedModel, Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from policylearn.config import Config
@@ -81,6 +82,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     result["rows"] = len(given.rows)
     trainer.save_model(str(out))  # with the tokenizer; of several processes the first writes
     if first:
+        (out / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, with paths of this machine, that no model needs
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
         beside = f", and on {given.beside}" if given.beside else ""
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""

@@ -1,5 +1,6 @@
 """Where work runs, and what is measured besides learning."""
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -25,6 +26,12 @@ class ClusterConfig(Strict):
     storage_timeout: float = Field(
         600, ge=0, description="seconds a run waits for a full disk or a lost bucket where it cannot go on without"
     )
+
+    @property
+    def named_address(self) -> tuple[str, str]:
+        """The address of the cluster to join, and the setting it comes from; empty where there is none. A variable that
+        is set but empty, as shells and manifests leave it, is none."""
+        return (self.address, "cluster.address") if self.address else (os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS")
 
 
 class TrackConfig(Strict):

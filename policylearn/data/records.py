@@ -97,8 +97,10 @@ def open_rows(
     if path.is_dir():
         folder = path / split if (path / DATASETS).is_file() else path
         if not is_saved(folder):
+            names = sorted(file.name for file in path.iterdir() if format_of(file))
+            ending = "".join(Path(names[0]).suffixes[-2 if names[0].endswith(".gz") else -1 :]) if names else ".jsonl"
             raise ValueError(
-                f"{key} {source} is a folder; name one file in it, or several by a pattern such as {source}/*.jsonl"
+                f"{key} {source} is a folder; name one file in it, or several by a pattern such as {source}/*{ending}"
             )
         return saved_rows(folder, key)
     if path.is_file():
@@ -144,6 +146,8 @@ def _mend(missing: str, row: Record, settings: Mapping[str, str]) -> str:
     """The setting that would mend a missing column, if it is known, with the column that is likely meant."""
     if missing not in settings:
         return ""
+    if missing.partition(".")[0] in row:
+        return ": a column within a column is not read; make it a column of its own"
     setting, free = settings[missing], [name for name in row if name not in settings]
     if (near := _nearest(missing, setting, free)) is None:
         return f": set {setting} to the one that is meant"

@@ -131,9 +131,9 @@ class Run(AbstractContextManager["Run"]):
         if fresh or changed or others:
             for name in LEFT_BEHIND:  # and nothing else that may lie beside it
                 storage.remove(name)
-        storage.write(CONFIG, resolved_json(config).encode())
+        storage.write_changed(CONFIG, resolved_json(config).encode())
         if held:
-            storage.write(CONTENTS, (json.dumps({BEGUN_IN: here} | before | held, indent=2) + "\n").encode())
+            storage.write_changed(CONTENTS, (json.dumps({BEGUN_IN: here} | before | held, indent=2) + "\n").encode())
         return cls(storage, config, console)
 
     @property

@@ -40,7 +40,8 @@ class Patience:
         say: told when the folder begins to fail and when it works again.
         failing_since: of `time.monotonic`; None while it works.
         place: what failed first.
-        writing: whether that was a write; then reading alone, which a full disk allows, is no sign of recovery.
+        writing: whether that was a write; then it takes the same one to see that the folder works: a full disk can be
+            read, and has room for what is small.
     """
 
     until: float = 0.0
@@ -64,9 +65,14 @@ class Patience:
         finally:
             self.until = before
 
-    def worked(self, writing: bool) -> None:
-        """Say so, if it had failed."""
-        if self.failing_since is not None and (writing or not self.writing):
+    def worked(self, place: str) -> None:
+        """What was tried there did; if it had failed, say so."""
+        if not self.writing or place == self.place:
+            self.recovered()
+
+    def recovered(self) -> None:
+        """All that had to be saved is; say so, if anything had failed."""
+        if self.failing_since is not None:
             self.say(f"{self.place} works again after {monotonic() - self.failing_since:.0f} s")
             self.failing_since = None
 
@@ -143,11 +149,18 @@ class Storage:
 
     def check_folder(self) -> None:
         """That this can be a folder. ValueError: there is a file of its name, or, on this machine, above it."""
-        above = file_above(Path(self._root)) if isinstance(self._filesystem, LocalFileSystem) else None
-        if above is not None:
+        here = Path(self._root) if isinstance(self._filesystem, LocalFileSystem) else None
+        if here and (above := file_above(here)):
             raise ValueError(f"{self} cannot be written: {above} is a file")
         if self.is_file():
             raise ValueError(f"{self} is a file: name a folder")
+        if here and here.is_symlink() and not here.exists():
+            raise ValueError(f"{self} is a link to {here.readlink()}, which is not there: make that folder")
+
+    def write_changed(self, name: str, data: bytes) -> None:
+        """Replace a file by what it may hold already; then nothing is written, and the folder may be read-only."""
+        if not self.is_file(name) or self.read(name) != data:
+            self.write(name, data)
 
     def names(self) -> list[str]:
         """Files and folders in this folder, without those being written, sorted."""
@@ -196,14 +209,14 @@ class Storage:
             try:
                 result = action()
             except answers:
-                self.patience.worked(writing)
+                self.patience.worked(place)
                 raise
             except self._faults as error:  # storage boundary
                 self.patience.failed(place, error, writing)
                 if tries >= least and monotonic() + delay > self.patience.until:
                     raise StorageFailed(f"{place} cannot be reached or used: {_reason(error)}") from error
             else:
-                self.patience.worked(writing)
+                self.patience.worked(place)
                 return result
             sleep(delay)
             tries, delay = tries + 1, min(2 * delay, LONGEST_DELAY_S)

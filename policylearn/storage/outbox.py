@@ -42,3 +42,4 @@ class Outbox:
         for name in list(self._waiting):
             self._waiting[name]()
             del self._waiting[name]
+        self._storage.patience.recovered()

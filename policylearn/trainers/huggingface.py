@@ -1,6 +1,7 @@
 """Hugging Face `Trainer`, and what is built on it."""
 
 import math
+import warnings
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -9,6 +10,11 @@ from transformers.trainer_utils import has_length
 
 from policylearn.collator.clock import Timed
 from policylearn.trainers.repeats import repeats_of
+
+BEGUN_ANEW = (
+    "the stream has ended within the {} steps that were made before, and Trainer begins it anew, under the masks of "
+    "epoch {}: not the texts and masks it would have had undisturbed. Give it an endless stream, or data with a length"
+)
 
 
 class EpochCallback(TrainerCallback):
@@ -20,7 +26,8 @@ class EpochCallback(TrainerCallback):
 
     It also tells whether the data are a stream, which may come to a text again within an epoch, or copies of one data
     set: what a text's mask then depends on is said at `PolicyCollator`. A resumed run over a stream goes through the
-    batches before, as `Trainer` does, and so counts as it would have undisturbed.
+    batches before, as `Trainer` does, and so counts as it would have undisturbed. Of a stream that has no length and
+    ends within the run `Trainer` does not know where it was: it begins the stream anew, of which there is a warning.
 
     Args:
         collator: the `data_collator` of the `Trainer`.
@@ -30,7 +37,7 @@ class EpochCallback(TrainerCallback):
 
     def __init__(self, collator: Timed) -> None:
         self.collator = collator
-        self._epoch = 0
+        self._epoch = self._first = self._skipped = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -39,12 +46,15 @@ class EpochCallback(TrainerCallback):
         loader = kwargs["train_dataloader"]
         self.collator.begin_training(repeats_of(loader), args.process_index)
         steps = steps_per_epoch(loader, args.gradient_accumulation_steps, state.max_steps)
-        self._epoch = state.global_step // steps
+        self._epoch = self._first = state.global_step // steps
+        self._skipped = 0 if has_length(loader) else state.global_step
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Before the loader is asked for the batches of an epoch."""
+        if self._skipped and self._epoch > self._first:  # an epoch without a step
+            warnings.warn(BEGUN_ANEW.format(self._skipped, self._epoch), stacklevel=2)
         # Counted, as Trainer does: state.epoch lags behind when an epoch is stopped early or its length is not known.
         self.collator.set_epoch(self._epoch)
         self._tell_progress(state)
@@ -52,6 +62,7 @@ class EpochCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Before the loader is asked for the batches of the next step."""
+        self._skipped = 0
         self._tell_progress(state)
 
     def _tell_progress(self, state: TrainerState) -> None:

@@ -137,6 +137,20 @@ def test_the_annotated_form_masks_as_the_policy_does(policylearn, make_artefact,
     assert different  # without the column the table is on its own
 
 
+def test_texts_without_a_token_are_left_out_and_long_ones_go_on(policylearn, make_artefact, corpus, tmp_path):
+    """One text of very many tokens is enough for a table: it is held out by rows."""
+    save_policy(tmp_path / "policy", make_artefact(), "# A policy\n")
+    words = " ".join(json.loads(line)["body"] for line in corpus.read_text("utf-8").splitlines())
+    path = tmp_path / "one.txt"
+    path.write_text(f"{words}\n\n   \n", encoding="utf-8")
+    settings = ("--form", "annotated", "--corpus", path, "--max-length", 8)
+    status, out, err = policylearn("export", tmp_path / "policy", "--out", tmp_path / "out", *settings)
+    assert status == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "out" / "examples.jsonl").read_text("utf-8").splitlines()]
+    assert f"({len(rows):,}, without 2 that hold no token)" in out
+    assert len(rows) > 60 and min(len(row["input_ids"]) for row in rows) > 2
+
+
 def test_an_annotated_data_set_is_written_to_this_machine(refuses, finished):
     message = refuses("export", finished, "--form", "annotated", "--out", "s3://bucket/out")
     assert "--out s3://bucket/out: an annotated data set is written to a folder on this machine" in message

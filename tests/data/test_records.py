@@ -73,6 +73,12 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path, name, text):
         next(read_records(write(tmp_path / name, text), ("text", "abstract")))
 
 
+def test_a_column_within_a_column_is_told_to_be_none(tmp_path):
+    path = write(tmp_path / "x.jsonl", as_lines([{"doc": {"text": "one"}}]))
+    with pytest.raises(ValueError, match=r"it has \['doc'\]: a column within a column is not read; make it a column"):
+        next(read_records(path, ("doc.text",), settings={"doc.text": "domain.text"}))
+
+
 def test_a_column_missing_later_is_named_with_its_row(tmp_path):
     with pytest.raises(ValueError, match=r"row 2: no column 'label'; it has \['text'\]"):
         list(read_records(write(tmp_path / "x.jsonl", as_lines([*ROWS, {"text": "x"}])), ("label",)))
@@ -96,6 +102,9 @@ def test_a_bad_line_is_named_with_its_number(tmp_path, line, complaint):
 
 def test_a_folder_in_place_of_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"general.path .* is a folder; name one file in it"):
+        next(read_records(str(tmp_path), ("text",), key="general.path"))
+    write(tmp_path / "part-0.jsonl.gz", as_lines(ROWS))
+    with pytest.raises(ValueError, match=rf"several by a pattern such as {tmp_path}/\*\.jsonl\.gz$"):
         next(read_records(str(tmp_path), ("text",), key="general.path"))
 
 

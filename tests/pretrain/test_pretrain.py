@@ -49,7 +49,7 @@ def test_what_comes_out_is_a_plain_checkpoint_with_its_head_and_tokenizer(traine
     card = (done.folder / "README.md").read_text()
     assert "library_name: transformers" in card and "under the masks of run" in card and "- steps: 6" in card
     assert "masks  the masks of run; 0.15 of the tokens, by token" in said and "pretraining, steps" in said
-    assert not (done.folder / "checkpoints").exists()
+    assert not (done.folder / "checkpoints").exists() and not [*done.folder.glob("*.bin")]  # no pickle
 
 
 class Interrupt(TrainerCallback):

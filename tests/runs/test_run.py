@@ -46,6 +46,12 @@ def test_a_folder_below_a_file_is_none(tiny, tmp_path, quiet):
         Run.open(tmp_path / "file" / "run", tiny(), quiet)
 
 
+def test_a_link_that_leads_nowhere_is_no_folder(tiny, tmp_path, quiet):
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=rf"/run is a link to {tmp_path}/gone, which is not there"):
+        Run.open(tmp_path / "run", tiny(), quiet)
+
+
 def test_a_trial_cut_short_is_run_again(tiny, tmp_path, quiet):
     run = Run.open(tmp_path, tiny(), quiet)
     run.save_trials([{"arm": "random", "seed": 0}, {"arm": "random", "seed": 1}])

@@ -14,6 +14,7 @@ from policylearn.commands.train import train
 from policylearn.runs.state import load_round
 from policylearn.storage import folder as module
 from policylearn.storage.folder import TRIES, Storage, StorageFailed, files_below
+from policylearn.storage.outbox import Outbox
 
 
 @pytest.fixture(params=["path", "file", "memory", "s3"])
@@ -153,6 +154,36 @@ def test_a_fault_that_stays_is_given_up_and_then_tried_once_a_call(tmp_path, mon
         assert len(calls) == tries
     storage.write("x", b"1")
     assert (len(calls), len(said)) == (TRIES + 2, 2)
+
+
+def test_what_is_small_finds_room_on_a_full_disk_and_does_not_say_that_it_works(tmp_path, monkeypatch, delays):
+    said, full, write = list[str](), [True], module.write_file
+
+    def no_room(filesystem, path, data):
+        if full[0] and len(data) > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(filesystem, path, data)
+
+    monkeypatch.setattr(module, "write_file", no_room)
+    storage = Storage.at(tmp_path / "run", said.append)
+    box = Outbox(storage, said.append)
+    box.put(("card", lambda: storage.write("card", b"small")), ("scores", lambda: storage.write("scores", bytes(100))))
+    for _ in range(3):
+        storage.write("line", b"small")
+        assert not box.try_all()
+    assert [line.partition(" ")[2][:19] for line in said] == ["fails, trying again", "keeps what it held "]
+    full[0] = False
+    box.put(("scores", lambda: storage.write("scores of the next round", bytes(100))))  # in place of what had failed
+    assert "works again" in said[-1] and len(said) == 3
+
+
+def test_what_a_file_holds_already_is_not_written(tmp_path, monkeypatch):
+    storage = Storage.at(tmp_path)
+    storage.write("x", b"1")
+    calls = failing(monkeypatch, 0, OSError())
+    for data in (b"1", b"2", b"2"):
+        storage.write_changed("x", data)
+    assert len(calls) == 1 and storage.read("x") == b"2"
 
 
 def test_patience_is_a_time_and_folders_below_share_it(tmp_path, monkeypatch, delays):

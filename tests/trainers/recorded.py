@@ -32,6 +32,7 @@ def keep_batches(seen: list[dict]) -> None:
 
     @functools.wraps(forward)
     def watched(self, *args, **batch):
+        assert self.training, "a model from `from_pretrained` has no dropout"
         seen.append({name: batch[name].clone() for name in ("input_ids", "attention_mask", "labels") if name in batch})
         return forward(self, *args, **batch)
 

@@ -1,5 +1,6 @@
 """`EpochCallback` in a real Trainer: what counts are the masks that the model was given."""
 
+import warnings
 from itertools import pairwise
 
 import pytest
@@ -203,6 +204,21 @@ def test_a_run_over_a_stream_that_repeats_itself_is_resumed(
     again = trainer(PolicyCollator.from_pretrained(saved_policy), stream, **settings)
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
     assert same(seen, undisturbed)
+
+
+@pytest.mark.parametrize(("step", "told"), [(2, 0), (6, 1)])
+def test_a_stream_that_trainer_begins_anew_is_told(trainer, seen, collator, trained_examples, tmp_path, step, told):
+    """Four steps long and without a length: resumed within its first epoch it is gone through, later it cannot be."""
+    stream = Dataset.from_list(trained_examples).to_iterable_dataset()
+    settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2}
+    trainer(collator, stream, **settings).train()
+    undisturbed = seen[step:]
+    seen.clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(collator, stream, **settings).train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    assert sum("begins it anew" in str(warning.message) for warning in caught) == told
+    assert same(seen[: len(undisturbed)], undisturbed) == (not told)
 
 
 def test_copies_of_one_data_set_have_masks_of_their_own(trainer, seen, collator, trained_examples):
