@@ -27,6 +27,7 @@ from policylearn.artefact.manifest import (
 )
 from policylearn.artefact.tensors import LARGEST_LOGIT, largest_logit
 from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
+from policylearn.config.places import check_folder
 from policylearn.policy.policy import MaskingPolicy
 
 if TYPE_CHECKING:
@@ -124,9 +125,11 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
     """Write the artefact; the manifest comes last, so a folder with a manifest is complete.
 
     Raises:
-        ValueError: its tokenizer is not a fast one, or its logits may become so large that nobody would load it.
+        ValueError: its tokenizer is not a fast one, its logits may become so large that nobody would load it, or the
+            folder cannot be one.
     """
     folder = Path(folder)
+    check_folder(folder, str(folder))
     files = policy_files(artefact, card)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, data in files.items():

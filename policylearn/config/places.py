@@ -80,6 +80,21 @@ def file_above(path: Path) -> Path | None:
     return next((parent for parent in path.parents if parent.is_file()), None)
 
 
+def check_folder(path: Path, shown: str) -> None:
+    """That a path can be a folder. ValueError: it is a file, lies below one, or is a link that leads nowhere.
+
+    Args:
+        path: it need not exist.
+        shown: how it was given.
+    """
+    if above := file_above(path):
+        raise ValueError(f"{shown} cannot be written: {above} is a file")
+    if path.is_file():
+        raise ValueError(f"{shown} is a file: name a folder")
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{shown} is a link to {path.readlink()}, which is not there: make that folder")
+
+
 def is_place(field: FieldInfo) -> bool:
     """Whether a setting is a place, may be one, or is a mapping to some."""
     return _marked(field.annotation) or MARK in field.metadata

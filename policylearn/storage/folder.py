@@ -15,7 +15,7 @@ from typing import TypeVar
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFileSystem
 
-from policylearn.config.places import file_above
+from policylearn.config.places import check_folder
 from policylearn.storage.filesystem import PENDING, open_filesystem, write_file
 
 TRIES = 4
@@ -148,14 +148,11 @@ class Storage:
         return self._type(name) == FileType.File
 
     def check_folder(self) -> None:
-        """That this can be a folder. ValueError: there is a file of its name, or, on this machine, above it."""
-        here = Path(self._root) if isinstance(self._filesystem, LocalFileSystem) else None
-        if here and (above := file_above(here)):
-            raise ValueError(f"{self} cannot be written: {above} is a file")
-        if self.is_file():
+        """That this can be a folder. ValueError: there is a file of its name; on this machine, see `check_folder`."""
+        if isinstance(self._filesystem, LocalFileSystem):
+            check_folder(Path(self._root), str(self))
+        elif self.is_file():
             raise ValueError(f"{self} is a file: name a folder")
-        if here and here.is_symlink() and not here.exists():
-            raise ValueError(f"{self} is a link to {here.readlink()}, which is not there: make that folder")
 
     def write_changed(self, name: str, data: bytes) -> None:
         """Replace a file by what it may hold already; then nothing is written, and the folder may be read-only."""

@@ -50,6 +50,16 @@ def files(folder) -> dict:
     return {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
 
 
+def test_a_policy_is_not_saved_in_place_of_a_file(make_artefact, tmp_path):
+    (tmp_path / "file").touch()
+    for folder, said in (
+        (tmp_path / "file", "file is a file: name a folder"),
+        (tmp_path / "file" / "x", "cannot be wri"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            save_policy(folder, make_artefact(), "card")
+
+
 def test_the_manifest_lists_every_other_file_with_its_digest(saved_policy):
     manifest = json.loads((saved_policy / "manifest.json").read_text())
     assert manifest["format"] == 2

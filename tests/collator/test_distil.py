@@ -115,7 +115,7 @@ def test_a_table_is_an_artefact_like_any_other(artefact_of, tokenizer, tmp_path)
 
 @pytest.mark.parametrize("texts", [[], ["generic_001"], ["", "[PAD]", "generic_001"]])
 def test_too_few_texts_for_a_table(artefact_of, texts):
-    with pytest.raises(ValueError, match="at least two texts .* with a token that may be masked"):
+    with pytest.raises(ValueError, match=r"at least two texts .* with a token that may be masked"):
         to_table(artefact_of("context"), texts)
 
 
