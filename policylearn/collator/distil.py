@@ -5,6 +5,7 @@ that name uses the column's values, which are exact, in place of the table's.
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from policylearn.policy.scores import RANK, Scores, scorer_of
 COLUMN, TEXT_SCORE = "policy", "text_score"
 BATCH = 32
 MAX_LENGTH = 512
+IMPORTED_IN = os.getpid()
 EVERY, MOST = 10, 1000
 """Every tenth text is held out for measuring fidelity, a thousand at most."""
 
@@ -238,6 +240,8 @@ class _Column:
     policy: MaskingPolicy
 
     def __call__(self, batch: Mapping[str, list]) -> dict[str, list]:
+        if os.getpid() != IMPORTED_IN:  # a fork of it waits for ever for the threads that it had, as in data loaders
+            torch.set_num_threads(1)
         names = list(batch)
         return columns_of(
             self.policy, [dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)]

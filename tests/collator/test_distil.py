@@ -168,8 +168,13 @@ def test_score_columns_of_the_examples_count(artefact_of, examples):
 
 
 def test_a_data_set_is_annotated_in_workers_too(artefact_of, examples):
+    """Forked from a process that has computed with several threads, which they do not have."""
     artefact = artefact_of("context")
-    one, two = (annotate(artefact, as_dataset(examples), num_proc=n)["policy"] for n in (None, 2))
+    torch.set_num_threads(2)
+    try:
+        one, two = (annotate(artefact, as_dataset(examples), num_proc=n)["policy"] for n in (None, 2))
+    finally:
+        torch.set_num_threads(1)
     assert [pytest.approx(row, abs=1e-6) for row in one] == list(two)
 
 
