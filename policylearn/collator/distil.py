@@ -28,12 +28,12 @@ BATCH = 32
 MAX_LENGTH = 512
 IMPORTED_IN = os.getpid()
 EVERY, MOST = 10, 1000
-"""Every tenth text is held out for measuring fidelity, a thousand at most."""
+"""Every tenth row is held out for measuring fidelity, a thousand at most."""
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How far a table does what its policy does, on texts it was not made from.
+    """How far a table does what its policy does, on texts, or parts of long ones, that it was not made from.
 
     Attributes:
         overlap: Σ min(p, q) / Σ p over all tokens, p and q the inclusion probabilities of policy and table.

@@ -24,7 +24,7 @@ def resumable(out: str) -> Iterator[None]:
     try:
         with preemptible():
             yield
-    except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed, OSError) as error:  # or nobody reads what it says
+    except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed, OSError) as error:  # such as of a full log
         Console(stderr=True).print(
             f"{'preempted' if isinstance(error, Preempted) else 'stopped'}; {out} keeps {_kept(out)}. "
             "Continue with the same command and the same --out.",

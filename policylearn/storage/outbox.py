@@ -39,7 +39,9 @@ class Outbox:
         Raises:
             StorageFailed: the first that failed; it and those after it still wait.
         """
-        for name in list(self._waiting):
+        waiting = list(self._waiting)
+        for name in waiting:
             self._waiting[name]()
             del self._waiting[name]
-        self._storage.patience.recovered()
+        if waiting:  # nothing saved is no sign of recovery
+            self._storage.patience.recovered()

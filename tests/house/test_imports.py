@@ -117,8 +117,7 @@ finally:
 
 
 def test_a_command_starts_without_what_is_needed_at_its_end_alone():
-    """scikit-learn, which probes are fitted with, and matplotlib take a quarter of the time until a run says its task;
-    every worker would wait as well."""
+    """scikit-learn, which probes are fitted with, and matplotlib take a second each, of every worker too."""
     code = """
 import sys
 import policylearn.commands.train, policylearn.cluster.ray_worker
