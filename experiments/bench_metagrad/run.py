@@ -8,8 +8,8 @@ The same on a GPU: gpu.py.
 
 The last line printed is one JSON object of ratios, see `tables.targets`. Every number comes from a process of its own
 with one thread, see engines.py, and is kept in runs/bench_metagrad/: a cell that lies there is not run again. What free
-memory or four minutes cannot hold (forty for `replay` and `finite_difference`) is extrapolated, a straight line through
-the two largest K that were run.
+memory or four minutes cannot hold (forty for `replay` and `finite_difference`; `--longest SECONDS` for all) is
+extrapolated, a straight line through the two largest K that were run.
 """
 
 import argparse
@@ -74,10 +74,12 @@ class Bench:
         return self.folder / f"{size}-{name.replace(', ', '-')}-{steps}-{mode}"
 
 
-def measure(bench: Bench, rows: dict[str, dict[str, Cell]], size: str, steps: int, names: list[str]) -> None:
+def measure(
+    bench: Bench, rows: dict[str, dict[str, Cell]], size: str, steps: int, names: list[str], longest: float | None
+) -> None:
     """All contenders at one K, into `rows`; the machine's moods fall on all alike."""
     guesses = {name: extrapolated(rows.setdefault(name, {}), steps) for name in names}
-    run = [name for name in names if fits(guesses[name], LONGER_STILL if name in LONGER else LONGEST)]
+    run = [name for name in names if fits(guesses[name], longest or (LONGER_STILL if name in LONGER else LONGEST))]
     held = {name: bench.held(size, name, steps) for name in run}
     # A window this long is run once: what glibc does differently is seen in shorter ones.
     seen = {name: [held[name]] if held[name]["seconds"] > LONGEST else [] for name in run}
@@ -127,6 +129,7 @@ def compare(bench: Bench, rows: dict[str, dict[str, Cell]], size: str, steps: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("only", nargs="*", help="sizes, K and engines; all if none is given")
+    parser.add_argument("--longest", type=float, help="seconds that a window may take (by default see above)")
     parser.add_argument("--quick", action="store_true", help="K = 2; writes nothing")
     options = parser.parse_args()
     if unknown := set(options.only) - {*SIZES, *CONTENDERS, *(str(k) for row in STEPS.values() for k in row)}:
@@ -144,7 +147,7 @@ def main() -> None:
     chosen = {int(k) for k in options.only if k.isdigit()}
     for size in sizes:
         for steps in [k for k in STEPS[size] if k in (chosen or STEPS[size])]:
-            measure(Bench(folder), cells.setdefault(size, {}), size, steps, names)
+            measure(Bench(folder), cells.setdefault(size, {}), size, steps, names, options.longest)
             write(FOLDER, known)
     print(json.dumps(ratios(cells)))
 
