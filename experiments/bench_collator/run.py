@@ -29,8 +29,8 @@ from policylearn.report.write_up import write_up
 FOLDER = Path(__file__).parent
 SHARED = FOLDER.parents[1] / "../shared"
 MODEL, TEXTS = SHARED / "models/minilm-l6-mlm", SHARED / "data/corpora/corpus_acl_abstracts.jsonl.gz"
-SHAPES = ((32, 128), (32, 512), (8, 8192))
-WORDS = {(32, 128): None, (32, 512): 10.0, (8, 8192): 200.0}
+SHAPES = ((32, 64), (32, 128), (32, 512), (8, 8192))
+WORDS = {(32, 64): None, (32, 128): None, (32, 512): 10.0, (8, 8192): 200.0}
 """How many times as fast whole words are to be."""
 CONTEXT_MS, SHARE = 5.0, 0.02
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
+from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import Data
 from policylearn.registry.known import BACKENDS
 from policylearn.registry.registry import check_has
@@ -112,22 +113,29 @@ class LocalPool(AbstractContextManager["LocalPool"]):
 
 
 def open_pool(
-    config: Config, data: Data | None = None, tell: Callable[[str], None] = lambda line: None
+    config: Config,
+    data: Data | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    watch: Watch = UNSEEN,
 ) -> AbstractContextManager[Pool]:
     """The pool `config.cluster` asks for; a context manager that frees its workers.
 
     Args:
         config: what workers build their problem from.
         data: what it reads from files, where that has been read already: it is sent once to every node.
-        tell: is told that other processes are being started: until they work, nothing is seen of them.
+        tell: is told that other processes are being started.
+        watch: until they work, this is what is seen of them.
 
     Raises:
         ValueError: what the backend gave is no pool.
     """
-    if config.cluster.backend != "local":
+    backend, starting = config.cluster.backend, UNSEEN.begin("")
+    if backend != "local":
         address, _ = config.cluster.named_address
         where = f" at {address}" if address else ""
-        tell(f"workers  {config.cluster.workers} are being started by {config.cluster.backend}{where}")
-    pool = BACKENDS.get(config.cluster.backend)(config, data)
-    check_has(f"pool of the backend {config.cluster.backend!r}", pool, POOL)
+        tell(f"workers  {config.cluster.workers} are being started by {backend}{where}")
+        starting = watch.begin(f"starting {backend}")
+    with starting:
+        pool = BACKENDS.get(backend)(config, data)
+    check_has(f"pool of the backend {backend!r}", pool, POOL)
     return pool

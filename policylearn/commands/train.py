@@ -109,4 +109,4 @@ def _pool(config: Config, problem: Problem) -> AbstractContextManager[Pool]:
     """The pool of the config; one that starts nothing where there are neither rollouts nor trials to be run."""
     idle = _learns_alone(config) and not config.evaluate.seeds
     cluster = config.cluster.model_copy(update={"backend": "local"} if idle else {})
-    return open_pool(config.model_copy(update={"cluster": cluster}), problem.data(), problem.tell)
+    return open_pool(config.model_copy(update={"cluster": cluster}), problem.data(), problem.tell, problem.watch)

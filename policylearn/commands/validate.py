@@ -69,7 +69,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
     policy = initial_policy(problem)
     changes = random_changes(policy, torch.from_numpy(problem.types_met()), config.validity)
     with run, preemptible():
-        with open_pool(config, problem.data(), problem.tell) as pool, preemptible():
+        with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             gradients, outcomes = _run_all(config, policy, changes, pool, run)
         result = _result(config, gradients, outcomes) | {"provenance": run.provenance()}
         run.finish(result)

@@ -156,7 +156,7 @@ def evaluate_policies(
     if config.evaluate.seeds:
         run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
-        with open_pool(config, problem.data(), problem.tell) as pool, preemptible():
+        with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}

@@ -19,6 +19,7 @@ from policylearn.cluster.ray_pool import RayPool
 from policylearn.cluster.ray_worker import FETCHED
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.learning.learn import learn
+from policylearn.messages.watch import Watch
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
 from policylearn.runs.provenance import fingerprint
@@ -258,11 +259,17 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
     def what(problem):
         return problem.examples("dev").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
 
-    problem, told = Problem(settings), list[str]()
+    problem, told, begun = Problem(settings), list[str](), list[str]()
     data = problem.data()
     shutil.rmtree(task)
-    with open_pool(settings, data, told.append) as pool:
-        assert told == ["workers  1 are being started by ray"]
+
+    class Looks(Watch):
+        def begin(self, work, total=None):
+            begun.append(work)
+            return super().begin(work, total)
+
+    with open_pool(settings, data, told.append, Looks()) as pool:
+        assert (told, begun) == (["workers  1 are being started by ray"], ["starting ray"])
         (result,) = pool.results(pool.submit(what, [()]))
     total, labels, copied = result.required()
     assert (total, labels) == (problem.examples("dev").rows.flat.sum(), problem.labels)
