@@ -27,10 +27,9 @@ from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.field import check_random_tokens
-from policylearn.masking.vocabulary import known_types, marks_words
+from policylearn.masking.vocabulary import ids_of, known_types, marks_words
 from policylearn.messages.quote import some
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.models.agreement import ids_of
 from policylearn.models.chunks import Indices
 from policylearn.models.device import add_in_one_order, slow_bf16
 from policylearn.models.loading import check_goes_with, load_model, text_ends
@@ -164,7 +163,7 @@ class Problem:
 
     def names_of_types(self) -> list[str]:
         """What people call each of V types."""
-        return list(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
+        return [name or "" for name in self.tokenizer.convert_ids_to_tokens(list(range(ids_of(self.tokenizer))))]
 
     def name_of(self, types: Sequence[int]) -> str:
         """What people call a word of these types."""

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from sklearn.datasets import load_digits
 from torch.func import functional_call
 
+from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_policy, build_uniform, scores_of
+from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import Config, PolicyConfig
 from policylearn.credit.domain import DomainCredits
 from policylearn.evaluation.trial import run_trial
@@ -257,3 +260,53 @@ def test_outer_gradients_pass_by_what_is_frozen(make_problem):
         trajectory.model, trajectory.optimizer, 1.0, lambda model: model(*problem.domain.batch([0])).sum()
     )
     assert found and not any("position_embeddings" in name for name in found)
+
+
+def exported(problem, folder):
+    policy = build_policy(problem, problem.config.policy)
+    save_policy(folder, PolicyArtefact(policy, None, {}), "card")
+    return policy
+
+
+def test_what_was_learned_of_visual_words_is_not_taken_for_that_of_others(make_problem, digits, tmp_path):
+    problem = make_problem()
+    policy, start = exported(problem, tmp_path), {"start": str(tmp_path)}
+    again = initial_policy(make_problem(learn=start))
+    assert torch.equal(again.field.codebook, policy.field.codebook)
+    for other in ({"domain": {"path": str(digits / "general.npz")}}, {"patches": {"words": 16, "zones": 2}}):
+        with pytest.raises(ValueError, match="its visual words are not those of the pictures of"):
+            initial_policy(make_problem(learn=start, **other))
+
+
+def test_a_checkpoint_of_pictures_is_what_its_file_holds(make_problem, tmp_path):
+    model = make_problem().fresh_model(0).mlm
+    weights = model.state_dict()
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    name = {"name": str(tmp_path / "half")}
+    assert make_problem(model=name).fresh_model(0).mlm.dtype == torch.float32
+    lost = {key: value for key, value in weights.items() if "layers.0" not in key or key.startswith("decoder")}
+    assert len(lost) < len(weights)
+    model.save_pretrained(tmp_path / "lost", state_dict=lost)
+    with pytest.raises(ValueError, match=r"lacks .* of the weights of its encoder, which would be random"):
+        make_problem(model={"name": str(tmp_path / "lost")}).fresh_model(0)
+
+
+def test_of_a_checkpoint_that_classifies_pictures_what_is_random_is_said(make_problem, tmp_path):
+    own = transformers.ViTConfig(**{key: value for key, value in MODELS["vit"].items() if key != "model_type"})
+    transformers.ViTForImageClassification(own).save_pretrained(tmp_path)
+    model = make_problem(model={"name": str(tmp_path)}).fresh_model(0)
+    assert "random therefore" in model.remark and "mask_token" in model.remark and "decoder" in model.remark
+
+
+def test_draws_of_pictures_that_share_what_there_is_to_hide_share_rate_and_structure(make_problem):
+    problem = make_problem(masking={"rate": {"kind": "uniform", "low": 0.2, "high": 0.8, "per": "text"}, "p_max": 1.0})
+    policy = build_policy(problem, PolicyConfig(prior={"structured": 1.0}, network="none"))
+    policy = policy.under(design="explore", draws=2)
+    x, real = problem.domain.batch(range(6))
+    first, second, next_pair = (draw_patches(policy, x, real, 0, epoch) for epoch in (0, 1, 2))
+    assert torch.equal(first.p, second.p) and not torch.equal(first.p, next_pair.p)
+
+
+def test_names_of_classes_are_looked_at(make_problem, digits):
+    with pytest.raises(ValueError, match=r"task\.labels names .0. twice"):
+        make_problem(task={"path": str(digits), "labels": ["0", "0", "1", "2", "3"]}).check()

@@ -5,12 +5,15 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from policylearn.arms.course import course_of
 from policylearn.arms.policies import build_field, build_policy
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule, parts_of
 from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
+from policylearn.masking.patches import PatchField
 from policylearn.masking.structure import FIRM, STRUCTURES
 from policylearn.pictures import PictureProblem
 from policylearn.policy.adaptive import default_strength
@@ -67,8 +70,22 @@ def _loaded(problem: Problem, source: str) -> MaskingPolicy:
                 f"learn.start {source}: that policy has policy.{key} = {given!r}, this config has {wanted[key]!r}; "
                 "set it to what that policy has"
             )
-    policy.field = build_field(problem)
+    field = build_field(problem)
+    if isinstance(field, PatchField) and not _same_words(patch_field(policy.field), field):
+        raise ValueError(
+            f"learn.start {source}: its visual words are not those of the pictures of domain.path, and what it has "
+            "learned is of its own: start from a policy over these pictures, with its patches.words and "
+            "patches.zones, or unset learn.start"
+        )
+    policy.field = field
     return policy
+
+
+def _same_words(one: PatchField, other: PatchField) -> bool:
+    """Whether types mean the same, to within what libraries differ by in finding them."""
+    if one.zones != other.zones or one.codebook.shape != other.codebook.shape:
+        return False
+    return torch.allclose(one.codebook, other.codebook, rtol=1e-3, atol=1e-3)
 
 
 def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:

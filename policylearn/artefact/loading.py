@@ -36,7 +36,7 @@ from policylearn.config.strict import Strict
 from policylearn.masking import TextField, Vocabulary
 from policylearn.masking.eligibility import special_table
 from policylearn.masking.field import TABLES
-from policylearn.masking.vocabulary import special_ids
+from policylearn.masking.vocabulary import ids_of, special_ids
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
@@ -155,7 +155,7 @@ def rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, Ten
 
 def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdentity, special: Tensor) -> None:
     """Raises ValueError if the ids of the tokenizer are not those of the policy."""
-    size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    size = ids_of(tokenizer)
     if tokenizer_fingerprint(tokenizer) != identity.fingerprint:
         raise ValueError("the tokenizer in it is not the one the policy was learned with")
     roles = tokenizer.all_special_ids  # all that policies once knew of

@@ -3,13 +3,17 @@ and a config may be for several: they are told, and not refused."""
 
 from policylearn.config.experiment import PATCHES, Config
 from policylearn.config.masking import MaskingConfig
+from policylearn.config.scores import DifferenceConfig
 
 SHOWN = ("mask_share", "random_share", "random_token_ids")
 """Of [masking]: what is shown in place of masked tokens."""
+OF_PATCHES = ("anchors", "anchor_ratio", "anchor_count")
+"""Of [scores.difference]: what visual words have as well."""
 
 
 def idle_settings(config: Config) -> list[str]:
-    """What a person should know of settings of [masking] that do nothing, in a line each.
+    """What a person should know of settings of [masking], and of pictures those of [scores.difference], that do
+    nothing, in a line each.
 
     >>> idle_settings(Config.model_validate({"masking": {"draws": 2}}))
     ['masking.draws  does nothing: it is for masking.design = "explore"']
@@ -24,7 +28,12 @@ def idle_settings(config: Config) -> list[str]:
     ]
     if not (masking.mask_share or masking.random_share or "mask_share" in reasons):
         told.append("masking.mask_share  is 0, as masking.random_share: all masked tokens stay, to be copied")
-    return told
+    difference, unchanged = config.scores.difference, DifferenceConfig()
+    return told + [
+        f"scores.difference.{name}  does nothing: it is of texts"
+        for name in type(difference).model_fields
+        if config.patches.words and name not in OF_PATCHES and getattr(difference, name) != getattr(unchanged, name)
+    ]
 
 
 def _reasons(config: Config) -> dict[str, str]:

@@ -5,6 +5,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.data.pictures import PatchRows
 from policylearn.data.tokens import CHUNK, TokenRows
+from policylearn.masking.vocabulary import ids_of
 
 
 def same_words(rows: TokenRows, solid: np.ndarray) -> np.ndarray:
@@ -71,7 +72,15 @@ def shared_pixels(rows: PatchRows, corpus: PatchRows) -> int:
 
 
 def solid_types(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    """Token types that hold a letter or digit and are not special, [V] boolean."""
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    special = set(tokenizer.all_special_tokens)
-    return np.array([piece not in special and any(c.isalnum() for c in piece) for piece in pieces])
+    """Token types that hold a letter or digit and are not special, [V] boolean; of one that is bytes it is what these
+    say, or a part of a character."""
+    special = set(tokenizer.all_special_ids)
+    pieces = tokenizer.convert_ids_to_tokens(list(range(ids_of(tokenizer))))
+
+    def is_solid(number: int, piece: str | None) -> bool:
+        if piece is None or number in special:
+            return False
+        said = piece if piece.isascii() else tokenizer.convert_tokens_to_string([piece])  # letters may stand for bytes
+        return "\ufffd" in said or any(c.isalnum() for c in said)
+
+    return np.array([is_solid(*entry) for entry in enumerate(pieces)])

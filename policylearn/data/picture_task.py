@@ -10,8 +10,9 @@ from policylearn.data.labels import check_labels, check_spelling, class_of
 from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
 from policylearn.data.pictures import Pictures
-from policylearn.data.records import is_null, names_of
-from policylearn.data.task import Split, Task
+from policylearn.data.records import is_null
+from policylearn.data.splits import free_names
+from policylearn.data.task import Split, Task, check_repeats
 from policylearn.messages.quote import some
 
 
@@ -24,7 +25,7 @@ def splits_of(config: TaskConfig) -> dict[str, str]:
     own = {str(split): (name,) for split, name in config.splits.items()}
     found = {}
     for split in (*SPLITS, *config.extra_tests):
-        known = own.get(split, tuple(name for name in names_of(split) if (name,) not in own.values()))
+        known = own.get(split, tuple(free_names(split, config)))
         places = [Path(config.path) / f"{name}{end}" for name in known for end in ("", ".npz")]
         there = [place for place in places if place.exists()]
         if len(there) > 1:
@@ -61,10 +62,11 @@ def picture_task(config: TaskConfig, read: Mapping[str, Pictures]) -> Task:
             )
         hashes = [sha256(picture.tobytes()).hexdigest() for picture in rows.pixels]
         splits[name] = Split(hashes, [class_of(label, where) for label in labels])
-    labels = [class_of(label, "task.labels") for label in config.labels or sorted(set(splits["train"].labels))]
+    chosen = check_repeats(config)
+    labels = chosen or sorted({label for label in splits["train"].labels if label.strip()})
     check_spelling(labels)
     for name, split in splits.items():
-        check_labels(split.labels, labels, bool(config.labels), f"task.path {config.path}: split {name!r}")
+        check_labels(split.labels, labels, bool(chosen), f"task.path {config.path}: split {name!r}")
     if len(labels) < 2:
         raise ValueError(f"task.path {config.path}: a task needs at least two labels, train has {labels}")
     return Task(splits, labels, columns=PICTURES)

@@ -146,12 +146,22 @@ def _chosen(config: TaskConfig, wanted: Iterable[str], find: Callable[[Iterable[
     splits, owned = {}, {str(role): name for role, name in config.splits.items()}
     for role in wanted:
         own = owned.get(role)
-        rows = find([own] if own else [name for name in names_of(role) if name not in owned.values()])
+        rows = find([own] if own else free_names(role, config))
         if rows is not None:
             splits[role] = rows
         elif own:
             raise ValueError(f"task.splits: {config.path} has no split {own!r}")
     return splits
+
+
+def free_names(role: str, config: TaskConfig) -> list[str]:
+    """The names that the split of a role goes by, but for those that are another's.
+
+    >>> free_names("dev", TaskConfig(extra_tests=["validation"]))
+    ['dev', 'valid', 'val']
+    """
+    others = {*config.splits.values(), *config.extra_tests} - {role}
+    return [name for name in names_of(role) if name not in others]
 
 
 def _read_later(files: list[Path], key: str) -> Rows | None:

@@ -47,15 +47,20 @@ def masked_batches(
     rows, size = problem.domain if rows is None else rows, texts_of(problem.config.inner.batch_size, copies)
     pad = problem.pad_id
     drawn_by = seed if mask_seed is None else mask_seed
-    queue = np.zeros(0, dtype=np.int64)
+    # A batch may straddle two epochs. Where masks of a text are drawn one by one, and no text is in a batch twice, the
+    # later number does for all of it, as it always has; else every text needs its own.
+    apart = policy.masking.design == "explore" or len(rows) < size
+    queue = epochs = np.zeros(0, dtype=np.int64)
     epoch = -1
     while True:
         while len(queue) < size:
-            queue = np.concatenate([queue, rng.permutation(len(rows))])
             epoch += 1
-        picked, queue = np.repeat(queue[:size], copies), queue[size:]
-        # Neighbouring batches may straddle an epoch; the epoch only keys the masks, so either number will do.
-        draw = epoch if copies == 1 else epoch * copies + torch.arange(len(picked)) % copies
+            queue = np.concatenate([queue, rng.permutation(len(rows))])
+            epochs = np.concatenate([epochs, np.full(len(rows), epoch)])
+        picked, of = (np.repeat(numbers[:size], copies) for numbers in (queue, epochs))
+        queue, epochs = queue[size:], epochs[size:]
+        draw: int | Tensor = torch.from_numpy(of) if apart else epoch
+        draw = draw if copies == 1 else draw * copies + torch.arange(len(picked)) % copies
         input_ids, real = rows.batch(picked, pad)
         columns = rows.values(picked, input_ids.shape[1])
         if adaptive is not None:

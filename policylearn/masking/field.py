@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from policylearn.config import MaskingConfig
 from policylearn.masking.collocations import join_collocations
 from policylearn.masking.corruption import corrupt
-from policylearn.masking.eligibility import eligible_positions
+from policylearn.masking.eligibility import eligible_positions, look_up
 from policylearn.masking.keys import example_keys, positions
 from policylearn.masking.lengths import cut_long_units, split_long_words
 from policylearn.masking.spans import drawn_span_starts
@@ -87,7 +87,7 @@ class TextField(nn.Module):
     def word_starts(self, ids: Tensor, real: Tensor) -> Tensor:
         """True where a word begins, [B, T]."""
         if self.numbers is not None:
-            return numbered_starts(self.numbers, real)
+            return numbered_starts(self.numbers, real, look_up(self.special, ids))
         return word_borders(ids, real, Borders(self.before, self.after, self._depends))
 
     def units(

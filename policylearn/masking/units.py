@@ -67,18 +67,20 @@ def word_borders(ids: Tensor, real: Tensor, borders: Borders) -> Tensor:
     return starts
 
 
-def numbered_starts(numbers: Tensor, real: Tensor) -> Tensor:
-    """True where a word begins, [B, T] boolean; padding is words of its own.
+def numbered_starts(numbers: Tensor, real: Tensor, special: Tensor) -> Tensor:
+    """True where a word begins, [B, T] boolean; special tokens and padding are words of their own.
 
     Args:
         numbers: [B, T], the word that each token is in, negative for none.
         real: [B, T] boolean, not padding.
+        special: [B, T] boolean, among them what the tokenizer does not know, which some count to a word.
 
-    >>> numbered_starts(torch.tensor([[-1, -1, 0, 0, 1]]), torch.ones(1, 5, dtype=torch.bool))
-    tensor([[ True,  True,  True, False,  True]])
+    >>> special = torch.tensor([[True, True, False, False, False, True, False]])
+    >>> numbered_starts(torch.tensor([[-1, -1, 0, 0, 1, 1, 1]]), torch.ones(1, 7, dtype=torch.bool), special)
+    tensor([[ True,  True,  True, False,  True,  True,  True]])
     """
-    starts = torch.ones_like(real)
-    starts[:, 1:] = (numbers[:, 1:] != numbers[:, :-1]) | (numbers[:, 1:] < 0) | ~real[:, 1:] | ~real[:, :-1]
+    alone, starts = special | ~real, torch.ones_like(real)
+    starts[:, 1:] = (numbers[:, 1:] != numbers[:, :-1]) | (numbers[:, 1:] < 0) | alone[:, 1:] | alone[:, :-1]
     return starts
 
 

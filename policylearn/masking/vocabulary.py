@@ -89,7 +89,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
         )
     read = _reader(tokenizer) if words else None
     ids = tokenizer.get_vocab()
-    size = max(len(tokenizer), *(i + 1 for i in ids.values()))
+    size = ids_of(tokenizer)
     rows = [ALONE] * size
     for piece, i in ids.items():
         rows[i] = ALONE if read is None or i in tokenizer.added_tokens_decoder else read(piece)
@@ -97,6 +97,11 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
     special = special_table(special_ids(tokenizer), size)
     begin, end = (torch.tensor(column, dtype=torch.int8) for column in (first, last))
     return Vocabulary(special, torch.tensor(opens), begin, end, tokenizer.mask_token_id)
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """V, one more than the highest token id: how many embeddings a model needs. Some numbers below may be nobody's."""
+    return max([len(tokenizer), *(i + 1 for i in tokenizer.get_vocab().values())])
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

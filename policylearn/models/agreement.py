@@ -46,7 +46,7 @@ def check_rows(model: PreTrainedModel, size: int, name: str) -> None:
     if len(weight) < size:
         raise ValueError(
             f"{name}: {len(weight)} token embeddings, but the tokenizer has {size} tokens: take the tokenizer that "
-            "belongs to the model"
+            "belongs to the model, or unset a vocab_size of yours"
         )
 
 
@@ -64,11 +64,6 @@ def other_padding(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) 
     if own is None or own == given:
         return ""
     return f"pad_token_id is {own} in its config and {given}, {tokenizer.pad_token!r}, in the tokenizer"
-
-
-def ids_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """One more than the highest token id: how many embeddings a model needs."""
-    return max([len(tokenizer), *(i + 1 for i in tokenizer.get_vocab().values())])
 
 
 def first_difference(own: Mapping[str, int], given: Mapping[str, int]) -> str:

@@ -32,7 +32,9 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
         raise ValueError(f"{key} {name!r} does not exist{where}; give a folder with a checkpoint, or a Hub name")
 
 
-def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> tuple[PreTrainedModel, list[str]]:
+def load_weights(
+    auto: Any, name: str, key: str, what: str, fresh: str | None = None, **settings: Any
+) -> tuple[PreTrainedModel, list[str]]:
     """A model with the weights of a checkpoint, and the names of those of its head that the checkpoint lacks: they are
     random.
 
@@ -44,6 +46,7 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
         name: path or Hub name.
         key: the setting it comes from, for messages.
         what: the model is to be, for messages: "a masked language model".
+        fresh: a part of the encoder that may be random like the head: checkpoints of other uses have none.
         settings: of `from_pretrained`.
 
     Raises:
@@ -59,8 +62,9 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
         raise ValueError(f"{key} {name!r} cannot be loaded as {what}: {reason(error)}") from error
     if other := sorted(found["mismatched_keys"]):
         raise ValueError(f"{key} {name!r}: {_shapes(other)}: its config.json is of another checkpoint")
-    missing = sorted(found["missing_keys"])
-    if lost := [weight for weight in missing if not in_head(model, weight) and UNREAD not in weight.split(".")]:
+    missing = [weight for weight in sorted(found["missing_keys"]) if UNREAD not in weight.split(".")]
+    started = [weight for weight in missing if in_head(model, weight) or fresh in weight.split(".")]
+    if lost := sorted(set(missing) - set(started)):
         raise ValueError(
             f"{key} {name!r} lacks {len(lost)} of the weights of its encoder, which would be random: {listed(lost)}"
             f"{_wrapped(lost, found['unexpected_keys'])}"
@@ -70,7 +74,7 @@ def load_weights(auto: Any, name: str, key: str, what: str, **settings: Any) -> 
             f"{key} {name!r} has NaN or infinite weights, {listed(broken)}: it is of a training that failed, or "
             "the file is damaged; take a checkpoint from before"
         )
-    return model, [weight for weight in missing if in_head(model, weight)]
+    return model, started
 
 
 def not_finite(model: PreTrainedModel) -> list[str]:

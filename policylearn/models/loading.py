@@ -19,7 +19,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from policylearn.config import ModelConfig
-from policylearn.models.agreement import check_length, check_rows, ids_of, other_padding
+from policylearn.masking.vocabulary import ids_of
+from policylearn.models.agreement import check_length, check_rows, other_padding
 from policylearn.models.checkpoint import check_exists, head_remark, load_weights, reason
 from policylearn.models.model import InnerModel
 from policylearn.models.tokenizer import brings_tokenizer
@@ -61,7 +62,7 @@ def load_model(
             mlm, missing = _from_checkpoint(config, attention)
         else:
             mlm, missing = _from_scratch(config, vocab_size, pad_id, attention, ends or {}), []
-    check_rows(mlm, vocab_size, f"model {config.name}")
+    check_rows(mlm, vocab_size, _named(config))
     check_length(mlm, config.max_length)
     remark = head_remark(mlm, missing)
     return inner_model(mlm.float().eval(), config.bf16, remark and f"model.name {config.name}: {remark}")
@@ -89,9 +90,13 @@ def check_goes_with(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> 
                 outline = auto.from_config(found)
         except Exception as error:  # storage boundary: a foreign config fails in any way it likes
             raise _no_model(config.name, error) from error
-    check_rows(outline, ids_of(tokenizer), f"model {config.name}")
+    check_rows(outline, ids_of(tokenizer), _named(config))
     check_length(outline, config.max_length)
     return _doubt(config, outline.config, tokenizer)
+
+
+def _named(config: ModelConfig) -> str:
+    return f"model {config.name}" if config.name else "model.architecture"
 
 
 def _doubt(config: ModelConfig, found: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -122,7 +127,7 @@ def _no_model(name: str, error: Exception) -> ValueError:
 
 def _from_checkpoint(config: ModelConfig, attention: str | None) -> tuple[PreTrainedModel, list[str]]:
     auto, _ = _kind_of(config)
-    settings = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    settings: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
     assert config.name is not None
     return load_weights(
         auto, config.name, "model.name", "a masked language model", attn_implementation=attention, **settings
@@ -150,11 +155,16 @@ def _from_scratch(
         "max_position_embeddings": config.max_length + before,
     }
     if known.is_encoder_decoder:
-        architecture = AutoConfig.for_model(kind, **{**given_by_texts, **_ends(kind, pad_id, ends), **fields})
-        return AutoModelForSeq2SeqLM.from_config(architecture, attn_implementation=attention)
-    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    architecture = AutoConfig.for_model(kind, **{**dropout, **given_by_texts, **fields})
-    return AutoModelForMaskedLM.from_config(architecture, attn_implementation=attention)
+        auto: Any = AutoModelForSeq2SeqLM
+        settings = {**given_by_texts, **_ends(kind, pad_id, ends), **fields}
+    else:
+        auto = AutoModelForMaskedLM
+        settings = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **given_by_texts, **fields}
+    try:
+        return auto.from_config(AutoConfig.for_model(kind, **settings), attn_implementation=attention)
+    except Exception as error:  # fault boundary: transformers raises whatever it likes
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise ValueError(f"model.architecture cannot be built as {kind!r}: {said}") from error
 
 
 def _ends(kind: str, pad_id: int, ends: Mapping[str, int]) -> dict[str, Any]:

@@ -146,6 +146,6 @@ def full(x: Tensor) -> Tensor:
 
 
 def mean_pool(hidden: Tensor, real: Tensor) -> Tensor:
-    """Mean of hidden states [B, T, d] over real tokens; [B, d]."""
+    """Mean of hidden states [B, T, d] over real tokens; [B, d], of a text that has none 0."""
     weights = real.to(hidden.dtype)[:, :, None]
-    return (hidden * weights).sum(1) / weights.sum(1)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -14,7 +14,7 @@ from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
 from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import equal_count, hidden_last
-from policylearn.models.checkpoint import reason
+from policylearn.models.checkpoint import listed, load_weights, reason
 from policylearn.models.model import Blend, InnerModel, Watch, full
 
 KNOWN = {
@@ -24,6 +24,8 @@ KNOWN = {
     "beit": transformers.BeitForMaskedImageModeling,
 }
 """Models that are known to say how well they restore each patch, by type."""
+HIDDEN_AS = "mask_token"
+"""What a hidden patch is shown as: a part of the encoder, which one that was trained to classify has not."""
 
 
 class PictureModel(InnerModel):
@@ -97,22 +99,28 @@ def load_picture_model(config: ModelConfig, seed: int, attention: str | None) ->
     """A fresh model: the named checkpoint, or the architecture with weights drawn from `seed`. Dropout is off.
 
     Raises:
-        ValueError: there is none, its type is not known, or its patches do not fill its pictures.
+        ValueError: there is none, its type is not known, it lacks weights of its encoder, or its patches do not fill
+            its pictures.
     """
     built = picture_config(config)
     kind: Any = KNOWN[built.model_type]
+    missing: list[str] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            if config.name:
-                model = kind.from_pretrained(config.name, config=built, attn_implementation=attention)
-            else:
+        if config.name:
+            settings = {"config": built, "revision": config.revision, "attn_implementation": attention}
+            model, missing = load_weights(
+                kind, config.name, "model.name", "a masked image model", HIDDEN_AS, **settings
+            )
+        else:
+            try:
                 model = kind._from_config(built, attn_implementation=attention)
-        except Exception as error:  # fault boundary: transformers raises whatever it likes
-            raise ValueError(f"{_named(config)} cannot be built: {reason(error)}") from error
+            except Exception as error:  # fault boundary: transformers raises whatever it likes
+                raise ValueError(f"model.architecture cannot be built: {reason(error)}") from error
     if built.model_type == "vit_mae":
         tell_places(model)
-    return PictureModel(model.eval())
+    random = f"model.name {config.name}: not in the checkpoint, and random therefore: {listed(missing)}"
+    return PictureModel(model.float().eval(), random if missing else "")
 
 
 def tell_places(mae: Any) -> None:

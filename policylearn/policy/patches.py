@@ -11,7 +11,7 @@ from policylearn.masking import MaskedBatch, rates_of
 from policylearn.masking.grid import Grid
 from policylearn.masking.patches import MaskedPatches, PatchField, whole_rate
 from policylearn.masking.structure import FIRM, STRUCTURES
-from policylearn.policy.policy import Columns, MaskingPolicy, mask_tokens
+from policylearn.policy.policy import Columns, MaskingPolicy, draw_keys, mask_tokens
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.protocols import Field
 
@@ -69,7 +69,7 @@ def draw_patches(
     """`mask_tokens` at a rate that hides a whole number of patches, equal for all pictures unless rates are drawn;
     arguments as there, x [B, T, d]."""
     field = patch_field(policy.field)
-    keys = field.keys(x, real, seed, epoch)
+    keys = draw_keys(policy, x, real, seed, epoch)
     rate = whole_rate(rates_of(policy.masking.rate, progress, keys), x.shape[1]).expand(len(x), 1)
     drawn = {name: STRUCTURES[name](keys, field.grid) for name in map(scorer_of, policy.names) if name in STRUCTURES}
     return mask_tokens(policy, x, real, seed, epoch, columns={**drawn, **(columns or {})}, rate=rate)

@@ -17,8 +17,8 @@ from policylearn.data.records import matching_files, read_records
 from policylearn.data.text import text_of
 from policylearn.data.tokens import tokenize
 from policylearn.masking import TextField, vocabulary
-from policylearn.masking.vocabulary import marks_words
-from policylearn.models.agreement import check_rows, ids_of, usable_positions
+from policylearn.masking.vocabulary import ids_of, marks_words
+from policylearn.models.agreement import check_rows, usable_positions
 from policylearn.models.loading import load_model
 from policylearn.models.model import InnerModel
 from policylearn.models.tokenizer import difference_to_own

@@ -24,7 +24,7 @@ def loss(sources: Sources) -> Scores:
     """
     rows = sources.domain_rows()
     rows = rows.take(rows.spread(sources.config.model_texts))
-    means = Means(len(sources.tokenizer))
+    means = Means(len(sources.vocabulary.special))
     for types, losses in masked_losses(sources, sources.model(), rows):
         means.add(types, losses)
     found = means(shrunk=True)
@@ -33,7 +33,7 @@ def loss(sources: Sources) -> Scores:
 
 def masked_losses(sources: Sources, model: InnerModel, rows: TokenRows) -> Iterator[tuple[Tensor, Tensor]]:
     """Types [M] and cross-entropies [M] of the masked tokens, batch by batch."""
-    mask_id, size = sources.tokenizer.mask_token_id, len(sources.tokenizer)
+    mask_id, size = sources.tokenizer.mask_token_id, len(sources.vocabulary.special)
     for picked in sources.watch("MLM loss of texts of the domain", rows.by_length(BATCH), len(rows), size=len):
         ids, real = rows.batch(picked, sources.tokenizer.pad_token_id)
         keys, index = example_keys(ids, real, seed=0), positions(real)

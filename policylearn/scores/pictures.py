@@ -12,6 +12,7 @@ from torch import Tensor
 from policylearn.config import MaskingConfig, ScoresConfig
 from policylearn.config.scores import DifferenceConfig
 from policylearn.data.pictures import PatchRows
+from policylearn.masking.corruption import IGNORED
 from policylearn.masking.patches import PatchField
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.messages.watch import UNSEEN, Watch
@@ -110,13 +111,12 @@ def hidden_losses(
     field: PatchField, model: InnerModel, rows: PatchRows, config: ScoresConfig
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Types [M] of patches that were hidden at random, at the rate of the field, and what they cost a model, [M]."""
-    settings = MaskingConfig(rate=field.masking.usual_rate, p_max=1.0)
-    policy = random_patches(field.grid, settings)
-    policy.field = field
+    policy = random_patches(field.grid, MaskingConfig(rate=field.masking.usual_rate, p_max=1.0))
     for x in batches(rows, config.model_texts):
         batch = draw_patches(policy, x, torch.ones(x.shape[:2], dtype=torch.bool), seed=0, epoch=0)
         with torch.no_grad():
-            yield batch.labels[batch.mask], model(x, batch.real, labels=batch.labels).cpu()
+            labels = torch.where(batch.mask, field.types(x), IGNORED)
+            yield labels[batch.mask], model(x, batch.real, labels=labels).cpu()
 
 
 def region(sources: PictureSources) -> Scores:

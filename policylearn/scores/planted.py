@@ -26,8 +26,8 @@ def oracle_context(sources: Sources) -> Scores:
 
 
 def _known(sources: Sources, wanted: Callable[[str], bool], name: str) -> Scores:
-    tokens = sources.tokenizer.convert_ids_to_tokens(list(range(len(sources.tokenizer))))
-    found = torch.tensor([wanted(token) for token in tokens])
+    tokens = sources.tokenizer.convert_ids_to_tokens(list(range(len(sources.vocabulary.special))))
+    found = torch.tensor([wanted(token or "") for token in tokens])
     if not found.any():
         raise ValueError(f"scorer {name!r} is known on the planted benchmark only: take it out")
     return Scores(found.float())

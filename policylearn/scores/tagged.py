@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from policylearn.config.scores import EntityConfig
 from policylearn.data.columns import columns_of, read_columns
 from policylearn.data.tokens import CHUNK, Annotated, chunks, tokenize_annotated
-from policylearn.models.agreement import check_rows, ids_of, usable_positions
+from policylearn.masking.vocabulary import ids_of
+from policylearn.models.agreement import check_rows, usable_positions
 from policylearn.models.checkpoint import check_exists, listed, load_weights, reason
 from policylearn.policy.scores import Scores
 from policylearn.scores.occurrences import OccurrenceMeans

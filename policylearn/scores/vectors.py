@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from policylearn.models.agreement import check_rows, ids_of, usable_positions
+from policylearn.masking.vocabulary import ids_of
+from policylearn.models.agreement import check_rows, usable_positions
 from policylearn.models.checkpoint import check_exists, load_weights, reason
 from policylearn.models.model import Features, InnerModel, mean_pool
 from policylearn.scores.lexicon import PIECES
@@ -72,8 +73,7 @@ def from_input_embeddings(model: InnerModel) -> Embed:
 
 def from_inner_model(model: InnerModel, tokenizer: PreTrainedTokenizerBase) -> Embed:
     """The pieces between the special tokens of `tokenizer`, as `model` sees them."""
-    around = tokenizer("")["input_ids"]
-    before, after = around[: len(around) // 2], around[len(around) // 2 :]
+    before, after = _around(tokenizer)
 
     def embed(pieces: np.ndarray) -> Tensor:
         rows = [[*before, *row[row >= 0].tolist(), *after] for row in pieces]
@@ -81,6 +81,16 @@ def from_inner_model(model: InnerModel, tokenizer: PreTrainedTokenizerBase) -> E
         return _run(model, encoded["input_ids"], encoded["attention_mask"], next(model.parameters()).device)
 
     return embed
+
+
+def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before a text, and those behind it."""
+    read = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = read["input_ids"], read["special_tokens_mask"]
+    own = [place for place, added in enumerate(special) if not added]
+    if not own:  # it knows no letter
+        return ids[: len(ids) // 2], ids[len(ids) // 2 :]
+    return ids[: own[0]], ids[own[-1] + 1 :]
 
 
 def from_encoder(

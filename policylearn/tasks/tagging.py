@@ -186,7 +186,7 @@ def tokenize_words(
         encoded = tokenizer(spelt, is_split_into_words=True, truncation=True, max_length=max_length)
         for row, one in enumerate(encoded.encodings or []):
             cut += bool(one.overflowing)
-            found = np.array([-1 if word is None else word for word in encoded.word_ids(row)])
+            found = np.array([-1 if word is None else word for word in encoded.word_ids(row)], dtype=np.int64)
             first = np.flatnonzero((found >= 0) & (found != np.concatenate([[-1], found[:-1]])))
             pieces.append(np.asarray(one.ids, dtype=np.int32))
             words.append(found[first])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from policylearn.config import load_config
+from policylearn.config import Config, load_config
+from policylearn.config.idle import idle_settings
 from policylearn.pictures import problem_of
 
 DIFFUSION = "inner.objective=masked_diffusion"
@@ -29,3 +30,12 @@ def test_settings_of_which_nothing_comes_are_named(settings, idle):
     told = list[str]()
     problem_of(load_config(None, settings), tell=told.append)
     assert [line.split("  ")[0] for line in told] == [f"masking.{name}" for name in idle]
+
+
+def test_of_pictures_settings_of_words_are_named():
+    given = {"patches": {"words": 8}, "scores": {"difference": {"anchor_share": 0.1, "anchors": 3}}}
+    given |= {"model": {"architecture": {"model_type": "vit_mae"}}, "policy": {"prior": {"difference": 1.0}}}
+    places = {"task": {"path": "a"}, "domain": {"path": "b"}, "general": {"path": "c"}}
+    assert idle_settings(Config.model_validate(given | places)) == [
+        "scores.difference.anchor_share  does nothing: it is of texts"
+    ]

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from policylearn.credit.analysis import MADE_UP, A, B
 from policylearn.credit.halves import labelled_halves, text_halves
@@ -27,6 +29,16 @@ def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem
     assert solid[10:23].all() and not solid[4]
     rows = TokenRows(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
     assert same_words(rows, solid).tolist() == [0, 0, 2, 2]
+
+
+def test_where_letters_stand_for_bytes_marks_are_no_words():
+    pieces = ["<pad>", "a", "Ġa", "Ġ", "Ġ,", "Ċ", "âĢĵ", "Ã©", "Ã", "!", "<far>"]
+    numbers = {piece: number for number, piece in enumerate(pieces)} | {"<far>": 12}  # 10 and 11 are nobody's
+    backend = Tokenizer(models.WordLevel(numbers, unk_token="<pad>"))
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>")
+    solid = solid_types(tokenizer)
+    assert len(solid) == 13 and np.flatnonzero(solid).tolist() == [1, 2, 7, 8, 12]
 
 
 def test_rows_of_the_same_words_are_found_as_by_comparing_them_all():

@@ -140,3 +140,12 @@ def test_a_hub_data_set_of_one_split_is_carved_if_it_is_called_train(monkeypatch
     hub(monkeypatch, full=many)
     task = load_task(TaskConfig(path="o/d", splits={"train": "full"}))
     assert sum(map(len, task.splits.values())) == 100 and task.carved
+
+
+def test_an_extra_test_by_a_name_of_dev_is_not_dev_as_well(tmp_path):
+    for split in ("train", "validation", "test"):
+        rows = [json.dumps({"text": f"{split} {i}", "label": "ab"[i % 2]}) + "\n" for i in range(100)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(rows))
+    task = load_task(TaskConfig(path=str(tmp_path), extra_tests=["validation"]))
+    assert task.splits["validation"].texts[0] == "validation 0" and "dev" in task.carved
+    assert all(text.startswith("train") for text in task.splits["dev"].texts)

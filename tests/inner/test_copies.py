@@ -103,3 +103,23 @@ def test_policies_without_copies_are_what_they_were(tokenizer):
 def test_batches_that_do_not_hold_as_many_copies_are_refused_with_the_config(tiny, own):
     with pytest.raises(ValueError, match=r"masking\.copies 5 with batches of 16 rows"):
         tiny("inner.batch_size=16", own)
+
+
+def test_a_batch_that_straddles_two_epochs_gives_every_text_the_draw_of_its_own(tiny):
+    problem = Problem(tiny("inner.batch_size=24", 'masking.unit="token"'))
+    policy = arm_policy(problem, "random").under(rate=0.5, design="explore", draws=2)
+    seen: dict[tuple, list] = {}
+    rows = problem.domain.take(range(80))
+    for batch in islice(masked_batches(problem, policy, 3, objective_of(problem), rows=rows), 9):
+        for text, real, mask in zip(batch.original, batch.real, batch.mask, strict=True):
+            seen.setdefault(tuple(text[real].tolist()), []).append(mask[real])
+    pairs = [masks for masks in seen.values() if len(masks) == 2]
+    assert len(pairs) > 50 and all(bool((a & b).sum() == 0) for a, b in pairs)  # each what the other is not
+
+
+def test_of_fewer_texts_than_a_batch_none_is_in_it_twice_under_one_mask(tiny):
+    problem = Problem(tiny("inner.batch_size=16"))
+    rows = problem.domain.take(range(5))
+    batch = next(masked_batches(problem, arm_policy(problem, "random"), 3, objective_of(problem), rows=rows))
+    shown = {(tuple(a.tolist()), tuple(b.tolist())) for a, b in zip(batch.original, batch.mask, strict=True)}
+    assert len(shown) > 12

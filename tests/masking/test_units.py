@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from policylearn.config import PlantedConfig
 from policylearn.data.planted import domain_corpus, planted_tokenizer
 from policylearn.masking.keys import example_keys, positions
-from policylearn.masking.units import leads, sizes, span_starts, word_keys, word_starts
+from policylearn.masking.units import leads, numbered_starts, sizes, span_starts, word_keys, word_starts
 from policylearn.masking.vocabulary import Vocabulary, vocabulary
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -184,6 +184,20 @@ def test_unknown_and_special_tokens_are_words_of_their_own():
     starts = word_starts(ids, torch.ones_like(alone), tables)
     assert (ids == tokenizer.unk_token_id).any() and ids[0, 0] == tokenizer.bos_token_id
     assert bool((sizes(leads(starts))[alone] == 1).all())
+
+
+def test_a_tokenizer_that_counts_what_it_does_not_know_to_a_word_does_not_make_it_one():
+    """Unigram's `word_ids` give <unk> the number of its neighbours."""
+    tokenizer = trained("XLMRobertaTokenizer", synthetic_texts()[:100])
+    found = tokenizer("abc ab☃ba")
+    numbers = torch.tensor([[-1 if word is None else word for word in found.word_ids()]])
+    ids = torch.tensor([found["input_ids"]])
+    unknown = ids == tokenizer.unk_token_id
+    assert (numbers[unknown] >= 0).all() and (numbers == numbers[unknown]).sum() > 1
+    starts = numbered_starts(numbers, torch.ones_like(unknown), vocabulary(tokenizer).special[ids])
+    assert (sizes(leads(starts))[unknown] == 1).all()
+    behind = unknown.roll(1, 1)
+    assert starts[behind].all()
 
 
 def without_marks() -> PreTrainedTokenizerFast:

@@ -252,3 +252,24 @@ def test_batches_do_not_change_scores(model):
     at_once = anchor_similarity(pieces, words("parser"), embed)
     few = anchor_similarity(pieces, words("parser"), embed, batches(pieces, size=3))
     torch.testing.assert_close(few, at_once)
+
+
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [("[CLS] $A", [("[CLS]", 2)]), ("$A [SEP] [CLS]", [("[SEP]", 3), ("[CLS]", 2)]), ("$A [SEP]", [("[SEP]", 3)])],
+)
+def test_a_word_stands_where_the_tokenizer_would_put_it(template, ends):
+    own, seen = tokenizer(), []
+    own.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ends)
+
+    class Sees(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, ids, real):
+            seen.append(ids[0].tolist())
+            return torch.zeros(len(ids), 2)
+
+    from_inner_model(Sees(), own)(np.array([[own.convert_tokens_to_ids("tree"), -1]]))
+    assert seen == [own("tree")["input_ids"]]
