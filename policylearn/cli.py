@@ -114,14 +114,15 @@ def pretrain(
 
     with resumable(out):
         done = run_pretraining(config, Path(out), console, policy, fresh)
+    if int(os.environ.get("RANK") or 0) > 0:
+        return  # of several processes one speaks
     if done.before:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
     loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
     long = f" of up to {config.model.max_length} tokens"  # longer ones have been split
     read, pieces = ("pictures", "") if "pictures" in done.result else ("texts", long)
     said = f"model  {out}  ({done.result['steps']:,} steps on {done.result[read]:,} {read}{pieces}{loss})"
-    if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -283,6 +284,8 @@ def inspect(
 
     console, artefact = _console(), open_policy(policy)
     if artefact.tokenizer is None:
+        if file:
+            raise ValueError(f"--file {file} has texts, and this policy is over pictures: name places of pictures")
         _inspect_pictures(console, policy, artefact, texts or [], html)
         return
     given = [*map(argument_text, texts or []), *(read_texts(file) if file else [])]

@@ -151,7 +151,7 @@ class RayPool(AbstractContextManager["RayPool"]):
         call = self._schedule.finish(worker, time.monotonic())
         if not isinstance(value, Failure):
             self._settle(Result(call, value))
-        elif value.kind == "not finite":
+        elif value.kind == "not finite" or call.ticket in self._dropped:
             self._settle(Result(call, failure=value))
         else:
             self._settle(self._schedule.again(call, value, worker))
@@ -165,8 +165,11 @@ class RayPool(AbstractContextManager["RayPool"]):
         self._metrics.workers(self.alive())
         self._dismiss(worker)
         self._hire()
-        if call is not None:
+        if call is not None and call.ticket in self._dropped:
+            self._settle(Result(call, failure=failure))
+        elif call is not None:
             self._settle(self._schedule.again(call, failure, worker, innocent))
+        self._dropped = self._schedule.forget(self._dropped)  # of what it was given beside, nobody wants these
 
     def _settle(self, result: Result | None) -> None:
         if result is None:

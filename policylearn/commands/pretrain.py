@@ -70,7 +70,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     given = material_of(problem, policy)
     made_from = _made_from(config) | given.facts
-    record = Record.open(out, made_from, fresh) if first else Record(out, made_from)
+    record = Record.open(out, made_from, fresh) if first else Record.seen(out, made_from, fresh)
     if record.result:
         return Pretrained(out, record.result, before=True)
     print_line(console, f"masks  {given.said}; {given.share}")

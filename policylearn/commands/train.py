@@ -15,7 +15,7 @@ from policylearn.evaluation.compare import compare
 from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.rollout import check_windows
-from policylearn.models.device import device_here
+from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -54,6 +54,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
+    be_the_worker(config.cluster)
     problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
@@ -65,7 +66,7 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
     policy, known = run.prior(lambda: _first_policy(problem), problem.own_tokenizer, lambda: measured(problem))
     before = deepcopy(policy)
     if _learns_alone(config):
-        state, credited = learn(config, problem, policy, LocalPool(config), run)
+        state, credited = learn(config, problem, policy, LocalPool(_without_gpus(config)), run)
     with _pool(config, problem) as pool, preemptible():
         if not _learns_alone(config):
             state, credited = learn(config, problem, policy, pool, run)
@@ -98,6 +99,11 @@ def _first_policy(problem: Problem) -> MaskingPolicy:
         if arm != LEARNED:
             arm_policy(problem, arm)
     return policy
+
+
+def _without_gpus(config: Config) -> Config:
+    """For a worker that has nothing to compute: the learner has the problem of this process."""
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"gpus": 0.0})})
 
 
 def _learns_alone(config: Config) -> bool:

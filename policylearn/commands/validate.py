@@ -30,7 +30,7 @@ from policylearn.evaluation.validity import (
     validity_verdict,
 )
 from policylearn.learning.rollout import check_windows
-from policylearn.models.device import device_here
+from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.report.console import teller
@@ -63,10 +63,13 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
     run = Run.open(out, config, console, fresh, start_over="another folder for --validity")
     if run.finished:
         return run.result()
+    be_the_worker(config.cluster)
     problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
     problem.check()
     run.remark(problem.remark)
     policy = initial_policy(problem)
+    if config.learn.start is not None:
+        policy.start_here()  # as rounds do: what pulls back to a prior is no part of the outer loss
     changes = random_changes(policy, torch.from_numpy(problem.types_met()), config.validity)
     with run, preemptible():
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():

@@ -3,7 +3,7 @@ and a config may be for several: they are told, and not refused."""
 
 from policylearn.config.experiment import PATCHES, Config
 from policylearn.config.masking import MaskingConfig
-from policylearn.config.scores import DifferenceConfig
+from policylearn.config.scores import DifferenceConfig, scorer_of
 
 SHOWN = ("mask_share", "random_share", "random_token_ids")
 """Of [masking]: what is shown in place of masked tokens."""
@@ -28,6 +28,8 @@ def idle_settings(config: Config) -> list[str]:
     ]
     if not (masking.mask_share or masking.random_share or "mask_share" in reasons):
         told.append("masking.mask_share  is 0, as masking.random_share: all masked tokens stay, to be copied")
+    if "amlm" in map(scorer_of, config.policy.prior) and "rounds" in config.learn.stages:
+        told.append("policy.prior.amlm  follows mistakes between windows of rounds alone, not within them")
     difference, unchanged = config.scores.difference, DifferenceConfig()
     return told + [
         f"scores.difference.{name}  does nothing: it is of texts"

@@ -213,7 +213,7 @@ class LearnConfig(Strict):
         le=1,
         description="share of the rollouts of a round that may diverge and are left out; more stop the run",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="of the rollouts: models, data order, masks, labelled examples")
+    seed: int = Field(0, ge=0, le=10**12, description="of the rollouts: models, data order, masks, labelled examples")
 
     @model_validator(mode="after")
     def _consistent(self) -> "LearnConfig":

@@ -37,7 +37,7 @@ class PretrainConfig(Strict):
     bf16: bool | None = Field(None, description="compute in bf16; unset: on GPUs that can")
     loaders: int = Field(0, ge=0, description="processes per GPU that mask batches ahead; 0: the training itself")
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a stopped training goes on")
-    seed: int = Field(0, ge=0, lt=2**63, description="of the order of texts, the masks and dropout")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order of texts, the masks and dropout")
 
     @model_validator(mode="after")
     def _consistent(self) -> "PretrainConfig":

@@ -16,7 +16,6 @@ from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
 from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
 from policylearn.credit.outer import Gradients, outer_gradients
-from policylearn.inner.steps import learning_rate
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.messages.watch import At, Watch
@@ -26,7 +25,11 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 SEED = 0
-"""Of the first training, and of what is drawn for it; the next has the next."""
+"""Of what is drawn of labelled and other texts."""
+TRAINING_SEED, MASK_SEED = 200_000_000, 250_000_000
+"""Of the first training, the next having the next, and of the masks of credited texts. Trials, rollouts and what dev
+chooses from have others: nothing is compared on a training that credits were taken from, and no text is credited under
+the mask that it was trained under."""
 
 
 def steps(config: Config) -> list[int]:
@@ -107,9 +110,9 @@ def credits_along(
         ahead = {step: dict[str, Gradients]() for step in points if step < problem.config.inner.steps}
         for name, loss in losses.items() if settings.horizon == "end" else ():
             looking = At(problem.watch, f"{work}{which}, back from the end")
-            for step, direction in look_back(problem, policy, SEED + training, list(ahead), loss, looking):
+            for step, direction in look_back(problem, policy, TRAINING_SEED + training, list(ahead), loss, looking):
                 ahead[step][name] = direction
-        trajectory = Trajectory.start(problem, policy, SEED + training)
+        trajectory = Trajectory.start(problem, policy, TRAINING_SEED + training)
         for number, step in enumerate(points, start=1):
             watch = At(problem.watch, f"{work}{which}, point {number} of {len(points)}")
             train_to(trajectory, step, watch)
@@ -129,12 +132,10 @@ def look_back(
     if not points:
         return
     train_to(trajectory, first := min(points), watch)
-    rest = range(first, inner.steps)
-    batches = [next(trajectory.batches) for _ in rest]
-    rates = [learning_rate(inner, step, inner.steps) for step in rest]
+    batches, rates = trajectory.look_ahead(inner.steps - first)
     window = Window(batches, rates, trajectory.objective, inner.clip, rows=inner.micro_batch)
     found: dict[int, Gradients] = {}
-    with watch.begin("steps", len(rest)) as progress:
+    with watch.begin("steps", len(batches)) as progress:
 
         def keep(k: int, u: Gradients) -> None:
             progress.advance()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
-from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps
+from policylearn.credit.along import MASK_SEED, SEED, Viewpoint, credits_along, states, steps
 from policylearn.credit.credits import GROUP, masked_texts, take
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.outer import features_of, pulled_back
@@ -103,7 +103,7 @@ class DomainCredits:
             there = next(viewpoint.trajectory.model.parameters())
             viewpoint.gradients = {ALL: {name: torch.tensor(g).to(there) for name, g in gradient.items()}}
         before = number * batches_of_point(self._problem.config) + first
-        texts = take(masked_texts(self._problem, self._policy, self._rows, SEED, first=before), last - first)
+        texts = take(masked_texts(self._problem, self._policy, self._rows, MASK_SEED, first=before), last - first)
         found = viewpoint.credits(viewpoint.watch("batches of masked texts", texts), [ALL])
         return [
             Credited(self._types(batch), batch.real.numpy(), batch.mask.numpy(), tokens.credits[:, 0])

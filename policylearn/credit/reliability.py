@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from policylearn.adapt.probe import ProbeLoss
-from policylearn.credit.along import SEED, Viewpoint, credits_along, states
+from policylearn.credit.along import MASK_SEED, SEED, Viewpoint, credits_along, states
 from policylearn.credit.analysis import MADE_UP, SHUFFLED, A, B, Point, check_types
 from policylearn.credit.credits import Tokens, group_cosines, joined, masked_texts, take
 from policylearn.credit.halves import labelled_halves, text_halves
@@ -39,7 +39,7 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
         if not len(rows):
             raise ValueError("domain.path holds too few texts to be cut into halves: give it more")
         points = (
-            take(masked_texts(problem, uniform, rows, number), config.credit.batches)
+            take(masked_texts(problem, uniform, rows, MASK_SEED + number), config.credit.batches)
             for number in range(states(config))
         )
         keys = np.concatenate([keys_of(uniform, batch) for batches in points for batch in batches])
@@ -79,14 +79,14 @@ def measure_point(
     problem, names = viewpoint.trajectory.problem, list(viewpoint.losses)
     found, twins = [], np.zeros((0, 2))
     for half, wanted in enumerate(([A, B], names)):
-        batches = take(masked_texts(problem, uniform, rows[half], number), problem.config.credit.batches)
+        batches = take(masked_texts(problem, uniform, rows[half], MASK_SEED + number), problem.config.credit.batches)
         for batch in batches:
             spelling |= spell(uniform, batch)
         watched = viewpoint.watch(f"batches of masked texts, half {half + 1} of 2", batches)
         parts = list(viewpoint.credits(watched, wanted))
         found.append(joined(parts))
         if half == 0:
-            again = take(masked_texts(problem, uniform, rows[half], number, epoch=1), len(batches))
+            again = take(masked_texts(problem, uniform, rows[half], MASK_SEED + number, epoch=1), len(batches))
             twins = twin_credits(viewpoint, batches, again, parts)
     model = viewpoint.trajectory.model
     kinds = {"raw": viewpoint.gradients, "preconditioned": viewpoint.preconditioned}

@@ -39,7 +39,9 @@ class Shares:
 
     @property
     def whole(self) -> float:
-        """Reliability of both halves together, by Spearman and Brown."""
+        """Reliability of both halves together, by Spearman and Brown: a lower bound, for it has the rest halved, and of
+        two halves of labels by two of text there are four of these. By `reliability(shares, 2, 2)` it is somewhat more;
+        this keeps the sign of what is not reliable."""
         return spearman_brown(self.signal)
 
 

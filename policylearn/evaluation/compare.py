@@ -20,7 +20,7 @@ from policylearn.evaluation.pooling import pool as together
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.models.device import device_here
+from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -189,6 +189,7 @@ def opened(
             "others are compared with them: give it another name"
         )
     check_arms(config, known=folders)
+    be_the_worker(config.cluster)
     problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
     for arm, folder in folders.items():
         artefact = load_policy(folder)

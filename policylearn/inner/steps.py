@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from policylearn.config import InnerConfig
 from policylearn.inner.window import Loss, Window
@@ -89,14 +89,15 @@ def plain_step(
         objective: the loss, taken at its own `inputs`.
         batch: masked texts.
         rate: learning rate.
-        watch: is shown the masked tokens and the model's guesses.
+        watch: is shown the masked tokens and the model's guesses, once.
         clip: largest norm of the gradient; None: any.
         rows: of the batch at once, gradients being accumulated; None: all.
 
     Raises:
         FloatingPointError: the loss is NaN or infinite.
     """
-    window, seen = Window([batch], [rate], objective, rows=rows), partial(model, watch=watch) if watch else model
+    window, shown = Window([batch], [rate], objective, rows=rows), list[tuple[Tensor, Tensor]]()
+    seen = partial(model, watch=lambda *pair: shown.append(pair)) if watch else model
     window.set_rate(optimizer, 0)
     optimizer.zero_grad()
     total = 0.0
@@ -105,6 +106,8 @@ def plain_step(
             raise FloatingPointError(f"the inner loss became {loss.item()}: lower inner.learning_rate")
         loss.backward()
         total += loss.item()
+    if watch and shown:
+        watch(*map(torch.cat, zip(*shown, strict=True)))
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()

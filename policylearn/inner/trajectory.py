@@ -56,6 +56,15 @@ class Trajectory:
         """Share of the steps that are done."""
         return self.step / self.problem.config.inner.steps
 
+    def look_ahead(self, steps: int) -> tuple[list[MaskedBatch], list[float]]:
+        """Batches and learning rates of so many steps, which whoever asks takes; each is masked as at its own step."""
+        batches, rates = [], []
+        for _ in range(steps):
+            batches.append(next(self.batches))
+            rates.append(self.rate)
+            self.step += 1
+        return batches, rates
+
     def take_step(self, batch: MaskedBatch) -> None:
         """An ordinary optimiser step, in place."""
         watch = self.adaptive.observe if self.adaptive else None

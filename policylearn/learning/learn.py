@@ -16,13 +16,13 @@ from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
-from policylearn.learning.strength import FIRST_SEED, chosen, said, strength
+from policylearn.learning.strength import chosen, said, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import EXPECTED, STRENGTH, Run
-from policylearn.runs.state import State
+from policylearn.runs.state import State, select_prefix
 from policylearn.runs.trackers import open_trackers
 from policylearn.scores.credit import CREDIT
 
@@ -108,24 +108,29 @@ def run_stage(
     with (
         RoundProgress(total, state.round, run.console, units, names=stage.names) as progress,
         open_trackers(config, str(run.storage), state, run.console) as trackers,
-        closing(stage.learner(problem, policy, cast(Pool, Seen(pool, run, progress)), state, config)) as states,
     ):
-        while not out_of_patience(config.learn, state) and next(states, None):
-            keep_best(state)
-            run.save_round(state)
-            progress.update(state.history[-1])
-            trackers.update(state.history)
-            pool.count_round()
+        seen = cast(Pool, Seen(pool, run, progress, stage.learner is strength))
+        with closing(stage.learner(problem, policy, seen, state, config)) as states:
+            while not out_of_patience(config.learn, state) and next(states, None):
+                keep_best(state)
+                run.save_round(state)
+                progress.update(state.history[-1])
+                trackers.update(state.history)
+                pool.count_round()
     if state.best and config.learn.select == "dev":
         policy.load_learned(state.best)
+    elif newest := select_prefix("phi.", state.tensors):  # of a run out of patience before, no learner has given it
+        policy.load_learned(newest)
     return state
 
 
 class Seen:
-    """A pool whose results are counted as they come; what has failed says how it can be seen again."""
+    """A pool whose results are counted as they come; what has failed says how it can be seen again. Of "strength" that
+    is said of none: no command trains a model under one of its factors."""
 
-    def __init__(self, pool: Pool, run: Run, progress: RoundProgress) -> None:
+    def __init__(self, pool: Pool, run: Run, progress: RoundProgress, strength: bool = False) -> None:
         self._pool, self._run, self._progress = pool, run, progress
+        self._strength = strength
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
@@ -133,14 +138,14 @@ class Seen:
     def results(self, tickets: list[int]) -> Any:
         """See `Pool.results`."""
         for result in self._pool.results(tickets):
-            yield replace(result, advice=how_to_see(result, self._run))
-            if result.call.work is not baseline_rollout:
+            yield replace(result, advice="" if self._strength else how_to_see(result, self._run))
+            if self._strength or result.call.work is not baseline_rollout:
                 self._progress.advance()
 
 
 def how_to_see(result: Result, run: Run) -> str:
     """The command that runs a failed rollout again, in one process."""
     options = {baseline_rollout: "--baseline", rollout_with: "--rollout"}
-    if (option := options.get(result.call.work)) is None or result.call.arguments[-1] >= FIRST_SEED:
-        return ""  # of "strength", whose models are trained under a factor that no command asks for
+    if (option := options.get(result.call.work)) is None:
+        return ""
     return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"

@@ -217,12 +217,8 @@ def _outer_problem(trajectory: Trajectory) -> Outer:
 
 def _window_credits(trajectory: Trajectory, loss: Loss, outer: Outer) -> Credits:
     config = trajectory.problem.config
-    batches, rates = [], []
-    for _ in range(config.inner.window):
-        batches.append(next(trajectory.batches))
-        rates.append(trajectory.rate)
-        trajectory.step += 1
     inner = config.inner
+    batches, rates = trajectory.look_ahead(inner.window)
     window = Window(batches, rates, loss, inner.clip, rows=inner.micro_batch)
     found = _engine(trajectory)(trajectory.model, trajectory.optimizer, window, outer, config.outer.parameters)
     like = next(trajectory.model.parameters())

@@ -28,6 +28,13 @@ def device_here(config: ClusterConfig) -> str:
     return "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
 
 
+def be_the_worker(config: ClusterConfig) -> None:
+    """In a run of one process, compute with a worker's threads from the beginning: sums over another number of them
+    differ in the last bit, and so would what a run comes to that is begun, and one that goes on."""
+    if config.backend == "local":
+        torch.set_num_threads(config.threads)
+
+
 def slow_bf16(setting: str) -> str:
     """What to tell who computes in bf16 on this processor, by the setting that asks for it; empty where all is well.
 

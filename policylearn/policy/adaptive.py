@@ -59,7 +59,7 @@ class AdaptiveWeights(nn.Module):
     Args:
         size: V.
         p: the masking rate.
-        every: batches between two updates.
+        every: batches between two updates, whatever parts they were computed in.
     """
 
     weights: Tensor

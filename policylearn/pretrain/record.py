@@ -49,6 +49,15 @@ class Record:
         found.write()
         return found
 
+    @classmethod
+    def seen(cls, folder: Path, made_from: dict[str, Any], fresh: bool) -> "Record":
+        """The record as processes beside the first see it, which opens it: finished before, or yet to be."""
+        if (folder / RECORD).is_file() and not fresh:
+            known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            if not differences(known["made_from"], made_from):
+                return cls(folder, made_from, known["result"])
+        return cls(folder, made_from)
+
     @staticmethod
     def check_takes(folder: Path) -> None:
         """That a folder is new, empty, or that of a training. ValueError: it is not, or can be none."""
@@ -72,7 +81,7 @@ class Record:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What is another, in words; None: there is none.
+    """What is another, in words; empty: nothing is.
 
     >>> differences({"a": 1, "b": 2}, {"a": 1, "b": 3})
     'b was 2, now 3'

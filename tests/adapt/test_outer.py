@@ -6,6 +6,7 @@ from policylearn.adapt.outer import outer_problem
 from policylearn.adapt.ridge import probe_loss
 from policylearn.adapt.splits import fold, support_and_query
 from policylearn.arms.arms import initial_policy
+from policylearn.config import OuterConfig
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 from policylearn.tasks.classification import Classification
@@ -127,3 +128,14 @@ def test_a_first_layer_that_is_not_there_is_an_error(tiny):
     problem = Problem(tiny(*MASKS, "outer.first_layer=1"))
     with pytest.raises(ValueError, match=r"BertModel has 1 layers, the first is 0; lower first_layer"):
         outer_problem(problem, [0], lambda **found: None)(problem.fresh_model(0))
+
+
+@pytest.mark.parametrize(("examples", "said"), [(3, "3 labelled examples of train"), (6, "into 8 folds")])
+def test_more_is_not_asked_of_few_labels_than_they_can_give(examples, said):
+    with pytest.raises(ValueError, match=said):
+        list(fold(np.arange(examples) % 2, 8, np.random.default_rng(0)))
+
+
+def test_of_three_labels_none_is_both_learned_from_and_judged_by():
+    with pytest.raises(ValueError, match="label 4 or more"):
+        support_and_query(OuterConfig(), 3, [0])

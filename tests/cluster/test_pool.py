@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 
 import pytest
 import ray
@@ -300,3 +301,22 @@ def test_in_a_ray_job_the_jobs_cluster_is_joined(config, monkeypatch):
         RayPool(config(1))
     assert seen["addresses"] == ("10.0.0.1:6379",)
     assert "num_cpus" not in seen  # which Ray refuses when joining
+
+
+def test_a_call_that_nobody_waits_for_is_not_tried_again(two_workers, tmp_path):
+    counted = tmp_path / "counted"
+
+    def fails(problem):
+        with counted.open("a") as file:
+            file.write("x")
+        time.sleep(2.0)
+        raise KeyError("x")
+
+    while two_workers.alive() < 2:
+        values(two_workers, failing(KeyError), 1)
+    slow, quick = two_workers.submit(fails, [()]), two_workers.submit(failing(KeyError), [(7,)])
+    assert [result.value for result in two_workers.results(quick)] == [7]
+    two_workers.drop(slow)
+    while two_workers._dropped:
+        values(two_workers, failing(KeyError), 1)
+    assert counted.read_text() == "x" and not two_workers._finished

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from policylearn.artefact import load_policy
-from policylearn.commands.train import train
+from policylearn.cluster.pool import LocalPool
+from policylearn.commands.train import _without_gpus, train
 from policylearn.config import Config, resolved_json
 from policylearn.learning.rollout import rollout
 from policylearn.report.console import RoundProgress
@@ -297,3 +298,30 @@ def test_an_unknown_arm_is_refused_before_anything_is_trained(tiny, tmp_path, qu
     with pytest.raises(ValueError, match=r"evaluate\.arms: unknown arm 'randon'"):
         train(tiny('evaluate.arms=["randon"]'), tmp_path / "run", quiet)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_needs_no_worker_needs_no_gpu_of_one(tiny, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = tiny("cluster.backend=local", "cluster.gpus=1")
+    with pytest.raises(ValueError, match="torch sees no GPU here"):
+        LocalPool(config)
+    assert list(LocalPool(_without_gpus(config)).results([])) == []
+
+
+def test_a_run_of_one_process_has_the_threads_of_a_worker_before_anything_is_scored(tiny, tmp_path, quiet):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        out = tmp_path / "run"
+        seen = []
+
+        def score(problem):
+            seen.append(torch.get_num_threads())
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("policylearn.commands.train._first_policy", score)
+            train(tiny("cluster.backend=local", "cluster.threads=1"), out, quiet)
+        assert seen == [1]
+    finally:
+        torch.set_num_threads(threads)

@@ -6,14 +6,17 @@ import torch
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.cluster.pool import LocalPool
-from policylearn.credit.along import SEED, credits_along, states, steps
+from policylearn.credit.along import MASK_SEED, TRAINING_SEED, credits_along, look_back, states, steps
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.credit.labels import cross_fitted
-from policylearn.inner.steps import learning_rate
+from policylearn.evaluation.validity import FIRST_SEED as VALIDITY_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.learning.expected import expected
-from policylearn.metagrad.replay import replay
+from policylearn.learning.rounds import rollout_seeds
+from policylearn.learning.strength import FIRST_SEED as STRENGTH_SEED
+from policylearn.messages.watch import UNSEEN
+from policylearn.metagrad.replay import Replay, replay
 from policylearn.problem import Problem
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.state import State
@@ -32,15 +35,13 @@ def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it
     policy, loss, inner = build_uniform(problem), of_train(problem), problem.config.inner
     met = 0
     for seen in credits_along(problem, policy, {"all": loss}):
-        at, trajectory = seen.trajectory.step, Trajectory.start(problem, policy, SEED)
+        at, trajectory = seen.trajectory.step, Trajectory.start(problem, policy, TRAINING_SEED)
         if at == inner.steps:
             assert seen.from_end is None
             continue
         for _ in range(at):
             trajectory.take_step(next(trajectory.batches))
-        rest = range(at, inner.steps)
-        batches = [next(trajectory.batches) for _ in rest]
-        rates = [learning_rate(inner, step, inner.steps) for step in rest]
+        batches, rates = trajectory.look_ahead(inner.steps - at)
         window = Window(batches, rates, trajectory.objective, inner.clip)
         (found,) = seen.credits(batches[:1], ["all"])
         model, optimizer = trajectory.model, trajectory.optimizer
@@ -81,3 +82,36 @@ def test_stage_expected_credits_every_state_of_every_training(tiny):
     assert [r["step"] for r in rounds] == 2 * steps(config)
     alone = initial_policy(Problem(tiny(*TWO, "learn.stages=[rounds]", "policy.prior={credit = 2.0}")))
     assert fingerprint(policy) == fingerprint(alone)
+
+
+def test_on_the_way_back_are_the_masks_of_the_training_at_a_rate_with_a_schedule(tiny, monkeypatch):
+    problem = Problem(tiny(*TO_THE_END, "masking.rate={kind='linear', rates=[0.5, 0.1]}"))
+    seen, policy = [], build_uniform(problem)
+
+    class Sees(Replay):
+        def __init__(self, model, optimizer, window, *more, **others):
+            seen.extend(int(batch.mask.sum()) for batch in window.batches)
+            super().__init__(model, optimizer, window, *more, **others)
+
+    monkeypatch.setattr("policylearn.credit.along.Replay", Sees)
+    list(look_back(problem, policy, 5, [1], of_train(problem), UNSEEN))
+    trajectory, trained = Trajectory.start(problem, policy, 5), []
+    for _ in range(problem.config.inner.steps):
+        batch = next(trajectory.batches)
+        trained.append(int(batch.mask.sum()))
+        trajectory.take_step(batch)
+    assert seen == trained[1:] and seen[-1] < seen[0]
+
+
+def test_nothing_that_is_compared_is_trained_or_masked_as_what_was_credited(tiny):
+    """Trials have the seeds from 0 on, rollouts from a million, validity from half a thousand million."""
+    config = tiny()
+    trained = range(TRAINING_SEED, TRAINING_SEED + 1000)
+    others = [
+        *range(1000),
+        *rollout_seeds(config, 0),
+        STRENGTH_SEED,
+        VALIDITY_SEED,
+        *range(MASK_SEED, MASK_SEED + 1000),
+    ]
+    assert not set(trained) & set(others) and MASK_SEED not in others[:1000]

@@ -159,3 +159,18 @@ def test_steps_of_many_parameters_are_those_of_few_to_rounding(kind, monkeypatch
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     torch.testing.assert_close(*ends, atol=1e-6, rtol=0)
     assert not torch.equal(ends[0], torch.cat([torch.tensor(LOGITS), torch.zeros(3)]))
+
+
+def test_whoever_watches_a_step_sees_it_once_in_whatever_parts_it_is_computed():
+    class Guesses(Unigram):
+        def forward(self, input_ids, real, labels=None, watch=None):
+            picked = labels[labels != IGNORED]
+            watch(picked, torch.zeros_like(picked))
+            return super().forward(input_ids, real, labels)
+
+    for rows in (None, 1):
+        model, seen = Guesses(LOGITS), []
+        optimizer = make_optimizer(model, InnerConfig(optimizer="sgd"))
+        plain_step(model, optimizer, MaskedLM(), BATCH, 0.5, lambda *pair: seen.append(pair), rows=rows)  # noqa: B023
+        ((labels, guesses),) = seen
+        assert labels.tolist() == [0, 1, 2] and guesses.tolist() == [0, 0, 0]

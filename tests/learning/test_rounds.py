@@ -195,3 +195,13 @@ def test_reproducing_takes_one_of_three(finished):
         with pytest.raises(ValueError, match="takes one of --rollout SEED, --baseline SEED and --trial ARM SEED"):
             reproduce(finished, *asked)
     assert reproduce(finished, baseline=1_000_000) == reproduce_baseline(finished, 1_000_000)
+
+
+def test_a_run_that_was_out_of_patience_goes_on_with_what_it_learned(tiny, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr("policylearn.learning.rounds.smoothed_dev", lambda history: 0.5)  # never better than round 0
+    config = tiny(*TWO, "learn.rounds=9", "learn.patience=1", "learn.select=last")
+    state, policy = learned(config, tmp_path / "run", quiet)
+    assert state.round == 2
+    again, resumed = learned(config, tmp_path / "run", quiet)
+    assert again.round == 2 and same(policy.learned(), resumed.learned())
+    assert not same(policy.learned(), initial_policy(Problem(config)).learned())

@@ -12,10 +12,11 @@ from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.cluster.calls import Call, Result
 from policylearn.commands.train import train
 from policylearn.learning import strength as stage
-from policylearn.learning.learn import how_to_see
+from policylearn.learning.learn import Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.learning.strength import FIRST_SEED, chosen, times
 from policylearn.problem import Problem
+from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 from policylearn.storage.folder import Storage
 
@@ -127,7 +128,18 @@ def test_what_cannot_be_is_refused(tiny, settings, message):
         tiny(*settings)
 
 
-def test_no_command_is_named_that_would_not_see_a_failed_model_again(tiny, tmp_path, quiet):
-    run = Run(Storage.at(tmp_path), tiny(*ALONE), quiet)
-    failed = [Result(Call(0, baseline_rollout, (None, seed))) for seed in (FIRST_SEED, 1_000_000)]
-    assert [bool(how_to_see(result, run)) for result in failed] == [False, True]
+class Pooled:
+    """A pool that gives what it is asked for."""
+
+    def results(self, results):
+        yield from results
+
+
+@pytest.mark.parametrize("seed", [FIRST_SEED, 1_000_000])
+def test_models_of_strength_count_and_no_command_is_named_that_would_not_see_one_again(tiny, tmp_path, quiet, seed):
+    run, failed = Run(Storage.at(tmp_path), tiny(*ALONE), quiet), Result(Call(0, baseline_rollout, (None, seed)))
+    assert f"--baseline {seed}" in how_to_see(failed, run)
+    for of_strength in (True, False):
+        with RoundProgress(1, 0, quiet, 4) as progress:
+            (found,) = Seen(Pooled(), run, progress, of_strength).results([failed])
+            assert bool(found.advice) is not of_strength and progress.completed == int(of_strength)

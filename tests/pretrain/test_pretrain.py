@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -295,3 +296,9 @@ def test_settings_that_cannot_be_are_refused(tiny, finished, tmp_path, quiet):
         command.pretrain(tiny(*SHORT), tmp_path, quiet)
     with pytest.raises(ValueError, match=r"rate 0\.95 must be below p_max"):
         command.pretrain(tiny(*SHORT, "pretrain.rate=0.95"), tmp_path / "model", quiet, str(finished))
+
+
+def test_two_processes_know_that_a_training_is_finished(trained, tiny_toml, finished, on_two_processes, tmp_path):
+    shutil.copytree(trained[0].folder, tmp_path / "model")
+    said = on_two_processes("pretrain", str(tiny_toml), *SHORT, "--policy", str(finished), "--out", "model")
+    assert said.count("model is finished; --fresh starts over") == said.count("model  model  (6 steps") == 1
