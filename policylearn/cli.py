@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -446,6 +447,10 @@ def _named(option: str, what: str, form: str) -> tuple[str, str]:
 def _console() -> Console:
     """A terminal as wide as it is; in logs and pipes wide enough for a table."""
     from transformers.utils.logging import disable_progress_bar
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that an encoding has not must not stop a run
 
     disable_progress_bar()  # of transformers, for every checkpoint it loads
     return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)

@@ -112,11 +112,20 @@ class Problem:
             ValueError: whatever is wrong with tokenizer, model, task or corpora.
         """
         self.check_task()
+        self._tell_of_sizes()
         if self._is_made_up("general"):
             self.tell("general  texts of the planted benchmark, for scorers that compare: general.path is not set")
         for which in ("domain", "general"):
             if next(open_corpus(self.config, which), None) is None:
                 raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
+
+    def _tell_of_sizes(self) -> None:
+        """Say of what there is less than is asked for."""
+        outer, batch, labels = self.config.outer, self.config.inner.batch_size, len(self.labelled("train"))
+        if "rounds" in self.config.learn.stages and outer.support > labels // 2:
+            self.tell(f"outer.support  {outer.support} is cut to {labels // 2}, half of the labelled examples of train")
+        if len(self.domain) < batch:
+            self.tell(f"inner.batch_size  {batch}, and domain.path has {len(self.domain)} texts: a batch repeats some")
 
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""

@@ -14,7 +14,7 @@ class DiffusionTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         nll = cross_entropy(outputs.logits.transpose(1, 2), inputs["labels"], reduction="none")
-        loss = (inputs["weights"] * nll).sum() / (inputs["p_mask"] > 0).sum()
+        loss = (inputs["weights"] * nll).sum() / (inputs["p_mask"] > 0).sum().clamp(min=1)
         return (loss, outputs) if return_outputs else loss
 
 

@@ -101,7 +101,7 @@ def make_tokenizer(config: Config) -> None:
 def recall(which: str, task: str, config: Config) -> None:
     """Trials that were made elsewhere, for the run of a task that has none."""
     kept = [FOLDER / "trials" / f"{study}-{task}.jsonl" for study in ("checkpoint", which)]
-    with Run.open(OUT / which / "study" / task, config, Console(), free=Config.model_fields) as run:
+    with Run.open(OUT / which / "study" / task, config, Console(), compares=True) as run:
         if not run.trials():
             lines = [line for path in kept if path.exists() for line in path.read_text(encoding="utf-8").splitlines()]
             run.save_trials([json.loads(line) for line in dict.fromkeys(lines)])

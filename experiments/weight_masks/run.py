@@ -85,7 +85,7 @@ def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
     picked = next(subsets(problem, seed))
     chosen = ADAPTATIONS.get(arm.method).fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, seed)
     learned = time.process_time() - cpu
-    found = score_chosen(problem, chosen)
+    found = score_chosen(problem, arm.method, chosen)
     scores = {"metric": problem.task.metric, "dev": found.dev, "test": found.test, "extra": found.extra}
     cost = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu, "cpu_learning": learned}
     return scores | cost

@@ -43,13 +43,14 @@ def model_card(
     card = ModelCard(text) if text.startswith("---") else None
     before = card.data.to_dict() if card else {}
     named = {key: value for key, value in provenance.items() if isinstance(value, str) and value.count("/") == 1}
-    data = ModelCardData(
-        library_name="policylearn",
-        tags=TAGS,
-        license=license or before.get("license"),
-        base_model=base_model or before.get("base_model") or named.get("model"),
-        datasets=list(datasets or before.get("datasets") or _unique(named.get("domain"), named.get("task"))) or None,
-    )
+    own = {
+        "library_name": "policylearn",
+        "tags": _unique(*TAGS, *before.get("tags", [])),
+        "license": license or before.get("license"),
+        "base_model": base_model or before.get("base_model") or named.get("model"),
+        "datasets": list(datasets or before.get("datasets") or _unique(named.get("domain"), named.get("task"))) or None,
+    }
+    data = ModelCardData(**{**before, **own})
     return f"---\n{data.to_yaml()}\n---\n\n{(card.text if card else text).lstrip()}"
 
 

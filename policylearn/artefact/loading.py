@@ -78,6 +78,8 @@ def load_policy(source: str | os.PathLike[str], revision: str | None = None) -> 
     shown = str(source)
     if "://" not in shown:
         return load_folder(_local_folder(shown, revision), shown)
+    if revision is not None:
+        raise ValueError(f"policy {shown!r} is a URI, which has no revision {revision!r}: leave it out")
     from policylearn.storage.folder import Storage  # here only: it needs pyarrow, which comes with the extra `train`
 
     place = Storage.at(shown)

@@ -98,7 +98,7 @@ def read_file(folder: Path, name: str, shown: str) -> bytes:
                 raise ValueError(f"policy {shown}: {name} is no plain file; {AGAIN}")
             if status.st_size > LIMITS[name]:
                 raise ValueError(f"policy {shown}: {name} has {status.st_size} bytes, at most {LIMITS[name]} are read")
-            return file.read(LIMITS[name])
+            return file.read(status.st_size)
     except OSError as error:  # storage boundary
         raise ValueError(f"policy {shown}: {name} is missing or cannot be read ({error.strerror}); {AGAIN}") from error
 

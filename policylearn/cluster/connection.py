@@ -71,8 +71,14 @@ def _check_address(address: str, key: str) -> None:
         raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {error}") from error
     if "://" not in address and (refusal := _ask(there)):
         token = "uthenticat" in refusal
-        what = "the Ray cluster there refuses our token" if token else "no Ray cluster answers there"
-        raise ValueError(f"{key} {address!r}: {what}: {refusal}")
+        what = "the Ray cluster there asks for a token" if token else "no Ray cluster answers there"
+        mend = "; set RAY_AUTH_MODE=token, if it is a cluster of yours" if token and not sends_token() else ""
+        raise ValueError(f"{key} {address!r}: {what}: {refusal}{mend}")
+
+
+def sends_token() -> bool:
+    """Whether this process is set to prove itself to clusters."""
+    return os.environ.get("RAY_AUTH_MODE", "") == "token"
 
 
 def _ask(address: str) -> str:

@@ -22,6 +22,7 @@ from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import RANK, Scores, scorer_of
+from policylearn.report.formats import plural
 
 COLUMN, TEXT_SCORE = "policy", "text_score"
 BATCH = 32
@@ -48,7 +49,7 @@ class Fidelity:
     def __str__(self) -> str:
         return (
             f"{100 * self.overlap:.1f} % of the policy's masks, rank correlation {self.rank_correlation:.3f} "
-            f"({self.texts} held-out texts)"
+            f"({plural(self.texts, 'held-out text')})"
         )
 
 

@@ -69,7 +69,8 @@ def _check_size(name: str, carved: Sequence[str], labels: Sequence[str]) -> None
             'task.label a column of ids? If it holds amounts, set task.kind = "regression"; else give the split a file'
         )
     if len(carved) < LEAST or len(set(carved)) < min(2, len(set(labels))):
+        of = f", of {len(set(carved))} of {len(set(labels))} labels," if len(set(labels)) > 1 else ""
         raise ValueError(
-            f"{len(labels)} rows are too few to carve a split {name!r} off them: it would have {len(carved)}, of "
-            f"{len(set(carved))} labels, and needs {LEAST}; give a file for it, or raise task.{name}_share"
+            f"{len(labels)} rows are too few to carve a split {name!r} off them: it would have {len(carved)}{of} and "
+            f"needs {LEAST}; give a file for it, or raise task.{name}_share"
         )

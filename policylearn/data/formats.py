@@ -197,7 +197,7 @@ def _not_utf8(lines: Iterable[bytes]) -> str:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
             if number == 1 and (packed := next((kind for mark, kind in PACKED.items() if line.startswith(mark)), "")):
-                return f"line 1: this is {packed}, whatever its name ends in: unpack it, or name it so"
+                return f"line 1: this is {packed}"
             wide = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
             return (
                 f"line {number}: byte 0x{line[error.start]:02x} is not UTF-8, the encoding expected; convert the file, "
@@ -208,8 +208,14 @@ def _not_utf8(lines: Iterable[bytes]) -> str:
 
 
 PARQUET = ".parquet"
-PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive"}
-"""How files begin that are none of text."""
+PACKED = {
+    b"\x1f\x8b": "gzip, whatever its name ends in: unpack it, or let it end in .gz",
+    b"PK\x03\x04": "a zip archive, whatever its name ends in: unpack it",
+    b"BZh": "bzip2, whatever its name ends in: unpack it",
+    b"\xfd7zXZ": "xz, whatever its name ends in: unpack it",
+    b"(\xb5/\xfd": "zstd, whatever its name ends in: unpack it",
+}
+"""How files begin that are none of text, and what to do with them."""
 READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
     ".jsonl": _json_lines,
     ".json": _json,

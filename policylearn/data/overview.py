@@ -132,16 +132,19 @@ def _cut(parts: Sequence[str]) -> str:
     return ", ".join(parts[:SHOWN]) + more
 
 
+NAMELESS = "(no name)"
+
+
 def _short(label: str) -> str:
     return shorten(label, NAME)
 
 
 def _unread(columns: Sequence[str]) -> str | None:
-    return f"columns that are not read: {_cut([_short(name) for name in columns])}" if columns else None
+    return f"columns that are not read: {_cut([_short(name) or NAMELESS for name in columns])}" if columns else None
 
 
 def _rare(counts: Counter[str], labels: Sequence[str]) -> str | None:
-    rare = [f"{_short(label)} {counts[label]}" for label in labels if counts[label] < FEW]
+    rare = [f"{_short(label) or NAMELESS} {counts[label]}" for label in labels if counts[label] < FEW]
     return f"labels of fewer than {FEW} training rows: {_cut(rare)}" if rare else None
 
 

@@ -76,6 +76,9 @@ def compare(
             run.save_trials(list(known.values()))
             progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}", seconds=trial.seconds)
     summary = summarise([done[call] for call in wanted], problem.task.metric, others)
+    for arm, found in summary["arms"].items():
+        if course := course_of(config, arm).key:
+            found["course"] = course.strip()
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary
@@ -97,7 +100,10 @@ def too_few(config: EvaluateConfig, examples: int) -> list[str]:
 
 
 def _masks_keys(problem: Problem, arms: Mapping[str, MaskingPolicy | None]) -> dict[str, str]:
-    return {arm: masks_key(policy, problem.domain, course_of(problem.config, arm)) for arm, policy in arms.items()}
+    return {
+        arm: masks_key(policy, problem.domain, course_of(problem.config, arm), problem.config)
+        for arm, policy in arms.items()
+    }
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:

@@ -30,6 +30,7 @@ _NOT_OF_A_TRIAL = {
 }
 OF_A_TRIAL = ("kinds", "metrics", "objectives", "adaptations")
 """Of parts of others, which kinds all trials of a comparison share: the code of these is in their key."""
+JOINT = "joint"
 _OF_LABELS = ("classification", "regression", "questions")
 """Kinds of task that labels and metric tell apart; of any other the name is part of the key."""
 
@@ -45,13 +46,18 @@ def trial_key(evidence: str, masks: str, seed: int) -> str:
     return _sha256(f"{evidence} {masks} {seed}".encode())
 
 
-def masks_key(policy: MaskingPolicy | None, domain: TokenRows, course: Course = USUAL) -> str:
-    """What decides the masks of an arm; None: no further training. `course` is the rest of its training."""
+def masks_key(
+    policy: MaskingPolicy | None, domain: TokenRows, course: Course = USUAL, config: Config | None = None
+) -> str:
+    """What decides the masks of an arm; None: no further training. `course` is the rest of its training, and of
+    `config` are the settings by which masks go that follow the credits of the moment."""
     if policy is None:
         return "none"
     units = " short units" if _masked_otherwise_before(policy, domain) else ""
     network = [code_hash(part) for part in brought([policy.config.network], ["networks"]).values()]
-    return " ".join([fingerprint(policy) + units, *network]) + course.key
+    by = {"outer": config.outer, "credit": config.credit} if config is not None and course.live else {}
+    live = [f"{name} {settings.model_dump_json()}" for name, settings in by.items()]
+    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
@@ -89,6 +95,9 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
     for tuning in found["evaluate"].values():
         if isinstance(tuning, dict) and tuning.get("head") == "ridge":
             del tuning["head"]  # of trials from before there was a choice
+    if JOINT in {parts_of(method)[0] for method in config.evaluate.downstream} or config.patches.words:
+        # A model that no policy has trained is tuned, and held-out pictures are hidden, under masks of these settings.
+        found["masking"] = config.masking.model_dump(mode="json")
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
     if task.kind not in _OF_LABELS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from policylearn.arms.arms import NONE
 from policylearn.evaluation.statistics import CONFIDENCE, Difference, holm, pooled_difference, sentence
-from policylearn.report.formats import IN_THE_UNIT_OF_LABELS, score
+from policylearn.report.formats import SHARES, score
 from policylearn.report.summary import ORACLES, has_equal_budget
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -48,6 +48,7 @@ def pool(name: str, results: Results, reference: str, learned: Collection[str]) 
             for arm in arms
             if arm in learned
             for other in others
+            if other != arm
         ],
     }
 
@@ -98,11 +99,12 @@ def check_same_unit(metrics: Mapping[str, str]) -> None:
         metrics: task → its metric.
 
     Raises:
-        ValueError: there are several tasks, and one is scored in the unit of its labels.
+        ValueError: there are several tasks, and one is scored in a unit of its own: that of its labels, or of a metric
+            that is not known here.
     """
-    apart = [task for task, metric in metrics.items() if metric in IN_THE_UNIT_OF_LABELS]
+    apart = [task for task, metric in metrics.items() if metric not in SHARES]
     if apart and len(metrics) > 1:
         raise ValueError(
-            f"tasks.{apart[0]}: {metrics[apart[0]]} is in the unit of its labels, which is averaged with nothing else: "
-            "set task.metric to pearson or spearman, or leave the task out"
+            f"tasks.{apart[0]}: {metrics[apart[0]]} has a unit of its own, which is averaged with nothing else: "
+            f"set task.metric to one of {', '.join(SHARES)}, or leave the task out"
         )

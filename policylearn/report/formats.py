@@ -9,8 +9,8 @@ MINUS = "−"
 MISSING = "–"
 
 
-IN_THE_UNIT_OF_LABELS = ("negative_rmse",)
-"""Metrics that are no share of anything."""
+SHARES = ("accuracy", "macro_f1", "micro_f1", "span_f1", "pearson", "spearman", "exact_match", "f1", "choice")
+"""Metrics that are told in points of a hundred. The unit of any other is its own."""
 
 
 def scale_of(metric: str | None) -> tuple[float, int, str]:
@@ -19,7 +19,7 @@ def scale_of(metric: str | None) -> tuple[float, int, str]:
     >>> scale_of("accuracy"), scale_of("negative_rmse")
     ((100.0, 1, 'points'), (1.0, 3, 'of negative_rmse'))
     """
-    return (1.0, 3, f"of {metric}") if metric in IN_THE_UNIT_OF_LABELS else (100.0, 1, "points")
+    return (100.0, 1, "points") if metric is None or metric in SHARES else (1.0, 3, f"of {metric}")
 
 
 def as_number(value: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from policylearn.report.formats import MISSING, as_number, scale_of, score
+from policylearn.report.formats import MISSING, as_number, plural, scale_of, score
 from policylearn.report.summary import NAMES, Paired, paired
 from policylearn.report.tables import plain_table
 
@@ -32,7 +32,7 @@ def study_lines(study: Mapping[str, Any]) -> list[str]:
 
 def headings(study: Mapping[str, Any]) -> list[str]:
     """Of the table."""
-    tasks = [f"{name} ({result['metric']}, {len(result['seeds'])} seeds)" for name, result in study["tasks"].items()]
+    tasks = [f"{name} ({r['metric']}, {plural(len(r['seeds']), 'seed')})" for name, r in study["tasks"].items()]
     return ["masks", *tasks, f"− {study['reference']}", "p, Holm", "could see", "tokens"]
 
 

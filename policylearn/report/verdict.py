@@ -48,7 +48,10 @@ def verdict(result: dict[str, Any]) -> Verdict:
     seeds = plural(sum(math.isfinite(value) for value in learned.scores), "seed")
     if baseline is None:
         sentence = f"On fresh models {_subject(result)} scores {score(learned.mean)} (mean of {seeds}); "
-        return Verdict("unknown", sentence + "no other policy was evaluated beside it.")
+        if len([arm for arm in by_name.values() if math.isfinite(arm.mean)]) == 1:
+            return Verdict("unknown", sentence + "no other policy was evaluated beside it.")
+        known = "nothing that could be chosen instead, of as many masked tokens, was evaluated beside it."
+        return Verdict("unknown", sentence + known + _others(result))
     gap = paired(result, LEARNED, baseline.name)
     assert gap is not None  # both arms have a finite mean
     outcome, judgement = _judge(gap, baseline.label)

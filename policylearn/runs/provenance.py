@@ -11,6 +11,7 @@ from safetensors.torch import save
 from policylearn.artefact import load_policy
 from policylearn.artefact.pictures import SCALE
 from policylearn.config import Config
+from policylearn.data.formats import format_of
 from policylearn.policy.policy import MaskingPolicy
 
 Origin = dict[str, str]
@@ -44,8 +45,13 @@ def provenance(config: Config) -> dict[str, str]:
 
 
 def last_part(name: str) -> str:
-    """A path without the folders it happens to lie in; Hub names keep their organisation."""
-    return Path(name).name if name.startswith((".", "/", "~")) or name.count("/") > 1 else name
+    """A path without the folders it happens to lie in; Hub names keep their organisation.
+
+    >>> last_part("org/bert"), last_part("my/texts.txt"), last_part("../models/bert")
+    ('org/bert', 'texts.txt', 'bert')
+    """
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or format_of(Path(name)) is not None
+    return Path(name).name if is_path or Path(name).exists() else name
 
 
 LATER = {"random_token_ids": None, "copies": 1}

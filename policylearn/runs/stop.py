@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from policylearn.report.formats import plural
+
 if TYPE_CHECKING:
     from policylearn.storage.folder import Storage
 
@@ -38,10 +40,10 @@ def resumable(out: str) -> Iterator[None]:
 
 
 KEPT = {
-    "expected/metrics.jsonl": "credits of {} points",
-    "strength/metrics.jsonl": "models of {} seeds",
-    "metrics.jsonl": "{} finished rounds",
-    "trials.jsonl": "{} finished trials",
+    "expected/metrics.jsonl": ("credits of {}", "point"),
+    "strength/metrics.jsonl": ("models of {}", "seed"),
+    "metrics.jsonl": ("{}", "finished round"),
+    "trials.jsonl": ("{}", "finished trial"),
 }
 """Files of a run, and what a line of each is; of a study there are such in every task's folder."""
 
@@ -58,7 +60,8 @@ def _kept(out: str) -> str:
         counts = {name: sum(_lines_in(run, name) for run in runs) for name in KEPT}
     except StorageFailed:
         return "what was saved before"
-    return " and ".join(KEPT[name].format(n) for name, n in counts.items() if n) or "nothing that was finished"
+    told = [form.format(plural(counts[name], noun)) for name, (form, noun) in KEPT.items() if counts[name]]
+    return " and ".join(told) or "nothing that was finished"
 
 
 def _checkpoint_in(storage: "Storage") -> str:

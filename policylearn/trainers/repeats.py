@@ -1,6 +1,7 @@
 """Whether the data of a loader may hold a text more than once in an epoch."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,8 @@ def repeats_of(loaders: Any) -> Repeats:
     if not (copies := copies_in(data)):
         return Repeats.NONE
     warnings.warn(
-        f"the data set is {copies} copies of one: each copy of a text has a mask of its own, which depends on workers "
-        "and processes (PolicyCollator(vary_repeats=False): one mask for all of an epoch)",
+        f"the data set is {copies} copies of one, or of a part of it: each copy of a text has a mask of its own, which "
+        "depends on workers and processes (PolicyCollator(vary_repeats=False): one mask for all of an epoch)",
         stacklevel=2,
     )
     return Repeats.COPIES
@@ -44,8 +45,8 @@ def copies_in(data: Any) -> int:
     again at equal distances, as `concatenate_datasets([data] * 5)` has them.
     """
     if isinstance(data, ConcatDataset):
-        once = {id(part) for part in data.datasets}
-        return len(data.datasets) if len(once) < len(data.datasets) else 0
+        most = max(Counter(map(id, data.datasets)).values(), default=0)
+        return most if most > 1 else 0
     if not hasattr(data, "with_format") or not hasattr(data, "column_names"):
         return 0
     plain, rows = data.with_format(None), len(data)  # as it is kept: nothing is transformed, no generator is moved on
