@@ -140,3 +140,13 @@ def test_data_of_the_benchmark_beside_data_of_ones_own_are_said(own, tmp_path):
     own(["class0_01", "class0_02"] * 10, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append).check()
     assert not any(line.startswith("domain  texts") for line in said)
     assert "general  texts of the planted benchmark, for scorers that compare: general.path is not set" in said
+
+
+def test_what_there_is_less_of_than_is_asked_for_is_said(tiny):
+    told = list[str]()
+    Problem(tiny("outer.support=59", "inner.batch_size=500"), tell=told.append).check()
+    assert "outer.support  59 is cut to 30, half of the labelled examples of train" in told
+    assert any(line.startswith("inner.batch_size  500, and domain.path has ") for line in told)
+    told.clear()
+    Problem(tiny("outer.support=20", "outer.query=10", "inner.batch_size=8"), tell=told.append).check()
+    assert not any(line.startswith(("outer.", "inner.")) for line in told)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
-from policylearn.artefact.tokenizer import tokenizer_fingerprint
+from policylearn.artefact.tokenizer import tokenizer_files, tokenizer_fingerprint
 from policylearn.data.hub import classes_of, named_rows
 from policylearn.messages.quote import quote
 from policylearn.runs.run import INPUTS
@@ -99,7 +99,7 @@ class Inputs:
             raise ValueError(f"model is a {type(given).__name__}: give a name, a folder, or a model of transformers")
         if not (isinstance(tokenizer, PreTrainedTokenizerBase) or self.pictures):
             raise ValueError("a model given as an object needs its tokenizer: model=..., tokenizer=...")
-        speaks = "" if self.pictures else tokenizer_fingerprint(tokenizer)
+        speaks = "" if self.pictures else _all_of(tokenizer)
         shape = {key: value for key, value in given.config.to_dict().items() if key not in SET_ON_SAVING}
         parts = [repr((type(given).__name__, sorted(shape.items()), speaks)).encode()]
 
@@ -113,7 +113,7 @@ class Inputs:
     def _tokenizer(self, given: Any) -> str:
         if _is_place(given):
             return str(given)
-        return self._write("tokenizer", [tokenizer_fingerprint(given).encode()], given.save_pretrained)
+        return self._write("tokenizer", [_all_of(given).encode()], given.save_pretrained)
 
     def _data_set(self, name: str, given: Any) -> str:
         splits = given if isinstance(given, Mapping) else {"train": given}
@@ -227,3 +227,8 @@ def _tensor_parts(tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes]:
     for name in sorted(tensors):
         yield name.encode()
         yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _all_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Whatever decides how a tokenizer reads a text, not its tokens alone; of one that is not fast these."""
+    return "".join(tokenizer_files(tokenizer)) if tokenizer.is_fast else tokenizer_fingerprint(tokenizer)

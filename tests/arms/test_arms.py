@@ -104,6 +104,8 @@ def test_arms_that_see_more_labels_than_the_classifier_are_said(tiny, tmp_path, 
     assert more_labels(config, 60) == said and more_labels(config, 60, ["multitask", "own"]) == ""
     assert more_labels(config, 20) == "" == more_labels(tiny(*given), 60)
     assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9"), 60).startswith("learned: labels from")
+    idle = ('evaluate.arms=["learned"]', "evaluate.labelled=9", "learn.rounds=0")
+    assert more_labels(tiny(*idle), 60) == "" and more_labels(tiny(*idle, "policy.prior={saliency=1.0}"), 60)
     config = tiny('evaluate.arms=["random","multitask"]', "evaluate.labelled=20", "evaluate.seeds=1", "inner.steps=2")
     result = evaluate_policies(config, tmp_path / "out", quiet, {})
     said = "multitask: labels from all 60 of train, where the classifier has 20"

@@ -199,3 +199,15 @@ def test_a_card_names_what_has_a_name_on_the_hub_and_no_more():
     assert (known.base_model, known.datasets, known.license) == ("org/bert", ["org/texts"], None)
     local = ModelCard(model_card("# P", {"model": "checkpoint", "domain": "corpus.jsonl"})).data.to_dict()
     assert local.keys() == {"library_name", "tags"}
+
+
+def test_what_a_header_has_already_stays():
+    written = "---\nlanguage: en\ntags:\n- chemistry\npipeline_tag: fill-mask\nlicense: mit\n---\n\n# Mine"
+    data = ModelCard(model_card(written, {"model": "org/bert"})).data
+    assert (data.language, data.pipeline_tag, data.license, data.base_model) == ("en", "fill-mask", "mit", "org/bert")
+    assert "chemistry" in data.tags and "policylearn" in data.tags
+
+
+def test_a_uri_has_no_revision():
+    with pytest.raises(ValueError, match="is a URI, which has no revision 'v2'"):
+        load_policy("s3://bucket/policy", revision="v2")

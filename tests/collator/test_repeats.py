@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset, concatenate_datasets, interleave_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 
 from policylearn import PolicyCollator
 from policylearn.collator.clock import Repeats
@@ -196,3 +196,8 @@ def test_without_the_epoch_two_runs_have_the_same_masks_and_epochs_do_not(tokeni
     epochs = run()
     assert epochs == run() and epochs[0].keys() == {tuple(text) for text in TEXTS}
     assert all(sum(one[text] != other[text] for text in one) > 4 for one, other in pairwise(epochs))
+
+
+def test_a_part_that_comes_again_is_counted_and_not_the_others():
+    one, other = (Dataset.from_dict({"x": [n]}) for n in (1, 2))
+    assert copies_in(ConcatDataset([one, one, other])) == 2 and copies_in(ConcatDataset([one, other])) == 0

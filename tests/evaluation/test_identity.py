@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from policylearn.arms.course import Course
 from policylearn.config import MaskingConfig
 from policylearn.data.tokens import TokenRows
 from policylearn.evaluation import identity
@@ -127,3 +128,19 @@ def test_units_that_are_cut_make_another_trial_of_it_and_others_do_not(wordpiece
     assert masks_key(word, ordinary) == fingerprint(word) != masks_key(word, exceeding)
     assert masks_key(uniform_policy(wordpiece), exceeding) == fingerprint(uniform_policy(wordpiece))
     assert masks_key(spans, ordinary) != fingerprint(spans) and masks_key(None, ordinary) == "none"
+
+
+def test_masks_by_which_an_untrained_model_is_tuned_make_another_trial_of_it(tiny):
+    """Of "none" the key has no masks of a policy, and `joint` masks its texts all the same."""
+    joint, rate = 'evaluate.downstream=["joint"]', "masking.rate=0.3"
+    assert evidence_key(Problem(tiny(joint))) != evidence_key(Problem(tiny(joint, rate)))
+    assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(rate)))
+
+
+def test_settings_of_credits_make_another_trial_where_masks_go_by_them(make_policy, tiny_problem, tiny):
+    policy, domain, keys = make_policy(), tiny_problem.domain, {}
+    for course in (Course(), Course(live=8)):
+        configs = tiny(), tiny("outer.parameters=layers"), tiny("credit.folds=3")
+        keys[course] = [masks_key(policy, domain, course, config) for config in configs]
+    usual, live = keys.values()
+    assert len(set(usual)) == 1 and len(set(live)) == 3

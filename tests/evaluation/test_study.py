@@ -9,7 +9,7 @@ from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool,
 from policylearn.evaluation.study import run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
-from policylearn.report.formats import MISSING
+from policylearn.report.formats import MISSING, scale_of
 from policylearn.report.study import intervals, study_lines
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
@@ -212,3 +212,15 @@ def test_a_page_of_one_arm_has_nothing_to_draw():
     alone = {"metric": "accuracy", "seeds": [0], "arms": {"random": ONE["arms"]["random"]}}
     found = study({"one": alone})
     assert interval_plot(found) == "" and "<svg" not in render_study(found)
+
+
+def test_what_has_learned_may_be_what_others_are_compared_with():
+    found = pool("s", RESULTS, "learned", learned={"learned"})
+    assert "learned" not in found["pooled"] and all("learned" in sentence for sentence in found["sentences"])
+
+
+def test_what_is_in_a_unit_that_is_not_known_is_told_as_it_is_and_averaged_with_nothing():
+    assert scale_of("neg_mae") == (1.0, 3, "of neg_mae")
+    with pytest.raises(ValueError, match="neg_mae has a unit of its own"):
+        check_same_unit({"x": "accuracy", "y": "neg_mae"})
+    check_same_unit({"y": "neg_mae"})

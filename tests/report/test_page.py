@@ -269,3 +269,15 @@ def test_the_report_needs_neither_torch_nor_the_rest_of_the_package():
         "assert not {'torch', 'transformers', 'ray', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arms_that_differ_in_more_than_masks_are_named():
+    assert "which differ" not in full()
+    arms = copy.deepcopy(RESULT["arms"])
+    first, second, *_ = arms
+    arms[first]["course"] = "labels 16"
+    said = " ".join(Page(render(result={**RESULT, "arms": arms})).by_id["comparison"].split())
+    assert f"but for {first}, which differs in more than masks" in said
+    arms[second]["course"] = "texts 0.5"
+    said = " ".join(Page(render(result={**RESULT, "arms": arms})).by_id["comparison"].split())
+    assert f"but for {first}, {second}, which differ in more than masks" in said

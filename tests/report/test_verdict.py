@@ -91,7 +91,9 @@ def test_nothing_learned_nothing_claimed():
     assert verdict({}).outcome == "unknown"
     found = verdict(result(random=[0.5]))
     assert found.outcome == "unknown" and "not evaluated" in found.sentence and "random .500" in found.sentence
-    assert "beside it" in verdict(result(learned=[0.5], oracle=[0.6])).sentence
+    alone, beside = (verdict(result(learned=[0.5], **more)).sentence for more in ({}, {"oracle": [0.6]}))
+    assert "no other policy was evaluated" in alone
+    assert "nothing that could be chosen instead" in beside and "oracle .600" in beside
     assert verdict(result(learned=[None], random=[0.5])).outcome == "unknown"
 
 
