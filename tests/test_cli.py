@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from policylearn.artefact import load_policy
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
+from policylearn.report.formats import plural
 from policylearn.runs.state import load_round
 from policylearn.runs.stop import INTERRUPTED
 
@@ -304,7 +305,7 @@ def test_what_is_to_be_a_file_and_cannot_be_one(refuses, tiny_toml, saved_policy
 
 
 def test_a_seed_of_more_bits_than_there_are(refuses, tiny_toml):
-    assert "less than 9223372036854775808" in refuses("train", tiny_toml, f"learn.seed={2**70}")
+    assert "less than or equal to 1000000000000" in refuses("train", tiny_toml, f"learn.seed={2**70}")
 
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])
@@ -332,7 +333,7 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
         patch.setattr("policylearn.learning.rounds.rollout", sometimes)
         status, _, err = policylearn("train", *settings)
     assert status == 1
-    assert "keeps 1 finished rounds. Continue with the same command" in " ".join(err.split())
+    assert "keeps 1 finished round. Continue with the same command" in " ".join(err.split())
     assert policylearn("train", *settings)[0] == 0
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
@@ -364,7 +365,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_says_how_to_go_on(tiny_toml
     assert "Traceback" not in said + complained
     kept = metrics.read_text(encoding="utf-8").splitlines()
     assert 1 <= len(kept) < 10
-    assert f"stopped; {out} keeps {len(kept)} finished rounds. Continue with the same command" in " ".join(
+    assert f"stopped; {out} keeps {plural(len(kept), 'finished round')}. Continue with the same command" in " ".join(
         complained.split()
     )
     assert not (out / "result.json").exists()

@@ -112,7 +112,7 @@ def learn(
     >>> from policylearn.data.planted import planted_tokenizer
     >>> tokenizer = planted_tokenizer(PlantedConfig())  # where no model is named, a tiny one learns from scratch
     >>> rows = [{"text": f"class{i % 2}_01 generic_0{i}", "label": i % 2} for i in range(10, 90)]
-    >>> short = {"inner.steps": 4, "credit.points": 1, "credit.batches": 2}
+    >>> short = {"inner.steps": 40, "credit.points": 1, "credit.batches": 4}
     >>> run = learn(task=rows, tokenizer=tokenizer, out=mkdtemp(), settings=short, quiet=True)
     >>> run.policy.show("class0_01 generic_003")  # doctest: +ELLIPSIS
     [class0_01 ...] generic_003

@@ -19,7 +19,7 @@ def scale_of(metric: str | None) -> tuple[float, int, str]:
     >>> scale_of("accuracy"), scale_of("negative_rmse")
     ((100.0, 1, 'points'), (1.0, 3, 'of negative_rmse'))
     """
-    return (100.0, 1, "points") if metric is None or metric in SHARES else (1.0, 3, f"of {metric}")
+    return (100.0, 1, "points") if not metric or metric in SHARES else (1.0, 3, f"of {metric}")
 
 
 def as_number(value: Any) -> float:

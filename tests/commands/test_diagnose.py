@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from policylearn.arms.policies import build_uniform
 from policylearn.cli import app
 from policylearn.commands.diagnose import diagnose, ends, trained_under
-from policylearn.credit.along import steps
+from policylearn.credit.along import MASK_SEED, steps
 from policylearn.credit.analysis import MADE_UP
 from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.halves import text_halves
@@ -42,7 +42,7 @@ def test_what_is_counted_before_is_what_is_measured(tiny, problem, result):
 
 
 def taken(problem, policy, rows, number):
-    return take(masked_texts(problem, policy, rows, number), problem.config.credit.batches)
+    return take(masked_texts(problem, policy, rows, MASK_SEED + number), problem.config.credit.batches)
 
 
 def passes(problem) -> bool:

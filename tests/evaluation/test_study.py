@@ -85,9 +85,7 @@ def test_an_error_in_the_unit_of_the_labels_is_told_in_it_and_averaged_with_noth
     assert "in the unit of the labels (negative_rmse)" in render_study(found)
     assert "points" not in " ".join(found["sentences"])
     check_same_unit({"stars": "negative_rmse"})
-    with pytest.raises(
-        ValueError, match=r"tasks\.stars: negative_rmse is in the unit of its labels, .* set task.metric"
-    ):
+    with pytest.raises(ValueError, match=r"tasks\.stars: negative_rmse has a unit of its own, .* set task.metric"):
         check_same_unit({"topic": "accuracy", "stars": "negative_rmse"})
 
 

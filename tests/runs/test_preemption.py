@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from policylearn import cli
 from policylearn.commands.train import train
 from policylearn.report.console import RoundProgress
+from policylearn.report.formats import plural
 from policylearn.runs.preemption import Preempted, preemptible
 from policylearn.runs.state import load_latest
 
@@ -91,7 +92,9 @@ def test_the_command_says_how_to_go_on_and_ends_with_its_status(tiny_toml, tmp_p
     assert "Traceback" not in said + complained
     lines = metrics.read_text(encoding="utf-8").splitlines()
     assert 1 <= len(lines) < 40
-    assert f"preempted; {out} keeps {len(lines)} finished rounds. Continue with the same command" in complained
+    assert (
+        f"preempted; {out} keeps {plural(len(lines), 'finished round')}. Continue with the same command" in complained
+    )
     state, complaints = load_latest(out / "checkpoints")
     assert complaints == []
     assert [json.loads(line) for line in lines] == state.history[: len(lines)]

@@ -75,7 +75,7 @@ def test_an_outer_loss_of_pairs_is_differentiated(of_pairs, adaptation):
 
 def test_words_are_credited_and_dev_chooses(of_pairs):
     epochs = ("evaluate.finetune.epochs=2", "evaluate.joint.epochs=2", "evaluate.weight_mask.epochs=2")
-    problem = Problem(of_pairs(DOWNSTREAM, *epochs, "credit.points=1", "credit.batches=12"))
+    problem = Problem(of_pairs(DOWNSTREAM, *epochs, "credit.points=1", "credit.trainings=2", "credit.batches=40"))
     assert scores_of(problem, ["credit"])["credit"].types.abs().max() > 0
     found = run_trial(problem, None, "none", 0)
     assert set(found.extra) == {"finetune", "joint", "weight_mask"} and 0 <= found.score <= 1
