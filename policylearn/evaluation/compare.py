@@ -58,7 +58,8 @@ def compare(
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = [call for call in wanted if call not in done]
-    left, workers = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
+    left, planned = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
+    workers = min(planned, pool.alive() or planned)  # a cluster may have room for fewer, or for none as yet
     line = plan_line(config.evaluate, len(wanted), left, workers)
     run.console.print(line, highlight=False, markup=False, soft_wrap=True)
     others = other_budgets(config, policies)
