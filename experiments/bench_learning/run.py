@@ -10,10 +10,12 @@ import argparse
 import gzip
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from io import BytesIO
 from itertools import cycle, islice
 from pathlib import Path
@@ -33,7 +35,10 @@ PLANTED = ["configs/demo.toml", "policy.prior={}", "policy.network=none", "learn
 LABELS = 11_000
 DOWNSTREAM = ['evaluate.downstream=["probe", "probe@200", "finetune@200"]', "evaluate.subsets=2"]
 NAMES = {"short": "4,914 questions, as many labels", "many": "11,000 labels of 54 tokens, one state"}
-TRIAL = "trial"
+TRIAL, START = "trial", "start"
+COMMANDS = {"`policylearn --help`": ["--help"], "a wrong key, told": ["train", "configs/demo.toml", "inner.stepz=3"]}
+TIMES = 5
+"""Of these short commands, whose median counts."""
 
 
 def cases(folder: Path) -> dict[str, list[str]]:
@@ -79,7 +84,21 @@ def learning(tree: Path, overrides: list[str], out: Path) -> dict[str, Any]:
 def said(found: Usage) -> dict[str, float | None]:
     """When the command first said anything, what the task is, and that part of the work was done."""
     first = min(found.said.values(), default=None)
-    return {"anything": first, "the task": found.until("task  "), "progress": found.until("point ")}
+    workers, progress = found.until("are being started"), found.until("point ")
+    return {"anything": first, "the task": found.until("task  "), "workers": workers, "progress": progress}
+
+
+def starting(tree: Path) -> dict[str, float]:
+    """Seconds, by the clock, of commands that have nothing to do."""
+    found = {}
+    for name, words in COMMANDS.items():
+        times = []
+        for _ in range(TIMES):
+            started = time.monotonic()
+            subprocess.run([sys.executable, "-m", "policylearn", *words], cwd=tree, env=at(tree), capture_output=True)
+            times.append(time.monotonic() - started)
+        found[name] = statistics.median(times)
+    return found
 
 
 def trial(tree: Path, overrides: list[str], trials: int) -> dict[str, float]:
@@ -104,11 +123,14 @@ def measured(commit: str, quick: bool, wanted: list[str]) -> dict[str, Any]:
                 out = found.setdefault(case, {})
                 if case == TRIAL:
                     out[when] = trial(tree, asked["short"], 1 if quick else 3)
+                elif case == START:
+                    out[when] = starting(tree)
                 elif case in asked:
                     out[when] = learning(tree, asked[case], folder / f"{when}-{case}")
         return {case: of_case for case, of_case in found.items() if of_case}
 
 
+SAID = {"the task": "the task", "workers": "that workers are being started", "progress": "progress"}
 ROWS = {
     "cpu": "processor seconds of all processes",
     "wall": "seconds until the policy is there",
@@ -127,9 +149,13 @@ def tables(result: dict[str, Any]) -> list[str]:
             f"{c[BEFORE][key]:,.0f} | {c[NOW][key]:,.0f} | {c[NOW][key] / c[BEFORE][key]:.2f}" for c in learned.values()
         ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
-    for key in ("the task", "progress"):
-        cells = [f"{shown(c[BEFORE]['said'][key])} | {shown(c[NOW]['said'][key])} | " for c in learned.values()]
-        lines.append(f"| seconds until it says {key} | {' | '.join(cells)} |")
+    for key in ("the task", "workers", "progress"):
+        cells = [f"{shown(c[BEFORE]['said'].get(key))} | {shown(c[NOW]['said'].get(key))} | " for c in learned.values()]
+        lines.append(f"| seconds until it says {SAID[key]} | {' | '.join(cells)} |")
+    if START in result:
+        was, now = (result[START][when] for when in (BEFORE, NOW))
+        lines += ["", f"| seconds | {BEFORE} | {NOW} |", "|---|---|---|"]
+        lines += [f"| {name} | {was[name]:.2f} | {now[name]:.2f} |" for name in COMMANDS]
     if TRIAL not in result:
         return lines
     was, now = (result[TRIAL][when] for when in (BEFORE, NOW))
@@ -147,7 +173,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the planted benchmark; writes nothing")
     parser.add_argument("--commit", default="11cea76", help="what it is compared with")
-    parser.add_argument("--only", nargs="+", choices=[*NAMES, TRIAL], default=[*NAMES, TRIAL], help="the others stay")
+    parser.add_argument(
+        "--only", nargs="+", choices=[*NAMES, TRIAL, START], default=[*NAMES, TRIAL, START], help="the others stay"
+    )
     given, kept = parser.parse_args(), FOLDER / "result.json"
     result = measured(given.commit, given.quick, given.only)
     if not given.quick:
@@ -161,7 +189,7 @@ def ratios(result: dict[str, Any]) -> dict[str, float]:
     found = {}
     for case, of_case in result.items():
         was, now = of_case[BEFORE], of_case[NOW]
-        if case == TRIAL:
+        if case in (TRIAL, START):
             found[case] = sum(now.values()) / sum(was.values())
         else:
             found |= {f"{case} {key}": now[key] / was[key] for key in ("cpu", "largest")}
