@@ -43,8 +43,9 @@ ARMS = {
 """Adaptation, and whose masks."""
 FIRST = [*list(ARMS)[:2], "joint, Difference-Masking by similarity"]
 """What the question is about: all seeds of these are run before the others."""
+EPOCHS = {"acl_arc": 6, "chemprot": 3}
 GIVEN = [
-    *["cluster.backend=local", "evaluate.finetune.epochs=6", "evaluate.joint.epochs=6"],
+    "cluster.backend=local",
     *["evaluate.finetune.learning_rate=1e-4", "evaluate.joint.learning_rate=1e-4", "evaluate.joint.mlm_weight=0.1"],
 ]
 
@@ -53,7 +54,8 @@ GIVEN = [
 def problem_of(task: str) -> Problem:
     """Anchors by TF-ICF of the task's own texts against encyclopedic ones, as configs/TASK.toml has it."""
     own = f"domain.path=../shared/data/tasks/{task}/train.jsonl.gz"
-    return Problem(load_config(f"configs/{task}.toml", [*GIVEN, own, "domain.limit=100000"]))
+    epochs = [f"evaluate.{how}.epochs={EPOCHS[task]}" for how in ("finetune", "joint")]
+    return Problem(load_config(f"configs/{task}.toml", [*GIVEN, *epochs, own, "domain.limit=100000"]))
 
 
 def lines() -> list[dict[str, Any]]:
