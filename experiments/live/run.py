@@ -136,7 +136,7 @@ def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, heads:
             train_best(
                 classifier, loss, count().__next__, adamw(classifier, config), config, picked, seed + order + other
             )
-        found.append(problem.kind.score(classifier, problem.labelled("dev")))
+        found.append(problem.kind.score(classifier, problem.labelled("dev"), problem.watch))
     return float(np.mean(found))
 
 
