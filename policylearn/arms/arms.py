@@ -175,9 +175,10 @@ def _reads_labels(config: Config, arm: str) -> bool:
     course, own = course_of(config, arm), config.evaluate.custom.get(arm)
     if arm == LEARNED:
         scorers = {scorer_of(name) for name in config.policy.prior}
-        learns = config.policy.network != "none" and config.learn.rounds > 0
-        stages = {stage for stage in config.learn.stages if learns or stage not in ("rounds", "supervised")}
-        return bool(scorers & FROM_LABELS or stages - {"supervised"})
+        reading = {"expected", "strength"}
+        if config.policy.network != "none" and config.learn.rounds > 0:
+            reading.add("rounds")
+        return bool(scorers & FROM_LABELS or reading & set(config.learn.stages))
     scorers = {scorer_of(name) for name in (own.prior if own else [arm])}
     return arm == SELECT or bool(course.live or course.labels or scorers & FROM_LABELS)
 

@@ -30,7 +30,6 @@ _NOT_OF_A_TRIAL = {
 }
 OF_A_TRIAL = ("kinds", "metrics", "objectives", "adaptations")
 """Of parts of others, which kinds all trials of a comparison share: the code of these is in their key."""
-JOINT = "joint"
 _OF_LABELS = ("classification", "regression", "questions")
 """Kinds of task that labels and metric tell apart; of any other the name is part of the key."""
 
@@ -90,18 +89,19 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"metric": task.metric, "amlm_every": config.scores.amlm.every}
     for name in ("inner", "evaluate", "model"):
         found[name] = getattr(config, name).model_dump(mode="json", exclude=_NOT_OF_A_TRIAL.get(name))
-    for later in {"weight_mask", "joint"} - {parts_of(method)[0] for method in config.evaluate.downstream}:
+    methods = {parts_of(method)[0] for method in config.evaluate.downstream}
+    for later in {"weight_mask", "joint"} - methods:
         del found["evaluate"][later]  # trials from before there was such a section are known again
     for tuning in found["evaluate"].values():
         if isinstance(tuning, dict) and tuning.get("head") == "ridge":
             del tuning["head"]  # of trials from before there was a choice
-    if JOINT in {parts_of(method)[0] for method in config.evaluate.downstream} or config.patches.words:
-        # A model that no policy has trained is tuned, and held-out pictures are hidden, under masks of these settings.
-        found["masking"] = config.masking.model_dump(mode="json")
     if config.inner.objective == "masked_lm":
         del found["inner"]["objective"]  # and so are those from before there was a choice
     if task.kind not in _OF_LABELS:
         found["kind"] = task.kind
+    if "joint" in methods or config.patches.words:
+        # A model that no policy has trained is tuned, and held-out pictures are hidden, under masks of these settings.
+        found["masking"] = config.masking.model_dump(mode="json")
     return found
 
 
