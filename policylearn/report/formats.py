@@ -9,8 +9,11 @@ MINUS = "−"
 MISSING = "–"
 
 
-SHARES = ("accuracy", "macro_f1", "micro_f1", "span_f1", "pearson", "spearman", "exact_match", "f1", "choice")
-"""Metrics that are told in points of a hundred. The unit of any other is its own."""
+SHARES = (
+    *("accuracy", "macro_f1", "micro_f1", "mcc", "average_precision", "span_f1", "pearson", "spearman"),
+    *("exact_match", "likelihood", "choice"),
+)
+"""Metrics of ours that end at 1, and are told in points of a hundred. The unit of any other is its own."""
 
 
 def scale_of(metric: str | None) -> tuple[float, int, str]:

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from policylearn.config import is_study, load_config, load_study
+from policylearn.config.data import metrics_of
 from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool, pooled
 from policylearn.evaluation.study import run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
-from policylearn.report.formats import MISSING, scale_of
+from policylearn.registry.known import KINDS
+from policylearn.report.formats import MISSING, SHARES, scale_of
 from policylearn.report.study import intervals, study_lines
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
@@ -222,3 +224,9 @@ def test_what_is_in_a_unit_that_is_not_known_is_told_as_it_is_and_averaged_with_
     with pytest.raises(ValueError, match="neg_mae has a unit of its own"):
         check_same_unit({"x": "accuracy", "y": "neg_mae"})
     check_same_unit({"y": "neg_mae"})
+
+
+def test_metrics_of_ours_are_told_in_points_but_for_the_error_in_the_unit_of_the_labels():
+    ours = {metric for kind in KINDS.members for metric in metrics_of(kind)}
+    assert {metric for metric in ours if scale_of(metric)[2] != "points"} == {"negative_rmse"}
+    assert set(SHARES) == ours - {"negative_rmse"}
