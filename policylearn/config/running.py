@@ -9,13 +9,22 @@ from policylearn.config.strict import Strict
 from policylearn.registry.known import ADAPTATIONS, BACKENDS, TRACKERS
 
 
+def _has_a_port(address: str | None) -> str | None:
+    """Ray would say so only when all data has been read."""
+    if address and address not in ("auto", "local") and ":" not in address:
+        raise ValueError(f'names no port: write "{address}:6379", or wherever the head listens, or "auto"')
+    return address
+
+
 class ClusterConfig(Strict):
     """Where rollouts run."""
 
     backend: Annotated[str, AfterValidator(BACKENDS.check)] = Field(
         "ray", description="workers of a Ray cluster, or this process alone"
     )
-    address: str | None = Field(None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here")
+    address: Annotated[str | None, AfterValidator(_has_a_port)] = Field(
+        None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here"
+    )
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, description="torch threads per worker")
     gpus: float = Field(0.0, ge=0, description="per worker; a fraction where several share one; 0: on the CPU")

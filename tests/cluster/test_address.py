@@ -43,6 +43,12 @@ def test_the_address_of_a_dashboard_is_known_for_one(tiny, monkeypatch):
         connect(tiny())
 
 
+def test_an_address_without_a_port_is_known_before_anything_is_read(tiny):
+    with pytest.raises(ValueError, match=r'cluster\.address.*names no port: write "head:6379"'):
+        tiny("cluster.address=head")
+    assert tiny("cluster.address=ray://head:10001").cluster.address == "ray://head:10001"
+
+
 @pytest.mark.parametrize("address", ["", "local"])
 def test_a_variable_that_is_set_but_empty_names_no_cluster(tiny, monkeypatch, address):
     seen = {}
