@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from arms import ARMS, LATER, STRENGTHS
+from arms import STRENGTHS, Comparison
 
 from policylearn.evaluation.statistics import holm, pooled_difference, sentence
 from policylearn.evaluation.trial import Trial
@@ -50,9 +50,9 @@ def gaps(scores: Scores, after: str, before: str) -> list[np.ndarray]:
     return [pair for pair in pairs if len(pair) > 1]
 
 
-def complete(scores: Scores) -> Scores:
+def complete(scores: Scores, arms_of_all: Sequence[str]) -> Scores:
     """Of the runs that have every arm; a task without two of them is left out."""
-    wanted, kept = {*ARMS, LEARNED}, {}
+    wanted, kept = {*arms_of_all, LEARNED}, {}
     for task, arms in scores.items():
         runs = set.intersection(*(set(arms.get(arm, {})) for arm in wanted))
         if len(runs) > 1:
@@ -66,44 +66,46 @@ def without_run(scores: Scores, task: str, run: int) -> Scores:
     return scores | ({task: rest} if rest else {})
 
 
-def best_other(scores: Scores) -> str:
+def best_other(scores: Scores, arms_of_all: Sequence[str]) -> str:
     """The arm that learned nothing and is highest on the mean over tasks: by these very scores, which favours it."""
-    others = [arm for arm in ARMS if arm not in STRENGTHS]
+    others = [arm for arm in arms_of_all if arm not in STRENGTHS]
     return max(others, key=lambda arm: np.mean([np.mean(list(arms[arm].values())) for arms in scores.values()]))
 
 
 def claim_table(
-    trials: dict[str, list[Trial]], title: str, primary: Collection[str]
+    trials: dict[str, list[Trial]], comparison: Comparison, primary: Collection[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Differences to random masks by task and on the mean, and the comparison that was written down before, of the
     tasks that say something of masks."""
     result: dict[str, Any] = {}
-    lines = [f"**{title}**", ""]
+    lines = [f"**{comparison.title}**", ""]
     for measure, extra in MEASURES.items():
         scores = scores_of(trials, extra)
-        rows = [[*row(scores, arm), p] for arm, p in corrected(scores).items()]
+        rows = [[*row(scores, arm), p] for arm, p in corrected(scores, comparison).items()]
         lines += [f"{measure}, − random:", "", *as_table(["masks", *scores, "mean over tasks", "p, Holm"], rows), ""]
-        for arm in LATER:
+        for arm in comparison.later:
             if pairs := gaps({task: found for task, found in scores.items() if task in primary}, LEARNED, arm):
                 lines += [f"- {measure}: {sentence(LEARNED, arm, pooled_difference(pairs))}, of the runs both have", ""]
-        if not (ended := complete({task: found for task, found in scores.items() if task in primary})):
+        if not (ended := complete({t: found for t, found in scores.items() if t in primary}, comparison.arms)):
             lines += [f"- {measure}: less than two runs have all arms; which one to compare with is not known yet", ""]
             continue
-        other = best_other(ended)
+        other = best_other(ended, comparison.arms)
         difference = pooled_difference(gaps(ended, LEARNED, other))
         result[measure] = {"best other": other, "learned − best other": asdict(difference), "tasks": list(ended)}
         lines += [f"- {measure}: {sentence(LEARNED, other, difference)}, on the mean of {', '.join(ended)}", ""]
-        apart = without_run(ended, *SHARED)
-        beside = ", ".join(f"{points(gaps(apart, LEARNED, arm))} above {arm}" for arm in (other, "random"))
-        lines += [f"- {measure}, without run {SHARED[1]} of {SHARED[0]}: {LEARNED} is {beside}", ""]
+        if SHARED[1] in comparison.runs:
+            apart = without_run(ended, *SHARED)
+            beside = ", ".join(f"{points(gaps(apart, LEARNED, arm))} above {arm}" for arm in (other, "random"))
+            lines += [f"- {measure}, without run {SHARED[1]} of {SHARED[0]}: {LEARNED} is {beside}", ""]
     return result, lines
 
 
-def corrected(scores: Scores) -> dict[str, str]:
+def corrected(scores: Scores, comparison: Comparison) -> dict[str, str]:
     """Arm → p of its mean difference to random masks, corrected for the number of arms; nothing where there is none."""
-    found = {arm: gaps(scores, arm, "random") for arm in (*ARMS, *LATER, LEARNED) if arm != "random"}
+    arms = (*comparison.arms, *comparison.later, LEARNED)
+    found = {arm: gaps(scores, arm, "random") for arm in arms if arm != "random"}
     p = holm({arm: d.p for arm, pairs in found.items() if pairs and (d := pooled_difference(pairs)).p is not None})
-    return {arm: f"{p[arm]:.3f}".lstrip("0") if arm in p else "" for arm in (*ARMS, *LATER, LEARNED)}
+    return {arm: f"{p[arm]:.3f}".lstrip("0") if arm in p else "" for arm in arms}
 
 
 def row(scores: Scores, arm: str) -> list[str]:

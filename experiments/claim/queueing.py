@@ -13,6 +13,7 @@ from typing import Any
 def append(path: Path, line: dict[str, Any]) -> None:
     """One line in one write, on the disk when this returns: whoever is stopped loses what it was at and no more."""
     content = (json.dumps(line) + "\n").encode()
+    path.parent.mkdir(exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         assert os.write(file, content) == len(content)

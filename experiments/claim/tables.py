@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arms import LINES, path_of
+from arms import CLAIM, LINES, PILOT, SECOND, Comparison
 from claim_table import claim_table
 from queueing import read_lines
 from recipe_table import recipe_table
@@ -15,9 +15,9 @@ from policylearn.report.write_up import write_up
 NOT_OF_A_TRIAL = ("recipe", "learning")
 
 
-def trials_of(final: bool) -> dict[str, list[Trial]]:
+def trials_of(comparison: Comparison) -> dict[str, list[Trial]]:
     """By task, of those that have any."""
-    found = {task: [trial_of(line) for line in read_lines(path_of(task, final))] for task in TASKS}
+    found = {task: [trial_of(line) for line in read_lines(comparison.trials_of(task))] for task in TASKS}
     return {task: trials for task, trials in found.items() if trials}
 
 
@@ -33,12 +33,9 @@ def write_tables() -> None:
     helped = [task for task in TASKS if (known := decided(task, found)) and known[1]]
     result: dict[str, Any] = {"recipe": recipe}
     lines = ["**Stage one: recipes for random masks, on dev**", "", *lines, ""]
-    titles = {
-        False: "Pilot of stage two, with the recipe so far, on rows of dev: exploration",
-        True: "Stage two, on test",
-    }
-    for final, title in titles.items():
-        if trials := trials_of(final):
-            result["claim" if final else "pilot"], more = claim_table(trials, title, helped if final else TASKS)
+    for comparison in (PILOT, CLAIM, SECOND):
+        if trials := trials_of(comparison):
+            name = "claim" if comparison is CLAIM else comparison.folder
+            result[name], more = claim_table(trials, comparison, helped if comparison is CLAIM else TASKS)
             lines += more
     write_up(FOLDER, result, lines)

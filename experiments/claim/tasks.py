@@ -23,8 +23,8 @@ TRAIN, DEV, REST = 200, 100, 400
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TASK = "task"
 """As the text to pretrain on: the task's own."""
-FLOAT32_FROM = 10
-"""Label sets from this one on are computed in float32: a processor without bf16 takes many times as long with it."""
+FLOAT32 = range(10, 14)
+"""Label sets that are computed in float32: a processor without bf16 takes many times as long with it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def config_of(task: str, number: int, final: bool, text: str = TASK, settings: S
     given = [
         f"name={task}-{number}",
         *["model.name=../shared/models/minilm-l6-mlm", f"model.max_length={own.length}"],
-        f"model.bf16={json.dumps(number < FLOAT32_FROM)}",
+        f"model.bf16={json.dumps(number not in FLOAT32)}",
         *[f"task.path={label_set(task, number, final)}", f"task.labels={json.dumps(labels)}"],
         *[f"task.metric={own.metric}", f"task.extra_tests={json.dumps(list(own.extra_tests) if final else [])}"],
         *[f"domain.path={domain}", f"general.path={SHARED}/corpora/corpus_wiki_featured.jsonl.gz"],
