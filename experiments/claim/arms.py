@@ -80,7 +80,7 @@ SECOND = Comparison(
     title="The second comparison, on test",
     first=(*FIRST, "multitask", "labels-only"),
     others=("word", "difference", "saliency", JOINT),
-    runs=range(20, 30),
+    runs=range(21, 31),
     tunings=3,
     recipe=Recipe(tuning_rate=1e-4, steps=320, learning_rate=1e-4),
     tuning=tuple(f"evaluate.{how}.{setting}" for how in ("finetune", JOINT) for setting in ("head=both", "epochs=20")),
