@@ -84,7 +84,10 @@ def main() -> None:
         policies: dict[str, Any] = {f"learned on the {one}": learn(one) for one in SHAPES}
         policies[ROUNDS] = learn_in_rounds()
         evaluate_policies(config_of(model), str(RUNS / f"compared-{model}"), Console(), policies)
-    found = {model: by_arm for model in SHAPES if (by_arm := scores(model))}
+    if not (found := {model: by_arm for model in SHAPES if (by_arm := scores(model))}):
+        sys.exit(
+            f"{RUNS} holds no comparison: the table is made from the runs on this machine, call this without --table"
+        )
     write_up(FOLDER, found, list(table(found)))
 
 

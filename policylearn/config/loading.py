@@ -19,7 +19,8 @@ from policylearn.config.strict import section_of
 from policylearn.registry.registry import AUTO
 
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
-"""Words in brackets, without the quotes that a shell has taken away."""
+BARE_TABLE = re.compile(r"\{\s*(\w+\s*=[\w.:@/ \"'-]+(?:,\s*\w+\s*=[\w.:@/ \"'-]+)*)\}")
+"""Words in brackets and braces, without the quotes that a shell has taken away."""
 NEAR, NEARER = 0.6, 0.85
 """How alike a misspelt key must be to one of its section, and to one of another."""
 
@@ -173,10 +174,15 @@ def _value(text: str) -> Any:
 
     >>> _value("3"), _value("bert-base"), _value('["a", "b"]'), _value("[random, word]"), _value("[]")
     (3, 'bert-base', ['a', 'b'], ['random', 'word'], [])
+    >>> _value("{test=validation, dev = dev}"), _value("{slot=1}")
+    ({'test': 'validation', 'dev': 'dev'}, {'slot': 1})
     """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        if inside := BARE_TABLE.fullmatch(text.strip()):
+            pairs = (pair.partition("=") for pair in inside[1].split(","))
+            return {key.strip(): _value(value.strip()) for key, _, value in pairs}
         inside = BARE_LIST.fullmatch(text.strip())
         return [word.strip().strip("\"'") for word in inside[1].split(",")] if inside else text
 

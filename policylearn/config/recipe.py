@@ -8,6 +8,7 @@ RECIPE: dict[str, Any] = {
     "scores": {"difference": {"embedding": "encoder"}},
     "inner": {"steps": 80, "batch_size": 16, "learning_rate": 3e-4, "start": 0.1},
     "outer": {"parameters": "layers"},
+    "credit": {"batches": 80},
     "learn": {"stages": ["expected"]},
 }
 """Credits of words: one meta-gradient of all labels, averaged over three states of a training under uniform masks, says

@@ -26,10 +26,12 @@ Every key that a config file or an override may set, with its type, default and 
 `policylearn settings --markdown` prints; `policylearn settings masking` shows one section in a terminal.
 
     policylearn train mine.toml inner.steps=64 evaluate.arms=[random,learned] model.tokenizer=
+    policylearn train mine.toml 'masking.rate={kind="linear", rates=[0.3, 0.15]}'
 
 Overrides come after the file: a value in TOML, a word or a list of words as they are, nothing to unset what the file
-says. A *place* is a path or a name on the Hub; a path in a file is looked up in the current folder, then in that of the
-file, one in an override in the current folder.
+says. A table stands between single quotes, or the shell takes its braces apart. A *place* is a path or a name on the
+Hub; a path in a file is looked up in the current folder, then in that of the file, one in an override in the current
+folder.
 """
 
 

@@ -71,6 +71,9 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """
     state: State = State()
     facts: Facts = {}
+    if config.track.to and not set(config.learn.stages) - {EXPECTED, STRENGTH}:
+        kept = " and ".join(f"{stage}/metrics.jsonl" for stage in config.learn.stages)
+        run.warn(f"track.to: nothing is shown there, for learn.stages has no rounds; see {kept}")
     for name in config.learn.stages:
         if name == EXPECTED:
             facts = _at_once(name, problem, policy, pool, run, lambda state: known_of(problem, [CREDIT]))

@@ -33,6 +33,6 @@ def test_the_demo_spells_out_the_defaults_but_for_its_rounds():
 def test_one_s_own_task_has_the_recipe_that_won():
     """But for what belongs to the task, its data and the model."""
     own, won = (load_config(FOLDER / f"{name}.toml").model_dump() for name in ("own_task", "credits"))
-    for section in ("policy", "masking", "inner", "outer", "learn"):
+    for section in ("policy", "masking", "inner", "outer", "credit", "learn"):
         assert own[section] == won[section], section
     assert own["evaluate"]["arms"] == won["evaluate"]["arms"]

@@ -57,6 +57,13 @@ def test_commands_of_the_page_are_such_as_policylearn_takes(page, monkeypatch):
         load_config(path, settings[path is not None :])
 
 
+@pytest.mark.parametrize("page", [*FOLLOWED, *EXPERIMENTS, "configs/SETTINGS.md"])
+def test_a_table_that_is_typed_in_a_shell_is_quoted(page):
+    """Or it takes {a,b} apart, and quotes away."""
+    bare = re.findall(r"(?<![\w'.])[a-z_]+\.[a-z_.]+=\{[^}]*[\",][^}]*\}", text_of(page))
+    assert not bare, bare
+
+
 @pytest.mark.parametrize("page", [*FOLLOWED, *EXPERIMENTS, "CONTRIBUTING.md"])
 def test_targets_of_make_that_are_named_exist(page):
     targets = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))

@@ -103,6 +103,15 @@ def test_a_run_that_is_killed_and_continued(service, tiny, tmp_path, quiet, monk
     assert [line["dev"] for line in learned(plain, "plain").history] == [line["dev"] for line in history]
 
 
+def test_where_no_round_will_be_shown_that_is_said(service, tiny, tmp_path, quiet):
+    small = ("policy.prior={}", "policy.network=none", "credit.points=1", "credit.batches=6", "evaluate.seeds=0")
+    train(tiny(*small, "learn.stages=[expected]", 'track.to=["wandb"]'), tmp_path / "run", quiet)
+    said = " ".join(quiet.file.getvalue().split())
+    assert "track.to: nothing is shown there, for learn.stages has no rounds; see expected/metrics.jsonl" in said
+    assert not service.runs
+    assert (tmp_path / "run" / "expected" / "metrics.jsonl").is_file()
+
+
 def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, tmp_path, monkeypatch):
     config = tiny('track.to=["mlflow"]')
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
