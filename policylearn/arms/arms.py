@@ -41,8 +41,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Arms that know nothing of the text: what of the masking settings is theirs. Rates as in Wettig et al. (EACL 2023) and
 Yang et al. (ACL 2023), or drawn for every batch (R²MAE, Dong et al., NeurIPS 2025), here with a mean of 15 %; spans of
 SpanBERT, disjoint masks of Fully-Explored masking (Zheng et al., 2020)."""
-FROM_LABELS = {"saliency", "selective", CREDIT}
-"""Scorers that read labels of train."""
 SELECT = "select"
 """Random masks, in the texts that expected credit chooses."""
 LIVE_STRENGTH = 2.0
@@ -156,31 +154,37 @@ def other_budgets(config: Config, policies: Mapping[str, MaskingPolicy] = Mappin
 
 
 def more_labels(config: Config, train: int, given: Collection[str] = ()) -> str:
-    """Which arms take labels from all of train where the classifier has some of them, in words; empty: none do, or it
-    has all. Scorers that other packages bring are not known to.
+    """Which arms take more labels of train than the classifier has, in words; empty: none do. Scorers that other
+    packages bring are not known to.
 
     Args:
         config: names the arms.
         train: how many labels there are.
         given: arms whose policies were exported earlier, of whose labels nobody knows here.
     """
-    asked = [some or config.evaluate.labelled or train for _, some in map(parts_of, config.evaluate.downstream)]
-    arms = [arm for arm in config.evaluate.arms if arm not in given and _reads_labels(config, arm)]
-    if not arms or min(asked) >= train:
-        return ""
-    return f"{', '.join(arms)}: labels from all {train:,} of train, where the classifier has {min(asked):,}"
+    has = min(some or config.evaluate.labelled or train for _, some in map(parts_of, config.evaluate.downstream))
+    arms, said = [arm for arm in config.evaluate.arms if arm not in given], list[str]()
+    read = {arm: min(train, most) for arm in arms if (most := _labels_read(config, arm, train)) > has}
+    for count in sorted({*read.values()} - {has}):
+        those = ", ".join(arm for arm in read if read[arm] == count)
+        said.append(f"{those}: labels from {'all ' if count == train else ''}{count:,} of train")
+    return f"{'; '.join(said)}, where the classifier has {has:,}" if said and has < train else ""
 
 
-def _reads_labels(config: Config, arm: str) -> bool:
+def _labels_read(config: Config, arm: str, train: int) -> int:
+    """How many labels of train an arm reads, at most."""
+    credited = config.credit.examples or train
+    by_scorer = {CREDIT: credited, "saliency": config.scores.model_texts, "selective": config.scores.model_texts}
     course, own = course_of(config, arm), config.evaluate.custom.get(arm)
+    names = config.policy.prior if arm == LEARNED else own.prior if own else [arm]
+    read = [0, *(by_scorer.get(scorer_of(name), 0) for name in names)]
     if arm == LEARNED:
-        scorers = {scorer_of(name) for name in config.policy.prior}
-        reading = {"expected", "strength"}
-        if config.policy.network != "none" and config.learn.rounds > 0:
-            reading.add("rounds")
-        return bool(scorers & FROM_LABELS or reading & set(config.learn.stages))
-    scorers = {scorer_of(name) for name in (own.prior if own else [arm])}
-    return arm == SELECT or bool(course.live or course.labels or scorers & FROM_LABELS)
+        by_stage = {"expected": credited, "strength": train}
+        by_stage |= {"rounds": train} if config.policy.network != "none" and config.learn.rounds > 0 else {}
+        by_stage |= {"supervised": train} if config.supervised.targets == "importance" else {}
+        return max(*read, 0, *(by_stage.get(stage, 0) for stage in config.learn.stages))
+    read += [credited] if arm == SELECT or course.live else []
+    return max(*read, train if course.labels else 0)
 
 
 def _settings_of(config: Config, arm: str, policies: Mapping[str, MaskingPolicy]) -> MaskingConfig:
@@ -197,6 +201,8 @@ def _other_budget(own: MaskingConfig, config: Config) -> str:
         return "rate" if moving or not math.isclose(own.usual_rate, usual.usual_rate) else "drawn"
     if own.unit != "token":
         return "units"
+    if own.copies != usual.copies:  # of a text, in the place of others
+        return "texts"
     # Where a coin is tossed per token, no two arms come to the same number.
     return "design" if own.design != usual.design or own.design == "independent" else ""
 

@@ -8,6 +8,10 @@ from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 from policylearn.registry.known import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
 
+SETTLED = 5
+"""Steps after which AdamW's moments tell the size of gradients. After one they are that one gradient, and a step by
+them is of the few weights in which it happened to be next to nothing."""
+
 
 class InnerConfig(Strict):
     """Inner updates of one rollout, and which of them are differentiated through."""
@@ -56,8 +60,10 @@ class InnerConfig(Strict):
 
     @property
     def first_window(self) -> int:
-        """Steps before the first window: at least one, so that an optimiser has moments."""
-        return max(1, round(self.start * self.steps))
+        """Steps before the first window: at least one, so that an optimiser has moments; `SETTLED` where these are all
+        that is known of the step."""
+        least = max(1, min(SETTLED, self.steps - 1)) if self.engine == "one_step" else 1
+        return max(least, round(self.start * self.steps))
 
     @property
     def attention(self) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
+from policylearn.config.learning import SETTLED
 from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
 from policylearn.credit.outer import Gradients, outer_gradients
 from policylearn.inner.trajectory import Trajectory
@@ -33,13 +34,14 @@ the mask that it was trained under."""
 
 
 def steps(config: Config) -> list[int]:
-    """After how many steps is measured: evenly from the first window to the end, at least one step in.
+    """After how many steps is measured: evenly from the first window to the end, at least `SETTLED` steps in.
 
     >>> steps(Config())
-    [1, 75, 150]
+    [5, 75, 150]
     """
-    first = config.inner.start * config.inner.steps
-    return [max(1, round(step)) for step in np.linspace(first, config.inner.steps, config.credit.points)]
+    inner = config.inner
+    evenly = np.linspace(inner.start * inner.steps, inner.steps, config.credit.points)
+    return [max(min(SETTLED, inner.steps), round(step)) for step in evenly]
 
 
 @dataclass

@@ -147,7 +147,7 @@ def verdict(result: dict[str, Any]) -> str:
     numbers = f"word-type reliability {value:.2f} [{low:.2f}, {high:.2f}]"
     if low <= 0 or value < NOISE:
         return f"the signal is noise: {numbers}"
-    if result["net"] < result["half"] / 2:
+    if result["controls"] and result["net"] < result["half"] / 2:
         return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
     if value < GOAL:
         return f"the signal is weak: {numbers}"

@@ -110,12 +110,21 @@ def masked_texts(
         yield objective.draw(policy, *text, seed, draw)
 
 
-def _draws(rows: np.ndarray, size: int, draws: int, epoch: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The rows of every batch, and the number of the draw that masks it."""
+def _draws(rows: np.ndarray, size: int, draws: int, epoch: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """The rows of every batch, and the number of the draw that masks each: all rows in turn, a batch going on from the
+    end of one pass to the beginning of the next; of fewer rows than a batch has, all.
+
+    >>> [(picked.tolist(), draw.tolist()) for picked, draw in islice(_draws(np.arange(3), 2, 1, 0), 3)]
+    [([0, 1], [0, 0]), ([2, 0], [0, 1]), ([1, 2], [1, 1])]
+    """
+    queue = passes = rows[:0]
     while True:
-        for start in range(0, max(1, len(rows) - size + 1), size):
-            yield from ((rows[start : start + size], draw) for draw in range(epoch * draws, (epoch + 1) * draws))
-        epoch += 1
+        while len(queue) < min(size, len(rows)):
+            queue, passes = np.concatenate([queue, rows]), np.concatenate([passes, np.full(len(rows), epoch)])
+            epoch += 1
+        picked, of = queue[:size], torch.from_numpy(passes[:size] * draws)
+        yield from ((picked, of + draw) for draw in range(draws))
+        queue, passes = queue[size:], passes[size:]
 
 
 def credits_of(

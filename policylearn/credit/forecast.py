@@ -33,6 +33,8 @@ from policylearn.scores.occurrences import Means
 HALVES = (0, 1)
 WHOLE = 2.0
 """Halves of the labels, and of the texts, that a policy is learned from."""
+DIFFUSION_RATE = 0.5
+"""The mean of the rates that masked diffusion draws."""
 
 
 def forecast(points: Sequence[Point], shares: Shares, config: Config) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def _gains(points: Sequence[Point], config: Config, at: int, half: int) -> tuple
     others = [p for i, p in enumerate(points) if i != at] or points
     tokens, credits = points[at].tokens[1 - half], points[at].tokens[1 - half].credits[:, 1 - half]
     weights = np.exp(config.credit.strength * _scores([p.tokens[half] for p in others], half, tokens.keys))
-    weights = np.minimum(weights / weights.mean(), config.masking.p_max / config.masking.usual_rate)
+    rate = DIFFUSION_RATE if config.inner.objective == "masked_diffusion" else config.masking.usual_rate
+    weights = np.minimum(weights / weights.mean(), config.masking.p_max / rate)
     gain = float(weights @ credits / weights.sum() - credits.mean())
     return gain, gain / max(float(credits.std()), np.finfo(np.float64).tiny)
 

@@ -62,13 +62,12 @@ def follow_credits(trajectory: Trajectory, every: int) -> Callable[[Tensor, Tens
         steps.
     """
     loss, direction, steps = labelled_loss(trajectory.problem), dict[str, Gradients](), count()
-    last = trajectory.problem.config.inner.steps - 1
     cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
 
     def columns(ids: Tensor, real: Tensor) -> dict[str, Tensor]:
         if (step := next(steps)) < every:
             return {}
-        trajectory.step = min(step, last)  # of a longer training the last with a learning rate, which scales all alike
+        trajectory.step = step
         if step % every == 0:
             direction[ALL] = Viewpoint(trajectory, {ALL: loss}, UNSEEN).directions[ALL]
             trajectory.optimizer.zero_grad()

@@ -17,6 +17,8 @@ POWER = 0.8
 RESAMPLES = 9_999
 ENOUGH = 8
 """Seeds that a bootstrap asks for: resamples of fewer are the same few numbers over and over."""
+SHOWN = 9
+"""Digits behind the point at most."""
 EXACT = 12
 """So many seeds and fewer have all their 2^n flips of signs counted, others a sample."""
 
@@ -31,7 +33,8 @@ class Difference:
             truth in 95 of 100 studies, where the percentile bootstrap does in less than 88 and 93 (tests hold both).
         bootstrap: the studentised bootstrap interval, which asks for no normality but for eight seeds or more.
         p: of the paired permutation test, two-sided: no smaller than 2 / 2^seeds.
-        least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies.
+        least: the smallest true difference that so many seeds with so much spread would find in 80 % of studies; None
+            where they do not differ.
         seeds: how many; where several tasks are averaged, of the one with the fewest.
     """
 
@@ -172,8 +175,9 @@ def _as_extreme(sums: np.ndarray, found: float) -> np.ndarray:
     return np.abs(sums) >= abs(found) * (1 - 1e-9)
 
 
-def least_effect(error: float, freedom: float, power: float = POWER) -> float:
-    """The true difference whose interval leaves out zero in a share `power` of studies; by the noncentral t.
+def least_effect(error: float, freedom: float, power: float = POWER) -> float | None:
+    """The true difference whose interval leaves out zero in a share `power` of studies; by the noncentral t. None: the
+    seeds do not differ, so nobody knows what chance does.
 
     Args:
         error: standard error of the difference.
@@ -183,7 +187,7 @@ def least_effect(error: float, freedom: float, power: float = POWER) -> float:
     3.15
     """
     if error < 1e-12:
-        return 0.0
+        return None
     from scipy.optimize import brentq
     from scipy.stats import nct
 
@@ -218,12 +222,16 @@ def sentence(after: str, before: str, found: Difference, most: int = 0, metric: 
     'learned beats random by 2.2 [0.6, 3.8] points over 5 seeds'
     >>> sentence("learned", "random", paired_difference([0.80, 0.81, 0.84], [0.81, 0.80, 0.80]))
     'learned is not shown to differ from random: +1.3 [-4.9, 7.6] points over 3 seeds, which could have seen 8.2'
+    >>> sentence("learned", "random", paired_difference([0.80004, 0.81005, 0.84003], [0.8, 0.81, 0.84]))
+    'learned beats random by 0.004 [0.002, 0.006] points over 3 seeds'
     """
     points, digits, unit = scale_of(metric)
+    while found.shown and digits < SHOWN and not round(points * found.mean, digits):
+        digits += 1  # nobody wins by nothing
     value = f"{points * found.mean:+.{digits}f}"
-    if found.low is None or found.high is None or found.least is None:
+    if found.low is None or found.high is None:
         return f"{after} and {before} differ by {value} {unit} on one seed, which tells nothing of others"
-    if found.still:
+    if found.least is None:
         return (
             f"{after} and {before} differ by {value} {unit} on all of {found.seeds} seeds: nothing to judge chance by"
         )

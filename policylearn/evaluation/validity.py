@@ -47,8 +47,9 @@ class Outcome:
 
 
 def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig) -> list[Change]:
-    """Random directions of φ that move logits by `validity.strength`: of a table exactly so, up or down by a coin for
-    each type; of a network's last layer such that this is their root mean square over the types.
+    """Random directions of φ that move logits by `validity.strength`: of a table, or the middle of a kernel, exactly
+    so, up or down by a coin for each type; of a network's last layer such that this is their root mean square over the
+    types.
 
     Args:
         policy: π_φ.
@@ -66,9 +67,9 @@ def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig)
 
 def _random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: torch.Generator) -> Change:
     change = {name: torch.zeros_like(p) for name, p in policy.learned().items()}
-    if "network.logits" in change:
-        coins = torch.randint(2, (len(types),), generator=draw) * 2 - 1
-        change["network.logits"][types] = strength * coins.to(change["network.logits"])
+    if (logits := change.get("network.logits")) is not None:
+        own = logits if logits.ndim == 1 else logits[len(logits) // 2]  # of a kernel, what a type says of its own place
+        own[types] = strength * (torch.randint(2, (len(types),), generator=draw) * 2 - 1).to(own)
         return change
     if (name := "network.out.weight") not in change:
         raise ValueError(

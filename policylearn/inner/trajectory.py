@@ -48,8 +48,10 @@ class Trajectory:
 
     @property
     def rate(self) -> float:
-        """Learning rate of the next step."""
-        return learning_rate(self.problem.config.inner, self.step, self.problem.config.inner.steps)
+        """Learning rate of the next step; where none follows, of the last: a schedule may end at 0, by which nothing
+        could be told of what a further one is worth."""
+        steps = self.problem.config.inner.steps
+        return learning_rate(self.problem.config.inner, min(self.step, steps - 1), steps)
 
     @property
     def progress(self) -> float:

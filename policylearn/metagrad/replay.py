@@ -11,6 +11,7 @@ from policylearn.inner.window import Window, weighed
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.updates import Gradients
 from policylearn.metagrad.walk import Walk, added
+from policylearn.models.device import twice_differentiable
 
 
 def replay(
@@ -56,8 +57,9 @@ class Replay(Walk):
             return input_derivatives(self.model, named, self.window, k)
         # A backward pass through forward mode would be a little cheaper, but torch's layer norm gets that one wrong.
         x = self.inputs(k).requires_grad_()
-        losses = self.window.losses(self.model, k, x)
-        credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
+        with twice_differentiable():
+            losses = self.window.losses(self.model, k, x)
+            credit, *products = added(self._along(loss, directions, [x, *self.parameters]) for loss in losses)
         self.add_to_adjoints(products)
         return weighed(credit)
 
@@ -91,5 +93,5 @@ def input_derivatives(model: nn.Module, direction: dict[str, Tensor], window: Wi
 
         return grad(lambda at: torch.stack(list(window.losses(there, k, at))).sum())(x)
 
-    with torch.no_grad():
+    with torch.no_grad(), twice_differentiable():
         return jvp(slope, (point,), (direction,))[1]

@@ -4,8 +4,10 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import AbstractContextManager
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from policylearn.config import ClusterConfig
 
@@ -53,6 +55,12 @@ def add_in_one_order() -> None:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would take time
+
+
+def twice_differentiable() -> AbstractContextManager[None]:
+    """Where a model that is loaded with torch's fused attention, which has neither second derivatives nor forward mode,
+    takes the plain one. A model with eager attention is as it was."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def give_memory_back() -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from policylearn.masking import IGNORED
 from policylearn.models.checkpoint import reason
+from policylearn.models.device import twice_differentiable
 from policylearn.models.heads import has_known_head
 from policylearn.models.model import Blend, InnerModel
 from policylearn.models.seq2seq import KINDS, Seq2SeqModel, shifted
@@ -89,9 +90,10 @@ class Whole(InnerModel):
         point = {name: p.detach() for name, p in self.named_parameters()}
         still = {name: torch.zeros_like(p) for name, p in point.items()}
         try:
-            torch.func.jvp(
-                lambda at: torch.func.functional_call(self, at, (ids, real), {"labels": ids}), (point,), (still,)
-            )
+            with twice_differentiable():
+                torch.func.jvp(
+                    lambda at: torch.func.functional_call(self, at, (ids, real), {"labels": ids}), (point,), (still,)
+                )
         except Exception:  # operations of others, which say in any way they like that they have none
             return (
                 f"model type {self.mlm.config.model_type!r} has operations without forward-mode derivatives, which "

@@ -80,8 +80,10 @@ def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
 
 def unit_of(study: Mapping[str, Any]) -> str:
     """Of its scores and differences, in words."""
-    unit = scale_of(metric_of(study))[2]
-    return "points of 100" if unit == "points" else f"in the unit of the labels ({metric_of(study)})"
+    metric = metric_of(study)
+    if scale_of(metric)[2] == "points":
+        return "points of 100"
+    return f"in the unit of the labels ({metric})" if metric == "negative_rmse" else f"in the unit of {metric}"
 
 
 def metric_of(study: Mapping[str, Any]) -> str:

@@ -83,6 +83,8 @@ def test_budgets_that_differ_are_known_by_their_reason(tiny):
     assert other_budgets(config) == rate | others
     higher = config.model_copy(update={"masking": MaskingConfig(rate=0.2)})
     assert other_budgets(higher)["random-rate"] == "rate"
+    twice = tiny('evaluate.arms=["random","twice"]', "evaluate.custom={twice = {masking = {copies = 2}}}")
+    assert other_budgets(twice) == {"twice": "texts"}
 
 
 def test_arms_of_another_rate_are_compared_but_not_at_equal_budget(tiny, tmp_path, quiet):
@@ -104,6 +106,11 @@ def test_arms_that_see_more_labels_than_the_classifier_are_said(tiny, tmp_path, 
     assert more_labels(config, 60) == said and more_labels(config, 60, ["multitask", "own"]) == ""
     assert more_labels(config, 20) == "" == more_labels(tiny(*given), 60)
     assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9"), 60).startswith("learned: labels from")
+    few = ('evaluate.arms=["credit","saliency","multitask"]', "evaluate.labelled=20", "credit.examples=20")
+    said = "saliency: labels from 30 of train; multitask: labels from all 60 of train, where the classifier has 20"
+    assert more_labels(tiny(*few, "scores.model_texts=30"), 60) == said
+    targets = ("learn.stages=[supervised]", "supervised.targets=importance")
+    assert more_labels(tiny('evaluate.arms=["learned"]', "evaluate.labelled=9", *targets), 60).startswith("learned: ")
     idle = ('evaluate.arms=["learned"]', "evaluate.labelled=9", "learn.rounds=0")
     assert more_labels(tiny(*idle), 60) == "" and more_labels(tiny(*idle, "policy.prior={saliency=1.0}"), 60)
     config = tiny('evaluate.arms=["random","multitask"]', "evaluate.labelled=20", "evaluate.seeds=1", "inner.steps=2")

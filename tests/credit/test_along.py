@@ -1,12 +1,15 @@
 """What tokens are credited with: the outer loss one step later, or at the end of the training."""
 
 import numpy as np
+import pytest
 import torch
 
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.cluster.pool import LocalPool
-from policylearn.credit.along import MASK_SEED, TRAINING_SEED, credits_along, look_back, states, steps
+from policylearn.config.learning import SETTLED
+from policylearn.credit.along import MASK_SEED, TRAINING_SEED, Viewpoint, credits_along, look_back, states, steps
+from policylearn.credit.credits import masked_texts, take, train_to
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.credit.labels import cross_fitted
 from policylearn.evaluation.validity import FIRST_SEED as VALIDITY_SEED
@@ -82,6 +85,39 @@ def test_stage_expected_credits_every_state_of_every_training(tiny):
     assert [r["step"] for r in rounds] == 2 * steps(config)
     alone = initial_policy(Problem(tiny(*TWO, "learn.stages=[rounds]", "policy.prior={credit = 2.0}")))
     assert fingerprint(policy) == fingerprint(alone)
+
+
+@pytest.mark.parametrize("horizon", ["step", "end"])
+def test_a_schedule_that_ends_at_nothing_leaves_the_last_state_its_credits(tiny, horizon):
+    problem = Problem(tiny("inner.schedule=linear", f"credit.horizon={horizon}", "credit.points=2", "credit.batches=2"))
+    policy = build_uniform(problem)
+    seen = list(credits_along(problem, policy, {"all": of_train(problem)}))[-1]
+    assert seen.trajectory.step == problem.config.inner.steps
+    (found,) = seen.credits(take(masked_texts(problem, policy, np.arange(8), 0), 1), ["all"])
+    assert np.abs(found.credits).max() > 0
+
+
+def test_no_credit_is_taken_before_the_optimiser_knows_the_size_of_gradients(tiny):
+    """After one step AdamW's direction is of those few weights whose only gradient was next to nothing."""
+    problem = Problem(tiny("inner.steps=20", "inner.start=0"))
+    assert min(steps(problem.config)) == SETTLED
+    shares = []
+    for step in (1, SETTLED):
+        trajectory = Trajectory.start(problem, build_uniform(problem), 0)
+        train_to(trajectory, step)
+        view = Viewpoint(trajectory, {"all": of_train(problem)}, UNSEEN)
+        squares = torch.cat([g.flatten() for g in view.directions["all"].values()]).square()
+        shares.append((squares.topk(10).values.sum() / squares.sum()).item())
+    assert shares[0] > 2 * shares[1]
+
+
+def test_credits_are_the_same_of_a_model_with_fused_attention(tiny):
+    """As `finite_difference` has it, which needs no second derivatives; credits do."""
+    found = []
+    for engine in ("replay", "finite_difference"):
+        problem = Problem(tiny(*TO_THE_END, f"inner.engine={engine}"))
+        found.append(torch.cat([c[~c.isnan()] for _, _, c in domain_credits(problem, build_uniform(problem))]))
+    torch.testing.assert_close(*found, rtol=0.02, atol=0.02)
 
 
 def test_on_the_way_back_are_the_masks_of_the_training_at_a_rate_with_a_schedule(tiny, monkeypatch):

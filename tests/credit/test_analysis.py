@@ -30,6 +30,11 @@ def test_the_verdict_tells_signal_from_noise_and_from_what_labels_do_not_matter_
     assert expected in verdict(analyse(points_of(signal, control), tiny()))
 
 
+def test_labels_that_were_not_shuffled_explain_nothing(tiny):
+    found = analyse(points_of(0.9), tiny()) | {"controls": {}}
+    assert found["net"] < 1.0 and "there is a signal" in verdict(found | {"half": 3 * found["net"]})
+
+
 def test_what_lasts_is_the_share_that_two_states_have_in_common():
     rng, keys = np.random.default_rng(3), np.repeat(np.arange(3000), 4)
     always = rng.normal(size=(3000, 1))

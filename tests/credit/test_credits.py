@@ -111,6 +111,17 @@ def test_explore_masks_every_token_of_a_text_before_it_goes_on(tiny):
     assert not torch.equal(batches[0].original, batches[4].original)
 
 
+def test_all_rows_have_their_turn_and_no_mask_twice(tiny):
+    problem = Problem(tiny("credit.batch_size=12"))
+    policy, rows = build_uniform(problem), np.arange(30)
+    batches = take(masked_texts(problem, policy, rows, 0), 5)  # 60: each row twice
+    texts = [tuple(row[real].tolist()) for b in batches for row, real in zip(b.original, b.real, strict=True)]
+    assert sorted(texts) == sorted(2 * [tuple(problem.domain[i].tolist()) for i in rows])
+    masks = [tuple(row[real].tolist()) for b in batches for row, real in zip(b.mask, b.real, strict=True)]
+    drawn = list(zip(texts, masks, strict=True))
+    assert len(set(drawn)) > 0.9 * len(drawn)  # two draws of a short text may agree
+
+
 def test_batches_are_as_large_as_they_are_to_be_and_training_goes_on_with_its_own(tiny):
     problem = Problem(tiny("credit.batch_size=12"))
     policy = build_uniform(problem)

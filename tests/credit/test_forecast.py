@@ -36,6 +36,20 @@ def test_two_words_by_hand(tiny):
     assert found["steps"] == 2 * found["loss"] and found["labels"] == found["loss"] == found["text"]
 
 
+def test_at_the_rates_of_diffusion_there_is_less_to_choose(tiny):
+    """Half of the tokens are masked anyway."""
+    points, given = points_of([4.0, 0.0, 0.0, 0.0]), ("credit.strength=8.0", "masking.p_max=0.9")
+    of = {
+        name: forecast(points, SHARES, tiny(*given, *more))["advantage"]
+        for name, more in {
+            "usual": (),
+            "half": ("masking.rate=0.5",),
+            "diffusion": ("inner.objective=masked_diffusion",),
+        }.items()
+    }
+    assert of["diffusion"] == of["half"] < of["usual"]
+
+
 def test_nothing_is_promised_that_only_one_half_of_the_labels_says(tiny):
     rng = np.random.default_rng(2)
     truth = rng.normal(size=4000)

@@ -12,7 +12,7 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.registry.known import KINDS
 from policylearn.report.formats import MISSING, SHARES, scale_of
-from policylearn.report.study import intervals, study_lines
+from policylearn.report.study import intervals, study_lines, unit_of
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
 from policylearn.report.svg import arm_css
@@ -86,6 +86,7 @@ def test_an_error_in_the_unit_of_the_labels_is_told_in_it_and_averaged_with_noth
     assert any("| learned | -1.600 (+0.000" in line for line in study_lines(found))
     assert "in the unit of the labels (negative_rmse)" in render_study(found)
     assert "points" not in " ".join(found["sentences"])
+    assert unit_of(found | {"tasks": {"stars": {"metric": "g_mean"}}}) == "in the unit of g_mean"
     check_same_unit({"stars": "negative_rmse"})
     with pytest.raises(ValueError, match=r"tasks\.stars: negative_rmse has a unit of its own, .* set task.metric"):
         check_same_unit({"topic": "accuracy", "stars": "negative_rmse"})

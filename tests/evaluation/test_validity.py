@@ -68,7 +68,7 @@ def test_differences_are_halved_between_both_signs():
     assert halved_differences([[3.0, 1.0]], [[1.0, 2.0]]).tolist() == [[1.0, -0.5]]
 
 
-@pytest.mark.parametrize("network", ["table", "context"])
+@pytest.mark.parametrize("network", ["table", "neighbours", "context"])
 def test_changes_move_the_logits_of_what_occurs_as_far_as_is_asked(tiny, network):
     policy = initial_policy(Problem(tiny(f"policy.network={network}")))
     types, config = torch.arange(6, policy.field.size), ValidityConfig(changes=3, strength=0.7)

@@ -49,6 +49,9 @@ def coverage(
         draws: epochs; a mask of each is drawn, and spans are cut anew.
         known: a scorer of the policy that is told the targets, 100 there and 0 elsewhere: a policy that knows them.
         watch: shows how far it is.
+
+    Raises:
+        ValueError: no target is of a token that may be masked.
     """
     sums = torch.zeros(6, dtype=torch.float64)
     for picked in watch("targets of dev, texts", rows.by_length(BATCH), len(rows), size=len):
@@ -57,6 +60,8 @@ def coverage(
         for p, mask in _drawn(policy, ids, real, draws, columns):
             sums += _sums(p, mask, numbers, policy.eligible(ids, real))
     covered, targets, spent, eligible, whole, spans = sums.tolist()
+    if not targets:
+        raise ValueError("no target of these texts may be masked: the tokenizer knows none; set model.tokenizer")
     return Coverage(covered / targets, whole / spans, covered / spent, spent / eligible)
 
 

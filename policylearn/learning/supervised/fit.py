@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from policylearn.arms.policies import build_uniform
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
 from policylearn.data.tokens import TokenRows
@@ -41,12 +42,14 @@ def supervised(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State
     total = passes(config)
     if state.tensors:
         restore(policy, optimizer, state.tensors)
+    random = coverage(build_uniform(problem), targets["dev"], pad_id, watch=problem.watch).recall
     while state.round < total:
         started = monotonic()
         watch, rows = At(problem.watch, f"round {state.round + 1} of {total}"), targets["train"]
         losses = train_epoch(config, policy, optimizer, rows, pad_id, state, watch) if state.round else []
         found = asdict(coverage(policy, targets["dev"], pad_id, DRAWS, watch=watch))
-        state.history.append(record(config, state.round, losses, found) | {"seconds": monotonic() - started})
+        seconds = {"seconds": monotonic() - started}
+        state.history.append(record(state.round, losses, found, random) | seconds)
         state.tried = policy.learned(), found["recall"]
         state.round += 1
         state.tensors = snapshot(policy, optimizer)
@@ -99,9 +102,10 @@ def shuffled(count: int, size: int, seed: int, epoch: int) -> Iterator[np.ndarra
     return (order[start : start + size] for start in range(0, count, size))
 
 
-def record(config: Config, number: int, losses: list[float], found: dict[str, float]) -> dict[str, Any]:
-    """One line of metrics.jsonl: `dev` is the share of dev's targets that masks cover; random masks cover the rate."""
+def record(number: int, losses: list[float], found: dict[str, float], random: float) -> dict[str, Any]:
+    """One line of metrics.jsonl: `dev` is the share of dev's targets that masks cover, `random` that of random ones,
+    which is the rate or, in short texts, more: one token is always masked."""
     loss = {"outer_loss": float(np.mean(losses))} if losses else {}
     shares = {name: found[name] for name in ("whole", "precision", "rate")}
-    dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": config.masking.usual_rate}}
+    dev = {"dev": found["recall"], "dev_scores": [found["recall"]], "baselines": {"random": random}}
     return {"round": number, **loss, **dev, **shares}

@@ -85,6 +85,27 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     assert [r["dev"] for r in one.history] == [r["dev"] for r in other.history]
 
 
+def test_random_masks_cover_more_than_the_rate_where_texts_are_short(tiny, tmp_path, quiet):
+    """One token of each is always masked."""
+    text = "generic_000 class0_01 generic_001 generic_002"
+    rows = [{"context": text, "answers": ["class0_01"], "answer_start": [12], "is_impossible": False}] * 8
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    own = (f"supervised.path={tmp_path}", "supervised.epochs=1", "policy.prior={}", "policy.network=table")
+    train(tiny("learn.stages=[supervised]", *own, "evaluate.seeds=0"), tmp_path / "run", quiet)
+    first = lines(tmp_path / "run")[0]
+    assert first["dev"] == pytest.approx(0.25, abs=1e-3) == first["baselines"]["random"]
+
+
+def test_targets_that_the_tokenizer_does_not_know_are_refused(tiny, tmp_path, quiet):
+    rows = [{"context": "a b c d", "answers": ["b"], "answer_start": [2], "is_impossible": False}] * 8
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    own = (f"supervised.path={tmp_path}", "policy.prior={}", "policy.network=table", "learn.stages=[supervised]")
+    with pytest.raises(ValueError, match=r"no target of these texts may be masked: .* set model\.tokenizer"):
+        train(tiny(*own, "evaluate.seeds=0"), tmp_path / "run", quiet)
+
+
 def test_another_seed_is_another_order_of_texts(learned_answers, supervised, tmp_path, quiet):
     train(supervised("learn.seed=1", "supervised.epochs=1"), tmp_path / "run", quiet)
     assert lines(tmp_path / "run")[0]["dev"] == lines(learned_answers)[0]["dev"]
