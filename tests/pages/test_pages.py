@@ -37,7 +37,8 @@ SHORTER = {
         *("credit.folds=2", "credit.resplits=1", "diagnose.shuffles=0", "diagnose.draws=20"),
     ],
     "policylearn train configs/own_task.toml": [
-        *(*SHORT, "scores.model_texts=48", "domain.limit=100", "general.limit=100", "supervised.epochs=1")
+        *(*SHORT, "scores.model_texts=48", "domain.limit=100", "general.limit=100"),
+        *("credit.batches=12", "supervised.epochs=1"),
     ],
     "policylearn evaluate my/study.toml": [
         *LOCAL,
