@@ -17,6 +17,7 @@ from policylearn.config.recipe import RECIPE
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.picture_task import splits_of
+from policylearn.data.task import Split
 from policylearn.registry.known import KINDS
 from policylearn.report.console import print_line
 from policylearn.runs.run import INPUTS
@@ -71,12 +72,11 @@ def experiment(
         print_line(console, f"domain  none is given: the pictures of the task's train split, {place}")
     config = config_of(tree, changes, source)
     if lacks_domain and not pictures:
-        texts = _texts_of_train(config)
-        place = inputs.texts("domain", texts, config.domain.text)
+        train = _train_split(config)
+        place = inputs.texts("domain", _plain_texts(train), config.domain.text)
         config = config_of(tree, [("domain.path", place, "domain")], source)
-        print_line(
-            console, f"domain  none is given: the {len(texts):,} texts of the task's train split, without labels"
-        )
+        rows = f"the texts of the {len(train):,} rows of the task's train split"
+        print_line(console, f"domain  none is given: {rows}, without labels")
     if inputs.written:
         _say(console, inputs)
     return _with_parts(config)
@@ -140,14 +140,18 @@ def _pictures_of_train(tree: dict[str, Any], changes: list[tuple[str, Any, str]]
     return splits_of(config_of(task, own, source).task)["train"]
 
 
-def _texts_of_train(config: Config) -> list[str]:
-    """Those of pairs one after the other."""
+def _train_split(config: Config) -> Split:
     opened = open_task(config.task)
     task, _ = with_kind(config.task, opened.head)
-    train = KINDS.get(task.kind).read(task, opened).splits["train"]
+    train: Split = KINDS.get(task.kind).read(task, opened).splits["train"]
     if not hasattr(train, "texts"):
         raise ValueError(f"domain is not given, and a task of {task.kind} has no plain texts: give domain=...")
-    return [part for text in train.texts for part in ((text,) if isinstance(text, str) else text)]
+    return train
+
+
+def _plain_texts(split: Split) -> list[str]:
+    """The two of a pair one after the other; words with a tag each as one text."""
+    return [part for text in split.plain or split.texts for part in ((text,) if isinstance(text, str) else text)]
 
 
 def _say(console: Console, inputs: Inputs) -> None:

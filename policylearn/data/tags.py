@@ -148,7 +148,9 @@ def _is_mark(character: str) -> bool:
 
 def _split(config: TaskConfig, name: str, rows: Sequence[Record], text: str, label: str) -> Split:
     found = [_tagged(config, name, row, record[text], record[label]) for row, record in enumerate(rows)]
-    return Split([words for words, _ in found], [tags for _, tags in found])
+    words, tags = [words for words, _ in found], [tags for _, tags in found]
+    plain = [r[text] if list_of(r[text]) is None else " ".join(own) for r, own in zip(rows, words, strict=True)]
+    return Split(words, tags, plain)
 
 
 def _tagged(config: TaskConfig, split: str, row: int, text: Any, tags: Any) -> tuple[tuple[str, ...], list[str]]:

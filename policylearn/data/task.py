@@ -24,10 +24,19 @@ ROUNDED = 0.01
 
 @dataclass(frozen=True)
 class Split:
-    """Texts, or pairs of them, and their labels, row by row: names of classes, or numbers."""
+    """Texts, or pairs of them, and their labels, row by row: names of classes, or numbers.
+
+    plain: of texts that are words with a tag each, what they are as one text; None: they are texts.
+    """
 
     texts: Sequence[Text]
     labels: list[Any]
+    plain: Sequence[str] | None = None
+
+    def take(self, rows: Sequence[int]) -> "Split":
+        """Some of the rows."""
+        plain = None if self.plain is None else [self.plain[i] for i in rows]
+        return Split([self.texts[i] for i in rows], [self.labels[i] for i in rows], plain)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -210,4 +219,4 @@ def _split(
 
 def taken(split: Split, rows: Mapping[str, Sequence[int]]) -> dict[str, Split]:
     """The splits that are carved off one, by their row numbers."""
-    return {n: Split([split.texts[i] for i in rs], [split.labels[i] for i in rs]) for n, rs in rows.items()}
+    return {name: split.take(picked) for name, picked in rows.items()}

@@ -190,7 +190,34 @@ def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, cap
     texts = [text for text in open_corpus(found, "domain")]
     train = KINDS.get("classification").read(found.task).splits["train"].texts
     assert texts == train and len(texts) < len(splits["train"])  # dev and test are carved off
-    assert f"domain  none is given: the {len(texts)} texts of the task's train split" in capsys.readouterr().out
+    assert f"none is given: the texts of the {len(texts)} rows of the task's train split" in capsys.readouterr().out
+
+
+NUMBERS = [f"{i}" for i in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "texts"),
+    [
+        (
+            [{"tokens": ["Aspirin", "helps,", n], "tags": ["B-Drug", "O", "O"]} for n in NUMBERS],
+            lambda n: [f"Aspirin helps, {n}"],
+        ),
+        (
+            [{"text": f"Aspirin  helps, {n}", "spans": [{"start": 0, "end": 7, "label": "Drug"}]} for n in NUMBERS],
+            lambda n: [f"Aspirin  helps, {n}"],
+        ),
+        (
+            [{"text": f"a {n}", "text_pair": f"b {n}", "label": int(n) % 2} for n in NUMBERS],
+            lambda n: [f"a {n}", f"b {n}"],
+        ),
+    ],
+)
+def test_without_a_domain_a_row_is_a_text_and_a_pair_two(rows, texts, tmp_path, capsys):
+    found = list(open_corpus(experiment(Given(task=rows), tmp_path, Console()), "domain"))
+    each = len(texts("0"))
+    assert set(found) < {text for n in NUMBERS for text in texts(n)} and len(set(found)) == len(found)
+    assert f"the texts of the {len(found) // each} rows" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
