@@ -23,7 +23,15 @@ from policylearn.messages.quote import quote, some
 
 TOKENS, TAGS, SPANS, OUTSIDE = "tokens", "tags", "spans", "O"
 BIO = re.compile(r"O|[BI]-.+", re.DOTALL)
-WORD = re.compile(r"\w+|[^\w\s]")
+UNSPACED = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u31ff\u3400-\u4dbf\u4e00-\u9fff"  # Chinese and Japanese
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+    "\u0e01-\u0e4e\u0e81-\u0ecf\u0edc-\u0edf"  # Thai and Lao
+    "\u1000-\u103f\u104e-\u108f\u1780-\u17dd"  # Burmese and Khmer
+)
+"""Characters of scripts that have no blanks between words: each is taken for a word."""
+ALONE = re.compile(f"[{UNSPACED}]")
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 JOINERS = "\u200c\u200d"
 """Stand between letters of a word, or pictures of one."""
 
@@ -85,21 +93,20 @@ def label_set(found: Sequence[Sequence[str]]) -> list[str]:
 
 
 def words_of(text: str, spans: Sequence[tuple[int, int, str]]) -> tuple[list[str], list[str]]:
-    """A text cut into words, and at the ends of spans [start, end); with the tag of each word.
+    """The words of a text, wherever its spans [start, end) are, with the tag of each: that of the first span that
+    touches it.
 
     >>> words_of("Wnt3a binds.", [(0, 3, "Gene")])
-    (['Wnt', '3a', 'binds', '.'], ['B-Gene', 'O', 'O', 'O'])
+    (['Wnt3a', 'binds', '.'], ['B-Gene', 'O', 'O'])
     >>> words_of("breast cancer", [(0, 13, "Disease")])[1]
     ['B-Disease', 'I-Disease']
     """
-    ends = {place for start, end, _ in spans for place in (start, end)}
     words, tags, last = [], [], None
-    for first, after in _words(text):
-        for start, end in pairwise(sorted({first, after, *(e for e in ends if first < e < after)})):
-            span = next((span for span in spans if span[0] <= start < span[1]), None)
-            words.append(text[start:end])
-            tags.append(OUTSIDE if span is None else f"{'I' if span == last else 'B'}-{span[2]}")
-            last = span
+    for start, end in _words(text):
+        span = next((span for span in spans if span[0] < end and start < span[1]), None)
+        words.append(text[start:end])
+        tags.append(OUTSIDE if span is None else f"{'I' if span == last else 'B'}-{span[2]}")
+        last = span
     return words, tags
 
 
@@ -121,7 +128,8 @@ def _torn_line(records: Sequence[Record], text: str, label: str) -> str | None:
         return None
     return (
         f"{count:,} of {sum(len(spans) for _, spans in rows):,} spans of train begin or end inside a word or on white "
-        "space: they are read as characters (not bytes) from 0, the end exclusive"
+        "space: they are read as characters (not bytes) from 0, the end exclusive; a word is of the first that touches "
+        "it"
     )
 
 
@@ -135,7 +143,8 @@ def _words(text: str) -> list[tuple[int, int]]:
     for word in WORD.finditer(text):
         start, end = word.span()
         first, before = text[start], text[start - 1] if found and found[-1][1] == start else ""
-        if before and (_is_mark(first) or before in JOINERS or (_is_mark(before) and first.isalnum())):
+        joined = before in JOINERS or (_is_mark(before) and first.isalnum() and not ALONE.match(first))
+        if before and (_is_mark(first) or joined):
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))

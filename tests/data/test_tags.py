@@ -40,7 +40,7 @@ def test_spans_that_cut_words_are_said(read):
     said = describe_tags(read({"text": text, "spans": spans}, SPANS))
     assert [line for line in said if "spans" in line] == [
         "task  2 of 3 spans of train begin or end inside a word or on white space: they are read as characters (not "
-        "bytes) from 0, the end exclusive"
+        "bytes) from 0, the end exclusive; a word is of the first that touches it"
     ]
     assert not any("spans" in line for line in describe_tags(read(SPANS, SPANS)))
 
@@ -143,10 +143,27 @@ def test_a_row_without_a_span_has_words_outside_of_any(read):
         ("می\u200cروم خانه", ["می\u200cروم", "خانه"]),
         ("👩\u200d🔬 works", ["👩\u200d🔬", "works"]),
         ("a-b", ["a", "-", "b"]),
+        ("iPhone很好。", ["iPhone", "很", "好", "。"]),
+        ("東京タワー", [*"東京タワー"]),
+        ("กินข้าว 12", ["กิ", "น", "ข้", "า", "ว", "12"]),
     ],
 )
 def test_words_with_marks_and_joiners_stay_whole(text, words):
     assert words_of(text, [])[0] == words
+
+
+@pytest.mark.parametrize("text", ["我昨天在北京看书", "Wnt3a binds.", "서울에서 만나요", "ฉันรักกรุงเทพ"])
+def test_where_words_begin_says_nothing_of_spans(text):
+    """Which are the answers of dev and test too."""
+    for start in range(len(text)):
+        for end in range(start + 1, len(text) + 1):
+            words, tags = words_of(text, [(start, end, "x")])
+            assert words == words_of(text, [])[0] and {*tags} <= {"O", "B-x", "I-x"} and tags.count("B-x") <= 1
+
+
+def test_what_a_span_touches_is_its_word():
+    assert words_of("他在北京。", [(2, 4, "City")])[1] == ["O", "O", "B-City", "I-City", "O"]
+    assert words_of("서울에서 만나요", [(0, 2, "City")])[1] == ["B-City", "O"]
 
 
 def test_a_task_of_one_tag_is_none(read):
