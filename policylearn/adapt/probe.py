@@ -104,7 +104,7 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
 
     problem, readout = features.problem, readout_of(features.problem)
     task, train, dev = problem.task, problem.examples("train"), problem.examples("dev")
-    metric = metric_of(task.kind, readout.metrics, task.metric)
+    metric = metric_of(task.kind, readout, task.metric)
     x, y, scaler = features(train, picked), train.y[train.targets_of(picked)].numpy(), StandardScaler()
     scaled, scaled_dev = scaler.fit_transform(x), scaler.transform(features(dev))
     fits = [readout.estimator(c).fit(scaled, y) for c in REGULARISATION]

@@ -46,8 +46,12 @@ def task(name: str) -> Callable[[Part], Part]:
 
 
 def metric(name: str, kind: str) -> Callable[[Part], Part]:
-    """Register a metric of a kind of task: a function (targets y [N], predictions [N]) → score, the more the better.
-    Classes are indices, in the order of the label set.
+    """Register a metric of a kind of task: a function (targets y, predictions of the same shape) → score, the more the
+    better.
+
+    Of classification both are arrays [N] of classes, as indices in the order of the label set; of multilabel [N, C], 1
+    where a text has a label and 0 where not; of regression [N] numbers; of tagging lists of N arrays, the tags of a
+    text's words as indices.
 
     Raises:
         ValueError: there is no such kind, it has a metric of this name, or takes none.

@@ -1,6 +1,6 @@
 """A kind of task, from its files to what adaptations are given of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -14,7 +14,7 @@ from policylearn.config import Config, TaskConfig
 from policylearn.data.opened import OpenTask
 from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote
-from policylearn.protocols import Kind
+from policylearn.protocols import Kind, Readout
 from policylearn.registry.known import METRICS
 
 Shown = Callable[[Iterable[Text]], Iterable[Text]]
@@ -44,10 +44,18 @@ class TaskKind:
     build: Callable[[TaskConfig, list[str], PreTrainedTokenizerBase, Callable[[], Any]], Kind]
 
 
-def metric_of(kind: str, own: Mapping[str, Metric], name: str) -> Metric:
-    """The metric of this name: one of the kind's own, or one that was registered for it. It raises ValueError where it
-    fails, or gives what is no finite number."""
-    return partial(_measured, name, own[name] if name in own else METRICS.get(f"{kind}.{name}"))
+def metric_of(kind: str, readout: Readout, name: str) -> Metric:
+    """The metric of this name: one of the kind's own, or one that was registered for it, which of several labels is
+    given decisions in place of logits. It raises ValueError where it fails, or gives what is no finite number."""
+    if name in readout.metrics:
+        return partial(_measured, name, readout.metrics[name])
+    theirs = METRICS.get(f"{kind}.{name}")
+    several = readout.problem_type == "multi_label_classification"
+    return partial(_measured, name, partial(_decided, theirs) if several else theirs)
+
+
+def _decided(metric: Metric, y: np.ndarray, logits: np.ndarray) -> float:
+    return metric(y, (logits > 0).astype(y.dtype))
 
 
 def _measured(name: str, metric: Metric, y: np.ndarray, predicted: np.ndarray) -> float:

@@ -110,7 +110,7 @@ class Labelled:
 
     def __init__(self, name: str, readout: Readout, metric: str, pad_id: int) -> None:
         self.name, self.readout, self.pad_id = name, readout, pad_id
-        self.metric = metric_of(name, readout.metrics, metric)
+        self.metric = metric_of(name, readout, metric)
         self.step_loss = LabelWeights(readout.losses)
 
     def batch(self, split: Examples, rows: Sequence[int]) -> LabelledBatch:
@@ -178,7 +178,8 @@ def check_metric(kind: Any, split: Any) -> None:
     """Ask the metric of a task for a score before anything is trained: every target is predicted to be that of the next
     text. ValueError: it fails, or gives what is no finite number."""
     if isinstance(kind, Labelled):
-        split.measure(kind.metric, np.roll(split.y.numpy(), 1, axis=0))
+        outputs = kind.readout.targets(split.y.roll(1, 0))
+        split.measure(kind.metric, kind.readout.predictions(outputs).numpy())
 
 
 def class_examples(kind: Any, split: Any, who: str) -> Examples:

@@ -103,6 +103,20 @@ def test_a_metric_may_give_a_number_of_numpy_or_torch(tiny, number):
     assert type(run_trial(Problem(tiny("task.metric=theirs")), None, "none", 0).dev) is float
 
 
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
+def test_what_a_metric_is_first_asked_for_is_what_it_is_given_later(kind, tiny, labelled, counted, of_tags):
+    config = {"classification": tiny, "multilabel": labelled, "regression": counted, "tagging": of_tags}[kind]
+    given = []
+    pl.metric("theirs", kind=kind)(lambda y, predicted: given.append((y, predicted)) or 0.5)
+    problem = Problem(config("task.metric=theirs"))
+    problem.check_task()
+    run_trial(problem, None, "none", 0)
+    for y, predicted in given:
+        assert type(y) is type(predicted) and len(y) == len(predicted)
+        assert [np.shape(own) for own in y] == [np.shape(own) for own in predicted]
+        assert {own.dtype.kind for own in y} == {own.dtype.kind for own in predicted}
+
+
 def test_what_an_adaptation_of_others_gives_is_a_number(tiny):
     ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
     with pytest.raises(ValueError, match="adaptation 'theirs' gave nan of type float"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification
 
+import policylearn as pl
 from policylearn.adapt import finetune, probe
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.arms.arms import initial_policy
@@ -78,6 +79,20 @@ def test_metrics_by_hand():
     assert f1("micro")(y, logits) == pytest.approx(2 * 3 / (4 + 4))
     assert f1("macro")(y, logits) == pytest.approx((4 / 5 + 2 / 3 + 0) / 3)
     assert average_precision(y, logits) == pytest.approx(((1 / 2 + 2 / 3) / 2 + (1 + 2 / 3) / 2) / 2)
+
+
+def test_a_metric_of_others_is_given_decisions_whoever_asks(labelled):
+    asked = []
+
+    @pl.metric("exact", kind="multilabel")
+    def exact(y, predicted):
+        asked.append(predicted)
+        return float((y == predicted).all(1).mean())
+
+    problem = Problem(labelled("task.metric=exact", 'evaluate.downstream=["probe", "finetune"]'))
+    problem.check_task()
+    assert len(asked) == 1 and 0 <= run_trial(problem, None, "none", 0).score <= 1 and len(asked) > 3
+    assert all(np.isin(predicted, (0, 1)).all() for predicted in asked)
 
 
 def test_the_factor_is_at_its_best_and_shares_alone_explain_nothing():
