@@ -116,9 +116,10 @@ class Inputs:
         return self._write("tokenizer", [_all_of(given).encode()], given.save_pretrained)
 
     def _data_set(self, name: str, given: Any) -> str:
+        for rows in given.values() if isinstance(given, Mapping) else [given]:
+            _check_transform(rows, name)
+        given = given.with_format(None)  # which would change and leave out what is hashed, and is saved along
         splits = given if isinstance(given, Mapping) else {"train": given}
-        if any(rows.format["type"] == "custom" for rows in splits.values()):
-            raise ValueError(f"{name}: a data set with a transform cannot be written to the run's folder: use .map()")
         parts = (split.encode() + part for split in sorted(splits) for part in _row_parts(splits[split], name))
         return self._write(name, parts, given.save_to_disk)
 
@@ -166,14 +167,22 @@ def _rows(given: Any, name: str) -> Iterator[Mapping[str, Any]]:
     """Rows of a table of any usual form: a list of rows, lists by column, a data frame, a data set."""
     if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a data frame
         given = given.to_dict("list")
+    if hasattr(given, "features"):
+        _check_transform(given, name)
+        given = named_rows(given.with_format(None))
     if not isinstance(given, Mapping):
-        yield from named_rows(given) if hasattr(given, "features") else given
+        yield from given
         return
     lengths = {column: len(values) for column, values in given.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{name}: columns of different lengths, {lengths}: give each as many values")
     for values in zip(*given.values(), strict=True):
         yield dict(zip(given, values, strict=True))
+
+
+def _check_transform(rows: Any, name: str) -> None:
+    if getattr(rows, "format", {}).get("type") == "custom":
+        raise ValueError(f"{name}: a data set with a transform cannot be written to the run's folder: use .map()")
 
 
 def _row_parts(rows: Any, name: str) -> Iterator[bytes]:

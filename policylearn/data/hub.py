@@ -27,7 +27,7 @@ def saved_rows(folder: Path, key: str) -> Iterator[Record]:
     """
     where = f"{key} {folder}"
     try:
-        rows = _library(where).load_from_disk(str(folder))
+        rows = _library(where).load_from_disk(str(folder)).with_format(None)  # which is saved along, with its columns
     except Exception as error:  # storage boundary: whatever is wrong with the folder, the user needs one line
         raise ValueError(f"{where} cannot be read as a data set saved to disk: {reason(error)}") from error
     return _read(rows, where)

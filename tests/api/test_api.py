@@ -20,6 +20,7 @@ from policylearn.config import PlantedConfig, load_config
 from policylearn.config.recipe import RECIPE
 from policylearn.data.corpora import open_corpus
 from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
+from policylearn.data.records import read_records
 from policylearn.registry.known import KINDS
 
 from ..conftest import tiny_bert
@@ -118,6 +119,7 @@ def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_pa
             "task: column 'day' of a row .*; drop it, or write",
         ),
         (Dataset.from_dict({"text": ["a"], "label": [0]}).with_transform(dict), r"task: .* transform .* use \.map"),
+        ({"train": Dataset.from_dict({"text": ["a"]}).with_transform(dict)}, r"task\['train'\]: .* transform"),
     ],
 )
 def test_rows_that_are_none_are_refused(given, said, tmp_path):
@@ -134,6 +136,19 @@ def test_objects_given_again_are_found_and_others_are_another_place(splits, tmp_
         Inputs(tmp_path / "file").task(splits)
     with pytest.raises(ValueError, match="task is given as an object, which cannot be written to s3://bucket/run"):
         Inputs("s3://bucket/run").task(splits)
+
+
+@pytest.mark.parametrize("form", ["torch", "numpy", "pandas", "arrow"])
+@pytest.mark.parametrize("columns", [None, ["label"]])
+def test_the_format_of_a_data_set_changes_nothing(form, columns, splits, tmp_path):
+    plain = Dataset.from_list(splits["train"])
+    formatted = plain.with_format(form, columns=columns)
+    cleaned = plain.map(lambda row: {"text": row["text"].upper()}).with_format(form, columns=columns)
+    for splits_of in (lambda rows: rows, lambda rows: DatasetDict(train=rows), lambda rows: {"train": rows}):
+        given, same, other = (Inputs(tmp_path).task(splits_of(rows)) for rows in (formatted, plain, cleaned))
+        assert given == same != other
+    formatted.save_to_disk(tmp_path / "saved")
+    assert list(read_records(str(tmp_path / "saved"), ["text", "label"])) == splits["train"]
 
 
 @pytest.fixture(scope="module")
