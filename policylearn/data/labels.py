@@ -14,6 +14,7 @@ from policylearn.messages.quote import quote, some
 ADVICE = "task.label must hold one class per row"
 INDICATORS = 'looks like a number for each class; task.kind = "multilabel" needs the names of those that the row has'
 WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+INTEGER = re.compile(r"-?[0-9]{1,18}")
 NUMBER_OR_NOT = re.compile(r"[01]|True|False|[+-]?\d*\.\d+")
 """What stands for whether a row has a class, or how likely it is."""
 NUMBER = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
@@ -138,6 +139,16 @@ def is_rating(label: str) -> bool:
     [True, True, False, False, False, False]
     """
     return NUMBER.fullmatch(label) is not None and not float(label).is_integer()
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels without repeats or blank ones: whole numbers by size, others as an alphabet has them.
+
+    >>> in_order(["10", "9", "-1", "9"]), in_order(["b", "a", "10", " "])
+    (['-1', '9', '10'], ['10', 'a', 'b'])
+    """
+    found = sorted({label for label in labels if label.strip()})
+    return sorted(found, key=int) if all(map(INTEGER.fullmatch, found)) else found
 
 
 def check_spelling(labels: Iterable[str]) -> None:

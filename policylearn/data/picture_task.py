@@ -6,7 +6,7 @@ from pathlib import Path
 
 from policylearn.config import TaskConfig
 from policylearn.config.places import not_found
-from policylearn.data.labels import check_labels, check_spelling, class_of
+from policylearn.data.labels import check_labels, check_spelling, class_of, in_order
 from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
 from policylearn.data.pictures import Pictures
@@ -63,7 +63,7 @@ def picture_task(config: TaskConfig, read: Mapping[str, Pictures]) -> Task:
         hashes = [sha256(picture.tobytes()).hexdigest() for picture in rows.pixels]
         splits[name] = Split(hashes, [class_of(label, where) for label in labels])
     chosen = check_repeats(config)
-    labels = chosen or sorted({label for label in splits["train"].labels if label.strip()})
+    labels = chosen or in_order(splits["train"].labels)
     check_spelling(labels)
     for name, split in splits.items():
         check_labels(split.labels, labels, bool(chosen), f"task.path {config.path}: split {name!r}")

@@ -10,7 +10,15 @@ import numpy as np
 from policylearn.config import TaskConfig
 from policylearn.data.carve import carve
 from policylearn.data.formats import Record
-from policylearn.data.labels import check_labels, check_sets_differ, check_spelling, class_of, classes_of, number_of
+from policylearn.data.labels import (
+    check_labels,
+    check_sets_differ,
+    check_spelling,
+    class_of,
+    classes_of,
+    in_order,
+    number_of,
+)
 from policylearn.data.opened import OpenTask, open_task
 from policylearn.data.pairs import text_columns
 from policylearn.data.records import check_records
@@ -69,7 +77,7 @@ def load_task(config: TaskConfig, opened: OpenTask | None = None) -> Task:
     """
     read, more = _read(config, opened or open_task(config), class_of)
     chosen = check_repeats(config)
-    labels = chosen or sorted({label for label in read["train"].labels if label.strip()})
+    labels = chosen or in_order(read["train"].labels)
     check_spelling(labels)
     for name, split in read.items():
         check_labels(split.labels, labels, bool(chosen), f"task.path {config.path}: split {name!r}")
@@ -87,8 +95,7 @@ def load_label_sets(config: TaskConfig, opened: OpenTask | None = None) -> Task:
             the same labels, or no row of a split has any.
     """
     read, more = _read(config, opened or open_task(config), classes_of)
-    seen = {label for found in read["train"].labels for label in found}
-    labels = check_repeats(config) or sorted(seen)
+    labels = check_repeats(config) or in_order(label for found in read["train"].labels for label in found)
     check_spelling(labels)
     for name, split in read.items():
         for row, found in enumerate(split.labels):

@@ -43,6 +43,14 @@ def test_other_columns_and_labels_that_are_numbers(folder, tmp_path):
     assert task.labels == ["0", "1"] and task.splits["train"].labels == ["1", "0"]
 
 
+@pytest.mark.parametrize(("load", "of"), [(load_task, lambda n: n), (load_label_sets, lambda n: [n])])
+def test_whole_numbers_are_in_their_order(load, of, tmp_path):
+    for name in ("train", "dev", "test"):
+        rows = [json.dumps({"text": f"a {n}", "label": of(n)}) for n in (10, 2, -1, 1)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    assert load(TaskConfig(path=str(tmp_path))).labels == ["-1", "1", "2", "10"]
+
+
 def test_files_of_different_kinds_make_one_task(folder, tmp_path):
     path = folder()
     (tmp_path / "dev.jsonl").unlink()
