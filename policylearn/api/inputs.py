@@ -20,7 +20,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
 from policylearn.artefact.tokenizer import tokenizer_files, tokenizer_fingerprint
-from policylearn.data.hub import classes_of, named_rows
+from policylearn.data.class_names import classes_of
+from policylearn.data.hub import named_rows
 from policylearn.messages.quote import quote
 from policylearn.runs.run import INPUTS
 from policylearn.storage.folder import Storage
@@ -187,7 +188,7 @@ def _check_transform(rows: Any, name: str) -> None:
 
 def _row_parts(rows: Any, name: str) -> Iterator[bytes]:
     """What the rows of a data set hold, how its classes are called, and of pictures the files, not what is in them."""
-    if classes := classes_of(rows):
+    if classes := classes_of(rows.features):
         yield json.dumps(classes).encode()
     files = [column for column, kind in rows.features.items() if getattr(kind, "decode", False)]
     for column in files:

@@ -9,13 +9,14 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from policylearn.data.class_names import classes_of, with_names
 from policylearn.messages.quote import quote, some
 
 Record = dict[str, Any]
@@ -171,10 +172,17 @@ def _parquet(path: Path, where: str) -> Iterator[Record]:
     try:
         with ParquetFile(path) as file:
             _check_names(file.schema_arrow.names, where)
+            classes = _classes_in(file.schema_arrow.metadata or {})
             for batch in file.iter_batches(batch_size=1000):
-                yield from batch.to_pylist()
+                yield from (with_names(row, classes) for row in batch.to_pylist())
     except (ArrowException, OSError) as error:  # storage boundary
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from error
+
+
+def _classes_in(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Names of the classes of a file that `datasets` wrote, as the shards on the Hub are."""
+    written = json.loads(metadata.get(b"huggingface", b"{}"))
+    return classes_of(written.get("info", {}).get("features"))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from policylearn.data.class_names import classes_of, with_names
 from policylearn.data.formats import NEEDS, Record
 from policylearn.messages.quote import shorten, some
 
@@ -87,35 +88,9 @@ def _read(rows: Any, where: str) -> Iterator[Record]:
 
 def named_rows(rows: Any) -> Iterator[Record]:
     """Rows of a data set of `datasets`; classes that it keeps by number are called by their names."""
-    classes = classes_of(rows)
+    classes = classes_of(getattr(rows, "features", None))
     for row in rows.with_format(None) if classes else rows:  # numbers as Python's, whatever it is set to
-        yield row | {column: _named(row[column], names) for column, names in classes.items()}
-
-
-def classes_of(rows: Any) -> dict[str, list[str]]:
-    """Names of the classes, of the columns that have such numbers or lists of them."""
-    features = getattr(rows, "features", None) or {}
-    return {column: names for column, kind in features.items() if (names := _classes(kind))}
-
-
-def _classes(kind: Any) -> list[str]:
-    """Of a column of `ClassLabel`, or of lists of them; none of any other."""
-    if isinstance(kind, list):
-        kind = kind[0]
-    return _classes(kind.feature) if hasattr(kind, "feature") else list(getattr(kind, "names", None) or [])
-
-
-def _named(value: Any, names: list[str]) -> Any:
-    """The class of a number, or of each of a list; None of -1, which stands for none, and of what is missing.
-
-    >>> _named([1, 0, -1, None], ["neg", "pos"])
-    ['pos', 'neg', None, None]
-    """
-    if isinstance(value, list):
-        return [_named(one, names) for one in value]
-    if not isinstance(value, int):
-        return value
-    return names[value] if value >= 0 else None
+        yield with_names(row, classes)
 
 
 def _unreadable(name: str, key: str, error: Exception) -> ValueError:

@@ -165,6 +165,21 @@ def test_what_datasets_saved_to_disk_is_read(tmp_path, saved):
     assert list(read_records(str(tmp_path / "x"), ("text", "label"))) == ROWS
 
 
+@pytest.mark.parametrize(
+    "saved", [lambda rows, place: rows.save_to_disk(place), lambda rows, place: rows.to_parquet(place)]
+)
+def test_classes_that_are_numbers_are_called_by_their_names(tmp_path, saved):
+    kind = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": kind, "tags": datasets.Sequence(kind)})
+    rows = {"text": ["a", "b", "c"], "label": [1, 0, -1], "tags": [[0, 1], [], [1]]}
+    saved(datasets.Dataset.from_dict(rows, features=features), tmp_path / "x.parquet")
+    found = list(read_records(str(tmp_path / "x.parquet"), ("text",)))
+    assert [row["label"] for row in found] == ["pos", "neg", None]
+    assert [row["tags"] for row in found] == [["neg", "pos"], [], ["pos"]]
+    with pytest.raises(ValueError, match="row 2: column 'label' is null"):
+        list(read_records(str(tmp_path / "x.parquet"), ("label",)))
+
+
 def test_json_lines_need_no_datasets_and_the_rest_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert list(read_records(write(tmp_path / "x.jsonl", as_lines(ROWS)), ("text",))) == ROWS
