@@ -27,7 +27,7 @@ from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices
-from policylearn.models.picture import PictureModel, load_picture_model, picture_config
+from policylearn.models.picture import PictureModel, load_picture_model, other_scale, picture_config, processor_fields
 from policylearn.problem import Data, Problem
 from policylearn.protocols import Kind
 from policylearn.tasks.classification import Classification
@@ -161,9 +161,19 @@ class PictureProblem(Problem):
     def check_task(self) -> None:
         """The same of model and task alone."""
         self.fresh_model(0)
+        self._tell_of_scale()
         for split in self._splits:
             self._read(split)
         check_metric(self.kind, self.labelled("dev"))
+
+    def _tell_of_scale(self) -> None:
+        """Say where a checkpoint has seen other pixels than it will be given."""
+        mean, std = self.config.patches.mean, self.config.patches.std
+        if other := other_scale(processor_fields(self.config.model), mean, std):
+            self.tell(
+                f"model  its preprocessor_config.json makes pixels of {other}, patches.mean {mean:g} and patches.std "
+                f"{std:g} are far from that: set them near it, or it sees pixels as it never has"
+            )
 
     def input_embedding(self) -> Tensor:
         """Centroids of the V types, [V, d]."""

@@ -1,5 +1,7 @@
 """A problem of pictures, scikit-learn's digits: all that asks a problem of texts can ask it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,23 @@ def test_test_pictures_of_the_domain_are_said(make_problem, digits, tmp_path):
         problem.check()
     told = [line for line in said if "in it too" in line]
     assert told == ["domain  7 of 100 test pictures are in it too: pretraining sees them, without labels"]
+
+
+def test_a_checkpoint_that_has_seen_other_pixels_is_said(make_problem, tmp_path):
+    transformers.AutoModelForPreTraining.from_config(transformers.ViTMAEConfig(**MAE)).save_pretrained(tmp_path)
+    fields, said = {"image_mean": [0.485], "image_std": [0.229]}, []
+    for given, patches in (
+        ({}, {}),
+        (fields, {}),
+        (fields, {"mean": 0.45, "std": 0.226}),
+        ({"do_normalize": True}, {}),
+    ):
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(given))
+        problem = make_problem(model={"name": str(tmp_path)}, patches={"words": 16} | patches)
+        problem.tell = said.append
+        problem.check_task()
+    (line,) = [line for line in said if "preprocessor_config" in line]
+    assert "image_mean [0.485] and image_std [0.229], patches.mean 0.5 and patches.std 0.5 are far from that" in line
 
 
 def test_of_a_limited_corpus_the_first_pictures_are_read(make_problem, digits):

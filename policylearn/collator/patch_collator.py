@@ -6,7 +6,6 @@ from inspect import signature
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -19,13 +18,12 @@ from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of, region
 from policylearn.masking.patches import MaskedPatches
 from policylearn.messages.quote import quote
+from policylearn.models.picture import other_scale
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches
 from policylearn.policy.policy import MaskingPolicy
 
 RATE = 0.6
 """Of patches that are hidden where neither policy nor model has a rate: SimMIM's (Xie et al., CVPR 2022)."""
-CLOSE = 0.05
-"""How far mean and std of a processor may be from those of a policy: ImageNet's, by channel, from their own means."""
 SET_IMAGE = "set PatchCollator(image=…) to the column of the picture, and remove_unused_columns=False of a Trainer"
 PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "labels"
 
@@ -191,15 +189,11 @@ def _check_pixels(pixels: Tensor, grid: Grid) -> None:
 
 def _check_scale(processor: Any, mean: float, std: float) -> None:
     """Of one that says what it does; visual words of pixels at another mean or std are other words."""
-    own: dict[str, Any] = {name: getattr(processor, name, None) for name in ("image_mean", "image_std")}
-    if getattr(processor, "do_normalize", None) is False:
-        own = {"image_mean": 0.0, "image_std": 1.0}
-    wanted = {"image_mean": mean, "image_std": std}
-    if any(own[name] is not None and np.abs(np.subtract(own[name], wanted[name])).max() > CLOSE for name in own):
+    fields = {name: getattr(processor, name, None) for name in ("image_mean", "image_std", "do_normalize")}
+    if other := other_scale(fields, mean, std):
         raise ValueError(
-            f"the processor makes pixels of image_mean {own['image_mean']} and image_std {own['image_std']}, the "
-            f"policy's visual words are of {mean:g} and {std:g}: set them to that, or learn the policy with "
-            "patches.mean and patches.std as the processor has them"
+            f"the processor makes pixels of {other}, the policy's visual words are of {mean:g} and {std:g}: set them "
+            "to that, or learn the policy with patches.mean and patches.std as the processor has them"
         )
 
 

@@ -157,8 +157,8 @@ class TaskConfig(Strict):
     label: str = Field("label", description="column of the label; unset: `label`, or `labels` of lists")
     labels: list[str] | None = Field(
         None,
-        description="the label set, in the order in which classes are counted; unset: the labels of train, in the order "
-        "of the alphabet, whole numbers by size",
+        description="the label set, in the order in which classes are counted; unset: the labels of train, in the "
+        "order of the alphabet, whole numbers by size",
     )
     extra_tests: list[str] = Field([], description="further splits to score beside test")
     kind: Annotated[str, AfterValidator(KINDS.check_or_auto)] = Field(

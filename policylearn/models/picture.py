@@ -1,14 +1,16 @@
 """Masked image models of transformers, called in the two ways the inner problem needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, PreTrainedModel
+from transformers.image_processing_base import ImageProcessingMixin
 
 from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
@@ -24,6 +26,8 @@ KNOWN = {
     "beit": transformers.BeitForMaskedImageModeling,
 }
 """Models that are known to say how well they restore each patch, by type."""
+CLOSE = 0.05
+"""How far mean and std of a processor may be from others: ImageNet's, by channel, from their own means."""
 HIDDEN_AS = "mask_token"
 """What a hidden patch is shown as: a part of the encoder, which one that was trained to classify has not."""
 
@@ -167,6 +171,34 @@ def picture_config(config: ModelConfig) -> Any:
             "of these, or set patches.words = 0 where the task is of texts"
         )
     return found
+
+
+def processor_fields(config: ModelConfig) -> dict[str, Any]:
+    """What preprocessor_config.json of the named checkpoint says; empty where there is none."""
+    if not config.name:
+        return {}
+    try:
+        return ImageProcessingMixin.get_image_processor_dict(config.name, revision=config.revision)[0]
+    except Exception:  # storage boundary: many checkpoints have none, and what is said of one is but a warning
+        return {}
+
+
+def other_scale(processor: Mapping[str, Any], mean: float, std: float) -> str:
+    """How a processor makes pixels, in words, where that is far from a mean and std; nothing where it is not.
+
+    >>> other_scale({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}, 0.45, 0.225)
+    ''
+    >>> other_scale({"do_normalize": False}, 0.5, 0.5)
+    'image_mean 0.0 and image_std 1.0'
+    """
+    own = {"image_mean": processor.get("image_mean"), "image_std": processor.get("image_std")}
+    if processor.get("do_normalize") is False:
+        own = {"image_mean": 0.0, "image_std": 1.0}
+    far = [
+        found is not None and np.abs(np.subtract(found, wanted)).max() > CLOSE
+        for found, wanted in zip(own.values(), (mean, std), strict=True)
+    ]
+    return f"image_mean {own['image_mean']} and image_std {own['image_std']}" if any(far) else ""
 
 
 def _named(config: ModelConfig) -> str:
