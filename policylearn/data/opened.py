@@ -6,9 +6,8 @@ from itertools import chain, islice
 
 from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
-from policylearn.data.splits import missing_split, task_splits
+from policylearn.data.splits import SPLITS, missing_split, task_splits
 
-SPLITS = ("train", "dev", "test")
 HEAD = 1000
 """Rows that are looked at first."""
 

@@ -6,8 +6,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from policylearn.data.labels import differ_in_case
-from policylearn.data.opened import SPLITS
 from policylearn.data.questions import QuestionTask
+from policylearn.data.splits import SPLITS
 from policylearn.data.task import Task
 from policylearn.data.tokens import Text
 from policylearn.messages.quote import quote, shorten

@@ -7,11 +7,10 @@ from pathlib import Path
 from policylearn.config import TaskConfig
 from policylearn.config.places import not_found
 from policylearn.data.labels import check_labels, check_spelling, class_of, in_order
-from policylearn.data.opened import SPLITS
 from policylearn.data.overview import PICTURES
 from policylearn.data.pictures import Pictures
 from policylearn.data.records import is_null
-from policylearn.data.splits import free_names
+from policylearn.data.splits import SPLITS, free_names
 from policylearn.data.task import Split, Task, check_repeats
 from policylearn.messages.quote import some
 

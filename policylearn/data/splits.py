@@ -15,6 +15,7 @@ from policylearn.messages.quote import some
 
 Rows = Callable[[], Iterable[Record]]
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)")
+SPLITS = ("train", "dev", "test")
 PLACES = (".", "data")
 """Folders in the folder of a data set in which its files may be."""
 
@@ -132,14 +133,24 @@ def _one_set(source: str, key: str) -> list[Path]:
     """The files to be read as one set of rows, where `source` is one or a pattern of several; none for a Hub name.
 
     Raises:
-        ValueError: it looks like a file, and is not there.
+        ValueError: it looks like a file, and is not there; or a pattern matches those of several splits.
     """
     files = [Path(file) for file in matching_files(source, key)]
+    if max(len(_splits_in(map(_shard_of, files))), len(_splits_in(file.parent.name for file in files))) > 1:
+        raise ValueError(
+            f"{key} {source} matches files of several splits, {some(map(str, files))}, and would make one set of them: "
+            "name the folder that they are in"
+        )
     if all(file.exists() for file in files):
         return files
     if files[0].is_absolute() or source.startswith(".") or format_of(files[0]):
         raise ValueError(f"{key} {source} does not exist{not_found(source)}")
     return []
+
+
+def _splits_in(names: Iterable[str]) -> set[str]:
+    """The splits that go by some of the names."""
+    return {split for name in names for split in SPLITS if name in names_of(split)}
 
 
 def _chosen(config: TaskConfig, wanted: Iterable[str], find: Callable[[Iterable[str]], Rows | None]) -> dict[str, Rows]:

@@ -50,6 +50,22 @@ def test_two_files_for_one_split_are_not_chosen_from(tmp_path):
         find_split(str(tmp_path), "dev")
 
 
+@pytest.mark.parametrize("names", [["train.jsonl", "test.jsonl"], ["train/a.jsonl", "validation/a.jsonl", "b/a.jsonl"]])
+def test_a_pattern_of_several_splits_is_refused(tmp_path, names):
+    for name in names:
+        write(tmp_path / name, ROWS)
+    pattern = f"{tmp_path}/{'*/' * names[0].count('/')}*.jsonl"
+    with pytest.raises(ValueError, match=r"matches files of several splits, .*: name the folder that they are in"):
+        load_task(TaskConfig(path=pattern))
+
+
+def test_a_pattern_of_parts_is_one_set(tmp_path):
+    for number in range(5):
+        rows = [{"text": f"{number} {i}", "label": "ab"[i % 2]} for i in range(40)]
+        write(tmp_path / f"train/train-{number}-of-5.jsonl", rows)
+    assert sum(map(len, load_task(TaskConfig(path=f"{tmp_path}/train/*.jsonl")).splits.values())) == 200
+
+
 def test_a_missing_split_says_what_was_looked_for(tmp_path):
     with pytest.raises(
         ValueError, match=r"supervised.path .* has no split 'dev'; .* dev or validation or .*\.jsonl\.gz.*\.csv"
