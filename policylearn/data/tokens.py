@@ -158,10 +158,15 @@ def tokenize_annotated(
 
 
 def _carried(name: str, chunk: list[Annotated], encoded: Mapping) -> list[np.ndarray]:
-    """Values of the tokens of every row the chunk's texts became."""
-    spans = [np.asarray(row, dtype=np.int64).reshape(-1, 2) for row in encoded["offset_mapping"]]
-    text_of = encoded.get("overflow_to_sample_mapping", range(len(spans)))
-    return [at_tokens(chunk[i][0], chunk[i][1][name], row) for i, row in zip(text_of, spans, strict=True)]
+    """Values of the tokens of all rows that a text became, for every text of the chunk."""
+    spans: list[list[tuple[int, int]]] = [[] for _ in chunk]
+    text_of = encoded.get("overflow_to_sample_mapping", range(len(chunk)))
+    for i, row in zip(text_of, encoded["offset_mapping"], strict=True):
+        spans[i] += row
+    return [
+        at_tokens(text, values[name], np.asarray(own, dtype=np.int64).reshape(-1, 2))
+        for (text, values), own in zip(chunk, spans, strict=True)
+    ]
 
 
 def at_tokens(text: str, characters: np.ndarray, spans: np.ndarray) -> np.ndarray:

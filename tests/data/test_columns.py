@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from policylearn.config import ScoresConfig
+from policylearn.data import tokens
 from policylearn.data.columns import character_values, columns_of, read_columns
 from policylearn.data.tokens import at_tokens, tokenize, tokenize_annotated
 
@@ -77,6 +78,14 @@ def test_values_of_a_batch_stand_where_its_tokens_stand(pieces):
     taken = rows.take([2, 0])
     assert taken.values([1], 4)["column"].tolist() == [[0, 1, 2, 0]] and taken[0].tolist() == [2, 3]
     assert tokenize(["ab"], pieces, 9).values([0], 3) == {}
+
+
+def test_a_long_text_is_looked_at_once_however_many_rows_it_becomes(pieces, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tokens, "at_tokens", lambda *given: asked.append(given) or at_tokens(*given))
+    records = [("ab cd " * 40, {"own": [1, 2] * 40}), ("ab", {"own": [3]})]
+    rows = tokenize_annotated(read_columns(records, {"column": OWN}), pieces, 9, split=True)
+    assert len(rows) > 10 and len(asked) == len(records)
 
 
 def test_both_formats_say_the_same(pieces):
