@@ -12,8 +12,10 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from policylearn.config import Config
+from policylearn.evaluation.identity import weights_key
 from policylearn.models.checkpoint import listed, not_finite, quiet
 from policylearn.models.device import slow_bf16
+from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
@@ -27,7 +29,7 @@ from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
 
-HASHED = ("masks", "tokens", "pixels", "labelled")
+HASHED = ("weights", "masks", "tokens", "pixels", "labelled")
 """Facts of which the record keeps a hash."""
 
 
@@ -69,7 +71,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     console = console if first else Console(quiet=True)
     problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     given = material_of(problem, policy)
-    made_from = _made_from(config) | given.facts
+    model = _model_of(problem)
+    made_from = _made_from(config, model) | given.facts
     record = Record.open(out, made_from, fresh) if first else Record.seen(out, made_from, fresh)
     if record.result:
         return Pretrained(out, record.result, before=True)
@@ -77,7 +80,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     if given.beside:
         print_line(console, f"labels  {given.beside}; the loss that is shown is of both")
     with preemptible():
-        trainer = _train(problem, given, out / CHECKPOINTS, console)
+        trainer = _train(problem, model, given, out / CHECKPOINTS, console)
     result = {"steps": trainer.state.global_step, "loss": _last_loss(trainer), given.of: len(problem.domain)}
     result["rows"] = len(given.rows)
     trainer.save_model(str(out))  # with the tokenizer; of several processes the first writes
@@ -99,11 +102,15 @@ def _told(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
     return {f"{key} (a hash of them)" if key in HASHED else key: value for key, value in known.items()}
 
 
-def _train(problem: Problem, given: Material, folder: Path, console: Console) -> Trainer:
-    config = problem.config
-    model = problem.fresh_model(config.pretrain.seed)
+def _model_of(problem: Problem) -> InnerModel:
+    model = problem.fresh_model(problem.config.pretrain.seed)
     if isinstance(model, Seq2SeqModel):
         raise ValueError("pretrain needs a masked language model, and model.name is an encoder–decoder")
+    return model
+
+
+def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, console: Console) -> Trainer:
+    config = problem.config
     if model.remark:
         print_line(console, model.remark)
     if config.pretrain.bf16 and not torch.cuda.is_available() and (slow := slow_bf16("pretrain.bf16")):
@@ -140,13 +147,15 @@ def _last_loss(trainer: Trainer) -> float | None:
     return next((line["loss"] for line in reversed(trainer.state.log_history) if "loss" in line), None)
 
 
-def _made_from(config: Config) -> dict[str, Any]:
-    """What the training is known by, and its card tells, besides what it is given."""
+def _made_from(config: Config, model: InnerModel) -> dict[str, Any]:
+    """What the training is known by, and its card tells, besides what it is given: of a model its name says little."""
     settings = config.pretrain
     known, unused = {"model", "domain", "revision"}, {"save_every", "loaders", "micro_batch"}
     if settings.labels:
         known |= {"task"}
     else:
         unused |= {"labels", "mlm_weight"}  # which trainings from before there were labels do not have
-    used = {key: value for key, value in provenance(config).items() if key in known}
-    return used | settings.model_dump(mode="json", exclude=unused)
+    used: dict[str, Any] = {key: value for key, value in provenance(config).items() if key in known}
+    if config.model.name is None:
+        used["architecture"] = config.model.architecture
+    return used | settings.model_dump(mode="json", exclude=unused) | {"weights": weights_key(model)[:16]}

@@ -14,6 +14,7 @@ from policylearn.config import Config, TaskConfig, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
+from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
 from policylearn.registry.known import brought
@@ -78,11 +79,14 @@ def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
 def evidence_key(problem: Problem) -> str:
     """The key of what all trials of a comparison share: settings, data, θ₀, and how metric, kind of task, objective and
     adaptations of others are written; by content and not by where they lie."""
-    model = problem.fresh_model(0)
-    code = code_of_parts(problem.config, OF_A_TRIAL)
-    weights = save({name: p.detach().contiguous() for name, p in model.named_parameters()})  # tied ones once
-    parts = [str(VERSION), json.dumps(_settings(problem.config, problem.task)), _sha256(weights), _data(problem.data())]
+    code, weights = code_of_parts(problem.config, OF_A_TRIAL), weights_key(problem.fresh_model(0))
+    parts = [str(VERSION), json.dumps(_settings(problem.config, problem.task)), weights, _data(problem.data())]
     return _sha256(" ".join([*parts, *code.values()]).encode())
+
+
+def weights_key(model: InnerModel) -> str:
+    """The key of the weights of a model, wherever they came from."""
+    return _sha256(save({name: p.detach().contiguous() for name, p in model.named_parameters()}))  # tied ones once
 
 
 def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:

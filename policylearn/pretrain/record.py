@@ -11,6 +11,8 @@ from huggingface_hub import ModelCard, ModelCardData
 from policylearn.storage.folder import Storage
 
 RECORD, CHECKPOINTS = "pretrain.json", "checkpoints"
+LATER = ("weights", "architecture")
+"""What a training is known by, and was not at first: a record from before that goes by the rest."""
 
 
 class Record:
@@ -34,16 +36,15 @@ class Record:
             ValueError: the folder holds another training, or something that is none.
         """
         cls.check_takes(folder)
-        if (folder / RECORD).is_file() and not fresh:
-            known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            other = differences(known["made_from"], made_from)
-            if other and (known["result"] or (folder / CHECKPOINTS).is_dir()):
+        if not fresh and (known := _known(folder, made_from)):
+            other, result = known
+            if other and (result or (folder / CHECKPOINTS).is_dir()):
                 raise ValueError(
                     f"{folder} holds a pretraining with other settings ({other}): choose another --out, or --fresh to "
                     "start over"
                 )
             if not other:
-                return cls(folder, made_from, known["result"])
+                return cls(folder, made_from, result)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         found = cls(folder, made_from)
         found.write()
@@ -52,10 +53,10 @@ class Record:
     @classmethod
     def seen(cls, folder: Path, made_from: dict[str, Any], fresh: bool) -> "Record":
         """The record as processes beside the first see it, which opens it: finished before, or yet to be."""
-        if (folder / RECORD).is_file() and not fresh:
-            known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            if not differences(known["made_from"], made_from):
-                return cls(folder, made_from, known["result"])
+        if not fresh and (known := _known(folder, made_from)):
+            other, result = known
+            if not other:
+                return cls(folder, made_from, result)
         return cls(folder, made_from)
 
     @staticmethod
@@ -78,6 +79,15 @@ class Record:
         content = {"made_from": self.made_from, "result": self.result}
         pending.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         pending.replace(self.folder / RECORD)
+
+
+def _known(folder: Path, made_from: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None] | None:
+    """In what the training of a folder is another, in words, and what it came to; None: there is none."""
+    if not (folder / RECORD).is_file():
+        return None
+    known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    untold = {key: made_from[key] for key in LATER if key in made_from}
+    return differences(untold | known["made_from"], made_from), known["result"]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

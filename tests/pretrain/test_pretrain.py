@@ -98,7 +98,7 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bit
     assert all(torch.equal(once[name], twice[name]) for name in once)
     assert f"{out} is finished" in policylearn(*words)[1]
     status, _, said = policylearn("pretrain", tiny_toml, *SHORT, "pretrain.seed=1", "--policy", finished, "--out", out)
-    assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1)" in said
+    assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1; weights was" in said
 
 
 NOMIC = (
@@ -126,6 +126,29 @@ def test_a_training_that_was_refused_makes_room_for_another(tiny, tmp_path, quie
     done = command.pretrain(tiny(*short, "pretrain.batch_size=6", "pretrain.micro_batch=3"), tmp_path / "model", quiet)
     card = (done.folder / "README.md").read_text()
     assert "- masks (a hash of them): " in card and f"- steps: {done.result['steps']}" in card
+
+
+def test_a_training_knows_its_model_by_what_it_is_and_not_by_its_name(trained, tiny, finished, tmp_path, quiet):
+    problem, out = Problem(tiny()), tmp_path / "out"
+    for place, seed in (("a", 1), ("b", 2)):
+        problem.fresh_model(seed).mlm.save_pretrained(tmp_path / place / "model")
+        problem.tokenizer.save_pretrained(tmp_path / place / "model")
+    first, second = (tiny(*SHORT, f"model.name={tmp_path / place / 'model'}") for place in "ab")
+    command.pretrain(first, out, quiet)
+    assert command.pretrain(first, out, quiet).before
+    with pytest.raises(ValueError, match=r"holds a pretraining with other settings \(weights was"):
+        command.pretrain(second, out, quiet)
+    other = tiny(*SHORT, "model.architecture.hidden_dropout_prob=0.3")
+    with pytest.raises(ValueError, match=r"other settings \(architecture was .*'hidden_dropout_prob': 0\.3"):
+        command.pretrain(other, trained[0].folder, quiet, str(finished))
+
+
+def test_a_record_from_before_models_were_known_by_their_weights_is_known(trained, tiny, finished, tmp_path, quiet):
+    shutil.copytree(trained[0].folder, tmp_path / "model")
+    record = json.loads((tmp_path / "model" / "pretrain.json").read_text())
+    del record["made_from"]["weights"], record["made_from"]["architecture"]
+    (tmp_path / "model" / "pretrain.json").write_text(json.dumps(record))
+    assert command.pretrain(tiny(*SHORT), tmp_path / "model", quiet, str(finished)).before
 
 
 def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
