@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from policylearn.config import Config
 from policylearn.evaluation.identity import weights_key
@@ -21,10 +20,12 @@ from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
+from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, trainer_of
 from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.runs.checkpoints import last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
@@ -83,7 +84,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         trainer = _train(problem, model, given, out / CHECKPOINTS, console)
     result = {"steps": trainer.state.global_step, "loss": _last_loss(trainer), given.of: len(problem.domain)}
     result["rows"] = len(given.rows)
-    trainer.save_model(str(out))  # with the tokenizer; of several processes the first writes
+    with written(str(out)):
+        trainer.save_model(str(out))  # with the tokenizer; of several processes the first writes
     if first:
         (out / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # a pickle, with paths of this machine, that no model needs
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
@@ -120,13 +122,13 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
     if isinstance(trainer, BesideLabels):
         model.bf16 = trainer.args.bf16
         trainer.labels = LabelledSteps(problem, model, config.pretrain)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    last = last_checkpoint(folder)
     if last is not None:
-        print_line(console, f"goes on from {last}")
+        print_line(console, f"goes on from {last[1]}")
     with quiet():
         if last is not None:
-            take_weights(model.mlm, last)
-        trainer.train(resume_from_checkpoint=last)
+            take_weights(model.mlm, str(last[1]))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last[1]))
     if isinstance(trainer, BesideLabels):
         without_head(model.mlm)
     if broken := not_finite(model.mlm):

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from policylearn.masking.corruption import IGNORED
 from policylearn.models.heads import has_known_head
+from policylearn.pretrain.saving import SavingTrainer
 
 
-class MaskedTokensTrainer(Trainer):
+class MaskedTokensTrainer(SavingTrainer):
     """A `Trainer` whose model hands its vocabulary head the masked tokens only, if the head is one that we know to look
     at every token by itself (`models.heads`). Loss and gradients are the same to the last bits, summed in another
     order.

@@ -23,6 +23,7 @@ from policylearn.config.masking import texts_of
 from policylearn.pretrain.labels import BesideLabels
 from policylearn.pretrain.masked_tokens import MaskedTokensTrainer, loss_of
 from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
+from policylearn.pretrain.saving import SavingTrainer
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
 
@@ -45,7 +46,7 @@ def trainer_of(
     """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss; steps that see
     labels have to be given these. ValueError: as `shares`."""
     if isinstance(collator, PatchCollator):
-        kind, masks = Trainer, dict[str, Any](data_collator=collator)
+        kind, masks = SavingTrainer, dict[str, Any](data_collator=collator)
     else:
         kind = BesideLabels if config.pretrain.labels else MaskedTokensTrainer
         masks = {"data_collator": Unnumbered(collator), "compute_loss_func": loss_of}

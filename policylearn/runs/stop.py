@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from policylearn.report.formats import plural
+from policylearn.runs.checkpoints import last_checkpoint
 
 if TYPE_CHECKING:
     from policylearn.storage.folder import Storage
@@ -54,7 +56,8 @@ def _kept(out: str) -> str:
     try:
         storage = Storage.at(out)
         if storage.is_file("pretrain.json"):
-            return _checkpoint_in(storage / "checkpoints")
+            with (storage / "checkpoints").here() as folder:
+                return _checkpoint_in(folder)
         runs = [storage] if storage.is_file("config.json") else [storage / name for name in storage.names()]
         runs = [run for run in runs if run.is_file("config.json")]
         counts = {name: sum(_lines_in(run, name) for run in runs) for name in KEPT}
@@ -64,9 +67,9 @@ def _kept(out: str) -> str:
     return " and ".join(told) or "nothing that was finished"
 
 
-def _checkpoint_in(storage: "Storage") -> str:
-    steps = [int(name.removeprefix("checkpoint-")) for name in storage.names() if name.startswith("checkpoint-")]
-    return f"the checkpoint after step {max(steps)}" if steps else "no checkpoint yet"
+def _checkpoint_in(folder: Path) -> str:
+    last = last_checkpoint(folder)
+    return f"the checkpoint after step {last[0]}" if last else "no checkpoint yet"
 
 
 def _lines_in(storage: "Storage", name: str) -> int:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
 from policylearn.collator.policy_collator import PolicyCollator
@@ -22,6 +23,7 @@ from policylearn.pretrain.material import check_labels
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
 from policylearn.problem import Problem
+from policylearn.runs.preemption import Preempted
 
 SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
 
@@ -99,6 +101,43 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bit
     assert f"{out} is finished" in policylearn(*words)[1]
     status, _, said = policylearn("pretrain", tiny_toml, *SHORT, "pretrain.seed=1", "--policy", finished, "--out", out)
     assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1; weights was" in said
+
+
+def cut_short(trainer_class, monkeypatch, error):
+    """From now on the second checkpoint has weights, and no more: what saves an optimiser raises."""
+    save = trainer_class._save_optimizer_and_scheduler
+
+    def failing(trainer, place):
+        if place.endswith("checkpoint-4"):
+            raise error
+        save(trainer, place)
+
+    monkeypatch.setattr(trainer_class, "_save_optimizer_and_scheduler", failing)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (Preempted(), 75),
+        (OSError(28, "No space left on device"), 1),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), 1),
+        (SafetensorError("No space left on device"), 1),
+    ],
+)
+def test_a_training_that_is_stopped_within_a_checkpoint_goes_on_from_the_one_before(
+    trained, tiny_toml, finished, policylearn, tmp_path, monkeypatch, error, status
+):
+    words = ["pretrain", tiny_toml, *SHORT, "--policy", finished, "--out", tmp_path / "model"]
+    with monkeypatch.context() as patched:
+        cut_short(training.Trainer, patched, error)
+        ended, _, said = policylearn(*words)
+    assert ended == status and "keeps the checkpoint after step 2" in said
+    assert status != 1 or f"checkpoints cannot be written: {error}" in said
+    status, said, wrong = policylearn(*words)
+    assert status == 0 and "checkpoint-2" in said, wrong
+    once, twice = weights(trained[0].folder), weights(tmp_path / "model")
+    assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
 NOMIC = (
