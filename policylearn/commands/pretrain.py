@@ -3,11 +3,11 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from policylearn.config import Config
@@ -25,7 +25,7 @@ from policylearn.pretrain.training import LOWER, trainer_of
 from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.runs.checkpoints import last_checkpoint
+from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
@@ -126,14 +126,25 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
     if last is not None:
         print_line(console, f"goes on from {last[1]}")
     with quiet():
-        if last is not None:
-            take_weights(model.mlm, str(last[1]))
-        trainer.train(resume_from_checkpoint=None if last is None else str(last[1]))
+        _go_on(trainer, last)
     if isinstance(trainer, BesideLabels):
         without_head(model.mlm)
     if broken := not_finite(model.mlm):
         raise FloatingPointError(f"weights became NaN or infinite, {listed(broken)}: {LOWER}")
     return trainer
+
+
+def _go_on(trainer: Trainer, last: tuple[int, Path] | None) -> None:
+    """From the last checkpoint; after that of the last step nothing is left to do, and `Trainer` would do one more."""
+    if last is None:
+        trainer.train()
+        return
+    steps, place = last
+    take_weights(cast(PreTrainedModel, trainer.model), str(place))
+    if steps < trainer.args.max_steps:
+        trainer.train(resume_from_checkpoint=str(place))
+    else:
+        trainer.state = TrainerState.load_from_json(str(place / STATE))
 
 
 def take_weights(model: PreTrainedModel, checkpoint: str) -> None:

@@ -24,6 +24,7 @@ from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
 from policylearn.problem import Problem
 from policylearn.runs.preemption import Preempted
+from policylearn.storage.folder import StorageFailed
 
 SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
 
@@ -138,6 +139,27 @@ def test_a_training_that_is_stopped_within_a_checkpoint_goes_on_from_the_one_bef
     assert status == 0 and "checkpoint-2" in said, wrong
     once, twice = weights(trained[0].folder), weights(tmp_path / "model")
     assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+@pytest.mark.parametrize("settings", [SHORT, [*SHORT, "pretrain.labels=16"]])
+def test_a_training_whose_last_checkpoint_is_of_its_last_step_has_no_step_to_do(
+    tiny, tmp_path, quiet, monkeypatch, settings
+):
+    whole = command.pretrain(tiny(*settings), tmp_path / "whole", quiet)
+    save_model = training.Trainer.save_model
+
+    def full(trainer, place=None, _internal_call=False):
+        if not _internal_call:
+            raise OSError(28, "No space left on device")
+        save_model(trainer, place, _internal_call)
+
+    with monkeypatch.context() as patched, pytest.raises(StorageFailed, match=r"stopped cannot be written: .*No space"):
+        patched.setattr(training.Trainer, "save_model", full)
+        command.pretrain(tiny(*settings), tmp_path / "stopped", quiet)
+    again = command.pretrain(tiny(*settings), tmp_path / "stopped", quiet)
+    assert again.result == whole.result and whole.result["steps"] == 6
+    once, twice = weights(whole.folder), weights(again.folder)
+    assert once.keys() == twice.keys() and all(torch.equal(once[name], twice[name]) for name in once)
 
 
 NOMIC = (
