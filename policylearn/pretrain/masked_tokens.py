@@ -23,9 +23,14 @@ class MaskedTokensTrainer(SavingTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """As `Trainer` has it; several GPUs in one process have all logits, for each has a share of the masks."""
+        """As `Trainer` has it; several GPUs in one process have all logits, for each has a share of the masks.
+        `loss_of` takes one loss over them all, which `Trainer` multiplies as if it were the mean of one of each.
+        """
         mlm = cast(PreTrainedModel, self.model)
-        if self.args.n_gpu > 1 or not has_known_head(mlm):
+        if self.args.n_gpu > 1:
+            assert not return_outputs, "nothing is evaluated here"
+            return super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch) / self.args.n_gpu
+        if not has_known_head(mlm):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         masked = inputs["labels"] != IGNORED
 

@@ -78,3 +78,18 @@ def test_where_nothing_is_masked_the_loss_is_zero_and_every_parameter_has_its_gr
     batch["labels"].fill_(-100)
     loss, found, _ = gradients(MaskedTokensTrainer, model_of("bert"), batch, tmp_path)
     assert loss == 0 and all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in found.values())
+
+
+def test_several_gpus_of_one_process_make_the_step_of_one(batch, tmp_path):
+    rows = [{name: column[row] for name, column in batch.items()} for row in range(ROWS)]
+
+    def step(gpus):
+        """Loss and norm of the gradient as they are told; without GPUs, DataParallel is the module itself."""
+        given = {"max_steps": 1, "use_cpu": True, "report_to": "none", "logging_steps": 1, "save_strategy": "no"}
+        arguments = TrainingArguments(str(tmp_path), per_device_train_batch_size=ROWS // gpus, **given)
+        arguments._n_gpu = gpus
+        trainer = MaskedTokensTrainer(model_of("bert"), arguments, train_dataset=rows, compute_loss_func=loss_of)
+        trainer.train()
+        return [trainer.state.log_history[0][name] for name in ("loss", "grad_norm")]
+
+    assert step(2) == pytest.approx(step(1), rel=1e-3)
