@@ -20,7 +20,7 @@ from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import BENCHMARKS, MaskingConfig
 from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import REGION, whole_rate
-from policylearn.policy.policy import MaskingPolicy, uniform_policy
+from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.pretrain.rows import PictureRows, Rows
 from policylearn.pretrain.training import devices
@@ -70,7 +70,7 @@ def material_of(problem: Problem, source: str | None) -> Material:
 
 def _texts(problem: Problem, source: str | None) -> Material:
     config = problem.config
-    masks, said = _masks(problem, source, lambda: uniform_policy(problem.tokenizer, config.masking))
+    masks, said = _masks(problem, source)
     size = config.model.max_length if config.pretrain.packing else None
     facts = {"max_length": config.model.max_length, **_facts(masks, "tokens", problem.domain)}
     beside = check_labels(problem) if config.pretrain.labels else ""
@@ -123,7 +123,7 @@ def _pictures(problem: PictureProblem, source: str | None) -> Material:
         raise ValueError("pretrain.labels is for texts, and the config is one of pictures: set it to 0")
     if problem.config.pretrain.packing:
         raise ValueError("pretrain.packing is for texts, and the config is one of pictures: unset it")
-    masks, said = _masks(problem, source, lambda: build_uniform(problem))
+    masks, said = _masks(problem, source)
     if REGION in map(scorer_of, masks.names):
         raise ValueError(f"{said} go by boxes of pictures, which are not read here: train with PatchCollator")
 
@@ -151,10 +151,10 @@ def _processor(problem: PictureProblem) -> dict[str, Any]:
     }
 
 
-def _masks(problem: Problem, source: str | None, uniform: Callable[[], MaskingPolicy]) -> tuple[MaskingPolicy, str]:
+def _masks(problem: Problem, source: str | None) -> tuple[MaskingPolicy, str]:
     """The policy, and whose it is."""
     if source is None:
-        masks, said = uniform(), "random masks (no --policy)"
+        masks, said = build_uniform(problem), "random masks (no --policy)"
     else:
         artefact = load_policy(source)
         check_fits(problem, artefact)

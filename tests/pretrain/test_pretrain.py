@@ -14,16 +14,18 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, TrainerCallback
 
+from policylearn.arms.arms import arm_policy
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.commands import pretrain as command
 from policylearn.config import PretrainConfig
 from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
-from policylearn.pretrain.material import check_labels
+from policylearn.pretrain.material import check_labels, material_of
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import shares
 from policylearn.problem import Problem
 from policylearn.runs.preemption import Preempted
+from policylearn.runs.provenance import fingerprint
 from policylearn.storage.folder import StorageFailed
 
 SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
@@ -210,6 +212,15 @@ def test_a_record_from_before_models_were_known_by_their_weights_is_known(traine
     del record["made_from"]["weights"], record["made_from"]["architecture"]
     (tmp_path / "model" / "pretrain.json").write_text(json.dumps(record))
     assert command.pretrain(tiny(*SHORT), tmp_path / "model", quiet, str(finished)).before
+
+
+def test_random_masks_by_collocation_know_those_of_the_domain(tiny, tmp_path):
+    others = [f"generic_{number:03d}" for number in range(2, 12)]
+    texts = [" ".join([*others[: n % 9], "generic_000 generic_001", *others[n % 9 :]]) for n in range(200)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    problem = Problem(tiny("masking.unit=collocation", f"domain.path='{tmp_path / 'texts.txt'}'"))
+    masks = material_of(problem, None).masks
+    assert len(masks.field.collocations) and fingerprint(masks) == fingerprint(arm_policy(problem, "random"))
 
 
 def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
