@@ -3,7 +3,9 @@ language modelling) on the very texts that have labels, L = L_task + λ · L_MLM
 
 This is how Difference-Masking was evaluated (Wilf et al., Findings of EMNLP 2023), and what multi-task end-task aware
 training does with the end task's own text (Dery et al., ICLR 2022, MT-TARTAN). To the end, texts are masked by the
-policy that the model was trained under; within the outer loss by uniform masks, for that is of θ and not of a policy.
+policy that the model was trained under, a rate with a schedule being where it ended; within the outer loss by uniform
+masks, for that is of θ and not of a policy. What a policy followed of that training itself, mistakes or credits, it has
+no more: it is uniform then. Uniform masks are of words where the unit is a collocation, of which no table is here.
 """
 
 import copy
@@ -35,6 +37,9 @@ from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.problem import Problem
+
+OVER = 1.0
+"""Progress of the training that comes before."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def _masked(
     problem: Problem, policy: MaskingPolicy, objective: Objective, seed: int, step: int, rows: Sequence[int]
 ) -> MaskedBatch:
     ids, real = problem.labelled("train").rows.batch(rows, problem.pad_id)
-    return objective.draw(policy, ids, real, seed, step)
+    return objective.draw(policy, ids, real, seed, step, progress=OVER)
 
 
 def _uniform(problem: Problem) -> MaskingPolicy:

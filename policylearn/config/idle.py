@@ -3,6 +3,7 @@ and a config may be for several: they are told, and not refused."""
 
 from policylearn.config.experiment import PATCHES, Config
 from policylearn.config.masking import MaskingConfig
+from policylearn.config.running import parts_of
 from policylearn.config.scores import DifferenceConfig, scorer_of
 
 SHOWN = ("mask_share", "random_share", "random_token_ids")
@@ -12,8 +13,8 @@ OF_PATCHES = ("anchors", "anchor_ratio", "anchor_count")
 
 
 def idle_settings(config: Config) -> list[str]:
-    """What a person should know of settings of [masking], and of pictures those of [scores.difference], that do
-    nothing, in a line each.
+    """What a person should know of settings of [masking], of masks beside labels, and of pictures those of
+    [scores.difference], that do nothing, in a line each.
 
     >>> idle_settings(Config.model_validate({"masking": {"draws": 2}}))
     ['masking.draws  does nothing: it is for masking.design = "explore"']
@@ -31,11 +32,29 @@ def idle_settings(config: Config) -> list[str]:
     if "amlm" in map(scorer_of, config.policy.prior) and "rounds" in config.learn.stages:
         told.append("policy.prior.amlm  follows mistakes between windows of rounds alone, not within them")
     difference, unchanged = config.scores.difference, DifferenceConfig()
-    return told + [
-        f"scores.difference.{name}  does nothing: it is of texts"
-        for name in type(difference).model_fields
-        if config.patches.words and name not in OF_PATCHES and getattr(difference, name) != getattr(unchanged, name)
+    return (
+        told
+        + _joint(config)
+        + [
+            f"scores.difference.{name}  does nothing: it is of texts"
+            for name in type(difference).model_fields
+            if config.patches.words and name not in OF_PATCHES and getattr(difference, name) != getattr(unchanged, name)
+        ]
+    )
+
+
+def _joint(config: Config) -> list[str]:
+    """What masks of joint tuning are not, though those of the training are."""
+    tuned = "joint" in {parts_of(method)[0] for method in config.evaluate.downstream}
+    uniform = config.outer.adaptation == "joint" or (tuned and "none" in config.evaluate.arms)
+    told = [
+        f"evaluate.downstream  joint: masks of {arm} are uniform there, for what they follow is its training's"
+        for arm in ("amlm", "live")
+        if tuned and arm in config.evaluate.arms
     ]
+    if uniform and config.masking.unit == "collocation":
+        told.append("masking.unit  joint: uniform masks are of words there, not of collocations")
+    return told
 
 
 def _reasons(config: Config) -> dict[str, str]:

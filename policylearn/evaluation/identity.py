@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from policylearn.arms.course import USUAL, Course
-from policylearn.config import Config, TaskConfig, parts_of
+from policylearn.config import Config, MaskingConfig, RateSchedule, TaskConfig, parts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
@@ -50,14 +50,21 @@ def masks_key(
     policy: MaskingPolicy | None, domain: TokenRows, course: Course = USUAL, config: Config | None = None
 ) -> str:
     """What decides the masks of an arm; None: no further training. `course` is the rest of its training, and of
-    `config` are the settings by which masks go that follow the credits of the moment."""
+    `config` are the settings by which masks go that follow the credits of the moment, and those of joint tuning."""
     if policy is None:
-        return "none"
+        return "none" + (_tuned(config, config.masking) if config is not None else "")
     units = " short units" if _masked_otherwise_before(policy, domain) else ""
     network = [code_hash(part) for part in brought([policy.config.network], ["networks"]).values()]
     by = {"outer": config.outer, "credit": config.credit} if config is not None and course.live else {}
     live = [f"{name} {settings.model_dump_json()}" for name, settings in by.items()]
-    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key
+    tuned = _tuned(config, policy.masking) if config is not None else ""
+    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key + tuned
+
+
+def _tuned(config: Config, masking: MaskingConfig) -> str:
+    """Trials in which joint tuning had the first rate of a schedule are not those in which it has the last."""
+    joint = "joint" in {parts_of(method)[0] for method in config.evaluate.downstream}
+    return " tuned at the last rate" if joint and isinstance(masking.rate, RateSchedule) else ""
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:

@@ -39,6 +39,19 @@ def test_texts_are_masked_by_the_policy_of_the_model_and_otherwise_uniformly(tin
     assert same(under["oracle"], fitted(problem, arm_policy(problem, "oracle")))
 
 
+def test_a_rate_with_a_schedule_is_where_the_training_ended(tiny):
+    moving = Problem(tiny(*EPOCHS, "masking.rate={kind='linear', rates=[0.6, 0.2]}"))
+    still = {rate: Problem(tiny(*EPOCHS, f"masking.rate={rate}")) for rate in (0.6, 0.2)}
+    ended = fitted(moving, arm_policy(moving, "random"))
+    assert same(ended, fitted(still[0.2])) and not same(ended, fitted(still[0.6]))
+    assert same(fitted(moving), ended)
+    settings = "outer.adaptation=joint", "masking.rate={kind='linear', rates=[0.6, 0.2]}"
+    falling, low = (outer_problem(Problem(tiny(settings[0], rate)), [0], lambda **_: None)
+                    for rate in (settings[1], "masking.rate=0.2"))  # fmt: skip
+    model = moving.fresh_model(0)
+    assert torch.equal(falling(model), low(model))
+
+
 def test_the_model_is_left_alone_and_a_trial_names_what_it_found(tiny):
     problem = Problem(tiny(*EPOCHS, 'evaluate.downstream=["probe", "joint@20"]'))
     found = run_trial(problem, arm_policy(problem, "random"), "random", 0)

@@ -32,6 +32,21 @@ def test_settings_of_which_nothing_comes_are_named(settings, idle):
     assert [line.split("  ")[0] for line in told] == [f"masking.{name}" for name in idle]
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["evaluate.arms=[none,random,live,amlm]"], []),
+        (["evaluate.arms=[none,random,live,amlm]", "evaluate.downstream=[probe,joint@20]"], ["of amlm", "of live"]),
+        (["evaluate.arms=[random]", "evaluate.downstream=[joint]", "masking.unit=collocation"], []),
+        (["evaluate.arms=[none]", "evaluate.downstream=[joint]", "masking.unit=collocation"], ["are of words"]),
+        (["outer.adaptation=joint", "masking.unit=collocation"], ["are of words"]),
+    ],
+)
+def test_what_masks_of_joint_tuning_are_not_is_told(settings, told):
+    lines = idle_settings(load_config(None, settings))
+    assert all(f"masks {what}" in line for what, line in zip(told, lines, strict=True))
+
+
 def test_of_pictures_settings_of_words_are_named():
     given = {"patches": {"words": 8}, "scores": {"difference": {"anchor_share": 0.1, "anchors": 3}}}
     given |= {"model": {"architecture": {"model_type": "vit_mae"}}, "policy": {"prior": {"difference": 1.0}}}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from policylearn.arms.course import Course
-from policylearn.config import MaskingConfig
+from policylearn.config import MaskingConfig, RateSchedule
 from policylearn.data.tokens import TokenRows
 from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
@@ -135,6 +135,16 @@ def test_masks_by_which_an_untrained_model_is_tuned_make_another_trial_of_it(tin
     joint, rate = 'evaluate.downstream=["joint"]', "masking.rate=0.3"
     assert evidence_key(Problem(tiny(joint))) != evidence_key(Problem(tiny(joint, rate)))
     assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(rate)))
+
+
+def test_a_schedule_makes_another_trial_where_texts_are_tuned_at_its_last_rate(make_policy, tiny_problem, tiny):
+    """Before, joint tuning had the first."""
+    joint, falling = 'evaluate.downstream=["joint"]', "masking.rate={kind='linear', rates=[0.3, 0.15]}"
+    schedule = RateSchedule(kind="linear", rates=[0.3, 0.15])
+    for policy, usual in ((None, "none"), (make_policy(rate=schedule), fingerprint(make_policy(rate=schedule)))):
+        assert masks_key(policy, tiny_problem.domain, config=tiny(falling)) == usual
+        assert masks_key(policy, tiny_problem.domain, config=tiny(joint, falling)) == f"{usual} tuned at the last rate"
+    assert masks_key(make_policy(), tiny_problem.domain, config=tiny(joint)) == fingerprint(make_policy())
 
 
 def test_settings_of_credits_make_another_trial_where_masks_go_by_them(make_policy, tiny_problem, tiny):
