@@ -21,7 +21,7 @@ from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, witho
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
 from policylearn.pretrain.saving import written
-from policylearn.pretrain.training import LOWER, trainer_of
+from policylearn.pretrain.training import LOWER, Shown, trainer_of
 from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
@@ -118,14 +118,15 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
     if config.pretrain.bf16 and not torch.cuda.is_available() and (slow := slow_bf16("pretrain.bf16")):
         print_line(console, f"model  {slow}")
     collator = given.collator(model.mlm, config.pretrain.seed, console)
-    trainer = trainer_of(config, model.mlm, problem.own_tokenizer, collator, given.rows, folder, console)
+    trainer = trainer_of(config, model.mlm, problem.own_tokenizer, collator, given.rows, folder)
     if isinstance(trainer, BesideLabels):
         model.bf16 = trainer.args.bf16
         trainer.labels = LabelledSteps(problem, model, config.pretrain)
     last = last_checkpoint(folder)
     if last is not None:
         print_line(console, f"goes on from {last[1]}")
-    with quiet():
+    with quiet(), Shown(console) as shown:
+        trainer.add_callback(shown)
         _go_on(trainer, last)
     if isinstance(trainer, BesideLabels):
         without_head(model.mlm)

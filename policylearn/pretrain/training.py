@@ -2,8 +2,9 @@
 
 import math
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from rich.console import Console
@@ -41,7 +42,6 @@ def trainer_of(
     collator: PolicyCollator | PatchCollator,
     rows: Rows | PictureRows,
     folder: Path,
-    console: Console,
 ) -> Trainer:
     """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss; steps that see
     labels have to be given these. ValueError: as `shares`."""
@@ -56,7 +56,7 @@ def trainer_of(
         train_dataset=rows,
         processing_class=tokenizer,
         **masks,
-        callbacks=[EpochCallback(collator), Shown(console)],
+        callbacks=[EpochCallback(collator)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -128,16 +128,23 @@ def devices() -> int:
 
 
 class Shown(TrainerCallback):
-    """Shows how far a `Trainer` is, when it will be done, and its loss: a bar, or lines where there is no terminal."""
+    """Shows how far a `Trainer` is, when it will be done, and its loss: a bar, or lines where there is no terminal. A
+    context manager: whatever ends the training, the bar stops."""
 
     def __init__(self, console: Console) -> None:
-        self.console, self._loss = console, ""
+        self.console, self._loss, self._open = console, "", ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The bar appears, at the step that a resumed training goes on from."""
         done = state.global_step
-        self._progress = TaskProgress("pretraining, steps", state.max_steps, self.console, done=done, own=True)
-        self._progress.__enter__()
+        progress = TaskProgress("pretraining, steps", state.max_steps, self.console, done=done, own=True)
+        self._progress = self._open.enter_context(progress)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """The loss since it was last said; without a terminal, a line of its own. FloatingPointError: it is NaN or
@@ -152,10 +159,6 @@ class Shown(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One more step."""
         self._progress.advance(label=self._loss if is_live(self.console) else "")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The bar stops."""
-        self._progress.__exit__()
 
 
 def _schedule(settings: PretrainConfig) -> str:

@@ -1,5 +1,6 @@
 """A model trained further for use: what it is, that it goes on where it stopped, on any number of processes."""
 
+import io
 import json
 import os
 import shutil
@@ -162,6 +163,15 @@ def test_a_training_whose_last_checkpoint_is_of_its_last_step_has_no_step_to_do(
     assert again.result == whole.result and whole.result["steps"] == 6
     once, twice = weights(whole.folder), weights(again.folder)
     assert once.keys() == twice.keys() and all(torch.equal(once[name], twice[name]) for name in once)
+
+
+@pytest.mark.parametrize("rate", ["1e-3", "1e9"])
+def test_the_cursor_is_back_whatever_ends_a_training(tiny, tmp_path, interrupted, rate):
+    terminal = training.Console(file=io.StringIO(), force_terminal=True, width=120)
+    with interrupted(), pytest.raises((KeyboardInterrupt, FloatingPointError)):
+        command.pretrain(tiny(*SHORT, f"pretrain.learning_rate={rate}"), tmp_path / "model", terminal)
+    shown = terminal.file.getvalue()
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
 
 
 NOMIC = (
