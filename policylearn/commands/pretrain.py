@@ -20,6 +20,7 @@ from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CHECKPOINTS, Record, card
+from policylearn.pretrain.reports import check_reports
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, trainer_of
 from policylearn.problem import Problem
@@ -66,6 +67,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         Preempted: on SIGTERM; the last checkpoint is kept.
     """
     check_trackers(config)
+    check_reports(config)
     first = int(os.environ.get("RANK") or 0) == 0
     if first:  # others might find what the first is just writing
         Record.check_takes(out)

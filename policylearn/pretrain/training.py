@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from policylearn.config import Config, PretrainConfig
 from policylearn.config.masking import texts_of
 from policylearn.pretrain.labels import BesideLabels
 from policylearn.pretrain.masked_tokens import MaskedTokensTrainer, loss_of
+from policylearn.pretrain.reports import TENSORBOARD, reports
 from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
 from policylearn.pretrain.saving import SavingTrainer
 from policylearn.report.progress import TaskProgress, is_live
@@ -50,19 +52,22 @@ def trainer_of(
     else:
         kind = BesideLabels if config.pretrain.labels else MaskedTokensTrainer
         masks = {"data_collator": Unnumbered(collator), "compute_loss_func": loss_of}
+    to, events = reports(config, folder.parent / TENSORBOARD)
     trainer = kind(
         model=model,
-        args=arguments(config, len(rows), folder, collator.policy.masking.copies),
+        args=arguments(config, len(rows), folder, collator.policy.masking.copies, to),
         train_dataset=rows,
         processing_class=tokenizer,
         **masks,
-        callbacks=[EpochCallback(collator)],
+        callbacks=[EpochCallback(collator), *events],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def arguments(config: Config, rows: int, folder: Path, copies: int = 1) -> TrainingArguments:
+def arguments(
+    config: Config, rows: int, folder: Path, copies: int = 1, report_to: Sequence[str] = ()
+) -> TrainingArguments:
     """The settings of [pretrain] as `Trainer` has them, whose rows a collator makes so many copies of."""
     settings = config.pretrain.model_copy(update={"batch_size": texts_of(config.pretrain.batch_size, copies)})
     if settings.micro_batch is not None:
@@ -84,7 +89,8 @@ def arguments(config: Config, rows: int, folder: Path, copies: int = 1) -> Train
         save_total_limit=KEPT,
         logging_steps=max(1, steps // LINES),
         logging_nan_inf_filter=False,  # else a loss of NaN is told as 0
-        report_to=list(config.track.to) or "none",
+        report_to=list(report_to) or "none",
+        project=config.track.project,
         run_name=config.track.name or config.name,
         remove_unused_columns=False,
         use_cpu=_on_processor(),
