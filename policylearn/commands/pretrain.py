@@ -19,7 +19,7 @@ from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
-from policylearn.pretrain.record import CHECKPOINTS, Record, card
+from policylearn.pretrain.record import CARD, CHECKPOINTS, Record, card
 from policylearn.pretrain.reports import check_reports
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, trainer_of
@@ -94,7 +94,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         beside = f", and on {given.beside}" if given.beside else ""
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""
         said = card(config.name, base, f"under {given.said}{beside}", _told(config, made_from | result), pictures)
-        for name, text in (given.files | {"README.md": said}).items():
+        for name, text in (given.files | {CARD: said}).items():
             (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
     return Pretrained(out, result)
@@ -109,7 +109,10 @@ def _told(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
 def _model_of(problem: Problem) -> InnerModel:
     model = problem.fresh_model(problem.config.pretrain.seed)
     if isinstance(model, Seq2SeqModel):
-        raise ValueError("pretrain needs a masked language model, and model.name is an encoder–decoder")
+        raise ValueError(
+            "pretrain needs a masked language model, and the config has an encoder–decoder: set model.name or "
+            "model.architecture to an encoder"
+        )
     return model
 
 

@@ -23,7 +23,7 @@ from policylearn.policy.patches import REGION, whole_rate
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.pretrain.rows import PictureRows, Rows
-from policylearn.pretrain.training import devices
+from policylearn.pretrain.training import devices, in_texts, shares
 from policylearn.problem import Problem
 from policylearn.report.console import print_line
 from policylearn.runs.provenance import fingerprint, last_part
@@ -63,9 +63,12 @@ def material_of(problem: Problem, source: str | None) -> Material:
 
     Raises:
         ValueError: there is none, or one that does not go with the model; the rate is above what it allows; labels are
-            to be seen, and the task has no head; or what is for texts alone is asked of pictures.
+            to be seen, and the task has no head; what is for texts alone is asked of pictures; or a step cannot be
+            dealt out.
     """
-    return _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(problem, source)
+    found = _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(problem, source)
+    shares(in_texts(problem.config.pretrain, found.masks.masking.copies), devices())
+    return found
 
 
 def _texts(problem: Problem, source: str | None) -> Material:

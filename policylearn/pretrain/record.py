@@ -8,9 +8,11 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from policylearn.pretrain.reports import TENSORBOARD
+from policylearn.runs.kept import damaged, kept_json
 from policylearn.storage.folder import Storage
 
-RECORD, CHECKPOINTS = "pretrain.json", "checkpoints"
+RECORD, CHECKPOINTS, CARD = "pretrain.json", "checkpoints", "README.md"
 LATER = ("weights", "architecture")
 """What a training is known by, and was not at first: a record from before that goes by the rest."""
 
@@ -33,7 +35,7 @@ class Record:
         before it began makes room for another.
 
         Raises:
-            ValueError: the folder holds another training, or something that is none.
+            ValueError: the folder holds another training, something that is none, or a damaged record.
         """
         cls.check_takes(folder)
         if not fresh and (known := _known(folder, made_from)):
@@ -48,6 +50,7 @@ class Record:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         found = cls(folder, made_from)
         found.write()
+        _forget_model(folder)
         return found
 
     @classmethod
@@ -81,13 +84,25 @@ class Record:
         pending.replace(self.folder / RECORD)
 
 
+def _forget_model(folder: Path) -> None:
+    """Of an earlier training: under the new record it would pass for what comes of this one."""
+    for file in (folder / CARD, *folder.glob("model*.safetensors*")):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+
+
 def _known(folder: Path, made_from: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None] | None:
-    """In what the training of a folder is another, in words, and what it came to; None: there is none."""
-    if not (folder / RECORD).is_file():
+    """In what the training of a folder is another, in words, and what it came to; None: there is none. ValueError: the
+    record is damaged."""
+    storage, advice = Storage.at(folder), "choose another --out"
+    known = kept_json(storage, RECORD, advice)
+    if known is None and not storage.is_file(RECORD):
         return None
-    known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     untold = {key: made_from[key] for key in LATER if key in made_from}
-    return differences(untold | known["made_from"], made_from), known["result"]
+    try:
+        return differences(untold | known["made_from"], made_from), known["result"]
+    except (KeyError, TypeError) as error:  # storage boundary: JSON, and of something else
+        raise damaged(storage, RECORD, ValueError("it tells of no training"), advice) from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

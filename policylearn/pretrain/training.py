@@ -69,9 +69,7 @@ def arguments(
     config: Config, rows: int, folder: Path, copies: int = 1, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
     """The settings of [pretrain] as `Trainer` has them, whose rows a collator makes so many copies of."""
-    settings = config.pretrain.model_copy(update={"batch_size": texts_of(config.pretrain.batch_size, copies)})
-    if settings.micro_batch is not None:
-        settings = settings.model_copy(update={"micro_batch": texts_of(settings.micro_batch, copies)})
+    settings = in_texts(config.pretrain, copies)
     steps = steps_of(settings, rows)
     micro, accumulation = shares(settings, devices())
     return TrainingArguments(
@@ -98,6 +96,16 @@ def arguments(
         disable_tqdm=True,
         seed=settings.seed,
     )
+
+
+def in_texts(settings: PretrainConfig, copies: int) -> PretrainConfig:
+    """Batches as numbers of texts, of each of which they have so many copies. ValueError: as `texts_of`.
+
+    >>> in_texts(PretrainConfig(batch_size=12, micro_batch=6), 6).micro_batch
+    1
+    """
+    sizes = {name: getattr(settings, name) for name in ("batch_size", "micro_batch")}
+    return settings.model_copy(update={name: texts_of(size, copies) for name, size in sizes.items() if size})
 
 
 def steps_of(settings: PretrainConfig, rows: int) -> int:

@@ -27,7 +27,7 @@ from policylearn.pretrain.training import shares
 from policylearn.problem import Problem
 from policylearn.runs.preemption import Preempted
 from policylearn.runs.provenance import fingerprint
-from policylearn.storage.folder import StorageFailed
+from policylearn.storage.folder import StorageFailed, files_below
 
 SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "pretrain.learning_rate=1e-3"]
 
@@ -231,6 +231,41 @@ def test_random_masks_by_collocation_know_those_of_the_domain(tiny, tmp_path):
     problem = Problem(tiny("masking.unit=collocation", f"domain.path='{tmp_path / 'texts.txt'}'"))
     masks = material_of(problem, None).masks
     assert len(masks.field.collocations) and fingerprint(masks) == fingerprint(arm_policy(problem, "random"))
+
+
+def test_of_a_training_that_is_begun_again_no_model_is_left_but_what_comes_of_it(
+    trained, tiny, finished, tmp_path, quiet, interrupted
+):
+    out = tmp_path / "model"
+    shutil.copytree(trained[0].folder, out)
+    (out / "notes.txt").write_text("mine")
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        command.pretrain(tiny(*SHORT, "pretrain.seed=1"), out, quiet, str(finished), fresh=True)
+    assert not [*out.glob("*.safetensors"), *out.glob("README.md")] and (out / "notes.txt").exists()
+    command.pretrain(tiny(*SHORT, "pretrain.seed=1"), out, quiet, str(finished))
+    assert "- seed: 1" in (out / "README.md").read_text() and weights(out)
+
+
+BART = "model.architecture={model_type='bart', d_model=16, encoder_layers=1, decoder_layers=1}"
+
+
+@pytest.mark.parametrize("setting", ["pretrain.micro_batch=3", BART])
+def test_what_is_refused_costs_no_checkpoint(tiny, tmp_path, quiet, interrupted, setting):
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        command.pretrain(tiny(*SHORT), tmp_path / "model", quiet)
+    before = files_below(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"cannot be dealt out evenly|needs a masked language model"):
+        command.pretrain(tiny(*SHORT, setting), tmp_path / "model", quiet, fresh=True)
+    assert files_below(tmp_path / "model") == before
+
+
+@pytest.mark.parametrize("record", ["", '{"made_from": {}', "{}", "[]", "null", '{"made_from": 3, "result": null}'])
+def test_a_damaged_record_is_named_and_can_be_forgotten(tiny, tmp_path, quiet, interrupted, record):
+    (tmp_path / "pretrain.json").write_text(record)
+    with pytest.raises(ValueError, match=r"/pretrain\.json is damaged: .+; choose another --out, or start over"):
+        command.pretrain(tiny(*SHORT), tmp_path, quiet)
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        command.pretrain(tiny(*SHORT), tmp_path, quiet, fresh=True)
 
 
 def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_path):
