@@ -22,7 +22,8 @@ class EpochCallback(TrainerCallback):
 
     The epoch is that of the `Trainer`: a run that is resumed, in the middle of an epoch or not, sees the masks it would
     have seen undisturbed. Progress is that of the moment when a batch is put together, which is ahead of its use by
-    one batch without workers, and by as many as they prefetch with workers.
+    one batch without workers, and by as many as they prefetch with workers: where a rate has a schedule, the first
+    batches of a run that is resumed, which are put together after what they follow, have one a little further on.
 
     It also tells whether the data are a stream, which may come to a text again within an epoch, or copies of one data
     set: what a text's mask then depends on is said at `PolicyCollator`. A resumed run over a stream goes through the
