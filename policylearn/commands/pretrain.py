@@ -22,7 +22,7 @@ from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CARD, CHECKPOINTS, Record, card
 from policylearn.pretrain.reports import check_reports
 from policylearn.pretrain.saving import written
-from policylearn.pretrain.training import LOWER, Shown, trainer_of
+from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
 from policylearn.problem import Problem
 from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
@@ -127,6 +127,8 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
     if isinstance(trainer, BesideLabels):
         model.bf16 = trainer.args.bf16
         trainer.labels = LabelledSteps(problem, model, config.pretrain)
+    if repeated := filled_up(trainer.args, len(given.rows)):
+        print_line(console, repeated)
     last = last_checkpoint(folder)
     if last is not None:
         print_line(console, f"goes on from {last[1]}")

@@ -136,6 +136,18 @@ def shares(settings: PretrainConfig, devices: int) -> tuple[int, int]:
     return micro, each // micro
 
 
+def filled_up(arguments: TrainingArguments, rows: int) -> str:
+    """What is to be said of epochs whose rows several processes cannot have as one has them; empty: nothing.
+
+    Accelerate deals out batches of equal size to all, those that are missing at the end with rows from the beginning.
+    """
+    at_once = arguments.per_device_train_batch_size * arguments.world_size
+    lacking, seen = -rows % at_once, arguments.max_steps * arguments.gradient_accumulation_steps * at_once
+    if arguments.world_size == 1 or not lacking or seen <= rows:
+        return ""
+    return f"rows  {rows:,} in every epoch, and {lacking} of its first again: {at_once} go to all processes at once"
+
+
 def devices() -> int:
     """Over how many a step is dealt out: processes that were started together, or the GPUs of this one."""
     return int(os.environ.get("WORLD_SIZE") or 0) or max(1, torch.cuda.device_count())

@@ -23,7 +23,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
 from policylearn.pretrain.material import check_labels, material_of
 from policylearn.pretrain.rows import Rows, Unnumbered
-from policylearn.pretrain.training import shares
+from policylearn.pretrain.training import filled_up, shares
 from policylearn.problem import Problem
 from policylearn.runs.preemption import Preempted
 from policylearn.runs.provenance import fingerprint
@@ -405,6 +405,20 @@ def test_labels_beside_masks_in_parts_and_on_two_processes(labelled, tiny_toml, 
     whole, parts = weights(labelled[0].folder), weights(tmp_path / "model")
     for name in whole:
         assert torch.allclose(whole[name], parts[name], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "processes", "said"),
+    [
+        (17, 4, "rows  17 in every epoch, and 3 of its first again: 4 go to all processes at once"),
+        (17, 1, ""),
+        (16, 4, ""),
+        (200, 4, ""),
+    ],
+)
+def test_rows_that_several_processes_see_again_are_told(rows, processes, said):
+    sizes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_steps": 10}
+    assert filled_up(SimpleNamespace(**sizes, world_size=processes), rows) == said
 
 
 def test_labels_that_no_step_can_see_are_refused(tiny, tmp_path, quiet, monkeypatch):
