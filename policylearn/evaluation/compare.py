@@ -135,7 +135,7 @@ def evaluate_policies(
         out: run directory, a path or a URI.
         console: where progress is shown.
         folders: arm → exported policy, as `load_policy` takes it.
-        fresh: forget what `out` holds.
+        fresh: forget what `out` holds, when the first file of the new run is written.
 
     Returns:
         what stands in result.json.
@@ -158,12 +158,12 @@ def evaluate_policies(
         )
     problem, policies = opened(config, folders, tell, ConsoleWatch(console))
     run = Run.open(out, config, console, fresh, compares=True)
-    run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
     run.remark(problem.remark)
     if config.evaluate.seeds:
         run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
+            run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}

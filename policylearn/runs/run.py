@@ -73,14 +73,28 @@ class Run(AbstractContextManager["Run"]):
     """One run directory. Use `Run.open`; leaving it as a context tries once more to save what is not saved yet.
 
     A save that fails does not end the run, see `Outbox`; `finish` must succeed.
+
+    Args:
+        storage, config, console: as in `open`.
+        forgets: whether what is there goes with the first thing that is saved, and counts for nothing until then.
+        held: what contents.json is to hold; nothing: it is not written.
     """
 
-    def __init__(self, storage: Storage, config: Config, console: Console) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        config: Config,
+        console: Console,
+        forgets: bool = False,
+        held: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.storage, self.config, self.console = storage, config, console
+        self._begun, self._forgets, self._held = False, forgets, dict(held)
         self._settings = resolved_json(config).encode()
         self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
-        self._trials = kept_lines(storage, "trials.jsonl", self._read("trials.jsonl"))  # later it may be out of reach
+        lines = "" if forgets else self._read("trials.jsonl")  # later it may be out of reach
+        self._trials = kept_lines(storage, "trials.jsonl", lines)
 
     @classmethod
     def open(
@@ -98,7 +112,7 @@ class Run(AbstractContextManager["Run"]):
             out: a path or a URI.
             config: of the run.
             console: where warnings go.
-            fresh: forget what is there.
+            fresh: forget what is there, when the first file is written: a mistake that is met before costs nothing.
             compares: whether the run compares policies that were learned elsewhere. Its settings are free to change:
                 every trial is kept with a key of what it depends on, its data among them.
             start_over: what to choose where it holds something else, for messages.
@@ -128,13 +142,11 @@ class Run(AbstractContextManager["Run"]):
             before = {}
         if known and not (fresh or changed) and (moved := other_sums(known, config)):
             _warn(console, f"{moved}: what is new may differ in its last bits from what {storage} holds")
-        if fresh or changed or others:
-            for name in LEFT_BEHIND:  # and nothing else that may lie beside it
-                storage.remove(name)
-        storage.write_changed(CONFIG, resolved_json(config).encode())
-        if held:
-            storage.write_changed(CONTENTS, (json.dumps({BEGUN_IN: here} | before | held, indent=2) + "\n").encode())
-        return cls(storage, config, console)
+        held = {BEGUN_IN: here} | before | held if held else {}
+        run = cls(storage, config, console, bool(fresh or changed or others), held)
+        if not fresh:
+            run._begin()
+        return run
 
     @property
     def address(self) -> str:
@@ -144,7 +156,7 @@ class Run(AbstractContextManager["Run"]):
     @property
     def finished(self) -> bool:
         """Whether everything was done by an earlier call."""
-        return self.storage.is_file("result.json")
+        return not self._forgets and self.storage.is_file("result.json")
 
     def result(self) -> dict[str, Any]:
         """What stands in result.json."""
@@ -171,6 +183,7 @@ class Run(AbstractContextManager["Run"]):
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
+        self._begin()
         with self._waiting():
             state, complaints = load_latest(self.storage / _inside(folder, "checkpoints"))
             metrics = self._read(_inside(folder, "metrics.jsonl"))
@@ -188,7 +201,7 @@ class Run(AbstractContextManager["Run"]):
         checkpoints, lines = (_inside(state.folder, name) for name in ("checkpoints", "metrics.jsonl"))
         folder, number, files = self.storage / checkpoints, state.round, state_files(state)
         metrics = self._writing(lines, _lines(state.history))
-        self._outbox.put((checkpoints, lambda: save_files(folder, number, files)), (lines, metrics))
+        self._put((checkpoints, lambda: save_files(folder, number, files)), (lines, metrics))
 
     def trials(self) -> list[dict[str, Any]]:
         """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
@@ -205,6 +218,7 @@ class Run(AbstractContextManager["Run"]):
 
     def note_policies(self, given: dict[str, Origin]) -> None:
         """Keep which policies given by the user stand behind which arms."""
+        self._begin()
         self.storage.write(GIVEN, (json.dumps(given, indent=2) + "\n").encode())
 
     def given_policies(self) -> dict[str, Origin]:
@@ -227,7 +241,7 @@ class Run(AbstractContextManager["Run"]):
 
     def kept_policy(self, name: str) -> tuple[MaskingPolicy, dict[str, str]] | None:
         """A policy that a stage of learning starts from, and what is known of it, if it is kept already."""
-        if not self.storage.is_file(f"{name}/{MANIFEST}"):
+        if self._forgets or not self.storage.is_file(f"{name}/{MANIFEST}"):
             return None
         try:
             kept = load_policy(str(self.storage / name))
@@ -258,12 +272,12 @@ class Run(AbstractContextManager["Run"]):
             except Exception as error:  # storage boundary: tokenizers raise nothing more precise
                 raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
             folder, files = self.storage / name, files_below(Path(local))
-            self._outbox.put((name, lambda: folder.write_all(files, MANIFEST)))
+            self._put((name, lambda: folder.write_all(files, MANIFEST)))
             return load_policy(local).policy
 
     def save_text(self, name: str, text: str) -> None:
         """Write a file."""
-        self._outbox.put((name, self._writing(name, text)))
+        self._put((name, self._writing(name, text)))
 
     def warn(self, line: str) -> None:
         """Say what a user should know although the run goes on."""
@@ -292,8 +306,24 @@ class Run(AbstractContextManager["Run"]):
     def __exit__(self, *exception: object) -> None:
         self._outbox.try_all()
 
+    def _begin(self) -> None:
+        """Once, before anything is written: what is to be forgotten goes, and the folder is of this run."""
+        if self._begun:
+            return
+        for name in LEFT_BEHIND if self._forgets else ():  # and nothing else that may lie beside it
+            self.storage.remove(name)
+        self._begun, self._forgets = True, False
+        self.storage.write_changed(CONFIG, self._settings)
+        if self._held:
+            self.storage.write_changed(CONTENTS, (json.dumps(self._held, indent=2) + "\n").encode())
+
+    def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
+        self._begin()
+        self._outbox.put(*writes)
+
     def _check_alone(self) -> None:
         """Of two processes with other settings in one folder the first goes: what they write would be of both."""
+        self._begin()
         try:
             there = self.storage.impatient().read(CONFIG)
         except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell

@@ -248,6 +248,17 @@ def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
     assert len(lines(folder / "metrics.jsonl")) == 1
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [("general.path=no/such.txt", "such.txt"), ("scores.difference.anchor_ratio=1e9", "anchor")],
+)
+def test_a_mistake_beside_fresh_costs_nothing(finished, tiny, quiet, mistake, said):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=said):
+        train(tiny(mistake), finished, quiet, fresh=True)
+    assert before == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_that_holds_something_else_is_left_alone(tiny, tmp_path, quiet, fresh):
     (tmp_path / "thesis.tex").touch()

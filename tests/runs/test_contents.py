@@ -38,7 +38,7 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
     corpus.write_text("class0_03 generic_003\n" * 9)
     with pytest.raises(ValueError, match=r"run on other data: domain\.path .*texts\.txt has changed since it began"):
         Run.open(tmp_path / "run", config, quiet)
-    Run.open(tmp_path / "run", config, quiet, fresh=True)
+    Run.open(tmp_path / "run", config, quiet, fresh=True).save_trials([])
     Run.open(tmp_path / "run", config, quiet)
 
 

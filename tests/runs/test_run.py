@@ -70,7 +70,7 @@ def test_a_comparison_and_a_run_that_learns_have_a_folder_each(tiny, tmp_path, q
     for fresh in (False, True):
         with pytest.raises(ValueError, match="is the folder of a run that learns: choose another --out"):
             Run.open(tmp_path / "learned", tiny(), quiet, fresh, compares=True)
-    Run.open(tmp_path / "compared", tiny(), quiet, fresh=True)
+    Run.open(tmp_path / "compared", tiny(), quiet, fresh=True).save_trials([])
     assert not (tmp_path / "compared" / "policies.json").exists()
 
 
@@ -82,8 +82,21 @@ def test_what_a_stage_keeps_is_of_its_settings_and_goes_with_them(tiny, tmp_path
     run.save_round(kept)
     with pytest.raises(ValueError, match="holds a run with other settings"):
         Run.open(tmp_path, tiny("inner.steps=3"), quiet)
-    Run.open(tmp_path, tiny("inner.steps=3"), quiet, fresh=True)
+    Run.open(tmp_path, tiny("inner.steps=3"), quiet, fresh=True).latest_state(stage)
     assert not (tmp_path / stage).exists()
+
+
+def test_what_is_to_be_forgotten_stays_until_something_is_saved_and_counts_for_nothing(tiny, tmp_path, quiet):
+    run = Run.open(tmp_path, tiny(), quiet)
+    run.save_trials([{"arm": "random", "seed": 0}])
+    run.finish({"arms": {}})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    run = Run.open(tmp_path, tiny("inner.steps=3"), quiet, fresh=True)
+    assert (run.finished, run.trials(), run.kept_policy("prior")) == (False, [], None)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    run.save_text("notes", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes"]
+    assert json.loads((tmp_path / "config.json").read_text())["inner"]["steps"] == 3
 
 
 @pytest.mark.parametrize(
