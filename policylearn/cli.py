@@ -77,7 +77,7 @@ def train(
     """Learn a policy, export it and compare it on fresh models. Run again on the same OUT to continue.
 
     Exit status: 0 finished; 1 a rollout failed or OUT could not be written; 2 bad input; 75 preempted by SIGTERM and
-    130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues.
+    130 interrupted by Ctrl-C, where all finished rounds are kept: the same command, without --fresh, continues.
     """
     config, console = _config(settings, imports), _console()
     from policylearn.commands.train import train as run_training
@@ -85,7 +85,7 @@ def train(
     from policylearn.storage.folder import Storage
 
     already = Storage.at(out).is_file("result.json") and not fresh
-    with resumable(out):
+    with resumable(out, fresh):
         result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
     if already:
         console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
@@ -113,7 +113,7 @@ def pretrain(
     config, console = _config(settings, imports), _console()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    with resumable(out):
+    with resumable(out, fresh):
         done = run_pretraining(config, Path(out), console, policy, fresh)
     if int(os.environ.get("RANK") or 0) > 0:
         return  # of several processes one speaks
@@ -152,7 +152,7 @@ def evaluate(
     from policylearn.report.study import study_table
     from policylearn.storage.folder import Storage
 
-    with resumable(out):
+    with resumable(out, fresh):
         if study:
             result = run_study(study, out, console, fresh)
         else:

@@ -338,6 +338,17 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate"])
+def test_what_was_begun_with_fresh_goes_on_without(policylearn, tiny_toml, tmp_path, monkeypatch, command):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("policylearn.problem.Problem.__init__", stopped)
+    for fresh, said in ((("--fresh",), "the same command, without --fresh, and"), ((), "the same command and")):
+        status, _, err = policylearn(command, tiny_toml, *fresh, "--out", tmp_path / "run")
+        assert status == INTERRUPTED and f"Continue with {said} the same --out." in " ".join(err.split())
+
+
 def hear_interrupts() -> None:
     """Whoever runs the tests in the background of a shell has been made deaf to them, and so have all below."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -19,8 +19,9 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def resumable(out: str) -> Iterator[None]:
-    """Whatever ends a run early, say what it kept and how to go on."""
+def resumable(out: str, fresh: bool = False) -> Iterator[None]:
+    """Whatever ends a run early, say what it kept and how to go on; `fresh`: --fresh, which would forget it again, was
+    given."""
     from policylearn.cluster.calls import WorkFailed
     from policylearn.runs.preemption import Preempted, preemptible
     from policylearn.storage.folder import StorageFailed
@@ -31,7 +32,7 @@ def resumable(out: str) -> Iterator[None]:
     except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed, OSError) as error:  # such as of a full log
         Console(stderr=True).print(
             f"{'preempted' if isinstance(error, Preempted) else 'stopped'}; {out} keeps {_kept(out)}. "
-            "Continue with the same command and the same --out.",
+            f"Continue with the same command{', without --fresh,' if fresh else ''} and the same --out.",
             highlight=False,
             markup=False,
             soft_wrap=True,
