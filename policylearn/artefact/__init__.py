@@ -12,7 +12,7 @@ taken than its files have bytes for. Whatever is wrong with a folder is a ValueE
 
 from policylearn.artefact.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.loading import load_policy
-from policylearn.artefact.manifest import MANIFEST
+from policylearn.artefact.manifest import CARD, MANIFEST
 from policylearn.artefact.tokenizer import tokenizer_fingerprint
 
-__all__ = ["MANIFEST", "PolicyArtefact", "load_policy", "save_policy", "tokenizer_fingerprint"]
+__all__ = ["CARD", "MANIFEST", "PolicyArtefact", "load_policy", "save_policy", "tokenizer_fingerprint"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
+from policylearn.artefact import CARD, MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.card import with_note
 from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table, tokenized
 from policylearn.data.records import matching_files, read_records
@@ -160,7 +160,7 @@ def write_policy(artefact: PolicyArtefact, out: str | os.PathLike[str]) -> str:
     """Save a policy with the card it has, at a path or URI."""
     target = Storage.at(out)
     with TemporaryDirectory(prefix="policylearn-") as local:
-        target.write_all(files_below(save_policy(local, artefact, artefact.card)), MANIFEST)
+        target.write_all(files_below(save_policy(local, artefact, artefact.card)), MANIFEST, [CARD])
     return str(target)
 
 

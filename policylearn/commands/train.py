@@ -77,9 +77,9 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
         facts = lineage(config, state, known, credited)
         for name, said in facts.items():
             run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
-        export_policy(run, problem, policy, state, facts)
         if config.evaluate.seeds:
             run.remark(more_labels(config, len(problem.labelled("train"))))
+        export_policy(run, problem, policy, state, facts)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
     result |= {
         "best_round": kept_round(config, state, credited),

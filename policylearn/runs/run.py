@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.artefact import MANIFEST, PolicyArtefact, load_policy, save_policy
+from policylearn.artefact import CARD, MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import ClusterConfig, Config, changes, config_of, resolved_json
 from policylearn.config.places import places_of
 from policylearn.config.renamed import rename
@@ -272,7 +272,7 @@ class Run(AbstractContextManager["Run"]):
             except Exception as error:  # storage boundary: tokenizers raise nothing more precise
                 raise StorageFailed(f"{local} cannot be written (TMPDIR names another place): {error}") from error
             folder, files = self.storage / name, files_below(Path(local))
-            self._put((name, lambda: folder.write_all(files, MANIFEST)))
+            self._put((name, lambda: folder.write_all(files, MANIFEST, [CARD])))
             return load_policy(local).policy
 
     def save_text(self, name: str, text: str) -> None:

@@ -4,7 +4,7 @@ A file is there whole or not at all; a folder of several files is complete when 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,11 +137,25 @@ class Storage:
         """Replace a file in one step: whatever happens, the old one or the new one is there."""
         self._patiently(name, lambda: write_file(self._filesystem, self._path(name), data), writing=True)
 
-    def write_all(self, files: Mapping[str, bytes], manifest: str) -> None:
-        """Write the files of a folder; without the manifest, which goes first and comes last, it is unfinished."""
-        self.remove(manifest)
+    def write_all(self, files: Mapping[str, bytes], manifest: str, beside: Collection[str] = ()) -> None:
+        """Write the files of a folder; without the manifest, which goes first and comes last, it is unfinished.
+
+        Files `beside` the others need not be as the manifest has them: where the others are there already, nothing is
+        unfinished meanwhile.
+        """
+        others = files.keys() - {manifest, *beside}
+        if beside and all(self._holds(name, files[name]) for name in others):
+            files = {name: data for name, data in files.items() if name not in others}
+        else:
+            self.remove(manifest)
         for name in sorted(files, key=manifest.__eq__):
             self.write(name, files[name])
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.impatient().read(name) == data
+        except (FileNotFoundError, StorageFailed):  # storage boundary: what cannot be read is replaced
+            return False
 
     def is_file(self, name: str = "") -> bool:
         """Whether there is a file of this name; without a name, whether this folder is one."""

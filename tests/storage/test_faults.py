@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from policylearn.artefact import load_policy
+from policylearn.commands.present import report_run
 from policylearn.commands.train import train
 from policylearn.report.console import RoundProgress
 from policylearn.report.progress import TaskProgress
@@ -183,6 +185,20 @@ def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_last_good_state(
         assert_same_run(out, finished)
     finally:
         disk.close()
+
+
+def test_a_disk_full_after_the_comparison_leaves_the_policy_that_was_usable(disk, tiny, quiet, monkeypatch):
+    out, write_page = disk.folder / "run", report_run
+
+    def full(run, *arguments):
+        disk.fill()
+        write_page(run, *arguments)
+
+    monkeypatch.setattr("policylearn.commands.train.report_run", full)
+    with pytest.raises(StorageFailed):
+        train(tiny("learn.rounds=1", "evaluate.seeds=1", "cluster.storage_timeout=1"), out, quiet)
+    assert "| learned |" not in (out / "policy" / "README.md").read_text()
+    load_policy(out)
 
 
 def test_what_waits_is_saved_when_the_run_is_stopped(disk, tiny, quiet, monkeypatch):

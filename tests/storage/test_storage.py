@@ -72,6 +72,21 @@ def test_a_manifest_goes_first_and_comes_last(place, monkeypatch):
     assert seen == [("x", False), ("manifest.json", False)]
 
 
+@pytest.mark.parametrize(("x", "whole"), [(b"old", True), (b"new", False)])
+def test_a_manifest_stays_where_nothing_else_changes_but_what_lies_beside(place, x, whole, monkeypatch):
+    storage, write, seen = Storage.at(place), Storage.write, {}
+    storage.write_all({"x": b"old", "card": b"old", "manifest.json": b"old"}, "manifest.json", ["card"])
+
+    def watched(self, name, data):
+        seen[name] = storage.is_file("manifest.json")
+        write(self, name, data)
+
+    monkeypatch.setattr(Storage, "write", watched)
+    storage.write_all({"x": x, "card": b"new", "manifest.json": b"new"}, "manifest.json", ["card"])
+    assert seen == {name: whole for name in ["card", "manifest.json", *([] if whole else ["x"])]}
+    assert (storage.read("x"), storage.read("card"), storage.read("manifest.json")) == (x, b"new", b"new")
+
+
 @pytest.mark.parametrize("place", ["memory", "s3"], indirect=True)  # the rest of the tests has local ones
 def test_a_run_lives_there(place, tiny, quiet, finished, assert_same_run, tmp_path):
     """Trained, found finished, exported, loaded by whoever knows the address."""
