@@ -9,12 +9,16 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool
+from policylearn.runs.run import known_config
 from policylearn.storage.folder import Storage
+
+FILES = ("study.json", "report.html")
+"""What all tasks together come to."""
 
 
 def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console, fresh: bool = False) -> dict[str, Any]:
-    """Evaluate task by task, each in a folder of its own, and pool what was found; writes OUT/study.json
-    and OUT/report.html.
+    """Evaluate task by task, each in a folder of its own, and pool what was found; in the end writes OUT/study.json
+    and OUT/report.html, which until then are those of an earlier call.
 
     What was run before is not run again: every trial is known by what it depends on.
 
@@ -25,20 +29,25 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         fresh: forget what `out` holds.
 
     Raises:
-        ValueError, WorkFailed, StorageFailed, Preempted: as in `evaluate_policies`.
+        ValueError: `out` holds a run; or as in `evaluate_policies`.
+        WorkFailed, StorageFailed, Preempted: as in `evaluate_policies`.
     """
     from policylearn.report.study_page import render_study  # here only, as in commands/present.py
 
     storage, results = Storage.at(out), {}
     storage.check_folder()
+    if known_config(storage) is not None:
+        raise ValueError(f"{storage} is the folder of a run, and a study has a report of its own: choose another --out")
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
+    for name in FILES if fresh else ():
+        storage.remove(name)
     for number, (task, given) in enumerate(study.tasks.items(), 1):
         console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False, markup=False)
         results[task] = evaluate_policies(study.config_of(task), str(storage / task), console, given.policies, fresh)
-        found = pool(study.name, results, study.reference, learned)
-        storage.write("study.json", (json.dumps(found, indent=2) + "\n").encode())
-        storage.write("report.html", render_study(found).encode())
+    found = pool(study.name, results, study.reference, learned)
+    for name, text in zip(FILES, (json.dumps(found, indent=2) + "\n", render_study(found)), strict=True):
+        storage.write(name, text.encode())
     return found
 
 

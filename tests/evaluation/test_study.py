@@ -6,8 +6,9 @@ import pytest
 
 from policylearn.config import is_study, load_config, load_study
 from policylearn.config.data import metrics_of
+from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool, pooled
-from policylearn.evaluation.study import run_study
+from policylearn.evaluation.study import FILES, run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.registry.known import KINDS
@@ -116,6 +117,35 @@ def test_a_study_from_the_command_line(policylearn, study_file, tmp_path):
     assert (tmp_path / "out" / "two" / "trials.jsonl").read_text().count("\n") == 8
     status, said, _ = policylearn(*arguments)
     assert status == 0 and "4 arms × 2 seeds = 8 trials, 8 of them known\n" in said
+
+
+def test_a_study_stopped_midway_leaves_the_earlier_one_whole_and_fresh_forgets_it(
+    study_file, tmp_path, quiet, monkeypatch
+):
+    out = tmp_path / "out"
+    run_study(load_study(study_file, ["seeds=1"]), out, quiet)
+    before = [(out / name).read_bytes() for name in FILES]
+
+    def stops(config, folder, *arguments):
+        if folder.endswith("two"):
+            raise KeyboardInterrupt
+        return evaluate_policies(config, folder, *arguments)
+
+    monkeypatch.setattr("policylearn.evaluation.study.evaluate_policies", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(load_study(study_file, []), out, quiet)
+    assert [(out / name).read_bytes() for name in FILES] == before
+    assert len(json.loads((out / "one" / "result.json").read_text())["seeds"]) == 2
+    with pytest.raises(KeyboardInterrupt):
+        run_study(load_study(study_file, []), out, quiet, fresh=True)
+    assert sorted(path.name for path in out.iterdir()) == ["one", "two"]
+
+
+def test_a_study_does_not_go_into_the_folder_of_a_run(study_file, finished, quiet):
+    before = (finished / "report.html").read_bytes()
+    with pytest.raises(ValueError, match="is the folder of a run, and a study has a report of its own: choose another"):
+        run_study(load_study(study_file, []), finished, quiet)
+    assert (finished / "report.html").read_bytes() == before
 
 
 def test_policies_of_a_study_stand_in_its_file(policylearn, study_file, tmp_path):
