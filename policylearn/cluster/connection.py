@@ -15,7 +15,7 @@ from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address, parse_address
 from ray.exceptions import RayError
 
-from policylearn.config import Config
+from policylearn.config import ClusterConfig, Config
 
 HERE = "local"
 """An address, to Ray: a cluster of one's own."""
@@ -50,6 +50,28 @@ def connect(config: Config) -> None:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # fault boundary
         raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {_brief(str(error))}") from error
+
+
+def check_can_have(cluster: ClusterConfig) -> None:
+    """That a cluster which has just been started here has what one worker asks for: no other machine will join it.
+
+    Raises:
+        ValueError: naming the setting; nothing is said of a cluster that was joined, where there may be more in time.
+    """
+    if cluster.named_address[0] not in ("", HERE):
+        return
+    (node,) = ray.nodes()
+    asked = {"cluster.gpus": ("GPU", cluster.gpus)}
+    asked |= {f"cluster.resources.{name}": (name, count) for name, count in cluster.resources.items()}
+    elsewhere = "or name a cluster that has it, cluster.address"
+    for key, (name, count) in asked.items():
+        if count > (most := node["Resources"].get(name, 0.0)):
+            raise ValueError(f"{key} is {count:g}, and this machine has {most:g}: set it to that, {elsewhere}")
+    for name, value in cluster.labels.items():
+        if name not in node["Labels"] and not value.startswith("!"):
+            raise ValueError(
+                f"cluster.labels.{name} is {value!r}, and this machine has no such label: leave it out, {elsewhere}"
+            )
 
 
 def _check_address(address: str, key: str) -> None:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from policylearn.cluster.calls import Call, Failure, Result, Work, WorkFailed
-from policylearn.cluster.connection import connect
+from policylearn.cluster.connection import check_can_have, connect
 from policylearn.cluster.metrics import PoolMetrics
 from policylearn.cluster.ray_worker import Place, RayWorker, Shared
 from policylearn.cluster.schedule import Schedule
@@ -47,7 +47,8 @@ class RayPool(AbstractContextManager["RayPool"]):
         data: see `open_pool`.
 
     Raises:
-        ValueError: the cluster cannot be reached, or a part that the config names cannot be had on workers.
+        ValueError: the cluster cannot be reached, one started here lacks what a worker asks for, or a part that the
+            config names cannot be had on workers.
     """
 
     def __init__(self, config: Config, data: Data | None = None) -> None:
@@ -56,7 +57,7 @@ class RayPool(AbstractContextManager["RayPool"]):
         self._config = config
         self._started_here = not ray.is_initialized()
         if self._started_here:
-            connect(config)
+            _start(config)
         self._data = None if data is None else ray.put(data)  # in the memory all processes of a node share
         self._metrics = PoolMetrics(config.name)
         self._schedule = Schedule(config.cluster.retries)
@@ -119,7 +120,9 @@ class RayPool(AbstractContextManager["RayPool"]):
             else:
                 self._collect(heads[reference], reference)
         for worker in self._schedule.overdue(time.monotonic(), self._config.cluster.deadline):
-            self._lose(worker, Failure("late", f"no result after {self._config.cluster.deadline:g} s, the deadline"))
+            self._lose(
+                worker, Failure("late", f"no result after cluster.deadline, {self._config.cluster.deadline:g} s")
+            )
 
     def _ready(self, references: list[Any]) -> list[Any]:
         """All that are; none if time has come to look at deadlines. Workers often die together: all of them must be
@@ -216,6 +219,15 @@ class RayPool(AbstractContextManager["RayPool"]):
             self._dismiss(worker)
         if self._started_here:
             ray.shutdown()
+
+
+def _start(config: Config) -> None:
+    connect(config)
+    try:
+        check_can_have(config.cluster)
+    except ValueError:
+        ray.shutdown()
+        raise
 
 
 def _place(reference: Any) -> Place | Failure:

@@ -5,12 +5,14 @@ import os
 import socket
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 import ray
 import torch
 
-from policylearn.cluster.connection import connect
+from policylearn.cluster.connection import check_can_have, connect
+from policylearn.cluster.ray_pool import RayPool
 from policylearn.models.device import add_in_one_order
 
 
@@ -61,6 +63,33 @@ def test_a_variable_that_is_set_but_empty_names_no_cluster(tiny, monkeypatch, ad
     connect(tiny())
     assert seen["addresses"] == ("local",)
     assert seen["num_cpus"] == 1
+
+
+def test_a_cluster_started_here_that_can_never_have_what_workers_ask_for_is_told_and_ended(tiny):
+    with pytest.raises(ValueError, match=r"cluster\.resources\.slot is 1, and this machine has 0: set it to"):
+        RayPool(tiny("cluster.resources.slot=1"))
+    assert not ray.is_initialized()
+
+
+NODE = {"Resources": {"CPU": 2.0, "GPU": 1.0}, "Labels": {"ray.io/accelerator-type": "H200"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("cluster.gpus=2", r"cluster\.gpus is 2, and this machine has 1: .*cluster\.address"),
+        ('cluster.labels={tier="spot"}', r"cluster\.labels\.tier is 'spot', and this machine has no such label"),
+        ("cluster.gpus=0.5", ""),
+        ('cluster.labels={tier="!spot"}', ""),
+        ('cluster.labels={"ray.io/accelerator-type"="H200"}', ""),
+    ],
+)
+def test_what_workers_ask_for_is_held_against_a_machine_that_stays_alone(tiny, monkeypatch, asked, said):
+    monkeypatch.setattr(ray, "nodes", lambda: [NODE])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ValueError, match=said) if said else nullcontext():
+        check_can_have(tiny(asked).cluster)
+    check_can_have(tiny(asked, "cluster.address=auto").cluster)  # where others may join
 
 
 def test_so_it_is_with_every_variable_that_is_read(monkeypatch):
