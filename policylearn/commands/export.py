@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
 from policylearn.runs.run import check_takes_policy, config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
+from policylearn.storage.filesystem import PENDING
 from policylearn.storage.folder import Storage, files_below
 
 Form = Literal["policy", "table", "annotated"]
@@ -139,10 +141,11 @@ def export(
     table = replace(found.artefact, card=with_note(artefact.card, note))
     if form == "table":
         return Exported(write_policy(table, out), found.fidelity)
-    policy, path = write_policy(table, Path(out) / POLICY), Path(out) / EXAMPLES
-    special = set(text_field(artefact.policy.field).special.nonzero()[:, 0].tolist())
+    path, special = Path(out) / EXAMPLES, set(text_field(artefact.policy.field).special.nonzero()[:, 0].tolist())
     rows = tokenized(artefact, watch("scoring texts", texts()), max_length)
-    count, left_out = write_examples(path, annotate(artefact, rows), special)
+    with _appearing(path) as pending:
+        count, left_out = write_examples(pending, annotate(artefact, rows), special)
+        policy = write_policy(table, Path(out) / POLICY)
     return Exported(policy, found.fidelity, (str(path), count), left_out)
 
 
@@ -178,6 +181,17 @@ def _read(files: Iterable[str], column: str) -> Iterator[str]:
     named = {column: "--column"}
     for file in files:
         yield from (row[column] for row in read_records(file, named, key="--corpus", settings=named, text=column))
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file to be written beside its place, where it appears when it is whole: a part of a data set looks like one."""
+    pending = path.with_name(path.name + PENDING)
+    try:
+        yield pending
+        pending.replace(path)
+    finally:
+        pending.unlink(missing_ok=True)
 
 
 def write_examples(path: Path, examples: Iterable[dict], special: Set[int]) -> tuple[int, int]:

@@ -418,7 +418,7 @@ def config_for_its_files(storage: Storage) -> Config:
 
 def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ()) -> None:
     """Refuse to put a policy where something else is, files of which it would replace: a run has its own in "policy",
-    and of two in one folder nobody knows which is meant.
+    which is not to be replaced either, and of two in one folder nobody knows which is meant.
 
     Args:
         out: where to.
@@ -433,10 +433,25 @@ def check_takes_policy(out: str | os.PathLike[str], known: Collection[str] = ())
         raise ValueError(
             f"--out {out} is the folder of a run, which has its policy in {out}/policy: name another folder"
         )
+    above, name = _above(out)
+    if name in (*LEFT_BEHIND, INPUTS) and known_config(Storage.at(above)) is not None:
+        raise ValueError(f"--out {out} is a part of the run in {above}: name another folder")
     if "files" in (kept_json(storage, MANIFEST, "take it away") or {}):
         return
     if others := set(storage.names()) - set(known):
         raise ValueError(f"--out {out} holds {some(sorted(others))} and no policy: name an empty folder, or another")
+
+
+def _above(out: str | os.PathLike[str]) -> tuple[str, str]:
+    """The place that a folder is in, and its name there.
+
+    >>> _above("/runs/a/policy"), _above("s3://bucket/a/policy/?region=eu-west-1")
+    (('/runs/a', 'policy'), ('s3://bucket/a?region=eu-west-1', 'policy'))
+    """
+    text = os.fspath(out)
+    head, mark, query = text.partition("?") if "://" in text else (os.path.realpath(text), "", "")
+    above, _, name = head.rstrip("/").rpartition("/")
+    return (above or "/") + mark + query, name
 
 
 def _inside(folder: str, name: str) -> str:

@@ -2,12 +2,14 @@
 
 import json
 import re
+from itertools import islice
 
 import datasets
 import pytest
 import torch
 
 from policylearn import PolicyCollator, load_policy, save_policy
+from policylearn.collator.distil import annotate
 from policylearn.commands.export import export, open_policy
 from policylearn.data.planted import domain_corpus
 
@@ -64,6 +66,19 @@ def test_no_policy_is_put_where_a_run_is(refuses, finished, tmp_path):
         assert refuses("export", finished, "--out", finished, "--form", form) == said
     assert refuses("average", f"a={finished}", f"b={finished}", "--out", finished) == said
     assert not (finished / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("part", ["policy", "prior"])
+def test_a_policy_of_a_run_is_replaced_by_none_but_its_own(refuses, finished, tiny_toml, tmp_path, monkeypatch, part):
+    (tmp_path / "link").symlink_to(finished / part)
+    before = (finished / part / "manifest.json").read_bytes()
+    monkeypatch.chdir(finished)
+    for out in (finished / part, tmp_path / "link", part, f"file://{finished}/{part}"):
+        for command in (("export", finished), ("average", f"a={finished}", f"b={finished}")):
+            said = refuses(*command, "--out", out)
+            assert said.startswith(f"--out {out} is a part of the run in ") and said.endswith("name another folder")
+    assert "is a part of the run" in refuses("score", tiny_toml, "--out", finished / part)
+    assert (finished / part / "manifest.json").read_bytes() == before
 
 
 def test_no_policy_is_put_where_something_else_is(policylearn, refuses, finished, tmp_path):
@@ -149,6 +164,22 @@ def test_texts_without_a_token_are_left_out_and_long_ones_go_on(policylearn, mak
     rows = [json.loads(line) for line in (tmp_path / "out" / "examples.jsonl").read_text("utf-8").splitlines()]
     assert f"({len(rows):,}, without 2 that hold no token)" in out
     assert len(rows) > 60 and min(len(row["input_ids"]) for row in rows) > 2
+
+
+def test_an_annotated_data_set_that_is_stopped_leaves_the_earlier_one(finished, tmp_path, monkeypatch):
+    export(finished, tmp_path / "out", "annotated")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    def stopped(*arguments):
+        yield from islice(annotate(*arguments), 30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("policylearn.commands.export.annotate", stopped)
+    for out in ("out", "new"):
+        with pytest.raises(KeyboardInterrupt):
+            export(finished, tmp_path / out, "annotated")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert not [*(tmp_path / "new").iterdir()]
 
 
 def test_an_annotated_data_set_is_written_to_this_machine(refuses, finished):
