@@ -144,6 +144,8 @@ class Seen:
             yield replace(result, advice="" if self._strength else how_to_see(result, self._run))
             if self._strength or result.call.work is not baseline_rollout:
                 self._progress.advance()
+            else:
+                self._progress.begin()
 
 
 def how_to_see(result: Result, run: Run) -> str:

@@ -89,8 +89,8 @@ class RoundProgress:
         self._round = start_round
         self._units = max(1, units_per_round)
         self._done = self._before = start_round * self._units
-        self._clock, self._began = clock, clock()
-        self._due = self._began + FIRST_S
+        self._clock = clock
+        self.begin()
         self._seconds: deque[float] = deque(maxlen=10)
         self._bar = _RoundBar(console) if is_live(console) else None
         self._task = self._add_task()
@@ -108,6 +108,11 @@ class RoundProgress:
     def completed(self) -> int:
         """Rollouts done since the run began, those of an earlier session included."""
         return self._done
+
+    def begin(self) -> None:
+        """What was done until now is no unit of a round, and its time says nothing of how fast those go."""
+        self._began = self._clock()
+        self._due = self._began + FIRST_S
 
     def advance(self, n: int = 1) -> None:
         """`n` more rollouts of this round are finished (repeated ones never push the bar past the round)."""

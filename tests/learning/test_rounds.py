@@ -13,6 +13,7 @@ from policylearn.learning.learn import learn
 from policylearn.learning.rollout import rollout
 from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
 from policylearn.problem import Problem
+from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 
 TWO = ("learn.rounds=4", "learn.rollouts=2", "inner.steps=5", "evaluate.seeds=0")
@@ -81,6 +82,14 @@ def test_a_lag_gives_the_same_bits_in_any_order_and_after_an_interruption(
         patch.setattr(Run, "save_round", stop_after_two)
         learned(config, tmp_path / "cut", quiet)
     assert same(learned(config, tmp_path / "cut", quiet)[0].tensors, whole.tensors)
+
+
+def test_a_round_is_timed_from_when_the_baseline_is_done(tiny, tmp_path, quiet, monkeypatch):
+    calls = []
+    for name in ("begin", "advance"):
+        monkeypatch.setattr(RoundProgress, name, lambda progress, name=name: calls.append(name))
+    learned(tiny(*TWO, "learn.rounds=1"), tmp_path / "run", quiet)
+    assert calls == ["begin"] + ["begin"] * 2 + ["advance"] * 2
 
 
 def test_versions_survive_being_written_down():

@@ -66,6 +66,16 @@ def test_within_a_round_that_takes_long_a_log_says_how_far_it_is():
     ]
 
 
+def test_the_time_of_what_comes_before_the_first_round_says_nothing_of_its_pace():
+    console, clock = pipe(), [0.0]
+    with RoundProgress(20, 0, console, units_per_round=8, clock=lambda: clock[0]) as progress:
+        clock[0] = 8 * 30.0
+        progress.begin()
+        clock[0] += 30
+        progress.advance()
+    assert console.file.getvalue() == "round 1/20  1/8 rollouts  30 s each  ETA 1 h 19 min\n"
+
+
 def test_missing_numbers_are_left_out():
     assert round_line({"round": 0, "dev": None, "outer_loss": float("nan"), "entropy": 0.4}) == "entropy .400"
 
