@@ -6,6 +6,7 @@ work that is over before `LEAST_S` is not worth a line.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -135,8 +136,9 @@ def peak_memory() -> int:
 
 
 def is_live(console: Console) -> bool:
-    """Whether a line there can be redrawn."""
-    return console.is_terminal and not console.is_dumb_terminal
+    """Whether a line there can be redrawn. FORCE_COLOR asks for colours, and makes no terminal of a log."""
+    forced = bool(os.environ.get("FORCE_COLOR")) and not console.file.isatty()
+    return console.is_terminal and not console.is_dumb_terminal and not forced
 
 
 def print_line(console: Console, text: str) -> None:

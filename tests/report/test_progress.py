@@ -9,7 +9,7 @@ from rich.console import Console
 from policylearn.messages.watch import UNSEEN, At
 from policylearn.report import progress
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.progress import TaskProgress
+from policylearn.report.progress import TaskProgress, is_live
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -52,6 +52,13 @@ def test_a_log_has_a_line_after_ten_seconds_then_every_thirty_and_at_the_end(clo
         "counting 1,120/1,280  16.0/s  ETA 10 s",
         "counting 1,280/1,280  16.0/s  1 min 20 s",
     ]
+
+
+def test_colours_that_are_forced_make_no_terminal_of_a_log(monkeypatch):
+    assert is_live(screen())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = Console(file=io.StringIO(), width=120)
+    assert console.is_terminal and not is_live(console)
 
 
 def test_where_nobody_knows_how_much_there_is_it_says_so_far(clock):
