@@ -160,10 +160,17 @@ def _catch_up(tracker: Tracker, history: Sequence[dict[str, Any]]) -> None:
         tracker.known += 1
 
 
-def check_trackers(config: Config) -> None:
-    """Raises:
-    ValueError: what a tracker needs that the config asks for is not installed.
+def check_trackers(config: Config, folder: str = "") -> None:
+    """That the trackers which the config asks for can be used for a run in a folder.
+
+    Raises:
+        ValueError: one needs what is not installed, or would write elsewhere.
     """
+    if "tensorboard" in config.track.to and "://" in folder and "?" in folder:
+        raise ValueError(
+            f"track.to: tensorboard does not know the options of {folder}, and would write elsewhere: set them by "
+            "environment (AWS_DEFAULT_REGION, AWS_ENDPOINT_URL), or leave it out"
+        )
     for name in config.track.to:
         package = getattr(TRACKERS.get(name), "package", None)
         if package is not None and find_spec(package) is None:
@@ -181,9 +188,9 @@ def open_trackers(config: Config, folder: str, state: State, console: Console) -
         console: where a tracker that fails is named.
 
     Raises:
-        ValueError: one is not installed, or cannot be opened.
+        ValueError: as in `check_trackers`, or one cannot be opened.
     """
-    check_trackers(config)
+    check_trackers(config, folder)
     if config.track.to and IDENTITY not in state.numbers:
         state.numbers[IDENTITY] = f"{config.track.name or config.name}-{uuid4().hex[:8]}"
     opened: dict[str, Tracker] = {

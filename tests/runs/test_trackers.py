@@ -129,6 +129,16 @@ def test_what_is_not_installed_and_what_cannot_be_opened(tiny, quiet, tmp_path, 
         pass
 
 
+def test_tensorboard_does_not_write_beside_an_address_with_options(tiny, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    config, out = tiny('track.to=["tensorboard"]'), "s3://bucket/run?endpoint_override=127.0.0.1:1&scheme=http"
+    with pytest.raises(ValueError, match=r"track\.to: tensorboard does not know the options of s3://bucket/run\?endp"):
+        train(config, out, quiet)
+    for usual in ("s3://bucket/run", str(tmp_path / "is it?")):
+        check_trackers(config, usual)
+    check_trackers(tiny("track.to=[]"), out)
+
+
 def tensorboard_rounds(folder: Path, identity: str) -> list[tuple]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
