@@ -13,6 +13,7 @@ from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.learning.rounds import baseline_rollout, rollout_seeds, rollout_with
 from policylearn.learning.versions import add_version, recalled_versions, version_of
 from policylearn.messages.quote import some
+from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.provenance import load_again
@@ -55,7 +56,7 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
     if (kept := next(filter(None, map(run.kept_policy, (STRENGTH, EXPECTED, PRIOR))), None)) is None:
         raise ValueError(f"{folder} stopped before its first round: there is none to run again")
-    problem, policy = Worker(config).problem, kept[0]
+    problem, policy = _problem(run), kept[0]
     if config.learn.start is not None:
         policy.start_here()
     phi = select_prefix("phi.", state.tensors) or policy.learned()
@@ -69,10 +70,11 @@ def reproduce_baseline(folder: str | os.PathLike[str], seed: int) -> dict[str, f
     Raises:
         ValueError: the folder holds no run, or one without rounds, or the seed is not one of the first round.
     """
-    config = _with_rounds(folder).config
+    run = _with_rounds(folder)
+    config = run.config
     if seed not in rollout_seeds(config, 0):
         raise ValueError(f"--baseline {seed} is no rollout of the baseline of {folder}: {_seeds(config, range(1))}")
-    problem = Worker(config).problem
+    problem = _problem(run)
     policy = arm_policy(problem, RANDOM)
     assert policy is not None
     return baseline_rollout(problem, policy, seed).metrics
@@ -85,7 +87,7 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
         ValueError: the folder holds no run, the arm is not known, or the policy given for it has changed.
     """
     run = _found(folder)
-    problem = Worker(run.config).problem
+    problem = _problem(run)
     return run_trial(problem, _policy(problem, run, arm), arm, seed)
 
 
@@ -100,6 +102,15 @@ def _with_rounds(folder: str | os.PathLike[str]) -> Run:
     if "rounds" not in (stages := run.config.learn.stages):
         raise ValueError(f"{folder} has no rounds of rollouts, its learn.stages are {some(stages)}: ask for --trial")
     return run
+
+
+def _problem(run: Run) -> Problem:
+    """That of a worker, which need not have a GPU here: what raises there mostly raises on a CPU as well."""
+    config = run.config
+    if config.cluster.gpus and device_here(config.cluster) == "cpu":
+        run.warn("the run has GPUs, and torch sees none here: this is computed on the CPU, to other last bits")
+        config = without_gpus(config)
+    return Worker(config).problem
 
 
 def _policy(problem: Problem, run: Run, arm: str) -> MaskingPolicy | None:

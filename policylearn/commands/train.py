@@ -15,7 +15,7 @@ from policylearn.evaluation.compare import compare
 from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.rollout import check_windows
-from policylearn.models.device import be_the_worker, device_here
+from policylearn.models.device import be_the_worker, device_here, without_gpus
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -50,7 +50,7 @@ def train(
     """
     check_arms(config)
     check_windows(config)
-    check_trackers(config)
+    check_trackers(config, str(out))
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
@@ -66,7 +66,8 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
     policy, known = run.prior(lambda: _first_policy(problem), problem.own_tokenizer, lambda: measured(problem))
     before = deepcopy(policy)
     if _learns_alone(config):
-        state, credited = learn(config, problem, policy, LocalPool(_without_gpus(config)), run)
+        no_work = LocalPool(without_gpus(config))  # the learner has the problem of this process
+        state, credited = learn(config, problem, policy, no_work, run)
     with _pool(config, problem) as pool, preemptible():
         if not _learns_alone(config):
             state, credited = learn(config, problem, policy, pool, run)
@@ -99,11 +100,6 @@ def _first_policy(problem: Problem) -> MaskingPolicy:
         if arm != LEARNED:
             arm_policy(problem, arm)
     return policy
-
-
-def _without_gpus(config: Config) -> Config:
-    """For a worker that has nothing to compute: the learner has the problem of this process."""
-    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"gpus": 0.0})})
 
 
 def _learns_alone(config: Config) -> bool:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from policylearn.config import ClusterConfig
+from policylearn.config import ClusterConfig, Config
 
 
 def device_of(config: ClusterConfig) -> str:
@@ -28,6 +28,11 @@ def device_of(config: ClusterConfig) -> str:
 def device_here(config: ClusterConfig) -> str:
     """Where a process that is no worker computes what is part of the run: as workers do, if it sees a GPU too."""
     return "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
+
+
+def without_gpus(config: Config) -> Config:
+    """The same, computed on the CPU."""
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"gpus": 0.0})})
 
 
 def be_the_worker(config: ClusterConfig) -> None:

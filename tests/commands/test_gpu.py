@@ -1,5 +1,8 @@
 """Work on a GPU says what it says on the CPU, and the same bits every time; skipped where there is none."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from policylearn.arms.policies import scores_of
 from policylearn.cluster.worker import Worker
 from policylearn.commands.adapt import adapt
 from policylearn.commands.diagnose import diagnose
+from policylearn.commands.reproduce import reproduce_baseline, reproduce_trial
 from policylearn.commands.train import train
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
@@ -35,6 +39,19 @@ def test_asking_for_gpus_where_there_are_none(tiny, monkeypatch):
     with pytest.raises(ValueError, match=r"cluster\.gpus is 1, and torch sees no GPU here; set it to 0 for the CPU"):
         Worker(config)
     assert device_here(config.cluster) == "cpu"  # who gives workers their work may do without
+
+
+def test_a_run_on_gpus_is_reproduced_on_a_cpu_where_there_are_none(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    shutil.copytree(finished, tmp_path / "run")
+    known = json.loads((tmp_path / "run" / "config.json").read_text())
+    known["cluster"]["gpus"] = 0.5
+    (tmp_path / "run" / "config.json").write_text(json.dumps(known))
+    said, trial = "the run has GPUs, and torch sees none here: this is computed on the CPU", ("random", 0)
+    assert reproduce_trial(tmp_path / "run", *trial).score == reproduce_trial(finished, *trial).score
+    assert said in capsys.readouterr().out
+    assert reproduce_baseline(tmp_path / "run", 1_000_000) == reproduce_baseline(finished, 1_000_000)
+    assert said in capsys.readouterr().out
 
 
 @needs_gpu

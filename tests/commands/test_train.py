@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 
 from policylearn.artefact import load_policy
 from policylearn.cluster.pool import LocalPool
-from policylearn.commands.train import _without_gpus, train
+from policylearn.commands.train import train
 from policylearn.config import Config, resolved_json
 from policylearn.learning.rollout import rollout
+from policylearn.models.device import without_gpus
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
@@ -316,7 +317,7 @@ def test_what_needs_no_worker_needs_no_gpu_of_one(tiny, monkeypatch):
     config = tiny("cluster.backend=local", "cluster.gpus=1")
     with pytest.raises(ValueError, match="torch sees no GPU here"):
         LocalPool(config)
-    assert list(LocalPool(_without_gpus(config)).results([])) == []
+    assert list(LocalPool(without_gpus(config)).results([])) == []
 
 
 def test_a_run_of_one_process_has_the_threads_of_a_worker_before_anything_is_scored(tiny, tmp_path, quiet):
