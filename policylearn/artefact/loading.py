@@ -34,9 +34,8 @@ from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.config.places import not_found
 from policylearn.config.strict import Strict
 from policylearn.masking import TextField, Vocabulary
-from policylearn.masking.eligibility import special_table
 from policylearn.masking.field import TABLES
-from policylearn.masking.vocabulary import ids_of, special_ids
+from policylearn.masking.vocabulary import ids_of, is_table_of
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
@@ -157,11 +156,10 @@ def rebuild(config: PolicyConfig, masking: MaskingConfig, tensors: dict[str, Ten
 
 def _check_identity(tokenizer: PreTrainedTokenizerBase, identity: TokenizerIdentity, special: Tensor) -> None:
     """Raises ValueError if the ids of the tokenizer are not those of the policy."""
-    size = ids_of(tokenizer)
     if tokenizer_fingerprint(tokenizer) != identity.fingerprint:
         raise ValueError("the tokenizer in it is not the one the policy was learned with")
-    roles = tokenizer.all_special_ids  # all that policies once knew of
-    if not any(torch.equal(special_table(ids, size), special) for ids in (special_ids(tokenizer), roles)):
+    if not is_table_of(tokenizer, special):
+        size = ids_of(tokenizer)
         raise ValueError(f"the tokenizer has {size} tokens and {len(special)} are known, or others of them are special")
 
 

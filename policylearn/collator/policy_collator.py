@@ -18,7 +18,7 @@ from policylearn.collator.examples import check_scores, protected_by_labels, pro
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
-from policylearn.collator.settings import check_made_of, check_settings
+from policylearn.collator.settings import check_made_of, check_settings, check_speaks
 from policylearn.collator.sights import Sights, among_equals, draw_of
 from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
 from policylearn.masking.corruption import IGNORED, predictable
@@ -74,8 +74,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
         own_labels: True: where the column `labels` of an example is -100, nothing is masked; False: it is made anew.
 
     Raises:
-        ValueError: the tokenizer has no mask token, pads with it or has another number of tokens than the policy, or a
-            setting is of a wrong type or out of its range.
+        ValueError: the tokenizer has no mask token, pads with it or has other tokens than the policy, as far as number,
+            mask and special ones tell, or a setting is of a wrong type or out of its range.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer
@@ -108,6 +108,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
     def __post_init__(self) -> None:
         self.generator: torch.Generator | np.random.Generator | None = None
         self._clock, self._sights, self._overrides = Clock(), Sights(), Overrides()
+        self._speaks: tuple[Any, ...] = ()
         self._check_fields()
 
     def _check_fields(self) -> None:
@@ -116,11 +117,16 @@ class PolicyCollator(Timed, DataCollatorMixin):
         check_settings(vars(self))
         check_made_of(self.tokenizer, self.policy, masks=self.mlm)
         self.policy = (self.policy or uniform_policy(self.tokenizer)).eval()
-        if len(self.tokenizer) > (known := self.policy.field.size):
-            raise ValueError(
-                f"the tokenizer has {len(self.tokenizer)} tokens, the policy knows {known}: it is another's"
-            )
+        self._check_speaks()
         self._overrides.under(vars(self))
+
+    def _check_speaks(self) -> None:
+        """Once for each pair, for a vocabulary is long."""
+        own = self.tokenizer
+        pair = own, self.policy, self.mlm, len(own), own.mask_token_id
+        if pair != self._speaks:
+            check_speaks(own, self.policy, masks=self.mlm)
+            self._speaks = pair
 
     def _take_apart(self) -> None:
         """What `load_policy` gives may be the policy, and come first: PolicyCollator(run.policy, tokenizer)."""

@@ -8,7 +8,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.collator.words import CHINESE_REF, WORD_IDS
-from policylearn.masking.vocabulary import check_mask
+from policylearn.masking.eligibility import special_table
+from policylearn.masking.field import text_field
+from policylearn.masking.vocabulary import check_mask, ids_of, is_table_of, special_ids
 from policylearn.policy.policy import MaskingPolicy
 
 SWITCHES = ("mlm", "whole_word_mask", "vary_repeats", "own_labels", "complement")
@@ -93,6 +95,31 @@ def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
         raise ValueError(f"the tokenizer has no mask token: take one that has{more}, or mlm=False to mask nothing")
     if masks:
         check_mask(tokenizer, "the tokenizer")
+
+
+def check_speaks(tokenizer: PreTrainedTokenizerBase, policy: MaskingPolicy, masks: bool) -> None:
+    """Refuse a tokenizer whose ids mean something else to a policy: a smaller one would be masked as well, with a token
+    of no meaning.
+
+    Args:
+        tokenizer: any.
+        policy: over texts.
+        masks: whether anything is to be masked.
+
+    Raises:
+        ValueError: it has another number of ids, another mask token, or others are special.
+    """
+    field, given = text_field(policy.field), ids_of(tokenizer)
+    if given != field.size:
+        different = f"the tokenizer has {given} tokens, the policy knows {field.size}"
+    elif masks and tokenizer.mask_token_id != field.mask_id:
+        different = f"the tokenizer masks with id {tokenizer.mask_token_id}, the policy with {field.mask_id}"
+    elif not is_table_of(tokenizer, field.special):
+        other = special_table(special_ids(tokenizer), given) != field.special
+        different = f"id {int(other.nonzero()[0])} is special to the tokenizer alone, or to the policy alone"
+    else:
+        return
+    raise ValueError(f"{different}: it is another's, so take the tokenizer that the policy was made with")
 
 
 def _is_switch(value: Any) -> bool:

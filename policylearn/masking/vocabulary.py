@@ -111,6 +111,14 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({*tokenizer.all_special_ids, *added, *tokenizer("")["input_ids"]})
 
 
+def is_table_of(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> bool:
+    """Whether `special` [V] is what a tokenizer calls special, or its tokens with a role: all that policies once knew
+    of."""
+    size = ids_of(tokenizer)
+    tables = (special_table(ids, size) for ids in (special_ids(tokenizer), tokenizer.all_special_ids))
+    return any(torch.equal(table, special) for table in tables)
+
+
 def known_types(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> Tensor:
     """Types that say something of a text, [V] boolean: those that are not special, without the mark of a word's
     beginning alone, such as `▁`. Metaspace puts it before every word, and before one that is not known it is a token.

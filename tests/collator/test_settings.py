@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from policylearn import DenoisingCollator, DiffusionCollator, PolicyCollator
+from policylearn.policy.policy import uniform_policy
 
 TEXT = {"input_ids": [2, *range(5, 45), 3]}
 
@@ -384,3 +385,42 @@ def test_a_mask_token_that_is_padding_is_refused_where_anything_is_masked(tokeni
     with pytest.raises(ValueError, match=r"the tokenizer has one token, '\[MASK\]', for masking and padding"):
         PolicyCollator(both)
     assert PolicyCollator(both, mlm=False)([[2, 7, 3]])["labels"].shape == (1, 3)
+
+
+def of_ids(*names: str, mask: str = "[MASK]", special: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer of these words, in order of their ids."""
+    backend = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": mask}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **roles, extra_special_tokens=list(special))
+
+
+NAMES = ("[PAD]", "[UNK]", "[MASK]", "a", "b", "c")
+ANOTHERS = {
+    "smaller": (of_ids(*NAMES[:-1]), "the tokenizer has 5 tokens, the policy knows 6"),
+    "larger": (of_ids(*NAMES, "d"), "the tokenizer has 7 tokens, the policy knows 6"),
+    "another mask": (of_ids(*NAMES, mask="c"), "the tokenizer masks with id 5, the policy with 2"),
+    "another special": (of_ids(*NAMES, special=("b",)), "id 4 is special to the tokenizer alone"),
+}
+
+
+@pytest.mark.parametrize("kind", [PolicyCollator, DenoisingCollator, DiffusionCollator])
+@pytest.mark.parametrize(("other", "message"), ANOTHERS.values(), ids=ANOTHERS)
+def test_a_tokenizer_that_is_not_the_policys(kind, other, message):
+    own = of_ids(*NAMES)
+    policy = uniform_policy(own)
+    with pytest.raises(ValueError, match=message):
+        kind(other, policy=policy)
+    collator = kind(own, policy=policy)
+    collator.tokenizer = other
+    with pytest.raises(ValueError, match=message):
+        collator([[3, 4, 3]])
+
+
+def test_a_tokenizer_to_which_tokens_were_added_goes_with_a_policy_made_of_it():
+    own = of_ids(*NAMES)
+    own.add_tokens(["d"])
+    collator = PolicyCollator(own, policy=uniform_policy(own))
+    assert masked(collator([[3, 4, 6]])) == 1
+    own.add_tokens(["e"])
+    with pytest.raises(ValueError, match="the tokenizer has 8 tokens, the policy knows 7"):
+        collator([[3, 4, 6]])
