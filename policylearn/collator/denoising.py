@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.collator.packing import Masking
+from policylearn.collator.packing import Masking, documents_of
 from policylearn.collator.padding import Batch, Padding, assemble
 from policylearn.collator.policy_collator import Examples, PolicyCollator
 from policylearn.masking.corruption import IGNORED
@@ -22,19 +22,23 @@ Row = dict[str, Tensor]
 @dataclass
 class DenoisingCollator(PolicyCollator):
     """Corrupted text in, restored text out: for HF `Seq2SeqTrainer` and models such as BART and T5, which make
-    `decoder_input_ids` of the labels themselves. What is masked is what `PolicyCollator` masks.
+    `decoder_input_ids` of the labels themselves, if they are given them. What is masked is what `PolicyCollator` masks.
 
     Attributes:
         style: "tokens": every masked token is shown as the policy says ([MASK], a random one, or as it stands), and
             labels are the whole text; "infilling": every run of masked tokens is shown as one [MASK], labels are the
             whole text; "sentinels": every run is shown as the next of `<extra_id_0>`, `<extra_id_1>`, …, and labels are
             the runs, each after its sentinel, then one more sentinel and the end of text.
+        model: the model to train, which then makes `decoder_input_ids` of the labels of every batch. With
+            `label_smoothing_factor`, or a loss of one's own, a trainer keeps the labels to itself: without it BART
+            would decode from the corrupted text. None: the model is given the labels.
 
     Labels are -100 in padding, which is on the right. A tokenizer without a mask token, as that of T5, needs one to
     learn a policy with: `tokenizer.mask_token = "<extra_id_0>"` costs nothing.
 
     Raises:
-        ValueError: as `PolicyCollator`; the style is not known, or the tokenizer has no sentinels.
+        ValueError: as `PolicyCollator`; the style is not known, the tokenizer has no sentinels, the model makes no
+            `decoder_input_ids`, or documents are packed.
 
     >>> from policylearn.config import PlantedConfig
     >>> from policylearn.data.planted import planted_tokenizer
@@ -51,6 +55,7 @@ class DenoisingCollator(PolicyCollator):
     """
 
     style: str = "tokens"
+    model: Any = None
 
     def __post_init__(self) -> None:
         self._sentinels: tuple[PreTrainedTokenizerBase | None, Tensor] = None, torch.zeros(0)
@@ -58,6 +63,11 @@ class DenoisingCollator(PolicyCollator):
 
     def _check_fields(self) -> None:
         super()._check_fields()
+        if self.model is not None and not hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
+            raise ValueError(
+                f"model is a {type(self.model).__name__}, which makes no decoder_input_ids of labels: give an "
+                "encoder–decoder of transformers, such as BART, or leave it out"
+            )
         if self.style not in STYLES:
             raise ValueError(f"style {self.style!r}: take one of {', '.join(STYLES)}")
         if self.style != "sentinels":
@@ -69,13 +79,22 @@ class DenoisingCollator(PolicyCollator):
 
     def _call(self, examples: Examples, mask: Masking) -> Batch:
         batch = super()._call(examples, mask)
-        if "attention_mask" not in batch or batch["input_ids"].dim() != 2:
+        if _packed(batch):
             raise ValueError("documents are packed, which an encoder–decoder does not take apart: give one per example")
-        if not self.mlm or not batch["input_ids"].numel():
+        if not batch["input_ids"].numel():
             return batch
+        return self._with_decoder(self._apart(batch) if self.mlm else batch)
+
+    def _apart(self, batch: Batch) -> Batch:
         rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
         pairs = [self._restored(shown[real], labels[real]) for shown, labels, real in rows]
         return self._padded([pair[0] for pair in pairs], [pair[1] for pair in pairs], batch)
+
+    def _with_decoder(self, batch: Batch) -> Batch:
+        if self.model is None:
+            return batch
+        given = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
+        return batch | {"decoder_input_ids": given}
 
     def _predictable(self, labels: Tensor, ids: Tensor, real: Tensor) -> Tensor:
         """As they are: the decoder has the whole text to say, or the end of it, where nothing is masked."""
@@ -101,6 +120,12 @@ class DenoisingCollator(PolicyCollator):
             [{"input_ids": row} for row in labels], replace(padding, token=IGNORED, side="right", telling=False)
         )
         return kept | {**ids, "attention_mask": real.long(), "labels": told["input_ids"]}
+
+
+def _packed(batch: Batch) -> bool:
+    """Whether a row of a batch holds several documents, or there are no rows."""
+    mask = batch.get("attention_mask")
+    return mask is None or mask.dim() != 2 or documents_of(batch, mask.bool()) is not None
 
 
 def infilled(original: Tensor, masked: Tensor, mask_id: int) -> Tensor:

@@ -9,11 +9,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import has_length
 
 from policylearn.collator.clock import Timed
+from policylearn.collator.denoising import DenoisingCollator
 from policylearn.trainers.repeats import repeats_of
 
 BEGUN_ANEW = (
     "the stream has ended within the {} steps that were made before, and Trainer begins it anew, under the masks of "
     "epoch {}: not the texts and masks it would have had undisturbed. Give it an endless stream, or data with a length"
+)
+SMOOTHED = (
+    "label_smoothing_factor {} keeps the labels from the model, whose decoder is then not given the restored text: set "
+    "model of the DenoisingCollator to it, as in DenoisingCollator(tokenizer, model=model), or the factor to 0"
 )
 
 
@@ -43,7 +48,9 @@ class EpochCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Where this run begins, and in what data."""
+        """Where this run begins, and in what data. ValueError: a decoder would be given the corrupted text."""
+        if args.label_smoothing_factor and isinstance(self.collator, DenoisingCollator) and self.collator.model is None:
+            raise ValueError(SMOOTHED.format(args.label_smoothing_factor))
         loader = kwargs["train_dataloader"]
         self.collator.begin_training(repeats_of(loader), args.process_index)
         steps = steps_per_epoch(loader, args.gradient_accumulation_steps, state.max_steps)

@@ -19,6 +19,7 @@ from transformers import (
 from policylearn.collator.denoising import STYLES, DenoisingCollator, sentinels_of
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.masking import IGNORED
+from policylearn.trainers import EpochCallback
 
 SENTINELS = 12
 
@@ -172,6 +173,22 @@ def test_what_cannot_be_is_said(tokenizer, t5_tokenizer, trained_examples):
     packed = {"input_ids": torch.tensor(trained_examples[0]["input_ids"]), "cu_seqlens": torch.tensor([0, 22])}
     with pytest.raises(ValueError, match="documents are packed"):
         DenoisingCollator(tokenizer)(packed)
+    with pytest.raises(ValueError, match="model is a str, which makes no decoder_input_ids of labels"):
+        DenoisingCollator(tokenizer, model="bart")
+
+
+NUMBERED = {
+    "numbers": {"attention_mask": [1] * 4 + [2] * 3},
+    "seq_idx": {"seq_idx": [0] * 4 + [1] * 3},
+    "positions": {"position_ids": [0, 1, 2, 3, 0, 1, 2], "attention_mask": [1] * 7},
+}
+
+
+@pytest.mark.parametrize("columns", NUMBERED.values(), ids=NUMBERED)
+@pytest.mark.parametrize("mlm", [True, False])
+def test_packed_documents_are_not_taken_for_one(tokenizer, columns, mlm):
+    with pytest.raises(ValueError, match="documents are packed, which an encoder–decoder does not take apart"):
+        DenoisingCollator(tokenizer, mlm=mlm)([{"input_ids": [2, 20, 21, 3, 2, 30, 3], **columns}])
 
 
 def bart(tokenizer):
@@ -201,3 +218,40 @@ def test_real_models_train_on_it(kind, style, tokenizer, t5_tokenizer, trained_e
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("mlm", [True, False])
+@pytest.mark.parametrize(("kind", "style"), [(bart, "infilling"), (bart, "tokens"), (t5, "sentinels")])
+def test_a_model_makes_decoder_input_ids_of_the_labels(kind, style, mlm, tokenizer, t5_tokenizer, trained_examples):
+    speaks = t5_tokenizer if kind is t5 else tokenizer
+    model = kind(speaks).eval()
+    batch = DenoisingCollator(speaks, style=style, mlm=mlm, model=model)([trained_examples[0], {"input_ids": [5, 6]}])
+    restored = torch.where(batch["labels"] == IGNORED, speaks.pad_token_id, batch["labels"])
+    assert torch.equal(batch["decoder_input_ids"][:, 1:], restored[:, :-1])
+    assert torch.allclose(model(**batch).loss, model(**{n: x for n, x in batch.items() if "decoder" not in n}).loss)
+
+
+def smoothed(tokenizer, examples, folder, model=None):
+    """What the decoder of a BART is given where labels are smoothed, and the labels, in order of training."""
+    network, seen = bart(tokenizer), []
+    collator = DenoisingCollator(tokenizer, mlm_probability=0.4, model=network if model else None)
+    network.model.decoder.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["input_ids"]), with_kwargs=True
+    )
+    settings = {"max_steps": 3, "per_device_train_batch_size": 1, "label_smoothing_factor": 0.1}
+    quiet = {"report_to": [], "save_strategy": "no", "disable_tqdm": True, "use_cpu": True}
+    arguments = Seq2SeqTrainingArguments(str(folder), **settings, **quiet)
+    callbacks = [EpochCallback(collator)]
+    Seq2SeqTrainer(network, arguments, data_collator=collator, train_dataset=examples, callbacks=callbacks).train()
+    return seen
+
+
+def test_where_labels_are_smoothed_the_decoder_is_given_the_text(tokenizer, trained_examples, tmp_path):
+    given = [row[0, 1:].tolist() for row in smoothed(tokenizer, trained_examples, tmp_path, model=True)]
+    texts = [row["input_ids"][:-1] for row in trained_examples]
+    assert len(given) == 3 and all(row in texts for row in given)
+
+
+def test_smoothed_labels_without_the_model_are_refused(tokenizer, trained_examples, tmp_path):
+    with pytest.raises(ValueError, match=r"label_smoothing_factor 0\.1 .* DenoisingCollator\(tokenizer, model=model\)"):
+        smoothed(tokenizer, trained_examples, tmp_path)
