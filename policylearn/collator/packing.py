@@ -41,15 +41,17 @@ def documents_of(batch: Mapping[str, Any], real: Tensor) -> Documents | None:
     """The documents of packed rows; None where every row holds one.
 
     Known from `cu_seqlens` or `cu_seq_lens_q`, from a `seq_idx` or `attention_mask` that numbers documents, or from
-    `position_ids` that begin anew.
+    `position_ids` that begin anew, at the lowest of their row; the first of these that is there. Padding may stand
+    between documents.
 
     Args:
         batch: columns [B, T].
         real: [B, T] boolean, not padding.
 
     Raises:
-        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens, of the batch or of each row, or another
-            column that tells of documents has not a number for each token.
+        ValueError: `cu_seqlens` does not rise from 0 to the number of tokens, of the batch or of each row, another
+            column that tells of documents has not a number for each token, or `position_ids` neither rise nor begin
+            anew.
 
     >>> packed = {"position_ids": torch.tensor([[0, 1, 0, 1, 2, 0]])}
     >>> found = documents_of(packed, torch.tensor([[True, True, True, True, True, False]]))
@@ -59,28 +61,48 @@ def documents_of(batch: Mapping[str, Any], real: Tensor) -> Documents | None:
     >>> found.back(torch.tensor([[1, 1, 0], [2, 2, 2]]), torch.zeros(1, 6, dtype=torch.int64))
     tensor([[1, 1, 2, 2, 2, 0]])
     """
-    starts = _starts(batch, real)
-    if starts is None or not bool((starts & real)[:, 1:][real[:, :-1]].any()):
+    number = _numbers(batch, real) if real.numel() else None
+    if number is None:
         return None
     at = real.flatten().nonzero()[:, 0]
-    lengths = starts.flatten().cumsum(0)[at].unique_consecutive(return_counts=True)[1]
+    alongside = (at // real.shape[1]).diff() == 0
+    other = number.expand_as(real).flatten()[at].diff() != 0
+    if not bool((other & alongside).any()):
+        return None
+    begins = torch.ones_like(at, dtype=torch.bool)
+    begins[1:] = other | ~alongside
+    lengths = begins.cumsum(0).unique_consecutive(return_counts=True)[1]
     inside = torch.arange(int(lengths.max()), device=real.device) < lengths[:, None]
     return Documents(torch.zeros_like(inside, dtype=torch.int64).masked_scatter_(inside, at), inside)
 
 
-def _starts(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
-    """True where a document begins, and at the head of every row, [B, T]; None where nothing tells of documents."""
-    starts = torch.zeros_like(real)
-    starts[:, :1] = True
+def _numbers(batch: Mapping[str, Any], real: Tensor) -> Tensor | None:
+    """Numbers [B, T], or [1, T] of all rows, that differ from one document of a row to the next; None where no column
+    tells of documents. Of padding they say nothing."""
+    mask = batch.get("attention_mask")
     if name := next((name for name in CUMULATIVE if name in batch), None):
-        _begin_at(starts, batch[name], real, name)
-    elif (number := _numbers(batch)) is not None:
-        starts[:, 1:] |= _along(number, real, "seq_idx").diff(dim=1) != 0
-    elif "position_ids" in batch:
-        starts[:, 1:] |= _along(batch["position_ids"], real, "position_ids").diff(dim=1) != 1
-    else:
-        return None
-    return starts
+        return _begun(batch[name], real, name)
+    if "seq_idx" in batch:
+        return _along(batch["seq_idx"], real, "seq_idx")
+    if mask is not None and bool((mask > 1).any()):
+        return mask
+    return _begun_anew(_along(batch["position_ids"], real, "position_ids"), real) if "position_ids" in batch else None
+
+
+def _begun_anew(positions: Tensor, real: Tensor) -> Tensor:
+    """How often positions [B, T] have begun anew, at the lowest of their row, up to each token. ValueError: they stay
+    or fall elsewhere, which a text by itself may do too."""
+    positions = positions.expand_as(real)
+    begins = real & (positions == positions.masked_fill(~real, positions.max()).amin(1, keepdim=True))
+    for i, (row, first, there) in enumerate(zip(positions, begins, real, strict=True)):
+        stays = row[there].diff() <= 0
+        if bool((stays & ~first[there][1:]).any()) or (len(stays) and bool(stays.all())):
+            shown = row[there][:8].tolist()
+            raise ValueError(
+                f"position_ids of row {i} neither rise nor begin anew, {shown}: number its documents in a column "
+                "seq_idx (0 throughout, if it is one), or drop position_ids"
+            )
+    return begins.cumsum(1)
 
 
 def _along(column: Tensor, real: Tensor, name: str) -> Tensor:
@@ -91,6 +113,14 @@ def _along(column: Tensor, real: Tensor, name: str) -> Tensor:
             f"where documents end, in {CUMULATIVE[0]}"
         )
     return column
+
+
+def _begun(ends: Any, real: Tensor, name: str) -> Tensor:
+    """How many documents have begun up to each token [B, T], which end at `ends`, of the whole batch or of each row."""
+    starts = torch.zeros_like(real)
+    starts[:, :1] = True
+    _begin_at(starts, ends, real, name)
+    return starts.flatten().cumsum(0).view_as(real)
 
 
 def _begin_at(starts: Tensor, ends: Any, real: Tensor, name: str) -> None:
@@ -121,14 +151,6 @@ def _mark(starts: Tensor, ends: Tensor, name: str, of: str) -> None:
         shown = ends[:8].tolist()
         raise ValueError(f"{name} must rise from 0 to the {of}, got {shown if len(ends) < 9 else [*shown, '…']}")
     starts[ends[ends < len(starts)]] = True
-
-
-def _numbers(batch: Mapping[str, Any]) -> Tensor | None:
-    """The number of the document each token belongs to, [B, T]; None where no column holds it."""
-    if "seq_idx" in batch:
-        return batch["seq_idx"]
-    mask = batch.get("attention_mask")
-    return mask if mask is not None and bool((mask > 1).any()) else None
 
 
 def mask_documents(

@@ -195,6 +195,50 @@ def test_documents_end_to_end_in_a_row_of_a_batch(collators, column, kind, bodie
     assert ("attention_mask" in masked) == (column == "attention_mask")
 
 
+@pytest.mark.parametrize("column", PACKED)
+@settings(max_examples=12)
+@given(KINDS, BODIES, st.integers(1, 3), st.booleans(), st.booleans())
+def test_padding_between_documents(collators, column, kind, bodies, gap, leads, marked):
+    """Each is masked as if it stood alone, whether padding follows the document before it or leads its own."""
+    collator, docs = collators[kind], documents(bodies)
+    blank = [PAD] * gap
+    wide = [[*blank, *doc] if leads else [*doc, *blank] for doc in docs]
+    ids, told = torch.tensor([joined(wide)]), torch.tensor(PACKED[column](wide))
+    real = ids != PAD
+    if column == "attention_mask":
+        told = told * real[0]
+    batch = {"input_ids": ids, column: told if column.startswith("cu_") else told[None]}
+    masked = collator(({"attention_mask": real} if marked else {}) | batch)
+    assert_packed(collator, masked["input_ids"][real], masked["labels"][real], docs)
+    assert (masked["labels"][~real] == -100).all()
+
+
+@settings(max_examples=12)
+@given(KINDS, BODIES, st.integers(0, 9))
+def test_a_row_whose_first_document_goes_on_from_another_row(collators, kind, bodies, first):
+    collator, docs = collators[kind], documents([LONG, *bodies])
+    positions = [first + i for i in places(docs[:1])] + places(docs[1:])
+    batch = collator([{"input_ids": joined(docs), "position_ids": positions}])
+    assert_packed(collator, batch["input_ids"][0], batch["labels"][0], docs)
+
+
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 100, 101, 102], [5, 6, 7, 8, 9, 10, 11], [2, 3, 4, 5, 6, 7, 9]])
+def test_positions_that_rise_are_of_one_text(collators, positions):
+    text = [2, 20, 21, 22, 23, 24, 3]
+    batch = collators["context"]([{"input_ids": text, "position_ids": positions}])
+    assert (batch["input_ids"][0].tolist(), batch["labels"][0].tolist()) == alone(collators["context"], text)
+    assert batch["attention_mask"].all()
+
+
+@pytest.mark.parametrize("positions", [[0] * 7, [0, 0, 1, 1, 2, 2, 3], [6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 2, 3, 4]])
+def test_positions_that_tell_nothing_of_documents(collators, positions):
+    row = {"input_ids": [2, 20, 21, 22, 23, 24, 3], "position_ids": positions}
+    with pytest.raises(ValueError, match=r"position_ids of row 1 neither rise nor begin anew.* column seq_idx"):
+        collators["context"]([row | {"position_ids": list(range(7))}, row])
+    batch = collators["context"]([row | {"seq_idx": [0] * 7}])
+    assert batch["labels"][0].tolist() == alone(collators["context"], row["input_ids"])[1]
+
+
 RAGGED = {
     "lists": list,
     "tensors": lambda rows: [torch.tensor(row, dtype=torch.int32) for row in rows],
