@@ -52,7 +52,7 @@ class Padding:
         """As a tokenizer pads."""
         pad = tokenizer.pad_token_id
         fill = {"special_tokens_mask": 1, "token_type_ids": tokenizer.pad_token_type_id}
-        others = (getattr(tokenizer, f"{role}_token_id") for role in ("eos", "sep", "cls", "unk"))
+        others = (getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "sep", "cls", "unk"))
         telling = pad not in (None, *others)
         return cls(pad, fill, tokenizer.padding_side, multiple, telling)
 

@@ -1,7 +1,7 @@
 """However documents come, each is masked as if it stood alone."""
 
+import copy
 from itertools import accumulate, chain, pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -333,8 +333,10 @@ def test_numpy_is_the_same(collators, kind):
         assert numpy_batch[name].tolist() == torch_batch[name].tolist()
 
 
-def test_a_padding_token_that_stands_for_something_else_tells_nothing(tokenizer):
+@pytest.mark.parametrize("role", ["bos", "eos", "sep", "cls", "unk"])
+def test_a_padding_token_that_stands_for_something_else_tells_nothing(tokenizer, role):
     assert Padding.of(tokenizer).telling
-    roles = {"pad_token_id": 1, "eos_token_id": None, "sep_token_id": 3, "cls_token_id": 2, "unk_token_id": 1}
-    other = SimpleNamespace(**roles, pad_token_type_id=0, padding_side="right")
-    assert not Padding.of(other).telling
+    other = copy.deepcopy(tokenizer)
+    setattr(other, f"{role}_token", other.pad_token)
+    batch = PolicyCollator(other)([[PAD, 20, 21, PAD], [PAD, 20, 21, 22, 23, PAD]])
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
