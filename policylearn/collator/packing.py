@@ -157,6 +157,7 @@ def mask_documents(
     mask: Masking,
     documents: Documents | None,
     input_ids: Tensor,
+    real: Tensor,
     protected: Tensor,
     scores: Mapping[str, Tensor],
     padding: int,
@@ -167,12 +168,14 @@ def mask_documents(
         mask: the masking of a batch.
         documents: of `documents_of`.
         input_ids: [B, T].
+        real: [B, T] boolean, not padding, which is handed over as the padding token, whatever stands there.
         protected: [B, T] boolean, padding included.
         scores: scorer → [B, T].
         padding: id of the padding token.
     """
     if documents is None:
-        return mask(input_ids.clone(), protected, **scores)  # a copy, for it may write into what it is given
+        shown, labels = mask(input_ids.masked_fill(~real, padding), protected, **scores)
+        return torch.where(real, shown, input_ids), labels
     rows = documents.rows(input_ids, padding), documents.rows(protected, True)
     shown, labels = mask(*rows, **{name: documents.rows(column) for name, column in scores.items()})
     return documents.back(shown, input_ids), documents.back(labels, torch.full_like(input_ids, IGNORED))

@@ -283,7 +283,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
             # Beside an attention mask, models overlook that `position_ids` begin anew.
             batch["attention_mask"] = real.long()
         if self.mlm and ids.numel():
-            shown, labels = mask_documents(mask, documents, ids, protected, scores, self._padding_id())
+            shown, labels = mask_documents(mask, documents, ids, real, protected, scores, self._padding_id())
             batch |= {"input_ids": shown, "labels": self._predictable(labels, ids, real)}
         else:
             batch["labels"] = ids.masked_fill(~real, IGNORED)

@@ -333,6 +333,20 @@ def test_numpy_is_the_same(collators, kind):
         assert numpy_batch[name].tolist() == torch_batch[name].tolist()
 
 
+@pytest.mark.parametrize("network", ["none", "context"])
+def test_whatever_stands_in_padding_is_no_text(make_policy, tokenizer, network):
+    collator, text = (
+        PolicyCollator(tokenizer, policy=make_policy(network, learned=network != "none")),
+        [CLS, *LONG, SEP],
+    )
+    collator.set_epoch(0)
+    alone = collator([text])["labels"]
+    for filler in (PAD, CLS, SEP, tokenizer.unk_token_id, 7):
+        ids, real = torch.tensor([text + [filler] * 3]), torch.tensor([[1] * 12 + [0] * 3])
+        batch = collator({"input_ids": ids, "attention_mask": real})
+        assert torch.equal(batch["labels"][:, :12], alone) and torch.equal(batch["input_ids"][:, 12:], ids[:, 12:])
+
+
 @pytest.mark.parametrize("role", ["bos", "eos", "sep", "cls", "unk"])
 def test_a_padding_token_that_stands_for_something_else_tells_nothing(tokenizer, role):
     assert Padding.of(tokenizer).telling
