@@ -7,15 +7,16 @@ that name uses the column's values, which are exact, in place of the table's.
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from policylearn.artefact.artefact import PolicyArtefact
-from policylearn.collator.examples import check_scores
-from policylearn.collator.padding import Padding, assemble
+from policylearn.collator.examples import PROTECTED, check_scores, protected_positions, seen_positions
+from policylearn.collator.packing import OFFSETS, Documents, documents_of
+from policylearn.collator.padding import Batch, Padding, assemble
 from policylearn.config import PolicyConfig
 from policylearn.data.tokens import CHUNK, chunks, tokenize
 from policylearn.masking.field import text_field
@@ -25,6 +26,8 @@ from policylearn.policy.scores import RANK, Scores, scorer_of
 from policylearn.report.formats import plural
 
 COLUMN, TEXT_SCORE = "policy", "text_score"
+TELLING = frozenset({"attention_mask", "position_ids", "seq_idx", PROTECTED, *OFFSETS})
+"""Columns that tell where texts are, and what of them may be masked."""
 BATCH = 32
 MAX_LENGTH = 512
 IMPORTED_IN = os.getpid()
@@ -144,14 +147,9 @@ def _but_held_out(rows: Iterable[Tensor], held: list[Tensor]) -> Iterator[Tensor
 
 
 def _ids(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of token ids [T] as one batch, and where they are real, [B, T] both."""
-    batch, real = _batch([{"input_ids": row} for row in rows])
+    """Rows of token ids [T] as one batch, and where they are real, [B, T] both; no id is padding by itself."""
+    batch, real = assemble([{"input_ids": row} for row in rows], Padding(0, telling=False))
     return batch["input_ids"], real
-
-
-def _batch(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], Tensor]:
-    """Examples side by side, and where they are real; no token id is padding by itself."""
-    return assemble(rows, Padding(0, telling=False))
 
 
 def _alone(policy: MaskingPolicy, mean: float) -> Tensor:
@@ -213,7 +211,8 @@ def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **
     masked: the higher, the more a masked token is worth there, by which texts may be chosen. Collators leave it out.
 
     A collator whose policy is a table (`to_table`) masks such examples as the policy itself would. Score columns that
-    the policy knows are used where the examples have them.
+    the policy knows are used where the examples have them; and padding, packed documents and protected tokens are what
+    they are to a collator, but for `own_labels` and `words`, of which nothing is known here.
 
     Args:
         artefact: the policy.
@@ -228,10 +227,12 @@ def annotate(artefact: PolicyArtefact, dataset: Any, batch_size: int = BATCH, **
         ValueError: an example has no `input_ids`, or the policy cuts texts into spans.
     """
     _check_units(artefact.policy)
+    own = Padding.of(artefact.speaks)
+    padding = replace(own, token=own.token or 0, side="right", multiple=None)
     if hasattr(dataset, "map"):
-        score = _Column(artefact.policy)
+        score = _Column(artefact.policy, padding)
         return dataset.map(score, batched=True, batch_size=batch_size, **options)
-    return _annotated(artefact.policy, dataset, batch_size)
+    return _annotated(_Column(artefact.policy, padding), dataset, batch_size)
 
 
 @dataclass(frozen=True)
@@ -239,36 +240,60 @@ class _Column:
     """Columns of a batch of examples → those that are new; what `datasets.Dataset.map` can send to processes."""
 
     policy: MaskingPolicy
+    padding: Padding
 
     def __call__(self, batch: Mapping[str, list]) -> dict[str, list]:
         if os.getpid() != IMPORTED_IN:  # a fork of it waits for ever for the threads that it had, as in data loaders
             torch.set_num_threads(1)
         names = list(batch)
-        return columns_of(
-            self.policy, [dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        )
+        return self.of([dict(zip(names, row, strict=True)) for row in zip(*batch.values(), strict=True)])
+
+    def of(self, examples: list[Mapping[str, Any]]) -> dict[str, list]:
+        """Of `columns_of`."""
+        return columns_of(self.policy, examples, self.padding)
 
 
-def _annotated(policy: MaskingPolicy, examples: Iterable[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
+def _annotated(score: _Column, examples: Iterable[Mapping[str, Any]], size: int) -> Iterator[dict[str, Any]]:
     for chunk in chunks(examples, size):
-        found = columns_of(policy, chunk)
+        found = score.of(chunk)
         for example, *new in zip(chunk, *found.values(), strict=True):
             yield {**example, **dict(zip(found, new, strict=True))}
 
 
-def columns_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]]) -> dict[str, list]:
-    """The columns of `annotate` for some examples; logits of every token are float32."""
+def columns_of(policy: MaskingPolicy, examples: list[Mapping[str, Any]], padding: Padding) -> dict[str, list]:
+    """The columns of `annotate` for some examples, padded on the right; logits of every token are float32."""
     if any("input_ids" not in example for example in examples):
         raise ValueError(f"an example has no input_ids, but {sorted(examples[0])}: tokenise the data set first")
     known = sorted({scorer_of(name) for name in policy.names} & set(examples[0]))
     check_scores(examples, known)
-    rows = [{name: example[name] for name in ("input_ids", *known)} for example in examples]
-    batch, real = _batch(rows)
+    names = {"input_ids", *known, *TELLING} & examples[0].keys()
+    rows = [{name: value for name, value in example.items() if name in names} for example in examples]
+    batch, real = assemble(rows, padding)
     columns = {name: batch[name].float() for name in known}
-    with torch.no_grad():
-        logits = policy(batch["input_ids"], real, columns)
+    ids, seen = _seen(policy, batch, real, padding.token or 0)
+    logits = _logits(policy, documents_of(batch, real), ids, seen, columns)
     found = {COLUMN: [row[: len(example["input_ids"])].tolist() for row, example in zip(logits, rows, strict=True)]}
     if policy.names:
-        scores = policy.text_scores(batch["input_ids"], real, columns).tolist()
+        scores = policy.text_scores(ids, seen, columns).tolist()
         found[TEXT_SCORE] = [None if math.isnan(score) else score for score in scores]
     return found
+
+
+def _seen(policy: MaskingPolicy, batch: Batch, real: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """Token ids, and what of them the policy is to see, [B, T] each."""
+    ids, special = batch["input_ids"], text_field(policy.field).special
+    protected = protected_positions(ids, real, special, batch.get(PROTECTED))
+    ids = ids.masked_fill(~real, padding)
+    return ids, seen_positions(ids, protected, special, padding)
+
+
+def _logits(
+    policy: MaskingPolicy, documents: Documents | None, ids: Tensor, seen: Tensor, columns: dict[str, Tensor]
+) -> Tensor:
+    """[B, T], of every document as if it stood alone."""
+    with torch.no_grad():
+        if documents is None:
+            return policy(ids, seen, columns)
+        columns = {name: documents.rows(column) for name, column in columns.items()}
+        logits = policy(documents.rows(ids), documents.rows(seen, False), columns)
+        return documents.back(logits, torch.zeros(ids.shape))

@@ -9,6 +9,8 @@ from torch import Tensor
 from policylearn.masking.corruption import IGNORED
 from policylearn.masking.eligibility import look_up
 
+PROTECTED = "special_tokens_mask"
+
 
 def protected_positions(input_ids: Tensor, real: Tensor, special: Tensor, given: Tensor | None) -> Tensor:
     """Where nothing may be masked: padding, special tokens, and what the examples protect; [B, T] boolean.
@@ -38,6 +40,17 @@ def protected_positions(input_ids: Tensor, real: Tensor, special: Tensor, given:
     return protected | given.bool()
 
 
+def seen_positions(input_ids: Tensor, protected: Tensor, special: Tensor, padding: int) -> Tensor:
+    """What a policy is to see of tokens [B, T], boolean: [CLS] and [SEP] are part of the text; what else is protected
+    is kept from it, as padding is.
+
+    >>> ids, special = torch.tensor([[2, 7, 8, 3, 0]]), torch.arange(9) < 4
+    >>> seen_positions(ids, torch.tensor([[1, 0, 1, 1, 1]]) > 0, special, padding=0)
+    tensor([[ True,  True, False,  True, False]])
+    """
+    return ~protected | (look_up(special, input_ids) & (input_ids != padding))
+
+
 def protected_by_labels(row: Mapping[str, Any]) -> Tensor:
     """Where an example's own labels are -100, and what its `special_tokens_mask` protects; of the shape of its tokens.
 
@@ -55,7 +68,7 @@ def protected_by_labels(row: Mapping[str, Any]) -> Tensor:
             f"own_labels=True: labels have shape {list(labels.shape)}, input_ids {list(tokens.shape)}: give a label "
             "per token, -100 where nothing may be masked"
         )
-    given = torch.as_tensor(row.get("special_tokens_mask", torch.zeros_like(labels)))
+    given = torch.as_tensor(row.get(PROTECTED, torch.zeros_like(labels)))
     return ((labels == IGNORED) | given.bool()).long()
 
 

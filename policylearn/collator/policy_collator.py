@@ -14,7 +14,13 @@ from transformers.data.data_collator import DataCollatorMixin
 
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.collator.clock import Clock, Timed
-from policylearn.collator.examples import check_scores, protected_by_labels, protected_positions
+from policylearn.collator.examples import (
+    PROTECTED,
+    check_scores,
+    protected_by_labels,
+    protected_positions,
+    seen_positions,
+)
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
@@ -31,7 +37,6 @@ from policylearn.policy.scores import scorer_of
 Examples = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping", "text_score")
 """Columns that are made anew, or not needed: the last is of `annotate`, for whoever chooses texts."""
-PROTECTED = "special_tokens_mask"
 
 
 @dataclass
@@ -253,11 +258,9 @@ class PolicyCollator(Timed, DataCollatorMixin):
         policy = self._overrides.under(vars(self))
         if (numbers := scores.pop(WORD_IDS, None)) is not None:
             policy = policy.with_words(numbers)
-        special = look_up(text_field(policy.field).special, inputs)
-        protected = special if special_tokens_mask is None else torch.as_tensor(special_tokens_mask).bool()
-        # [CLS] and [SEP] are part of the text; what else is protected is kept from the policy, as padding is.
-        real = ~protected | (special & (inputs != self._padding_id()))
-        return policy, real
+        special = text_field(policy.field).special
+        protected = look_up(special, inputs) if special_tokens_mask is None else torch.as_tensor(special_tokens_mask)
+        return policy, seen_positions(inputs, protected.bool(), special, self._padding_id())
 
     def numpy_mask_tokens(
         self, inputs: Any, special_tokens_mask: Any = None, offset_mapping: Any = None, **scores: Any

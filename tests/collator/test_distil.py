@@ -1,3 +1,4 @@
+import copy
 import json
 
 import datasets
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 from policylearn import PolicyCollator, load_policy, save_policy
 from policylearn.artefact import PolicyArtefact
 from policylearn.collator.distil import annotate, columns_of, fidelity, spearman, table_policy, to_table
+from policylearn.collator.padding import Padding
 
 WORDS = ["class0_01", "class0_02", "class1_00", "distractor_02", *(f"generic_{i:03d}" for i in range(20))]
 
@@ -186,10 +188,38 @@ def test_examples_without_tokens(artefact_of):
 def test_logits_do_not_depend_on_the_padding_of_a_batch(artefact_of, examples):
     policy = artefact_of("context").policy
     examples[0]["input_ids"] = examples[0]["input_ids"][:4]
-    together, alone = columns_of(policy, examples)["policy"], [columns_of(policy, [e])["policy"][0] for e in examples]
+    together, *alone = (columns_of(policy, e, Padding(0))["policy"] for e in (examples, *([e] for e in examples)))
     assert [len(row) for row in together] == [len(e["input_ids"]) for e in examples]
-    for a, b in zip(together, alone, strict=True):
+    for a, (b,) in zip(together, alone, strict=True):
         assert a == pytest.approx(b, abs=1e-6)
+
+
+FIRST, SECOND = [2, *range(20, 32), 3], [2, *range(40, 28, -1), 3]
+GIVEN = {
+    "padded": {"input_ids": FIRST + [0] * 5, "attention_mask": [1] * 14 + [0] * 5},
+    "padded without a mask": {"input_ids": FIRST + [0] * 5},
+    "padded with another token": {"input_ids": FIRST + [3] * 5, "attention_mask": [1] * 14 + [0] * 5},
+    "packed": {"input_ids": FIRST + SECOND, "position_ids": [*range(14), *range(14)]},
+    "packed, numbered": {"input_ids": [*FIRST, 0, *SECOND], "attention_mask": [1] * 14 + [0] + [2] * 14},
+    "packed, ends": {"input_ids": FIRST + SECOND, "cu_seqlens": [0, 14, 28]},
+    "protected": {"input_ids": FIRST, "special_tokens_mask": [1] * 5 + [0] * 8 + [1]},
+}
+
+
+@pytest.mark.parametrize("kind", [list, as_dataset], ids=["list", "dataset"])
+@pytest.mark.parametrize("example", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("pad", ["[PAD]", "[SEP]"])
+def test_padding_documents_and_protection_are_what_they_are_to_a_collator(artefact_of, tokenizer, kind, example, pad):
+    own = copy.deepcopy(tokenizer)
+    own.pad_token = pad
+    policy = artefact_of("context", masking={"rate": 0.4}).policy
+    table = table_policy(policy, torch.zeros(policy.field.size))
+    (annotated,) = annotate(PolicyArtefact(policy, own), kind([example]))
+    exact, cheap = (PolicyCollator(own, policy=each) for each in (policy, table))
+    for epoch in range(10):
+        exact.set_epoch(epoch), cheap.set_epoch(epoch)
+        found, wanted = cheap([{**annotated}]), exact([example])
+        assert torch.equal(found["input_ids"], wanted["input_ids"]) and torch.equal(found["labels"], wanted["labels"])
 
 
 def test_a_data_loader_feeds_annotated_examples(artefact_of, tokenizer, examples):
