@@ -12,6 +12,8 @@ from policylearn.collator.clock import Repeats
 
 MOST = 64
 """Copies that are looked for."""
+ASKED = 16
+"""Rows of one that are looked for in the others."""
 
 
 def repeats_of(loaders: Any) -> Repeats:
@@ -41,8 +43,8 @@ def repeats_of(loaders: Any) -> Repeats:
 def copies_in(data: Any) -> int:
     """How many copies of one data set a data set is, as far as that shows without reading it; 0: none that are seen.
 
-    Seen are torch's `ConcatDataset` of the same object, and a `Dataset` of Hugging Face whose first and last rows come
-    again at equal distances, as `concatenate_datasets([data] * 5)` has them.
+    Seen are torch's `ConcatDataset` of the same object, and a `Dataset` of Hugging Face of which rows all over, that
+    are not all alike, come again at equal distances, as `concatenate_datasets([data] * 5)` has them.
     """
     if isinstance(data, ConcatDataset):
         most = max(Counter(map(id, data.datasets)).values(), default=0)
@@ -52,7 +54,10 @@ def copies_in(data: Any) -> int:
     plain, rows = data.with_format(None), len(data)  # as it is kept: nothing is transformed, no generator is moved on
 
     def come_again(part: int) -> bool:
-        return plain[0] == plain[part] and plain[part - 1] == plain[rows - 1]
+        asked = sorted({round(i * (part - 1) / (ASKED - 1)) for i in range(ASKED)})
+        same = all(plain[i] == plain[again] for i in asked for again in range(i + part, rows, part))
+        # Blank lines come again in any text.
+        return same and (part <= len(asked) or any(plain[i] != plain[0] for i in asked))
 
     parts = (rows // copies for copies in range(min(MOST, rows), 1, -1) if rows % copies == 0)
     return next((rows // part for part in parts if come_again(part)), 0)

@@ -157,6 +157,24 @@ def test_copies_of_one_data_set_are_seen_and_said():
     assert repeats_of([DataLoader(data), DataLoader(Endless())]) == Repeats.STREAM
 
 
+@settings(max_examples=20)
+@given(st.integers(0, 999), st.integers(1, 6))
+def test_blank_lines_are_no_copies(seed, times):
+    """As of wikitext: a heading between blank lines, paragraphs, and a blank line where an article ends."""
+    draw = torch.Generator().manual_seed(seed)
+    lines: list[list[int]] = []
+    while len(lines) < 120:
+        paragraphs = [[2, 20 + i, len(lines) + i, 3] for i in range(int(torch.randint(1, 5, (), generator=draw)))]
+        lines += [[2, 3], [2, 10, len(lines), 3], [2, 3], *paragraphs, [2, 3]]
+    data = Dataset.from_dict({"input_ids": [*lines[:119], [2, 3]]})
+    assert copies_in(concatenate_datasets([data] * times)) == (times if times > 1 else 0)
+
+
+def test_a_row_that_comes_again_is_no_copy_and_rows_that_are_all_one_are():
+    assert copies_in(Dataset.from_dict({"x": [0, 0, 1, 0]})) == 0
+    assert copies_in(Dataset.from_dict({"x": [0] * 5})) == 5
+
+
 def test_a_copy_of_a_collator_has_seen_nothing_and_carries_nothing(tokenizer):
     collator = told(tokenizer)
     once = collator(TEXTS)["labels"]
