@@ -1,9 +1,9 @@
 """Whether a tokenizer, a model and a length of text go together, known before any text is read."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 POSITIONS = ("position_embeddings", "embed_positions")
@@ -14,6 +14,7 @@ def usable_positions(model: PreTrainedModel) -> int | None:
     """Tokens that a text may have, special ones included; None: any number, as with relative or rotary positions.
 
     RoBERTa's positions begin after that of padding, and BART's table has two rows before the first position.
+    Nyströmformer's has as many, and the positions that it counts are fewer.
 
     >>> from transformers import AutoConfig, AutoModelForMaskedLM
     >>> def positions(kind, **fields):
@@ -22,13 +23,16 @@ def usable_positions(model: PreTrainedModel) -> int | None:
     >>> positions("bert"), positions("roberta", max_position_embeddings=514, pad_token_id=1), positions("modernbert")
     (512, 512, None)
     """
-    tables = [m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and name.endswith(POSITIONS)]
-    return min(map(_rows, tables), default=None)
+    named = (module for name, module in model.named_modules() if name.endswith(POSITIONS))
+    tables = [_rows(module) for module in named if hasattr(module, "padding_idx")]
+    counted = [buffer.shape[-1] for name, buffer in model.named_buffers() if name.endswith("position_ids")]
+    return min(tables + counted) if tables else None  # DeBERTa counts positions also where it has no table of them
 
 
-def _rows(table: nn.Embedding) -> int:
+def _rows(table: Any) -> int:
+    """Of an `nn.Embedding`, or one of its kind, such as I-BERT's."""
     reserved = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
-    return table.num_embeddings - reserved
+    return len(table.weight) - reserved
 
 
 def check_length(model: PreTrainedModel, length: int, key: str = "model.max_length") -> None:

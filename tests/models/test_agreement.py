@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from policylearn.config import load_config
 from policylearn.data.planted import SPECIALS
 from policylearn.models.agreement import usable_positions
-from policylearn.models.model import InnerModel
+from policylearn.models.whole import inner_model
 from policylearn.problem import Problem
 from policylearn.scores.heuristic import scorer_policy
 
@@ -56,16 +56,30 @@ def problem(*settings, corpus="none.txt", tell=print):
     return Problem(load_config(None, [*paths, "model.max_length=16", *settings]), tell=tell)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "deberta-v2"])
+KINDS = [
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "electra",
+    "deberta-v2",
+    "nystromformer",
+    "mra",
+    "ibert",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pad", [0, 1])
 def test_as_many_positions_as_a_model_can_be_run_on(kind, pad):
     model = build(kind, pad_token_id=pad)
     usable = usable_positions(model)
     ids = torch.full((1, usable), 7)
-    InnerModel(model)(ids, ids > 0)
+    inner_model(model)(ids, ids > 0)
     longer = torch.full((1, usable + 1), 7)
     with pytest.raises((IndexError, RuntimeError)):
-        InnerModel(model)(longer, longer > 0)
+        inner_model(model)(longer, longer > 0)
 
 
 def test_relative_and_rotary_positions_have_no_end():
