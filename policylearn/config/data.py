@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_FACTS, Place
 from policylearn.config.strict import Strict
@@ -183,12 +183,19 @@ class TaskConfig(Strict):
     choices: str | None = Field(None, description="column of a list of choices, one of which is an answer")
     answer_length: int = Field(16, ge=2, description="tokens per answer, special tokens included; longer is cut")
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _inferred(cls, given: Any) -> Any:
-        """Answers make a task of questions, a benchmark is one of classes, and a kind has a metric."""
+    def _as_given(cls, given: Any, validated: ModelWrapValidatorHandler["TaskConfig"]) -> "TaskConfig":
+        """What is inferred does not count as set: of another path it would be something else."""
         if not isinstance(given, dict):
-            return given
+            return validated(given)
+        found = validated(cls._inferred(given))
+        found.model_fields_set.intersection_update(key for key, value in given.items() if value != AUTO)
+        return found
+
+    @staticmethod
+    def _inferred(given: dict[str, Any]) -> dict[str, Any]:
+        """Answers make a task of questions, a benchmark is one of classes, and a kind has a metric."""
         if given.get("path") == PLANTED_FACTS:
             given = {"answers": "answers", "metric": "exact_match", **given}
         kind, metric = given.get("kind", AUTO), given.get("metric", AUTO)

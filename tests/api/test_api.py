@@ -235,6 +235,16 @@ def test_without_a_domain_a_row_is_a_text_and_a_pair_two(rows, texts, tmp_path, 
     assert f"the texts of the {len(found) // each} rows" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("label", [["a"], 0.5])
+def test_a_config_and_the_file_it_is_of_are_one_experiment(label, tmp_path):
+    (tmp_path / "x.toml").write_text('[task]\nlabel = "y"\n[inner]\nsteps = 20\n')
+    rows = [{"text": f"t {n}", "y": label} for n in NUMBERS] + [{"text": "t", "y": [*"ab"] if label == ["a"] else 2}]
+    given = {"task": rows, "domain": ["a b"]}
+    file, read = (Given(**given, config=config) for config in (tmp_path / "x.toml", load_config(tmp_path / "x.toml")))
+    one, other = (experiment(found, tmp_path / "run", Console(quiet=True)) for found in (file, read))
+    assert one == other and one.task.kind == "auto"
+
+
 def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     """As it is in a notebook, where others compute as well."""
     torch.set_num_threads(2)
