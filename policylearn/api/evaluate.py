@@ -6,7 +6,7 @@ from typing import Any
 
 from policylearn.api.inputs import Inputs
 from policylearn.api.results import Comparison
-from policylearn.api.settings import Given, changed, console_of, experiment
+from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
 from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact
 from policylearn.config import Config
@@ -55,7 +55,8 @@ def evaluate(
     """
     named = {} if policies is None else policies if isinstance(policies, Mapping) else {"learned": policies}
     chosen = {**(settings or {}), "evaluate.arms": names_of(arms), "evaluate.seeds": seeds}
-    found = experiment(Given(model, task, domain, general, tokenizer, config, chosen), out, console_of(quiet))
+    given = Given(model, task, domain, general, tokenizer, config, chosen)
+    found = experiment(given, out, console_of(quiet), kept=KEPT)
     inputs = Inputs(out)
     return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from policylearn.api.evaluate import compare_arms, names_of
 from policylearn.api.results import Comparison, Page
-from policylearn.api.settings import Given, console_of, experiment
+from policylearn.api.settings import KEPT, Given, console_of, experiment
 from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.commands.train import train
@@ -122,6 +122,7 @@ def learn(
     ['learned', 'random']
     """
     console = console_of(quiet)
-    found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE)
+    kept = f"{KEPT}; `policylearn train {out}/config.json --out {out}` goes on with the same run"
+    found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept)
     result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
     return Learned(str(out), found, result)

@@ -25,6 +25,8 @@ from policylearn.runs.run import INPUTS
 HERE = {"cluster.backend": "local"}
 """What holds from Python unless it is set: this process works."""
 
+KEPT = ", for workers and whatever machine sees it"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -40,15 +42,20 @@ class Given:
 
 
 def experiment(
-    given: Given, out: str | os.PathLike[str], console: Console, more: Mapping[str, Any] = MappingProxyType({})
+    given: Given,
+    out: str | os.PathLike[str],
+    console: Console,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    kept: str | None = None,
 ) -> Config:
-    """The config of what is given; objects are written to `out`, and said.
+    """The config of what is given; objects are written to `out`.
 
     Args:
         given: by a caller.
         out: folder of the run.
         console: where it is said.
         more: settings by dotted name, which hold unless the base or the caller says otherwise; so does `HERE`.
+        kept: what to say of objects that are kept there; None: they are not.
 
     Raises:
         ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
@@ -77,8 +84,8 @@ def experiment(
         config = config_of(tree, [("domain.path", place, "domain")], source)
         rows = f"the texts of the {len(train):,} rows of the task's train split"
         print_line(console, f"domain  none is given: {rows}, without labels")
-    if inputs.written:
-        _say(console, inputs)
+    if inputs.written and kept is not None:
+        print_line(console, f"inputs  {', '.join(inputs.written)} kept in {inputs.out}/{INPUTS}{kept}")
     return _with_parts(config)
 
 
@@ -152,11 +159,3 @@ def _train_split(config: Config) -> Split:
 def _plain_texts(split: Split) -> list[str]:
     """The two of a pair one after the other; words with a tag each as one text."""
     return [part for text in split.plain or split.texts for part in ((text,) if isinstance(text, str) else text)]
-
-
-def _say(console: Console, inputs: Inputs) -> None:
-    print_line(
-        console,
-        f"inputs  {', '.join(inputs.written)} kept in {inputs.out}/{INPUTS}, for workers and whatever machine sees it; "
-        f"`policylearn train {inputs.out}/config.json --out {inputs.out}` goes on with the same run",
-    )

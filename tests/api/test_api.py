@@ -174,6 +174,15 @@ def test_a_run_of_objects_is_one_of_the_command_line(learned, policylearn):
     assert status == 0 and f"{run.out} is finished" in out
 
 
+def test_of_what_is_kept_no_more_is_said_than_is_true(splits, words, tmp_path, capsys):
+    given = {"task": splits, "domain": ["class0_01 generic_003"], "tokenizer": words}
+    pl.evaluate(arms=["none"], seeds=1, out=tmp_path, settings=SHORT, **given)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "inputs tokenizer, task, domain kept in" in said and "policylearn train" not in said
+    pl.score("idf", **given)
+    assert "inputs" not in capsys.readouterr().out
+
+
 def test_a_run_given_the_same_again_is_finished_and_other_data_are_refused(learned):
     run, _, again = learned
     assert again(settings=SHORT, quiet=True).result == run.result
