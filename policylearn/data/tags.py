@@ -174,6 +174,7 @@ def _tagged(config: TaskConfig, split: str, row: int, text: Any, tags: Any) -> t
         words = [text_of(word, where, "the list of words", "give strings") for word in given]
         found = [_name(tag, config, where) for tag in listed]
     elif isinstance(text, str):
+        text = text_of(text, f"task.path {config.path}: split {split!r}", f"row {row}", "")
         words, found = words_of(text, _spans(text, listed, where))
     else:
         raise ValueError(f"{where}: {quote(text)} is neither a list of words nor a text: task.text")

@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
@@ -114,10 +115,9 @@ def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_pa
         ([["a text", "a label"]], r"task: a row is \['a text'.*give rows such as"),
         ({"text": ["a", "b"], "label": [1]}, "task: columns of different lengths"),
         ([{"text": "a", "label": {1, 2}}], "task: column 'label' of a row cannot be written as JSON: it holds"),
-        (
-            [{"text": "a", "label": "x", "day": datetime(2026, 1, 1)}],
-            "task: column 'day' of a row .*; drop it, or write",
-        ),
+        ([{"text": "a", "label": b"x"}], "task: column 'label' of a row .* holds a bytes; drop it, or write"),
+        ({"text": "one row", "label": 1}, "task: column 'text' is one value, 'one row': give a list of rows"),
+        ({"text": ["one row"], "label": 1}, "task: column 'label' is one value, 1: give a list of rows"),
         (Dataset.from_dict({"text": ["a"], "label": [0]}).with_transform(dict), r"task: .* transform .* use \.map"),
         ({"train": Dataset.from_dict({"text": ["a"]}).with_transform(dict)}, r"task\['train'\]: .* transform"),
     ],
@@ -125,6 +125,40 @@ def test_labelled_rows_in_any_form_are_the_same_task(form, splits, words, tmp_pa
 def test_rows_that_are_none_are_refused(given, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         Inputs(tmp_path).task(given)
+
+
+class Polars:
+    """What of a data frame of polars is asked for here."""
+
+    def __init__(self, rows):
+        self.columns, self.to_dicts = list(rows[0]), lambda: rows
+
+    def to_dict(self, *, as_series=True):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("form", [Polars, pyarrow.Table.from_pylist])
+def test_tables_of_others_are_read_by_their_rows(form, splits, tmp_path):
+    rows, texts = splits["train"], [{"text": "a"}, {"text": "b"}]
+    assert Inputs(tmp_path).task(form(rows)) == Inputs(tmp_path).task(rows)
+    assert Inputs(tmp_path).texts("domain", form(texts), "text") == Inputs(tmp_path).texts("domain", texts, "text")
+
+
+def test_halves_of_surrogate_pairs_are_read_as_those_of_a_file_are(tmp_path):
+    place = Inputs(tmp_path).texts("domain", ["helps \ud83d patients", "naïve"], "text")
+    with pytest.warns(UserWarning, match=r"U\+FFFD is read in place of halves of surrogate pairs"):
+        found = [row["text"] for row in read_records(place, ["text"], text="text")]
+    assert found == ["helps \ufffd patients", "naïve"] and "naïve" in Path(place).read_text(encoding="utf-8")
+
+
+def test_columns_that_nobody_reads_may_hold_what_they_like(splits, tmp_path):
+    day, train = datetime(2026, 1, 1), splits["train"]
+    dated = [row | {"day": day} for row in train]
+    place = Inputs(tmp_path).task({**splits, "train": dated})
+    assert next(read_records(f"{place}/train.jsonl", ["day"]))["day"] == "2026-01-01T00:00:00"
+    raw = Dataset.from_list([row | {"raw": b"x"} for row in dated])
+    other = Dataset.from_list([row | {"raw": b"y"} for row in dated])
+    assert Inputs(tmp_path).task(raw) == Inputs(tmp_path).task(raw) != Inputs(tmp_path).task(other)
 
 
 def test_objects_given_again_are_found_and_others_are_another_place(splits, tmp_path):

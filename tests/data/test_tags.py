@@ -166,6 +166,12 @@ def test_what_a_span_touches_is_its_word():
     assert words_of("서울에서 만나요", [(0, 2, "City")])[1] == ["B-City", "O"]
 
 
+def test_half_a_surrogate_pair_in_a_text_with_spans_is_replaced(read):
+    with pytest.warns(UserWarning, match=r"U\+FFFD is read in place"):
+        task = read(SPANS | {"text": "Aspirin helps \ud83d Ann."})
+    assert task.splits["train"].texts[0] == ("Aspirin", "helps", "\ufffd", "Ann", ".")
+
+
 def test_a_task_of_one_tag_is_none(read):
     with pytest.raises(ValueError, match="no word of train has a tag but O"):
         read({"tokens": ["a"], "tags": ["O"]})
