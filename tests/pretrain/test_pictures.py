@@ -6,12 +6,12 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
+from transformers import trainer
 
 from policylearn.commands.pretrain import pretrain
 from policylearn.commands.score import export_scorer
 from policylearn.config import load_config
 from policylearn.pictures import problem_of
-from policylearn.pretrain import training
 from policylearn.pretrain.rows import PictureRows
 from policylearn.pretrain.training import Console
 
@@ -90,7 +90,7 @@ def test_a_training_that_was_stopped_goes_on(digits, policy, tmp_path, monkeypat
     given, quiet = config(digits, "vit_mae"), Console(quiet=True)
     whole = pretrain(given, tmp_path / "whole", quiet, str(policy))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(training, "Shown", lambda console: Interrupt())
+        patched.setattr(trainer, "DEFAULT_CALLBACKS", [*trainer.DEFAULT_CALLBACKS, Interrupt])
         pretrain(given, tmp_path / "stopped", quiet, str(policy))
     again = pretrain(given, tmp_path / "stopped", quiet, str(policy))
     one, other = (load_file(done.folder / "model.safetensors") for done in (whole, again))
