@@ -36,7 +36,7 @@ def train(
         config: the experiment.
         out: the run directory: a path, or a URI such as s3://bucket/run.
         console: where progress is shown.
-        fresh: forget what `out` holds, when the first file of the new run is written.
+        fresh: forget what `out` holds, when learning or trials begin.
         command: how the user called it, for the report.
 
     Returns:

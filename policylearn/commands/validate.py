@@ -49,7 +49,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
         config: `config.validity` says how many changes and seeds; engine, windows and estimator are those of learning.
         out: run directory, a path or a URI; what is there of the same config is not run again.
         console: where progress is shown.
-        fresh: forget what `out` holds, when the first file of the new run is written.
+        fresh: forget what `out` holds, when learning or trials begin.
 
     Returns:
         what stands in result.json: of outer loss and dev score what `validity` found, every prediction and outcome,

@@ -135,7 +135,7 @@ def evaluate_policies(
         out: run directory, a path or a URI.
         console: where progress is shown.
         folders: arm → exported policy, as `load_policy` takes it.
-        fresh: forget what `out` holds, when the first file of the new run is written.
+        fresh: forget what `out` holds, when learning or trials begin.
 
     Returns:
         what stands in result.json.

@@ -76,7 +76,7 @@ class Run(AbstractContextManager["Run"]):
 
     Args:
         storage, config, console: as in `open`.
-        forgets: whether what is there goes with the first thing that is saved, and counts for nothing until then.
+        forgets: whether what is there goes when the run begins, and counts for nothing until then.
         held: what contents.json is to hold; nothing: it is not written.
     """
 
@@ -112,7 +112,7 @@ class Run(AbstractContextManager["Run"]):
             out: a path or a URI.
             config: of the run.
             console: where warnings go.
-            fresh: forget what is there, when the first file is written: a mistake that is met before costs nothing.
+            fresh: forget what is there, when learning or trials begin: a mistake that is met before costs nothing.
             compares: whether the run compares policies that were learned elsewhere. Its settings are free to change:
                 every trial is kept with a key of what it depends on, its data among them.
             start_over: what to choose where it holds something else, for messages.
@@ -304,10 +304,11 @@ class Run(AbstractContextManager["Run"]):
             self._remarks = {"remark": "; ".join([*self._remarks.values(), line])}
 
     def __exit__(self, *exception: object) -> None:
-        self._outbox.try_all()
+        if self._begun:
+            self._outbox.try_all()
 
     def _begin(self) -> None:
-        """Once, before anything is written: what is to be forgotten goes, and the folder is of this run."""
+        """Once, when learning or trials do: what is to be forgotten goes, and the folder is of this run."""
         if self._begun:
             return
         for name in LEFT_BEHIND if self._forgets else ():  # and nothing else that may lie beside it
@@ -316,10 +317,12 @@ class Run(AbstractContextManager["Run"]):
         self.storage.write_changed(CONFIG, self._settings)
         if self._held:
             self.storage.write_changed(CONTENTS, (json.dumps(self._held, indent=2) + "\n").encode())
+        self._outbox.put()
 
     def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
-        self._begin()
-        self._outbox.put(*writes)
+        """Save these; before the run has begun, with what it begins with."""
+        save = self._outbox.put if self._begun else self._outbox.hold
+        save(*writes)
 
     def _check_alone(self) -> None:
         """Of two processes with other settings in one folder the first goes: what they write would be of both."""

@@ -18,10 +18,14 @@ class Outbox:
         self._storage, self._say = storage, say
         self._waiting: dict[str, Callable[[], Any]] = {}
 
-    def put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
-        """Save these now, after all that waits; or let them wait, each in place of an older one of its name."""
-        known = self._storage.patience.failing_since is not None
+    def hold(self, *writes: tuple[str, Callable[[], Any]]) -> None:
+        """Let these wait for the next `put`, each in place of an older one of its name."""
         self._waiting |= dict(writes)
+
+    def put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
+        """Save these now, after all that waits; or let them wait as well."""
+        known = self._storage.patience.failing_since is not None
+        self.hold(*writes)
         if not self.try_all() and not known:
             self._say(f"{self._storage} keeps what it held before; the work goes on and will be saved later")
 

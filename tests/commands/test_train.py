@@ -251,9 +251,14 @@ def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
 
 @pytest.mark.parametrize(
     ("mistake", "said"),
-    [("general.path=no/such.txt", "such.txt"), ("scores.difference.anchor_ratio=1e9", "anchor")],
+    [
+        ("general.path=no/such.txt", "such.txt"),
+        ("scores.difference.anchor_ratio=1e9", "anchor"),
+        ("cluster.gpus=1", "torch sees no GPU here"),
+    ],
 )
-def test_a_mistake_beside_fresh_costs_nothing(finished, tiny, quiet, mistake, said):
+def test_a_mistake_beside_fresh_costs_nothing(finished, tiny, quiet, monkeypatch, mistake, said):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=said):
         train(tiny(mistake), finished, quiet, fresh=True)

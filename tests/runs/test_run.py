@@ -86,7 +86,7 @@ def test_what_a_stage_keeps_is_of_its_settings_and_goes_with_them(tiny, tmp_path
     assert not (tmp_path / stage).exists()
 
 
-def test_what_is_to_be_forgotten_stays_until_something_is_saved_and_counts_for_nothing(tiny, tmp_path, quiet):
+def test_what_is_to_be_forgotten_stays_until_learning_begins_and_counts_for_nothing(tiny, tmp_path, quiet):
     run = Run.open(tmp_path, tiny(), quiet)
     run.save_trials([{"arm": "random", "seed": 0}])
     run.finish({"arms": {}})
@@ -94,7 +94,10 @@ def test_what_is_to_be_forgotten_stays_until_something_is_saved_and_counts_for_n
     run = Run.open(tmp_path, tiny("inner.steps=3"), quiet, fresh=True)
     assert (run.finished, run.trials(), run.kept_policy("prior")) == (False, [], None)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    run.save_text("notes", "")
+    with run:
+        run.save_text("notes", "")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    run.latest_state()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes"]
     assert json.loads((tmp_path / "config.json").read_text())["inner"]["steps"] == 3
 
