@@ -8,10 +8,13 @@ from numbers import Real
 from typing import Any, Self
 
 import torch
+from torch import distributed
 from torch.utils.data import get_worker_info
 
 WORKERS = 4096
 """Workers of a loader whose starts are told apart."""
+ROOM = 64
+"""Of these, for each of several ranks that were forked from one process."""
 ROUNDED = 6
 """Digits of progress: a sum of shares may come to a little more than 1."""
 
@@ -41,6 +44,7 @@ class Clock:
         self._told = torch.tensor([math.nan, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64).share_memory_()
         self._starts = torch.zeros(WORKERS, dtype=torch.int64).share_memory_()
         self._batches, self._worker = 0, 0
+        self._maker, self._rank_told = os.getpid(), False
 
     @property
     def epoch(self) -> int | None:
@@ -50,7 +54,9 @@ class Clock:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._told[0] = epoch
+        self._tell(0, epoch)
+        if not self._rank_told:
+            self._tell(3, rank_here())
 
     @property
     def progress(self) -> float:
@@ -59,7 +65,7 @@ class Clock:
 
     @progress.setter
     def progress(self, progress: float) -> None:
-        self._told[1] = progress
+        self._tell(1, progress)
 
     @property
     def repeats(self) -> Repeats:
@@ -68,12 +74,21 @@ class Clock:
 
     @repeats.setter
     def repeats(self, repeats: Repeats) -> None:
-        self._told[2] = float(repeats)
+        self._tell(2, float(repeats))
 
-    def begin(self, rank: int) -> None:
+    def begin(self, rank: int | None) -> None:
         """A training begins: what was seen before is forgotten. `rank` is that of the process, among those that train
-        one model."""
-        self._told[3], self._told[4] = rank, self._told[4] + 1
+        one model; None: as `rank_here` has it when the epoch is told."""
+        self._rank_told = rank is not None
+        self._tell(3, rank or 0)
+        self._tell(4, float(self._told[4]) + 1)
+
+    def _tell(self, what: int, value: float) -> None:
+        """To workers of this process alone: ranks may have been forked from the one that made this."""
+        if get_worker_info() is None and self._maker != os.getpid():
+            self._maker = os.getpid()
+            self._told, self._starts = (shared.clone().share_memory_() for shared in (self._told, self._starts))
+        self._told[what] = value
 
     @property
     def period(self) -> tuple[float, ...]:
@@ -91,20 +106,30 @@ class Clock:
         if (epoch := self.epoch) is not None:
             return epoch
         worker = get_worker_info()
-        if worker is not None and self._worker != os.getpid():
+        if worker is None:
+            self._batches += 1
+            return self._batches
+        place = (rank_here() * ROOM + worker.id) % WORKERS
+        if self._worker != os.getpid():
             # Workers are started anew each epoch. Each counts in a place of its own how often, so that epochs differ
             # without a number that another run would not have.
             self._worker, self._batches = os.getpid(), 0
-            self._starts[worker.id % WORKERS] += 1
+            self._starts[place] += 1
         self._batches += 1
-        if worker is None:
-            return self._batches
-        return (int(self._starts[worker.id % WORKERS]) * WORKERS + worker.id) * 2**24 + self._batches
+        return (int(self._starts[place]) * WORKERS + worker.id) * 2**24 + self._batches
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         for shared in (self._told, self._starts):
             shared.share_memory_()  # a copy that came by pickle has workers of its own
+
+
+def rank_here() -> int:
+    """The rank of this process, as torch.distributed or who has launched it says; 0 where neither does."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    said = os.environ.get("RANK", "")
+    return int(said) if said.isdecimal() else 0
 
 
 class Timed:
@@ -135,8 +160,9 @@ class Timed:
             )
         self._clock.progress = float(progress)
 
-    def begin_training(self, repeats: Repeats, rank: int = 0) -> None:
-        """What a callback tells: whether examples may come again within an epoch, and the rank of this process."""
+    def begin_training(self, repeats: Repeats, rank: int | None = None) -> None:
+        """What a callback tells: whether examples may come again within an epoch, and the rank of this process; None:
+        that of torch.distributed, or of the environment variable RANK."""
         self._clock.begin(rank)
         self.expect_repeats(repeats)
 

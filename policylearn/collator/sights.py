@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from policylearn.collator.clock import Clock, Repeats
 from policylearn.config import MaskingConfig
-from policylearn.masking.keys import mix
+from policylearn.masking.keys import mix, mixed_integer
 from policylearn.masking.units import leads
 
 SLOTS = 1 << 20
@@ -88,7 +88,8 @@ def draws_of(clock: Clock, repeats: Repeats, before: Tensor, masking: MaskingCon
     epoch, process = clock.draw() * masking.copies, clock.process
     if masking.design == "explore":
         return epoch + before + (0 if repeats == Repeats.STREAM else process * masking.draws * TIMES)
-    return epoch + before * TIMES + process * PROCESSES * ((before > 0) | (repeats == Repeats.COPIES))
+    own = process * PROCESSES if process < 2**63 // PROCESSES else mixed_integer(process)
+    return epoch + before * TIMES + own * ((before > 0) | (repeats == Repeats.COPIES))
 
 
 def draw_of(

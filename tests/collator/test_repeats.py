@@ -1,6 +1,7 @@
 """Texts that come again within an epoch: streams, copies, and workers that nobody told the epoch."""
 
 import copy
+import multiprocessing
 import pickle
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import torch
 from datasets import Dataset, concatenate_datasets, interleave_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import distributed
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 
 from policylearn import PolicyCollator
@@ -126,6 +128,60 @@ def test_processes_differ_from_the_second_sight_on(tokenizer):
 
     one, other = passes(0), passes(3)
     assert torch.equal(one[0], other[0]) and not (one[1] == other[1]).all(1).any()
+
+
+def second_sight(tokenizer, rank=None):
+    """Of a text, in a training whose epoch alone is told, or the rank too."""
+    collator = PolicyCollator(tokenizer, mlm_probability=0.3, vary_repeats=True)
+    if rank is not None:
+        collator.begin_training(Repeats.NONE, rank)
+    collator.set_epoch(0)
+    return [tuple(collator(TEXTS[:1])["labels"][0].tolist()) for _ in range(2)][1]
+
+
+def test_the_rank_is_that_of_who_launched_the_process_unless_it_is_told(tokenizer, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    told = [second_sight(tokenizer, rank) for rank in range(4)]
+    assert second_sight(tokenizer) == told[0]
+    for said, rank in (("3", 3), ("", 0), ("first", 0)):
+        monkeypatch.setenv("RANK", said)
+        assert second_sight(tokenizer) == told[rank] and second_sight(tokenizer, 2) == told[2]
+    monkeypatch.setenv("RANK", "3")
+    distributed.init_process_group("fake", rank=1, world_size=4, store=distributed.HashStore())
+    try:
+        assert second_sight(tokenizer) == told[1]
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_as_many_ranks_as_there_may_be(tokenizer):
+    assert len({second_sight(tokenizer, rank) for rank in (0, 2047, 2048, 2049, 4096, 100_000)}) == 6
+
+
+def forked(rank, collator, barrier, found):
+    """A rank that a notebook has forked: it tells what it knows when the other has, and then masks."""
+    for tell in (lambda: collator.begin_training(Repeats.COPIES, rank), lambda: collator.set_epoch(rank)):
+        barrier.wait(60)
+        tell()
+    barrier.wait(60)
+    found.put((rank, collator(TEXTS[:2])["labels"].tolist()))
+
+
+def test_ranks_that_are_forked_from_one_process_tell_themselves_alone(tokenizer):
+    context = multiprocessing.get_context("fork")
+    collator, barrier, found = PolicyCollator(tokenizer, mlm_probability=0.3), context.Barrier(2), context.Queue()
+    processes = [context.Process(target=forked, args=(rank, collator, barrier, found)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    masks = dict(found.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join()
+    for rank in range(2):
+        alone = PolicyCollator(tokenizer, mlm_probability=0.3)
+        alone.begin_training(Repeats.COPIES, rank)
+        alone.set_epoch(rank)
+        assert masks[rank] == alone(TEXTS[:2])["labels"].tolist()
+    assert collator._clock.epoch is None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
