@@ -57,7 +57,7 @@ def load_model(
             `architecture` is wrong.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU anew
         if config.name:
             mlm, missing = _from_checkpoint(config, attention)
         else:

@@ -110,7 +110,7 @@ def load_picture_model(config: ModelConfig, seed: int, attention: str | None) ->
     kind: Any = KNOWN[built.model_type]
     missing: list[str] = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU anew
         if config.name:
             settings = {"config": built, "revision": config.revision, "attn_implementation": attention}
             model, missing = load_weights(

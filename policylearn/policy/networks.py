@@ -122,7 +122,7 @@ class ContextNetwork(nn.Module):
     @classmethod
     def build(cls, config: PolicyConfig, vocab_size: int, features: Tensor) -> "ContextNetwork":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would seed every GPU anew
             return cls(features, config.hidden, config.kernel)
 
     @classmethod

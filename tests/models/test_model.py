@@ -3,11 +3,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from policylearn.config import InnerConfig, ModelConfig
+from policylearn.config import InnerConfig, ModelConfig, PolicyConfig
 from policylearn.masking import IGNORED
 from policylearn.models.heads import vocabulary_logits
 from policylearn.models.loading import load_model
 from policylearn.models.model import InnerModel, mean_pool
+from policylearn.models.picture import load_picture_model
+from policylearn.policy.networks import ContextNetwork
 
 COMMON = {
     "vocab_size": 50,
@@ -35,6 +37,27 @@ ARCHITECTURES = {
     "distilbert": {"vocab_size": 50, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "pad_token_id": 0},
 }
 FROM_SCRATCH = ModelConfig()
+
+
+SMALL = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+BERT = {"model_type": "bert", **SMALL}
+VIT = {"model_type": "vit", "image_size": 8, "patch_size": 4, "encoder_stride": 4, **SMALL}
+BUILT = {
+    "bert": lambda: load_model(ModelConfig(architecture=BERT), 50, 0, 3, "eager"),
+    "vit": lambda: load_picture_model(ModelConfig(architecture=VIT), 3, "eager"),
+    "network": lambda: ContextNetwork.build(PolicyConfig(network="context"), 50, torch.ones(50, 3)),
+}
+
+
+@pytest.mark.parametrize("make", BUILT.values(), ids=BUILT)
+def test_who_makes_a_model_leaves_the_generators_as_they_were(make, monkeypatch):
+    """Those of GPUs too, which are seeded when they are first used."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    one, other = (dict(make().state_dict()) for _ in range(2))
+    assert not seeded and torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def build(kind: str):
