@@ -26,8 +26,9 @@ from policylearn.artefact.manifest import (
     digest,
 )
 from policylearn.artefact.tensors import LARGEST_LOGIT, largest_logit
-from policylearn.artefact.tokenizer import first_difference, tokenizer_files, tokenizer_fingerprint
+from policylearn.artefact.tokenizer import check_written, first_difference, tokenizer_files, tokenizer_fingerprint
 from policylearn.config.places import check_folder
+from policylearn.masking.field import text_field
 from policylearn.policy.policy import MaskingPolicy
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
     """Write the artefact; the manifest comes last, so a folder with a manifest is complete.
 
     Raises:
-        ValueError: its tokenizer is not a fast one, its logits may become so large that nobody would load it, or the
-            folder cannot be one.
+        ValueError: nobody could load it: its tokenizer is not a fast one, lacks a mask or padding token, or is not the
+            policy's, or its logits may become too large. Or the folder cannot be one.
     """
     folder = Path(folder)
     check_folder(folder, str(folder))
@@ -141,12 +142,13 @@ def save_policy(folder: str | os.PathLike[str], artefact: PolicyArtefact, card: 
 
 
 def policy_files(artefact: PolicyArtefact, card: str) -> dict[str, bytes]:
-    """Content of the files by name, the manifest last."""
+    """Content of the files by name, the manifest last. ValueError: nobody could load them."""
     _check_logits(artefact.policy)
     tensors = {name: tensor.contiguous() for name, tensor in artefact.policy.tensors().items()}
     files = {CARD: card.encode(), SETTINGS: _json(_settings(artefact)), TENSORS: save(tensors)}
     if artefact.tokenizer is not None:
         backend, settings = tokenizer_files(artefact.tokenizer)
+        check_written(artefact.tokenizer, backend, settings, text_field(artefact.policy.field).special)
         files |= {TOKENIZER: backend.encode(), TOKENIZER_SETTINGS: settings.encode()}
     digests = {name: digest(files[name]) for name in sorted(files)}
     kind: dict[str, Any] = {"format": PICTURES, "of": PATCHES} if artefact.tokenizer is None else {"format": FORMAT}

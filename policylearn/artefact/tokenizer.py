@@ -7,9 +7,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from policylearn.masking.vocabulary import ids_of, is_table_of
+
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+NEEDED = ("mask_token", "pad_token")
 SAMPLE = "a1 b-c 学 é\t\u0301🙂 #[MASK]"
 """Some faults of a tokenizer only show when it is used."""
 Token = str | dict[str, Any] | None
@@ -66,10 +70,41 @@ def tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     backend.no_padding()
     settings: dict[str, Any] = {name: getattr(tokenizer, name) for name in SPECIAL}
     settings |= {name: getattr(tokenizer, name, None) for name in TokenizerSettings.model_fields if name not in SPECIAL}
-    settings["extra_special_tokens"] = [str(token) for token in tokenizer.extra_special_tokens]
+    settings["extra_special_tokens"] = _without_role(tokenizer)
     kept = {name: value for name, value in settings.items() if value is not None}
     config = {"tokenizer_class": PreTrainedTokenizerFast.__name__, **kept}
     return backend.to_str(pretty=True), json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_role(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Special tokens besides those of `SPECIAL`; last those that a model has names of its own for."""
+    extra = [str(token) for token in tokenizer.extra_special_tokens]
+    known = {*extra, *(str(getattr(tokenizer, name)) for name in SPECIAL)}
+    return extra + [str(token) for token in tokenizer.all_special_tokens if str(token) not in known]
+
+
+def check_written(tokenizer: PreTrainedTokenizerBase, backend: str, settings: str, special: Tensor) -> None:
+    """Refuse files of `tokenizer_files` that nobody could load with a policy that calls `special` [V] special.
+
+    Raises:
+        ValueError: a token is missing, another tokenizer would be read, or it is not that of the policy.
+    """
+    if lacking := [name for name in NEEDED if getattr(tokenizer, name) is None]:
+        raise ValueError(
+            f"the tokenizer has no {lacking[0]}, without which nobody could load the policy: set "
+            f"tokenizer.{lacking[0]}, and make the policy with it"
+        )
+    read = read_tokenizer(backend, json.loads(settings))
+    if tokenizer_fingerprint(read) != tokenizer_fingerprint(tokenizer):
+        raise ValueError(
+            f"the tokenizer is another when it is read again: {first_difference(tokenizer, read)}; give one that "
+            "its tokenizer.json and its special tokens say all of"
+        )
+    if not is_table_of(read, special):
+        raise ValueError(
+            f"the policy is over {len(special)} tokens, the tokenizer has {ids_of(read)}, or others of them are special: give "
+            "the one that the policy was made with"
+        )
 
 
 def read_tokenizer(content: str, settings: dict[str, Any]) -> PreTrainedTokenizerFast:
@@ -82,7 +117,7 @@ def read_tokenizer(content: str, settings: dict[str, Any]) -> PreTrainedTokenize
         raise ValueError("the tokenizer wants to run code that comes with it, which is never done")
     arguments = TokenizerSettings.model_validate(settings).arguments()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=_backend(content), **arguments)
-    if tokenizer.mask_token_id is None or tokenizer.pad_token_id is None:
+    if any(getattr(tokenizer, name) is None for name in NEEDED):
         raise ValueError("the tokenizer has no mask token or no padding token")
     return tokenizer
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoTokenizer, ByT5Tokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from policylearn import PolicyCollator, load_policy, save_policy
 from policylearn.artefact import PolicyArtefact, tokenizer_fingerprint
@@ -165,6 +165,48 @@ def test_special_tokens_without_a_role_come_along(tmp_path, marks):
     loaded = load_policy(tmp_path)
     special = loaded.policy.field.vocabulary.special
     assert torch.equal(special, policy.field.vocabulary.special) and special.sum() > len(set(own.all_special_ids))
+
+
+def test_special_tokens_that_have_a_name_come_along(tokenizer, tmp_path):
+    named = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        **{
+            role: getattr(tokenizer, role)
+            for role in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+        },
+        extra_special_tokens={"entity_token": "class1_00"},
+    )
+    policy = PolicyCollator(named).policy
+    save_policy(tmp_path, PolicyArtefact(policy, named), "card")
+    loaded = load_policy(tmp_path)
+    assert set(loaded.tokenizer.all_special_ids) == set(named.all_special_ids)
+    loaded.check_tokenizer(named)
+    PolicyCollator(named, policy=loaded)
+
+
+@pytest.mark.parametrize("role", ["mask_token", "pad_token"])
+def test_a_tokenizer_without_a_token_that_a_policy_needs_is_not_saved(make_policy, tmp_path, role):
+    own = other_tokenizer()
+    setattr(own, role, None)
+    with pytest.raises(
+        ValueError, match=f"no {role}, without which nobody could load the policy: set tokenizer.{role}"
+    ):
+        save_policy(tmp_path, PolicyArtefact(make_policy(), own), "card")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [{"generic_words": 31}, {"generic_words": 29}])
+def test_a_tokenizer_that_is_not_the_policys_is_not_saved_with_it(make_policy, tmp_path, settings):
+    with pytest.raises(ValueError, match=r"the policy is over 51 tokens.* give the one that the policy was"):
+        save_policy(tmp_path, PolicyArtefact(make_policy(), other_tokenizer(**settings)), "card")
+
+
+def test_a_tokenizer_that_would_be_read_as_another_is_not_saved(make_policy, tmp_path):
+    own = other_tokenizer()
+    vocabulary = own.get_vocab()
+    own.get_vocab = lambda: vocabulary | {"class0_00": vocabulary["class1_00"], "class1_00": vocabulary["class0_00"]}
+    with pytest.raises(ValueError, match="another when it is read again: id 5: the policy has 'class1_00', this token"):
+        save_policy(tmp_path, PolicyArtefact(make_policy(), own), "card")
 
 
 def test_a_slow_tokenizer_is_not_saved(make_policy, tmp_path):
