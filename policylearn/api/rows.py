@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from policylearn.data.class_names import classes_of
+from policylearn.data.hub import named_rows
 from policylearn.data.text import HALF
 from policylearn.messages.quote import quote
 
