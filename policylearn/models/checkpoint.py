@@ -27,9 +27,10 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
     if revision is not None and Path(name).is_dir():
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_path and not Path(name).expanduser().exists():
-        where = not_found(str(Path(name).expanduser()))
-        raise ValueError(f"{key} {name!r} does not exist{where}; give a folder with a checkpoint, or a Hub name")
+    if looks_like_path and not Path(name).exists():
+        raise ValueError(
+            f"{key} {name!r} does not exist{not_found(name)}; give a folder with a checkpoint, or a Hub name"
+        )
 
 
 def load_weights(

@@ -1,6 +1,7 @@
 """What a stranger's checkpoint lacks is refused, or said; never random without a word."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,13 @@ def renamed(prefix):
 
 def without(part):
     return lambda weights: {name: tensor for name, tensor in weights.items() if part not in name}
+
+
+def test_a_home_that_no_shell_has_written_out_is_said(save, monkeypatch):
+    place = Path(save())
+    monkeypatch.setenv("HOME", str(place.parent))
+    with pytest.raises(ValueError, match=rf"~ is for the shell to write out, which it does not behind '=': {place};"):
+        load(f"~/{place.name}")
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "model."])
