@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,13 +97,13 @@ def _parsed(text: str, where: str) -> Any:
 def _json(path: Path, where: str) -> Iterator[Record]:
     """An object a line, an array of objects, or {"data": array}."""
     lines = enumerate(read_lines(path, where), 1)
-    first = next(((number, line) for number, line in lines if line.strip()), None)
-    if first is None:
+    head = list(islice((line for line in lines if line[1].strip()), 2))
+    if not head:
         return
-    if _is_record(first[1]):
-        yield from _objects(chain([first], lines), where)
+    if _is_record(head[0][1], alone=len(head) == 1):
+        yield from _objects(chain(head, lines), where)
         return
-    rows = _parsed("\n".join([first[1], *(line for _, line in lines)]), where)
+    rows = _parsed("\n".join(line for _, line in chain(head, lines)), where)
     rows = rows.get("data", rows) if isinstance(rows, dict) else rows
     if not isinstance(rows, list):
         keys = f"an object of {some(rows)}" if isinstance(rows, dict) else quote(rows)
@@ -112,13 +112,16 @@ def _json(path: Path, where: str) -> Iterator[Record]:
         yield _object(row, f"{where}, item {number}")
 
 
-def _is_record(line: str) -> bool:
-    """Whether a line by itself is a record, and not all of them under "data"."""
+def _is_record(line: str, alone: bool) -> bool:
+    """Whether a line by itself is a record, and not all of them under "data", beside which may be more where the line
+    is `alone`."""
     try:
         value = json.loads(line)
     except (json.JSONDecodeError, RecursionError):
         return False
-    return isinstance(value, dict) and not (isinstance(value.get("data"), list) and len(value) == 1)
+    if not isinstance(value, dict) or not isinstance(rows := value.get("data"), list):
+        return isinstance(value, dict)
+    return len(value) > 1 and not (alone and rows and all(isinstance(row, dict) for row in rows))
 
 
 def _cells(delimiter: str, path: Path, where: str) -> Iterator[Record]:

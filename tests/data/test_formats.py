@@ -49,11 +49,23 @@ def test_parquet_is_read_with_its_types(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [LINES, "\n" + LINES, json.dumps(ROWS), json.dumps({"data": ROWS}), json.dumps({"v": 1, "data": ROWS}, indent=2)],
-    ids=["lines", "blank line first", "array", "data", "data among others"],
+    [
+        LINES,
+        "\n" + LINES,
+        json.dumps(ROWS),
+        json.dumps({"data": ROWS}),
+        json.dumps({"v": 1, "data": ROWS}, indent=2),
+        json.dumps({"v": 1, "data": ROWS}) + "\n\n",
+    ],
+    ids=["lines", "blank line first", "array", "data", "data among others", "the same in one line"],
 )
 def test_json_in_all_its_shapes(tmp_path, content):
     assert read(write(tmp_path / "x.json", content)) == ROWS
+
+
+@pytest.mark.parametrize("rows", [[{"text": "a", "data": ROWS}] * 2, [{"text": "a", "data": [1, 2]}]])
+def test_records_may_have_a_column_called_data(tmp_path, rows):
+    assert read(write(tmp_path / "x.json", "\n".join(map(json.dumps, rows)))) == rows
 
 
 @pytest.mark.parametrize(
