@@ -134,7 +134,7 @@ def read_questions(config: TaskConfig, opened: OpenTask | None = None) -> Questi
     train = read["train"]
     rows = carve_missing(config, read, [question.text for question in train], [""] * len(train))
     taken = {name: [train[i] for i in picked] for name, picked in rows.items()}
-    return QuestionTask(read | taken, carved_line(config, rows), unread)
+    return QuestionTask(read | taken, carved_line(config, rows, ""), unread)
 
 
 def tokenize_questions(

@@ -117,6 +117,7 @@ def test_questions_are_carved_too(tmp_path):
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = read_questions(TaskConfig(path=str(tmp_path / "x.jsonl"), answers="answers", metric="likelihood"))
     assert {name: len(split) for name, split in task.splits.items()} == {"train": 70, "dev": 15, "test": 15}
+    assert str(task.carved).endswith("are carved off, by a hash of their texts")
 
 
 @pytest.mark.parametrize("text", ["", "[removed]"])
