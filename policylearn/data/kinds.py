@@ -52,14 +52,14 @@ def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]
     ...     return inferred_kind(TaskConfig(path="x"), [{"text": "a", "label": label} for label in labels])
     >>> of("spam", "ham"), of(["joy"], [])
     (('classification', 'a label each'), ('multilabel', 'lists of labels'))
-    >>> of('["joy"]', "[]")[0], of(5.0, 3.8)[0], of("3.5", "n/a")[0]
+    >>> of('["joy"]', "[]", "")[0], of(5.0, 3.8)[0], of("3.5", "n/a")[0]
     ('multilabel', 'regression', 'classification')
     >>> of(1, 2, 5)
     ('classification', 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"')
     """
     if are_tagged(config, head):
         return "tagging", f"{' and '.join(columns_of(config, head))}, a tag for every word"
-    labels = [row[config.label] for row in head if row.get(config.label) is not None]
+    labels = [row[config.label] for row in head if not _is_blank(row.get(config.label))]
     if labels and all(list_of(label) is not None for label in labels):
         return "multilabel", "lists of labels" if config.label != LABELS else "lists in the column labels"
     if config.labels is None and labels and all(map(_is_number, labels)):
@@ -69,6 +69,11 @@ def inferred_kind(config: TaskConfig, head: Sequence[Record]) -> tuple[str, str]
             doubt = 'whole numbers, taken for classes; if they are amounts, set task.kind="regression"'
             return "classification", doubt
     return "classification", "a label each"
+
+
+def _is_blank(label: Any) -> bool:
+    """Whether a row has no label, which is for who reads the rows to refuse."""
+    return label is None or (isinstance(label, str) and not label.strip())
 
 
 def _is_number(label: Any) -> bool:

@@ -22,6 +22,7 @@ CASES = {
     "lists": ([["a"], [], ["b"]], {}, "multilabel", "lists of labels"),
     "lists of a table": (['["a"]', "[]", '["a", "b"]'], {}, "multilabel", "lists of labels"),
     "lists as pandas writes them": (["['a']", "[]", "['a', 'b']"], {}, "multilabel", "lists of labels"),
+    "lists of a table with an empty cell": (['["a"]', "", '["a", "b"]'], {}, "multilabel", "lists of labels"),
     "ratings": ([5.0, 3.8, 4.0], {}, "regression", "numbers with fractions"),
     "ratings of a table": (["5", "3.8"], {}, "regression", "numbers with fractions"),
     "ratings that are listed as classes": ([3.5, 4.0], {"labels": ["3.5", "4.0"]}, "classification", "a label each"),
