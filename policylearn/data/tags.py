@@ -2,7 +2,8 @@
 
 - `tokens` and `tags`, two lists of one length: ["Aspirin", "helps"], ["B-Drug", "O"]; tags may be numbers where
   `task.labels` lists their names in that order;
-- `text` and `spans`: "Aspirin helps", [{"start": 0, "end": 7, "label": "Drug"}], in characters, end exclusive.
+- `text` and `spans`: "Aspirin helps", [{"start": 0, "end": 7, "label": "Drug"}], in characters, end exclusive. Where
+  words begin does not depend on the spans; in scripts that have no blanks between them, each character is one.
 
 `task.text` and `task.label` name other columns.
 """
