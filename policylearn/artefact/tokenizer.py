@@ -102,8 +102,8 @@ def check_written(tokenizer: PreTrainedTokenizerBase, backend: str, settings: st
         )
     if not is_table_of(read, special):
         raise ValueError(
-            f"the policy is over {len(special)} tokens, the tokenizer has {ids_of(read)}, or others of them are "
-            "special: give the one that the policy was made with"
+            f"the policy is over {len(special)} tokens, the tokenizer has {ids_of(read)}, or other special ones: "
+            "give the one that the policy was made with"
         )
 
 
