@@ -42,7 +42,10 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
     """
     tokens = torch.as_tensor(row["input_ids"])
     if isinstance(words, str) and words not in row:
-        raise ValueError(f"words={words!r}, but an example has no such column: give it, or words=None")
+        raise ValueError(
+            f"words={words!r}, but an example has no such column: give it (a Trainer of Hugging Face drops it, unless "
+            "remove_unused_columns=False), or words=None"
+        )
     if words == CHINESE_REF:
         return _from_positions(row[CHINESE_REF], tokens)
     numbers = _numbers(words(row) if callable(words) else row[WORD_IDS], words)
