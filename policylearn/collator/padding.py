@@ -76,7 +76,7 @@ def assemble(examples: Rows, padding: Padding) -> tuple[Batch, Tensor]:
     tensor([[ True,  True,  True],
             [ True,  True, False]])
     """
-    examples = _rows_of(examples)
+    examples = rows_of(examples)
     batch, inside = _together(examples) if isinstance(examples, Mapping) else _side_by_side(examples, padding)
     batch = {name: x.long() if getattr(x, "dtype", None) in UNSIGNED else x for name, x in batch.items()}
     batch["input_ids"] = ids = _token_ids(batch["input_ids"])
@@ -114,7 +114,7 @@ def as_numpy(column: Any) -> Any:
     return column.numpy() if isinstance(column, Tensor) else column
 
 
-def _rows_of(examples: Rows) -> Rows:
+def rows_of(examples: Rows) -> Rows:
     """A mapping of lists, as a slice of a data set is, as examples."""
     if not isinstance(examples, Mapping):
         return examples

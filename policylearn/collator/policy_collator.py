@@ -23,7 +23,7 @@ from policylearn.collator.examples import (
 )
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
-from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat
+from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat, rows_of
 from policylearn.collator.settings import check_made_of, check_settings, check_speaks
 from policylearn.collator.sights import Sights, among_equals, draw_of
 from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
@@ -44,7 +44,9 @@ class PolicyCollator(Timed, DataCollatorMixin):
     """Pads examples and masks them as a policy says: a picklable callable for HF Trainer, Accelerate, Lightning
     or a plain `DataLoader`, with the fields and the override points of `DataCollatorForLanguageModeling`.
 
-    A mask depends on (seed, epoch, the example's own tokens): not on workers, ranks, neighbours, padding or packing.
+    A mask depends on (seed, epoch, the example's own tokens): not on workers, ranks, neighbours, padding or packing. Of
+    tokens those count that the policy sees: prompts that `own_labels` or `special_tokens_mask` protect do not, and one
+    answer has the same mask after any of them, as if it were one text.
     Tell the collator the epoch with `set_epoch`, or let a callback of `policylearn.trainers` do it; without it, every
     batch drawn counts as its own epoch, so masks differ between epochs all the same (two runs have the same ones if
     seed, order and number of workers are).
@@ -62,7 +64,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
 
     Attributes:
         tokenizer: whose ids the policy speaks; pads.
-        mlm: False: nothing is masked, labels are the tokens (-100 on padding).
+        mlm: False: nothing is masked, labels are the tokens, or the example's own if they count (-100 on padding).
         whole_word_mask: True masks words, False tokens; None: the unit of the policy.
         mlm_probability: masking rate; None: that of the policy, which may have a schedule.
         mask_replace_prob, random_replace_prob: the shares shown as [MASK] and as a random token; None: the policy's.
@@ -289,7 +291,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
             shown, labels = mask_documents(mask, documents, ids, real, protected, scores, self._padding_id())
             batch |= {"input_ids": shown, "labels": self._predictable(labels, ids, real)}
         else:
-            batch["labels"] = ids.masked_fill(~real, IGNORED)
+            labels = batch.pop("labels") if self.own_labels and not self.mlm else ids
+            batch["labels"] = labels.masked_fill(~real, IGNORED)
         return flattened(batch) if is_flat(rows) else batch
 
     def _predictable(self, labels: Tensor, ids: Tensor, real: Tensor) -> Tensor:
@@ -302,7 +305,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
         if isinstance(examples, Mapping):
             if copies > 1:
                 raise ValueError(f"masking.copies {copies} of a batch that is put together: give examples one by one")
-            return self._without_labels(examples)
+            rows = rows_of(examples)
+            return self._without_labels(rows) if isinstance(rows, Mapping) else [*map(self._without_labels, rows)]
         rows = [row if isinstance(row, Mapping) else {"input_ids": row} for row in examples]
         check_scores(rows, self._scorers())
         return [kept for row in rows for kept in [self._without_labels(row)] * copies]
@@ -312,6 +316,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
         kept = {name: value for name, value in row.items() if name not in DROPPED}
         if self.own_labels:
             kept[PROTECTED] = protected_by_labels(row)
+        if self.own_labels and not self.mlm:
+            kept["labels"] = row["labels"]
         if self.words is not None:
             kept = {name: value for name, value in kept.items() if name != CHINESE_REF}
             kept[WORD_IDS] = word_numbers(row, self.words)

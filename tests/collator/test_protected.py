@@ -68,6 +68,36 @@ def test_labels_of_minus_100_protect_where_they_are_to_count(tokenizer):
     assert masked(usual([example]))[0].sum() == 16
 
 
+@pytest.mark.parametrize("form", ["pt", "np"])
+def test_labels_of_ones_own_are_handed_on_where_nothing_is_masked(tokenizer, form):
+    labels = [-100, *[-100, 7] * 20, -100]
+    rows = [{"input_ids": TEXT, "labels": labels}, {"input_ids": [2, 7, 3], "labels": [-100, 7, 3]}]
+    collator = PolicyCollator(tokenizer, mlm=False, own_labels=True, return_tensors=form)
+    wanted = [labels, [-100, 7, 3, *[-100] * 39]]
+    sliced = {name: [row[name] for row in rows] for name in rows[0]}
+    assert collator(rows)["labels"].tolist() == collator(sliced)["labels"].tolist() == wanted
+
+
+def test_labels_of_ones_own_in_a_slice_of_unequal_rows(tokenizer):
+    collator = PolicyCollator(tokenizer, own_labels=True)
+    rows = [
+        {"input_ids": TEXT, "labels": [-100] * 20 + TEXT[20:]},
+        {"input_ids": [2, 7, 8, 3], "labels": [2, 7, -100, 3]},
+    ]
+    collator.set_epoch(0)
+    one, other = collator(rows), collator({name: [row[name] for row in rows] for name in rows[0]})
+    assert all(torch.equal(one[name], other[name]) for name in one) and masked(one).sum() == 4
+
+
+def test_one_answer_has_one_mask_after_any_prompt_that_is_protected(tokenizer):
+    collator, answer = PolicyCollator(tokenizer, own_labels=True, mlm_probability=0.3), TEXT[10:]
+    collator.set_epoch(0)
+    prompts = ([2, 20, 21], [2, 30, 31, 32, 33])
+    rows = [{"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer} for prompt in prompts]
+    one, other = (masked(collator([row]))[0, -len(answer) :] for row in rows)
+    assert one.any() and torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("example", "said"),
     [({"input_ids": TEXT}, "no labels"), ({"input_ids": TEXT, "labels": [1, 2]}, r"labels have shape \[2\]")],

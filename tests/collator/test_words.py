@@ -53,6 +53,14 @@ def test_words_of_the_tokenizer_itself_change_nothing(wordpiece, unit):
     assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
+@pytest.mark.parametrize("words", ["word_ids", lambda row: row["word_ids"]])
+def test_words_in_a_slice_of_unequal_rows(wordpiece, words):
+    collator, rows = PolicyCollator(wordpiece, words=words), [with_words(wordpiece, text) for text in TEXTS]
+    collator.set_epoch(2)
+    one, other = collator(rows), collator({name: [row[name] for row in rows] for name in rows[0]})
+    assert all(torch.equal(one[name], other[name]) for name in ("input_ids", "labels", "attention_mask"))
+
+
 def test_words_are_masked_whole_where_pieces_do_not_tell(llama):
     with pytest.raises(ValueError, match='words="word_ids"'):
         PolicyCollator(llama, whole_word_mask=True)
