@@ -67,7 +67,10 @@ class Window:
             yield
             return
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seeds[k])
+            torch.default_generator.manual_seed(self.seeds[k])  # torch.manual_seed would seed every GPU anew
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(self.seeds[k])
             yield
 
     def __len__(self) -> int:
