@@ -34,14 +34,16 @@ the mask that it was trained under."""
 
 
 def steps(config: Config) -> list[int]:
-    """After how many steps is measured: evenly from the first window to the end, at least `SETTLED` steps in.
+    """After how many steps is measured: evenly from the first window to the end, the first at least `SETTLED` steps in,
+    or half of all in a training that is shorter.
 
-    >>> steps(Config())
-    [5, 75, 150]
+    >>> steps(Config()), steps(Config.model_validate({"inner": {"steps": 6}}))
+    ([5, 78, 150], [3, 4, 6])
     """
     inner = config.inner
-    evenly = np.linspace(inner.start * inner.steps, inner.steps, config.credit.points)
-    return [max(min(SETTLED, inner.steps), round(step)) for step in evenly]
+    settled = min(SETTLED, max(1, inner.steps // 2))
+    evenly = np.linspace(max(settled, inner.start * inner.steps), inner.steps, config.credit.points)
+    return [round(step) for step in evenly]
 
 
 @dataclass

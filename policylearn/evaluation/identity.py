@@ -17,7 +17,7 @@ from policylearn.masking.lengths import split_long_words
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Data, Problem
-from policylearn.registry.known import brought
+from policylearn.registry.known import METRICS, brought
 from policylearn.runs.code import code_hash, code_of_parts
 from policylearn.runs.provenance import fingerprint
 
@@ -110,6 +110,8 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
         del found["inner"]["objective"]  # and so are those from before there was a choice
     if task.kind not in _OF_LABELS:
         found["kind"] = task.kind
+    if f"multilabel.{task.metric}" in METRICS.names() and task.kind == "multilabel":
+        found["metric_of"] = "decisions"  # once it was given logits
     if "joint" in methods or config.patches.words:
         # A model that no policy has trained is tuned, and held-out pictures are hidden, under masks of these settings.
         found["masking"] = config.masking.model_dump(mode="json")

@@ -16,6 +16,7 @@ from policylearn.config import TaskConfig
 from policylearn.credit.labels import made_up
 from policylearn.data.overview import describe_label_sets
 from policylearn.data.task import load_label_sets
+from policylearn.evaluation import identity
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
@@ -93,6 +94,9 @@ def test_a_metric_of_others_is_given_decisions_whoever_asks(labelled):
     problem.check_task()
     assert len(asked) == 1 and 0 <= run_trial(problem, None, "none", 0).score <= 1 and len(asked) > 3
     assert all(np.isin(predicted, (0, 1)).all() for predicted in asked)
+    told = identity._settings(problem.config, problem.task)
+    assert told["metric_of"] == "decisions"  # trials that were scored on logits are others
+    assert "metric_of" not in identity._settings(problem.config, Problem(labelled()).task)
 
 
 def test_the_factor_is_at_its_best_and_shares_alone_explain_nothing():
