@@ -8,10 +8,6 @@ from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 from policylearn.registry.known import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
 
-SETTLED = 5
-"""Steps after which AdamW's moments tell the size of gradients. After one they are that one gradient, and a step by
-them is of the few weights in which it happened to be next to nothing."""
-
 
 class InnerConfig(Strict):
     """Inner updates of one rollout, and which of them are differentiated through."""
@@ -46,7 +42,13 @@ class InnerConfig(Strict):
     )
     engine: Annotated[str, AfterValidator(ENGINES.check)] = Field("replay", description="see policylearn.metagrad")
     window: int = Field(30, ge=1, description="K: consecutive steps differentiated through")
-    start: float = Field(0.0, ge=0, lt=1, description="share of the steps before the first window")
+    start: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the steps before the first window; engine `one_step` goes by "
+        "AdamW's moments, which do not tell the size of gradients in the first few steps",
+    )
     every: int = Field(30, ge=1, description="a window begins every so many steps")
     credit_batches: int = Field(16, ge=1, description="`one_step`: MLM batches credited per outer gradient")
 
@@ -60,10 +62,8 @@ class InnerConfig(Strict):
 
     @property
     def first_window(self) -> int:
-        """Steps before the first window: at least one, so that an optimiser has moments; `SETTLED` where these are all
-        that is known of the step."""
-        least = max(1, min(SETTLED, self.steps - 1)) if self.engine == "one_step" else 1
-        return max(least, round(self.start * self.steps))
+        """Steps before the first window: at least one, so that an optimiser has moments."""
+        return max(1, round(self.start * self.steps))
 
     @property
     def attention(self) -> str | None:

@@ -14,7 +14,6 @@ import numpy as np
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
-from policylearn.config.learning import SETTLED
 from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
 from policylearn.credit.outer import Gradients, outer_gradients
 from policylearn.inner.trajectory import Trajectory
@@ -25,6 +24,9 @@ from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
+SETTLED = 5
+"""Steps after which AdamW's moments tell the size of gradients. After one they are that one gradient, and a step by
+them is of the few weights in which it happened to be next to nothing."""
 SEED = 0
 """Of what is drawn of labelled and other texts."""
 TRAINING_SEED, MASK_SEED = 200_000_000, 250_000_000

@@ -7,8 +7,16 @@ import torch
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.cluster.pool import LocalPool
-from policylearn.config.learning import SETTLED
-from policylearn.credit.along import MASK_SEED, TRAINING_SEED, Viewpoint, credits_along, look_back, states, steps
+from policylearn.credit.along import (
+    MASK_SEED,
+    SETTLED,
+    TRAINING_SEED,
+    Viewpoint,
+    credits_along,
+    look_back,
+    states,
+    steps,
+)
 from policylearn.credit.credits import masked_texts, take, train_to
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.credit.labels import cross_fitted

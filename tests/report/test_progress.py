@@ -57,7 +57,7 @@ def test_a_log_has_a_line_after_ten_seconds_then_every_thirty_and_at_the_end(clo
 def test_colours_that_are_forced_make_no_terminal_of_a_log(monkeypatch):
     assert is_live(screen())
     monkeypatch.setenv("FORCE_COLOR", "1")
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=120, force_jupyter=False)  # whatever another test has opened
     assert console.is_terminal and not is_live(console)
 
 
