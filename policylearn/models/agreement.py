@@ -23,14 +23,17 @@ def usable_positions(model: PreTrainedModel) -> int | None:
     >>> positions("bert"), positions("roberta", max_position_embeddings=514, pad_token_id=1), positions("modernbert")
     (512, 512, None)
     """
-    named = (module for name, module in model.named_modules() if name.endswith(POSITIONS))
-    tables = [_rows(module) for module in named if hasattr(module, "padding_idx")]
+    tables = [_rows(module) for name, module in model.named_modules() if name.endswith(POSITIONS) and _is_table(module)]
     counted = [buffer.shape[-1] for name, buffer in model.named_buffers() if name.endswith("position_ids")]
     return min(tables + counted) if tables else None  # DeBERTa counts positions also where it has no table of them
 
 
+def _is_table(module: Any) -> bool:
+    """An `nn.Embedding`, or one of its kind, such as I-BERT's; M2M100's sinusoids, which grow with a text, are none."""
+    return hasattr(module, "padding_idx") and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+
+
 def _rows(table: Any) -> int:
-    """Of an `nn.Embedding`, or one of its kind, such as I-BERT's."""
     reserved = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
     return len(table.weight) - reserved
 

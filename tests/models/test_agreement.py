@@ -4,6 +4,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 from policylearn.config import load_config
 from policylearn.data.planted import SPECIALS
@@ -87,6 +88,24 @@ def test_relative_and_rotary_positions_have_no_end():
     assert usable_positions(build("deberta-v2", position_biased_input=False, relative_attention=True)) is None
     t5 = AutoConfig.for_model("t5", vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
     assert usable_positions(AutoModelForSeq2SeqLM.from_config(t5)) is None
+
+
+LAYERS = ("encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+
+
+@pytest.mark.parametrize("kind", MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+def test_positions_of_any_encoder_decoder_can_be_told(kind):
+    """Some have sinusoids, which are no table of weights."""
+    try:
+        config = AutoConfig.for_model(kind)
+        for name in filter(lambda name: hasattr(config, name), LAYERS):
+            setattr(config, name, 1)
+        with torch.device("meta"):
+            model = AutoModelForSeq2SeqLM.from_config(config)
+    except Exception as error:  # transformers' own: some have no model of their default config
+        pytest.skip(f"{kind}: {error}")
+    positions = usable_positions(model)
+    assert positions is None or positions > 0
 
 
 def test_a_length_beyond_the_positions_is_refused_before_anything_is_read(folder):
