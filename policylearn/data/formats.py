@@ -176,16 +176,23 @@ def _parquet(path: Path, where: str) -> Iterator[Record]:
         with ParquetFile(path) as file:
             _check_names(file.schema_arrow.names, where)
             classes = _classes_in(file.schema_arrow.metadata or {})
-            for batch in file.iter_batches(batch_size=1000):
-                yield from (with_names(row, classes) for row in batch.to_pylist())
+            batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=1000))
+            for number, row in enumerate(chain.from_iterable(batches)):
+                yield with_names(row, classes, f"{where}, row {number}")
     except (ArrowException, OSError) as error:  # storage boundary
         raise ValueError(f"{where} cannot be read as Parquet: {error}") from error
 
 
 def _classes_in(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Names of the classes of a file that `datasets` wrote, as the shards on the Hub are."""
-    written = json.loads(metadata.get(b"huggingface", b"{}"))
-    return classes_of(written.get("info", {}).get("features"))
+    """Names of the classes of a file that `datasets` wrote, as the shards on the Hub are; none where what is written
+    there is not its own."""
+    try:
+        found = json.loads(metadata.get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):  # file boundary: any tool may write there
+        return {}
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return classes_of(found if isinstance(found, dict) else None)
 
 
 @contextmanager

@@ -87,10 +87,12 @@ def _read(rows: Any, where: str) -> Iterator[Record]:
 
 
 def named_rows(rows: Any) -> Iterator[Record]:
-    """Rows of a data set of `datasets`; classes that it keeps by number are called by their names."""
+    """Rows of a data set of `datasets`; classes that it keeps by number are called by their names. ValueError: one has
+    none."""
     classes = classes_of(getattr(rows, "features", None))
-    for row in rows.with_format(None) if classes else rows:  # numbers as Python's, whatever it is set to
-        yield with_names(row, classes)
+    plain = rows.with_format(None) if classes else rows  # numbers as Python's, whatever it is set to
+    for number, row in enumerate(plain):
+        yield with_names(row, classes, f"row {number}")
 
 
 def _unreadable(name: str, key: str, error: Exception) -> ValueError:

@@ -3,7 +3,9 @@ import json
 import sys
 
 import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from policylearn.data.records import matching_files, read_records
 
@@ -178,6 +180,38 @@ def test_classes_that_are_numbers_are_called_by_their_names(tmp_path, saved):
     assert [row["tags"] for row in found] == [["neg", "pos"], [], ["pos"]]
     with pytest.raises(ValueError, match="row 2: column 'label' is null"):
         list(read_records(str(tmp_path / "x.parquet"), ("label",)))
+
+
+FEATURES = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
+
+
+def with_metadata(place, written, labels=(0, 1, 2)):
+    """A file of Parquet in which some tool wrote so where `datasets` keeps its features."""
+    table = pyarrow.table({"text": ["a", "b", "c"], "label": list(labels)})
+    parquet.write_table(table.replace_schema_metadata({b"huggingface": written}), place)
+    return str(place)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"no json", b"\xff", b"[]", b'{"info": null}', b'{"info": {"features": ["label"]}}']
+    + [
+        json.dumps({"info": {"features": {"label": kind}}}).encode()
+        for kind in ("int64", None, [], {"feature": "int64"}, {"_type": "ClassLabel", "names": {"0": "neg"}})
+    ],
+)
+def test_what_other_tools_write_where_classes_have_their_names_names_none(written, tmp_path):
+    found = read_records(with_metadata(tmp_path / "x.parquet", written), ("label",))
+    assert [row["label"] for row in found] == [0, 1, 2]
+
+
+def test_a_class_without_a_name_is_refused_where_it_is(tmp_path):
+    written = json.dumps({"info": {"features": {"x": "string", **FEATURES}}}).encode()
+    place = with_metadata(tmp_path / "x.parquet", written)
+    with pytest.raises(ValueError, match=r"x\.parquet, row 2: column 'label' holds class 2, but .* names for 2, \['n"):
+        list(read_records(place, ("text",)))
+    found = read_records(with_metadata(tmp_path / "x.parquet", written, (0, 1, -1)), ("text",))
+    assert [row["label"] for row in found] == ["neg", "pos", None]
 
 
 def test_json_lines_need_no_datasets_and_the_rest_says_what_to_install(tmp_path, monkeypatch):
