@@ -1,9 +1,10 @@
 """Where the splits of a data set lie: in files of their own, in shards, in a folder each, or on the Hub."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from policylearn.config import TaskConfig
@@ -15,6 +16,7 @@ from policylearn.messages.quote import some
 
 Rows = Callable[[], Iterable[Record]]
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)")
+WORD = re.compile(r"[^\W\d_]+")
 SPLITS = ("train", "dev", "test")
 PLACES = (".", "data")
 """Folders in the folder of a data set in which its files may be."""
@@ -136,10 +138,10 @@ def _one_set(source: str, key: str) -> list[Path]:
         ValueError: it looks like a file, and is not there; or a pattern matches those of several splits.
     """
     files = [Path(file) for file in matching_files(source, key)]
-    if max(len(_splits_in(map(_shard_of, files))), len(_splits_in(file.parent.name for file in files))) > 1:
+    if _are_of_several_splits(files):
         raise ValueError(
             f"{key} {source} matches files of several splits, {some(map(str, files))}, and would make one set of them: "
-            "name the folder that they are in"
+            "name the folder that they are in, with task.splits where splits have longer names, or rename what is none"
         )
     if all(file.exists() for file in files):
         return files
@@ -148,9 +150,23 @@ def _one_set(source: str, key: str) -> list[Path]:
     return []
 
 
-def _splits_in(names: Iterable[str]) -> set[str]:
-    """The splits that go by some of the names."""
-    return {split for name in names for split in SPLITS if name in names_of(split)}
+def _are_of_several_splits(files: list[Path]) -> bool:
+    """Whether at one place of their paths below the folder of all, from the front or from the end, some name one split
+    and some another."""
+    shared = os.path.commonpath([file.parent for file in files])
+    paths = [(*file.relative_to(shared).parent.parts, stem_of(file)) for file in files]
+    places = chain(zip_longest(*paths, fillvalue=""), zip_longest(*(path[::-1] for path in paths), fillvalue=""))
+    return any(len({named for name in set(place) if (named := _splits_in(name))}) > 1 for place in places)
+
+
+def _splits_in(name: str) -> frozenset[str]:
+    """The splits that the words of a name are.
+
+    >>> sorted(_splits_in("en_Train-2")), sorted(_splits_in("train-dev")), sorted(_splits_in("latest"))
+    (['train'], ['dev', 'train'], [])
+    """
+    words = set(WORD.findall(name.lower()))
+    return frozenset(split for split in SPLITS if words & {*names_of(split)})
 
 
 def _chosen(config: TaskConfig, wanted: Iterable[str], find: Callable[[Iterable[str]], Rows | None]) -> dict[str, Rows]:

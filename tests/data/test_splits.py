@@ -4,7 +4,8 @@ import shutil
 import datasets
 import pytest
 
-from policylearn.config import TaskConfig
+from policylearn.config import TaskConfig, load_config
+from policylearn.data.corpora import open_corpus
 from policylearn.data.formats import ENDINGS
 from policylearn.data.splits import find_split, rows_of
 from policylearn.data.task import load_task
@@ -50,13 +51,49 @@ def test_two_files_for_one_split_are_not_chosen_from(tmp_path):
         find_split(str(tmp_path), "dev")
 
 
-@pytest.mark.parametrize("names", [["train.jsonl", "test.jsonl"], ["train/a.jsonl", "validation/a.jsonl", "b/a.jsonl"]])
-def test_a_pattern_of_several_splits_is_refused(tmp_path, names):
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.jsonl", ["train", "test"]),
+        ("*/*.jsonl", ["train/a", "validation/a", "b/a"]),
+        ("*.jsonl", ["train-en", "test-en"]),
+        ("*.jsonl", ["en_Train_1", "en_Train_2", "en_dev_1"]),
+        ("*.jsonl", ["train", "train_dev"]),
+        ("*/x/*.jsonl", ["train/x/1", "test/x/1"]),
+        ("*/*.jsonl", ["train-v2/1", "test-v2/1"]),
+        ("**/*.jsonl", ["a/train", "test"]),
+        ("**/*.jsonl", ["train/a/1", "test/1"]),
+    ],
+)
+def test_a_pattern_of_several_splits_is_refused(tmp_path, pattern, names):
     for name in names:
-        write(tmp_path / name, ROWS)
-    pattern = f"{tmp_path}/{'*/' * names[0].count('/')}*.jsonl"
+        write(tmp_path / f"{name}.jsonl", ROWS)
     with pytest.raises(ValueError, match=r"matches files of several splits, .*: name the folder that they are in"):
-        load_task(TaskConfig(path=pattern))
+        load_task(TaskConfig(path=f"{tmp_path}/{pattern}"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*/train.jsonl", ["en/train", "de/train"]),
+        ("*/train.jsonl", ["dev/train", "prod/train"]),
+        ("test/train/*.jsonl", ["test/train/dev_1", "test/train/dev_2"]),
+        ("*.jsonl", ["latest", "training", "contest", "devices", "values"]),
+        ("*.jsonl", ["train-test-1", "train-test-2"]),
+        ("**/*.jsonl", ["train/en/1", "train/1"]),  # below a folder that is itself called after a test
+    ],
+)
+def test_files_of_one_split_are_one_set_whatever_else_they_are_called(tmp_path, pattern, names):
+    for name in names:
+        write(tmp_path / f"{name}.jsonl", [{"text": f"{name} {i}", "label": "ab"[i % 2]} for i in range(40)])
+    task = load_task(TaskConfig(path=f"{tmp_path}/{pattern}"))
+    assert sum(map(len, task.splits.values())) == 40 * len(names)
+
+
+def test_a_corpus_may_have_files_of_any_names(tmp_path):
+    for name in ("test_results", "train_notes"):
+        write(tmp_path / f"{name}.jsonl", ROWS)
+    assert len(list(open_corpus(load_config(None, [f"general.path={tmp_path}/*.jsonl"]), "general"))) == 16
 
 
 def test_a_pattern_of_parts_is_one_set(tmp_path):
