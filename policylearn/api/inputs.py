@@ -118,7 +118,7 @@ class Inputs:
             check_transform(rows, name)
         given = given.with_format(None)  # which would change and leave out what is hashed, and is saved along
         splits = given if isinstance(given, Mapping) else {"train": given}
-        parts = (split.encode() + part for split in sorted(splits) for part in row_parts(splits[split]))
+        parts = (split.encode() + part for split in sorted(splits) for part in row_parts(splits[split], name))
         return self._write(name, parts, given.save_to_disk)
 
     def _lines(self, name: str, files: Mapping[str, Iterable[Any]]) -> str:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,16 @@ def check_transform(rows: Any, name: str) -> None:
         raise ValueError(f"{name}: a data set with a transform cannot be written to the run's folder: use .map()")
 
 
-def row_parts(rows: Any) -> Iterator[bytes]:
-    """What the rows of a data set hold, how its classes are called, and of pictures the files, not what is in them."""
+def row_parts(rows: Any, name: str) -> Iterator[bytes]:
+    """What the rows of a data set hold, how its classes are called, and of pictures the files, not what is in them.
+    ValueError: a column holds what cannot be told from others, as pictures in lists."""
     if classes := classes_of(rows.features):
         yield json.dumps(classes).encode()
     files = [column for column, kind in rows.features.items() if getattr(kind, "decode", False)]
     for column in files:
         rows = rows.cast_column(column, type(rows.features[column])(decode=False))
     for row in rows:
-        yield _json({key: value for key, value in row.items() if key not in files}, default=_plain_or_told)
+        yield _line({key: value for key, value in row.items() if key not in files}, name, _plain_or_told)
         yield from (part for column in files for part in _file_parts(row[column]))
 
 
@@ -72,10 +75,14 @@ def line_of(row: Any, name: str) -> bytes:
     """A row as a line of JSON. ValueError: it is none, or holds what JSON has not."""
     if not isinstance(row, Mapping):
         raise ValueError(f"{name}: a row is {quote(row)}; give rows such as {{'text': …, 'label': …}}, or texts")
+    return _line(dict(row), name, _plain)
+
+
+def _line(row: Mapping[str, Any], name: str, default: Callable[[Any], Any]) -> bytes:
     try:
-        return _json(dict(row), default=_plain)
+        return _json(row, default)
     except TypeError as error:
-        column = next((column for column, value in row.items() if not _writes(value)), "?")
+        column = next((column for column, value in row.items() if not _writes(value, default)), "?")
         raise ValueError(
             f"{name}: column {quote(column)} of a row cannot be written as JSON: {error}; drop it, or write it as text"
         ) from None
@@ -88,9 +95,9 @@ def _json(row: Mapping[str, Any], default: Callable[[Any], Any]) -> bytes:
     return f"{line}\n".encode()
 
 
-def _writes(value: Any) -> bool:
+def _writes(value: Any, default: Callable[[Any], Any]) -> bool:
     try:
-        json.dumps(value, default=_plain)
+        json.dumps(value, default=default)
     except TypeError:
         return False
     return True
@@ -106,8 +113,6 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_or_told(value: Any) -> Any:
-    """The same of what is written by `datasets`, which has more, and here only told from others."""
-    try:
-        return _plain(value)
-    except TypeError:
-        return repr(value)
+    """The same of what is written by `datasets`, which has more, and here only told from others. Not of any object:
+    what `repr` says of most is where in memory they are."""
+    return repr(value) if isinstance(value, bytes | Decimal | timedelta) else _plain(value)

@@ -4,14 +4,17 @@ import contextlib
 import inspect
 import io
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features, List, Value
+from datasets import Image as Picture
 from pandas import DataFrame, Series
+from PIL import Image
 from rich.console import Console
 
 import policylearn as pl
@@ -156,9 +159,29 @@ def test_columns_that_nobody_reads_may_hold_what_they_like(splits, tmp_path):
     dated = [row | {"day": day} for row in train]
     place = Inputs(tmp_path).task({**splits, "train": dated})
     assert next(read_records(f"{place}/train.jsonl", ["day"]))["day"] == "2026-01-01T00:00:00"
-    raw = Dataset.from_list([row | {"raw": b"x"} for row in dated])
-    other = Dataset.from_list([row | {"raw": b"y"} for row in dated])
-    assert Inputs(tmp_path).task(raw) == Inputs(tmp_path).task(raw) != Inputs(tmp_path).task(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(b"x", b"y"), ([b"x"], [b"y"]), (Decimal("1.5"), Decimal("2.5")), (timedelta(1), timedelta(2))],
+)
+def test_columns_that_json_has_not_tell_data_sets_apart(one, other, splits, tmp_path):
+    first, again, second = (
+        Dataset.from_list([row | {"raw": value} for row in splits["train"]]) for value in (one, one, other)
+    )
+    assert Inputs(tmp_path).task(first) == Inputs(tmp_path).task(again) != Inputs(tmp_path).task(second)
+
+
+SCAN = Image.new("RGB", (4, 4))
+
+
+@pytest.mark.parametrize(("kind", "scans"), [(List(Picture()), [SCAN]), ({"front": Picture()}, {"front": SCAN})])
+def test_pictures_within_a_column_are_not_told_apart_by_where_they_are_in_memory(kind, scans, tmp_path):
+    features = Features({"text": Value("string"), "scans": kind})
+    rows = Dataset.from_dict({"text": ["a"], "scans": [scans]}, features)
+    with pytest.raises(ValueError, match=r"^task: column 'scans' .*: it holds a PngImageFile; drop it"):
+        Inputs(tmp_path).task(rows)
+    assert not list(tmp_path.iterdir())
 
 
 def test_objects_given_again_are_found_and_others_are_another_place(splits, tmp_path):
