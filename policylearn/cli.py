@@ -77,7 +77,8 @@ def train(
     """Learn a policy, export it and compare it on fresh models. Run again on the same OUT to continue.
 
     Exit status: 0 finished; 1 a rollout failed or OUT could not be written; 2 bad input; 75 preempted by SIGTERM and
-    130 interrupted by Ctrl-C, where all finished rounds are kept: the same command, without --fresh, continues.
+    130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues, without --fresh once
+    learning or trials have begun, as it says.
     """
     config, console = _config(settings, imports), _console()
     from policylearn.commands.train import train as run_training
@@ -113,8 +114,9 @@ def pretrain(
     config, console = _config(settings, imports), _console()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    with resumable(out, fresh):
-        done = run_pretraining(config, Path(out), console, policy, fresh)
+    folder = Path(out)
+    with resumable(str(folder), fresh):
+        done = run_pretraining(config, folder, console, policy, fresh)
     if int(os.environ.get("RANK") or 0) > 0:
         return  # of several processes one speaks
     if done.before:

@@ -22,6 +22,7 @@ from policylearn.runs.stop import INTERRUPTED
 
 ARMS = ["random", "Difference-Masking", "learned", "oracle"]
 SHORT = ("learn.rounds=1", "learn.rollouts=1", "evaluate.seeds=0")
+ONE_SEED = "evaluate.seeds=1"
 
 
 @pytest.fixture
@@ -338,15 +339,45 @@ def test_a_failure_in_a_later_round_keeps_the_earlier_ones(policylearn, tiny_tom
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate"])
-def test_what_was_begun_with_fresh_goes_on_without(policylearn, tiny_toml, tmp_path, monkeypatch, command):
-    def stopped(*arguments):
+@pytest.fixture
+def stopped_at(policylearn, tiny_toml, tmp_path, monkeypatch):
+    """`stopped_at(place, command, …)`: what a call says that is interrupted in a function of this name."""
+
+    def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("policylearn.problem.Problem.__init__", stopped)
+    def call(place: str, command: str, *options) -> str:
+        with monkeypatch.context() as patched:
+            patched.setattr(place, stop)
+            status, _, err = policylearn(command, tiny_toml, *SHORT, *options, "--out", f"{tmp_path}/./run/")
+        assert status == INTERRUPTED, err
+        return " ".join(err.split())
+
+    return call
+
+
+BEGUN = {
+    "train": "policylearn.learning.learn.run_stage",
+    "pretrain": "policylearn.commands.pretrain._train",
+    "evaluate": "policylearn.evaluation.compare.compare",
+}
+"""Where learning, training or trials have just begun."""
+
+
+@pytest.mark.parametrize("command", BEGUN)
+def test_what_was_begun_with_fresh_goes_on_without(stopped_at, command):
     for fresh, said in ((("--fresh",), "the same command, without --fresh, and"), ((), "the same command and")):
-        status, _, err = policylearn(command, tiny_toml, *fresh, "--out", tmp_path / "run")
-        assert status == INTERRUPTED and f"Continue with {said} the same --out." in " ".join(err.split())
+        assert f"Continue with {said} the same --out." in stopped_at(BEGUN[command], command, ONE_SEED, *fresh)
+
+
+@pytest.mark.parametrize("command", BEGUN)
+def test_what_was_stopped_before_it_began_is_begun_with_fresh_again(stopped_at, tmp_path, command):
+    stopped_at(BEGUN[command], command, ONE_SEED)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for fresh, said in ((("--fresh",), "stopped before anything was begun anew; "), ((), "stopped; ")):
+        told = stopped_at("policylearn.problem.Problem.__init__", command, ONE_SEED, *fresh)
+        assert told.startswith(said) and told.endswith("Continue with the same command and the same --out.")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def hear_interrupts() -> None:

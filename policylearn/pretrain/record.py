@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from policylearn.pretrain.reports import TENSORBOARD
 from policylearn.runs.kept import damaged, kept_json
+from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage
 
 RECORD, CHECKPOINTS, CARD = "pretrain.json", "checkpoints", "README.md"
@@ -51,6 +52,7 @@ class Record:
         found = cls(folder, made_from)
         found.write()
         _forget_model(folder)
+        has_begun(folder)
         return found
 
     @classmethod
@@ -60,6 +62,7 @@ class Record:
             other, result = known
             if not other:
                 return cls(folder, made_from, result)
+        has_begun(folder)
         return cls(folder, made_from)
 
     @staticmethod

@@ -33,6 +33,7 @@ from policylearn.runs.contents import BEGUN_IN, CONTENTS, POLICY, contents, know
 from policylearn.runs.kept import kept_json, kept_lines
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
+from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
@@ -145,7 +146,7 @@ class Run(AbstractContextManager["Run"]):
         held = {BEGUN_IN: here} | before | held if held else {}
         run = cls(storage, config, console, bool(fresh or changed or others), held)
         if not fresh:
-            run._begin()
+            run.begin()
         return run
 
     @property
@@ -183,7 +184,7 @@ class Run(AbstractContextManager["Run"]):
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
-        self._begin()
+        self.begin()
         with self._waiting():
             state, complaints = load_latest(self.storage / _inside(folder, "checkpoints"))
             metrics = self._read(_inside(folder, "metrics.jsonl"))
@@ -218,7 +219,7 @@ class Run(AbstractContextManager["Run"]):
 
     def note_policies(self, given: dict[str, Origin]) -> None:
         """Keep which policies given by the user stand behind which arms."""
-        self._begin()
+        self.begin()
         self.storage.write(GIVEN, (json.dumps(given, indent=2) + "\n").encode())
 
     def given_policies(self) -> dict[str, Origin]:
@@ -307,7 +308,7 @@ class Run(AbstractContextManager["Run"]):
         if self._begun:
             self._outbox.try_all()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Once, when learning or trials do: what is to be forgotten goes, and the folder is of this run."""
         if self._begun:
             return
@@ -318,6 +319,7 @@ class Run(AbstractContextManager["Run"]):
         if self._held:
             self.storage.write_changed(CONTENTS, (json.dumps(self._held, indent=2) + "\n").encode())
         self._outbox.put()
+        has_begun(self.storage)
 
     def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
         """Save these; before the run has begun, with what it begins with."""
@@ -326,7 +328,7 @@ class Run(AbstractContextManager["Run"]):
 
     def _check_alone(self) -> None:
         """Of two processes with other settings in one folder the first goes: what they write would be of both."""
-        self._begin()
+        self.begin()
         try:
             there = self.storage.impatient().read(CONFIG)
         except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell

@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as of shells."""
+_BEGUN: set[str] = set()
+"""Where runs of this process have begun: beside --fresh, whatever was there is forgotten."""
+
+
+def has_begun(place: object) -> None:
+    """Whoever begins a run tells where, once it may be gone on with and nothing of an earlier one is left."""
+    _BEGUN.add(str(place))
 
 
 @contextmanager
 def resumable(out: str, fresh: bool = False) -> Iterator[None]:
-    """Whatever ends a run early, say what it kept and how to go on; `fresh`: --fresh, which would forget it again, was
-    given."""
+    """Whatever ends a run early, say what it kept and how to go on; `fresh`: --fresh was given, which would forget what
+    has begun; without it what has not is the run of before."""
     from policylearn.cluster.calls import WorkFailed
     from policylearn.runs.preemption import Preempted, preemptible
-    from policylearn.storage.folder import StorageFailed
+    from policylearn.storage.folder import Storage, StorageFailed
 
+    _BEGUN.clear()
     try:
         with preemptible():
             yield
     except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed, OSError) as error:  # such as of a full log
+        begun = str(Storage.at(out)) in _BEGUN
         Console(stderr=True).print(
-            f"{'preempted' if isinstance(error, Preempted) else 'stopped'}; {out} keeps {_kept(out)}. "
-            f"Continue with the same command{', without --fresh,' if fresh else ''} and the same --out.",
+            f"{'preempted' if isinstance(error, Preempted) else 'stopped'}"
+            f"{' before anything was begun anew' if fresh and not begun else ''}; {out} keeps {_kept(out)}. "
+            f"Continue with the same command{', without --fresh,' if fresh and begun else ''} and the same --out.",
             highlight=False,
             markup=False,
             soft_wrap=True,
