@@ -124,6 +124,7 @@ def evaluate_policies(
     console: Console,
     folders: Mapping[str, str | os.PathLike[str]],
     fresh: bool = False,
+    begins: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """The comparison by itself, for policies exported earlier.
 
@@ -135,7 +136,8 @@ def evaluate_policies(
         out: run directory, a path or a URI.
         console: where progress is shown.
         folders: arm → exported policy, as `load_policy` takes it.
-        fresh: forget what `out` holds, when learning or trials begin.
+        fresh: forget what `out` holds, when trials begin.
+        begins: called then, before anything is forgotten or written.
 
     Returns:
         what stands in result.json.
@@ -163,6 +165,7 @@ def evaluate_policies(
         run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
+            begins()
             run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         alone = together(config.name, {config.name: result}, RANDOM, learned=policies)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +10,8 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool
-from policylearn.runs.run import known_config
+from policylearn.runs.run import Run, known_config
+from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage
 
 FILES = ("study.json", "report.html")
@@ -26,7 +28,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         study: tasks, arms and seeds.
         out: run directory, a path or a URI.
         console: where progress is shown.
-        fresh: forget what `out` holds.
+        fresh: forget what `out` holds of all tasks, when trials of the first begin.
 
     Raises:
         ValueError: `out` holds a run; or as in `evaluate_policies`.
@@ -40,15 +42,31 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         raise ValueError(f"{storage} is the folder of a run, and a study has a report of its own: choose another --out")
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
-    for name in FILES if fresh else ():
-        storage.remove(name)
+    begins = _forgetting(study, storage, console) if fresh else lambda: None
     for number, (task, given) in enumerate(study.tasks.items(), 1):
         console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False, markup=False)
-        results[task] = evaluate_policies(study.config_of(task), str(storage / task), console, given.policies, fresh)
+        config, folder = study.config_of(task), str(storage / task)
+        results[task] = evaluate_policies(config, folder, console, given.policies, fresh, begins)
     found = pool(study.name, results, study.reference, learned)
     for name, text in zip(FILES, (json.dumps(found, indent=2) + "\n", render_study(found)), strict=True):
         storage.write(name, text.encode())
     return found
+
+
+def _forgetting(study: StudyConfig, storage: Storage, console: Console) -> Callable[[], None]:
+    """What forgets every task at once, those that are not reached among them: without --fresh they would not be new.
+    ValueError: the folder of a task holds something else."""
+    tasks = {task: str(storage / task) for task in study.tasks}
+    runs = [Run.open(out, study.config_of(task), console, fresh=True, compares=True) for task, out in tasks.items()]
+
+    def forget() -> None:
+        for name in FILES:
+            storage.remove(name)
+        for run in runs:
+            run.begin()
+        has_begun(storage)
+
+    return forget
 
 
 def check_study(study: StudyConfig) -> None:

@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from policylearn.report.study import intervals, study_lines, unit_of
 from policylearn.report.study import rows as study_rows
 from policylearn.report.study_page import interval_plot, render_study
 from policylearn.report.svg import arm_css
+from policylearn.runs.stop import INTERRUPTED
 
 STUDY = """
 name = "small"
@@ -139,6 +141,37 @@ def test_a_study_stopped_midway_leaves_the_earlier_one_whole_and_fresh_forgets_i
     with pytest.raises(KeyboardInterrupt):
         run_study(load_study(study_file, []), out, quiet, fresh=True)
     assert sorted(path.name for path in out.iterdir()) == ["one", "two"]
+    assert [path.name for path in (out / "two").iterdir()] == ["config.json"]  # nor would a call without fresh find it
+
+
+@pytest.mark.parametrize("stop", ["check_study", "evaluate_policies", "no cluster", "another run"])
+def test_a_study_forgets_nothing_before_trials_begin(study_file, tmp_path, quiet, monkeypatch, finished, stop):
+    def stops(*arguments):
+        raise ValueError("stopped")
+
+    out = tmp_path / "out"
+    run_study(load_study(study_file, ["seeds=1"]), out, quiet)
+    if stop == "another run":
+        shutil.copytree(finished, out / "two", dirs_exist_ok=True)
+    elif stop == "no cluster":
+        monkeypatch.setattr("policylearn.evaluation.compare.open_pool", stops)
+    else:
+        monkeypatch.setattr(f"policylearn.evaluation.study.{stop}", stops)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"stopped|/two is the folder of a run that learns"):
+        run_study(load_study(study_file, []), out, quiet, fresh=True)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_study_stopped_between_its_tasks_goes_on_without_fresh(study_file, tmp_path, policylearn, monkeypatch):
+    def stops(config, folder, *arguments):
+        if folder.endswith("two"):
+            raise KeyboardInterrupt
+        return evaluate_policies(config, folder, *arguments)
+
+    monkeypatch.setattr("policylearn.evaluation.study.evaluate_policies", stops)
+    status, _, err = policylearn("evaluate", study_file, "seeds=1", "--fresh", "--out", tmp_path / "out")
+    assert status == INTERRUPTED and "Continue with the same command, without --fresh, and the same" in err
 
 
 def test_a_study_does_not_go_into_the_folder_of_a_run(study_file, finished, quiet):
