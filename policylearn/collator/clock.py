@@ -6,6 +6,7 @@ import os
 from enum import IntEnum
 from numbers import Real
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import distributed
@@ -13,8 +14,6 @@ from torch.utils.data import get_worker_info
 
 WORKERS = 4096
 """Workers of a loader whose starts are told apart."""
-ROOM = 64
-"""Of these, for each of several ranks that were forked from one process."""
 ROUNDED = 6
 """Digits of progress: a sum of shares may come to a little more than 1."""
 
@@ -45,6 +44,7 @@ class Clock:
         self._starts = torch.zeros(WORKERS, dtype=torch.int64).share_memory_()
         self._batches, self._worker = 0, 0
         self._maker, self._rank_told = os.getpid(), False
+        _CLOCKS.add(self)
 
     @property
     def epoch(self) -> int | None:
@@ -84,11 +84,15 @@ class Clock:
         self._tell(4, float(self._told[4]) + 1)
 
     def _tell(self, what: int, value: float) -> None:
-        """To workers of this process alone: ranks may have been forked from the one that made this."""
+        self._part()
+        self._told[what] = value
+
+    def _part(self) -> None:
+        """From here on it is told to workers of this process alone: ranks may have been forked from the one that made
+        this. Before the first of these workers is there, or it would not hear."""
         if get_worker_info() is None and self._maker != os.getpid():
             self._maker = os.getpid()
             self._told, self._starts = (shared.clone().share_memory_() for shared in (self._told, self._starts))
-        self._told[what] = value
 
     @property
     def period(self) -> tuple[float, ...]:
@@ -109,7 +113,7 @@ class Clock:
         if worker is None:
             self._batches += 1
             return self._batches
-        place = (rank_here() * ROOM + worker.id) % WORKERS
+        place = worker.id % WORKERS
         if self._worker != os.getpid():
             # Workers are started anew each epoch. Each counts in a place of its own how often, so that epochs differ
             # without a number that another run would not have.
@@ -118,10 +122,27 @@ class Clock:
         self._batches += 1
         return (int(self._starts[place]) * WORKERS + worker.id) * 2**24 + self._batches
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._part()  # it may be on its way to a worker that is started anew
+        return vars(self).copy()
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         for shared in (self._told, self._starts):
             shared.share_memory_()  # a copy that came by pickle has workers of its own
+        _CLOCKS.add(self)
+
+
+_CLOCKS: WeakSet[Clock] = WeakSet()
+
+
+def _part_all() -> None:
+    for clock in list(_CLOCKS):
+        clock._part()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing is forked
+    os.register_at_fork(before=_part_all)
 
 
 def rank_here() -> int:

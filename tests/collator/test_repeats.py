@@ -184,6 +184,32 @@ def test_ranks_that_are_forked_from_one_process_tell_themselves_alone(tokenizer)
     assert collator._clock.epoch is None
 
 
+def forked_with_a_worker(rank, collator, start, barrier, found):
+    """A rank that a notebook has forked, with a worker that is there before anything is told."""
+    settings = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": start}
+    loader = DataLoader(TEXTS, len(TEXTS), collate_fn=collator, **settings)
+    first(loader, 1)
+    for epoch in (rank, rank + 2):
+        barrier.wait(60)
+        collator.set_epoch(epoch)
+        barrier.wait(60)
+        found.put((rank, next(iter(loader))["labels"].tolist() == collator(TEXTS)["labels"].tolist()))
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_forked_rank_hear_what_they_are_told_later(tokenizer, start):
+    context, ranks = multiprocessing.get_context("fork"), 2 if start == "fork" else 1  # each imports everything anew
+    collator, barrier, found = PolicyCollator(tokenizer, mlm_probability=0.3), context.Barrier(ranks), context.Queue()
+    given = collator, start, barrier, found
+    processes = [context.Process(target=forked_with_a_worker, args=(rank, *given)) for rank in range(ranks)]
+    for process in processes:
+        process.start()
+    heard = sorted(found.get(timeout=60) for _ in range(2 * ranks))
+    for process in processes:
+        process.join()
+    assert heard == [(rank, True) for rank in range(ranks) for _ in range(2)]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_exploring_masks_take_turns_from_one_time_to_the_next(tokenizer, workers):
     policy = uniform_policy(tokenizer, MaskingConfig(rate=0.2, design="explore", draws=5))
