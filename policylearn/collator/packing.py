@@ -94,15 +94,27 @@ def _begun_anew(positions: Tensor, real: Tensor) -> Tensor:
     or fall elsewhere, which a text by itself may do too."""
     positions = positions.expand_as(real)
     begins = real & (positions == positions.masked_fill(~real, positions.max()).amin(1, keepdim=True))
-    for i, (row, first, there) in enumerate(zip(positions, begins, real, strict=True)):
-        stays = row[there].diff() <= 0
-        if bool((stays & ~first[there][1:]).any()) or (len(stays) and bool(stays.all())):
-            shown = row[there][:8].tolist()
-            raise ValueError(
-                f"position_ids of row {i} neither rise nor begin anew, {shown}: number its documents in a column "
-                "seq_idx (0 throughout, if it is one), or drop position_ids"
-            )
+    if len(wrong := _neither_rise(positions, begins, real)):
+        i = int(wrong[0])
+        raise ValueError(
+            f"position_ids of row {i} neither rise nor begin anew, {positions[i][real[i]][:8].tolist()}: number its "
+            "documents in a column seq_idx (0 throughout, if it is one), or drop position_ids"
+        )
     return begins.cumsum(1)
+
+
+def _neither_rise(positions: Tensor, begins: Tensor, real: Tensor) -> Tensor:
+    """The rows, of [B, T], whose positions stay or fall where they do not begin anew, or rise nowhere."""
+    at = real.flatten().nonzero()[:, 0]
+    row = at // real.shape[1]
+    step = row.diff() == 0
+    stays, begun = (positions.flatten()[at].diff() <= 0)[step], begins.flatten()[at][1:][step]
+    row = row[1:][step]
+
+    def some(which: Tensor) -> Tensor:
+        return torch.zeros_like(real[:, 0]).index_fill_(0, row[which], True)
+
+    return (some(stays & ~begun) | some(stays) & ~some(~stays)).nonzero()[:, 0]
 
 
 def _along(column: Tensor, real: Tensor, name: str) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BatchEncoding
 
 from policylearn import PolicyCollator
+from policylearn.collator.packing import documents_of
 from policylearn.collator.padding import Padding
 from policylearn.config import MaskingConfig
 from policylearn.policy.policy import mask_tokens, uniform_policy
@@ -289,6 +291,27 @@ def test_examples_that_say_where_their_documents_end(collators, kind, bodies, si
     for shown, labels, docs in zip(batch["input_ids"], batch["labels"], rows, strict=True):
         start = len(shown) - ends(docs)[-1] if side == "left" else 0
         assert_packed(collator, shown[start:], labels[start:], docs)
+
+
+class Steps(TorchDispatchMode):
+    """Counts what torch is asked to do."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("column", ["position_ids", "seq_idx", "attention_mask"])
+def test_documents_are_found_in_all_rows_at_once(column):
+    def steps(rows):
+        told, real = torch.tensor([PACKED[column]([[2, 5, 3], [2, 3]])] * rows), torch.ones(rows, 5, dtype=torch.bool)
+        with Steps() as counted:
+            assert documents_of({column: told}, real).real.sum(1).tolist() == [3, 2] * rows
+        return counted.count
+
+    assert steps(2) == steps(50)
 
 
 @pytest.mark.parametrize("column", ["position_ids", "seq_idx", "attention_mask"])
