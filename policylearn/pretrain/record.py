@@ -47,7 +47,10 @@ class Record:
                     "start over"
                 )
             if not other:
-                return cls(folder, made_from, result)
+                found = cls(folder, made_from, result)
+                if not result:
+                    found.write()  # from now on it is known by what it was not at first as well
+                return found
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         found = cls(folder, made_from)
         found.write()

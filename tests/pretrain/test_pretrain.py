@@ -22,6 +22,7 @@ from policylearn.config import PretrainConfig
 from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
 from policylearn.pretrain.material import check_labels, material_of
+from policylearn.pretrain.record import Record
 from policylearn.pretrain.rows import Rows, Unnumbered
 from policylearn.pretrain.training import filled_up, shares
 from policylearn.problem import Problem
@@ -222,6 +223,17 @@ def test_a_record_from_before_models_were_known_by_their_weights_is_known(traine
     del record["made_from"]["weights"], record["made_from"]["architecture"]
     (tmp_path / "model" / "pretrain.json").write_text(json.dumps(record))
     assert command.pretrain(tiny(*SHORT), tmp_path / "model", quiet, str(finished)).before
+
+
+def test_a_training_that_goes_on_from_such_a_record_is_known_by_its_weights_from_then_on(tmp_path):
+    made_from = {"model": "name", "steps": 4}
+    Record.open(tmp_path, made_from)
+    (tmp_path / "checkpoints").mkdir()
+    Record.open(tmp_path, made_from | {"weights": "some"})
+    for _ in range(2):
+        assert Record.open(tmp_path, made_from | {"weights": "some"}).result is None
+        with pytest.raises(ValueError, match=r"other settings \(weights was 'some', now 'others'\)"):
+            Record.open(tmp_path, made_from | {"weights": "others"})
 
 
 def test_random_masks_by_collocation_know_those_of_the_domain(tiny, tmp_path):
