@@ -20,7 +20,7 @@ from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CARD, CHECKPOINTS, Record, card
-from policylearn.pretrain.reports import check_reports
+from policylearn.pretrain.reports import check_reports, project_told
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
 from policylearn.problem import Problem
@@ -132,7 +132,7 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
     last = last_checkpoint(folder)
     if last is not None:
         print_line(console, f"goes on from {last[1]}")
-    with quiet(), Shown(console) as shown:
+    with quiet(), project_told(config), Shown(console) as shown:
         trainer.add_callback(shown)
         _go_on(trainer, last)
     if isinstance(trainer, BesideLabels):

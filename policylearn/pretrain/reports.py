@@ -1,6 +1,8 @@
 """Where the loss of a pretraining is shown: `Trainer` has callbacks of its own for that, which are told of `track`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,24 @@ def check_reports(config: Config) -> None:
 
 
 def reports(config: Config, folder: Path) -> tuple[list[str], list["Events"]]:
-    """What `Trainer` reports to by itself, by name, under the project of the config from now on; and what writes the
-    files of TensorBoard to a folder, if these are asked for."""
-    if config.track.to:
-        os.environ |= dict.fromkeys(PROJECTS, config.track.project)
+    """What `Trainer` reports to by itself, by name; and what writes the files of TensorBoard to a folder, if these are
+    asked for."""
     others = [name for name in config.track.to if name != TENSORBOARD]
     return others, [Events(folder)] if TENSORBOARD in config.track.to else []
+
+
+@contextmanager
+def project_told(config: Config) -> Iterator[None]:
+    """Within it, callbacks find the name of the project: that of `track.project` if it was set, else that of the
+    environment, else the default."""
+    before, is_set = {name: os.environ.get(name) for name in PROJECTS}, "project" in config.track.model_fields_set
+    os.environ |= {name: config.track.project for name, value in before.items() if is_set or not value}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {} if value is None else {name: value}
 
 
 class Events(TensorBoardCallback):

@@ -11,27 +11,36 @@ from policylearn.pretrain.reports import PROJECTS
 from policylearn.registry.known import TRACKERS
 from policylearn.runs import trackers
 
-SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2", "track.project=mine"]
+SHORT = ["pretrain.steps=6", "pretrain.batch_size=8", "pretrain.save_every=2"]
 
 
-@pytest.fixture(autouse=True)
-def no_project(monkeypatch):
-    for name in PROJECTS:
-        monkeypatch.setenv(name, "")
-
-
-@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
-def test_trackers_are_told_the_project(name, tiny, tmp_path, quiet, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "setting", "environment", "project"),
+    [
+        ("wandb", ["track.project=mine"], "", "mine"),
+        ("mlflow", ["track.project=mine"], "theirs", "mine"),
+        ("mlflow", [], "theirs", "theirs"),
+        ("wandb", ["track.project=policylearn"], "theirs", "policylearn"),
+        ("trackio", [], None, "policylearn"),
+    ],
+)
+def test_trackers_are_told_the_project(name, setting, environment, project, tiny, tmp_path, quiet, monkeypatch):
     told = []
 
     class Told(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            told.append([args.project, args.run_name, *map(os.environ.get, PROJECTS)])
+            told.append([args.run_name, *map(os.environ.get, PROJECTS)])
+            assert name != "trackio" or args.project == project
 
     monkeypatch.setitem(INTEGRATION_TO_CALLBACK, name, Told)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
-    pretrain(tiny(*SHORT, f"track.to=[{name}]"), tmp_path / "model", quiet)
-    assert told == [["mine", "tiny", "mine", "mine"]]
+    for variable in PROJECTS:
+        monkeypatch.setenv(variable, environment or "")
+        if environment is None:
+            monkeypatch.delenv(variable)
+    pretrain(tiny(*SHORT, *setting, f"track.to=[{name}]"), tmp_path / "model", quiet)
+    assert told == [["tiny", project, project]]
+    assert [os.environ.get(variable) for variable in PROJECTS] == [environment] * 2
 
 
 def test_a_tracker_of_rounds_is_refused_by_name(tiny, tmp_path, quiet):
