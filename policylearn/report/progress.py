@@ -137,7 +137,8 @@ def peak_memory() -> int:
 
 def is_live(console: Console) -> bool:
     """Whether a line there can be redrawn. FORCE_COLOR asks for colours, and makes no terminal of a log."""
-    forced = bool(os.environ.get("FORCE_COLOR")) and not console.file.isatty()
+    isatty = getattr(console.file, "isatty", lambda: False)  # what somebody put in place of a stream may have none
+    forced = bool(os.environ.get("FORCE_COLOR")) and not isatty()
     return console.is_terminal and not console.is_dumb_terminal and not forced
 
 

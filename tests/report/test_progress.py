@@ -2,6 +2,7 @@
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -57,8 +58,10 @@ def test_a_log_has_a_line_after_ten_seconds_then_every_thirty_and_at_the_end(clo
 def test_colours_that_are_forced_make_no_terminal_of_a_log(monkeypatch):
     assert is_live(screen())
     monkeypatch.setenv("FORCE_COLOR", "1")
-    console = Console(file=io.StringIO(), width=120, force_jupyter=False)  # whatever another test has opened
-    assert console.is_terminal and not is_live(console)
+    plain = SimpleNamespace(write=lambda text: None, flush=lambda: None)
+    for file in (io.StringIO(), plain):
+        console = Console(file=file, width=120, force_jupyter=False)  # whatever another test has opened
+        assert console.is_terminal and not is_live(console)
 
 
 def test_where_nobody_knows_how_much_there_is_it_says_so_far(clock):
