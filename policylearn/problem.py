@@ -114,7 +114,7 @@ class Problem:
         self.check_task()
         self._tell_of_sizes()
         if self._is_made_up("general"):
-            self.tell("general  texts of the planted benchmark, for scorers that compare: general.path is not set")
+            self.tell("general  texts of the planted benchmark, for scorers that compare: set general.path")
         for which in ("domain", "general"):
             if next(open_corpus(self.config, which), None) is None:
                 raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")

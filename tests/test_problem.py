@@ -139,7 +139,7 @@ def test_data_of_the_benchmark_beside_data_of_ones_own_are_said(own, tmp_path):
     said.clear()
     own(["class0_01", "class0_02"] * 10, f"domain.path={tmp_path / 'domain.txt'}", tell=said.append).check()
     assert not any(line.startswith("domain  texts") for line in said)
-    assert "general  texts of the planted benchmark, for scorers that compare: general.path is not set" in said
+    assert "general  texts of the planted benchmark, for scorers that compare: set general.path" in said
 
 
 def test_what_there_is_less_of_than_is_asked_for_is_said(tiny):
