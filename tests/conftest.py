@@ -28,6 +28,8 @@ from policylearn.registry.known import ALL
 from policylearn.storage import folder
 
 TESTS = Path(__file__).parent
+for asked in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):  # by whoever runs the tests
+    os.environ.pop(asked, None)
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("steady")
 

@@ -136,10 +136,11 @@ def peak_memory() -> int:
 
 
 def is_live(console: Console) -> bool:
-    """Whether a line there can be redrawn. FORCE_COLOR asks for colours, and makes no terminal of a log."""
+    """Whether a line there can be redrawn. FORCE_COLOR and TTY_COMPATIBLE ask for colours, and make no terminal of a
+    log; TTY_INTERACTIVE=0 asks for none."""
     isatty = getattr(console.file, "isatty", lambda: False)  # what somebody put in place of a stream may have none
-    forced = bool(os.environ.get("FORCE_COLOR")) and not isatty()
-    return console.is_terminal and not console.is_dumb_terminal and not forced
+    forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE")) and not isatty()
+    return console.is_terminal and console.is_interactive and not forced
 
 
 def print_line(console: Console, text: str) -> None:

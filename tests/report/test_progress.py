@@ -55,13 +55,21 @@ def test_a_log_has_a_line_after_ten_seconds_then_every_thirty_and_at_the_end(clo
     ]
 
 
-def test_colours_that_are_forced_make_no_terminal_of_a_log(monkeypatch):
-    assert is_live(screen())
-    monkeypatch.setenv("FORCE_COLOR", "1")
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_colours_that_are_forced_make_no_terminal_of_a_log(variable):
     plain = SimpleNamespace(write=lambda text: None, flush=lambda: None)
-    for file in (io.StringIO(), plain):
-        console = Console(file=file, width=120, force_jupyter=False)  # whatever another test has opened
-        assert console.is_terminal and not is_live(console)
+    for file, name in [(file, name) for file in (io.StringIO(), plain) for name in ("SOME_OTHER", variable)]:
+        # rich knows the variables from when it was imported; a library that exchanges os.environ shall not matter here
+        console = Console(file=file, width=120, force_jupyter=False, _environ={"TERM": "xterm", variable: "1"})
+        assert console.is_terminal
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(name, "1")
+            assert is_live(console) == (name != variable)
+
+
+def test_a_screen_that_shall_not_be_redrawn_is_none():
+    assert is_live(screen())
+    assert not is_live(Console(file=io.StringIO(), force_terminal=True, force_interactive=False))
 
 
 def test_where_nobody_knows_how_much_there_is_it_says_so_far(clock):
