@@ -47,9 +47,6 @@ def masked_batches(
     rows, size = problem.domain if rows is None else rows, texts_of(problem.config.inner.batch_size, copies)
     pad = problem.pad_id
     drawn_by = seed if mask_seed is None else mask_seed
-    # A batch may straddle two epochs. Where masks of a text are drawn one by one, and no text is in a batch twice, the
-    # later number does for all of it, as it always has; else every text needs its own.
-    apart = policy.masking.design == "explore" or len(rows) < size
     queue = epochs = np.zeros(0, dtype=np.int64)
     epoch = -1
     while True:
@@ -59,7 +56,7 @@ def masked_batches(
             epochs = np.concatenate([epochs, np.full(len(rows), epoch)])
         picked, of = (np.repeat(numbers[:size], copies) for numbers in (queue, epochs))
         queue, epochs = queue[size:], epochs[size:]
-        draw: int | Tensor = torch.from_numpy(of) if apart else epoch
+        draw = torch.from_numpy(of)  # each text's own: a batch may straddle two epochs
         draw = draw if copies == 1 else draw * copies + torch.arange(len(picked)) % copies
         input_ids, real = rows.batch(picked, pad)
         columns = rows.values(picked, input_ids.shape[1])
