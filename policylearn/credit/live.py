@@ -6,9 +6,6 @@ is nothing to hand over: such masks are of one training, which costs many times 
 GREATS (Wang et al., NeurIPS 2024) choose the rows of a batch while it trains; here tokens are chosen.
 """
 
-from collections.abc import Callable
-from itertools import count
-
 import torch
 from torch import Tensor
 
@@ -17,6 +14,7 @@ from policylearn.credit.along import Viewpoint
 from policylearn.credit.credits import credits_of
 from policylearn.credit.domain import ALL, labelled_loss
 from policylearn.credit.outer import Gradients
+from policylearn.inner.batches import Columns
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import TextField
 from policylearn.messages.watch import UNSEEN
@@ -48,11 +46,11 @@ def live_policy(problem: Problem, field: TextField, strength: float) -> MaskingP
     return MaskingPolicy(config, {LIVE: Scores(torch.zeros(field.size))}, nothing, torch.zeros(0, 0), field)
 
 
-def follow_credits(trajectory: Trajectory, every: int) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+def follow_credits(trajectory: Trajectory, every: int) -> Columns:
     """What tells the credits of the tokens of a batch, at the state that a training is in when it is asked.
 
     Args:
-        trajectory: of a policy that is uniform without scores. Its model is trained meanwhile; steps are counted here.
+        trajectory: of a policy that is uniform without scores. Its model is trained meanwhile.
         every: steps between two looks at the labels. There is none in so many first ones, whose optimiser has yet to
             see the size of gradients.
 
@@ -61,14 +59,13 @@ def follow_credits(trajectory: Trajectory, every: int) -> Callable[[Tensor, Tens
         credits in standard deviations from the mean of the batch, NaN where nothing may be masked; empty in the first
         steps.
     """
-    loss, direction, steps = labelled_loss(trajectory.problem), dict[str, Gradients](), count()
+    loss, direction = labelled_loss(trajectory.problem), dict[str, Gradients]()
     cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
 
     def columns(ids: Tensor, real: Tensor) -> dict[str, Tensor]:
-        if (step := next(steps)) < every:
+        if trajectory.step < every:
             return {}
-        trajectory.step = step
-        if step % every == 0:
+        if trajectory.step % every == 0:
             direction[ALL] = Viewpoint(trajectory, {ALL: loss}, UNSEEN).directions[ALL]
             trajectory.optimizer.zero_grad()
         masked = [trajectory.objective.draw(cover, ids, real, trajectory.seed, draw) for draw in range(DRAWS)]

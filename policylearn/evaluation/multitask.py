@@ -11,6 +11,7 @@ import torch
 
 from policylearn.adapt.finetune import Classifier, head_of
 from policylearn.adapt.joint import JointBatch, JointLoss
+from policylearn.inner.batches import rows_in_turn
 from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN, Watch
@@ -28,14 +29,9 @@ def with_head(problem: Problem, model: InnerModel, watch: Watch = UNSEEN) -> Cla
 
 
 def examples_in_turn(count: int, size: int, seed: int) -> Iterator[list[int]]:
-    """Numbers of so many of `count` examples, without end: each comes before one comes again, in an order of every
-    epoch's own."""
-    rng, queue = np.random.default_rng([seed, ORDER]), np.zeros(0, dtype=np.int64)
-    while True:
-        while len(queue) < size:
-            queue = np.concatenate([queue, rng.permutation(count)])
-        rows, queue = queue[:size].tolist(), queue[size:]
-        yield rows
+    """Numbers of so many of `count` examples, as `rows_in_turn`."""
+    turns = rows_in_turn(count, size, np.random.default_rng([seed, ORDER]))
+    return (rows.tolist() for rows, _ in turns)
 
 
 def beside_labels(

@@ -12,11 +12,10 @@ from policylearn.arms.course import USUAL, Course, best_texts
 from policylearn.config import MaskingConfig
 from policylearn.credit.live import follow_credits
 from policylearn.evaluation.multitask import beside_labels, with_head
-from policylearn.inner.batches import follow_mistakes, masked_batches
+from policylearn.inner.batches import no_columns
 from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import Objective, objective_of
-from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
@@ -71,28 +70,22 @@ def steps_along(
     Raises:
         ValueError: the model cannot be kept from looking ahead.
     """
-    config, adaptive, first = problem.config.inner, follow_mistakes(problem, policy), round(course.causal * steps)
-    rows = problem.domain if course.texts == 1 else best_texts(problem, policy, course.texts)
+    first, rows = round(course.causal * steps), None if course.texts == 1 else best_texts(problem, policy, course.texts)
     moved = with_head(problem, model) if course.labels else model
-    optimizer, own, step, credits = make_optimizer(moved, config), objective_of(problem), 0, None
-    if course.live:
-        trained = Trajectory(problem, policy, seed, model, optimizer, own, adaptive, iter(()))
-        credits = follow_credits(trained, course.live)
+    trajectory = Trajectory.start(problem, policy, seed, steps=steps, model=model, moved=moved)
+    columns = follow_credits(trajectory, course.live) if course.live else no_columns
 
     def steps_on(objective: Objective, start: int, end: int) -> Iterator[tuple[Objective, MaskedBatch]]:
-        progress = lambda: step / steps  # noqa: E731
-        batches = masked_batches(problem, policy, seed, objective, adaptive, progress, rows=rows, columns_of=credits)
-        return zip(repeat(objective), islice(batches, start, end))
+        return zip(repeat(objective), islice(trajectory.masked(objective, rows=rows, columns_of=columns), start, end))
 
     if first:
         check_looks_back(model)
-    batches: Iterator[tuple[Any, Any]] = chain(steps_on(CausalLM(), 0, first), steps_on(own, first, steps))
+    own = steps_on(trajectory.objective, first, steps)
+    batches: Iterator[tuple[Any, Any]] = chain(steps_on(CausalLM(), 0, first), own)
     if course.labels:
         batches = beside_labels(problem, batches, course.labels, course.mlm_weight, seed)
     for objective, batch in batches:
-        rate, watch = learning_rate(config, step, steps), adaptive.observe if adaptive and step >= first else None
-        loss = plain_step(moved, optimizer, objective, batch, rate, watch, config.clip, config.micro_batch)
-        step += 1
+        loss = trajectory.take_step(batch, objective, followed=trajectory.step >= first)
         yield loss, int(batch.mask.sum()) if course.mlm_weight else 0
 
 

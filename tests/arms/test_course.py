@@ -46,7 +46,7 @@ def test_an_arm_trains_on_them_and_on_no_others(tiny, monkeypatch):
             seen.extend(row[real].tolist() for row, real in zip(batch.original, batch.real, strict=True))
             yield batch
 
-    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    monkeypatch.setattr("policylearn.inner.trajectory.masked_batches", watched)
     policy = arm_policy(problem, "chosen")
     run_trial(problem, policy, "chosen", 0)
     kept = best_texts(problem, policy, 0.25)
@@ -104,7 +104,7 @@ def test_a_trial_of_live_masks_is_random_until_the_first_look_and_repeats(tiny, 
             taken.append(batch.mask)
             yield batch
 
-    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    monkeypatch.setattr("policylearn.inner.trajectory.masked_batches", watched)
     trials = [run_trial(problem, arm_policy(problem, arm), arm, 0) for arm in ("random", "live", "live")]
     random, first, second = (taken[i : i + 20] for i in range(0, 60, 20))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True)) and trials[1].score == trials[2].score
@@ -132,7 +132,7 @@ def test_multitask_sees_labels_beside_the_same_masks(tiny, monkeypatch):
             taken.append(batch.mask)
             yield batch
 
-    monkeypatch.setattr("policylearn.evaluation.pretraining.masked_batches", watched)
+    monkeypatch.setattr("policylearn.inner.trajectory.masked_batches", watched)
     own = problem.kind.batch
     monkeypatch.setattr(problem.kind, "batch", lambda split, picked: (rows.append(picked), own(split, picked))[1])
     models = [problem.fresh_model(0) for _ in range(3)]

@@ -58,7 +58,7 @@ def test_after_the_phase_masks_are_those_of_a_training_without(tiny_problem, mon
         seen.append((type(objective).__name__, batch))
         return 1.0
 
-    monkeypatch.setattr("policylearn.evaluation.pretraining.plain_step", spy)
+    monkeypatch.setattr("policylearn.inner.trajectory.plain_step", spy)
     random = arm_policy(tiny_problem, "random")
     trained = [
         pretrain(tiny_problem, tiny_problem.fresh_model(0), random, 4, 10, Course(causal)) for causal in (0.0, 0.6)
