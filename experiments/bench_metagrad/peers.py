@@ -14,7 +14,7 @@ from policylearn.models.model import InnerModel
 class TransformersLoss(InnerModel):
     """The MLM loss as transformers has it: logits of all positions, those that are not masked ignored."""
 
-    def forward(self, input_ids, real, labels=None, watch=None) -> Tensor:
+    def forward(self, input_ids, real, labels=None, observe=None) -> Tensor:
         if labels is None:
             return super().forward(input_ids, real)
         input_ids, real, labels = (x.to(self.mlm.device) for x in (input_ids, real, labels))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from policylearn.config import InnerConfig
 from policylearn.inner.window import Loss, Window
-from policylearn.models.model import Watch
+from policylearn.models.model import Observe
 
 
 def make_optimizer(model: nn.Module, config: InnerConfig) -> torch.optim.Optimizer:
@@ -78,7 +78,7 @@ def plain_step(
     objective: Loss,
     batch: Any,
     rate: float,
-    watch: Watch | None = None,
+    observe: Observe | None = None,
     clip: float | None = None,
     rows: int | None = None,
 ) -> float:
@@ -89,7 +89,7 @@ def plain_step(
         objective: the loss, taken at its own `inputs`.
         batch: masked texts.
         rate: learning rate.
-        watch: is shown the masked tokens and the model's guesses, once.
+        observe: is shown the masked tokens and the model's guesses, once.
         clip: largest norm of the gradient; None: any.
         rows: of the batch at once, gradients being accumulated; None: all.
 
@@ -97,7 +97,7 @@ def plain_step(
         FloatingPointError: the loss is NaN or infinite.
     """
     window, shown = Window([batch], [rate], objective, rows=rows), list[tuple[Tensor, Tensor]]()
-    seen = partial(model, watch=lambda *pair: shown.append(pair)) if watch else model
+    seen = partial(model, observe=lambda *pair: shown.append(pair)) if observe else model
     window.set_rate(optimizer, 0)
     optimizer.zero_grad()
     total = 0.0
@@ -106,8 +106,8 @@ def plain_step(
             raise FloatingPointError(f"the inner loss became {loss.item()}: lower inner.learning_rate")
         loss.backward()
         total += loss.item()
-    if watch and shown:
-        watch(*map(torch.cat, zip(*shown, strict=True)))
+    if observe and shown:
+        observe(*map(torch.cat, zip(*shown, strict=True)))
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()

@@ -115,9 +115,9 @@ class Trajectory:
     def take_step(self, batch: Any, objective: Loss | None = None, followed: bool = True) -> float:
         """An ordinary optimiser step, in place, on another loss if one is given; returns the loss. Adaptive masks hear
         of its mistakes if they are `followed`."""
-        config, watch = self.problem.config.inner, self.adaptive.observe if self.adaptive and followed else None
+        config, observe = self.problem.config.inner, self.adaptive.observe if self.adaptive and followed else None
         taken = self.objective if objective is None else objective
-        loss = plain_step(self.moved, self.optimizer, taken, batch, self.rate, watch, config.clip, config.micro_batch)
+        loss = plain_step(self.moved, self.optimizer, taken, batch, self.rate, observe, config.clip, config.micro_batch)
         self.note(mlm_loss=loss)
         self.step += 1
         return loss

@@ -19,7 +19,7 @@ from policylearn.models.heads import vocabulary_logits
 Features = Callable[[Tensor, Tensor], Tensor]
 """(input_ids [B, T], real [B, T]) → features [B, d]: an `InnerModel`, or one with other parameters."""
 
-Watch = Callable[[Tensor, Tensor], None]
+Observe = Callable[[Tensor, Tensor], None]
 """Is shown what was masked and what the model took it for: token ids [M] both."""
 
 
@@ -44,7 +44,7 @@ class InnerModel(nn.Module):
 
     - ``model(ids, real, labels=labels)``: cross-entropy of every masked token, [M] (M masked positions in row
       order). The vocabulary head runs on masked positions only: that is most of the cost of a small model.
-      `watch` is shown the masked tokens and the model's guesses, token ids [M] both.
+      `observe` is shown the masked tokens and the model's guesses, token ids [M] both.
     - ``model(ids, real)``: features, the mean of the last hidden states over real tokens, [B, d].
     - ``model(ids, real, at=at)``: features of the W tokens where `at` [B, T] holds, their hidden states, [W, d].
     - `blend` shows other embeddings than those of `ids`.
@@ -52,7 +52,7 @@ class InnerModel(nn.Module):
     - `remark` is what a reader of results should know of the model: that its head is random, or nothing.
     - `separator` stands between the texts of pairs, where the model is told which text a token is of, see `read_pairs`.
 
-    Inputs may be on any device; what comes back is on that of the model, what `watch` is shown on the CPU.
+    Inputs may be on any device; what comes back is on that of the model, what `observe` is shown on the CPU.
     """
 
     def __init__(self, mlm: PreTrainedModel, bf16: bool = False, remark: str = "") -> None:
@@ -72,7 +72,7 @@ class InnerModel(nn.Module):
         input_ids: Tensor,
         real: Tensor,
         labels: Tensor | None = None,
-        watch: Watch | None = None,
+        observe: Observe | None = None,
         blend: Blend | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
@@ -87,8 +87,8 @@ class InnerModel(nn.Module):
             labels = labels.to(device)
             logits = self.masked_logits(input_ids, real, labels, blend)
         masked = labels != IGNORED
-        if watch is not None:
-            watch(labels[masked].cpu(), logits.detach().argmax(1).cpu())
+        if observe is not None:
+            observe(labels[masked].cpu(), logits.detach().argmax(1).cpu())
         return cross_entropy(full(logits), labels[masked], reduction="none")
 
     def precision(self, device: torch.device) -> AbstractContextManager[Any]:

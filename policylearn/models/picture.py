@@ -17,7 +17,7 @@ from policylearn.masking import IGNORED
 from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import equal_count, hidden_last
 from policylearn.models.checkpoint import listed, load_weights, reason
-from policylearn.models.model import Blend, InnerModel, Watch, full
+from policylearn.models.model import Blend, InnerModel, Observe, full
 
 KNOWN = {
     "vit_mae": transformers.ViTMAEForPreTraining,
@@ -50,11 +50,11 @@ class PictureModel(InnerModel):
         input_ids: Tensor,
         real: Tensor,
         labels: Tensor | None = None,
-        watch: Watch | None = None,
+        observe: Observe | None = None,
         blend: Blend | None = None,
         at: Tensor | None = None,
     ) -> Tensor:
-        assert blend is None and at is None and watch is None
+        assert blend is None and at is None and observe is None
         x = input_ids.to(next(self.mlm.parameters()).device)
         if labels is None:
             return self._features(self.grid.pixels(x))

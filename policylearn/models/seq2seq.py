@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from policylearn.masking import IGNORED
-from policylearn.models.model import Blend, InnerModel, Watch, full
+from policylearn.models.model import Blend, InnerModel, Observe, full
 
 KINDS = ("bart", "t5")
 """Model types whose vocabulary head and first decoder token are known here; of others, see `models/whole.py`."""
@@ -45,13 +45,13 @@ class Seq2SeqModel(InnerModel):
         input_ids: Tensor,
         real: Tensor,
         labels: Tensor | None = None,
-        watch: Watch | None = None,
+        observe: Observe | None = None,
         blend: Blend | None = None,
         at: Tensor | None = None,
         answers: Tensor | None = None,
     ) -> Tensor:
         if answers is None:
-            return super().forward(input_ids, real, labels, watch, blend, at)
+            return super().forward(input_ids, real, labels, observe, blend, at)
         device = next(self.parameters()).device
         input_ids, real, answers = input_ids.to(device), real.to(device), answers.to(device)
         with self.precision(device):

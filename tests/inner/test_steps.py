@@ -24,7 +24,7 @@ class Unigram(nn.Module):
         self.matrix = nn.Parameter(torch.tensor([logits]))
         self.bias = nn.Parameter(torch.zeros(len(logits)))
 
-    def forward(self, input_ids, real, labels=None, watch=None):
+    def forward(self, input_ids, real, labels=None, observe=None):
         picked = labels[labels != IGNORED]
         return -(self.matrix[0] + self.bias).log_softmax(0)[picked]
 
@@ -161,11 +161,11 @@ def test_steps_of_many_parameters_are_those_of_few_to_rounding(kind, monkeypatch
     assert not torch.equal(ends[0], torch.cat([torch.tensor(LOGITS), torch.zeros(3)]))
 
 
-def test_whoever_watches_a_step_sees_it_once_in_whatever_parts_it_is_computed():
+def test_whoever_observes_a_step_sees_it_once_in_whatever_parts_it_is_computed():
     class Guesses(Unigram):
-        def forward(self, input_ids, real, labels=None, watch=None):
+        def forward(self, input_ids, real, labels=None, observe=None):
             picked = labels[labels != IGNORED]
-            watch(picked, torch.zeros_like(picked))
+            observe(picked, torch.zeros_like(picked))
             return super().forward(input_ids, real, labels)
 
     for rows in (None, 1):

@@ -110,7 +110,7 @@ def test_blending_shows_the_encoder_other_tokens(model, text):
 def test_watching_shows_what_was_masked(model, text):
     ids, real, mask, shown = text
     seen = []
-    model(shown, real, labels=ids.masked_fill(~mask, IGNORED), watch=lambda *pair: seen.append(pair))
+    model(shown, real, labels=ids.masked_fill(~mask, IGNORED), observe=lambda *pair: seen.append(pair))
     assert torch.equal(seen[0][0], ids[mask]) and seen[0][1].shape == ids[mask].shape
 
 

@@ -161,7 +161,7 @@ def test_a_model_shows_its_guesses_while_it_trains(sources):
     model, seen = sources.model(), []
     ids, real = sources.domain_rows().batch(range(4), sources.tokenizer.pad_token_id)
     labels = torch.where(torch.arange(ids.shape[1]) % 3 == 1, ids, IGNORED)
-    model(ids, real, labels=labels, watch=lambda *pair: seen.append(pair))
+    model(ids, real, labels=labels, observe=lambda *pair: seen.append(pair))
     with torch.no_grad():
         whole = model.mlm(input_ids=ids, attention_mask=real.long()).logits.argmax(2)
     ((true, guessed),) = seen
