@@ -20,8 +20,9 @@ from simulate import Cluster, Outcome, simulate
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.config import Config, load_config
+from policylearn.inner.seeds import rollout_seeds
 from policylearn.learning.rollout import PolicyGradient
-from policylearn.learning.rounds import rollout_seeds, rollout_with
+from policylearn.learning.rounds import rollout_with
 from policylearn.learning.steps import apply_gradient, mean_gradient, policy_optimizer
 from policylearn.problem import Problem
 from policylearn.report.write_up import write_up

@@ -18,7 +18,6 @@ from rich.console import Console
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
 from policylearn.evaluation.validity import (
-    FIRST_SEED,
     Change,
     changed,
     halved_differences,
@@ -28,6 +27,7 @@ from policylearn.evaluation.validity import (
     train_to_the_end,
     validity,
 )
+from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.rollout import Surrogate, credits_over_window, train_once
 from policylearn.masking import MaskedBatch
@@ -232,7 +232,7 @@ def run(task: str, console: Console) -> None:
             if sign is None:
                 found = _prediction(task, name, seed, problem, policy, phi, changes)
             else:
-                found = vars(train_to_the_end(problem, policy, changed(phi, changes[name], sign), FIRST_SEED + seed))
+                found = vars(train_to_the_end(problem, policy, changed(phi, changes[name], sign), VALIDITY_SEED + seed))
             keep(task, {"key": key, **found})
             progress.advance()
 
@@ -258,7 +258,7 @@ def _prediction(
 ) -> dict[str, Any]:
     own = problem_of(config_of(task, name), data=problem.data())
     try:
-        gradient = predict(own, policy, phi, FIRST_SEED + 1_000 + seed).gradient
+        gradient = predict(own, policy, phi, VALIDITY_SEED + 1_000 + seed).gradient
     except FloatingPointError as error:  # a result, too: this estimator has no gradient here
         return {"diverged": str(error)}
     return {"predicted": {number: predicted(gradient, change) for number, change in changes.items()}}

@@ -10,7 +10,8 @@ from policylearn.artefact import load_policy
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.evaluation.trial import Trial, run_trial
-from policylearn.learning.rounds import baseline_rollout, rollout_seeds, rollout_with
+from policylearn.inner.seeds import rollout_seeds
+from policylearn.learning.rounds import baseline_rollout, rollout_with
 from policylearn.learning.versions import add_version, recalled_versions, version_of
 from policylearn.messages.quote import some
 from policylearn.models.device import device_here, without_gpus

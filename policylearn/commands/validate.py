@@ -17,7 +17,6 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config
 from policylearn.evaluation.plan import workers_of
 from policylearn.evaluation.validity import (
-    FIRST_SEED,
     LEAST,
     Change,
     changed,
@@ -29,6 +28,7 @@ from policylearn.evaluation.validity import (
     validity,
     validity_verdict,
 )
+from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import check_windows
 from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
@@ -89,12 +89,12 @@ def _run_all(
     known = {record["key"]: record for record in records}
     wanted: dict[str, tuple[Any, dict[str, Tensor], int]] = {}
     for seed in range(settings.rollouts):
-        wanted[f"rollout {seed}"] = (predict, phi, FIRST_SEED + settings.seeds + seed)
+        wanted[f"rollout {seed}"] = (predict, phi, VALIDITY_SEED + settings.seeds + seed)
     for number, change in enumerate(changes):
         for sign in SIGNS:
             moved = changed(phi, change, sign)
             for seed in range(settings.seeds):
-                wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, FIRST_SEED + seed)
+                wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, VALIDITY_SEED + seed)
     missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)
     run.console.print(
         f"{settings.changes} changes × 2 signs × {settings.seeds} seeds + {settings.rollouts} rollouts = {len(wanted)} "

@@ -16,6 +16,7 @@ from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
 from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
 from policylearn.credit.outer import Gradients, outer_gradients
+from policylearn.inner.seeds import TRAINING_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.messages.watch import At, Watch
@@ -29,10 +30,6 @@ SETTLED = 5
 them is of the few weights in which it happened to be next to nothing."""
 SEED = 0
 """Of what is drawn of labelled and other texts."""
-TRAINING_SEED, MASK_SEED = 200_000_000, 250_000_000
-"""Of the first training, the next having the next, and of the masks of credited texts. Trials, rollouts and what dev
-chooses from have others: nothing is compared on a training that credits were taken from, and no text is credited under
-the mask that it was trained under."""
 
 
 def steps(config: Config) -> list[int]:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
-from policylearn.credit.along import MASK_SEED, SEED, Viewpoint, credits_along, states, steps
+from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps
 from policylearn.credit.credits import GROUP, masked_texts, take
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.outer import features_of, pulled_back
 from policylearn.credit.sums import advantage
+from policylearn.inner.seeds import MASK_SEED
 from policylearn.masking import MaskedBatch
 from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy

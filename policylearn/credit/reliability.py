@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from policylearn.adapt.probe import ProbeLoss
-from policylearn.credit.along import MASK_SEED, SEED, Viewpoint, credits_along, states
+from policylearn.credit.along import SEED, Viewpoint, credits_along, states
 from policylearn.credit.analysis import MADE_UP, SHUFFLED, A, B, Point, check_types
 from policylearn.credit.credits import Tokens, group_cosines, joined, masked_texts, take
 from policylearn.credit.halves import labelled_halves, text_halves
 from policylearn.credit.labels import cross_fitted, made_up, shuffled
 from policylearn.credit.sums import Sums, common_words
 from policylearn.credit.words import keys_of, spell
+from policylearn.inner.seeds import MASK_SEED
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem

@@ -18,14 +18,13 @@ from torch import Tensor
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import ValidityConfig
 from policylearn.credit.sums import spearman_brown
+from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import PolicyGradient, rollout, train_once
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 
 Change = dict[str, Tensor]
 """By name of a tensor of φ, what is added to it."""
-FIRST_SEED = 500_000_000
-"""Of the models that are trained under changed policies; rollouts and trials have others."""
 LEAST = 3
 """Changes that a correlation takes."""
 RESAMPLES = 2_000
@@ -61,7 +60,7 @@ def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig)
     """
     if policy.network is None:
         raise ValueError('policy.network = "none" leaves nothing to change: set it to "table"')
-    draw = torch.Generator().manual_seed(FIRST_SEED)
+    draw = torch.Generator().manual_seed(VALIDITY_SEED)
     return [_random_change(policy, types, config.strength, draw) for _ in range(config.changes)]
 
 
@@ -127,7 +126,7 @@ def train_to_the_end(problem: Problem, policy: MaskingPolicy, phi: dict[str, Ten
     model = trained.model
     losses = []
     for draw in range(problem.config.validity.draws):  # the same for every change and seed
-        losses.append(float(outer_problem(problem, [FIRST_SEED, draw], lambda **_: None)(model).detach()))
+        losses.append(float(outer_problem(problem, [VALIDITY_SEED, draw], lambda **_: None)(model).detach()))
     return Outcome(float(np.mean(losses)), dev_score(problem, model))
 
 

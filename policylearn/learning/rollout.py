@@ -15,6 +15,7 @@ from torch import Tensor
 
 from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import Config, InnerConfig
+from policylearn.inner.seeds import SAMPLE_BITS
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Loss, Window
 from policylearn.masking import MaskedBatch
@@ -49,9 +50,6 @@ Estimate = Callable[[Trajectory], tuple[Sequence[MaskedBatch], list[Surrogate]]]
 Estimator = Callable[[Problem, MaskingPolicy, int], list[Trajectory]]
 """(problem, policy, seed) → trainings of all H steps, with their gradient added to the policy's: what `learn.estimator`
 names."""
-
-SAMPLE_BITS = 32
-"""Seeds of rollouts are smaller; what is above them tells the trainings of one rollout apart."""
 
 
 @dataclass(frozen=True)

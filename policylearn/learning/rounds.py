@@ -9,6 +9,7 @@ from torch import Tensor
 from policylearn.arms.arms import RANDOM, arm_policy
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, RandomRate
+from policylearn.inner.seeds import rollout_seeds
 from policylearn.learning.choice import smoothed_dev
 from policylearn.learning.expected import ALONG
 from policylearn.learning.learner import States, collect
@@ -25,9 +26,6 @@ from policylearn.learning.versions import add_version, older_versions, recalled_
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.runs.state import State
-
-FIRST_ROLLOUT_SEED = 1_000_000
-"""Seeds below are left to the evaluation: no fresh model was ever seen by a rollout."""
 
 
 def rounds(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, config: Config) -> States:
@@ -89,16 +87,6 @@ def rollout_with(problem: Problem, skeleton: MaskingPolicy, phi: dict, seed: int
 def baseline_rollout(problem: Problem, policy: MaskingPolicy, seed: int) -> PolicyGradient:
     """What a worker runs for the dev score of a policy that learns nothing."""
     return rollout(problem, policy, seed, differentiate=False)
-
-
-def rollout_seeds(config: Config, number: int) -> list[int]:
-    """Seeds of one round's rollouts: a function of config and round alone, so that resuming repeats nothing.
-
-    >>> rollout_seeds(Config(), 2)
-    [1000004, 1000005]
-    """
-    first = FIRST_ROLLOUT_SEED * (config.learn.seed + 1) + number * config.learn.rollouts
-    return list(range(first, first + config.learn.rollouts))
 
 
 def baseline_score(config: Config, problem: Problem, pool: Pool) -> float:

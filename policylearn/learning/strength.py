@@ -18,15 +18,13 @@ import torch
 from policylearn.arms.arms import RANDOM
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
+from policylearn.inner.seeds import STRENGTH_SEED
 from policylearn.learning.learner import States, collect
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.formats import plural, score
 from policylearn.runs.state import State
-
-FIRST_SEED = 300_000_000
-"""Of the models trained here; rollouts, trials and changes of `evaluation.validity` have others."""
 
 
 def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, config: Config) -> States:
@@ -36,7 +34,7 @@ def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     shared = [pool.share(times(policy, factor)) for factor in factors]
     while state.round < config.strength.models:
         started = monotonic()
-        tickets = pool.submit(baseline_rollout, [(one, FIRST_SEED + state.round) for one in shared])
+        tickets = pool.submit(baseline_rollout, [(one, STRENGTH_SEED + state.round) for one in shared])
         found = [result.metrics["dev"] for result in collect(pool.results(tickets), tickets, what="models")]
         state.history.append({"round": state.round, "factors": dict(zip(map(named, factors), found, strict=True))})
         means = mean_scores(state.history)

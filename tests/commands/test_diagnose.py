@@ -7,12 +7,13 @@ from typer.testing import CliRunner
 from policylearn.arms.policies import build_uniform
 from policylearn.cli import app
 from policylearn.commands.diagnose import diagnose, ends, trained_under
-from policylearn.credit.along import MASK_SEED, steps
+from policylearn.credit.along import steps
 from policylearn.credit.analysis import MADE_UP
 from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.halves import text_halves
 from policylearn.credit.reliability import check_amount
 from policylearn.credit.words import keys_of
+from policylearn.inner.seeds import MASK_SEED
 from policylearn.problem import Problem
 from policylearn.report.signal import signal_report
 

@@ -8,9 +8,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.cluster.pool import LocalPool
 from policylearn.credit.along import (
-    MASK_SEED,
     SETTLED,
-    TRAINING_SEED,
     Viewpoint,
     credits_along,
     look_back,
@@ -20,12 +18,10 @@ from policylearn.credit.along import (
 from policylearn.credit.credits import masked_texts, take, train_to
 from policylearn.credit.domain import domain_credits, measured_under
 from policylearn.credit.labels import cross_fitted
-from policylearn.evaluation.validity import FIRST_SEED as VALIDITY_SEED
+from policylearn.inner.seeds import TRAINING_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
 from policylearn.learning.expected import expected
-from policylearn.learning.rounds import rollout_seeds
-from policylearn.learning.strength import FIRST_SEED as STRENGTH_SEED
 from policylearn.messages.watch import UNSEEN
 from policylearn.metagrad.replay import Replay, replay
 from policylearn.problem import Problem
@@ -145,12 +141,3 @@ def test_on_the_way_back_are_the_masks_of_the_training_at_a_rate_with_a_schedule
         trained.append(int(batch.mask.sum()))
         trajectory.take_step(batch)
     assert seen == trained[1:] and seen[-1] < seen[0]
-
-
-def test_nothing_that_is_compared_is_trained_or_masked_as_what_was_credited(tiny):
-    """Trials have the seeds from 0 on, rollouts from a million, validity from half a thousand million."""
-    config = tiny()
-    trained = range(TRAINING_SEED, TRAINING_SEED + 1000)
-    masks = range(MASK_SEED, MASK_SEED + 1000)
-    others = {*range(1000), *rollout_seeds(config, 0), STRENGTH_SEED, VALIDITY_SEED}
-    assert others.isdisjoint(trained) and others.isdisjoint(masks) and set(trained).isdisjoint(masks)

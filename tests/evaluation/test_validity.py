@@ -13,7 +13,6 @@ from policylearn.commands import validate as module
 from policylearn.commands.validate import validate
 from policylearn.config import ValidityConfig
 from policylearn.evaluation.validity import (
-    FIRST_SEED,
     changed,
     halved_differences,
     random_changes,
@@ -21,6 +20,7 @@ from policylearn.evaluation.validity import (
     validity,
     validity_verdict,
 )
+from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import rollout
 from policylearn.problem import Problem
 
@@ -98,9 +98,9 @@ def test_the_end_is_that_of_a_rollout(tiny):
     problem = Problem(tiny("validity.draws=2"))
     policy = initial_policy(problem)
     phi = {name: value.clone() for name, value in policy.learned().items()}
-    found = train_to_the_end(problem, policy, phi, FIRST_SEED)
-    assert found.score == rollout(problem, policy, FIRST_SEED, differentiate=False).metrics["dev"]
-    assert np.isfinite(found.loss) and found == train_to_the_end(problem, policy, phi, FIRST_SEED)
+    found = train_to_the_end(problem, policy, phi, VALIDITY_SEED)
+    assert found.score == rollout(problem, policy, VALIDITY_SEED, differentiate=False).metrics["dev"]
+    assert np.isfinite(found.loss) and found == train_to_the_end(problem, policy, phi, VALIDITY_SEED)
 
 
 def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatch):

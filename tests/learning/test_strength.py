@@ -11,10 +11,11 @@ from policylearn import load_policy
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.cluster.calls import Call, Result
 from policylearn.commands.train import train
+from policylearn.inner.seeds import STRENGTH_SEED
 from policylearn.learning import strength as stage
 from policylearn.learning.learn import Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
-from policylearn.learning.strength import FIRST_SEED, chosen, times
+from policylearn.learning.strength import chosen, times
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
@@ -77,7 +78,7 @@ def test_a_run_keeps_what_dev_chose_and_says_so_everywhere(tiny, tmp_path, monke
     assert result["learned"] == bool(factor) and result["best_round"] is None
     first = json.loads((tmp_path / "run" / "strength" / "metrics.jsonl").read_text().splitlines()[0])
     problem = Problem(tiny(*ALONE))
-    wanted = baseline_rollout(problem, times(initial_policy(problem), 0.5), FIRST_SEED).metrics["dev"]
+    wanted = baseline_rollout(problem, times(initial_policy(problem), 0.5), STRENGTH_SEED).metrics["dev"]
     assert first["factors"]["× 0.5"] == wanted and list(first["factors"]) == ["random", "× 0.5", "× 1", "× 2"]
 
 
@@ -108,7 +109,7 @@ def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monk
     monkeypatch.setattr(stage, "baseline_rollout", counted)
     run(tiny(*ALONE), tmp_path / "run")
     run(tiny(*ALONE), tmp_path / "other")
-    assert seeds == [FIRST_SEED + 1] * 4 + [FIRST_SEED] * 4 + [FIRST_SEED + 1] * 4
+    assert seeds == [STRENGTH_SEED + 1] * 4 + [STRENGTH_SEED] * 4 + [STRENGTH_SEED + 1] * 4
     found, wanted = ((tmp_path / name / "policy" / "policy.safetensors").read_bytes() for name in ("run", "other"))
     assert found == wanted
 
@@ -135,7 +136,7 @@ class Pooled:
         yield from results
 
 
-@pytest.mark.parametrize("seed", [FIRST_SEED, 1_000_000])
+@pytest.mark.parametrize("seed", [STRENGTH_SEED, 1_000_000])
 def test_models_of_strength_count_and_no_command_is_named_that_would_not_see_one_again(tiny, tmp_path, quiet, seed):
     run, failed = Run(Storage.at(tmp_path), tiny(*ALONE), quiet), Result(Call(0, baseline_rollout, (None, seed)))
     assert f"--baseline {seed}" in how_to_see(failed, run)
