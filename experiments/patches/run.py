@@ -27,8 +27,9 @@ from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import credits_over_window, rollout, train_once
+from policylearn.learning.rollout import rollout, train_once
 from policylearn.learning.steps import apply_gradient, policy_optimizer
+from policylearn.learning.windows import credits_over_window
 from policylearn.masking.structure import FIRM
 from policylearn.pictures import PictureProblem
 from policylearn.policy.policy import MaskingPolicy

@@ -29,7 +29,8 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import Surrogate, credits_over_window, train_once
+from policylearn.learning.rollout import Surrogate, train_once
+from policylearn.learning.windows import credits_over_window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate
 from policylearn.metagrad.estimators.credit import expected_size

@@ -20,7 +20,7 @@ from policylearn.credit.forecast import forecast
 from policylearn.credit.reliability import Spelling, check_amount, measure
 from policylearn.credit.sums import Sums
 from policylearn.credit.variance import Shares, halves_needed
-from policylearn.learning.rollout import opens_window
+from policylearn.learning.windows import opens_window
 from policylearn.models.device import device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy

@@ -14,7 +14,7 @@ from policylearn.config import Config
 from policylearn.evaluation.compare import compare
 from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
-from policylearn.learning.rollout import check_windows
+from policylearn.learning.windows import check_windows
 from policylearn.models.device import be_the_worker, device_here, without_gpus
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy

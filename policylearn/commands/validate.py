@@ -29,7 +29,7 @@ from policylearn.evaluation.validity import (
     validity_verdict,
 )
 from policylearn.inner.seeds import VALIDITY_SEED
-from policylearn.learning.rollout import check_windows
+from policylearn.learning.windows import check_windows
 from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy

@@ -113,9 +113,9 @@ ENGINES = Registry(
 ESTIMATORS = Registry(
     "estimators",
     {
-        "credit": "policylearn.learning.rollout:by_credit",
-        "relaxed": "policylearn.learning.rollout:by_relaxation",
-        "score_function": "policylearn.learning.rollout:compare_trainings",
+        "credit": "policylearn.learning.estimators:by_credit",
+        "relaxed": "policylearn.learning.estimators:by_relaxation",
+        "score_function": "policylearn.learning.estimators:compare_trainings",
     },
 )
 """`learning.rollout.Estimator`"""

@@ -17,7 +17,8 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.steps import make_optimizer, plain_step
 from policylearn.inner.trajectory import Trajectory
-from policylearn.learning.rollout import by_credit, rollout, train_once
+from policylearn.learning.estimators import by_credit
+from policylearn.learning.rollout import rollout, train_once
 from policylearn.masking import whole_rates
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens

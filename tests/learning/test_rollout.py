@@ -11,7 +11,9 @@ from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.commands.train import train
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.learning.rollout import by_credit, check_windows, compare_trainings, opens_window, rollout, train_once
+from policylearn.learning.estimators import by_credit, compare_trainings
+from policylearn.learning.rollout import rollout, train_once
+from policylearn.learning.windows import check_windows, opens_window
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.metagrad.replay import replay
@@ -141,7 +143,7 @@ def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, 
         return [torch.zeros(int(batch.mask.sum())) for batch in window.batches]
 
     monkeypatch.setattr(unroll, "unroll", nothing)
-    monkeypatch.setattr("policylearn.learning.rollout.one_step", nothing)
+    monkeypatch.setattr("policylearn.learning.windows.one_step", nothing)
     assert one_step.one_step is not nothing
     for kl, pulled in ((0.0, False), (0.5, True)):
         problem = Problem(tiny(f"inner.engine={engine}", f"learn.kl={kl}", "inner.credit_batches=2"))

@@ -21,7 +21,8 @@ from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.learning.rollout import by_credit, rollout
+from policylearn.learning.estimators import by_credit
+from policylearn.learning.rollout import rollout
 from policylearn.policy.scores import Scores
 from policylearn.problem import Problem
 from policylearn.registry.known import (
@@ -50,7 +51,7 @@ from policylearn.cluster.pool import LocalPool
 from policylearn.data.overview import describe_numbers
 from policylearn.data.task import load_numbers
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.learning.rollout import by_credit
+from policylearn.learning.estimators import by_credit
 from policylearn.metagrad.replay import replay
 from policylearn.policy.networks import TypeTable
 from policylearn.policy.scores import Scores
