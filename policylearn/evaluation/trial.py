@@ -2,13 +2,15 @@
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 
 from policylearn.adapt.downstream import FrozenFeatures, score
 from policylearn.arms.course import course_of
 from policylearn.evaluation.pretraining import Pretraining, held_out_loss, pretrain
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
+
+CHECKPOINT = "checkpoint that is not trained further"
+"""Where in `Problem.memo` what it came to is kept."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def run_trial(problem: Problem, policy: MaskingPolicy | None, arm: str, seed: in
     return Trial(arm, seed, found.test, extra, found.dev, tail, masked, seconds, loss, key)
 
 
-@lru_cache(maxsize=1)
 def _checkpoint(problem: Problem) -> tuple[FrozenFeatures, float]:
     """θ₀ of a checkpoint, the same for all seeds: its features, and its loss on held-out text."""
-    model = problem.fresh_model(0)
-    return FrozenFeatures(problem, model), held_out_loss(problem, model)
+    if CHECKPOINT not in problem.memo:
+        model = problem.fresh_model(0)
+        problem.memo[CHECKPOINT] = FrozenFeatures(problem, model), held_out_loss(problem, model)
+    return problem.memo[CHECKPOINT]

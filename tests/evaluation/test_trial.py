@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -166,6 +168,10 @@ def test_a_checkpoint_that_is_not_trained_further_is_looked_at_once(tiny, tmp_pa
         assert (found.score, found.dev, found.held_out_loss) == (right.score, right.dev, right.held_out_loss)
     assert alone[0].dev != alone[1].dev  # the labelled examples are others
     assert len(asked) == 4  # train, dev and test of seed 0; what else seed 1 has of train
+    left = weakref.ref(problem)
+    del problem
+    gc.collect()
+    assert left() is None, "what was found goes with the problem"
 
 
 def test_held_out_text_is_better_known_after_training(tiny_problem):
