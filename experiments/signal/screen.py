@@ -17,7 +17,7 @@ from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
 from policylearn.credit.along import SEED
 from policylearn.credit.analysis import A, B, Point
 from policylearn.credit.credits import (
-    Gradients,
+    NamedGradients,
     Tokens,
     credits_of,
     joined,
@@ -50,10 +50,10 @@ def fixed_outer_loss(
     return ridge.ProbeFit(cross_entropy(scores, query_y), 0.0, 1.0, 1.0)
 
 
-def parts_of(model: torch.nn.Module, direction: Gradients) -> dict[str, Gradients]:
+def parts_of(model: torch.nn.Module, direction: NamedGradients) -> dict[str, NamedGradients]:
     """Embeddings, lower and upper half of the layers' matrices, and vectors (norms and biases)."""
     named, layers = dict(model.named_parameters()), model.mlm.config.num_hidden_layers
-    found: dict[str, Gradients] = {part: {} for part in ("embeddings", "lower", "upper", "vectors")}
+    found: dict[str, NamedGradients] = {part: {} for part in ("embeddings", "lower", "upper", "vectors")}
     for name, d in direction.items():
         number = next((int(piece) for piece in name.split(".") if piece.isdigit()), None)
         part = "embeddings" if number is None else "lower" if number < layers / 2 else "upper"
@@ -61,7 +61,7 @@ def parts_of(model: torch.nn.Module, direction: Gradients) -> dict[str, Gradient
     return {part: d for part, d in found.items() if d}
 
 
-def matrices(model: torch.nn.Module, gradients: Gradients) -> Gradients:
+def matrices(model: torch.nn.Module, gradients: NamedGradients) -> NamedGradients:
     named = dict(model.named_parameters())
     return {name: g for name, g in gradients.items() if named[name].ndim > 1}
 
@@ -82,7 +82,7 @@ def screened_losses(problem: Problem) -> dict[str, ProbeLoss]:
     return {name: loss for name, loss in outer_losses(problem).items() if name in (A, B, SHUFFLED)}
 
 
-def screened_directions(trajectory: Trajectory, losses: dict[str, ProbeLoss]) -> Iterator[tuple[str, Gradients]]:
+def screened_directions(trajectory: Trajectory, losses: dict[str, ProbeLoss]) -> Iterator[tuple[str, NamedGradients]]:
     """Directions by "variant/labels"; parts of the parameters add up to whole ones later."""
     model = trajectory.model
     for name, raw in outer_gradients(model, losses, carriers(model, "all")).items():
@@ -120,14 +120,16 @@ class Fixed(ProbeLoss):
             return super().fit(x, split)
 
 
-def damped(trajectory: Trajectory, raw: Gradients) -> Gradients:
+def damped(trajectory: Trajectory, raw: NamedGradients) -> NamedGradients:
     """Preconditioned by 1 / (√v̂ + its mean over the tensor): rows without MLM gradient are not blown up."""
     ones = {name: torch.ones_like(g) for name, g in raw.items()}
     roots = {name: 1 / p for name, p in preconditioned(trajectory, ones).items()}
     return {name: raw[name] / (root + root.mean()) for name, root in roots.items()}
 
 
-def screened_credits(trajectory: Trajectory, half: int, directions: dict[str, Gradients]) -> tuple[np.ndarray, Columns]:
+def screened_credits(
+    trajectory: Trajectory, half: int, directions: dict[str, NamedGradients]
+) -> tuple[np.ndarray, Columns]:
     """Keys of the masked tokens of one text half, and their credits under every direction (shuffled: half B only)."""
     problem = trajectory.problem
     policy = arm_policy(problem, RANDOM)

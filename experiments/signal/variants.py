@@ -18,7 +18,7 @@ from policylearn.adapt.probe import ProbeLoss
 from policylearn.arms.arms import RANDOM, arm_policy, initial_policy
 from policylearn.credit.along import SEED, steps
 from policylearn.credit.analysis import A, B, Point
-from policylearn.credit.credits import Gradients, credits_of, joined, masked_texts, take, through
+from policylearn.credit.credits import NamedGradients, credits_of, joined, masked_texts, take, through
 from policylearn.credit.halves import text_halves
 from policylearn.credit.reliability import outer_losses
 from policylearn.inner.trajectory import Trajectory
@@ -27,26 +27,26 @@ from policylearn.masking import MaskedBatch
 from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.one_step import outer_direction
 from policylearn.metagrad.replay import Replay
-from policylearn.metagrad.updates import Gradients as Slopes
+from policylearn.metagrad.updates import Gradients
 from policylearn.problem import Problem
 
 SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "credit.points=1")
 BATCHES = 18
 """MLM batches of each text half, all states together."""
 Losses = Mapping[str, ProbeLoss]
-Directions = Callable[[Trajectory, Losses], dict[str, Gradients]]
+Directions = Callable[[Trajectory, Losses], dict[str, NamedGradients]]
 
 
-def by_probe(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
+def by_probe(trajectory: Trajectory, losses: Losses) -> dict[str, NamedGradients]:
     """The default: AdamW's preconditioner on the gradient of the loss in the matrices of the layers."""
     return {name: one_step_direction(trajectory, loss) for name, loss in losses.items()}
 
 
-def one_step_direction(trajectory: Trajectory, outer: Outer) -> Gradients:
+def one_step_direction(trajectory: Trajectory, outer: Outer) -> NamedGradients:
     return outer_direction(trajectory.model, trajectory.optimizer, trajectory.rate, outer, "layers")
 
 
-def by_one_split(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
+def by_one_split(trajectory: Trajectory, losses: Losses) -> dict[str, NamedGradients]:
     """Half of the examples are support, the others query."""
     return by_probe(trajectory, {name: split_once(loss) for name, loss in losses.items()})
 
@@ -57,24 +57,24 @@ def split_once(loss: ProbeLoss) -> ProbeLoss:
     return ProbeLoss(loss.problem, loss.picked, loss.y, [(support, query)])
 
 
-def by_fine_tuning(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
+def by_fine_tuning(trajectory: Trajectory, losses: Losses) -> dict[str, NamedGradients]:
     """Once for every fold of the first deal, as many steps as the config says; their mean."""
     return {name: mean([tuned(trajectory, loss, *s) for s in loss.splits[:4]]) for name, loss in losses.items()}
 
 
-def tuned(trajectory: Trajectory, loss: ProbeLoss, support: np.ndarray, query: np.ndarray) -> Gradients:
+def tuned(trajectory: Trajectory, loss: ProbeLoss, support: np.ndarray, query: np.ndarray) -> NamedGradients:
     outer = finetune.outer_loss(loss.problem, loss.picked[support], loss.picked[query], [0], trajectory.note)
     return one_step_direction(trajectory, outer)
 
 
-def mean(found: list[Gradients]) -> Gradients:
+def mean(found: list[NamedGradients]) -> NamedGradients:
     return {name: torch.stack([gradients[name] for gradients in found]).mean(0) for name in found[0]}
 
 
 class FirstStep(Replay):
     """Walks back over a window as `replay` does, and keeps ∂(outer loss)/∂g of its first step."""
 
-    def back_over_gradient(self, k: int, directions: Slopes, further: bool) -> torch.Tensor:
+    def back_over_gradient(self, k: int, directions: Gradients, further: bool) -> torch.Tensor:
         if k > 0:
             return super().back_over_gradient(k, directions, further)
         self.first = {name: -u for name, u in zip(self.names, directions, strict=True) if u is not None}
@@ -89,7 +89,7 @@ def by_window(length: int, parameters: str = "all") -> Directions:
         parameters: through which the first step counts; after the window it is always the layers.
     """
 
-    def directions(trajectory: Trajectory, losses: Losses) -> dict[str, Gradients]:
+    def directions(trajectory: Trajectory, losses: Losses) -> dict[str, NamedGradients]:
         window = Window(take(trajectory.batches, length), [trajectory.rate] * length, trajectory.objective)
         found = {name: first_step(trajectory, window, loss) for name, loss in losses.items()}
         return {name: through(trajectory.model, d, parameters) for name, d in found.items()}
@@ -97,7 +97,7 @@ def by_window(length: int, parameters: str = "all") -> Directions:
     return directions
 
 
-def first_step(trajectory: Trajectory, window: Window, outer: Outer) -> Gradients:
+def first_step(trajectory: Trajectory, window: Window, outer: Outer) -> NamedGradients:
     model, optimizer = copy.deepcopy((trajectory.model, trajectory.optimizer))
     walk = FirstStep(model, optimizer, window, outer, "layers")
     walk.run()

@@ -15,7 +15,7 @@ import numpy as np
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
 from policylearn.credit.credits import Tokens, credits_of, preconditioned, through, train_to
-from policylearn.credit.outer import Gradients, outer_gradients
+from policylearn.credit.outer import NamedGradients, outer_gradients
 from policylearn.inner.seeds import TRAINING_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.inner.window import Window
@@ -64,21 +64,21 @@ class Viewpoint:
     watch: Watch
     training: int = 0
     wanted: str = "all"
-    from_end: Mapping[str, Gradients] | None = None
+    from_end: Mapping[str, NamedGradients] | None = None
 
     @cached_property
-    def gradients(self) -> dict[str, Gradients]:
+    def gradients(self) -> dict[str, NamedGradients]:
         """∇(outer loss) by name of the loss."""
         model = self.trajectory.model
         return outer_gradients(model, self.losses, carriers(model, self.wanted), self.watch)
 
     @cached_property
-    def preconditioned(self) -> dict[str, Gradients]:
+    def preconditioned(self) -> dict[str, NamedGradients]:
         """P ∇(outer loss), with the optimiser's P of the moment."""
         return {name: preconditioned(self.trajectory, found) for name, found in self.gradients.items()}
 
     @cached_property
-    def directions(self) -> dict[str, Gradients]:
+    def directions(self) -> dict[str, NamedGradients]:
         """d, such that d · ∇CE_i / M is the credit of token i: P ∇(outer loss) through `outer.parameters`, or what the
         steps that follow make of it, in all parameters."""
         if self.from_end is not None:
@@ -110,7 +110,7 @@ def credits_along(
     settings, points = problem.config.credit, steps(problem.config)
     for training in range(settings.trainings):
         which = f", training {training + 1} of {settings.trainings}" if settings.trainings > 1 else ""
-        ahead = {step: dict[str, Gradients]() for step in points if step < problem.config.inner.steps}
+        ahead = {step: dict[str, NamedGradients]() for step in points if step < problem.config.inner.steps}
         for name, loss in losses.items() if settings.horizon == "end" else ():
             looking = At(problem.watch, f"{work}{which}, back from the end")
             for step, direction in look_back(problem, policy, TRAINING_SEED + training, list(ahead), loss, looking):
@@ -124,7 +124,7 @@ def credits_along(
 
 def look_back(
     problem: Problem, policy: MaskingPolicy, seed: int, points: Sequence[int], loss: ProbeLoss, watch: Watch
-) -> Iterator[tuple[int, Gradients]]:
+) -> Iterator[tuple[int, NamedGradients]]:
     """Train a fresh model to the end, and go back over all its steps.
 
     Yields:
@@ -137,10 +137,10 @@ def look_back(
     train_to(trajectory, first := min(points), watch)
     batches, rates = trajectory.look_ahead(inner.steps - first)
     window = Window(batches, rates, trajectory.objective, inner.clip, rows=inner.micro_batch)
-    found: dict[int, Gradients] = {}
+    found: dict[int, NamedGradients] = {}
     with watch.begin("steps", len(batches)) as progress:
 
-        def keep(k: int, u: Gradients) -> None:
+        def keep(k: int, u: NamedGradients) -> None:
             progress.advance()
             if first + k in points:
                 found[first + k] = {name: -part for name, part in u.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policylearn.credit.outer import AT_ONCE, Gradients
+from policylearn.credit.outer import AT_ONCE, NamedGradients
 from policylearn.credit.words import keys_of
 from policylearn.data.tokens import chunks
 from policylearn.inner.objectives import Objective, objective_of
@@ -65,7 +65,7 @@ def train_to(trajectory: Trajectory, step: int, watch: Watch = UNSEEN) -> None:
     give_memory_back()
 
 
-def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
+def preconditioned(trajectory: Trajectory, gradients: NamedGradients) -> NamedGradients:
     """P ∇(outer loss), with AdamW's P of the moment: the engine's direction for the linear loss of this gradient."""
 
     def linear(model: nn.Module) -> Tensor:
@@ -75,13 +75,13 @@ def preconditioned(trajectory: Trajectory, gradients: Gradients) -> Gradients:
     return outer_direction(trajectory.model, trajectory.optimizer, trajectory.rate, linear, "all")  # type: ignore[arg-type]
 
 
-def through(model: nn.Module, gradients: Gradients, parameters: str) -> Gradients:
+def through(model: nn.Module, gradients: NamedGradients, parameters: str) -> NamedGradients:
     """The part of a gradient that flows through these parameters, see `carriers`."""
     open_ = carriers(model, parameters)
     return {name: g for name, g in gradients.items() if name in open_}
 
 
-def group_cosines(model: InnerModel, a: Gradients, b: Gradients) -> dict[str, float]:
+def group_cosines(model: InnerModel, a: NamedGradients, b: NamedGradients) -> dict[str, float]:
     """Cosine of two gradients in every group of parameters, and in all matrices together."""
     groups: dict[str, list[str]] = {}
     kinds = groups_of(model)
@@ -92,7 +92,7 @@ def group_cosines(model: InnerModel, a: Gradients, b: Gradients) -> dict[str, fl
     return {group: _cosine(a, b, names) for group, names in sorted(groups.items())}
 
 
-def _cosine(a: Gradients, b: Gradients, names: Sequence[str]) -> float:
+def _cosine(a: NamedGradients, b: NamedGradients, names: Sequence[str]) -> float:
     dot, aa, bb = (sum((x[n] * y[n]).sum().item() for n in names) for x, y in ((a, b), (a, a), (b, b)))
     return dot / (aa * bb) ** 0.5 if aa * bb > 0 else 0.0
 
@@ -128,7 +128,7 @@ def _draws(rows: np.ndarray, size: int, draws: int, epoch: int) -> Iterator[tupl
 
 
 def credits_of(
-    trajectory: Trajectory, batches: Iterable[MaskedBatch], directions: Sequence[Gradients]
+    trajectory: Trajectory, batches: Iterable[MaskedBatch], directions: Sequence[NamedGradients]
 ) -> Iterator[Tokens]:
     """Credits of every batch: with E = -d · ∇CE_i the outer loss moves by E / M per unit of w_i, and credit is the
     opposite of that. Texts of `GROUP` batches go through the model in the order of their lengths, so that next to no
@@ -148,7 +148,7 @@ def credits_of(
 
 
 def derivatives(
-    trajectory: Trajectory, batches: Sequence[MaskedBatch], directions: Sequence[Gradients]
+    trajectory: Trajectory, batches: Sequence[MaskedBatch], directions: Sequence[NamedGradients]
 ) -> list[Tensor]:
     """d · ∇(∂ℓ/∂x_i) of the masked tokens of every batch, [M, directions], where ℓ is the loss of their own batch.
 

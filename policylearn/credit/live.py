@@ -13,7 +13,7 @@ from policylearn.config import PolicyConfig
 from policylearn.credit.along import Viewpoint
 from policylearn.credit.credits import credits_of
 from policylearn.credit.domain import ALL, labelled_loss
-from policylearn.credit.outer import Gradients
+from policylearn.credit.outer import NamedGradients
 from policylearn.inner.batches import Columns
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import TextField
@@ -59,7 +59,7 @@ def follow_credits(trajectory: Trajectory, every: int) -> Columns:
         credits in standard deviations from the mean of the batch, NaN where nothing may be masked; empty in the first
         steps.
     """
-    loss, direction = labelled_loss(trajectory.problem), dict[str, Gradients]()
+    loss, direction = labelled_loss(trajectory.problem), dict[str, NamedGradients]()
     cover = trajectory.policy.under(design="explore", draws=DRAWS, rate=1 / DRAWS)
 
     def columns(ids: Tensor, real: Tensor) -> dict[str, Tensor]:

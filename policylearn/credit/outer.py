@@ -21,7 +21,7 @@ from policylearn.models.chunks import layers_again, neighbours
 from policylearn.models.device import give_memory_back
 from policylearn.tasks.labelled import Examples
 
-Gradients = dict[str, Tensor]
+NamedGradients = dict[str, Tensor]
 """By parameter name."""
 PART = 8_192
 """Tokens of a part: enough work for a worker to be worth sending a gradient for, few enough for many workers."""
@@ -62,11 +62,11 @@ def slopes_of(loss: ProbeLoss, parts: Sequence[np.ndarray], features: Sequence[T
 
 def pulled_back(
     model: nn.Module, loss: ProbeLoss, part: np.ndarray, slopes: Sequence[Tensor], names: frozenset[str]
-) -> list[Gradients]:
+) -> list[NamedGradients]:
     """(∂x/∂θ)ᵀ · slope of a part, for every given slope, in the parameters of these names that it reaches."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad and name in names}
     train, picked, lengths = _train(loss), np.asarray(loss.picked)[part], _lengths(loss)[part]
-    found: list[Gradients] = [{} for _ in slopes]
+    found: list[NamedGradients] = [{} for _ in slopes]
     for cut in _cuts(lengths):
         places = torch.as_tensor(train.within(picked, np.arange(cut.start, cut.stop)))
         with layers_again(model) if lengths[cut][-1] > LONG else nullcontext():
@@ -79,7 +79,7 @@ def pulled_back(
     return found
 
 
-def add(total: Gradients, more: Gradients) -> None:
+def add(total: NamedGradients, more: NamedGradients) -> None:
     """Add to a sum of gradients, in place."""
     for name, gradient in more.items():
         total[name] = total[name].add_(gradient) if name in total else gradient
@@ -87,10 +87,10 @@ def add(total: Gradients, more: Gradients) -> None:
 
 def outer_gradients(
     model: nn.Module, losses: Mapping[str, ProbeLoss], names: frozenset[str], watch: Watch = UNSEEN
-) -> dict[str, Gradients]:
+) -> dict[str, NamedGradients]:
     """∇(outer loss) of every loss, in the parameters of these names; losses on the same examples share what goes
     forward."""
-    groups, found = _same_examples(losses), {name: Gradients() for name in losses}
+    groups, found = _same_examples(losses), {name: NamedGradients() for name in losses}
     total = sum(len(losses[group[0]].picked) * (1 + BACK * len(group)) for group in groups)
     with watch.begin("outer gradient, passes of labelled texts", total) as progress:
         for group in groups:
