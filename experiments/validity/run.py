@@ -19,7 +19,7 @@ from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
 from policylearn.evaluation.validity import (
     Change,
-    changed,
+    apply_change,
     halved_differences,
     predict,
     predicted,
@@ -233,7 +233,9 @@ def run(task: str, console: Console) -> None:
             if sign is None:
                 found = _prediction(task, name, seed, problem, policy, phi, changes)
             else:
-                found = vars(train_to_the_end(problem, policy, changed(phi, changes[name], sign), VALIDITY_SEED + seed))
+                found = vars(
+                    train_to_the_end(problem, policy, apply_change(phi, changes[name], sign), VALIDITY_SEED + seed)
+                )
             keep(task, {"key": key, **found})
             progress.advance()
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from policylearn.artefact.tensors import check_kinds, check_logits, kinds_of_any, opened
+from policylearn.artefact.tensors import check_kinds, check_logits, kinds_of_any, parse_tensors
 from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.masking.grid import Grid
 from policylearn.masking.patches import PatchField
@@ -21,7 +21,7 @@ def read_picture_policy(data: bytes, config: PolicyConfig, masking: MaskingConfi
     Raises:
         ValueError: the file is damaged, or a tensor is missing, of another kind or shape, or holds what it never would.
     """
-    tensors = opened(data)
+    tensors = parse_tensors(data)
     tensors.setdefault(SCALE, torch.tensor([0.5, 0.5]))  # earlier versions did not keep it
     grid, zones = _shape(tensors)
     size = tensors[CODEBOOK].shape[0] * zones**2 if CODEBOOK in tensors and tensors[CODEBOOK].ndim else 0

@@ -23,14 +23,14 @@ def read_tensors(data: bytes, config: PolicyConfig) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is damaged, or a tensor is missing, of another kind or shape, or holds what it never would.
     """
-    tensors = opened(data)
+    tensors = parse_tensors(data)
     check_kinds(tensors, kinds(tensors, config))
     _check_values(tensors, config)
     check_logits(tensors, config)
     return tensors
 
 
-def opened(data: bytes) -> dict[str, Tensor]:
+def parse_tensors(data: bytes) -> dict[str, Tensor]:
     """What a file holds. ValueError: it is damaged."""
     try:
         return load(data)

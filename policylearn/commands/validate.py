@@ -19,7 +19,7 @@ from policylearn.evaluation.plan import workers_of
 from policylearn.evaluation.validity import (
     LEAST,
     Change,
-    changed,
+    apply_change,
     halved_differences,
     predict,
     predicted,
@@ -92,7 +92,7 @@ def _run_all(
         wanted[f"rollout {seed}"] = (predict, phi, VALIDITY_SEED + settings.seeds + seed)
     for number, change in enumerate(changes):
         for sign in SIGNS:
-            moved = changed(phi, change, sign)
+            moved = apply_change(phi, change, sign)
             for seed in range(settings.seeds):
                 wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, VALIDITY_SEED + seed)
     missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)

@@ -84,17 +84,17 @@ def _random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: 
 def _changed_logits(policy: MaskingPolicy, change: Change, types: Tensor) -> Tensor:
     """Of every type by itself, [U]."""
     phi, text = {name: value.clone() for name, value in policy.learned().items()}, types[:, None]
-    policy.load_learned(changed(phi, change, 1.0))
+    policy.load_learned(apply_change(phi, change, 1.0))
     with torch.no_grad():
         logits = policy(text, torch.ones_like(text, dtype=torch.bool))[:, 0]
     policy.load_learned(phi)
     return logits
 
 
-def changed(phi: Mapping[str, Tensor], change: Change, sign: float) -> dict[str, Tensor]:
+def apply_change(phi: Mapping[str, Tensor], change: Change, sign: float) -> dict[str, Tensor]:
     """φ ± δ.
 
-    >>> changed({"a": torch.ones(2)}, {"a": torch.ones(2)}, -1.0)
+    >>> apply_change({"a": torch.ones(2)}, {"a": torch.ones(2)}, -1.0)
     {'a': tensor([0., 0.])}
     """
     return {name: value + sign * change[name] if name in change else value.clone() for name, value in phi.items()}

@@ -16,7 +16,7 @@ from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
-from policylearn.learning.strength import chosen, said, strength
+from policylearn.learning.strength import choose_factor, describe_choice, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -88,7 +88,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
 
 def _with_strength(facts: Facts, state: State) -> Facts:
     """What is known, and what dev chose."""
-    return {**facts, FACTOR: f"{chosen(state.history):.15g}", STRENGTH: said(state.history)}
+    return {**facts, FACTOR: f"{choose_factor(state.history):.15g}", STRENGTH: describe_choice(state.history)}
 
 
 def _at_once(

@@ -40,7 +40,7 @@ def rounds(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, co
     if state.tensors:
         restore(policy, optimizer, state.tensors)
     if state.round < total and RANDOM not in state.numbers:
-        state.numbers[RANDOM] = baseline_score(config, problem, pool)
+        state.numbers[RANDOM] = run_random_baseline(config, problem, pool)
     versions = add_version(recalled_versions(state.tensors), state.round, policy.learned(), lag)
     under_way: dict[int, list[int]] = {}
     try:
@@ -51,7 +51,7 @@ def rounds(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, co
                     under_way[number] = begin_round(config, skeleton, version_of(versions, number, lag), pool, number)
             tickets = under_way.pop(state.round)
             results = collect(pool.results(tickets), tickets, config.learn.max_dropped)
-            baselines = baseline_scores(config, policy, state, results)
+            baselines = baselines_of(config, policy, state, results)
             record = round_record(state.round, results, baselines, config.masking.usual_rate)
             record["dropped"] = config.learn.rollouts - len(results)
             if config.inner.objective == "masked_diffusion":
@@ -89,7 +89,7 @@ def baseline_rollout(problem: Problem, policy: MaskingPolicy, seed: int) -> Poli
     return rollout(problem, policy, seed, differentiate=False)
 
 
-def baseline_score(config: Config, problem: Problem, pool: Pool) -> float:
+def run_random_baseline(config: Config, problem: Problem, pool: Pool) -> float:
     """Dev score under uniform masks, on the seeds of the first round; that of the prior is round 0 itself."""
     policy = pool.share(arm_policy(problem, RANDOM))
     tickets = pool.submit(baseline_rollout, [(policy, seed) for seed in rollout_seeds(config, 0)])
@@ -98,7 +98,7 @@ def baseline_score(config: Config, problem: Problem, pool: Pool) -> float:
     return sum(result.metrics["dev"] for result in results) / len(results)
 
 
-def baseline_scores(
+def baselines_of(
     config: Config, policy: MaskingPolicy, state: State, results: list[PolicyGradient]
 ) -> dict[str, float]:
     """Dev scores of random masks and of what rounds start from, which the first round ran with."""

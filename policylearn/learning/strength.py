@@ -31,21 +31,22 @@ def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     """Train fresh models under every factor, a seed after the other, and multiply the policy's strengths with the one
     that dev chooses. Yields after every seed. See `Learner`."""
     factors = config.strength.factors
-    shared = [pool.share(times(policy, factor)) for factor in factors]
+    shared = [pool.share(scale_strengths(policy, factor)) for factor in factors]
     while state.round < config.strength.models:
         started = monotonic()
         tickets = pool.submit(baseline_rollout, [(one, STRENGTH_SEED + state.round) for one in shared])
         found = [result.metrics["dev"] for result in collect(pool.results(tickets), tickets, what="models")]
-        state.history.append({"round": state.round, "factors": dict(zip(map(named, factors), found, strict=True))})
-        means = mean_scores(state.history)
-        record = {"dev": means[named(chosen(state.history))], "baselines": means, "workers": pool.alive()}
+        by_factor = dict(zip(map(name_of_factor, factors), found, strict=True))
+        state.history.append({"round": state.round, "factors": by_factor})
+        means, chosen = mean_scores(state.history), name_of_factor(choose_factor(state.history))
+        record = {"dev": means[chosen], "baselines": means, "workers": pool.alive()}
         state.history[-1] |= record | {"seconds": monotonic() - started}
         state.round += 1
         yield state
-    policy.become(times(policy, chosen(state.history)))
+    policy.become(scale_strengths(policy, choose_factor(state.history)))
 
 
-def times(policy: MaskingPolicy, factor: float) -> MaskingPolicy:
+def scale_strengths(policy: MaskingPolicy, factor: float) -> MaskingPolicy:
     """The policy with the strengths of its scores times a factor."""
     found = deepcopy(policy)
     prior = {name: factor * value for name, value in policy.config.prior.items()}
@@ -55,13 +56,13 @@ def times(policy: MaskingPolicy, factor: float) -> MaskingPolicy:
     return found
 
 
-def named(factor: float) -> str:
+def name_of_factor(factor: float) -> str:
     """A factor as dev scores are shown beside it.
 
-    >>> named(0.0), named(2.0)
+    >>> name_of_factor(0.0), name_of_factor(2.0)
     ('random', '× 2')
     """
-    return f"× {factor:.15g}" if factor else RANDOM  # read back by `chosen`: no digit that counts is lost
+    return f"× {factor:.15g}" if factor else RANDOM  # read back by `choose_factor`: no digit that counts is lost
 
 
 def mean_scores(history: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -80,12 +81,12 @@ def gains(history: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
     return round(float(x.mean()), 12), round(error, 12)
 
 
-def chosen(history: Sequence[dict[str, Any]]) -> float:
+def choose_factor(history: Sequence[dict[str, Any]]) -> float:
     """The factor, see above; of equals the weakest.
 
-    >>> chosen([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    >>> choose_factor([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
     1.0
-    >>> chosen([{"factors": {"random": 0.5, "× 1": 0.4}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    >>> choose_factor([{"factors": {"random": 0.5, "× 1": 0.4}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
     0.0
     """
     means = mean_scores(history)
@@ -94,14 +95,15 @@ def chosen(history: Sequence[dict[str, Any]]) -> float:
     return 0.0 if best == RANDOM or gain <= error else float(best.removeprefix("× "))
 
 
-def said(history: Sequence[dict[str, Any]]) -> str:
+def describe_choice(history: Sequence[dict[str, Any]]) -> str:
     """What dev chose, and of what, in words.
 
-    >>> said([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
+    >>> describe_choice([{"factors": {"random": 0.5, "× 1": 0.6}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
     'times 1: on dev .700, random masks .500 (difference .200 ± .100, one standard error, of 2 fresh models each)'
     """
-    means, factor = mean_scores(history), chosen(history)
-    best = named(factor) if factor else max((name for name in means if name != RANDOM), key=lambda name: means[name])
+    means, factor = mean_scores(history), choose_factor(history)
+    followed = [name for name in means if name != RANDOM]
+    best = name_of_factor(factor) if factor else max(followed, key=lambda name: means[name])
     gain, error = gains(history, best)
     models = plural(len(history), "fresh model")
     seen = f"(difference {score(gain)} ± {score(error)}, one standard error, of {models} each)"

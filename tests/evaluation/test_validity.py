@@ -13,7 +13,7 @@ from policylearn.commands import validate as module
 from policylearn.commands.validate import validate
 from policylearn.config import ValidityConfig
 from policylearn.evaluation.validity import (
-    changed,
+    apply_change,
     halved_differences,
     random_changes,
     train_to_the_end,
@@ -77,7 +77,7 @@ def test_changes_move_the_logits_of_what_occurs_as_far_as_is_asked(tiny, network
     text = types[:, None]
     before = policy(text, text > 0)[:, 0].detach()
     for change in changes:
-        policy.load_learned(changed(phi, change, 1.0))
+        policy.load_learned(apply_change(phi, change, 1.0))
         moved = policy(text, text > 0)[:, 0].detach() - before
         assert moved.square().mean().sqrt().item() == pytest.approx(0.7, rel=1e-3)
         policy.load_learned(phi)

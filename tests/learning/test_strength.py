@@ -15,7 +15,7 @@ from policylearn.inner.seeds import STRENGTH_SEED
 from policylearn.learning import strength as stage
 from policylearn.learning.learn import Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
-from policylearn.learning.strength import chosen, times
+from policylearn.learning.strength import choose_factor, scale_strengths
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
@@ -41,7 +41,7 @@ def history(*by_seed):
     ],
 )
 def test_random_masks_stand_unless_they_are_beaten_by_more_than_a_standard_error(found, factor):
-    assert chosen(history(*found)) == factor
+    assert choose_factor(history(*found)) == factor
 
 
 def test_a_factor_multiplies_logits(tiny):
@@ -49,11 +49,11 @@ def test_a_factor_multiplies_logits(tiny):
     policy = initial_policy(problem)
     ids, real = problem.domain.batch(range(4), problem.tokenizer.pad_token_id)
     with torch.no_grad():
-        before, twice, none = (times(policy, factor)(ids, real) for factor in (1.0, 2.0, 0.0))
+        before, twice, none = (scale_strengths(policy, factor)(ids, real) for factor in (1.0, 2.0, 0.0))
     assert torch.equal(twice, 2 * before) and before.abs().max() > 0
     assert torch.equal(none, torch.zeros_like(none))
     random = arm_policy(problem, "random")
-    assert torch.allclose(times(policy, 0.0).probabilities(ids, real), random.probabilities(ids, real))
+    assert torch.allclose(scale_strengths(policy, 0.0).probabilities(ids, real), random.probabilities(ids, real))
 
 
 def run(config, folder):
@@ -64,8 +64,8 @@ def run(config, folder):
 
 @pytest.mark.parametrize("factor", [0.0, 2.0])
 def test_a_run_keeps_what_dev_chose_and_says_so_everywhere(tiny, tmp_path, monkeypatch, told, factor):
-    monkeypatch.setattr(stage, "chosen", lambda history: factor)
-    monkeypatch.setattr("policylearn.learning.learn.chosen", lambda history: factor)
+    monkeypatch.setattr(stage, "choose_factor", lambda history: factor)
+    monkeypatch.setattr("policylearn.learning.learn.choose_factor", lambda history: factor)
     settings = ("evaluate.seeds=1", "evaluate.arms=[random,learned]")
     out = run(tiny(*ALONE[:-1], *settings), tmp_path / "run")
     policy = load_policy(tmp_path / "run" / "policy").policy
@@ -78,13 +78,13 @@ def test_a_run_keeps_what_dev_chose_and_says_so_everywhere(tiny, tmp_path, monke
     assert result["learned"] == bool(factor) and result["best_round"] is None
     first = json.loads((tmp_path / "run" / "strength" / "metrics.jsonl").read_text().splitlines()[0])
     problem = Problem(tiny(*ALONE))
-    wanted = baseline_rollout(problem, times(initial_policy(problem), 0.5), STRENGTH_SEED).metrics["dev"]
+    wanted = baseline_rollout(problem, scale_strengths(initial_policy(problem), 0.5), STRENGTH_SEED).metrics["dev"]
     assert first["factors"]["× 0.5"] == wanted and list(first["factors"]) == ["random", "× 0.5", "× 1", "× 2"]
 
 
 def test_where_nothing_holds_learning_stops(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("policylearn.learning.learn.chosen", lambda history: 0.0)
-    monkeypatch.setattr(stage, "chosen", lambda history: 0.0)
+    monkeypatch.setattr("policylearn.learning.learn.choose_factor", lambda history: 0.0)
+    monkeypatch.setattr(stage, "choose_factor", lambda history: 0.0)
     out = run(tiny(*AFTER, "strength.models=2", "evaluate.seeds=0", "learn.rounds=2"), tmp_path / "run")
     assert "expected credit of" in out and "; times 0, which is random masks" in out and "rounds of" not in out
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text()
