@@ -180,7 +180,7 @@ def _labels_read(config: Config, arm: str, train: int) -> int:
     read = [0, *(by_scorer.get(scorer_of(name), 0) for name in names)]
     if arm == LEARNED:
         by_stage = {"expected": credited, "strength": train}
-        by_stage |= {"rounds": train} if config.policy.network != "none" and config.learn.rounds > 0 else {}
+        by_stage |= {"rounds": train} if config.has_rounds else {}
         by_stage |= {"supervised": train} if config.supervised.targets == "importance" else {}
         return max(*read, 0, *(by_stage.get(stage, 0) for stage in config.learn.stages))
     read += [credited] if arm == SELECT or course.live else []

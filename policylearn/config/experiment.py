@@ -127,34 +127,15 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        stages, prior = self.learn.stages, self.policy.prior
         texts_of(self.inner.batch_size, self.masking.copies)
-        equal = not prior and "expected" not in stages and self.masking.design != "independent"
-        if self.learn.estimator == "score_function" and equal:
-            raise ValueError(
-                'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
-                f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
-                'set masking.design = "independent"'
-            )
-        if "supervised" in stages:
+        self._check_score_function()
+        if "supervised" in self.learn.stages:
             self._check_supervised()
         if self.inner.objective == "masked_diffusion":
             self._check_diffusion()
-        if self.learn.estimator == "relaxed" and self.inner.objective != "masked_lm":
-            raise ValueError(
-                f'learn.estimator = "relaxed" does not go with inner.objective = "{self.inner.objective}": its loss is '
-                'that of "masked_lm"; set "credit"'
-            )
+        self._check_relaxed()
         self._check_scorers("policy.prior", self.policy.prior)
-        if "expected" in stages and "credit" in prior:
-            raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
-        if "rounds" in stages and len(stages) > 1 and self.policy.network == "none":
-            raise ValueError(
-                f'learn.stages {stages}: with policy.network "none" nothing is left to "rounds": set it to "table" or '
-                '"context", or take "rounds" out'
-            )
-        if "strength" in stages and not prior and "expected" not in stages:
-            raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')
+        self._check_stages()
         for arm, own in self.evaluate.custom.items():
             self._check_scorers(f"evaluate.custom.{arm}.prior", own.prior)
             self._check_masking(arm, own.masking)
@@ -168,6 +149,40 @@ class Config(Strict):
                 'many visual words there are to be, or the objective to "masked_lm"'
             )
         return self
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether there are rounds of rollouts, and something for them to learn."""
+        return "rounds" in self.learn.stages and self.learn.rounds > 0 and self.policy.network != "none"
+
+    def _check_score_function(self) -> None:
+        scored = self.policy.prior or "expected" in self.learn.stages
+        if self.learn.estimator == "score_function" and not scored and self.masking.design != "independent":
+            raise ValueError(
+                'learn.estimator "score_function" cannot start from the equal probabilities of an empty policy.prior '
+                f'with masking.design "{self.masking.design}", whose log-probability has a kink there: '
+                'set masking.design = "independent"'
+            )
+
+    def _check_relaxed(self) -> None:
+        if self.learn.estimator == "relaxed" and self.inner.objective != "masked_lm":
+            raise ValueError(
+                f'learn.estimator = "relaxed" does not go with inner.objective = "{self.inner.objective}": its loss is '
+                'that of "masked_lm"; set "credit"'
+            )
+
+    def _check_stages(self) -> None:
+        """Refuse stages that find nothing to do, or do twice what the prior does."""
+        stages, prior = self.learn.stages, self.policy.prior
+        if "expected" in stages and "credit" in prior:
+            raise ValueError('learn.stages has "expected", which adds credit to the prior: take it out of policy.prior')
+        if "rounds" in stages and len(stages) > 1 and self.policy.network == "none":
+            raise ValueError(
+                f'learn.stages {stages}: with policy.network "none" nothing is left to "rounds": set it to "table" or '
+                '"context", or take "rounds" out'
+            )
+        if "strength" in stages and not prior and "expected" not in stages:
+            raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')
 
     def _check_diffusion(self) -> None:
         """Refuse what goes by one rate for all texts, or by what is shown for masked ones."""

@@ -1,6 +1,6 @@
 """The inner and the outer problem, and how the policy is learned."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -166,14 +166,15 @@ class StrengthConfig(Strict):
         return self
 
 
-STAGES = ("expected", "strength", "rounds", "supervised")
+Stage = Literal["expected", "strength", "rounds", "supervised"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 """Ways of learning, in the order in which they may follow one another."""
 
 
 class LearnConfig(Strict):
     """In what stages the policy is learned, and the rounds of rollouts."""
 
-    stages: list[Literal["expected", "strength", "rounds", "supervised"]] = Field(
+    stages: list[Stage] = Field(
         ["rounds"],
         min_length=1,
         description="one after the other: the expected credit of words, in closed form (see [credit]); how strongly "
@@ -220,6 +221,11 @@ class LearnConfig(Strict):
         description="share of the rollouts of a round that may diverge and are left out; more stop the run",
     )
     seed: int = Field(0, ge=0, le=10**12, description="of the rollouts: models, data order, masks, labelled examples")
+
+    @property
+    def behind(self) -> int:
+        """Rounds by which what is tried is older than what has been learned: `lag`, of rounds of rollouts."""
+        return self.lag if "rounds" in self.stages else 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "LearnConfig":

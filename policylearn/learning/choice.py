@@ -35,4 +35,4 @@ def keep_best(state: State) -> None:
 def kept_the_first(config: LearnConfig, state: State) -> bool:
     """Whether no round was better on dev than those run with what rounds started from: the first, and as many more as φ
     lags."""
-    return state.numbers.get("best_round", 0) <= (config.lag if "rounds" in config.stages else 0)
+    return state.numbers.get("best_round", 0) <= config.behind

@@ -144,8 +144,8 @@ def _exported(config: Config, state: State, one: str, more: str) -> str:
         return f"φ after the last {one}"
     if kept_the_first(config.learn, state):
         return f"{_prior(config)}, which no {one} beat on dev"
-    lag = config.learn.lag if "rounds" in config.learn.stages else 0
-    return f"φ after {plural(state.numbers['best_round'] - lag, one, more)}, the best on dev"
+    rounds = state.numbers["best_round"] - config.learn.behind
+    return f"φ after {plural(rounds, one, more)}, the best on dev"
 
 
 def _prior(config: Config) -> str:

@@ -32,8 +32,11 @@ def check_windows(config: Config, asked: bool = False) -> None:
         ValueError: naming them.
     """
     inner, learn = config.inner, config.learn
-    learns = asked or ("rounds" in learn.stages and learn.rounds and config.policy.network != "none")
-    if learns and learn.estimator != "score_function" and inner.first_window + inner.window > inner.steps:
+    if (
+        (asked or config.has_rounds)
+        and learn.estimator != "score_function"
+        and inner.first_window + inner.window > inner.steps
+    ):
         raise ValueError(
             f"inner.window = {inner.window} after the first {inner.first_window} of inner.steps = {inner.steps} steps "
             "does not fit: raise inner.steps, or lower inner.window or inner.start"
