@@ -22,8 +22,10 @@ from policylearn.registry.registry import check_has
 class Pool(Protocol):
     """Runs ``work(problem, *arguments)`` for many argument lists."""
 
-    lost: int
-    """How many workers were lost so far."""
+    @property
+    def lost(self) -> int:
+        """How many workers were lost so far."""
+        ...
 
     def share(self, value: Any) -> Any:
         """Something to put into argument lists instead of a large value that many of them hold."""

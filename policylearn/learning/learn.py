@@ -1,13 +1,11 @@
 """The stages of learning, one after the other: each a learner, driven by what it yields. After every round come the
 best φ by dev, a checkpoint, progress and trackers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
 
-from policylearn.cluster.calls import Result
+from policylearn.cluster.calls import Result, Work
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, TrackConfig
 from policylearn.credit.along import states
@@ -36,20 +34,51 @@ class Stage:
         total: rounds there will be, at most.
         units: calls of a round that are worth a step of the bar.
         names: what a round and a unit are called.
+        aside: work whose calls are no units.
+        advice: the command that runs a failed call again; empty: there is none.
+        known: of a stage whose policy is kept in a folder of its own, what is known of it, from the state it ended in
+            and what is known of the one before.
     """
 
     learner: Learner
     total: Callable[[Config], int]
     units: Callable[[Config, Problem], int] = lambda config, _: 1
     names: tuple[str, str] = ("round", "rollouts")
+    aside: tuple[Work, ...] = ()
+    advice: Callable[[Result, Run], str] = lambda result, run: ""
+    known: Callable[[Problem, State, Facts], Facts] | None = None
+
+
+def how_to_see(result: Result, run: Run) -> str:
+    """The command that runs a failed rollout again, in one process."""
+    options = {baseline_rollout: "--baseline", rollout_with: "--rollout"}
+    if (option := options.get(result.call.work)) is None:
+        return ""
+    return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"
+
+
+def _with_credit(problem: Problem, state: State, facts: Facts) -> Facts:
+    """What the credits were measured from."""
+    return known_of(problem, [CREDIT])
+
+
+def _with_strength(problem: Problem, state: State, facts: Facts) -> Facts:
+    """What is known, and what dev chose."""
+    return {**facts, FACTOR: f"{choose_factor(state.history):.15g}", STRENGTH: describe_choice(state.history)}
 
 
 STAGES = {
-    "expected": Stage(expected, states, calls_of_point, ("point", "parts")),
-    "strength": Stage(
-        strength, lambda c: c.strength.models, lambda c, problem: len(c.strength.factors), ("seed", "models")
+    EXPECTED: Stage(expected, states, calls_of_point, ("point", "parts"), known=_with_credit),
+    STRENGTH: Stage(  # of which no advice: no command trains a model under one of its factors
+        strength,
+        lambda c: c.strength.models,
+        lambda c, problem: len(c.strength.factors),
+        ("seed", "models"),
+        known=_with_strength,
     ),
-    "rounds": Stage(rounds, lambda c: c.learn.rounds, lambda c, _: c.learn.rollouts),
+    "rounds": Stage(
+        rounds, lambda c: c.learn.rounds, lambda c, _: c.learn.rollouts, aside=(baseline_rollout,), advice=how_to_see
+    ),
     "supervised": Stage(supervised, passes),
 }
 
@@ -71,34 +100,28 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """
     state: State = State()
     facts: Facts = {}
-    if config.track.to and not set(config.learn.stages) - {EXPECTED, STRENGTH}:
+    if config.track.to and all(STAGES[name].known for name in config.learn.stages):
         kept = " and ".join(f"{stage}/metrics.jsonl" for stage in config.learn.stages)
         run.warn(f"track.to: nothing is shown there, for learn.stages has no rounds; see {kept}")
     for name in config.learn.stages:
-        if name == EXPECTED:
-            facts = _at_once(name, problem, policy, pool, run, lambda state: known_of(problem, [CREDIT]))
-        elif name == STRENGTH:
-            facts = _at_once(name, problem, policy, pool, run, partial(_with_strength, facts))
-            if float(facts[FACTOR]) == 0:
+        stage = STAGES[name]
+        if stage.known is not None:
+            facts = _at_once(name, problem, policy, pool, run, facts)
+            if float(facts.get(FACTOR, 1)) == 0:
                 break
         elif policy.learned():
-            state = run_stage(STAGES[name], config, problem, policy, pool, run, run.latest_state())
+            state = run_stage(stage, config, problem, policy, pool, run, run.latest_state())
     return state, facts
 
 
-def _with_strength(facts: Facts, state: State) -> Facts:
-    """What is known, and what dev chose."""
-    return {**facts, FACTOR: f"{choose_factor(state.history):.15g}", STRENGTH: describe_choice(state.history)}
-
-
-def _at_once(
-    name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, known: Callable[[State], Facts]
-) -> Facts:
+def _at_once(name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, facts: Facts) -> Facts:
     """A stage whose policy is kept in a folder of its own, or what an earlier call made of it; what is known of it."""
+    stage = STAGES[name]
+    assert stage.known is not None
     if (kept := run.kept_policy(name)) is None:
         untracked = run.config.model_copy(update={"track": TrackConfig()})  # trackers have the rounds' dev scores
-        state = run_stage(STAGES[name], untracked, problem, policy, pool, run, run.latest_state(name))
-        kept = run.keep_policy(name, policy, problem.own_tokenizer, dict(known(state)))
+        state = run_stage(stage, untracked, problem, policy, pool, run, run.latest_state(name))
+        kept = run.keep_policy(name, policy, problem.own_tokenizer, dict(stage.known(problem, state, facts)))
     policy.become(kept[0])
     return kept[1]
 
@@ -112,7 +135,7 @@ def run_stage(
         RoundProgress(total, state.round, run.console, units, names=stage.names) as progress,
         open_trackers(config, str(run.storage), state, run.console) as trackers,
     ):
-        seen = cast(Pool, Seen(pool, run, progress, stage.learner is strength))
+        seen = Seen(pool, run, progress, stage)
         with closing(stage.learner(problem, policy, seen, state, config)) as states:
             while not out_of_patience(config.learn, state) and next(states, None):
                 keep_best(state)
@@ -128,29 +151,23 @@ def run_stage(
 
 
 class Seen:
-    """A pool whose results are counted as they come; what has failed says how it can be seen again. Of "strength" that
-    is said of none: no command trains a model under one of its factors."""
+    """A pool whose results are counted as they come; what has failed says how it can be seen again, see `Stage`."""
 
-    def __init__(self, pool: Pool, run: Run, progress: RoundProgress, strength: bool = False) -> None:
-        self._pool, self._run, self._progress = pool, run, progress
-        self._strength = strength
+    def __init__(self, pool: Pool, run: Run, progress: RoundProgress, stage: Stage) -> None:
+        self._run, self._progress, self._stage = run, progress, stage
+        self._pool, self.share, self.submit, self.drop = pool, pool.share, pool.submit, pool.drop
+        self.alive, self.count_round = pool.alive, pool.count_round
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
+    @property
+    def lost(self) -> int:
+        """See `Pool.lost`."""
+        return self._pool.lost
 
-    def results(self, tickets: list[int]) -> Any:
+    def results(self, tickets: Sequence[int]) -> Iterator[Result]:
         """See `Pool.results`."""
         for result in self._pool.results(tickets):
-            yield replace(result, advice="" if self._strength else how_to_see(result, self._run))
-            if self._strength or result.call.work is not baseline_rollout:
-                self._progress.advance()
-            else:
+            yield replace(result, advice=self._stage.advice(result, self._run))
+            if result.call.work in self._stage.aside:
                 self._progress.begin()
-
-
-def how_to_see(result: Result, run: Run) -> str:
-    """The command that runs a failed rollout again, in one process."""
-    options = {baseline_rollout: "--baseline", rollout_with: "--rollout"}
-    if (option := options.get(result.call.work)) is None:
-        return ""
-    return f"See it again, in one process: policylearn reproduce {run.address} {option} {result.call.arguments[-1]}"
+            else:
+                self._progress.advance()

@@ -10,10 +10,11 @@ from rich.console import Console
 from policylearn import load_policy
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.cluster.calls import Call, Result
+from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
 from policylearn.inner.seeds import STRENGTH_SEED
 from policylearn.learning import strength as stage
-from policylearn.learning.learn import Seen, how_to_see
+from policylearn.learning.learn import STAGES, Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.learning.strength import choose_factor, scale_strengths
 from policylearn.problem import Problem
@@ -129,8 +130,11 @@ def test_what_cannot_be_is_refused(tiny, settings, message):
         tiny(*settings)
 
 
-class Pooled:
+class Pooled(LocalPool):
     """A pool that gives what it is asked for."""
+
+    def __init__(self):
+        """No worker."""
 
     def results(self, results):
         yield from results
@@ -140,7 +144,7 @@ class Pooled:
 def test_models_of_strength_count_and_no_command_is_named_that_would_not_see_one_again(tiny, tmp_path, quiet, seed):
     run, failed = Run(Storage.at(tmp_path), tiny(*ALONE), quiet), Result(Call(0, baseline_rollout, (None, seed)))
     assert f"--baseline {seed}" in how_to_see(failed, run)
-    for of_strength in (True, False):
+    for name in ("strength", "rounds"):
         with RoundProgress(1, 0, quiet, 4) as progress:
-            (found,) = Seen(Pooled(), run, progress, of_strength).results([failed])
-            assert bool(found.advice) is not of_strength and progress.completed == int(of_strength)
+            (found,) = Seen(Pooled(), run, progress, STAGES[name]).results([failed])
+            assert bool(found.advice) is (name == "rounds") and progress.completed == int(name == "strength")
