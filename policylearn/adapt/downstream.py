@@ -15,7 +15,7 @@ from policylearn.tasks.kind import finite_score
 
 
 @dataclass(frozen=True)
-class Scores:
+class SplitScores:
     """Scores of a classifier, or means of several: on dev, on test, and on further test splits by name."""
 
     dev: float
@@ -23,7 +23,7 @@ class Scores:
     extra: dict[str, float]
 
 
-def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[str, Scores]:
+def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[str, SplitScores]:
     """Adapt a model to the label task in several ways and score each, averaged over labelled subsets; the model stays
     as it is.
 
@@ -35,12 +35,12 @@ def score(features: FrozenFeatures, methods: Sequence[str], seed: int) -> dict[s
     return {method: _mean_score(features, method, seed) for method in methods}
 
 
-def _mean_score(features: FrozenFeatures, method: str, seed: int) -> Scores:
+def _mean_score(features: FrozenFeatures, method: str, seed: int) -> SplitScores:
     problem, (adapt, labelled) = features.problem, parts_of(method)
     picks = subsets(problem, seed, labelled)
     parts = [score_chosen(problem, adapt, ADAPTATIONS.get(adapt).fit(features, picked, seed)) for picked in picks]
     extra = {name: float(np.mean([part.extra[name] for part in parts])) for name in parts[0].extra}
-    return Scores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
+    return SplitScores(float(np.mean([p.dev for p in parts])), float(np.mean([p.test for p in parts])), extra)
 
 
 def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterator[np.ndarray]:
@@ -55,9 +55,9 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
         yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
 
 
-def score_chosen(problem: Problem, adapt: str, chosen: Chosen) -> Scores:
+def score_chosen(problem: Problem, adapt: str, chosen: Chosen) -> SplitScores:
     """What dev has chosen, on the test splits. ValueError: a score of the adaptation is no finite number."""
     check_has(f"what the adaptation {adapt!r} has fitted", chosen, ("dev", "score"))
     checked = partial(finite_score, f"adaptation {adapt!r}")
     tests = {name: checked(chosen.score(split)) for name, split in problem.tests().items()}
-    return Scores(checked(chosen.dev), tests.pop("test"), tests)
+    return SplitScores(checked(chosen.dev), tests.pop("test"), tests)

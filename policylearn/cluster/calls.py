@@ -7,7 +7,7 @@ from typing import Any, Literal
 Work = Callable[..., Any]
 """A pure function of (problem, *arguments): where, in which order and how often it runs makes no difference."""
 
-Kind = Literal["not finite", "bad input", "raised", "lost", "late"]
+FailureKind = Literal["not finite", "bad input", "raised", "lost", "late"]
 """A number overflowed; a `ValueError`, which going on will not mend; the work raised something else; its worker was
 lost; it ran past the deadline."""
 
@@ -38,7 +38,7 @@ class Call:
 class Failure:
     """Why there is no value; `trace` is the traceback of what was raised, as text."""
 
-    kind: Kind
+    kind: FailureKind
     reason: str
     trace: str = ""
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.collator.packing import Masking, documents_of
 from policylearn.collator.padding import Batch, Padding, assemble
-from policylearn.collator.policy_collator import Examples, PolicyCollator
+from policylearn.collator.policy_collator import ExampleRows, PolicyCollator
 from policylearn.masking.corruption import IGNORED
 
 STYLES = ("tokens", "infilling", "sentinels")
@@ -77,7 +77,7 @@ class DenoisingCollator(PolicyCollator):
         if len(self._sentinels[1]) < 2:
             raise ValueError('the tokenizer has no <extra_id_0> and <extra_id_1>: take style="infilling"')
 
-    def _call(self, examples: Examples, mask: Masking) -> Batch:
+    def _call(self, examples: ExampleRows, mask: Masking) -> Batch:
         batch = super()._call(examples, mask)
         if _packed(batch):
             raise ValueError("documents are packed, which an encoder–decoder does not take apart: give one per example")

@@ -10,7 +10,7 @@ from torch import Tensor
 from policylearn.collator.overrides import FIELDS
 from policylearn.collator.packing import Masking
 from policylearn.collator.padding import Batch, Rows
-from policylearn.collator.policy_collator import Examples, PolicyCollator
+from policylearn.collator.policy_collator import ExampleRows, PolicyCollator
 from policylearn.policy.diffusion import Diffused, Weighting, diffuse
 
 OWN_RATES = [name for name in FIELDS if name != "whole_word_mask"]
@@ -73,7 +73,7 @@ class DiffusionCollator(PolicyCollator):
         if not self.mlm:
             raise ValueError("mlm=False hides nothing, of which there is no diffusion: leave it out")
 
-    def _call(self, examples: Examples, mask: Masking) -> Batch:
+    def _call(self, examples: ExampleRows, mask: Masking) -> Batch:
         """With t, p_mask and weights; what would mask otherwise is not asked."""
         found: list[Diffused] = []
 
@@ -97,7 +97,7 @@ class DiffusionCollator(PolicyCollator):
         hidden = diffuse(policy, ids, real, *self._draw(policy, ids, real), scores, floor=self.floor)
         return hidden.with_complements() if self.complement else hidden
 
-    def _kept(self, examples: Examples) -> Rows:
+    def _kept(self, examples: ExampleRows) -> Rows:
         rows = super()._kept(examples)
         if not self.complement:
             return rows

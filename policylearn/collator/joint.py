@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import BatchEncoding
 
-from policylearn.collator.policy_collator import Examples, PolicyCollator
+from policylearn.collator.policy_collator import ExampleRows, PolicyCollator
 from policylearn.masking.corruption import IGNORED
 from policylearn.messages.quote import quote
 
@@ -44,12 +44,12 @@ class JointCollator(PolicyCollator):
 
     label: str = "label"
 
-    def torch_call(self, examples: Examples) -> BatchEncoding:
+    def torch_call(self, examples: ExampleRows) -> BatchEncoding:
         """`PolicyCollator.torch_call`, with the texts as they are beside it. ValueError: a label is missing."""
         texts, labels = self._apart(examples)
         return self._both(super().torch_call(texts), self._numbers(torch.as_tensor, labels))
 
-    def numpy_call(self, examples: Examples) -> BatchEncoding:
+    def numpy_call(self, examples: ExampleRows) -> BatchEncoding:
         """The same in NumPy."""
         texts, labels = self._apart(examples)
         found = self._numbers(np.asarray, labels)
@@ -57,7 +57,7 @@ class JointCollator(PolicyCollator):
             raise self._no_numbers(labels)
         return self._both(super().numpy_call(texts), found)
 
-    def _apart(self, examples: Examples) -> tuple[Examples, Any]:
+    def _apart(self, examples: ExampleRows) -> tuple[ExampleRows, Any]:
         """Texts without their labels, and these, as often as the policy has copies of a text."""
         if isinstance(examples, Mapping):
             self._check(examples, "the batch")

@@ -34,7 +34,7 @@ from policylearn.masking.keys import example_keys
 from policylearn.policy.policy import MaskingPolicy, mask_tokens, uniform_policy
 from policylearn.policy.scores import scorer_of
 
-Examples = Rows | Sequence[Sequence[int]]
+ExampleRows = Rows | Sequence[Sequence[int]]
 DROPPED = ("labels", "offset_mapping", "text_score")
 """Columns that are made anew, or not needed: the last is of `annotate`, for whoever chooses texts."""
 
@@ -206,7 +206,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         """A generator as `create_rng` may set one."""
         return torch.Generator().manual_seed(seed) if self.return_tensors == "pt" else np.random.default_rng(seed)
 
-    def torch_call(self, examples: Examples) -> BatchEncoding:
+    def torch_call(self, examples: ExampleRows) -> BatchEncoding:
         """Examples → input_ids, attention_mask, labels and what else they hold, in PyTorch.
 
         Args:
@@ -224,7 +224,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         """
         return BatchEncoding(self._call(examples, self.torch_mask_tokens))
 
-    def numpy_call(self, examples: Examples) -> BatchEncoding:
+    def numpy_call(self, examples: ExampleRows) -> BatchEncoding:
         """The same in NumPy."""
 
         def mask(*text: Tensor, **scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,7 +274,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         )
         return shown.numpy(), labels.numpy()
 
-    def _call(self, examples: Examples, mask: Masking) -> Batch:
+    def _call(self, examples: ExampleRows, mask: Masking) -> Batch:
         self._check_fields()
         if self.seed is not None and self.generator is None:
             self.create_rng()
@@ -299,7 +299,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         """Labels as the loss of this collator's batches takes them, which must not be a mean of nothing."""
         return predictable(labels, ids, real)
 
-    def _kept(self, examples: Examples) -> Rows:
+    def _kept(self, examples: ExampleRows) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""
         copies = self.policy.masking.copies
         if isinstance(examples, Mapping):

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
-from policylearn.adapt.downstream import Scores, score_chosen, subsets
+from policylearn.adapt.downstream import SplitScores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
 from policylearn.adapt.probe import readout_of
 from policylearn.config import Config
@@ -35,7 +35,7 @@ class Adapted:
     """What was written, by what it is, and how good it is."""
 
     written: dict[str, Path]
-    scores: Scores
+    scores: SplitScores
     metric: str
 
     def lines(self) -> list[str]:

@@ -26,7 +26,7 @@ from policylearn.data.planted_context import USEFUL
 from policylearn.data.tokens import Annotated
 from policylearn.messages.quote import quote, some
 
-SCORERS = ("column", "entity", "oracle-context", "pos_column")
+COLUMN_SCORERS = ("column", "entity", "oracle-context", "pos_column")
 """Those that read a column, or may."""
 WORD = re.compile(r"\S+")
 NO_ENTITY = ("O", "", None, 0)

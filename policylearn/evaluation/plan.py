@@ -25,7 +25,7 @@ Arms = Mapping[str, MaskingPolicy | None]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ExpectedTime:
     """How long the trials to be run will take.
 
     Attributes:
@@ -51,12 +51,12 @@ def workers_of(cluster: ClusterConfig) -> int:
     return 1 if cluster.backend == "local" else cluster.workers
 
 
-def plan_line(config: EvaluateConfig, wanted: int, left: Estimate, workers: int) -> str:
+def plan_line(config: EvaluateConfig, wanted: int, left: ExpectedTime, workers: int) -> str:
     """Trials, how many of them are known already, and the time the others will take.
 
-    >>> plan_line(EvaluateConfig(arms=["random", "learned"], seeds=10), 20, Estimate(12 * [30.0]), 2)
+    >>> plan_line(EvaluateConfig(arms=["random", "learned"], seeds=10), 20, ExpectedTime(12 * [30.0]), 2)
     '2 arms × 10 seeds = 20 trials, 8 of them known; 12 to run, about 3 min 0 s on 2 workers'
-    >>> plan_line(EvaluateConfig(arms=["random"], seeds=3), 3, Estimate(3 * [30.0], guessed=True), 2)
+    >>> plan_line(EvaluateConfig(arms=["random"], seeds=3), 3, ExpectedTime(3 * [30.0], guessed=True), 2)
     '1 arm × 3 seeds = 3 trials; 3 to run, about 1 min 0 s on 2 workers (a guess from a few steps)'
     """
     arms, seeds, missing = plural(len(config.arms), "arm"), plural(config.seeds, "seed"), len(left.seconds)
@@ -68,7 +68,7 @@ def plan_line(config: EvaluateConfig, wanted: int, left: Estimate, workers: int)
     return f"{line}; {missing} to run, about {duration(left.together(workers))} on {plural(workers, 'worker')}{guess}"
 
 
-def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> Estimate:
+def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> ExpectedTime:
     """What trials will take: what earlier ones of the same arm took, else of any arm that trains as it does;
     without any, a rehearsal of a few steps, multiplied.
 
@@ -85,7 +85,7 @@ def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial
     unknown = {arm: arms[arm] for arm, own in took.items() if not own and arm not in alike}
     rehearsed = _rehearsed(problem, unknown) if unknown else {}
     each = {arm: rehearsed[arm] if arm in rehearsed else mean(own or trained) for arm, own in took.items()}
-    return Estimate([each[arm] for arm in missing], guessed=bool(unknown))
+    return ExpectedTime([each[arm] for arm in missing], guessed=bool(unknown))
 
 
 def _rehearsed(problem: Problem, arms: Arms) -> dict[str, float]:

@@ -71,7 +71,7 @@ def scaled(gradients: Gradients, factor: Tensor | None) -> list[Tensor | None]:
 
 
 @dataclass(frozen=True)
-class State:
+class Snapshot:
     """Parameters and what the optimiser remembers of each ({} before its first step)."""
 
     parameters: list[Tensor]
@@ -133,7 +133,7 @@ class Walk(ABC):
         self.window.set_rate(self.optimizer, len(self.window) - 1)
         return self.credits[::-1]
 
-    def walk_back(self, low: int, high: int, start: State, slots: int) -> None:
+    def walk_back(self, low: int, high: int, start: Snapshot, slots: int) -> None:
         """Take the adjoints from step `high` to `low`, by way of the outer loss if `high` is the end of the window.
 
         Model and optimiser are in the state `start`, that before step `low`; afterwards in any.
@@ -149,7 +149,7 @@ class Walk(ABC):
         self.restore(start)
         self.walk_back(low, middle, start, slots)
 
-    def _walk_back_leaf(self, low: int, high: int, start: State) -> None:
+    def _walk_back_leaf(self, low: int, high: int, start: Snapshot) -> None:
         gradients = []
         for k in range(low, high):
             gradients.append(self.gradients(k))
@@ -270,13 +270,13 @@ class Walk(ABC):
         slopes = [at_start[f"encoder.{name}"] for name in self.names]
         return [a if b is None else a.add_(b) for a, b in zip(slopes, by_way_of_head, strict=True)]
 
-    def state(self) -> State:
+    def state(self) -> Snapshot:
         """A copy of the present one."""
         moments = (self.optimizer.state.get(p, {}) for p in self.parameters)
         kept = [{name: self._kept(x) for name, x in known.items()} for known in moments]
-        return State([self._kept(p) for p in self.parameters], kept)
+        return Snapshot([self._kept(p) for p in self.parameters], kept)
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Snapshot) -> None:
         """Put model and optimiser into a state."""
         torch._foreach_copy_(self.values, state.parameters)
         places: dict[str, list[tuple[Tensor, Tensor]]] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from policylearn.config import PolicyConfig
-from policylearn.data.columns import SCORERS as COLUMN_SCORERS
+from policylearn.data.columns import COLUMN_SCORERS
 from policylearn.masking.structure import STRUCTURES
 from policylearn.policy.adaptive import AMLM
 from policylearn.policy.networks import TypeTable

@@ -17,7 +17,7 @@ PENALTY = 0.03
 
 
 @dataclass(frozen=True)
-class Classifier:
+class TextClassifier:
     """P(y | text) = softmax(weight · (features − mean) / scale + bias), over C classes and d features.
 
     Attributes:
@@ -58,7 +58,7 @@ def by_classifier(rows: TokenRows) -> str:
     return f"from a classifier of {len(rows):,} labelled texts of train"
 
 
-def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int, watch: Watch = UNSEEN) -> Classifier:
+def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int, watch: Watch = UNSEEN) -> TextClassifier:
     """Logistic regression on standardised features of θ₀, with an L2 penalty.
 
     Args:
@@ -76,7 +76,7 @@ def fit_classifier(model: Features, rows: TokenRows, y: Tensor, pad_id: int, wat
     weight, bias = fit.coef_, fit.intercept_
     if len(weight) == 1:  # two classes: scikit-learn gives the logit of the second against the first
         weight, bias = np.stack([0 * weight[0], weight[0]]), np.array([0.0, bias[0]])
-    return Classifier(model, mean, scale, torch.from_numpy(weight).to(mean), torch.from_numpy(bias).to(mean))
+    return TextClassifier(model, mean, scale, torch.from_numpy(weight).to(mean), torch.from_numpy(bias).to(mean))
 
 
 def text_features(model: Features, rows: TokenRows, pad_id: int, watch: Watch = UNSEEN) -> Tensor:

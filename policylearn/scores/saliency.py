@@ -10,7 +10,7 @@ from torch.nn.functional import nll_loss
 
 from policylearn.models.model import InnerModel
 from policylearn.policy.scores import Scores
-from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
+from policylearn.scores.classifier import BATCH, TextClassifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans, largest_is_one
 from policylearn.scores.sources import Sources
 
@@ -33,7 +33,7 @@ def saliency(sources: Sources) -> Scores:
     return replace(largest_is_one(means.scores(shrunk=True)), learned_from=by_classifier(rows))
 
 
-def gradient_times_input(classifier: Classifier, model: InnerModel, ids: Tensor, real: Tensor, y: Tensor) -> Tensor:
+def gradient_times_input(classifier: TextClassifier, model: InnerModel, ids: Tensor, real: Tensor, y: Tensor) -> Tensor:
     """s_t = |∂ℓ/∂e_t · e_t|, [B, T]: e_t the input embedding at position t, ℓ the cross-entropy of the text's label.
 
     To first order, what the loss changes by when the embedding at t is scaled to nothing (Simonyan et al., 2014;

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.masking.units import leads, word_keys, word_starts
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.policy.scores import Scores
-from policylearn.scores.classifier import BATCH, Classifier, by_classifier, fit_classifier, some_labelled
+from policylearn.scores.classifier import BATCH, TextClassifier, by_classifier, fit_classifier, some_labelled
 from policylearn.scores.occurrences import OccurrenceMeans
 from policylearn.scores.sources import Sources
 
@@ -60,7 +60,7 @@ class Texts:
         return Texts(*(part[rows] for part in parts))
 
 
-def important_words(classifier: Classifier, texts: Texts, delta: float, watch: Watch = UNSEEN) -> Tensor:
+def important_words(classifier: TextClassifier, texts: Texts, delta: float, watch: Watch = UNSEEN) -> Tensor:
     """True at every token of the important words, [N, T] boolean.
 
     The words of a text are gone through with a buffer, empty at first. Word w is important if
@@ -89,7 +89,7 @@ def important_words(classifier: Classifier, texts: Texts, delta: float, watch: W
     return important
 
 
-def _probability(classifier: Classifier, texts: Texts, given: Tensor) -> Tensor:
+def _probability(classifier: TextClassifier, texts: Texts, given: Tensor) -> Tensor:
     """P(y | the given positions alone, moved together), [N]."""
     parts = []
     with torch.no_grad():

@@ -9,7 +9,7 @@ from rich.console import Console
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation import plan, trial
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.evaluation.plan import Estimate, estimate, plan_line, workers_of
+from policylearn.evaluation.plan import ExpectedTime, estimate, plan_line, workers_of
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
@@ -72,7 +72,7 @@ def test_trials_that_are_there_are_believed_arm_by_arm(tiny):
     arms = {"random": arm_policy(problem, "random"), "difference": arm_policy(problem, "random"), "none": None}
     found = [known("random", 10.0), known("random", 14.0), known("none", 1.0, 0)]
     left = estimate(problem, arms, ["random", "difference", "none", "none"], found)
-    assert left == Estimate([12.0, 12.0, 1.0, 1.0])
+    assert left == ExpectedTime([12.0, 12.0, 1.0, 1.0])
 
 
 def test_live_masks_are_rehearsed_whatever_others_took(tiny):
@@ -83,15 +83,17 @@ def test_live_masks_are_rehearsed_whatever_others_took(tiny):
 
 
 def test_the_last_trials_are_waited_for_by_all_workers():
-    assert Estimate([10.0] * 3).together(2) == 20.0
-    assert Estimate([10.0] * 4).together(2) == 20.0
-    assert Estimate([]).together(2) == 0.0
+    assert ExpectedTime([10.0] * 3).together(2) == 20.0
+    assert ExpectedTime([10.0] * 4).together(2) == 20.0
+    assert ExpectedTime([]).together(2) == 0.0
 
 
 def test_the_backend_in_this_process_has_one_worker(tiny):
     config = tiny("cluster.workers=4")
     assert workers_of(config.cluster) == 1
-    assert plan_line(config.evaluate, 4, Estimate([5.0] * 4), workers_of(config.cluster)).endswith("20 s on 1 worker")
+    assert plan_line(config.evaluate, 4, ExpectedTime([5.0] * 4), workers_of(config.cluster)).endswith(
+        "20 s on 1 worker"
+    )
 
 
 def test_it_says_whether_it_is_a_guess(tiny, tmp_path):

@@ -10,7 +10,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
-from policylearn.scores.classifier import Classifier, fit_classifier, some_labelled, text_features
+from policylearn.scores.classifier import TextClassifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
 
 PAD, CLS, SEP, SIGN, FILLER = 0, 2, 3, (5, 6), range(7, 30)
@@ -37,7 +37,7 @@ def labelled() -> tuple[TokenRows, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def classifier(model, labelled) -> Classifier:
+def classifier(model, labelled) -> TextClassifier:
     return fit_classifier(model, *labelled, PAD)
 
 
@@ -65,7 +65,7 @@ def test_the_classifier_is_scikit_learns(model, labelled, classifier):
         np.testing.assert_allclose(log_p.numpy(), expected, atol=1e-4)
 
 
-def scaled_loss(classifier: Classifier, ids, real, y, place: int, factor: float) -> torch.Tensor:
+def scaled_loss(classifier: TextClassifier, ids, real, y, place: int, factor: float) -> torch.Tensor:
     """Losses [B] when the embeddings at one place are multiplied by a factor."""
 
     def scale(module, inputs, output):
@@ -83,7 +83,7 @@ def test_saliency_is_what_the_loss_changes_by_when_a_tokens_embedding_is_scaled(
     exact = InnerModel(BertForMaskedLM(model.mlm.config).eval()).double()
     exact.load_state_dict(model.state_dict())
     parts = (classifier.mean, classifier.scale, classifier.weight, classifier.bias)
-    double = Classifier(exact, *(part.double() for part in parts))
+    double = TextClassifier(exact, *(part.double() for part in parts))
     ids, real = rows.batch(range(6), PAD)
     found = gradient_times_input(double, exact, ids, real, y[:6])
     step = 1e-5
