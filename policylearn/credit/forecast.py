@@ -29,6 +29,7 @@ from policylearn.credit.sums import advantage
 from policylearn.credit.variance import Shares, reliability
 from policylearn.scores.credit import expected
 from policylearn.scores.occurrences import Means
+from policylearn.scores.sorted_keys import rows_of_keys
 
 HALVES = (0, 1)
 WHOLE = 2.0
@@ -86,5 +87,5 @@ def _scores(parts: Sequence[Tokens], column: int, keys: np.ndarray) -> np.ndarra
         values = advantage(part.credits[:, column])
         means.add(torch.from_numpy(np.searchsorted(known, part.keys)), torch.from_numpy(values))
     scores = expected(means).numpy()
-    at = np.searchsorted(known, keys).clip(max=len(known) - 1)
-    return np.where(known[at] == keys, scores[at], 0.0)
+    at = rows_of_keys(known, keys)
+    return np.where(at >= 0, scores[at], 0.0)

@@ -12,7 +12,7 @@ from policylearn.config.scores import PmiConfig
 from policylearn.masking.collocations import ngram_keys
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.lexicon import Lexicon
-from policylearn.scores.ngrams import LIMIT, NGrams, Tally, count_ngrams
+from policylearn.scores.ngrams import LIMIT, NGrams, NGramTally, count_ngrams
 
 LINKS = {"-", "'", "‐", "’"}
 """What may stand inside a collocation, but at neither end of it: "part-of-speech" is five words to many tokenizers."""
@@ -51,7 +51,7 @@ class Collocations:
         return [" ".join(filter(None, row)) for row in words]
 
 
-def collocation_scores(words: np.ndarray, keys: np.ndarray, tallies: list[Tally]) -> np.ndarray:
+def collocation_scores(words: np.ndarray, keys: np.ndarray, tallies: list[NGramTally]) -> np.ndarray:
     """PMI of M runs of the same n ≥ 2 words, [M] float64 in nats.
 
         PMI(w₁ … wₙ) = min over segmentations s of w₁ … wₙ into two parts or more:  log p(w₁ … wₙ) / Π_{u ∈ s} p(u)
@@ -80,7 +80,7 @@ def collocation_scores(words: np.ndarray, keys: np.ndarray, tallies: list[Tally]
     return log_p[-1][:, 0] - best[n]
 
 
-def _log_share(table: NGrams, tally: Tally, keys: np.ndarray, at_least: np.ndarray) -> np.ndarray:
+def _log_share(table: NGrams, tally: NGramTally, keys: np.ndarray, at_least: np.ndarray) -> np.ndarray:
     """log p of runs of one length, [M, places]; a part that was forgotten occurs as often as the whole, at least."""
     return np.log(np.maximum(table.count(keys), at_least[:, None]) / max(tally.total, 1))
 
@@ -105,7 +105,7 @@ def find_collocations(
         tokenizer, vocabulary: of V types.
         lexicon: the words of the corpus with their counts (`Sources.domain_counts`).
         config: [scores.pmi], the three settings above.
-        limit: runs of each length kept in memory, see `ngrams.Tally`.
+        limit: runs of each length kept in memory, see `ngrams.NGramTally`.
 
     Raises:
         ValueError: there is no such run.
@@ -137,7 +137,7 @@ def _usable(lexicon: Lexicon, tokenizer: PreTrainedTokenizerBase, min_count: int
 
 
 def _candidates(
-    tallies: list[Tally], n: int, used: Lexicon, ends: np.ndarray, config: PmiConfig
+    tallies: list[NGramTally], n: int, used: Lexicon, ends: np.ndarray, config: PmiConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Runs of n words that occur often enough and more often than chance: keys, PMI, counts, words padded with -1."""
     table = tallies[n - 1].result()

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.masking.units import word_keys
+from policylearn.scores.sorted_keys import group, rows_of_keys
 
 PIECES = 8
 """Words of more pieces are in no lexicon: they are rare, and mostly no words (addresses, sequences, noise)."""
@@ -44,10 +45,7 @@ class Lexicon:
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Row of every key, -1 where it is not a word of this lexicon; int64 of the shape of `keys`."""
-        if not len(self):
-            return np.full(keys.shape, -1)
-        row = np.searchsorted(self.keys, keys).clip(max=len(self) - 1)
-        return np.where(self.keys[row] == keys, row, -1)
+        return rows_of_keys(self.keys, keys)
 
     def take(self, rows: np.ndarray) -> "Lexicon":
         """Some of the words: a boolean per row, or row numbers (ascending, if words are to be found by key)."""
@@ -55,10 +53,7 @@ class Lexicon:
 
     def among(self, keys: np.ndarray) -> "Lexicon":
         """The words whose key is one of `keys` (sorted)."""
-        if not len(keys):
-            return Lexicon.empty()
-        row = np.searchsorted(keys, self.keys).clip(max=len(keys) - 1)
-        return self.take(keys[row] == self.keys)
+        return self.take(rows_of_keys(keys, self.keys) >= 0)
 
     def most_frequent(self, n: int, min_count: int = 1) -> "Lexicon":
         """The `n` words that occur most often, and at least `min_count` times; of equals those of smaller key."""
@@ -85,12 +80,10 @@ def keys_of(pieces: np.ndarray) -> np.ndarray:
 def merge(parts: list[Lexicon]) -> Lexicon:
     """One lexicon of all words of several, their counts added up."""
     keys = np.concatenate([part.keys for part in parts])
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    first = (np.diff(keys, prepend=~keys[:1]) != 0).nonzero()[0]
+    order, first = group(keys)
     if not len(first):
         return Lexicon.empty()
     counts = np.concatenate([part.counts for part in parts])[order]
     documents = np.concatenate([part.documents for part in parts])[order]
-    pieces = np.concatenate([part.pieces for part in parts])
-    return Lexicon(keys[first], np.add.reduceat(counts, first), np.add.reduceat(documents, first), pieces[order[first]])
+    pieces, one = np.concatenate([part.pieces for part in parts]), order[first]
+    return Lexicon(keys[one], np.add.reduceat(counts, first), np.add.reduceat(documents, first), pieces[one])

@@ -12,6 +12,7 @@ from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.counting import WAITING
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.reading import read, text_chunks
+from policylearn.scores.sorted_keys import group, rows_of_keys
 
 LIMIT = 2_000_000
 """Distinct n-grams of one length that are kept: 16 + 4 n bytes each, and three times that while merging."""
@@ -40,25 +41,20 @@ class NGrams:
 
     def count(self, keys: np.ndarray) -> np.ndarray:
         """Occurrences of every key, 0 where it is not known."""
-        if not len(self):
-            return np.zeros(keys.shape, dtype=np.int64)
-        row = np.searchsorted(self.keys, keys).clip(max=len(self) - 1)
-        return np.where(self.keys[row] == keys, self.counts[row], 0)
+        return np.append(self.counts, 0)[rows_of_keys(self.keys, keys)]
 
 
 def merge(parts: list[NGrams]) -> NGrams:
     """One table of all n-grams of several tables, their counts added up."""
     keys = np.concatenate([part.keys for part in parts])
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    first = (np.diff(keys, prepend=~keys[:1]) != 0).nonzero()[0]
+    order, first = group(keys)
     counts = np.concatenate([part.counts for part in parts])[order]
-    words = np.concatenate([part.words for part in parts])[order[first]]
-    return NGrams(keys[first], np.add.reduceat(counts, first) if len(first) else counts, words)
+    words, one = np.concatenate([part.words for part in parts]), order[first]
+    return NGrams(keys[one], np.add.reduceat(counts, first) if len(first) else counts, words[one])
 
 
 @dataclass
-class Tally:
+class NGramTally:
     """Adds up n-grams of n words, in memory for `limit` of them.
 
     Beyond the limit those of smallest count are forgotten (lossy counting, Manku & Motwani, VLDB 2002): no count is
@@ -124,8 +120,8 @@ def count_ngrams(
     lexicon: Lexicon,
     longest: int,
     limit: int = LIMIT,
-) -> list[Tally]:
-    """Count all runs of 1 … `longest` words of a stream of texts, a `Tally` for each length.
+) -> list[NGramTally]:
+    """Count all runs of 1 … `longest` words of a stream of texts, a `NGramTally` for each length.
 
     Args:
         texts: the stream.
@@ -134,7 +130,7 @@ def count_ngrams(
         longest: words in the longest run.
         limit: at most so many n-grams are kept per length.
     """
-    tallies = [Tally(n, limit) for n in range(1, longest + 1)]
+    tallies = [NGramTally(n, limit) for n in range(1, longest + 1)]
     for chunk in text_chunks(texts):
         reading = read(chunk, tokenizer, vocabulary)
         rows = lexicon.find(reading.keys).astype(np.int32)

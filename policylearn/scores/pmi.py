@@ -12,6 +12,7 @@ from policylearn.scores.collocations import Collocations
 from policylearn.scores.lexicon import Lexicon
 from policylearn.scores.ngrams import runs
 from policylearn.scores.reading import read, text_chunks
+from policylearn.scores.sorted_keys import rows_of_keys
 from policylearn.scores.sources import Sources
 
 
@@ -29,8 +30,8 @@ def best_scores(keys: np.ndarray, document: np.ndarray, collocations: Collocatio
     for n, (run, first) in enumerate(runs(anywhere, document, keys, collocations.longest), start=1):
         if n == 1:
             continue
-        row = np.searchsorted(table, run).clip(max=len(table) - 1)
-        found = table[row] == run
+        row = rows_of_keys(table, run)
+        found = row >= 0
         for place in range(n):
             at = first[found] + place
             best[at] = np.maximum(best[at], scores[row[found]])

@@ -19,7 +19,7 @@ from policylearn.masking.collocations import join_collocations, ngram_keys
 from policylearn.masking.units import leads, word_keys
 from policylearn.scores.collocations import Collocations, find_collocations
 from policylearn.scores.counting import count_corpus
-from policylearn.scores.ngrams import NGrams, Tally, count_ngrams, merge
+from policylearn.scores.ngrams import NGrams, NGramTally, count_ngrams, merge
 from policylearn.scores.pmi import mean_scores, pmi
 from policylearn.scores.reading import read
 from policylearn.scores.sources import Sources
@@ -189,7 +189,7 @@ def test_counts_in_bounded_memory_are_too_low_by_a_known_number_at_most(texts, l
     rows = np.array([ord(word[0]) for text in texts for word in text])
     keys = word_keys(torch.from_numpy(rows)[None], torch.arange(len(rows))[None])[0]
     pairs = list(ngram_keys(keys, 2))[1].numpy()
-    exact, tally = Counter(pairs.tolist()), Tally(2, limit)
+    exact, tally = Counter(pairs.tolist()), NGramTally(2, limit)
     for i in range(len(pairs)):
         tally.add(merge([one(pairs[i : i + 1], rows[i : i + 2])]))
         tally.result()
