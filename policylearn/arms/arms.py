@@ -23,6 +23,7 @@ from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.registry.known import PICTURE_SCORERS, SCORERS
 from policylearn.scores.credit import CREDIT
+from policylearn.scores.registry import labels_read
 
 LEARNED, RANDOM, NONE = "learned", "random", "none"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -174,10 +175,9 @@ def more_labels(config: Config, train: int, given: Collection[str] = ()) -> str:
 def _labels_read(config: Config, arm: str, train: int) -> int:
     """How many labels of train an arm reads, at most."""
     credited = config.credit.examples or train
-    by_scorer = {CREDIT: credited, "saliency": config.scores.model_texts, "selective": config.scores.model_texts}
     course, own = course_of(config, arm), config.evaluate.custom.get(arm)
     names = config.policy.prior if arm == LEARNED else own.prior if own else [arm]
-    read = [0, *(by_scorer.get(scorer_of(name), 0) for name in names)]
+    read = [0, *(labels_read(scorer_of(name), config, train) for name in names)]
     if arm == LEARNED:
         by_stage = {"expected": credited, "strength": train}
         by_stage |= {"rounds": train} if config.has_rounds else {}

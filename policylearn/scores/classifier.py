@@ -45,12 +45,24 @@ def some_labelled(sources: Sources) -> tuple[TokenRows, Tensor]:
     Raises:
         ValueError: they all have the same label.
     """
-    rows, y = sources.labelled()
-    picked = rows.spread(sources.config.model_texts)
+    rows, _, y = spread_classes(*sources.labelled(), sources.config.model_texts)
+    return rows, y
+
+
+def spread_classes(
+    rows: TokenRows, y: Tensor, most: int, what: str = "labelled texts"
+) -> tuple[TokenRows, Tensor, Tensor]:
+    """At most so many of N texts with their classes y [N], evenly spaced: (texts, the C classes that they have,
+    theirs as numbers 0 to C − 1).
+
+    Raises:
+        ValueError: they all have the same label.
+    """
+    picked = rows.spread(most)
     classes, numbered = y[torch.from_numpy(picked)].unique(return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"all {len(picked)} labelled texts looked at have the same label: raise scores.model_texts")
-    return rows.take(picked), numbered
+        raise ValueError(f"all {len(picked)} {what} looked at have the same label: raise scores.model_texts")
+    return rows.take(picked), classes, numbered
 
 
 def by_classifier(rows: TokenRows) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from policylearn.config import Config
 from policylearn.messages.quote import quote
 from policylearn.policy.scores import Scores
 from policylearn.registry.known import PICTURE_SCORERS, SCORERS
@@ -28,6 +29,13 @@ LARGEST = 1e20
 """Of scores: far from where logits made of them would be of no use."""
 READ_LABELS = ("credit", "saliency", "selective")
 """Those that have learned from the labels of the task, and say so in `Scores.learned_from`."""
+
+
+def labels_read(scorer: str, config: Config, train: int) -> int:
+    """How many of so many labels of train a scorer reads, at most; of others' it is not known, and 0."""
+    if scorer not in READ_LABELS:
+        return 0
+    return config.credit.examples or train if scorer == "credit" else config.scores.model_texts
 
 
 def score(name: str, sources: Sources | PictureSources) -> Scores:

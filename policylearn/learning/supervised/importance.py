@@ -10,7 +10,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.answers import TARGET
 from policylearn.problem import LABELS, Problem
-from policylearn.scores.classifier import fit_classifier
+from policylearn.scores.classifier import fit_classifier, spread_classes
 from policylearn.scores.selective import important_words, words_of
 from policylearn.tasks.labelled import class_examples
 
@@ -25,11 +25,8 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
     """
     most, pad_id = problem.config.scores.model_texts, problem.tokenizer.pad_token_id
     train = class_examples(problem.kind, problem.labelled("train"), 'supervised.targets = "importance"')
-    picked = train.rows.spread(most)
-    classes, y = train.y[torch.from_numpy(picked)].unique(return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"all {len(picked)} training texts looked at have the same label: raise scores.model_texts")
-    classifier = fit_classifier(sources_of(problem).model(), train.rows.take(picked), y, pad_id, problem.watch)
+    looked_at, classes, y = spread_classes(train.rows, train.y, most, "training texts")
+    classifier = fit_classifier(sources_of(problem).model(), looked_at, y, pad_id, problem.watch)
     found = {}
     for split in splits:
         rows, y = _of_classes(problem, split, classes)
