@@ -20,6 +20,7 @@ from rich.table import Table
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.config.places import file_above
 from policylearn.messages.quote import shorten
+from policylearn.report.printing import new_console, print_line
 from policylearn.runs.stop import resumable
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def train(
     with resumable(out, fresh):
         result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
     if already:
-        console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
+        print_line(console, f"{out} is finished; --fresh starts over.")
     if result["arms"]:
         console.print(comparison_table(result, console.width))
     report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
-    console.print(f"report  {report}\npolicy  {policy}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"report  {report}\npolicy  {policy}")
 
 
 @app.command()
@@ -120,12 +121,12 @@ def pretrain(
     if int(os.environ.get("RANK") or 0) > 0:
         return  # of several processes one speaks
     if done.before:
-        console.print(f"{out} is finished; --fresh starts over.", highlight=False, markup=False, soft_wrap=True)
+        print_line(console, f"{out} is finished; --fresh starts over.")
     loss = "" if done.result["loss"] is None else f", loss {done.result['loss']:.3f} at the end"
     long = f" of up to {config.model.max_length} tokens"  # longer ones have been split
     read, pieces = ("pictures", "") if "pictures" in done.result else ("texts", long)
     said = f"model  {out}  ({done.result['steps']:,} steps on {done.result[read]:,} {read}{pieces}{loss})"
-    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    print_line(console, said)
 
 
 @app.command()
@@ -162,9 +163,9 @@ def evaluate(
             result = evaluate_policies(config, out, console, policies, fresh)
     console.print(study_table(result) if study else comparison_table(result, console.width))
     for line in result.get("sentences", []):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console, line)
     written = Storage.at(out) / ("study.json" if study else "result.json")
-    console.print(f"result  {written}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"result  {written}")
 
 
 @app.command()
@@ -185,8 +186,8 @@ def score(
     from policylearn.pictures import problem_of
     from policylearn.policy.adaptive import check_follows_no_model
     from policylearn.policy.scores import scorer_of
-    from policylearn.report.console import print_line, teller
     from policylearn.report.console_watch import ConsoleWatch
+    from policylearn.report.printing import teller
     from policylearn.runs.run import check_takes_policy
 
     if out is not None:
@@ -201,9 +202,9 @@ def score(
         print_line(console, problem.remark)
     if scorer_of(scorer) == "difference":
         anchors = ", ".join(sources_of(problem).anchor_texts[:top])
-        console.print(f"anchors: {anchors}", highlight=False, markup=False, soft_wrap=True)
+        print_line(console, f"anchors: {anchors}")
     if out is not None:
-        console.print(f"policy  {export_scorer(problem, scorer, Path(out))}", highlight=False, markup=False)
+        print_line(console, f"policy  {export_scorer(problem, scorer, Path(out))}")
 
 
 @app.command()
@@ -232,7 +233,7 @@ def diagnose(
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        console.print(f"result  {out}", highlight=False, markup=False)
+        print_line(console, f"result  {out}")
 
 
 @app.command()
@@ -252,7 +253,7 @@ def adapt(
     from policylearn.commands.adapt import adapt as run_adaptation
 
     done = run_adaptation(config, Path(out), method, fold, seed, console)
-    console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
+    print_line(console, "\n".join(done.lines()))
 
 
 @app.command()
@@ -297,7 +298,7 @@ def inspect(
         print_heatmaps(console, pairs)
         return
     write_inspected(html, policy, pairs, facts(artefact))
-    console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"page  {html}")
 
 
 def _inspect_pictures(
@@ -309,14 +310,14 @@ def _inspect_pictures(
 
     x, names = read_places(artefact.policy, places)
     if len(x) < len(names):
-        console.print(f"the first {MOST} of {len(names):,} pictures", highlight=False)
+        print_line(console, f"the first {MOST} of {len(names):,} pictures")
     if html is None:
         for one, name in zip(x, names, strict=False):
             shown = f"{name}\n{in_letters(artefact.policy, one[None])}\n"
-            console.print(shown, highlight=False, markup=False, soft_wrap=True)
+            print_line(console, shown)
         return
     write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names), facts(artefact))
-    console.print(f"page  {html}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"page  {html}")
 
 
 @app.command()
@@ -335,7 +336,7 @@ def export(
 
     console = _console()
     done = export_policy(source, out, form, round_number, corpus, column, max_length, ConsoleWatch(console))
-    console.print("\n".join(done.lines()), highlight=False, soft_wrap=True, markup=False)
+    print_line(console, "\n".join(done.lines()))
 
 
 @app.command()
@@ -354,7 +355,7 @@ def average(
     of = _all_named(policies, "policy", "name=run")
     check_takes_policy(out)
     console, artefact = _console(), average_of(of, times)
-    console.print(f"policy  {write_policy(artefact, out)}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"policy  {write_policy(artefact, out)}")
 
 
 @app.command()
@@ -369,7 +370,7 @@ def settings(
     if markdown:
         typer.echo(settings_page(found), nl=False)
         return
-    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    console = new_console() if sys.stdout.isatty() else new_console(width=LOG_WIDTH)
     for one in found:
         console.print(settings_table(one))
 
@@ -386,14 +387,14 @@ def main() -> None:
         app()
     except (ValueError, FloatingPointError, WorkFailed, StorageFailed) as error:
         message = escape(shorten(str(error)))
-        Console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
+        new_console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ValueError) else 1)
     except OSError as error:  # fault boundary: a file that is a folder, or the reverse, or may not be written
         if error.filename is None and error.errno not in NO_MORE:
             raise
         place = error.filename or "what is printed, or a temporary file, cannot be written"
         said = escape(shorten(f"{place}: {error.strerror}"))
-        Console(stderr=True).print(f"[red]error[/]  {said}", highlight=False, soft_wrap=True)
+        new_console(stderr=True).print(f"[red]error[/]  {said}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -455,4 +456,4 @@ def _console() -> Console:
             stream.reconfigure(errors="replace")  # a sign that an encoding has not must not stop a run
 
     disable_progress_bar()  # of transformers, for every checkpoint it loads
-    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+    return new_console() if sys.stdout.isatty() else new_console(width=LOG_WIDTH)

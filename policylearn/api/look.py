@@ -12,8 +12,8 @@ from policylearn.commands.diagnose import diagnose as run_diagnosis
 from policylearn.commands.score import ScoredWord, scored_words
 from policylearn.config import Config
 from policylearn.pictures import problem_of
-from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import teller
 
 
 @undisturbed

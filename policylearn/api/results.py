@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
-
 from policylearn.messages.quote import some
 from policylearn.report.console import comparison_table
+from policylearn.report.printing import new_console
 from policylearn.report.signal import signal_report
 
 WIDTH = 120
@@ -101,7 +100,7 @@ class Page:
 
 def as_text(shown: Any) -> str:
     """What rich would print, as plain lines."""
-    console = Console(width=WIDTH, color_system=None, force_jupyter=False)
+    console = new_console(width=WIDTH, color_system=None, force_jupyter=False)
     with console.capture() as said:
         console.print(shown)
     return "\n".join(line.rstrip() for line in said.get().splitlines()).strip("\n")

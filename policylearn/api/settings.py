@@ -19,7 +19,7 @@ from policylearn.data.opened import open_task
 from policylearn.data.picture_task import splits_of
 from policylearn.data.task import Split
 from policylearn.registry.known import KINDS
-from policylearn.report.console import print_line
+from policylearn.report.printing import new_console, print_line
 from policylearn.runs.run import INPUTS
 
 HERE = {"cluster.backend": "local"}
@@ -91,7 +91,7 @@ def experiment(
 
 def console_of(quiet: bool) -> Console:
     """Where progress is shown; `quiet`: nowhere."""
-    return Console(quiet=quiet)
+    return new_console(quiet=quiet)
 
 
 def changed(config: Config, settings: Mapping[str, Any]) -> Config:

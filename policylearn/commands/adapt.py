@@ -17,9 +17,9 @@ from policylearn.models.model import InnerModel
 from policylearn.pictures import problem_of
 from policylearn.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
-from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score
+from policylearn.report.printing import print_line, teller
 from policylearn.storage.folder import Storage
 from policylearn.tasks.labelled import class_examples
 from policylearn.weight_masks.classifier import MaskedClassifier

@@ -26,8 +26,8 @@ from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
-from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import print_line, teller
 from policylearn.scores.credit import CREDIT
 
 EXTREMES = 15

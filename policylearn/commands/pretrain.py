@@ -24,8 +24,8 @@ from policylearn.pretrain.reports import check_reports, project_told
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
 from policylearn.problem import Problem
-from policylearn.report.console import print_line, teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import new_console, print_line, teller
 from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
@@ -71,7 +71,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     first = int(os.environ.get("RANK") or 0) == 0
     if first:  # others might find what the first is just writing
         Record.check_takes(out)
-    console = console if first else Console(quiet=True)
+    console = console if first else new_console(quiet=True)
     problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
     given = material_of(problem, policy)
     model = _model_of(problem)

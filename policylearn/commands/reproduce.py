@@ -3,8 +3,6 @@ the device and the versions of torch are those of the run."""
 
 import os
 
-from rich.console import Console
-
 from policylearn.arms.arms import LEARNED, RANDOM, arm_policy
 from policylearn.artefact import load_policy
 from policylearn.cluster.worker import Worker
@@ -17,6 +15,7 @@ from policylearn.messages.quote import some
 from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
+from policylearn.report.printing import new_console
 from policylearn.runs.provenance import load_again
 from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, config_for_its_files
 from policylearn.runs.state import State, load_latest, select_prefix
@@ -94,7 +93,7 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
 
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
-    return Run(storage, config_for_its_files(storage), Console())
+    return Run(storage, config_for_its_files(storage), new_console())
 
 
 def _with_rounds(folder: str | os.PathLike[str]) -> Run:

@@ -19,8 +19,8 @@ from policylearn.models.device import be_the_worker, device_here, without_gpus
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import print_line, teller
 from policylearn.report.verdict import signal
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
@@ -72,12 +72,12 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
         if not _learns_alone(config):
             state, credited = learn(config, problem, policy, pool, run)
         if state.history and "rounds" in config.learn.stages:
-            run.console.print(signal(state.history).sentence, highlight=False, markup=False, soft_wrap=True)
+            print_line(run.console, signal(state.history).sentence)
         if credited:
             policy.start = (before,)  # for card and page, which show what has come of the prior
         facts = lineage(config, state, known, credited)
         for name, said in facts.items():
-            run.console.print(f"{name:9} {said}", highlight=False, soft_wrap=True, markup=False)
+            print_line(run.console, f"{name:9} {said}")
         if config.evaluate.seeds:
             run.remark(more_labels(config, len(problem.labelled("train"))))
         export_policy(run, problem, policy, state, facts)

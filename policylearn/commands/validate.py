@@ -33,8 +33,8 @@ from policylearn.learning.windows import check_windows
 from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import print_line, teller
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
@@ -96,11 +96,10 @@ def _run_all(
             for seed in range(settings.seeds):
                 wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, VALIDITY_SEED + seed)
     missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)
-    run.console.print(
+    print_line(
+        run.console,
         f"{settings.changes} changes × 2 signs × {settings.seeds} seeds + {settings.rollouts} rollouts = {len(wanted)} "
         f"trainings; {len(missing)} to run",
-        highlight=False,
-        soft_wrap=True,
     )
     names = {pool.submit(wanted[key][0], [(skeleton, *wanted[key][1:])])[0]: key for key in missing}
     with TaskProgress("training", len(wanted), run.console, len(known), workers) as progress:

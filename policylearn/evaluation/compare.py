@@ -24,8 +24,8 @@ from policylearn.models.device import be_the_worker, device_here
 from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console import teller
 from policylearn.report.console_watch import ConsoleWatch
+from policylearn.report.printing import print_line, teller
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
@@ -61,12 +61,12 @@ def compare(
     left, planned = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
     workers = min(planned, pool.alive() or planned)  # a cluster may have room for fewer, or for none as yet
     line = plan_line(config.evaluate, len(wanted), left, workers)
-    run.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_line(run.console, line)
     others = other_budgets(config, policies)
     if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
-        run.console.print(f"of another budget: {', '.join(apart)}", highlight=False, soft_wrap=True, markup=False)
+        print_line(run.console, f"of another budget: {', '.join(apart)}")
     for line in too_few(config.evaluate, len(problem.labelled("train"))):
-        run.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(run.console, line)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])

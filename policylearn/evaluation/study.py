@@ -10,6 +10,7 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool
+from policylearn.report.printing import print_line
 from policylearn.runs.run import Run, known_config
 from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage
@@ -44,7 +45,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     check_study(study)
     begins = _forgetting(study, storage, console) if fresh else lambda: None
     for number, (task, given) in enumerate(study.tasks.items(), 1):
-        console.print(f"task {number} of {len(study.tasks)}: {task}", highlight=False, markup=False)
+        print_line(console, f"task {number} of {len(study.tasks)}: {task}")
         config, folder = study.config_of(task), str(storage / task)
         results[task] = evaluate_policies(config, folder, console, given.policies, fresh, begins)
     found = pool(study.name, results, study.reference, learned)

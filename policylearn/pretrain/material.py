@@ -25,7 +25,7 @@ from policylearn.policy.scores import scorer_of
 from policylearn.pretrain.rows import PictureRows, Rows
 from policylearn.pretrain.training import devices, in_texts, shares
 from policylearn.problem import Problem
-from policylearn.report.console import print_line
+from policylearn.report.printing import print_line
 from policylearn.runs.provenance import fingerprint, last_part
 
 Collator = PolicyCollator | PatchCollator

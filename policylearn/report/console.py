@@ -6,7 +6,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Self
 
 from rich.console import Console, RenderableType
@@ -15,10 +14,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from policylearn.report.formats import as_number, count, duration, rate, score
-from policylearn.report.progress import ETA_MEMORY_S, EVERY_S, FIRST_S, Eta, is_live, print_line
+from policylearn.report.printing import print_line
+from policylearn.report.progress import ETA_MEMORY_S, EVERY_S, FIRST_S, Eta, is_live
 from policylearn.report.tables import comparison_table
 
-__all__ = ["RoundProgress", "comparison_table", "round_line", "teller"]
+__all__ = ["RoundProgress", "comparison_table", "round_line"]
 
 _SHOWN = {
     "outer_loss": "outer loss",
@@ -56,11 +56,6 @@ def round_line(record: dict[str, Any], separator: str = "  ") -> str:
     if record.get("workers") is not None:
         parts.append(f"workers {record['workers']}")
     return separator.join(parts)
-
-
-def teller(console: Console) -> Callable[[str], None]:
-    """A function that shows a line of plain text as it is."""
-    return partial(console.print, highlight=False, soft_wrap=True, markup=False)
 
 
 class RoundProgress:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from policylearn.report.formats import score
 from policylearn.report.pieces import Piece, pieces, words
+from policylearn.report.printing import new_console
 
 # Backgrounds from rarely to often masked. All of one middle lightness, so that they stand out from black and
 # from white terminals alike, and white letters are readable on each; below the first there is no colour.
@@ -135,7 +136,7 @@ class Shown:
     heatmaps: tuple[Heatmap, ...]
 
     def __repr__(self) -> str:
-        console, top = Console(force_jupyter=False), scale_top(*self.heatmaps)
+        console, top = new_console(force_jupyter=False), scale_top(*self.heatmaps)
         with console.capture() as said:
             for heatmap in self.heatmaps:
                 console.print(terminal_heatmap(heatmap, top, console))

@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 from policylearn.report.formats import count, duration, memory, rate
+from policylearn.report.printing import print_line
 
 FIRST_S, EVERY_S, LEAST_S = 10.0, 30.0, 5.0
 # Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
@@ -141,11 +142,6 @@ def is_live(console: Console) -> bool:
     isatty = getattr(console.file, "isatty", lambda: False)  # what somebody put in place of a stream may have none
     forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE")) and not isatty()
     return console.is_terminal and console.is_interactive and not forced
-
-
-def print_line(console: Console, text: str) -> None:
-    """One plain line, however long, at once: rich flushes, so that a log that is watched does not lag."""
-    console.print(Text(text), soft_wrap=True)
 
 
 class Eta(TimeRemainingColumn):

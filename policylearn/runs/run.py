@@ -29,6 +29,7 @@ from policylearn.config.places import places_of
 from policylearn.config.renamed import rename
 from policylearn.messages.quote import some
 from policylearn.policy.policy import MaskingPolicy
+from policylearn.report.printing import print_line
 from policylearn.runs.contents import BEGUN_IN, CONTENTS, POLICY, contents, known_contents
 from policylearn.runs.kept import kept_json, kept_lines
 from policylearn.runs.provenance import Origin, provenance
@@ -371,7 +372,7 @@ def other_sums(known: dict[str, Any], config: Config) -> str:
 
 
 def _warn(console: Console, line: str) -> None:
-    console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, line, "yellow")
 
 
 def known_config(storage: Storage) -> dict[str, Any] | None:

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from policylearn.report.formats import plural
+from policylearn.report.printing import new_console, print_line
 from policylearn.runs.checkpoints import last_checkpoint
 
 if TYPE_CHECKING:
@@ -39,13 +38,11 @@ def resumable(out: str, fresh: bool = False) -> Iterator[None]:
             yield
     except (KeyboardInterrupt, Preempted, WorkFailed, StorageFailed, OSError) as error:  # such as of a full log
         begun = str(Storage.at(out)) in _BEGUN
-        Console(stderr=True).print(
+        print_line(
+            new_console(stderr=True),
             f"{'preempted' if isinstance(error, Preempted) else 'stopped'}"
             f"{' before anything was begun anew' if fresh and not begun else ''}; {out} keeps {_kept(out)}. "
             f"Continue with the same command{', without --fresh,' if fresh and begun else ''} and the same --out.",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
         if not isinstance(error, KeyboardInterrupt):
             raise

@@ -18,7 +18,7 @@ from rich.console import Console
 from policylearn.config import Config
 from policylearn.registry.known import TRACKERS
 from policylearn.registry.registry import check_has
-from policylearn.report.console import print_line
+from policylearn.report.printing import print_line
 from policylearn.runs.state import State
 
 IDENTITY = "tracked_as"
