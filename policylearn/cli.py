@@ -21,6 +21,7 @@ from policylearn.config import Config, StudyConfig, is_study, load_config, load_
 from policylearn.config.places import file_above
 from policylearn.messages.quote import shorten
 from policylearn.report.printing import new_console, print_line
+from policylearn.runs.layout import POLICY, REPORT, RESULT
 from policylearn.runs.stop import resumable
 
 if TYPE_CHECKING:
@@ -86,14 +87,14 @@ def train(
     from policylearn.report.console import comparison_table
     from policylearn.storage.folder import Storage
 
-    already = Storage.at(out).is_file("result.json") and not fresh
+    already = Storage.at(out).is_file(RESULT) and not fresh
     with resumable(out, fresh):
         result = run_training(config, out, console, fresh, shlex.join(["policylearn", *sys.argv[1:]]))
     if already:
         print_line(console, f"{out} is finished; --fresh starts over.")
     if result["arms"]:
         console.print(comparison_table(result, console.width))
-    report, policy = (Storage.at(out) / name for name in ("report.html", "policy"))
+    report, policy = (Storage.at(out) / name for name in (REPORT, POLICY))
     print_line(console, f"report  {report}\npolicy  {policy}")
 
 
@@ -164,7 +165,7 @@ def evaluate(
     console.print(study_table(result) if study else comparison_table(result, console.width))
     for line in result.get("sentences", []):
         print_line(console, line)
-    written = Storage.at(out) / ("study.json" if study else "result.json")
+    written = Storage.at(out) / ("study.json" if study else RESULT)
     print_line(console, f"result  {written}")
 
 
@@ -188,7 +189,7 @@ def score(
     from policylearn.policy.scores import scorer_of
     from policylearn.report.console_watch import ConsoleWatch
     from policylearn.report.printing import teller
-    from policylearn.runs.run import check_takes_policy
+    from policylearn.runs.taking import check_takes_policy
 
     if out is not None:
         check_takes_policy(out)
@@ -350,7 +351,7 @@ def average(
     """Make one policy of several: the mean of their logits, such as that of a domain from policies of its tasks."""
     from policylearn.commands.average import average as average_of
     from policylearn.commands.export import write_policy
-    from policylearn.runs.run import check_takes_policy
+    from policylearn.runs.taking import check_takes_policy
 
     of = _all_named(policies, "policy", "name=run")
     check_takes_policy(out)

@@ -20,7 +20,7 @@ from policylearn.api.rows import check_transform, line_of, row_parts, rows_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
 from policylearn.artefact.tokenizer import tokenizer_files, tokenizer_fingerprint
-from policylearn.runs.run import INPUTS
+from policylearn.runs.layout import INPUTS
 from policylearn.storage.folder import Storage
 
 SET_ON_SAVING = ("_name_or_path", "architectures", "dtype", "transformers_version")

@@ -13,6 +13,7 @@ from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.commands.train import train
 from policylearn.config import Config
+from policylearn.runs.layout import POLICY, REPORT
 from policylearn.storage.folder import Storage
 
 ALONE = {"evaluate.seeds": 0}
@@ -36,12 +37,12 @@ class Learned:
     @cached_property
     def policy(self) -> PolicyArtefact:
         """The policy: for `PolicyCollator`, with `show(texts)` to look at it and `push_to_hub` to pass it on."""
-        return load_policy(str(Storage.at(self.out) / "policy"))
+        return load_policy(str(Storage.at(self.out) / POLICY))
 
     def report(self) -> Page:
         """The page on what was learned, on what, and how it compared."""
         storage = Storage.at(self.out)
-        return Page(str(storage / "report.html"), storage.read("report.html").decode())
+        return Page(str(storage / REPORT), storage.read(REPORT).decode())
 
     @undisturbed
     def evaluate(
@@ -63,7 +64,7 @@ class Learned:
             ValueError: bad input, with what to do.
         """
         storage = Storage.at(self.out)
-        policies = {"learned": str(storage / "policy")} if "learned" in arms else {}
+        policies = {"learned": str(storage / POLICY)} if "learned" in arms else {}
         chosen = {"evaluate.arms": names_of(arms), "evaluate.seeds": seeds, **(settings or {})}
         return compare_arms(self.config, chosen, policies, str(storage / "evaluate"), quiet)
 

@@ -20,7 +20,7 @@ from policylearn.data.picture_task import splits_of
 from policylearn.data.task import Split
 from policylearn.registry.known import KINDS
 from policylearn.report.printing import new_console, print_line
-from policylearn.runs.run import INPUTS
+from policylearn.runs.layout import INPUTS
 
 HERE = {"cluster.backend": "local"}
 """What holds from Python unless it is set: this process works."""

@@ -18,14 +18,16 @@ from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.problem import open_corpus
-from policylearn.runs.run import check_takes_policy, config_for_its_files, kept_config
+from policylearn.runs.layout import CHECKPOINTS, POLICY
+from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
+from policylearn.runs.taking import check_takes_policy
 from policylearn.storage.filesystem import PENDING
 from policylearn.storage.folder import Storage, files_below
 
 Form = Literal["policy", "table", "annotated"]
-POLICY, EXAMPLES = "policy", "examples.jsonl"
-"""What `out` holds of an annotated data set."""
+EXAMPLES = "examples.jsonl"
+"""What `out` holds of an annotated data set, beside the policy."""
 TEXT = "text"
 """Column of a corpus by file."""
 USAGE = """from datasets import load_dataset
@@ -84,7 +86,7 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
     artefact = load_policy(str(run / POLICY) if run else source)
     if run is None or number is None:
         return artefact
-    artefact.policy.load_learned(select_prefix("phi.", load_round(run / "checkpoints", number).tensors))
+    artefact.policy.load_learned(select_prefix("phi.", load_round(run / CHECKPOINTS, number).tensors))
     note = f"φ after round {number} of a run; its final policy was described thus:"
     learned = {LEARNED: at_round(kept_config(run), number)}
     return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))

@@ -17,6 +17,7 @@ from policylearn.problem import Problem
 from policylearn.report.pictures import drawn_pictures
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow, most_masked
+from policylearn.runs.layout import POLICY, REPORT
 from policylearn.runs.run import Run
 from policylearn.runs.state import State
 
@@ -57,7 +58,7 @@ def favourites(policy: MaskingPolicy, words: list[WordRow]) -> list[WordRow]:
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
     card = run_card(run, favourites(policy, word_rows(policy, problem.domain, problem)), state, facts, result=None)
-    run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
+    run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
 
 
 def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, result: dict, facts: Facts) -> None:
@@ -66,7 +67,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
 
     words = word_rows(policy, problem.domain, problem)
     card = run_card(run, favourites(policy, words), state, facts, result)
-    run.save_policy("policy", run.artefact(policy, problem.own_tokenizer, facts), card)
+    run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
         config=run.config.model_dump(mode="json"),
@@ -74,9 +75,9 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
         result=result,
         examples=samples(problem, policy),
         words=words,
-        policy=_without_machine(str(run.storage / "policy")),
+        policy=_without_machine(str(run.storage / POLICY)),
     )
-    run.save_text("report.html", page)
+    run.save_text(REPORT, page)
 
 
 def samples(problem: Problem, policy: MaskingPolicy) -> Any:

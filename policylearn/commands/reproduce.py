@@ -16,8 +16,10 @@ from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.printing import new_console
+from policylearn.runs.layout import CHECKPOINTS, EXPECTED, POLICY, PRIOR, STRENGTH
 from policylearn.runs.provenance import load_again
-from policylearn.runs.run import EXPECTED, PRIOR, STRENGTH, Run, config_for_its_files
+from policylearn.runs.reading import config_for_its_files
+from policylearn.runs.run import Run
 from policylearn.runs.state import State, load_latest, select_prefix
 from policylearn.storage.folder import Storage
 
@@ -49,7 +51,7 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
         ValueError: the folder holds no run, or one without rounds, or the seed belongs to another round.
     """
     run = _with_rounds(folder)
-    config, state = run.config, load_latest(run.storage / "checkpoints")[0] or State()
+    config, state = run.config, load_latest(run.storage / CHECKPOINTS)[0] or State()
     numbers = range(state.round, min(state.round + config.learn.lag + 1, config.learn.rounds))
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
@@ -116,7 +118,7 @@ def _problem(run: Run) -> Problem:
 def _policy(problem: Problem, run: Run, arm: str) -> MaskingPolicy | None:
     if kept := run.given_policies().get(arm):
         return load_again(kept)
-    return load_policy(str(run.storage / "policy")).policy if arm == LEARNED else arm_policy(problem, arm)
+    return load_policy(str(run.storage / POLICY)).policy if arm == LEARNED else arm_policy(problem, arm)
 
 
 def _seeds(config: Config, numbers: range) -> str:

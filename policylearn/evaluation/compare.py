@@ -27,6 +27,7 @@ from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line, teller
 from policylearn.report.progress import TaskProgress
+from policylearn.runs.layout import REPORT
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
 from policylearn.runs.run import Run
@@ -170,7 +171,7 @@ def evaluate_policies(
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
         alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}
-        run.save_text("report.html", render_study(alone))
+        run.save_text(REPORT, render_study(alone))
         run.finish(result)
     return result
 

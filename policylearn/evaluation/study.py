@@ -11,11 +11,13 @@ from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool
 from policylearn.report.printing import print_line
-from policylearn.runs.run import Run, known_config
+from policylearn.runs.layout import REPORT
+from policylearn.runs.reading import known_config
+from policylearn.runs.run import Run
 from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage
 
-FILES = ("study.json", "report.html")
+FILES = ("study.json", REPORT)
 """What all tasks together come to."""
 
 

@@ -19,7 +19,8 @@ from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console import RoundProgress
-from policylearn.runs.run import EXPECTED, STRENGTH, Run
+from policylearn.runs.layout import EXPECTED, STRENGTH
+from policylearn.runs.run import Run
 from policylearn.runs.state import State, select_prefix
 from policylearn.runs.trackers import open_trackers
 from policylearn.scores.credit import CREDIT

@@ -10,8 +10,8 @@ from policylearn.learning.choice import kept_the_first
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
 from policylearn.report.formats import plural
+from policylearn.runs.layout import STRENGTH
 from policylearn.runs.provenance import last_part
-from policylearn.runs.run import STRENGTH
 from policylearn.runs.state import State
 from policylearn.scores.credit import CREDIT
 

@@ -13,11 +13,9 @@ from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
 from policylearn.runs.code import code_of_parts
 from policylearn.runs.kept import kept_json
+from policylearn.runs.layout import CONFIG, CONTENTS, POLICY
 from policylearn.storage.folder import Storage
 
-CONTENTS, POLICY = "contents.json", "policy"
-BEGUN_IN = "begun in"
-"""Key of the folder that relative places are of."""
 WHOLE = 2**28
 """Bytes of all files together, up to which every byte is read."""
 END = 2**16
@@ -83,7 +81,7 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
     if place.is_file():
         yield place, place.name
     for folder, below, names in os.walk(place):
-        below[:] = sorted(x for x in below if x[0] != "." and not Path(folder, x, "config.json").exists())
+        below[:] = sorted(x for x in below if x[0] != "." and not Path(folder, x, CONFIG).exists())
         for name in sorted(names):
             if name[0] != ".":
                 yield Path(folder, name), Path(folder, name).relative_to(place).as_posix()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from policylearn.report.formats import plural
 from policylearn.report.printing import new_console, print_line
 from policylearn.runs.checkpoints import last_checkpoint
+from policylearn.runs.layout import CHECKPOINTS, CONFIG, EXPECTED, METRICS, STRENGTH, TRIALS
 
 if TYPE_CHECKING:
     from policylearn.storage.folder import Storage
@@ -50,10 +51,10 @@ def resumable(out: str, fresh: bool = False) -> Iterator[None]:
 
 
 KEPT = {
-    "expected/metrics.jsonl": ("credits of {}", "point"),
-    "strength/metrics.jsonl": ("models of {}", "seed"),
-    "metrics.jsonl": ("{}", "finished round"),
-    "trials.jsonl": ("{}", "finished trial"),
+    f"{EXPECTED}/{METRICS}": ("credits of {}", "point"),
+    f"{STRENGTH}/{METRICS}": ("models of {}", "seed"),
+    METRICS: ("{}", "finished round"),
+    TRIALS: ("{}", "finished trial"),
 }
 """Files of a run, and what a line of each is; of a study there are such in every task's folder."""
 
@@ -64,10 +65,10 @@ def _kept(out: str) -> str:
     try:
         storage = Storage.at(out)
         if storage.is_file("pretrain.json"):
-            with (storage / "checkpoints").here() as folder:
+            with (storage / CHECKPOINTS).here() as folder:
                 return _checkpoint_in(folder)
-        runs = [storage] if storage.is_file("config.json") else [storage / name for name in storage.names()]
-        runs = [run for run in runs if run.is_file("config.json")]
+        runs = [storage] if storage.is_file(CONFIG) else [storage / name for name in storage.names()]
+        runs = [run for run in runs if run.is_file(CONFIG)]
         counts = {name: sum(_lines_in(run, name) for run in runs) for name in KEPT}
     except StorageFailed:
         return "what was saved before"

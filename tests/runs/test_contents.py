@@ -11,7 +11,8 @@ from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import Origin
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_of
-from policylearn.runs.run import Run, config_for_its_files, kept_config
+from policylearn.runs.reading import config_for_its_files, kept_config
+from policylearn.runs.run import Run
 from policylearn.runs.state import State
 from policylearn.storage.folder import Storage
 
