@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from policylearn import cli
 from policylearn.artefact import load_policy
 from policylearn.data.planted import domain_corpus, general_corpus, planted_task, planted_tokenizer
 from policylearn.report.formats import plural
@@ -138,6 +140,11 @@ def test_every_command_explains_itself(policylearn, command):
     status, out, _ = policylearn(command, "--help")
     assert status == 0
     assert "Usage" in out
+
+
+def test_help_lists_the_commands_in_the_order_in_which_they_are_met():
+    order = "train pretrain evaluate score diagnose adapt reproduce inspect export average settings"
+    assert list(typer.main.get_command(cli.app).commands) == order.split()
 
 
 # bad input

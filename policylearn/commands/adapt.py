@@ -11,6 +11,7 @@ from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.adapt.downstream import SplitScores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
 from policylearn.adapt.probe import readout_of
+from policylearn.commands.choices import Method
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
@@ -46,7 +47,7 @@ class Adapted:
         return [*files, *(f"{name:{width}}  {score(number)} {self.metric}" for name, number in numbers.items())]
 
 
-def adapt(config: Config, out: Path, method: str, folded: bool, seed: int, console: Console) -> Adapted:
+def adapt(config: Config, out: Path, method: Method, folded: bool, seed: int, console: Console) -> Adapted:
     """Adapt a model to the label task of a config, write what came of it, then score it on test.
 
     Args:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from policylearn.artefact import CARD, MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.artefact.card import with_note
 from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table, tokenized
+from policylearn.commands.choices import Form
 from policylearn.data.records import matching_files, read_records
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
@@ -25,7 +25,6 @@ from policylearn.runs.taking import check_takes_policy
 from policylearn.storage.filesystem import PENDING
 from policylearn.storage.folder import Storage, files_below
 
-Form = Literal["policy", "table", "annotated"]
 EXAMPLES = "examples.jsonl"
 """What `out` holds of an annotated data set, beside the policy."""
 TEXT = "text"

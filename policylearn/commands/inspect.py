@@ -1,9 +1,10 @@
-"""What `policylearn inspect` reads and tells: lines of a file, facts on a policy."""
+"""What `policylearn inspect` reads and tells: lines of a file, facts on a policy, pictures under it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from policylearn.artefact import PolicyArtefact
@@ -14,6 +15,9 @@ from policylearn.data.pictures import read_pictures
 from policylearn.policy.patches import patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
+from policylearn.report.inspected import write_inspected_pictures
+from policylearn.report.pictures import drawn_pictures, in_letters
+from policylearn.report.printing import print_line
 from policylearn.scores.registry import READ_LABELS
 
 MOST = 24
@@ -58,6 +62,22 @@ def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, l
     found = [read_pictures(place, config, field.grid, "picture", "label", mend=mend) for place in places]
     x = torch.cat([one.rows.batch(range(min(len(one.rows), MOST)))[0] for one in found])
     return x[:MOST], [name for one in found for name in one.names]
+
+
+def show_pictures(
+    console: Console, policy: str, artefact: PolicyArtefact, places: Sequence[str], html: Path | None
+) -> None:
+    """Pictures under a policy in letters, or on a page."""
+    x, names = read_places(artefact.policy, places)
+    if len(x) < len(names):
+        print_line(console, f"the first {MOST} of {len(names):,} pictures")
+    if html is None:
+        for one, name in zip(x, names, strict=False):
+            shown = f"{name}\n{in_letters(artefact.policy, one[None])}\n"
+            print_line(console, shown)
+        return
+    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names), facts(artefact))
+    print_line(console, f"page  {html}")
 
 
 def facts(artefact: PolicyArtefact) -> dict[str, str]:

@@ -42,12 +42,23 @@ class Pretrained:
     Attributes:
         folder: what `AutoModelForMaskedLM.from_pretrained` and `AutoModel.from_pretrained` load.
         result: steps, the mean loss of the last of them, texts and rows.
+        length: tokens of a text, the longer ones having been split.
         before: whether an earlier call had finished it.
     """
 
     folder: Path
     result: dict[str, Any]
+    length: int
     before: bool = False
+
+    def lines(self) -> list[str]:
+        """What to tell whoever asked for it."""
+        loss = "" if self.result["loss"] is None else f", loss {self.result['loss']:.3f} at the end"
+        read, pieces = "texts", f" of up to {self.length} tokens"
+        if "pictures" in self.result:
+            read, pieces = "pictures", ""
+        steps = f"{self.result['steps']:,} steps on {self.result[read]:,} {read}{pieces}"
+        return [f"model  {self.folder}  ({steps}{loss})"]
 
 
 def pretrain(config: Config, out: Path, console: Console, policy: str | None = None, fresh: bool = False) -> Pretrained:
@@ -78,7 +89,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     made_from = _made_from(config, model) | given.facts
     record = Record.open(out, made_from, fresh) if first else Record.seen(out, made_from, fresh)
     if record.result:
-        return Pretrained(out, record.result, before=True)
+        return Pretrained(out, record.result, config.model.max_length, before=True)
     print_line(console, f"masks  {given.said}; {given.share}")
     if given.beside:
         print_line(console, f"labels  {given.beside}; the loss that is shown is of both")
@@ -97,7 +108,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         for name, text in (given.files | {CARD: said}).items():
             (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
-    return Pretrained(out, result)
+    return Pretrained(out, result, config.model.max_length)
 
 
 def _told(config: Config, facts: dict[str, Any]) -> dict[str, Any]:

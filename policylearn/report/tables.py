@@ -1,9 +1,9 @@
-"""The two tables a run ends with: how the arms compare, and which words the policy masks."""
+"""Tables in a terminal: how the arms compare, and which words a scorer ranks highest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -51,6 +51,14 @@ def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
         table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
     if winner:
         table.caption = f"* best{_apart_from_oracle(shown)}"
+    return table
+
+
+def scored_table(scorer: str, words: Iterable[tuple[str, float, int, int]]) -> Table:
+    """Words with their score, and how often the domain and the general corpus have them."""
+    table = Table("word", "score", "times in domain", "times in general", title=escape(scorer))
+    for text, number, domain, general in words:
+        table.add_row(escape(text), f"{number:.3f}", f"{domain:,}", f"{general:,}")
     return table
 
 
