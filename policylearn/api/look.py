@@ -9,11 +9,9 @@ from policylearn.api.results import Diagnosis
 from policylearn.api.settings import Given, console_of, experiment
 from policylearn.api.surroundings import undisturbed
 from policylearn.commands.diagnose import diagnose as run_diagnosis
+from policylearn.commands.opening import open_problem
 from policylearn.commands.score import ScoredWord, scored_words
 from policylearn.config import Config
-from policylearn.pictures import problem_of
-from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import teller
 
 
 @undisturbed
@@ -80,4 +78,4 @@ def score(
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
         config = experiment(Given(model, task, domain, general, tokenizer, config, settings), folder, console)
-        return scored_words(problem_of(config, ConsoleWatch(console), tell=teller(console)), scorer, top)
+        return scored_words(open_problem(config, console), scorer, top)

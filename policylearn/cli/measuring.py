@@ -66,19 +66,17 @@ def score(
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
     config, console = given_config(settings, imports), console_here()
     from policylearn.arms.policies import sources_of
+    from policylearn.commands.opening import open_problem
     from policylearn.commands.score import export_scorer, scored_words
-    from policylearn.pictures import problem_of
     from policylearn.policy.adaptive import check_follows_no_model
     from policylearn.policy.scores import scorer_of
-    from policylearn.report.console_watch import ConsoleWatch
-    from policylearn.report.printing import teller
     from policylearn.report.tables import scored_table
     from policylearn.runs.taking import check_takes_policy
 
     if out is not None:
         check_takes_policy(out)
         check_follows_no_model(scorer)
-    problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
+    problem = open_problem(config, console)
     console.print(scored_table(scorer, map(astuple, scored_words(problem, scorer, top))))
     if problem.has_loaded and problem.remark:
         print_line(console, problem.remark)

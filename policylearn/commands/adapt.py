@@ -12,15 +12,14 @@ from policylearn.adapt.downstream import SplitScores, score_chosen, subsets
 from policylearn.adapt.finetune import Classifier
 from policylearn.adapt.probe import readout_of
 from policylearn.commands.choices import Method
+from policylearn.commands.opening import open_problem
 from policylearn.config import Config
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
-from policylearn.pictures import problem_of
 from policylearn.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
-from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.formats import score
-from policylearn.report.printing import print_line, teller
+from policylearn.report.printing import print_line
 from policylearn.storage.folder import Storage
 from policylearn.tasks.labelled import class_examples
 from policylearn.weight_masks.classifier import MaskedClassifier
@@ -71,7 +70,7 @@ def adapt(config: Config, out: Path, method: Method, folded: bool, seed: int, co
             "adapt is of texts, and patches.words makes this config one of pictures: `policylearn train` and "
             "`policylearn evaluate` score models of these, by evaluate.downstream"
         )
-    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = open_problem(config, console, device_here(config.cluster))
     train = problem.examples("train")
     if method == "weight_mask":
         class_examples(problem.kind, train, "adapt without --method finetune")

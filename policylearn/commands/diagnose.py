@@ -13,6 +13,7 @@ from rich.console import Console
 
 from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
+from policylearn.commands.opening import open_problem
 from policylearn.config import Config, InnerConfig
 from policylearn.credit.along import states
 from policylearn.credit.analysis import GOAL, Point, analyse, sums, verdict
@@ -22,12 +23,10 @@ from policylearn.credit.sums import Sums
 from policylearn.credit.variance import Shares, halves_needed
 from policylearn.learning.windows import opens_window
 from policylearn.models.device import device_here
-from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
-from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import print_line, teller
+from policylearn.report.printing import print_line
 from policylearn.scores.credit import CREDIT
 
 EXTREMES = 15
@@ -46,7 +45,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
     """
     started, worked = time.monotonic(), time.process_time()
-    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
+    problem = open_problem(config, console, device_here(config.cluster))
     problem.tell_of_precision()
     if problem.remark:
         print_line(console, problem.remark)

@@ -10,13 +10,13 @@ from rich.console import Console
 from transformers import PreTrainedModel, Trainer, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from policylearn.commands.opening import open_problem
 from policylearn.config import Config
 from policylearn.evaluation.identity import weights_key
 from policylearn.models.checkpoint import listed, not_finite, quiet
 from policylearn.models.device import slow_bf16
 from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
-from policylearn.pictures import problem_of
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
 from policylearn.pretrain.record import CARD, CHECKPOINTS, Record, card
@@ -24,8 +24,7 @@ from policylearn.pretrain.reports import check_reports, project_told
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
 from policylearn.problem import Problem
-from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import new_console, print_line, teller
+from policylearn.report.printing import new_console, print_line
 from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
@@ -83,7 +82,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     if first:  # others might find what the first is just writing
         Record.check_takes(out)
     console = console if first else new_console(quiet=True)
-    problem = problem_of(config, ConsoleWatch(console), tell=teller(console))
+    problem = open_problem(config, console)
     given = material_of(problem, policy)
     model = _model_of(problem)
     made_from = _made_from(config, model) | given.facts

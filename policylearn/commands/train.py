@@ -9,18 +9,17 @@ from rich.console import Console
 
 from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy, more_labels
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
+from policylearn.commands.opening import problem_of_run
 from policylearn.commands.present import export_policy, report_run
 from policylearn.config import Config
 from policylearn.evaluation.compare import compare
 from policylearn.learning.learn import learn
 from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
 from policylearn.learning.windows import check_windows
-from policylearn.models.device import be_the_worker, device_here, without_gpus
-from policylearn.pictures import problem_of
+from policylearn.models.device import without_gpus
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import print_line, teller
+from policylearn.report.printing import print_line
 from policylearn.report.verdict import signal
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
@@ -54,10 +53,7 @@ def train(
     run = Run.open(out, config, console, fresh)
     if run.finished:
         return run.result()
-    be_the_worker(config.cluster)
-    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
-    problem.check()
-    run.remark(problem.remark)
+    problem = problem_of_run(run)
     with run, preemptible():
         return _train(config, run, problem, command)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import Result, WorkFailed
 from policylearn.cluster.pool import Pool, open_pool
+from policylearn.commands.opening import problem_of_run
 from policylearn.config import Config
 from policylearn.evaluation.plan import workers_of
 from policylearn.evaluation.validity import (
@@ -30,11 +31,8 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.windows import check_windows
-from policylearn.models.device import be_the_worker, device_here
-from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import print_line, teller
+from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
@@ -63,10 +61,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
     run = Run.open(out, config, console, fresh, start_over="another folder for --validity")
     if run.finished:
         return run.result()
-    be_the_worker(config.cluster)
-    problem = problem_of(config, ConsoleWatch(console), device=device_here(config.cluster), tell=teller(console))
-    problem.check()
-    run.remark(problem.remark)
+    problem = problem_of_run(run)
     policy = initial_policy(problem)
     if config.learn.start is not None:
         policy.start_here()  # as rounds do: what pulls back to a prior is no part of the outer loss

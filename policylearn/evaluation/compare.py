@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +26,7 @@ from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.printing import print_line, teller
+from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.layout import REPORT
 from policylearn.runs.preemption import preemptible
@@ -150,7 +151,7 @@ def evaluate_policies(
     from policylearn.report.study_page import render_study  # here only, as in commands/present.py
 
     Storage.at(out).check_folder()  # `Run.open` comes when all that it needs has been touched
-    tell = teller(console)
+    tell = partial(print_line, console)
     if LEARNED in config.evaluate.arms and LEARNED not in folders:
         tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
     config = with_arms(config, folders)

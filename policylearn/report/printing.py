@@ -1,7 +1,5 @@
 """Plain lines on a console, and consoles that show a text as it is."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -16,8 +14,3 @@ def new_console(**settings: Any) -> Console:
 def print_line(console: Console, text: str, style: str | None = None) -> None:
     """One plain line, however long, at once: rich flushes, so that a log that is watched does not lag."""
     console.print(Text(text), style=style, soft_wrap=True)
-
-
-def teller(console: Console) -> Callable[[str], None]:
-    """A function that shows a line of plain text as it is."""
-    return partial(print_line, console)

@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_costs_a_round_and_no_bits(finished, tiny, tmp_path
 
 
 def test_a_finished_run_returns_at_once_with_its_result(finished, tiny, quiet, monkeypatch):
-    monkeypatch.setattr("policylearn.commands.train.problem_of", None)  # nothing is built, let alone trained
+    monkeypatch.setattr("policylearn.commands.train.problem_of_run", None)  # nothing is built, let alone trained
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}  # nothing is written: it may be read-only
     result = train(tiny(), finished, quiet)
     assert result == json.loads((finished / "result.json").read_text(encoding="utf-8"))
