@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from policylearn.commands.present import comparison_lines
+from policylearn.commands.card_of_run import comparison_lines
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.report.write_up import write_up
