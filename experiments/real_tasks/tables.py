@@ -10,7 +10,7 @@ import numpy as np
 
 from policylearn.arms.arms import other_budgets
 from policylearn.config import load_study
-from policylearn.evaluation.pooling import pool
+from policylearn.evaluation.pooling import pool_results
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.report.study import study_lines
@@ -107,7 +107,7 @@ def tables(which: str) -> tuple[dict[str, Any], list[str]]:
         view = {task: scored_by(result, method) if method else result for task, result in known.items()}
         if not view:
             continue
-        found[name] = pool(f"{study.name}, {name}", view, study.reference, LEARNED)
+        found[name] = pool_results(f"{study.name}, {name}", view, study.reference, LEARNED)
         lines += [f"{name}:", "", *study_lines(found[name]), ""]
         if method is None:
             lines += [dev_line(results, study.reference), "", *rest_lines(which, study.reference)]

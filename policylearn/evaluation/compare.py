@@ -17,7 +17,7 @@ from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config, EvaluateConfig, parts_of
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.plan import estimate, plan_line, workers_of
-from policylearn.evaluation.pooling import pool as together
+from policylearn.evaluation.pooling import pool_results
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
@@ -33,6 +33,9 @@ from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
 from policylearn.runs.run import Run
 from policylearn.storage.folder import Storage
+
+Call = tuple[str, int]
+"""Arm and seed of a trial."""
 
 
 def compare(
@@ -55,29 +58,16 @@ def compare(
     if not seeds:
         return summarise([], problem.task.metric)
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
-    evidence, masks = evidence_key(problem), _masks_keys(problem, arms)
-    wanted = {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
+    wanted, others = _wanted(problem, arms, seeds), other_budgets(config, policies)
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
-    missing = [call for call in wanted if call not in done]
+    missing = {call: key for call, key in wanted.items() if call not in done}
     left, planned = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
     workers = min(planned, pool.alive() or planned)  # a cluster may have room for fewer, or for none as yet
-    line = plan_line(config.evaluate, len(wanted), left, workers)
-    print_line(run.console, line)
-    others = other_budgets(config, policies)
-    if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
-        print_line(run.console, f"of another budget: {', '.join(apart)}")
-    for line in too_few(config.evaluate, len(problem.labelled("train"))):
-        print_line(run.console, line)
+    _say_plan(config, problem, run, plan_line(config.evaluate, len(wanted), left, workers), others)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
-        tickets = pool.submit(run_trial, [(shared[arm], arm, seed, wanted[arm, seed]) for arm, seed in missing])
-        for result in pool.results(tickets):
-            trial: Trial = replace(result, advice=how_to_see(result, run)).required()
-            done[trial.arm, trial.seed] = trial
-            known[trial.key] = asdict(trial)
-            run.save_trials(list(known.values()))
-            progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}", seconds=trial.seconds)
+        done |= _run_missing(missing, shared, known, pool, run, progress)
     summary = summarise([done[call] for call in wanted], problem.task.metric, others)
     for arm, found in summary["arms"].items():
         if course := course_of(config, arm).key:
@@ -85,6 +75,39 @@ def compare(
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary
+
+
+def _wanted(problem: Problem, arms: Mapping[str, MaskingPolicy | None], seeds: range) -> dict[Call, str]:
+    evidence, masks = evidence_key(problem), _masks_keys(problem, arms)
+    return {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
+
+
+def _say_plan(config: Config, problem: Problem, run: Run, plan: str, others: Mapping[str, str]) -> None:
+    print_line(run.console, plan)
+    if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
+        print_line(run.console, f"of another budget: {', '.join(apart)}")
+    for line in too_few(config.evaluate, len(problem.labelled("train"))):
+        print_line(run.console, line)
+
+
+def _run_missing(
+    missing: Mapping[Call, str],
+    shared: Mapping[str, Any],
+    known: dict[str, dict[str, Any]],
+    pool: Pool,
+    run: Run,
+    progress: TaskProgress,
+) -> dict[Call, Trial]:
+    """Each trial is kept beside those that are `known` as soon as it is there."""
+    done = {}
+    tickets = pool.submit(run_trial, [(shared[arm], arm, seed, key) for (arm, seed), key in missing.items()])
+    for result in pool.results(tickets):
+        trial: Trial = replace(result, advice=how_to_see(result, run)).required()
+        done[trial.arm, trial.seed] = trial
+        known[trial.key] = asdict(trial)
+        run.save_trials(list(known.values()))
+        progress.advance(label=f"{trial.arm}, seed {trial.seed}: {trial.score:.3f}", seconds=trial.seconds)
+    return done
 
 
 def too_few(config: EvaluateConfig, examples: int) -> list[str]:
@@ -152,14 +175,7 @@ def evaluate_policies(
 
     Storage.at(out).check_folder()  # `Run.open` comes when all that it needs has been touched
     tell = partial(print_line, console)
-    if LEARNED in config.evaluate.arms and LEARNED not in folders:
-        tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
-    config = with_arms(config, folders)
-    if not (config.evaluate.arms and config.evaluate.seeds):
-        raise ValueError(
-            f"evaluate.arms = {config.evaluate.arms} on evaluate.seeds = {config.evaluate.seeds} compares nothing: "
-            'name arms, such as ["random", "difference"], or policies, and set seeds to 1 or more'
-        )
+    config = _arms_asked(config, folders, tell)
     problem, policies = opened(config, folders, tell, ConsoleWatch(console))
     run = Run.open(out, config, console, fresh, compares=True)
     run.remark(problem.remark)
@@ -170,11 +186,24 @@ def evaluate_policies(
             begins()
             run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
             result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
-        alone = together(config.name, {config.name: result}, RANDOM, learned=policies)
+        alone = pool_results(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}
         run.save_text(REPORT, render_study(alone))
         run.finish(result)
     return result
+
+
+def _arms_asked(config: Config, folders: Mapping[str, str | os.PathLike[str]], tell: Callable[[str], None]) -> Config:
+    """As `with_arms`. ValueError: that compares nothing."""
+    if LEARNED in config.evaluate.arms and LEARNED not in folders:
+        tell(f"evaluate.arms  {LEARNED!r} is left out: no policy is given for it (--policy {LEARNED}=RUN)")
+    config = with_arms(config, folders)
+    if not (config.evaluate.arms and config.evaluate.seeds):
+        raise ValueError(
+            f"evaluate.arms = {config.evaluate.arms} on evaluate.seeds = {config.evaluate.seeds} compares nothing: "
+            'name arms, such as ["random", "difference"], or policies, and set seeds to 1 or more'
+        )
+    return config
 
 
 def with_arms(config: Config, folders: Mapping[str, str | os.PathLike[str]]) -> Config:

@@ -15,7 +15,7 @@ Results = Mapping[str, Mapping[str, Any]]
 """Task → its comparison, of `summarise`."""
 
 
-def pool(name: str, results: Results, reference: str, learned: Collection[str]) -> dict[str, Any]:
+def pool_results(name: str, results: Results, reference: str, learned: Collection[str]) -> dict[str, Any]:
     """Results of several tasks and their averages, as plain JSON.
 
     Args:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
-from policylearn.evaluation.pooling import check_same_unit, pool
+from policylearn.evaluation.pooling import check_same_unit, pool_results
 from policylearn.report.printing import print_line
 from policylearn.runs.layout import REPORT
 from policylearn.runs.reading import known_config
@@ -50,7 +50,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         print_line(console, f"task {number} of {len(study.tasks)}: {task}")
         config, folder = study.config_of(task), str(storage / task)
         results[task] = evaluate_policies(config, folder, console, given.policies, fresh, begins)
-    found = pool(study.name, results, study.reference, learned)
+    found = pool_results(study.name, results, study.reference, learned)
     for name, text in zip(FILES, (json.dumps(found, indent=2) + "\n", render_study(found)), strict=True):
         storage.write(name, text.encode())
     return found

@@ -8,7 +8,7 @@ import pytest
 from policylearn.config import is_study, load_config, load_study
 from policylearn.config.data import metrics_of
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool, pooled
+from policylearn.evaluation.pooling import best_baseline, check_same_unit, pool_results, pooled
 from policylearn.evaluation.study import FILES, run_study
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
@@ -103,7 +103,7 @@ def test_names_may_have_dollars():
 def test_a_reference_that_masks_nothing_or_is_missing_leaves_gaps():
     trials = [Trial(arm, 0, 0.5, {}, 0.5, None, masked, 1.0) for arm, masked in (("none", 0), ("word", 9))]
     for reference in ("none", "random"):
-        found = pool("small", {"one": summarise(trials, "accuracy")}, reference, [])
+        found = pool_results("small", {"one": summarise(trials, "accuracy")}, reference, [])
         assert [row[-1] for row in study_rows(found)] == [MISSING, MISSING]
         assert "nan" not in render_study(found)
 
@@ -197,7 +197,7 @@ RESULTS = {"one": ONE, "two": TWO}
 
 
 def study(results: dict) -> dict:
-    return pool("s", results, "random", learned={"learned"})
+    return pool_results("s", results, "random", learned={"learned"})
 
 
 def test_the_average_over_tasks_by_hand():
@@ -267,7 +267,9 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
 
 
 def test_learned_arms_are_drawn_in_another_colour_whatever_their_name():
-    plain, learned = (interval_plot(pool("s", RESULTS, "random", learned=names)) for names in ({"learned"}, {"tficf"}))
+    plain, learned = (
+        interval_plot(pool_results("s", RESULTS, "random", learned=names)) for names in ({"learned"}, {"tficf"})
+    )
     colours = [plot.count(arm_css("learned", [])) for plot in (plain, learned)]
     assert colours[1] > colours[0] > 0
 
@@ -279,7 +281,7 @@ def test_a_page_of_one_arm_has_nothing_to_draw():
 
 
 def test_what_has_learned_may_be_what_others_are_compared_with():
-    found = pool("s", RESULTS, "learned", learned={"learned"})
+    found = pool_results("s", RESULTS, "learned", learned={"learned"})
     assert "learned" not in found["pooled"] and all("learned" in sentence for sentence in found["sentences"])
 
 
