@@ -95,11 +95,11 @@ def _epochs(
         yield epoch
 
 
-def _warm_then_linear(step: int, steps: int, warmup: float = 0.1) -> float:
+def _warm_then_linear(step: int, steps: int) -> float:
     """Factor of the learning rate: up over a tenth of all steps, then down to zero.
 
     >>> [round(_warm_then_linear(step, 10), 2) for step in (0, 1, 5, 10)]
     [1.0, 1.0, 0.56, 0.0]
     """
-    warm = max(1.0, warmup * steps)
+    warm = max(1.0, 0.1 * steps)
     return min((step + 1) / warm, (steps - step) / max(1.0, steps - warm)) if step < steps else 0.0

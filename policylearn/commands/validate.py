@@ -40,14 +40,13 @@ from policylearn.runs.run import Run
 SIGNS = (1.0, -1.0)
 
 
-def validate(config: Config, out: str | os.PathLike[str], console: Console, fresh: bool = False) -> dict[str, Any]:
+def validate(config: Config, out: str | os.PathLike[str], console: Console) -> dict[str, Any]:
     """Train models under random changes of the initial policy, and hold what becomes of them against predictions.
 
     Args:
         config: `config.validity` says how many changes and seeds; engine, windows and estimator are those of learning.
         out: run directory, a path or a URI; what is there of the same config is not run again.
         console: where progress is shown.
-        fresh: forget what `out` holds, when learning or trials begin.
 
     Returns:
         what stands in result.json: of outer loss and dev score what `validity` found, every prediction and outcome,
@@ -58,7 +57,7 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console, fres
         WorkFailed, StorageFailed, Preempted: as in `policylearn.commands.train.train`.
     """
     check_windows(config, asked=True)
-    run = Run.open(out, config, console, fresh, start_over="another folder for --validity")
+    run = Run.open(out, config, console, start_over="another folder for --validity")
     if run.finished:
         return run.result()
     problem = problem_of_run(run)

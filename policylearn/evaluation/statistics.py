@@ -141,7 +141,7 @@ def standard_error(tasks: Sequence[np.ndarray]) -> tuple[float, float]:
     return math.sqrt(parts.sum()) / len(tasks), float(freedom)
 
 
-def bootstrap_interval(tasks: Sequence[np.ndarray], confidence: float = CONFIDENCE) -> list[float]:
+def bootstrap_interval(tasks: Sequence[np.ndarray]) -> list[float]:
     """Studentised bootstrap interval of the mean over tasks of their means (Efron & Tibshirani, 1993, ch. 12)."""
     rng, mean = np.random.default_rng(0), float(np.mean([task.mean() for task in tasks]))
     error = standard_error(tasks)[0]
@@ -152,7 +152,7 @@ def bootstrap_interval(tasks: Sequence[np.ndarray], confidence: float = CONFIDEN
     errors = np.sqrt(np.sum([s.var(1, ddof=1) / s.shape[1] for s in samples], axis=0)) / len(tasks)
     varied = errors > 1e-6 * error  # a resample may be one seed many times over
     t = (means[varied] - mean) / errors[varied]
-    above, below = np.quantile(t, [(1 + confidence) / 2, (1 - confidence) / 2])
+    above, below = np.quantile(t, [(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2])
     return [mean - float(above) * error, mean - float(below) * error]
 
 
@@ -175,8 +175,8 @@ def _as_extreme(sums: np.ndarray, found: float) -> np.ndarray:
     return np.abs(sums) >= abs(found) * (1 - 1e-9)
 
 
-def least_effect(error: float, freedom: float, power: float = POWER) -> float | None:
-    """The true difference whose interval leaves out zero in a share `power` of studies; by the noncentral t. None: the
+def least_effect(error: float, freedom: float) -> float | None:
+    """The true difference whose interval leaves out zero in a share `POWER` of studies; by the noncentral t. None: the
     seeds do not differ, so nobody knows what chance does.
 
     Args:
@@ -192,7 +192,7 @@ def least_effect(error: float, freedom: float, power: float = POWER) -> float | 
     from scipy.stats import nct
 
     bound = critical(freedom)
-    return error * float(brentq(lambda shift: nct.sf(bound, freedom, shift) - power, 0.0, 100.0))
+    return error * float(brentq(lambda shift: nct.sf(bound, freedom, shift) - POWER, 0.0, 100.0))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SEED = 0
 SAMPLE = 20_000
 """Patches that centroids are found among."""
 
 
-def visual_words(x: Tensor, count: int, seed: int = 0) -> Tensor:
+def visual_words(x: Tensor, count: int) -> Tensor:
     """Codebook [K, d], K ≤ count: centroids of k-means (Lloyd, 1982; k-means++) of patches x [B, T, d], of which a
     sample is enough. Patches that are all alike have one centroid.
 
@@ -18,7 +19,7 @@ def visual_words(x: Tensor, count: int, seed: int = 0) -> Tensor:
     from sklearn.cluster import KMeans  # here only: whoever has a policy needs it no more
 
     flat = x.flatten(0, 1).numpy()
-    picked = np.random.default_rng(seed).permutation(len(flat))[:SAMPLE]
+    picked = np.random.default_rng(SEED).permutation(len(flat))[:SAMPLE]
     different = len(np.unique(flat[picked], axis=0))
-    found = KMeans(min(count, different), n_init=1, random_state=seed).fit(flat[picked])
+    found = KMeans(min(count, different), n_init=1, random_state=SEED).fit(flat[picked])
     return torch.from_numpy(found.cluster_centers_).float()

@@ -50,13 +50,13 @@ def score(value: Any, digits: int = 3) -> str:
     return sign + text.removeprefix("0")
 
 
-def signed(value: Any, digits: int = 3) -> str:
+def signed(value: Any) -> str:
     """A difference, always with its sign.
 
     >>> signed(0.042), signed(-0.042), signed(None), signed(0.0)
     ('+.042', '−.042', '–', '+.000')
     """
-    text = score(value, digits)
+    text = score(value)
     return text if text.startswith((MINUS, MISSING)) else "+" + text
 
 

@@ -178,10 +178,10 @@ def gap_recovered(result: dict[str, Any], name: str) -> float:
     return (means.get(name, math.nan) - means["random"]) / way if way > 0 else math.nan
 
 
-def uneven_masking(result: dict[str, Any], tolerance: float = 0.01) -> bool:
-    """Whether arms masked different numbers of tokens, so that they do not differ in the choice alone."""
+def uneven_masking(result: dict[str, Any]) -> bool:
+    """Whether arms masked numbers of tokens more than 1 % apart, so that they do not differ in the choice alone."""
     masked = [arm.masked_tokens for arm in arms(result) if arm.masked_tokens > 0]
-    return bool(masked) and max(masked) > (1 + tolerance) * min(masked)
+    return bool(masked) and max(masked) > 1.01 * min(masked)
 
 
 def _arm(name: str, fields: dict[str, Any]) -> Arm:
