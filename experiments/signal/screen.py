@@ -46,7 +46,8 @@ def fixed_outer_loss(
 ) -> ridge.ProbeFit:
     """Ridge strength and temperature at 1, wherever the optimum is."""
     x, q = ridge.standardise(support, query)
-    scores = ridge.ridge_scores(x, ridge.centred_targets(readout.targets(support_y))[0].to(x.dtype), q, 1.0)
+    targets = ridge.centred_targets(readout.targets(support_y))[0].to(x.dtype)
+    scores = q @ ridge.ridge_coefficients(x, targets)(1.0)
     return ridge.ProbeFit(cross_entropy(scores, query_y), 0.0, 1.0, 1.0)
 
 

@@ -69,11 +69,6 @@ def centred_targets(targets: Tensor) -> tuple[Tensor, Tensor]:
     return targets - mean, mean
 
 
-def ridge_scores(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
-    """Query scores [Q, C] of the ridge regression of targets [S, C] on support [S, d], penalty ridge · S."""
-    return query @ ridge_coefficients(support, targets)(ridge)
-
-
 def ridge_coefficients(support: Tensor, targets: Tensor) -> Callable[[float], Tensor]:
     """Coefficients [d, C] of the ridge regressions of targets [S, C] on support [S, d], penalty `ridge` · S, as a
     function of `ridge`: products are formed once for all, in whichever of d × d and S × S is smaller.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from policylearn.registry.known import ESTIMATORS, KINDS, METRICS, OBJECTIVES, SCORERS
-from policylearn.registry.registry import Origin, Registry
+from policylearn.registry.registry import Origin
 
 Part = TypeVar("Part", bound=Callable)
 QUESTIONS = "questions"
@@ -30,7 +30,7 @@ def scorer(name: str) -> Callable[[Part], Part]:
     ...     tokens = sources.tokenizer.convert_ids_to_tokens(range(len(sources.tokenizer)))
     ...     return Scores(torch.tensor([-float(len(token)) for token in tokens]))
     """
-    return _register(SCORERS, name, Origin.of(sys._getframe(1)))
+    return SCORERS.register(name, Origin.of(sys._getframe(1)))
 
 
 def task(name: str) -> Callable[[Part], Part]:
@@ -65,18 +65,14 @@ def metric(name: str, kind: str) -> Callable[[Part], Part]:
         raise ValueError(f"metrics of {kind} are methods of its own: register one for another kind")
     if name in (own := KINDS.get(kind).metrics):
         raise ValueError(f"task.kind {kind!r} has a metric {name!r} already, beside {', '.join(own)}: choose another")
-    return _register(METRICS, f"{kind}.{name}", Origin.of(sys._getframe(1)))
+    return METRICS.register(f"{kind}.{name}", Origin.of(sys._getframe(1)))
 
 
 def objective(name: str) -> Callable[[Part], Part]:
     """Register a function problem → `policylearn.inner.objectives.Objective`."""
-    return _register(OBJECTIVES, name, Origin.of(sys._getframe(1)))
+    return OBJECTIVES.register(name, Origin.of(sys._getframe(1)))
 
 
 def estimator(name: str) -> Callable[[Part], Part]:
     """Register a function (problem, policy, seed) → trainings of all steps, see `policylearn.learning.rollout`."""
-    return _register(ESTIMATORS, name, Origin.of(sys._getframe(1)))
-
-
-def _register(registry: Registry, name: str, origin: Origin) -> Callable[[Part], Part]:
-    return registry.register(name, origin)
+    return ESTIMATORS.register(name, Origin.of(sys._getframe(1)))

@@ -10,7 +10,7 @@ from policylearn.config import MaskingConfig, PolicyConfig
 from policylearn.masking import MaskedBatch, rates_of
 from policylearn.masking.grid import Grid
 from policylearn.masking.patches import MaskedPatches, PatchField, whole_rate
-from policylearn.masking.structure import FIRM, STRUCTURES
+from policylearn.masking.structure import STRUCTURES
 from policylearn.policy.policy import Columns, MaskingPolicy, draw_keys, mask_tokens
 from policylearn.policy.scores import Scores, scorer_of
 from policylearn.protocols import Field
@@ -49,12 +49,6 @@ def patch_policy(
 def random_patches(grid: Grid, masking: MaskingConfig) -> MaskingPolicy:
     """The policy that knows nothing: every patch is as likely as any other."""
     return patch_policy(PatchField(torch.zeros(1, grid.depth), grid, masking), {}, {})
-
-
-def structured_patches(name: str, grid: Grid, masking: MaskingConfig, strength: float = FIRM) -> MaskingPolicy:
-    """A policy of `STRUCTURES`, whose cap is 1: at a strength of `FIRM` it hides the patches of highest score."""
-    settings = masking.model_copy(update={"p_max": 1.0})
-    return patch_policy(PatchField(torch.zeros(1, grid.depth), grid, settings), {}, {name: strength})
 
 
 def draw_patches(

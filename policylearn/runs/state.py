@@ -61,13 +61,9 @@ def state_files(state: State) -> dict[str, bytes]:
     return files | {MANIFEST: json.dumps(manifest).encode()}
 
 
-def save_state(folder: Place, state: State) -> Storage:
-    """Write `folder/round-0007` and remove all but the newest few. A sound one of that round is left as it is."""
-    return save_files(folder, state.round, state_files(state))
-
-
 def save_files(folder: Place, number: int, files: dict[str, bytes]) -> Storage:
-    """`save_state`, of files made earlier by `state_files`.
+    """Write what `state_files` made to `folder/round-0007`, and remove all but the newest few. A sound one of that
+    round is left as it is.
 
     Rounds after `number`, left by a run that found them damaged, are not touched and keep nothing from being kept.
     """

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch.nn.functional import cross_entropy
 
-from policylearn.adapt.ridge import RIDGES, centred_targets, probe_loss, ridge_scores, standardise
+from policylearn.adapt.ridge import RIDGES, centred_targets, probe_loss, ridge_coefficients, standardise
 from policylearn.tasks.classification import Classification
 
 CLASSES = 3
@@ -27,7 +27,7 @@ def test_scores_are_those_of_ridge_regression(n, d, ridge):
     support, y, query, _ = task(n, 7, d)
     targets = centred_targets(READOUT.targets(y))[0].double()
     expected = Ridge(alpha=ridge * n, fit_intercept=False).fit(support.numpy(), targets.numpy()).predict(query.numpy())
-    torch.testing.assert_close(ridge_scores(support, targets, query, ridge), torch.from_numpy(expected))
+    torch.testing.assert_close(query @ ridge_coefficients(support, targets)(ridge), torch.from_numpy(expected))
 
 
 def test_features_are_standardised_by_the_support_set():
@@ -56,7 +56,7 @@ def test_the_loss_is_the_cross_entropy_of_the_chosen_fit():
     support, y, query, query_y = task(40, 30, 8)
     fit = probe_loss(support, y, query, query_y, READOUT)
     s, q = standardise(support, query)
-    logits = fit.factor * ridge_scores(s, centred_targets(READOUT.targets(y))[0].double(), q, fit.ridge)
+    logits = fit.factor * (q @ ridge_coefficients(s, centred_targets(READOUT.targets(y))[0].double())(fit.ridge))
     assert fit.loss.item() == pytest.approx(cross_entropy(logits, query_y).item())
     assert fit.quality == pytest.approx((logits.argmax(1) == query_y).double().mean().item())
     assert fit.quality > 0.5  # chance is a third
@@ -69,7 +69,7 @@ def test_ridge_and_temperature_stand_at_their_optimum(n_support):
     s, q = standardise(support, query)
 
     def loss(ridge: float, temperature: float) -> float:
-        scores = ridge_scores(s, centred_targets(READOUT.targets(y))[0].double(), q, ridge)
+        scores = q @ ridge_coefficients(s, centred_targets(READOUT.targets(y))[0].double())(ridge)
         return cross_entropy(temperature * scores, query_y).item()
 
     assert 0.02 < fit.factor < 400  # inside its bounds

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from policylearn.runs.state import State, load_latest, save_state
+from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.storage.folder import TRIES, Storage, StorageFailed
+
+
+def save_state(folder, state: State):
+    return save_files(folder, state.round, state_files(state))
 
 
 def state(number: int) -> State:

@@ -6,12 +6,12 @@ import torch
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, region
 from policylearn.masking.patches import PatchField, whole_rate
+from policylearn.masking.structure import FIRM
 from policylearn.policy.patches import (
     mask_patches,
     patch_field,
     patch_policy,
     random_patches,
-    structured_patches,
 )
 from policylearn.policy.scores import Scores
 
@@ -61,7 +61,8 @@ def test_a_mask_depends_on_the_picture_seed_and_epoch_alone():
 
 @pytest.mark.parametrize("name", ["block", "structured"])
 def test_structures_spend_the_same_budget(name):
-    found = mask_patches(structured_patches(name, GRID, MaskingConfig(rate=0.75)), pictures(40))
+    field = PatchField(torch.zeros(1, GRID.depth), GRID, MaskingConfig(rate=0.75, p_max=1.0))
+    found = mask_patches(patch_policy(field, {}, {name: FIRM}), pictures(40))
     assert found.hidden() == 12
     assert (found.p.sort(1, descending=True).values[:, :11] > 0.8).float().mean() > 0.9  # hardly left to chance
     assert not torch.equal(found.mask[0], found.mask[1])

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from policylearn.runs.state import KEEP, State, load_latest, load_round, save_state
+from policylearn.runs.state import KEEP, State, load_latest, load_round, save_files, state_files
 from policylearn.storage.folder import Storage, StorageFailed
+
+
+def save_state(folder, state: State):
+    return save_files(folder, state.round, state_files(state))
 
 
 def state(number: int) -> State:
