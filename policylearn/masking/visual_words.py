@@ -17,9 +17,11 @@ def visual_words(x: Tensor, count: int) -> Tensor:
     tensor([0.3333, 9.0000])
     """
     from sklearn.cluster import KMeans  # here only: whoever has a policy needs it no more
+    from threadpoolctl import threadpool_limits
 
     flat = x.flatten(0, 1).numpy()
     picked = np.random.default_rng(SEED).permutation(len(flat))[:SAMPLE]
     different = len(np.unique(flat[picked], axis=0))
-    found = KMeans(min(count, different), n_init=1, random_state=SEED).fit(flat[picked])
+    with threadpool_limits(1):  # several would add up in an order of their own, and last bits are part of keys
+        found = KMeans(min(count, different), n_init=1, random_state=SEED).fit(flat[picked])
     return torch.from_numpy(found.cluster_centers_).float()
