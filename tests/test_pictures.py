@@ -14,6 +14,7 @@ from policylearn.arms.policies import build_policy, build_uniform, scores_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import Config, PolicyConfig
 from policylearn.credit.domain import DomainCredits
+from policylearn.evaluation.pretraining import HELD_OUT_MASKS, held_out_loss
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
@@ -329,3 +330,19 @@ def test_draws_of_pictures_that_share_what_there_is_to_hide_share_rate_and_struc
 def test_names_of_classes_are_looked_at(make_problem, digits):
     with pytest.raises(ValueError, match=r"task\.labels names .0. twice"):
         make_problem(task={"path": str(digits), "labels": ["0", "0", "1", "2", "3"]}).check()
+
+
+def words_of(problem, batch):
+    return problem.field(problem.config.masking).types(batch.original)[batch.mask]
+
+
+def test_beit_tells_words_of_the_problem_whoever_masks_and_when_it_is_measured(make_problem, digits):
+    problem, others = make_problem("beit"), {"domain": {"path": str(digits / "general.npz")}}
+    own, *given = (build_uniform(make_problem("beit", **x)) for x in ({}, others, {"patches": {"words": 2}}))
+    wanted = next(Trajectory.start(problem, own, 0).batches).labels
+    for policy in given:
+        batch = next(Trajectory.start(problem, policy, 0).batches)
+        assert torch.equal(batch.labels, wanted) and not torch.equal(policy.field.types(batch.original), wanted)
+    held_out_loss(problem, problem.fresh_model(0))
+    for _, batch in problem.memo[HELD_OUT_MASKS]:
+        assert torch.equal(batch.labels[batch.mask], words_of(problem, batch)) and batch.labels.unique().numel() > 9

@@ -1,12 +1,16 @@
 """Objective `masked_patches`: a share of the patches of a picture is hidden, and restored from the rest."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.masking import MaskedBatch
+from policylearn.masking import IGNORED, MaskedBatch
+from policylearn.masking.patches import PatchField
+from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import draw_patches
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -15,14 +19,22 @@ from policylearn.problem import Problem
 class PatchReconstruction(MaskedLM):
     """ℓ(θ, x) = Σ_i x_i · ℓ_i(θ) / M over the M hidden patches, ℓ_i as `PictureModel` has it; x are weights, all 1.
 
-    The model is given pictures whole, for that is what it is to restore, and hides what has a label by itself.
+    The model is given pictures whole, for that is what it is to restore, and hides what has a label by itself. Labels,
+    which are what BEiT is to tell, are visual words of the problem, whatever words the policy has.
+
+    Args:
+        field: of the problem.
     """
+
+    def __init__(self, field: PatchField) -> None:
+        self.field = field
 
     def draw(
         self, policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: Any, **settings: Any
     ) -> MaskedBatch:
-        """`draw_patches`."""
-        return draw_patches(policy, x, real, seed, epoch, **settings)
+        """`draw_patches`, of the labels of the problem."""
+        batch = draw_patches(policy, x, real, seed, epoch, **settings)
+        return replace(batch, labels=torch.where(batch.mask, self.field.types(x), IGNORED))
 
     def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
         losses = model(batch.original, batch.real, labels=batch.labels)
@@ -31,4 +43,5 @@ class PatchReconstruction(MaskedLM):
 
 def masked_patches(problem: Problem) -> PatchReconstruction:
     """The objective of this name."""
-    return PatchReconstruction()
+    known = cast(PictureProblem, problem)
+    return PatchReconstruction(known.field(known.config.masking))
