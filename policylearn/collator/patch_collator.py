@@ -6,6 +6,7 @@ from inspect import signature
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -21,16 +22,20 @@ from policylearn.messages.quote import quote
 from policylearn.models.picture import other_scale
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches
 from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import scorer_of
 
 RATE = 0.6
 """Of patches that are hidden where neither policy nor model has a rate: SimMIM's (Xie et al., CVPR 2022)."""
 SET_IMAGE = "set PatchCollator(image=…) to the column of the picture, and remove_unused_columns=False of a Trainer"
+CUTS = ("do_center_crop", "crop_pct", "do_pad")
+"""Settings of processors under which a model sees a part of a picture, or more than that."""
 PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "labels"
 
 
 class PatchCollator(Timed):
     """Pictures → `pixel_values`, and the mask in the form that a model of transformers takes it: `noise` (ViTMAE),
-    `bool_masked_pos` (ViT, Swin, VideoMAE and many others), with visual words as `labels` (BEiT).
+    `bool_masked_pos` (ViT, Swin, VideoMAE and many others), with visual words as `labels` (BEiT): those that examples
+    bring in a column of this name, a number for every patch, or else those of the policy.
 
     A mask depends on (seed, epoch, the picture's own pixels), as that of `PolicyCollator` does, and is told the epoch
     in the same way: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
@@ -42,7 +47,8 @@ class PatchCollator(Timed):
     this name, boxes as `policylearn.masking.grid.region` takes them; further columns are dropped.
 
     Args:
-        model: that is trained. It says what it takes and how it cuts pictures, and is not kept.
+        model: that is trained. It says what it takes and how it cuts pictures, and is not kept. It is told that its
+            loss is a mean (`accepts_loss_kwargs`): Trainer might take it for a share of a sum, over several batches.
         policy: over pictures cut in the same way, alone or as `load_policy` gives it; None: every patch is as likely as
             any other.
         rate: share of the patches that is hidden; None: the policy's, or else the model's `mask_ratio`, or .6.
@@ -54,7 +60,7 @@ class PatchCollator(Timed):
     Raises:
         ValueError: the model takes no mask, cuts pictures otherwise than the policy, or hides another number of them;
             the processor takes another mean off pixels than the policy was learned with, or divides them by another
-            std; or a setting is of a wrong type or out of range.
+            std, or cuts off what boxes are of; or a setting is of a wrong type or out of range.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class PatchCollator(Timed):
     ) -> None:
         grid, removed = grid_of(model.config), getattr(model.config, "mask_ratio", None)
         self.asks = asked_by(model)
+        model.accepts_loss_kwargs = False  # forward takes any, by which Trainer goes, and BEiT's is a mean all the same
         if isinstance(policy, PolicyArtefact):
             policy = policy.policy
         _check_settings(policy, rate, seed)
@@ -108,6 +115,8 @@ class PatchCollator(Timed):
             )
         if len(field.codebook) > 1 and self.processor is not None:
             _check_scale(self.processor, *field.scale.tolist())
+        if self._reads_boxes and self.processor is not None:
+            _check_whole(self.processor)
         # A rate that is not the model's is seen now.
         self._checked(mask_patches(self.policy, grid.pixels(torch.zeros(2, grid.count, grid.depth))))
 
@@ -116,7 +125,7 @@ class PatchCollator(Timed):
 
         Raises:
             ValueError: there are no examples, one has no picture or one of another size or number of channels, pixels
-                are whole numbers or not finite, or boxes are none.
+                are whole numbers or not finite, boxes are none, or the model asks for words and there is but one.
         """
         if isinstance(examples, Mapping) or not len(examples) or not all(isinstance(one, Mapping) for one in examples):
             raise ValueError(f"a batch is a list of examples with {PIXELS}, one at least; got {quote(examples)}")
@@ -124,8 +133,19 @@ class PatchCollator(Timed):
         examples = [example for example in examples for _ in range(self.policy.masking.copies)]
         pixels = self._pixels(examples)
         mask = self.mask(pixels, self._columns(examples))
-        forms = {NOISE: mask.noise, POSITIONS: mask.bool_masked_pos, LABELS: lambda: mask.types[mask.mask]}
+        forms = {NOISE: mask.noise, POSITIONS: mask.bool_masked_pos, LABELS: lambda: self._labels(examples, mask)}
         return {PIXELS: pixels} | {name: forms[name]() for name in self.asks}
+
+    def _labels(self, examples: Sequence[Mapping[str, Any]], mask: MaskedPatches) -> Tensor:
+        brought = [np.asarray(example.get(LABELS)).ravel() for example in examples]
+        if all(len(words) == mask.mask.shape[1] for words in brought):  # a class is no such row
+            return torch.from_numpy(np.stack(brought)).long()[mask.mask]
+        if len(patch_field(self.policy.field).codebook) == 1:
+            raise ValueError(
+                f"the model tells {LABELS}, and there is but one visual word: give examples a column {LABELS!r}, a "
+                "number for every patch, or a policy that was learned with patches.words"
+            )
+        return mask.types[mask.mask]
 
     def mask(self, pixels: Tensor, columns: Mapping[str, Tensor] | None = None) -> MaskedPatches:
         """The mask of the moment of pictures, as `mask_patches` has them. ValueError: they are no such pixels."""
@@ -165,9 +185,13 @@ class PatchCollator(Timed):
             )
         return torch.stack(pixels)
 
+    @property
+    def _reads_boxes(self) -> bool:
+        return REGION in map(scorer_of, self.policy.names)
+
     def _columns(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         boxes = [example.get(REGION) for example in examples]
-        if REGION not in self.policy.names or all(found is None for found in boxes):
+        if not self._reads_boxes or all(found is None for found in boxes):
             return {}
         grid = patch_field(self.policy.field).grid
         unknown = torch.full((grid.count,), torch.nan)
@@ -194,6 +218,15 @@ def _check_scale(processor: Any, mean: float, std: float) -> None:
         raise ValueError(
             f"the processor makes pixels of {other}, the policy's visual words are of {mean:g} and {std:g}: set them "
             "to that, or learn the policy with patches.mean and patches.std as the processor has them"
+        )
+
+
+def _check_whole(processor: Any) -> None:
+    """Of one that says what it does; boxes of a whole picture lie elsewhere in a part of it."""
+    if cuts := [name for name in CUTS if getattr(processor, name, None)]:
+        raise ValueError(
+            f"the processor has {cuts[0]}, and the policy goes by boxes of whole pictures: have it resize them to "
+            "height and width of the model alone, or cut pictures and boxes beforehand and give pixel_values"
         )
 
 

@@ -14,12 +14,13 @@ from policylearn.collator.patch_collator import PatchCollator
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import PatchField
-from policylearn.policy.patches import mask_patches, patch_policy, random_patches
+from policylearn.policy.patches import mask_patches, patch_policy, random_patches, structured_patches
 from policylearn.policy.scores import Scores
 from policylearn.trainers import EpochCallback
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PICTURE = {"image_size": 12, "patch_size": 3}
+PICTURES = Grid(12, 12, patch=3)
 DECODER = {f"decoder_{name}": value for name, value in SIZES.items()}
 SWIN = {"embed_dim": 8, "depths": [1], "num_heads": [2], "window_size": 2, "encoder_stride": 3}
 MODELS = {
@@ -278,3 +279,56 @@ def test_copies_of_a_picture_share_what_there_is_to_hide():
     batch = PatchCollator(model, policy)([{"pixel_values": picture} for picture in pixels])
     assert torch.equal(batch["pixel_values"], pixels.repeat_interleave(4, 0))
     assert batch["bool_masked_pos"].reshape(2, 4, -1).long().sum(1).eq(1).all()
+
+
+def test_words_are_told_where_there_are_some_and_those_of_examples_come_first():
+    model, structure = model_of("BeitForMaskedImageModeling"), structured_patches("block", PICTURES, MaskingConfig())
+    pixels, own = pixels_for(model)[:3], torch.arange(48).reshape(3, 4, 4)
+    rows = [{"pixel_values": picture, "labels": words} for picture, words in zip(pixels, own, strict=True)]
+    for policy in (None, structure, policy_of(model)):
+        batch = PatchCollator(model, policy)(rows)
+        assert torch.equal(batch["labels"], own.flatten(1)[batch["bool_masked_pos"]])
+    for policy in (None, structure):
+        with pytest.raises(ValueError, match="there is but one visual word: give examples a column 'labels'"):
+            PatchCollator(model, policy)([row | {"labels": None} for row in rows])
+    classes = [row | {"labels": 3} for row in rows]  # of another task
+    batch = PatchCollator(model, policy_of(model))(classes)
+    assert torch.equal(
+        batch["labels"], policy_of(model).field.types(PICTURES.patches(pixels))[batch["bool_masked_pos"]]
+    )
+
+
+@pytest.mark.parametrize("name", ["BeitForMaskedImageModeling", "ViTForMaskedImageModeling"])
+def test_a_step_is_the_same_in_one_batch_and_in_several(name, tmp_path):
+    weights = []
+    for micro in (8, 2):
+        model = model_of(name)
+        rows = [{"pixel_values": picture} for picture in pixels_for(model)]
+        told = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": 8 // micro, "max_steps": 1}
+        arguments = TrainingArguments(
+            str(tmp_path), **told, optim="sgd", max_grad_norm=0, report_to=[], use_cpu=True, save_strategy="no"
+        )
+        collator = PatchCollator(model, policy_of(model))
+        told = {"data_collator": collator, "callbacks": [EpochCallback(collator)]}
+        Trainer(model, arguments, train_dataset=rows, **told).train()
+        weights.append(torch.cat([parameter.flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("prior", ["region", "region:rank"])
+def test_boxes_are_read_whatever_is_made_of_them(prior):
+    model = model_of("ViTMAEForPreTraining", mask_ratio=0.5)
+    policy = patch_policy(policy_of(model).field, {}, {prior: 40.0}).under(p_max=1.0, rate=0.5)
+    row = {"pixel_values": pixels_for(model)[0], "region": [[0.0, 0.0, 1.0, 0.5]]}
+    assert (PatchCollator(model, policy)([row])["noise"].reshape(4, 4) >= 1).all(1).tolist() == [True] * 2 + [False] * 2
+
+
+def test_boxes_of_what_a_processor_cuts_are_refused():
+    model, sizes = model_of("ViTForMaskedImageModeling"), {"size": {"height": 24, "width": 24}}
+    policy = patch_policy(policy_of(model).field, {}, {"region:rank": 15.0})
+    cuts = transformers.DeiTImageProcessorPil(**sizes, crop_size={"height": 12, "width": 12})
+    PatchCollator(model, policy_of(model), processor=cuts)
+    with pytest.raises(
+        ValueError, match=r"has do_center_crop, and the policy goes by boxes of whole pictures: have it resize"
+    ):
+        PatchCollator(model, policy, processor=cuts)
