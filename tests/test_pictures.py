@@ -9,7 +9,7 @@ import transformers
 from sklearn.datasets import load_digits
 from torch.func import functional_call
 
-from policylearn.arms.arms import initial_policy
+from policylearn.arms.arms import check_fits, initial_policy
 from policylearn.arms.policies import build_policy, build_uniform, scores_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import Config, PolicyConfig
@@ -346,3 +346,26 @@ def test_beit_tells_words_of_the_problem_whoever_masks_and_when_it_is_measured(m
     held_out_loss(problem, problem.fresh_model(0))
     for _, batch in problem.memo[HELD_OUT_MASKS]:
         assert torch.equal(batch.labels[batch.mask], words_of(problem, batch)) and batch.labels.unique().numel() > 9
+
+
+def boxed(place, digits):
+    """The domain with boxes: the upper half of every picture."""
+    x = np.load(digits / "domain.npz")["image"]
+    np.savez(place, image=x, region=np.tile([[0.0, 0.0, 1.0, 0.5]], (len(x), 1, 1)))
+    return {"domain": {"path": str(place)}, "masking": {"rate": 0.5, "p_max": 1.0}}
+
+
+def test_a_policy_of_boxes_is_refused_where_pictures_have_none(make_problem, digits, tmp_path):
+    problem = make_problem(**boxed(tmp_path / "domain.npz", digits))
+    artefact = PolicyArtefact(build_policy(problem, PolicyConfig(prior={"region:rank": 1.0}, network="none")), None, {})
+    check_fits(problem, artefact)
+    with pytest.raises(ValueError, match=r"goes by boxes: give domain\.path .*domain\.npz an array 'region'"):
+        check_fits(make_problem(), artefact)
+
+
+@pytest.mark.parametrize("model", ["vit_mae", "beit"])
+def test_classifier_and_masked_pictures_are_trained_at_once(make_problem, model):
+    problem = make_problem(model, outer={"support": 40, "query": 40, "adaptation": "joint"})
+    assert rollout(problem, build_policy(problem, problem.config.policy), seed=1).metrics["dev"] > 0
+    brief = {"arms": ["none"], "downstream": ["joint"], "joint": {"epochs": 1}}
+    assert run_trial(make_problem(model, evaluate=brief), None, "none", 0).score > 0

@@ -35,6 +35,8 @@ from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
+from policylearn.pictures import PictureProblem
+from policylearn.policy.patches import random_patches
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.problem import Problem
 
@@ -125,11 +127,14 @@ def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progr
 def _masked(
     problem: Problem, policy: MaskingPolicy, objective: Objective, seed: int, step: int, rows: Sequence[int]
 ) -> MaskedBatch:
-    ids, real = problem.labelled("train").rows.batch(rows, problem.pad_id)
-    return objective.draw(policy, ids, real, seed, step, progress=OVER)
+    labelled = problem.labelled("train").rows
+    ids, real = labelled.batch(rows, problem.pad_id)
+    return objective.draw(policy, ids, real, seed, step, progress=OVER, columns=labelled.values(rows, ids.shape[1]))
 
 
 def _uniform(problem: Problem) -> MaskingPolicy:
+    if isinstance(problem, PictureProblem):
+        return random_patches(problem.grid, problem.config.masking)
     return uniform_policy(problem.tokenizer, problem.config.masking)
 
 

@@ -17,7 +17,7 @@ from policylearn.masking.patches import PatchField
 from policylearn.masking.structure import FIRM, STRUCTURES
 from policylearn.pictures import PictureProblem
 from policylearn.policy.adaptive import default_strength
-from policylearn.policy.patches import patch_field
+from policylearn.policy.patches import REGION, patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problem import Problem
@@ -88,7 +88,8 @@ def _same_words(one: PatchField, other: PatchField) -> bool:
 
 
 def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
-    """Refuse a policy that was learned with another tokenizer, or over pictures that are cut or scaled otherwise.
+    """Refuse a policy that was learned with another tokenizer, over pictures that are cut or scaled otherwise, or of
+    boxes where pictures have none.
 
     Raises:
         ValueError: saying in what they differ.
@@ -105,6 +106,8 @@ def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
             f"the policy was learned with patches.mean = {mean:g} and patches.std = {std:g}, this config has "
             f"{patches.mean:g} and {patches.std:g}: set them to those of the policy"
         )
+    if REGION in map(scorer_of, artefact.policy.names) and problem.domain.regions is None:
+        raise ValueError(f"the policy goes by boxes: give domain.path {problem.config.domain.path} an array {REGION!r}")
 
 
 def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
