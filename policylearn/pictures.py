@@ -27,7 +27,14 @@ from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices
-from policylearn.models.picture import PictureModel, load_picture_model, other_scale, picture_config, processor_fields
+from policylearn.models.picture import (
+    PictureModel,
+    check_hides,
+    load_picture_model,
+    other_scale,
+    picture_config,
+    processor_fields,
+)
 from policylearn.problem import Data, Problem
 from policylearn.protocols import Kind
 from policylearn.tasks.classification import Classification
@@ -156,17 +163,34 @@ class PictureProblem(Problem):
         corpora = f"{len(self.domain):,} of the domain, {len(self.general):,} general ones"
         cut = f"{self.grid.count} patches of {self.grid.patch} × {self.grid.patch}"
         self.tell(f"pictures  {corpora}; all {self.grid.height} × {self.grid.width}, in {cut}")
+        self._tell_of_sizes()
         self.codebook  # noqa: B018
+
+    def _tell_of_sizes(self) -> None:
+        super()._tell_of_sizes()
+        if "rate" not in (masking := self.config.masking).model_fields_set:
+            self.tell(
+                f"masking.rate  is not set: {masking.rate} of the patches, where SimMIM hides 0.6 and ViTMAE 0.75"
+            )
 
     def check_task(self) -> None:
         """The same of model and task alone."""
-        self.fresh_model(0)
-        self._tell_of_scale()
+        check_hides(cast(PictureModel, self.fresh_model(0)))
+        self._check_words()
+        self.tell_of_scale()
         for split in self._splits:
             self._read(split)
         check_metric(self.kind, self.labelled("dev"))
 
-    def _tell_of_scale(self) -> None:
+    def _check_words(self) -> None:
+        most = getattr(picture_config(self.config.model), "vocab_size", None)
+        if most is not None and most < (size := self.field(self.config.masking).size):
+            raise ValueError(
+                f"the model tells {most} visual words, and there are {size}: set model.architecture.vocab_size to "
+                "that, or lower patches.words or patches.zones"
+            )
+
+    def tell_of_scale(self) -> None:
         """Say where a checkpoint has seen other pixels than it will be given."""
         mean, std = self.config.patches.mean, self.config.patches.std
         if other := other_scale(processor_fields(self.config.model), mean, std):
@@ -182,7 +206,12 @@ class PictureProblem(Problem):
     def _read_corpus(self, which: str) -> PatchRows:
         """Of config.domain or config.general."""
         corpus = getattr(self.config, which)
-        return self._read_pictures(corpus.path, f"{which}.path", corpus.limit).rows
+        rows, labels, _ = self._read_pictures(corpus.path, f"{which}.path", corpus.limit)
+        if len(labels) == corpus.limit and len({*labels}) == 1 and labels[0] is not None:
+            self.tell(
+                f"{which}.limit  the first {corpus.limit} pictures are all of class {labels[0]}: raise it, or unset it"
+            )
+        return rows
 
     def _read_pictures(self, path: str, key: str, limit: int | None = None) -> Pictures:
         if said := unread(path):

@@ -125,7 +125,9 @@ class Problem:
         if "rounds" in self.config.learn.stages and outer.support > labels // 2:
             self.tell(f"outer.support  {outer.support} is cut to {labels // 2}, half of the labelled examples of train")
         if len(self.domain) < batch:
-            self.tell(f"inner.batch_size  {batch}, and domain.path has {len(self.domain)} texts: a batch repeats some")
+            self.tell(
+                f"inner.batch_size  {batch}, and domain.path has {len(self.domain)} {self.called}: a batch repeats some"
+            )
 
     def check_task(self) -> None:
         """The same of tokenizer, model and task alone."""

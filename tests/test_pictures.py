@@ -114,6 +114,16 @@ def test_of_a_limited_corpus_the_first_pictures_are_read(make_problem, digits):
     assert np.array_equal(problem.domain.pixels, make_problem().domain.pixels[:7])
 
 
+def test_what_is_cut_or_guessed_is_said(make_problem, digits):
+    said = []
+    problem = make_problem(domain={"path": str(digits / "train.npz"), "limit": 1}, masking={})
+    problem.tell = said.append
+    problem.check()
+    assert any(line.startswith("domain.limit  the first 1 pictures are all of class ") for line in said)
+    assert "inner.batch_size  16, and domain.path has 1 pictures: a batch repeats some" in said
+    assert "masking.rate  is not set: 0.15 of the patches, where SimMIM hides 0.6 and ViTMAE 0.75" in said
+
+
 def test_general_pictures_are_asked_for_by_their_setting(make_problem):
     with pytest.raises(ValueError, match=r"general\.path is not set: name general pictures"):
         make_problem(general={}).check()
@@ -256,6 +266,15 @@ def test_what_is_of_texts_is_refused_when_the_config_is_read(make_problem, secti
         (MAE | {"patch_size": 3}, "patches.size 3 does not divide pictures of 8 × 8: set it to one of 1, 2, 4, 8"),
         (MAE | {"num_channels": 3}, "is 8 × 8 × 1 and not 8 × 8 × 3"),
         ({"model_type": "bert"}, "is of type 'bert', and patches.words is for vit_mae"),
+        (
+            MODELS["beit"] | {"vocab_size": 7},
+            r"tells 7 visual words, and there are 16: set model\.architecture\.vocab_size",
+        ),
+        (MODELS["swin"] | {"depths": [1, 1], "num_heads": [2, 2], "window_size": 3}, "cannot restore patches that are"),
+        (
+            MODELS["vit"] | {"image_size": [8, 16]},
+            "is of pictures of 8 × 16, and vit restores squares alone: set image_size",
+        ),
         (MAE | {"hidden_size": 18}, "hidden_size or decoder_hidden_size 18 is no multiple of 4"),
     ],
 )
@@ -369,3 +388,23 @@ def test_classifier_and_masked_pictures_are_trained_at_once(make_problem, model)
     assert rollout(problem, build_policy(problem, problem.config.policy), seed=1).metrics["dev"] > 0
     brief = {"arms": ["none"], "downstream": ["joint"], "joint": {"epochs": 1}}
     assert run_trial(make_problem(model, evaluate=brief), None, "none", 0).score > 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model_type": "vit"},
+        {"model_type": "swin"} | SWIN | {"encoder_stride": 32},
+        {"model_type": "beit", "vocab_size": 16},
+    ],
+)
+def test_models_hide_patches_whatever_their_defaults(make_problem, given, tmp_path):
+    shape = {**DIGITS, **(SIZES if given["model_type"] != "swin" else {})} | given
+    classifies = {key: value for key, value in shape.items() if key != "vocab_size"}
+    own = transformers.AutoConfig.for_model(**classifies)
+    transformers.AutoModelForImageClassification.from_config(own).save_pretrained(tmp_path)
+    for model in ({"architecture": shape}, {"name": str(tmp_path)}):
+        problem = make_problem(model=model)
+        problem.check_task()
+        trajectory = Trajectory.start(problem, build_uniform(problem), 0)
+        trajectory.take_step(next(trajectory.batches))

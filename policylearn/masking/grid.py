@@ -125,12 +125,23 @@ class Grid:
 
 
 def grid_of(config: Any) -> Grid:
-    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them."""
+    """How a model of this config cuts pictures or films. ValueError: into patches that do not fill them, are
+    no squares, or overlap."""
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else size
-    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+    stride = getattr(config, "patch_stride", config.patch_size)
+    patch, *others = {*_sides(config.patch_size), *_sides(stride)}
+    if others:
+        raise ValueError(
+            f"the model cuts patches of {config.patch_size}, one every {stride} pixels: take one whose patches are "
+            "squares side by side"
+        )
     frames, tubelet = getattr(config, "num_frames", 1), getattr(config, "tubelet_size", 1)
     return Grid(height, width, patch, config.num_channels, frames, tubelet)
+
+
+def _sides(size: Any) -> list[int]:
+    return [size] if isinstance(size, int) else [*size]
 
 
 def region(boxes: Any, grid: Grid) -> Tensor:

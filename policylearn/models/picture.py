@@ -155,7 +155,7 @@ def picture_config(config: ModelConfig) -> Any:
     """The config of a model of pictures.
 
     Raises:
-        ValueError: it cannot be read, or its type is not known here.
+        ValueError: it cannot be read, its type is not known here, or it cannot restore pictures of its shape.
     """
     fields = dict(config.architecture)
     try:
@@ -170,7 +170,40 @@ def picture_config(config: ModelConfig) -> Any:
             f"{_named(config)} is of type {found.model_type!r}, and patches.words is for {', '.join(KNOWN)}: take one "
             "of these, or set patches.words = 0 where the task is of texts"
         )
+    grid = grid_of(found)
+    if grid.rows != grid.columns and found.model_type != "beit":
+        raise ValueError(
+            f"{_named(config)} is of pictures of {grid.height} × {grid.width}, and {found.model_type} restores squares "
+            "alone: set image_size to one number and make pictures of it, or take beit"
+        )
+    _can_hide(found)
     return found
+
+
+def _can_hide(config: Any) -> None:
+    """Have a model restore patches as it cuts them, and show that they are hidden: by default many do not, nor do those
+    that were trained to classify."""
+    if config.model_type == "vit":
+        config.encoder_stride = config.patch_size
+    if config.model_type == "swin":
+        config.encoder_stride = config.patch_size * 2 ** (len(config.depths) - 1)
+    if config.model_type == "beit":
+        config.use_mask_token = True
+
+
+def check_hides(model: PictureModel) -> None:
+    """Have half a picture hidden. ValueError: the model cannot."""
+    x = torch.zeros(1, model.grid.count, model.grid.depth)
+    labels = torch.full(x.shape[:2], IGNORED)
+    labels[:, : max(1, model.grid.count // 2)] = 0
+    try:
+        with torch.no_grad():
+            model(x, torch.ones_like(labels, dtype=torch.bool), labels=labels)
+    except Exception as error:  # fault boundary: models of transformers fail in any way
+        raise ValueError(
+            f"the model cannot restore patches that are hidden: {reason(error)}; mend model.architecture, or take "
+            "another model.name"
+        ) from error
 
 
 def processor_fields(config: ModelConfig) -> dict[str, Any]:

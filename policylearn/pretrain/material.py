@@ -127,6 +127,7 @@ def _pictures(problem: PictureProblem, source: str | None) -> Material:
     if problem.config.pretrain.packing:
         raise ValueError("pretrain.packing is for texts, and the config is one of pictures: unset it")
     masks, said = _masks(problem, source)
+    problem.tell_of_scale()
     if REGION in map(scorer_of, masks.names):
         raise ValueError(f"{said} go by boxes of pictures, which are not read here: train with PatchCollator")
 

@@ -332,3 +332,10 @@ def test_boxes_of_what_a_processor_cuts_are_refused():
         ValueError, match=r"has do_center_crop, and the policy goes by boxes of whole pictures: have it resize"
     ):
         PatchCollator(model, policy, processor=cuts)
+
+
+def test_models_whose_patches_are_no_squares_side_by_side_are_refused():
+    for model, own in (("Hiera", {"image_size": [224, 224]}), ("ViT", {"image_size": [8, 8], "patch_size": [4, 2]})):
+        config = getattr(transformers, f"{model}Config")(**own)
+        with pytest.raises(ValueError, match=r"cuts patches of .*: take one whose patches are squares side by side"):
+            grid_of(config)
