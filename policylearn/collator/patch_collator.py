@@ -117,6 +117,11 @@ class PatchCollator(Timed):
             _check_scale(self.processor, *field.scale.tolist())
         if self._reads_boxes and self.processor is not None:
             _check_whole(self.processor)
+        if self._removed is not None and not isinstance(self.policy.masking.rate, Real):
+            raise ValueError(
+                f"the policy's rate is {self.policy.masking.rate_in_words}, and the model removes one share of all "
+                "pictures, config.mask_ratio: set PatchCollator(rate=…), or pretrain.rate, to one number"
+            )
         # A rate that is not the model's is seen now.
         self._checked(mask_patches(self.policy, grid.pixels(torch.zeros(2, grid.count, grid.depth))))
 

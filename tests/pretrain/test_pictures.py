@@ -10,7 +10,7 @@ from transformers import trainer
 
 from policylearn.commands.pretrain import pretrain
 from policylearn.commands.score import export_scorer
-from policylearn.config import load_config
+from policylearn.config import Config, load_config
 from policylearn.pictures import problem_of
 from policylearn.pretrain.rows import PictureRows
 from policylearn.pretrain.training import Console
@@ -79,6 +79,22 @@ def test_the_policy_decides_what_is_hidden_and_how_much(digits, policy, tmp_path
     assert any(not torch.equal(one[name], other[name]) for name in one)
     saved = transformers.AutoConfig.from_pretrained(under.folder)
     assert 16 - int(16 * (1 - saved.mask_ratio)) == 10  # as many as the policy's rate makes of 16
+
+
+def test_pixels_that_a_checkpoint_has_not_seen_are_said(digits, tmp_path):
+    problem_of(config(digits, "vit_mae")).fresh_model(0).mlm.save_pretrained(tmp_path / "seen")
+    (tmp_path / "seen" / "preprocessor_config.json").write_text('{"image_mean": [0.1], "image_std": [0.2]}')
+    named = config(digits, "vit_mae").model_dump(exclude_unset=True) | {"model": {"name": str(tmp_path / "seen")}}
+    console = Console(record=True, width=300)
+    pretrain(Config.model_validate(named), tmp_path / "model", console)
+    assert "makes pixels of image_mean [0.1] and image_std [0.2], patches.mean 0.5" in console.export_text()
+
+
+@pytest.mark.parametrize("rate", ['{kind="linear", rates=[0.6, 0.3]}', '{kind="uniform", low=0.4, high=0.8}'])
+def test_a_share_that_moves_is_refused_before_a_model_that_removes_one(digits, rate, tmp_path):
+    with pytest.raises(ValueError, match=r"removes one share of all pictures, config\.mask_ratio: set"):
+        pretrain(config(digits, "vit_mae", f"pretrain.rate={rate}"), tmp_path / "model", Console(quiet=True))
+    assert not [*(tmp_path / "model").glob("checkpoints/*")]
 
 
 def test_a_training_that_was_stopped_goes_on(digits, policy, tmp_path, monkeypatch):
