@@ -77,14 +77,14 @@ class PictureSources:
         return [self.names[kind] for kind in patches.anchors(*self.type_counts, **_limits(self.config.difference))]
 
     def _count(self, corpus: str, rows: PatchRows) -> np.ndarray:
-        shown = self.watch(f"counting visual words of the {corpus} pictures", batches(rows, len(rows)))
-        return patches.counts(self.field, shown)
+        parts = self.watch(f"counting visual words of the {corpus} pictures", cuts(rows, len(rows)))
+        return patches.counts(self.field, (rows.batch(part)[0] for part in parts))
 
 
-def batches(rows: PatchRows, most: int) -> list[Tensor]:
-    """Pictures, evenly spaced, in batches x [B, T, d]."""
+def cuts(rows: PatchRows, most: int) -> list[np.ndarray]:
+    """Numbers of pictures, evenly spaced, in parts of which a batch is made: at once they would be large."""
     picked = rows.spread(most)
-    return [rows.batch(picked[first : first + BATCH])[0] for first in range(0, len(picked), BATCH)]
+    return [picked[first : first + BATCH] for first in range(0, len(picked), BATCH)]
 
 
 def by_tficf(sources: PictureSources) -> Scores:
@@ -112,7 +112,8 @@ def hidden_losses(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Types [M] of patches that were hidden at random, at the rate of the field, and what they cost a model, [M]."""
     policy = random_patches(field.grid, MaskingConfig(rate=field.masking.usual_rate, p_max=1.0))
-    for x in batches(rows, config.model_texts):
+    for part in cuts(rows, config.model_texts):
+        x, _ = rows.batch(part)
         batch = draw_patches(policy, x, torch.ones(x.shape[:2], dtype=torch.bool), seed=0, epoch=0)
         with torch.no_grad():
             labels = torch.where(batch.mask, field.types(x), IGNORED)

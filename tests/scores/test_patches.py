@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from policylearn.config import MaskingConfig
+from policylearn.config import MaskingConfig, ScoresConfig
+from policylearn.data.pictures import PatchRows
 from policylearn.masking.grid import Grid
 from policylearn.masking.patches import PatchField
 from policylearn.masking.visual_words import visual_words
+from policylearn.messages.watch import Watch
 from policylearn.scores import patches
+from policylearn.scores.pictures import BATCH, PictureSources
 
 GRID = Grid(4, 4, patch=2, channels=1)
 BLACK, HALF, WHITE = torch.tensor([[0.0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
@@ -52,3 +55,21 @@ def test_hard_patches_score_by_their_loss_and_unseen_ones_have_the_mean():
     losses = [(torch.tensor([0] * 50 + [2] * 50), torch.tensor([1.0] * 50 + [3.0] * 50))]
     found = patches.hard(FIELD, losses).types
     assert found[2] == 1.0 and found[0] < found[1] < found[2]
+
+
+def test_pictures_are_numbers_no_sooner_than_they_are_counted(monkeypatch):
+    grid = Grid(4, 4, patch=2, channels=1)
+    rows, made = PatchRows(np.zeros((3 * BATCH, 1, 4, 4), np.uint8), grid), []
+    field = PatchField(torch.zeros(1, grid.depth), grid, MaskingConfig())
+    batch = PatchRows.batch
+    monkeypatch.setattr(PatchRows, "batch", lambda own, part: made.append(len(part)) or batch(own, part))
+
+    class Looking(Watch):
+        def __call__(self, work, items, **how):
+            assert len(items) == 3  # of which it is said how far it is
+            for count, item in enumerate(items):
+                assert made == [BATCH] * count
+                yield item
+
+    sources = PictureSources(ScoresConfig(), field, None, [], lambda: rows, lambda: rows, None, Looking())
+    assert sources.domain_counts.tolist() == [3 * BATCH * 4]
