@@ -80,8 +80,14 @@ def _files(place: Path) -> Iterator[tuple[Path, str]]:
     """Those in a folder, with their names in it; but hidden ones, and runs and models that were put there."""
     if place.is_file():
         yield place, place.name
-    for folder, below, names in os.walk(place):
-        below[:] = sorted(x for x in below if x[0] != "." and not Path(folder, x, CONFIG).exists())
-        for name in sorted(names):
-            if name[0] != ".":
-                yield Path(folder, name), Path(folder, name).relative_to(place).as_posix()
+    else:
+        yield from ((file, file.relative_to(place).as_posix()) for file in _inside(place))
+
+
+def _inside(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Links are followed, as pictures are read, unless they lead back to a folder `above`."""
+    inside, there = above | {folder.resolve()}, sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    yield from (path for path in there if not path.is_dir())
+    for path in filter(Path.is_dir, there):
+        if not (path / CONFIG).exists() and path.resolve() not in inside:
+            yield from _inside(path, inside)

@@ -132,3 +132,14 @@ def test_a_run_in_the_folder_of_its_data_and_notes_beside_them_are_no_part_of_th
     (tmp_path / "dev.jsonl").unlink()
     (tmp_path / "dev.jsonl").symlink_to(tmp_path / "nothing.jsonl")  # cannot be read: for whoever reads it to say
     assert Run.open(tmp_path / "a", config, quiet).finished
+
+
+def test_what_is_behind_a_link_belongs_to_the_folder(tmp_path):
+    for file in ("train/cat/0.png", "elsewhere/0.png"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text(file)
+    (tmp_path / "train" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "train")
+    before = contents_of(str(tmp_path / "train"))
+    (tmp_path / "elsewhere" / "0.png").write_text("another")
+    assert contents_of(str(tmp_path / "train")) not in (before, None)
