@@ -61,6 +61,13 @@ def picture_task(config: TaskConfig, read: Mapping[str, Pictures]) -> Task:
             )
         hashes = [sha256(picture.tobytes()).hexdigest() for picture in rows.pixels]
         splits[name] = Split(hashes, [class_of(label, where) for label in labels])
+        spelt = dict(zip(splits[name].labels, labels, strict=True))
+        if both := [
+            (label, one) for label, of in zip(labels, splits[name].labels, strict=True) if (one := spelt[of]) != label
+        ]:
+            raise ValueError(
+                f"{where} has the classes {both[0][0]!r} and {both[0][1]!r}, which are one: name them otherwise"
+            )
     chosen = check_repeats(config)
     labels = chosen or in_order(splits["train"].labels)
     check_spelling(labels)

@@ -145,7 +145,7 @@ def _covered(boxes: Any, grid: Grid, where: str) -> np.ndarray:
 def _opened(path: Path, config: PatchesConfig, key: str, label: str) -> Found:
     if not path.exists():
         raise ValueError(f"{key} {path} does not exist")
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES and path.is_file():
         yield _read_picture(path, f"{key} {path}"), None, None, str(path)
     elif path.is_file():
         yield from _of_arrays(path, config.image, key, label)
@@ -164,8 +164,8 @@ def _of_arrays(path: Path, column: str, key: str, label: str) -> Found:
     except Exception as error:  # storage boundary: a damaged archive fails in any way
         raise ValueError(f"{key} {path} cannot be read as arrays: {error}") from error
     if column not in arrays:
-        raise ValueError(f"{key} {path} has {some(arrays)} and no array {column!r}: set patches.image")
-    pictures, told = arrays[column], [arrays.get(name) for name in (label, BOXES)]
+        raise ValueError(f"{key} {path} has {some(arrays)} and no array {column!r}: set patches.image, or name it so")
+    pictures, told = arrays[column], [_flat(arrays.get(label)), arrays.get(BOXES)]
     for name, found, (ndims, form) in zip((column, label, BOXES), (pictures, *told), FORMS, strict=True):
         if found is not None and found.ndim not in ndims:
             raise ValueError(f"{key} {path}: array {name!r} is of shape {list(found.shape)}, make it {form}")
@@ -174,6 +174,11 @@ def _of_arrays(path: Path, column: str, key: str, label: str) -> Found:
     labels, boxes = ([None] * len(pictures) if one is None else one for one in told)
     for i, (picture, its) in enumerate(zip(pictures, labels, strict=True)):
         yield picture, its.item() if isinstance(its, np.generic) else its, boxes[i], f"{path}, picture {i}"
+
+
+def _flat(labels: np.ndarray | None) -> np.ndarray | None:
+    """[N] of [N, 1], as CIFAR and MedMNIST have classes."""
+    return labels[:, 0] if labels is not None and labels.shape[1:] == (1,) else labels
 
 
 def _of_rows(rows: Iterable[Mapping[str, Any]], path: Path, column: str, key: str, label: str) -> Found:
@@ -221,7 +226,14 @@ def unread(path: str) -> str | None:
     if not place.is_dir() or is_saved(place):
         return None
     others = [file.name for file in files_in(place) if file.suffix.lower() not in SUFFIXES]
-    return f"not read in {path}, for their endings are others: {some(others)}" if others else None
+    hidden = [folder.name for folder in sorted(place.glob(".*/")) if _holds_pictures(folder)]
+    reasons = {"their endings are others": others, "their names begin with a dot": hidden}
+    said = [f"for {reason}: {some(names)}" for reason, names in reasons.items() if names]
+    return f"not read in {path}, {'; '.join(said)}" if said else None
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() in SUFFIXES for file in files_in(folder))
 
 
 def _read_picture(given: Any, where: str) -> np.ndarray:

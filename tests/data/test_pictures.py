@@ -64,7 +64,9 @@ def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
         (tmp_path / name).write_bytes(b"something")
     rows, labels, _ = read(tmp_path)
     assert labels == ["cat", "cat", "dog", "dog"] and np.array_equal(rows.pixels, found.transpose(0, 3, 1, 2))
-    assert unread(str(tmp_path)).endswith("for their endings are others: ['0.heic', 'notes.txt']")
+    assert unread(str(tmp_path)).endswith(
+        "for their endings are others: ['0.heic', 'notes.txt']; for their names begin with a dot: ['.hidden']"
+    )
     assert unread(str(tmp_path / "cat")) is None
 
 
@@ -76,6 +78,19 @@ def test_links_to_folders_are_followed_and_end_where_they_go_round(tmp_path):
     (tmp_path / "train" / "cow").symlink_to(tmp_path / "gone")
     assert read(tmp_path / "train")[1] == ["cat"] * 4 + ["dog"] * 4
     assert unread(str(tmp_path / "train")).endswith("['cow']")
+
+
+def test_folders_are_folders_whatever_they_are_called_and_classes_may_be_a_column(tmp_path):
+    found = folder_of(tmp_path / "photos.png", pixels())
+    assert read(found)[1] == ["cat", "cat", "dog", "dog"]
+    np.savez(tmp_path / "cifar.npz", image=pixels(), label=np.array([[3], [1], [4], [1]]))
+    assert read(tmp_path / "cifar.npz")[1] == [3, 1, 4, 1]
+
+
+def test_folders_of_two_names_are_not_taken_for_one_class(tmp_path):
+    split = read(folder_of(tmp_path, pixels(), classes=("1", "1.0")))
+    with pytest.raises(ValueError, match=r"has the classes '1' and '1\.0', which are one: name them otherwise"):
+        picture_task(TaskConfig(path=str(tmp_path)), dict.fromkeys(ROWS, split))
 
 
 def test_a_photograph_is_turned_as_its_camera_was_held(tmp_path):
