@@ -113,9 +113,9 @@ class PolicyArtefact:
         Raises:
             ValueError: no such name, or no right to write there.
         """
-        plain = plain_card("Masking policy", "Made with policylearn.", self.provenance, self.tokenizer is None)
-        text = card or self.card or plain
-        header = {"license": license, "base_model": base_model, "datasets": datasets}
+        pictures = self.tokenizer is None
+        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance, pictures)
+        header = {"license": license, "base_model": base_model, "datasets": datasets, "pictures": pictures}
         text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), self.provenance, **header)  # type: ignore[arg-type]
         with TemporaryDirectory(prefix="policylearn-") as folder:
             written = save_policy(folder, self, text)

@@ -6,6 +6,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 TAGS = ["policylearn", "masked-language-modeling", "masking-policy", "fill-mask"]
+PICTURE_TAGS = ["policylearn", "masked-image-modeling", "masking-policy"]
 HERE = "this folder"
 """Stands for the policy's own place in the card's example."""
 
@@ -17,6 +18,7 @@ def model_card(
     license: str | None = None,
     base_model: str | None = None,
     datasets: Sequence[str] | None = None,
+    pictures: bool = False,
 ) -> str:
     """A README.md with the YAML header of a model card; one that the text has already is brought up to date.
 
@@ -25,6 +27,7 @@ def model_card(
         provenance: of the artefact; model and data that have a name on the Hub ("org/name") go into the header.
         license: as the Hub names it, such as "apache-2.0".
         base_model, datasets: instead of what `provenance` has.
+        pictures: whether the policy is over such.
 
     >>> print(model_card("# A policy", {"model": "org/bert"}, license="mit"))
     ---
@@ -45,7 +48,7 @@ def model_card(
     named = {key: value for key, value in provenance.items() if isinstance(value, str) and value.count("/") == 1}
     own = {
         "library_name": "policylearn",
-        "tags": _unique(*TAGS, *before.get("tags", [])),
+        "tags": _unique(*(PICTURE_TAGS if pictures else TAGS), *before.get("tags", [])),
         "license": license or before.get("license"),
         "base_model": base_model or before.get("base_model") or named.get("model"),
         "datasets": list(datasets or before.get("datasets") or _unique(named.get("domain"), named.get("task"))) or None,
@@ -62,7 +65,9 @@ def _unique(*names: str | None) -> list[str]:
 def plain_card(title: str, about: str, provenance: dict[str, Any], pictures: bool = False) -> str:
     """A card for a policy of which there is little to tell."""
     facts = [f"- {name}: {value}" for name, value in provenance.items()]
-    return model_card("\n".join([f"# {title}", "", about, "", *usage(pictures), "", *facts, ""]), provenance)
+    return model_card(
+        "\n".join([f"# {title}", "", about, "", *usage(pictures), "", *facts, ""]), provenance, pictures=pictures
+    )
 
 
 def with_note(card: str, note: str) -> str:

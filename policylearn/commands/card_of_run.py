@@ -26,7 +26,7 @@ def run_card(run: Run, liked: list[WordRow], state: State, lineage: Facts, resul
         *_likes(run.config, liked),
         *_compared(result),
     ]
-    return model_card("\n".join(lines) + "\n", facts)
+    return model_card("\n".join(lines) + "\n", facts, pictures=bool(run.config.patches.words))
 
 
 def _heading(config: Config) -> list[str]:

@@ -83,6 +83,7 @@ def test_train_learns_compares_and_reports(run):
     assert "the warmer a patch" in page.lower() and "word 3 in 1.2" in page
     card = (run / "policy" / "README.md").read_text(encoding="utf-8")
     assert "PatchCollator(model, load_policy(" in card and "Which patches to hide" in card
+    assert "masked-image-modeling" in card and "fill-mask" not in card
 
 
 def test_the_artefact_says_that_it_is_of_patches_and_gives_the_same_masks(run, folder):
