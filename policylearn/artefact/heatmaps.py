@@ -8,19 +8,20 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.data.text import text_of
 from policylearn.masking.field import text_field
 from policylearn.messages.quote import quote
-from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.policy import Columns, MaskingPolicy
 from policylearn.report.heatmap import Heatmap
 
 
 def heatmaps(
-    policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, input_ids: Sequence[int]
+    policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, input_ids: Sequence[int], columns: Columns | None = None
 ) -> tuple[Heatmap, Heatmap]:
-    """(prior, learned) mask probabilities of one tokenised text; NaN where nothing may be masked."""
+    """(prior, learned) mask probabilities of one tokenised text, with the scores [1, T] that came with it; NaN where
+    nothing may be masked."""
     ids = torch.tensor([list(input_ids)])
     real = torch.ones_like(ids, dtype=torch.bool)
     eligible = policy.eligible(ids, real)
     with torch.no_grad():
-        pair = policy.prior_probabilities(ids, real), policy.probabilities(ids, real)
+        pair = policy.prior_probabilities(ids, real, columns), policy.probabilities(ids, real, columns=columns)
     tokens = list(tokenizer.convert_ids_to_tokens(ids[0].tolist()))
     prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist()) for p in pair)
     return prior, learned

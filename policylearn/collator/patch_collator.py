@@ -76,7 +76,8 @@ class PatchCollator(Timed):
     ) -> None:
         grid, removed = grid_of(model.config), getattr(model.config, "mask_ratio", None)
         self.asks = asked_by(model)
-        model.accepts_loss_kwargs = False  # forward takes any, by which Trainer goes, and BEiT's is a mean all the same
+        # Trainer goes by what forward takes, and BEiT's takes anything, though its loss is a mean all the same.
+        model.accepts_loss_kwargs = False  # type: ignore[assignment]
         if isinstance(policy, PolicyArtefact):
             policy = policy.policy
         _check_settings(policy, rate, seed)

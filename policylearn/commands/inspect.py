@@ -11,8 +11,8 @@ from policylearn.artefact import PolicyArtefact
 from policylearn.collator.distil import COLUMN
 from policylearn.config import PatchesConfig, PolicyConfig
 from policylearn.data.formats import read_lines
-from policylearn.data.pictures import read_pictures
-from policylearn.policy.patches import patch_field
+from policylearn.data.pictures import PatchRows, read_pictures
+from policylearn.policy.patches import REGION, patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.report.inspected import write_inspected_pictures
@@ -46,9 +46,9 @@ NETWORK_IN_WORDS = {
 """Others, of parts of one's own, by their name."""
 
 
-def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, list[str]]:
-    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], and the names of all. Pixels become numbers
-    as they did when the policy was learned.
+def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, list[str], Tensor]:
+    """The first `MOST` pictures of files, folders or arrays, x [B, T, d], the names of all, and what boxes
+    cover of the former, [B, T], NaN without any. Pixels become numbers as they did when the policy was learned.
 
     Raises:
         ValueError: there are none, or one cannot be read or is of another size than those of the policy.
@@ -61,22 +61,28 @@ def read_places(policy: MaskingPolicy, places: Sequence[str]) -> tuple[Tensor, l
     mend = "resize or convert it to what the policy was learned with"
     found = [read_pictures(place, config, field.grid, "picture", "label", mend=mend) for place in places]
     x = torch.cat([one.rows.batch(range(min(len(one.rows), MOST)))[0] for one in found])
-    return x[:MOST], [name for one in found for name in one.names]
+    boxes = torch.cat([_boxes(one.rows)[:MOST] for one in found])
+    return x[:MOST], [name for one in found for name in one.names], boxes[:MOST]
+
+
+def _boxes(rows: PatchRows) -> Tensor:
+    unknown = torch.full((len(rows), rows.grid.count), torch.nan)
+    return rows.values(range(len(rows))).get(REGION, unknown)
 
 
 def show_pictures(
     console: Console, policy: str, artefact: PolicyArtefact, places: Sequence[str], html: Path | None
 ) -> None:
     """Pictures under a policy in letters, or on a page."""
-    x, names = read_places(artefact.policy, places)
+    x, names, boxes = read_places(artefact.policy, places)
     if len(x) < len(names):
         print_line(console, f"the first {MOST} of {len(names):,} pictures")
     if html is None:
-        for one, name in zip(x, names, strict=False):
-            shown = f"{name}\n{in_letters(artefact.policy, one[None])}\n"
+        for one, name, its in zip(x.split(1), names, boxes.split(1), strict=False):
+            shown = f"{name}\n{in_letters(artefact.policy, one, {REGION: its})}\n"
             print_line(console, shown)
         return
-    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names), facts(artefact))
+    write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names, {REGION: boxes}), facts(artefact))
     print_line(console, f"page  {html}")
 
 

@@ -33,10 +33,13 @@ def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem) -> list[
     size = len(names)
     count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
     for start in range(0, min(SAMPLE, len(rows)), 64):
-        ids, real = rows.batch(range(start, min(start + 64, SAMPLE, len(rows))), problem.pad_id)
+        picked = range(start, min(start + 64, SAMPLE, len(rows)))
+        ids, real = rows.batch(picked, problem.pad_id)
+        columns = rows.values(picked, ids.shape[1])
         eligible = policy.eligible(ids, real)
         with torch.no_grad():
-            after, before = policy.probabilities(ids, real), policy.prior_probabilities(ids, real)
+            after = policy.probabilities(ids, real, columns=columns)
+            before = policy.prior_probabilities(ids, real, columns)
         types = policy.field.types(ids)[eligible].numpy()
         np.add.at(count, types, 1)
         np.add.at(learned, types, after[eligible].numpy())
@@ -80,8 +83,10 @@ def samples(problem: Problem, policy: MaskingPolicy) -> Any:
     """A few rows of the domain under the policy, before and after learning: heatmaps, or pictures."""
     rows = range(min(EXAMPLES, len(problem.domain)))
     if isinstance(problem, PictureProblem):
-        return drawn_pictures(policy, problem.domain.batch(rows)[0])
-    return [heatmaps(policy, problem.tokenizer, problem.domain[i].tolist()) for i in rows]
+        return drawn_pictures(policy, problem.domain.batch(rows)[0], columns=problem.domain.values(rows))
+    texts = {i: problem.domain[i].tolist() for i in rows}
+    given = {i: problem.domain.values([i], len(ids)) for i, ids in texts.items()}
+    return [heatmaps(policy, problem.tokenizer, ids, given[i]) for i, ids in texts.items()]
 
 
 def _without_machine(folder: str) -> str:

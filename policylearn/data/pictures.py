@@ -89,7 +89,7 @@ class PatchRows:
         x = self.grid.patches((pixels - self.mean) / self.std)
         return x, torch.ones(x.shape[:2], dtype=torch.bool)
 
-    def values(self, rows: Iterable[int], width: int) -> dict[str, Tensor]:
+    def values(self, rows: Iterable[int], width: int = 0) -> dict[str, Tensor]:
         """Scores that come with the given rows, [B, T]: those of their boxes, if there are any."""
         return {} if self.regions is None else {BOXES: torch.from_numpy(self.regions[[int(row) for row in rows]])}
 

@@ -189,11 +189,11 @@ class MaskingPolicy(nn.Module):
         logits = self._learned_logits(self._scores(x, real, columns), x, real, lead)
         return self._spend(logits, x, real, lead, rate)
 
-    def prior_probabilities(self, x: Tensor, real: Tensor) -> Tensor:
+    def prior_probabilities(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """What `probabilities` was before any learning, in the units of now."""
         if self.start is not None:
-            return self.start[0].probabilities(x, real, lead=self.units(x, real))
-        return self._spend(self.prior_logits(x, real), x, real, self.units(x, real), None)
+            return self.start[0].probabilities(x, real, lead=self.units(x, real), columns=columns)
+        return self._spend(self.prior_logits(x, real, columns), x, real, self.units(x, real), None)
 
     def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from policylearn.policy.patches import mask_patches, patch_field
-from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.policy import Columns, MaskingPolicy
 
 SIDE, GAP = 84, 6
 """Of a picture and between two, in pixels of the sheet."""
@@ -20,10 +21,10 @@ DRAWS = 8
 WARM = np.array([214, 69, 65])
 
 
-def probabilities(policy: MaskingPolicy, x: Tensor) -> Tensor:
-    """Of every patch of pictures x [B, T, d], [B, T]."""
+def probabilities(policy: MaskingPolicy, x: Tensor, columns: Columns | None = None) -> Tensor:
+    """Of every patch of pictures x [B, T, d], which scores [B, T] may have come with, [B, T]."""
     pixels = patch_field(policy.field).grid.pixels(x)
-    return torch.stack([mask_patches(policy, pixels, epoch=epoch).p for epoch in range(DRAWS)]).mean(0)
+    return torch.stack([mask_patches(policy, pixels, epoch=epoch, columns=columns).p for epoch in range(DRAWS)]).mean(0)
 
 
 def overlay(x: Tensor, p: Tensor, policy: MaskingPolicy) -> np.ndarray:
@@ -40,7 +41,7 @@ def overlay(x: Tensor, p: Tensor, policy: MaskingPolicy) -> np.ndarray:
     return shown[rows][:, columns].round().astype(np.uint8)
 
 
-def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> bytes:
+def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190, columns: Columns | None = None) -> bytes:
     """A PNG: a row for every policy, a column for every picture x [B, T, d] of one frame; names stand on the left.
 
     Raises:
@@ -54,7 +55,7 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> 
     page = Image.new("RGB", size, "white")
     for row, (name, policy) in enumerate(policies.items()):
         ImageDraw.Draw(page).text((4, row * (SIDE + GAP) + SIDE // 2 - 6), name.replace("×", "x"), fill="black")
-        for column, p in enumerate(probabilities(policy, x)):
+        for column, p in enumerate(probabilities(policy, x, columns)):
             shown = Image.fromarray(overlay(x[column], p, policy))
             page.paste(shown, (left + column * (SIDE + GAP), row * (SIDE + GAP)))
     written = io.BytesIO()
@@ -62,12 +63,17 @@ def sheet(x: Tensor, policies: Mapping[str, MaskingPolicy], left: int = 190) -> 
     return written.getvalue()
 
 
-def drawn_pictures(policy: MaskingPolicy, x: Tensor, names: Sequence[str] = ()) -> dict[str, Any]:
+def drawn_pictures(
+    policy: MaskingPolicy, x: Tensor, names: Sequence[str] = (), columns: Columns = MappingProxyType({})
+) -> dict[str, Any]:
     """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts, under their names if they have
-    any; where nothing was learned, each is shown once."""
+    any, by the scores [B, T] that came with them; where nothing was learned, each is shown once."""
     before = policy.start[0] if policy.start is not None else policy
     known = [*names[: len(x)], *[""] * (len(x) - len(names))]
-    pairs = [tuple(embedded(one, x[i : i + 1], known[i]) for one in (before, policy)) for i in range(len(x))]
+    given = [{name: values[i : i + 1] for name, values in columns.items()} for i in range(len(x))]
+    pairs = [
+        tuple(embedded(one, x[i : i + 1], known[i], own) for one in (before, policy)) for i, own in enumerate(given)
+    ]
     alike = all(prior == learned for prior, learned in pairs)
     return {
         "pairs": [] if alike else pairs,
@@ -77,14 +83,14 @@ def drawn_pictures(policy: MaskingPolicy, x: Tensor, names: Sequence[str] = ()) 
     }
 
 
-def embedded(policy: MaskingPolicy, x: Tensor, name: str = "") -> Markup:
+def embedded(policy: MaskingPolicy, x: Tensor, name: str = "", columns: Columns | None = None) -> Markup:
     """One picture x [1, T, d] as an image that holds its file, its name below it."""
-    data = base64.b64encode(sheet(x, {"": policy}, left=0)).decode()
+    data = base64.b64encode(sheet(x, {"": policy}, left=0, columns=columns)).decode()
     shown = Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
     return shown + Markup('<div class="small faint">{}</div>').format(name) if name else shown
 
 
-def in_letters(policy: MaskingPolicy, x: Tensor) -> str:
+def in_letters(policy: MaskingPolicy, x: Tensor, columns: Columns | None = None) -> str:
     """One picture x [1, T, d] for a terminal: a digit per patch, how many tenths of the time it is hidden.
 
     >>> from policylearn.config import MaskingConfig
@@ -96,5 +102,5 @@ def in_letters(policy: MaskingPolicy, x: Tensor) -> str:
     5 5 5 5
     """
     grid = patch_field(policy.field).grid
-    tenths = (probabilities(policy, x)[0] * 10).clamp(max=9).floor().int().reshape(-1, grid.columns)
+    tenths = (probabilities(policy, x, columns)[0] * 10).clamp(max=9).floor().int().reshape(-1, grid.columns)
     return "\n".join(" ".join(map(str, row)) for row in tenths.tolist())

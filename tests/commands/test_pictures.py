@@ -16,9 +16,11 @@ from policylearn.artefact import load_policy
 from policylearn.artefact.manifest import digest
 from policylearn.collator.patch_collator import PatchCollator
 from policylearn.commands.inspect import read_places
+from policylearn.commands.present import samples, word_rows
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.pictures import problem_of
+from policylearn.report.pictures import drawn_pictures
 
 CONFIG = """
 patches = {{ words = 12, zones = 2 }}
@@ -112,7 +114,7 @@ def test_a_policy_keeps_how_pixels_became_numbers(policylearn, run, folder, tmp_
     assert policylearn("score", *given, "--scorer", "tficf", "--out", str(tmp_path / "policy"))[0] == 0
     policy = load_policy(tmp_path / "policy").policy
     problem = problem_of(load_config(given[0], given[1:]))
-    x, _ = read_places(policy, [str(folder / "domain")])
+    x, _, _ = read_places(policy, [str(folder / "domain")])
     assert policy.field.scale.tolist() == [0.25, 2.0] and torch.equal(x, problem.domain.batch(range(len(x)))[0])
     check_fits(problem, load_policy(tmp_path / "policy"))
     with pytest.raises(
@@ -258,3 +260,19 @@ def test_a_damaged_policy_over_pictures_is_refused(run, tmp_path, name, value):
     written(load_file(place / "policy.safetensors") | {name: value}, place)
     with pytest.raises(ValueError, match=r"policy.safetensors is damaged"):
         load_policy(place)
+
+
+def test_boxes_are_seen_wherever_a_policy_is_shown(policylearn, folder, tmp_path):
+    x = np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "domain").iterdir())])
+    np.savez(tmp_path / "boxed.npz", image=x, region=np.tile([[0.0, 0.0, 1.0, 0.5]], (len(x), 1, 1)))
+    given = [str(folder / "digits.toml"), f"domain.path={tmp_path}/boxed.npz", "masking.rate=0.5"]
+    assert policylearn("score", *given, "--scorer", "region", "--out", str(tmp_path / "policy"))[0] == 0
+    status, out, _ = policylearn("inspect", str(tmp_path / "policy"), str(tmp_path / "boxed.npz"))
+    upper, lower = (np.array([list(map(int, line.split())) for line in out.splitlines()[at : at + 2]]) for at in (2, 4))
+    assert status == 0 and upper.min() > lower.max(), out
+    problem, policy = problem_of(load_config(given[0], given[1:])), load_policy(tmp_path / "policy").policy
+    rows = {row.word: row.learned for row in word_rows(policy, problem.domain, problem)}
+    of = {place: [p for word, p in rows.items() if word.endswith(f" in {place}")] for place in ("1.1", "2.1")}
+    assert min(of["1.1"]) > max(of["2.1"])
+    shown = samples(problem, policy)["texts"]
+    assert shown != drawn_pictures(policy, problem.domain.batch(range(4))[0])["texts"]
