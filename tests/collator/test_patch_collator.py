@@ -14,7 +14,7 @@ from policylearn.collator.patch_collator import PatchCollator
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import PatchField
-from policylearn.policy.patches import mask_patches, patch_policy, random_patches, structured_patches
+from policylearn.policy.patches import mask_patches, patch_policy, random_patches
 from policylearn.policy.scores import Scores
 from policylearn.trainers import EpochCallback
 
@@ -282,7 +282,8 @@ def test_copies_of_a_picture_share_what_there_is_to_hide():
 
 
 def test_words_are_told_where_there_are_some_and_those_of_examples_come_first():
-    model, structure = model_of("BeitForMaskedImageModeling"), structured_patches("block", PICTURES, MaskingConfig())
+    model, one_word = model_of("BeitForMaskedImageModeling"), random_patches(PICTURES, MaskingConfig()).field
+    structure = patch_policy(one_word, {}, {"block": 1.0})
     pixels, own = pixels_for(model)[:3], torch.arange(48).reshape(3, 4, 4)
     rows = [{"pixel_values": picture, "labels": words} for picture, words in zip(pixels, own, strict=True)]
     for policy in (None, structure, policy_of(model)):
