@@ -87,7 +87,9 @@ class MaskTuning:
             tuned = under(at, {name: binarise(m) for name, m in scores.items()})
             logits = classify(tuned, head, batch.input_ids, batch.real, **batch.more)
             loss = self.loss(logits, batch.y.to(logits.device))
-            gradients = torch.autograd.grad(loss, list(scores.values()), create_graph=not constant)
+            gradients = torch.autograd.grad(
+                loss, list(scores.values()), create_graph=not constant, materialize_grads=True
+            )  # Longformer's maps of global attention, say, are not used
             size = rms(gradients)
             pairs = zip(scores.items(), gradients, strict=True)
             scores = {name: (m.detach() if constant else m) - self.rate * g / size for (name, m), g in pairs}

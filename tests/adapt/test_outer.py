@@ -115,6 +115,23 @@ def test_weight_masks_are_drawn_by_the_key_and_set_by_the_config(tiny):
     assert len({loss, *(mask_loss(tiny, [3], other)[0] for other in others)}) == 4
 
 
+HALVES = "d_model=16, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32"
+OTHERS = {
+    "bart": f"{HALVES}, encoder_attention_heads=2, decoder_attention_heads=2, init_std=0.1",
+    "longformer": "hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, "
+    "attention_window=16, initializer_range=0.1",  # with maps of global attention, which nothing uses
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_weight_masks_are_learned_of_whatever_part_says_the_features(tiny, kind):
+    problem = Problem(tiny(*MASKS, f"model.architecture={{model_type='{kind}', {OTHERS[kind]}}}"))
+    model = problem.fresh_model(0)
+    loss = outer_problem(problem, [3], lambda **found: None)(model)
+    slopes = torch.autograd.grad(loss, list(model.encoder.parameters()), allow_unused=True)
+    assert loss.isfinite() and any(slope is not None and slope.any() for slope in slopes)
+
+
 def test_a_weight_mask_loss_that_is_not_finite_is_an_error(tiny):
     problem = Problem(tiny(*MASKS))
     model = problem.fresh_model(0)

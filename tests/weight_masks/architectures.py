@@ -11,3 +11,7 @@ ARCHITECTURES = {
     "modernbert": SMALL | SPECIALS,
     "deberta-v2": SMALL,
 }
+BART = {"vocab_size": 30, "d_model": 8, "encoder_layers": 3, "decoder_layers": 4, "encoder_ffn_dim": 16}
+BART |= {"decoder_ffn_dim": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "pad_token_id": 0}
+T5 = {"vocab_size": 30, "d_model": 8, "d_ff": 16, "d_kv": 4, "num_heads": 2, "num_layers": 3, "num_decoder_layers": 4}
+SEQ2SEQ = {"bart": BART, "t5": T5 | {"pad_token_id": 0, "decoder_start_token_id": 0}}

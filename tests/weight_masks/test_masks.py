@@ -1,12 +1,15 @@
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from policylearn.models.model import InnerModel
+from policylearn.models.whole import inner_model
+from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import LOWEST, THRESHOLD, binarise, highest, initial_scores, masked, pack, unpack
 from policylearn.weight_masks.selection import maskable
+from policylearn.weight_masks.task import learned_masks
 
-from .architectures import ARCHITECTURES, SMALL
+from .architectures import ARCHITECTURES, SEQ2SEQ, SMALL, SPECIALS
 
 PER_LAYER = {"modernbert": 4}
 """Linear maps in a layer: query, key and value are one, and the gate is with the intermediate one."""
@@ -72,4 +75,35 @@ def test_a_model_without_layers_is_refused():
     model = InnerModel(AutoModelForMaskedLM.from_config(AutoConfig.for_model("bert", **SMALL)))
     model.mlm.base_model.encoder.layer = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match="BertModel has no list of layers"):
+        maskable(model, 0)
+
+
+@pytest.mark.parametrize("kind", SEQ2SEQ)
+def test_of_an_encoder_decoder_the_encoder_is_masked_and_all_its_scores_learn(kind):
+    torch.manual_seed(0)
+    model = inner_model(AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **SEQ2SEQ[kind])).eval())
+    found = maskable(model, 0)
+    assert len(found) == 3 * 6 and not any("decoder" in name for name in found)
+    classifier = MaskedClassifier(model, initial_scores(found, 0.3, seed=0), torch.randn(2, 8), torch.zeros(2))
+    texts = torch.randint(4, 30, (5, 7)), torch.ones(5, 7, dtype=torch.bool)
+    logits = classifier(*texts)
+    logits.sum().backward()
+    assert all(m.grad is not None and m.grad.any() for m in classifier.scores)
+    weights = learned_masks(classifier, ["a", "b"]).weights(model)
+    features = torch.func.functional_call(model, weights, texts)
+    torch.testing.assert_close(features @ classifier.weight.T, logits)
+
+
+def test_layers_whose_parts_are_apart_take_part_whole():
+    torch.manual_seed(0)
+    shape = {"vocab_size": 30, "emb_dim": 8, "n_layers": 3, "n_heads": 2, "pad_token_id": 0}
+    model = inner_model(AutoModelForMaskedLM.from_config(AutoConfig.for_model("xlm", **shape)).eval())
+    assert len(maskable(model, 0)) == 3 * 6 and len(maskable(model, 2)) == 6
+
+
+def test_layers_without_linear_maps_are_refused_as_that():
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("squeezebert", **SMALL | SPECIALS, embedding_size=8)
+    model = inner_model(AutoModelForMaskedLM.from_config(config).eval())
+    with pytest.raises(ValueError, match="the layers of SqueezeBertModel have no linear map as nn.Linear"):
         maskable(model, 0)
