@@ -1,5 +1,6 @@
 """Several tasks on one encoder in memory."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -29,6 +30,7 @@ class SharedEncoder:
             task.check(encoder)
         self.encoder, self.tasks = encoder, dict(tasks)
         self._own = {name: p.detach() for name, p in encoder.named_parameters()}
+        self._reader = encoder
         self._room: dict[str, Tensor] = {}
         self.active: str | None = None
 
@@ -43,6 +45,9 @@ class SharedEncoder:
             own = self._own[name]
             room = self._room.setdefault(name, torch.empty_like(own))
             torch.mul(own, mask.to(own.device), out=room)
+        self._reader = copy.copy(self.encoder)  # the same modules, told of pairs as this task has them
+        if self.tasks[task].separator is not None:
+            self._reader.read_pairs(self.tasks[task].separator)
         self.active = task
 
     def __call__(self, input_ids: Tensor, real: Tensor) -> Tensor:
@@ -55,7 +60,7 @@ class SharedEncoder:
         masked = {prefix(self.encoder) + name for name in task.shapes}
         weights = {name: self._room[name] if name in masked else p for name, p in self._own.items()}
         with torch.no_grad():
-            features = Elsewhere(self.encoder, weights)(input_ids, real)
+            features = Elsewhere(self._reader, weights)(input_ids, real)
             return features @ task.weight.to(features).T + task.bias.to(features)
 
     @property

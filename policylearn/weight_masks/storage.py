@@ -28,6 +28,7 @@ class Manifest(Strict):
     labels: tuple[str, ...] = Field(min_length=2)
     shapes: dict[str, tuple[int, int]] = Field(min_length=1)
     encoder: dict[str, str] = Field(min_length=1)
+    separator: int | None = Field(None, ge=0)
 
 
 def save_masks(path: str | os.PathLike[str], masks: WeightMasks) -> Path:
@@ -37,9 +38,10 @@ def save_masks(path: str | os.PathLike[str], masks: WeightMasks) -> Path:
         ValueError: `load_masks` would not read them: shapes and types do not agree, or a number is not finite.
     """
     path = Path(path)
-    manifest = Manifest(labels=masks.labels, shapes=dict(masks.shapes), encoder=dict(masks.encoder))
+    shapes, encoder = dict(masks.shapes), dict(masks.encoder)
+    manifest = Manifest(labels=masks.labels, shapes=shapes, encoder=encoder, separator=masks.separator)
     tensors = {BITS + name: bits for name, bits in masks.bits.items()} | {WEIGHT: masks.weight, BIAS: masks.bias}
-    metadata = {MANIFEST: manifest.model_dump_json()}
+    metadata = {MANIFEST: manifest.model_dump_json(exclude_none=True)}
     _built(metadata, tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     pending = path.with_name(path.name + ".partial")
@@ -82,7 +84,8 @@ def _built(metadata: dict[str, str], tensors: dict[str, Tensor]) -> WeightMasks:
     _expect(WEIGHT, tensors[WEIGHT], torch.float32, [classes, width])
     _expect(BIAS, tensors[BIAS], torch.float32, [classes])
     bits = {name: tensors[BITS + name] for name in manifest.shapes}
-    return WeightMasks(bits, manifest.shapes, tensors[WEIGHT], tensors[BIAS], manifest.labels, manifest.encoder)
+    head = tensors[WEIGHT], tensors[BIAS]
+    return WeightMasks(bits, manifest.shapes, *head, manifest.labels, manifest.encoder, manifest.separator)
 
 
 def _manifest(text: str) -> Manifest:

@@ -28,6 +28,8 @@ class WeightMasks:
         weight, bias: the head, [C, d] and [C].
         labels: C class names.
         encoder: `fingerprint` of the encoder.
+        separator: stands between the texts of pairs, if the encoder is told which text a token is of; see
+            `InnerModel.read_pairs`. None: texts are read as the encoder is set, as those of older files are.
     """
 
     bits: Mapping[str, Tensor]
@@ -36,6 +38,7 @@ class WeightMasks:
     bias: Tensor
     labels: tuple[str, ...]
     encoder: Mapping[str, str]
+    separator: int | None = None
 
     def masks(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """M by name, bool [out, in]."""
@@ -93,6 +96,7 @@ def learned_masks(classifier: MaskedClassifier, labels: list[str]) -> WeightMask
         classifier.bias.detach().cpu().clone(),
         tuple(labels),
         fingerprint(classifier.encoder.mlm.base_model),
+        classifier.encoder.separator,
     )
 
 

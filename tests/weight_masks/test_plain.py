@@ -1,5 +1,6 @@
 """Weight masks as plain models, and on a shared encoder: always the logits of the classifier that learned them."""
 
+import copy
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.plain import fold, save_plain, text_logits
 from policylearn.weight_masks.selection import maskable
 from policylearn.weight_masks.shared import SharedEncoder
+from policylearn.weight_masks.storage import load_masks, save_masks
 from policylearn.weight_masks.task import learned_masks
 
 from .architectures import ARCHITECTURES
@@ -115,6 +117,21 @@ def test_tasks_share_an_encoder(problem, encoder, learned, masks, texts):
     stranger = problem.fresh_model(1)
     with pytest.raises(ValueError, match="learned on another encoder"):
         SharedEncoder(stranger, {"first": masks})
+
+
+def test_a_task_of_pairs_is_told_them_and_others_are_not(encoder, texts, tmp_path):
+    pairs = copy.copy(encoder)
+    pairs.read_pairs(int(texts[0][0, 3]))
+    scores = initial_scores(maskable(encoder, 0), 0.4, seed=9)
+    head = torch.eye(2, 16), torch.zeros(2)
+    learned = {name: MaskedClassifier(one, scores, *head) for name, one in {"pairs": pairs, "texts": encoder}.items()}
+    assert not torch.allclose(*(logits_of(classifier, texts) for classifier in learned.values()))
+    files = {name: save_masks(tmp_path / name, learned_masks(one, ["a", "b"])) for name, one in learned.items()}
+    shared = SharedEncoder(encoder, {name: load_masks(file) for name, file in files.items()})
+    for task in ("pairs", "texts", "pairs"):
+        shared.use(task)
+        torch.testing.assert_close(shared(*texts), logits_of(learned[task], texts))
+    assert encoder.separator is None
 
 
 def test_learning_masks_leaves_the_encoder_alone(problem, encoder, learned):
