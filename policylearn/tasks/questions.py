@@ -1,14 +1,16 @@
 """Closed-book questions: an encoder–decoder that answers by heart. There is no head, the model itself learns."""
 
+import copy
 import math
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from policylearn.data.overview import describe_questions
 from policylearn.data.questions import AnsweredBatch, Questions, answered, read_questions, tokenize_questions
@@ -83,10 +85,18 @@ class ClosedBook:
         return math.exp(-losses.sum().item() / int(questions.tokens(every).sum()))
 
     def exact_match(self, model: InnerModel, questions: Questions) -> float:
-        """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`; a blank
-        one never is."""
+        """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`, as spelt
+        or as the tokenizer gives it back (BERT's makes twenty-one three words); a blank one never is."""
         pairs = zip(self.write_answers(model, questions), questions.accepted, strict=True)
-        return float(np.mean([plain(answer) in set(map(plain, accepted)) - {""} for answer, accepted in pairs]))
+        return float(np.mean([plain(answer) in self._right(accepted) for answer, accepted in pairs]))
+
+    def _right(self, accepted: list[str]) -> set[str]:
+        tokens = self.tokenizer(accepted)["input_ids"]
+        told = [
+            ids for ids in tokens if self.tokenizer.unk_token_id not in ids
+        ]  # else what is unknown would be left out
+        spelt = [*accepted, *self.tokenizer.batch_decode(told, skip_special_tokens=True)]
+        return set(map(plain, spelt)) - {""}
 
     def choice(self, model: InnerModel, questions: Questions) -> float:
         """Share of questions whose likeliest choice, per token, is an answer."""
@@ -98,13 +108,28 @@ class ClosedBook:
     def write_answers(self, model: InnerModel, questions: Questions) -> list[str]:
         """What the model answers, token by token the likeliest."""
         device, written = next(model.parameters()).device, [""] * len(questions)
+        writer: Any = copy.copy(model.mlm)  # the same modules: generate() takes from the model what it is not told
+        writer.generation_config = greedy(model.mlm, self.length)
         for rows in questions.rows.by_length(BATCH):
             ids, real = (x.to(device) for x in questions.rows.batch(rows, self.pad_id))
-            settings = {"attention_mask": real.long(), "max_new_tokens": self.length, "num_beams": 1}
-            found = model.mlm.generate(ids, do_sample=False, **settings)  # type: ignore[operator]  # not a tensor
+            found = writer.generate(ids, attention_mask=real.long(), generation_config=writer.generation_config)
             for row, answer in zip(rows, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
                 written[row] = answer
         return written
+
+
+def greedy(model: PreTrainedModel, length: int) -> GenerationConfig:
+    """Token by token the likeliest, from where the decoder begins when it learns: nothing else of a checkpoint's own
+    settings, such as a shortest length or tokens that are not to be repeated."""
+    own: Any = model.generation_config
+    first = getattr(model.config, "decoder_start_token_id", None)
+    return GenerationConfig(
+        decoder_start_token_id=own.decoder_start_token_id if first is None else first,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        max_new_tokens=length,
+    )
 
 
 def answer_losses(model: Callable[..., Tensor], questions: Questions, picked: Indices, pad_id: int) -> Tensor:

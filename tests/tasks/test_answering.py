@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from policylearn.messages.watch import Unseen
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
-from policylearn.tasks.questions import choice_losses
+from policylearn.tasks.questions import ClosedBook, choice_losses
 
 FACTS = Path(__file__).parents[2] / "configs" / "planted_facts.toml"
 
@@ -83,6 +84,25 @@ def test_any_accepted_answer_is_right_and_no_other(answerer):
     dev.accepted[0].append(f"The {written[0].upper()}!")
     dev.accepted[1][:] = ["nothing of the sort"]
     assert problem.kind.exact_match(model, dev) == pytest.approx(np.mean([True, False, *right[2:]]))
+
+
+SETTINGS = {"min_length": 5, "forced_bos_token_id": 9, "no_repeat_ngram_size": 1, "num_return_sequences": 2}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_how_a_checkpoint_would_write_by_itself_changes_no_answer(answerer, name):
+    problem, _, model, _ = answerer
+    dev, other = problem.labelled("dev"), copy.deepcopy(model)
+    setattr(other.mlm.generation_config, name, SETTINGS[name])
+    assert problem.kind.write_answers(other, dev) == problem.kind.write_answers(model, dev)
+    assert getattr(other.mlm.generation_config, name) == SETTINGS[name]
+
+
+def test_an_answer_is_right_as_the_tokenizer_gives_it_back(wordpiece):
+    kind, gold = ClosedBook(wordpiece, "exact_match", 6), ["bado.ne", "ne", "bado ☃"]
+    said = [wordpiece.decode(wordpiece(answer)["input_ids"], skip_special_tokens=True) for answer in gold]
+    kind.write_answers = lambda model, questions: said
+    assert said[0] != gold[0] and kind.exact_match(None, SimpleNamespace(accepted=[[one] for one in gold])) == 2 / 3
 
 
 def test_the_likeliest_choice_is_taken(answerer):

@@ -105,5 +105,5 @@ def test_layers_without_linear_maps_are_refused_as_that():
     torch.manual_seed(0)
     config = AutoConfig.for_model("squeezebert", **SMALL | SPECIALS, embedding_size=8)
     model = inner_model(AutoModelForMaskedLM.from_config(config).eval())
-    with pytest.raises(ValueError, match="the layers of SqueezeBertModel have no linear map as nn.Linear"):
+    with pytest.raises(ValueError, match=r"the layers of SqueezeBertModel have no linear map as nn\.Linear"):
         maskable(model, 0)
