@@ -14,6 +14,7 @@ from policylearn.collator.packing import Masking, documents_of
 from policylearn.collator.padding import Batch, Padding, assemble
 from policylearn.collator.policy_collator import ExampleRows, PolicyCollator
 from policylearn.masking.corruption import IGNORED
+from policylearn.models.loading import text_ends
 
 STYLES = ("tokens", "infilling", "sentinels")
 Row = dict[str, Tensor]
@@ -108,7 +109,7 @@ class DenoisingCollator(PolicyCollator):
             return shown, original
         if self.style == "infilling":
             return infilled(original, masked, self.tokenizer.mask_token_id), original
-        return with_sentinels(original, masked, self._sentinels[1], self.tokenizer.eos_token_id)
+        return with_sentinels(original, masked, self._sentinels[1], text_ends(self.tokenizer).get("eos_token_id"))
 
     def _padded(self, shown: list[Tensor], labels: list[Tensor], batch: Batch) -> Batch:
         """Side by side; columns that are as long as the old tokens have lost their meaning."""

@@ -67,7 +67,8 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
 
     Raises:
         ValueError: a split is missing or empty, a column is not there, words and tags are not as many, a tag is not of
-            the BIO scheme or not in the label set, or a span lies outside of its text or overlaps another.
+            the BIO scheme or not in the label set, a span lies outside of its text or overlaps another, or a split has
+            no span.
     """
     opened = opened or open_task(config)
     text, label = columns_of(config, opened.head)
@@ -80,6 +81,11 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
         _check(config, name, split.labels, labels)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     splits, carved = read | taken(read["train"], rows), carved_line(config, rows, "")
+    if bare := [name for name, split in splits.items() if not set().union(*split.labels) - {OUTSIDE}]:
+        raise ValueError(
+            f"task.path {config.path}: no word of split {bare[0]!r} has a tag but {OUTSIDE}; mend it or, if its labels "
+            "are kept back, name another with task.splits"
+        )
     return Task(splits, labels, carved, unread, (text,), _torn_line(records["train"], text, label))
 
 

@@ -114,7 +114,7 @@ class TagWeights(LabelWeights):
         assert isinstance(batch, TaggedBatch)
         text_of = batch.at.nonzero()[:, 0].to(x.device)
         losses = self.losses(model(batch.input_ids, batch.real, **batch.more), batch.y.to(x.device))
-        return (x[text_of] * losses).mean()
+        return (x[text_of] * losses).sum() / max(1, len(losses))  # a part may have texts without a word that counts
 
     def parts(self, batch: LabelledBatch, x: Tensor, rows: int) -> Iterator[tuple[LabelledBatch, Tensor, float]]:
         """Texts with their weights, and their share of the words."""
@@ -124,7 +124,7 @@ class TagWeights(LabelWeights):
             last = min(first + rows, len(x))
             ids, real, at = (tensor[first:last] for tensor in (batch.input_ids, batch.real, batch.at))
             part = TaggedBatch(ids, real, batch.y[ends[first] : ends[last]], at)
-            yield part, x[first:last], len(part.y) / len(batch.y)
+            yield part, x[first:last], len(part.y) / max(1, len(batch.y))
 
 
 class Tags(Classification):
@@ -221,7 +221,11 @@ def _tokenized(
 ) -> TaggedExamples:
     found, number = task.splits[split], {label: i for i, label in enumerate(task.labels)}
     tags = [[number[tag] for tag in own] for own in found.labels]
-    return tokenize_words(shown(found.texts), tags, tokenizer, config.model.max_length)
+    tokenized = tokenize_words(shown(found.texts), tags, tokenizer, config.model.max_length)
+    if not len(tokenized.y):
+        where = f"task.path {config.task.path}: split {split!r}"
+        raise ValueError(f"{where}: no word is anything to the tokenizer: set model.tokenizer to another")
+    return tokenized
 
 
 def _build(

@@ -18,6 +18,8 @@ from transformers import (
 
 from policylearn.collator.denoising import STYLES, DenoisingCollator, sentinels_of
 from policylearn.collator.policy_collator import PolicyCollator
+from policylearn.config import PlantedConfig
+from policylearn.data.planted import planted_tokenizer
 from policylearn.masking import IGNORED
 from policylearn.trainers import EpochCallback
 
@@ -144,6 +146,15 @@ def test_labels_are_padded_on_the_right_even_where_texts_are_not(tokenizer, trai
     assert batch["attention_mask"][1, 0] == 0 and batch["labels"][1, 0] != IGNORED
     expected = DataCollatorForSeq2Seq(tokenizer)([{**row, "labels": row["input_ids"]} for row in rows])["labels"]
     assert torch.equal(batch["labels"], expected)
+
+
+def test_labels_end_as_the_texts_of_a_bert_do():
+    """Whose tokenizer ends a text with [SEP], and knows no end of text by that name."""
+    tokenizer = planted_tokenizer(PlantedConfig(class_words=5, distractor_words=6, generic_words=30))
+    tokenizer.add_tokens([f"<extra_id_{i}>" for i in range(4)], special_tokens=True)
+    assert tokenizer.eos_token_id is None
+    collator = DenoisingCollator(tokenizer, style="sentinels", mlm_probability=0.3)
+    assert collator([{"input_ids": [2, 20, 21, 22, 23, 24, 3]}])["labels"][0, -1] == tokenizer.sep_token_id
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -175,3 +175,12 @@ def test_half_a_surrogate_pair_in_a_text_with_spans_is_replaced(read):
 def test_a_task_of_one_tag_is_none(read):
     with pytest.raises(ValueError, match="no word of train has a tag but O"):
         read({"tokens": ["a"], "tags": ["O"]})
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_split_whose_tags_are_kept_back_is_refused(read, tmp_path, split):
+    read(TOKENS, TOKENS)
+    row = json.dumps({**TOKENS, "tags": ["O"] * len(TOKENS["tags"])})
+    (tmp_path / f"{split}.jsonl").write_text(f"{row}\n{row}", encoding="utf-8")
+    with pytest.raises(ValueError, match=f"no word of split '{split}' has a tag but O; .* kept back, name another"):
+        load_tags(TaskConfig(path=str(tmp_path), kind="tagging"))

@@ -1,6 +1,7 @@
 """Words with a tag each, from the file to the score."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from policylearn.learning.rollout import rollout
 from policylearn.models import chunks
 from policylearn.problem import Problem
 from policylearn.tasks import tagging
-from policylearn.tasks.tagging import Tags, tokenize_words
+from policylearn.tasks.tagging import Tagging, Tags, tokenize_words
 
 WORDS = [("maba", "bokonu", "the"), ("le",), ("boko",) * 9]
 TAGS = [[0, 1, 2], [3], [4] * 9]
@@ -54,6 +55,27 @@ def test_features_are_those_of_the_words_in_whatever_chunks(of_tags, monkeypatch
     torch.testing.assert_close(at_once[train.targets_of([7])], words)
     backwards = FrozenFeatures(problem, model)(train, np.array([9, 7]))
     np.testing.assert_allclose(backwards[-len(words) :], words.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_a_batch_sum_up_to_its_loss_though_one_has_no_word(wordpiece):
+    found = tokenize_words([("maba", "le"), (" ",), ("le",)], [[0, 1], [0], [1]], wordpiece, max_length=8)
+    assert np.diff(found.first).tolist() == [2, 0, 1]
+    kind, x = Tagging(Tags(["O", "B-x"]), "accuracy", 0), torch.ones(3)
+    batch = kind.batch(found, [0, 1, 2])
+
+    def says(ids, real, at):
+        return torch.stack([ids[at], -ids[at]], 1) / 10
+
+    parts = [share * kind.step_loss(says, part, own) for part, own, share in kind.step_loss.parts(batch, x, rows=1)]
+    assert sum(parts) == pytest.approx(kind.step_loss(says, batch, x).item())
+
+
+def test_a_split_whose_words_are_nothing_to_the_tokenizer_is_refused(tiny, named, tmp_path):
+    shutil.copytree(named, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "dev.jsonl").write_text(json.dumps({"tokens": [" "], "tags": ["B-class0"]}), encoding="utf-8")
+    settings = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", "policy.prior={}")
+    with pytest.raises(ValueError, match=r"split 'dev': no word is anything to the tokenizer: set model\.tokenizer"):
+        Problem(tiny(*settings)).labelled("dev")
 
 
 def test_spans_are_right_as_wholes():
