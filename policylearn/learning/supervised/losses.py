@@ -31,8 +31,8 @@ def _cut_loss(policy: MaskingPolicy, input_ids: Tensor, real: Tensor, numbers: T
 
 
 def coverage_loss(p: Tensor, numbers: Tensor) -> Tensor:
-    """−log Σ_targets p_i / |targets|, the mean over texts: what is maximised is the expected share of target tokens
-    that a mask covers. Since Σ p is given, precision follows.
+    """−log Σ_targets p_i / |targets|, the mean over texts that have one: what is maximised is the expected share of
+    target tokens that a mask covers. Since Σ p is given, precision follows.
 
     Args:
         p: [B, T] inclusion probabilities.
@@ -42,8 +42,8 @@ def coverage_loss(p: Tensor, numbers: Tensor) -> Tensor:
     tensor(2.6667)
     """
     wanted = (numbers > 0).to(p)
-    covered = (p * wanted).sum(1) / wanted.sum(1).clamp(min=1.0)
-    return -covered[wanted.any(1)].clamp(min=1e-6).log().mean()
+    covered = ((p * wanted).sum(1) / wanted.sum(1).clamp(min=1.0))[wanted.any(1)]
+    return -covered.clamp(min=1e-6).log().sum() / max(1, len(covered))
 
 
 def span_loss(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from policylearn.problem import Problem
 
 
 def token_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRows]:
-    """The tokenised texts of each split that have a target; column `TARGET` holds its number, 0 where there is none.
+    """The tokenised texts of each split that have a target which may be masked; column `TARGET` holds its number, 0
+    where there is none. Of targets that may not be, as unknown words, it is told how many texts have no other.
 
     Raises:
-        ValueError: what `answer_texts`, `planted_texts` and `importance_targets` raise, or a split has no target.
+        ValueError: what `answer_texts`, `planted_texts` and `importance_targets` raise, or a split has no such target.
     """
     config = problem.config
     if config.supervised.targets == "importance":
@@ -31,7 +32,18 @@ def token_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRow
     kept = {split: rows.take(_with_target(rows)) for split, rows in found.items()}
     if empty := [split for split, rows in kept.items() if not len(rows)]:
         raise ValueError(f'supervised.targets = "{config.supervised.targets}": no text of {empty[0]} has a target')
-    return kept
+    return {split: _maskable(problem, split, rows) for split, rows in kept.items()}
+
+
+def _maskable(problem: Problem, split: str, rows: TokenRows) -> TokenRows:
+    special = problem.vocabulary.special.numpy()
+    columns = {TARGET: np.where(special[rows.flat], np.float32(0), rows.columns[TARGET])}
+    left = TokenRows(rows.flat, rows.offsets, columns)
+    if not (kept := _with_target(left)):
+        raise ValueError(f"no target of {split} may be masked: the tokenizer knows none; set model.tokenizer")
+    if lost := len(rows) - len(kept):
+        problem.tell(f"targets of {split}: {lost:,} of {len(rows):,} texts are left out: the tokenizer knows none")
+    return left.take(kept)
 
 
 def _with_target(rows: TokenRows) -> list[int]:

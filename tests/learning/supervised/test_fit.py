@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 
 import pytest
@@ -102,8 +103,24 @@ def test_targets_that_the_tokenizer_does_not_know_are_refused(tiny, tmp_path, qu
     for split in ("train", "dev"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     own = (f"supervised.path={tmp_path}", "policy.prior={}", "policy.network=table", "learn.stages=[supervised]")
-    with pytest.raises(ValueError, match=r"no target of these texts may be masked: .* set model\.tokenizer"):
+    with pytest.raises(ValueError, match=r"no target of train may be masked: .* set model\.tokenizer"):
         train(tiny(*own, "evaluate.seeds=0"), tmp_path / "run", quiet)
+
+
+def test_texts_whose_targets_may_not_be_masked_are_left_out_and_counted(tiny, tmp_path, quiet):
+    known, unknown = (f"generic_000 {word} generic_001 generic_002" for word in ("class0_01", "☃"))
+    rows = [
+        {"context": text, "answers": [text.split()[1]], "answer_start": [12], "is_impossible": False}
+        for text in (known, unknown, known + " generic_003")
+    ]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    own = (f"supervised.path={tmp_path}", "supervised.batch_size=1", "policy.prior={}", "policy.network=table")
+    train(tiny("learn.stages=[supervised]", *own, "evaluate.seeds=0"), tmp_path / "run", quiet)
+    said = quiet.file.getvalue()
+    assert "targets of train: 1 of 3 texts are left out: the tokenizer knows none" in said
+    assert "targets of train: 2 of" in said and " in 2 texts" in said
+    assert all(math.isfinite(record["outer_loss"]) for record in lines(tmp_path / "run")[1:])
 
 
 def test_another_seed_is_another_order_of_texts(learned_answers, supervised, tmp_path, quiet):

@@ -36,6 +36,7 @@ def test_texts_without_a_target_among_the_candidates_do_not_count():
     assert float(span_loss(logits, ~wanted & False)) == 0.0
     p, numbers = torch.tensor([[0.5, 0.1], [0.2, 0.4]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert float(coverage_loss(p, numbers)) == pytest.approx(-torch.tensor(0.5).log().item())
+    assert float(coverage_loss(p, 0 * numbers)) == 0.0
 
 
 @pytest.mark.parametrize("network", ["table", "context", "span"])
