@@ -21,7 +21,6 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from policylearn.models.model import Elsewhere, InnerModel, mean_pool
 from policylearn.models.whole import inner_model
-from policylearn.weight_masks.selection import prefix
 from policylearn.weight_masks.task import WeightMasks
 
 CARD = """# {title}
@@ -92,18 +91,23 @@ def plain_model(
         problem_type: as transformers has it; None: a text has one class.
 
     Raises:
-        ValueError: transformers has none for this architecture, or its head is not a linear map.
+        ValueError: transformers has none for this architecture, its parts are others, or its head is not a linear map.
     """
     config = copy.deepcopy(model.mlm.config)
+    config.dtype = torch.float32  # as the parameters are, whatever type the checkpoint is kept in
     config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     config.problem_type = problem_type  # type: ignore[assignment]  # a name of transformers, or it says so
     try:
         plain = AutoModelForTokenClassification.from_config(config)
     except ValueError:
         raise ValueError(f"transformers has no token classification model of type {config.model_type!r}") from None
-    start = prefix(model)
-    encoder = {name.removeprefix(start): p for name, p in parameters.items() if name.startswith(start)}
-    plain.eval().base_model.load_state_dict(encoder)
+    try:
+        plain.eval().base_model.load_state_dict(_of_encoder(model, parameters))
+    except RuntimeError:  # of torch, which lists the keys
+        raise ValueError(
+            f"transformers' token classification model of type {config.model_type!r} is not of the parts of this "
+            "encoder, so it cannot say the same: use the weight masks themselves"
+        ) from None
     head = getattr(plain, "classifier", None)
     if isinstance(head, nn.Linear):
         head.load_state_dict({"weight": weight, "bias": bias})
@@ -113,6 +117,14 @@ def plain_model(
             "so it cannot say the same: use the weight masks themselves"
         )
     return plain
+
+
+def _of_encoder(model: InnerModel, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of the encoder at these parameters: embeddings may have the name of the head that they are tied to, and
+    some encoders keep their positions in buffers."""
+    base, names = model.mlm.base_model, {p: name for name, p in model.named_parameters()}
+    tied = base.named_parameters(remove_duplicate=False)
+    return base.state_dict() | {name: parameters[names[p]] for name, p in tied}
 
 
 def _same(features: Elsewhere, plain: PreTrainedModel, weight: Tensor, bias: Tensor) -> bool:

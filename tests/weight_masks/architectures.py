@@ -6,6 +6,7 @@ DISTILBERT = {"vocab_size": 30, "dim": 8, "n_layers": 3, "n_heads": 2, "hidden_d
 ARCHITECTURES = {
     "bert": SMALL,
     "roberta": SMALL | {"pad_token_id": 1},
+    "xlm-roberta": SMALL | {"pad_token_id": 1},  # whose embeddings go by the name of the head tied to them
     "distilbert": DISTILBERT,
     "electra": SMALL | {"embedding_size": 8},
     "modernbert": SMALL | SPECIALS,

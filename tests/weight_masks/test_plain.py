@@ -7,18 +7,26 @@ import sys
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from policylearn.models.model import InnerModel
+from policylearn.models.whole import inner_model
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import initial_scores
-from policylearn.weight_masks.plain import fold, save_plain, text_logits
+from policylearn.weight_masks.plain import fold, plain_model, save_plain, text_logits
 from policylearn.weight_masks.selection import maskable
 from policylearn.weight_masks.shared import SharedEncoder
 from policylearn.weight_masks.storage import load_masks, save_masks
 from policylearn.weight_masks.task import learned_masks
 
-from .architectures import ARCHITECTURES
+from .architectures import ARCHITECTURES, SEQ2SEQ
 
 
 def parameters_of(model) -> list[torch.Tensor]:
@@ -62,6 +70,22 @@ def test_an_architecture_whose_token_classifier_is_more_than_linear_is_refused()
     classifier = random_classifier("modernbert")
     with pytest.raises(ValueError, match="of type 'modernbert' is more than a linear map on the encoder"):
         fold(classifier.encoder, learned_masks(classifier, ["a", "b", "c"]))
+
+
+def test_an_encoder_decoder_has_no_plain_model_of_its_parts():
+    torch.manual_seed(0)
+    model = inner_model(AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", **SEQ2SEQ["t5"])).eval())
+    with pytest.raises(ValueError, match="of type 't5' is not of the parts of this encoder, so it cannot say the same"):
+        plain_model(model, dict(model.named_parameters()), torch.eye(2, 8), torch.zeros(2), ("a", "b"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_plain_model_is_as_exact_as_what_is_learned_whatever_the_checkpoint_is_kept_in(dtype, tmp_path):
+    classifier = random_classifier("bert")
+    classifier.encoder.mlm.config.dtype = dtype
+    fold(classifier.encoder, learned_masks(classifier, ["a", "b", "c"])).save_pretrained(tmp_path)
+    assert AutoModelForTokenClassification.from_pretrained(tmp_path).dtype == torch.float32
+    assert classifier.encoder.mlm.config.dtype == dtype
 
 
 def test_a_folded_folder_is_loaded_by_transformers_alone(problem, encoder, learned, masks, texts, tmp_path):
