@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ def gradient_times_input(classifier: TextClassifier, model: InnerModel, ids: Ten
         ids, real: [B, T].
         y: [B] classes.
     """
-    with torch.enable_grad(), input_embeddings(model.mlm.get_input_embeddings()) as embedded:
+    reader: Any = model.encoder  # whose embeddings are not those of the whole of a BART, but for their weights
+    with torch.enable_grad(), input_embeddings(reader.get_input_embeddings()) as embedded:
         loss = nll_loss(classifier(ids, real), y, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, embedded[-1])
     return (gradient * embedded[-1]).sum(2).abs().detach()

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import nll_loss
-from transformers import BertConfig, BertForMaskedLM
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, BertConfig, BertForMaskedLM
 
 from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.models.model import InnerModel
+from policylearn.models.whole import inner_model
 from policylearn.problem import Problem
 from policylearn.scores.classifier import TextClassifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
@@ -174,3 +175,16 @@ def test_labels_that_are_not_among_the_texts_looked_at_are_left_out(sources):
     rows, y = sources.labelled()
     _, numbered = some_labelled(replace(sources, labelled=lambda: (rows, 3 * y + 2)))
     assert numbered.unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_of_an_encoder_decoder_the_encoder_is_looked_at(kind, labelled):
+    torch.manual_seed(0)
+    small = {"vocab_size": 30, "d_model": 16, "num_layers": 1, "encoder_layers": 1, "decoder_layers": 1, "d_kv": 8}
+    heads = {"num_heads": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": PAD}
+    config = AutoConfig.for_model(kind, **small, **heads, pad_token_id=PAD)
+    model = inner_model(AutoModelForSeq2SeqLM.from_config(config).eval())
+    rows, y = labelled
+    ids, real = rows.batch(range(6), PAD)
+    found = gradient_times_input(fit_classifier(model, rows, y, PAD), model, ids, real, y[:6])
+    assert found.shape == ids.shape and (found[~real] == 0).all() and (found[real] > 0).float().mean() > 0.9
