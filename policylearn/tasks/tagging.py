@@ -180,7 +180,7 @@ def tokenize_words(
     texts: Iterable[Any], tags: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> TaggedExamples:
     """Texts of words, cut at `max_length` tokens, with class indices of their tags."""
-    pieces, words, at, cut, blank = [], [], [], 0, _blank_before(tokenizer)
+    pieces, words, at, cut, blank = [], [], [], 0, blank_before(tokenizer)
     for chunk in chunks(texts, CHUNK):
         spelt = [[word if i == 0 else blank + word for i, word in enumerate(text)] for text in chunk]
         encoded = tokenizer(spelt, is_split_into_words=True, truncation=True, max_length=max_length)
@@ -200,7 +200,7 @@ def tokenize_words(
     )
 
 
-def _blank_before(tokenizer: PreTrainedTokenizerBase) -> str:
+def blank_before(tokenizer: PreTrainedTokenizerBase) -> str:
     """What a word that is not the first begins with, to be the tokens that it is in a text: a blank for RoBERTa's
     tokenizer, to which words by themselves are one word."""
     apart = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"]

@@ -21,6 +21,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from policylearn.models.model import Elsewhere, InnerModel, mean_pool
 from policylearn.models.whole import inner_model
+from policylearn.tasks.tagging import blank_before
 from policylearn.weight_masks.task import WeightMasks
 
 CARD = """# {title}
@@ -42,13 +43,24 @@ with torch.no_grad():
 """
 WORDS = """# A tagger of words
 
-A word's tag is that of its first token:
+A word's tag is that of its first token. Words are such as it was learned from: lists have their own; texts are cut into
+runs of letters and digits, and marks, as here, and by `policylearn.data.tags.words_of` with more care for scripts that
+have no blanks, or signs that are part of a letter.
 
 ```python
-from transformers import pipeline
+import re
 
-tag = pipeline("token-classification", model=folder, tokenizer=folder, aggregation_strategy="first")
-spans = tag("Aspirin helps")
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForTokenClassification.from_pretrained(folder)
+words = re.findall(r"\\w+|[^\\w\\s]", text)
+batch = tokenizer({words}, is_split_into_words=True, truncation=True, max_length={length}, return_tensors="pt")
+with torch.no_grad():
+    best = model(**batch).logits[0].argmax(1).tolist()
+of = batch.word_ids()
+tags = [(word, model.config.id2label[best[of.index(i)]]) for i, word in enumerate(words) if i in of]
 ```
 """
 CLASSES = {
@@ -153,7 +165,17 @@ def save_plain(
     were pairs of texts or not. `words`: its logits are of words, not of texts."""
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    texts = "texts, second_texts" if pairs else "texts"
-    card = WORDS if words else CARD.format(length=length, texts=texts, **CARDS.get(plain.config.problem_type, CLASSES))
+    card = _card_of_words(tokenizer, length) if words else _card_of_texts(plain, length, pairs)
     (Path(folder) / "README.md").write_text(card, encoding="utf-8")
     return Path(folder)
+
+
+def _card_of_texts(plain: PreTrainedModel, length: int, pairs: bool) -> str:
+    texts = "texts, second_texts" if pairs else "texts"
+    return CARD.format(length=length, texts=texts, **CARDS.get(plain.config.problem_type, CLASSES))
+
+
+def _card_of_words(tokenizer: PreTrainedTokenizerBase, length: int) -> str:
+    blank = blank_before(tokenizer)
+    words = f"[*words[:1], *({blank!r} + word for word in words[1:])]" if blank else "words"
+    return WORDS.format(length=length, words=words)

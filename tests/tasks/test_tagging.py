@@ -6,7 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer, RobertaTokenizer
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaForTokenClassification,
+    RobertaTokenizer,
+)
 
 from policylearn.adapt import finetune
 from policylearn.adapt.chosen import FrozenFeatures
@@ -19,6 +25,7 @@ from policylearn.models import chunks
 from policylearn.problem import Problem
 from policylearn.tasks import tagging
 from policylearn.tasks.tagging import Tagging, Tags, tokenize_words
+from policylearn.weight_masks.plain import save_plain
 
 WORDS = [("maba", "bokonu", "the"), ("le",), ("boko",) * 9]
 TAGS = [[0, 1, 2], [3], [4] * 9]
@@ -42,6 +49,29 @@ def test_words_of_a_tokenizer_of_bytes_are_those_of_the_text():
     tokenizer = RobertaTokenizer(vocab={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, **letters}, merges=[])
     found = tokenize_words([("ab", "c", "a")], [[0, 1, 0]], tokenizer, 20)
     assert found.rows[0].tolist() == tokenizer("ab c a")["input_ids"] and found.at.tolist() == [1, 3, 5]
+
+
+def test_the_card_of_a_tagger_reads_words_as_they_were_learned(tmp_path):
+    letters = {letter: 5 + i for i, letter in enumerate("Ġabc.")}
+    tokenizer = RobertaTokenizer(vocab={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, **letters}, merges=[])
+    torch.manual_seed(0)
+    shape = {"vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "pad_token_id": 1}
+    labels = {i: f"B-{i}" for i in range(8)}
+    model = RobertaForTokenClassification(RobertaConfig(**shape, initializer_range=2.0, id2label=labels)).eval()
+    save_plain(tmp_path, model, tokenizer, 20, words=True)
+    words = ("ab", ".", "c", "a", "b", ".")
+    found = tokenize_words([words], [[0] * 6], tokenizer, 20)
+    with torch.no_grad():
+        best = model(torch.from_numpy(found.rows[0]).long()[None]).logits[0].argmax(1)[found.at]
+    assert as_the_card_says(tmp_path, "ab. c a b.") == [
+        (w, labels[i]) for w, i in zip(words, best.tolist(), strict=True)
+    ]
+
+
+def as_the_card_says(folder, text):
+    given = {"folder": folder, "text": text}
+    exec((folder / "README.md").read_text().split("```")[1].removeprefix("python\n"), given)
+    return given["tags"]
 
 
 def test_features_are_those_of_the_words_in_whatever_chunks(of_tags, monkeypatch):
@@ -133,7 +163,6 @@ def test_fine_tuning_learns_tags_and_a_plain_model_says_the_same(policylearn, ti
     status, _, err = policylearn("adapt", tiny_toml, *own, "--out", tmp_path / "out", "--method", "finetune")
     assert status == 0, err
     folder = tmp_path / "out/model"
-    assert "token-classification" in (folder / "README.md").read_text()
     model, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     rows = [json.loads(line) for line in (named / "test.jsonl").read_text().splitlines()]
     found = []
@@ -143,6 +172,10 @@ def test_fine_tuning_learns_tags_and_a_plain_model_says_the_same(policylearn, ti
             best = model(encoded["input_ids"]).logits[0].argmax(1).tolist()
         first = [encoded.word_ids().index(word) for word in range(len(row["tokens"]))]
         found.append(np.array([best[place] for place in first]))
+        named = [
+            (word, model.config.id2label[tag]) for word, tag in zip(row["tokens"], found[-1].tolist(), strict=True)
+        ]
+        assert as_the_card_says(folder, " ".join(row["tokens"])) == named
     right = [np.array([model.config.label2id[tag] for tag in row["tags"]]) for row in rows]
     score = Tags(problem.labels).span_f1(right, found)
     assert score == pytest.approx(json.loads((tmp_path / "out/result.json").read_text())["test"], abs=1e-6)
