@@ -14,6 +14,7 @@ from policylearn.adapt.probe import readout_of
 from policylearn.commands.choices import Method
 from policylearn.commands.opening import open_problem
 from policylearn.config import Config
+from policylearn.evaluation.compare import too_few
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
@@ -74,6 +75,8 @@ def adapt(config: Config, out: Path, method: Method, folded: bool, seed: int, co
     train = problem.examples("train")
     if method == "weight_mask":
         class_examples(problem.kind, train, "adapt without --method finetune")
+    for line in too_few(config.evaluate.model_copy(update={"downstream": [method]}), len(train)):
+        print_line(console, line)
     model = problem.fresh_model(seed)
     if model.remark:
         print_line(console, model.remark)
@@ -83,6 +86,12 @@ def adapt(config: Config, out: Path, method: Method, folded: bool, seed: int, co
     if chosen.said:
         print_line(console, f"head  {chosen.said}")
     written = _write(problem, chosen.tuned, out, folded)
+    if method == "weight_mask" and config.model.name is None:
+        print_line(
+            console,
+            f"masks  of an encoder that is not written: model.architecture, its weights drawn from --seed {seed}; "
+            "give --model for masks of one that is kept",
+        )
     scores = score_chosen(problem, method, chosen)
     said = {name: told for name, told in (("remark", model.remark), ("head", chosen.said)) if told}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")

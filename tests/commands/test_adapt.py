@@ -52,7 +52,7 @@ def test_masks_and_their_folded_model_have_the_score_that_is_said(
     status, said, _ = policylearn("adapt", *arguments)
     assert status == 0
     assert "epoch 2 of 2: dev ." in said
-    assert said.splitlines()[-1].startswith("test ")
+    assert said.splitlines()[-1].startswith("test ") and "encoder that is not written" not in said
     result, found = json.loads((out / "result.json").read_text()), scores_in(said)
     assert found == pytest.approx({"dev": result["dev"], "test": result["test"]}, abs=5e-4)
     model = Problem(tiny(f"model.name={checkpoint}")).fresh_model(0)
@@ -67,9 +67,10 @@ def test_masks_and_their_folded_model_have_the_score_that_is_said(
 
 def test_a_fine_tuned_model_has_the_score_that_is_said(policylearn, tiny_toml, tmp_path, test_split):
     out = tmp_path / "out"
-    head = "evaluate.finetune.head=both"
-    status, said, _ = policylearn("adapt", tiny_toml, *SHORT, head, "--method", "finetune", "--out", out)
-    assert status == 0
+    more = ("evaluate.finetune.head=both", "evaluate.labelled=5000", "--method", "finetune")
+    status, said, _ = policylearn("adapt", tiny_toml, *SHORT, *more, "--out", out)
+    assert status == 0 and "encoder that is not written" not in said
+    assert "finetune, evaluate.labelled=5000: train has 60 labelled examples, and all of them are used" in said
     told = json.loads((out / "result.json").read_text())["head"]
     assert re.fullmatch(r"from (ridge|zeros): dev [\d.]+, [\d.]+ from (ridge|zeros)", told) and f"head  {told}" in said
     assert sorted(path.name for path in out.iterdir()) == ["model", "result.json"]
@@ -82,7 +83,8 @@ def test_a_fine_tuned_model_has_the_score_that_is_said(policylearn, tiny_toml, t
 def test_without_fold_there_are_masks_only_and_the_seed_matters(policylearn, tiny_toml, tmp_path):
     files = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert policylearn("adapt", tiny_toml, *SHORT, "--seed", seed, "--out", tmp_path / name)[0] == 0
+        status, said, _ = policylearn("adapt", tiny_toml, *SHORT, "--seed", seed, "--out", tmp_path / name)
+        assert status == 0 and f"model.architecture, its weights drawn from --seed {seed}; give --model" in said
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["masks.safetensors", "result.json"]
         files.append((tmp_path / name / "masks.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
