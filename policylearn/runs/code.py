@@ -1,16 +1,25 @@
 """How parts of others are written, so that what was made with one does not pass for made with another of its name."""
 
+import copyreg
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Set
 from functools import partial
 from itertools import chain
-from types import CodeType, FunctionType, MethodType
+from logging import Logger
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from policylearn.config import Config
 from policylearn.config.parts import parts_of_others
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+SURROUNDINGS = (ModuleType, Logger, type(os.environ))
+"""Objects of elsewhere that are no part of what is written, whatever they hold."""
 
 
 def code_of_parts(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, str]:
@@ -20,8 +29,9 @@ def code_of_parts(config: Config, kinds: Iterable[str] | None = None, but: Set[s
 
 def code_hash(part: Any) -> str:
     """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses:
-    functions, classes, numbers, texts and lists of them. Comments do not matter, another Python does; what it imports
-    from elsewhere is not looked at.
+    functions, classes, numbers, texts, lists of them, and whatever else can be pickled: arrays, patterns, settings.
+    Comments do not matter, another Python does; functions and classes that it imports from elsewhere are not looked
+    at, and of an object that cannot be pickled, such as a lock, only the class is.
 
     >>> def twice(x):
     ...     return 2 * x
@@ -70,15 +80,62 @@ def _made_of(part: Any, home: str) -> Iterable[Any]:
         return [part.fget]
     if isinstance(part, partial):
         return [part.func, part.args, part.keywords]
+    if isinstance(part, np.ndarray | Tensor):
+        return _pickled(part)
     if _home(part) != home:
-        return [getattr(part, "__qualname__", "")]
+        named = isinstance(part, SURROUNDINGS) or hasattr(part, "__qualname__")
+        return [getattr(part, "__qualname__", ""), *(() if named else _pickled(part))]
     if isinstance(part, FunctionType):
         used = {name: part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__}
         enclosed = [cell.cell_contents for cell in part.__closure__ or ()]
         return [part.__code__, part.__defaults__, part.__kwdefaults__, used, enclosed, vars(part)]
     if isinstance(part, type):
-        return [part.__bases__, {name: value for name, value in vars(part).items() if _is_written(name, value)}]
-    return [type(part), getattr(part, "__dict__", {})]
+        own = {name: value for name, value in vars(part).items() if _is_written(name, value)}
+        return [part.__bases__, own, *_fields(part)]
+    return [type(part), getattr(part, "__dict__", {}), *_slots(part)]
+
+
+def _array(part: np.ndarray | Tensor) -> list[Any]:
+    """Its numbers as one hash, for what is written of bytes takes several times their room."""
+    if isinstance(part, Tensor):
+        flat = part.detach().cpu().to_dense().resolve_conj().contiguous().reshape(-1)
+        return [str(part.dtype), tuple(part.shape), _digest(flat.view(torch.uint8).numpy())]
+    return [part.dtype.str, part.shape, part.tolist() if part.dtype.hasobject else _digest(np.ascontiguousarray(part))]
+
+
+def _digest(numbers: np.ndarray) -> bytes:
+    return hashlib.sha256(numbers.tobytes()).digest()
+
+
+def _pickled(part: Any) -> list[Any]:
+    """What pickle would make an object of."""
+    try:
+        if isinstance(part, np.ndarray | Tensor):
+            return _array(part)
+        reduce = copyreg.dispatch_table.get(type(part))
+        made = reduce(part) if reduce else part.__reduce_ex__(2)
+    except Exception:  # part boundary: an object may refuse with anything
+        return []
+    if isinstance(made, str):
+        return [made]
+    if made[:2] == (copyreg.__newobj__, (type(part),)) and not any(made[2:]):  # type: ignore[attr-defined]
+        return []  # it holds nothing
+    return [list(x) if isinstance(x, Iterator) else x for x in made]
+
+
+def _fields(part: type) -> list[Any]:
+    """What pydantic keeps of the fields of a class, where that says more than their names."""
+    fields = getattr(part, "__pydantic_fields__", {})
+    own = {name: [x.default, x.default_factory, x.metadata] for name, x in fields.items()}
+    own = {name: said for name, said in own.items() if not fields[name].is_required() or said[2]}
+    return [own] if own else []
+
+
+def _slots(part: Any) -> list[Any]:
+    """Those of an object, of which its dictionary knows nothing."""
+    state = object.__getstate__(part)
+    own = {k: v for k, v in state[1].items() if _is_written(k, v)} if isinstance(state, tuple) else {}
+    return [own] if own else []
 
 
 def _is_written(name: str, value: Any) -> bool:

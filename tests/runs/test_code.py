@@ -86,3 +86,42 @@ def test_what_a_function_encloses_counts():
 def test_it_is_the_same_in_another_process(tmp_path):
     assert written(tmp_path, "Mine()") == written(tmp_path, "Mine()")
     assert written(tmp_path, "Mine()") != written(tmp_path, "Mine()", "FACTOR = 2", "FACTOR = 3")
+
+
+HELD = {
+    "a pattern": ("import re; A = re.compile('{}+')", "a", "b"),
+    "an array": ("import numpy as np; A = np.array([1, {}])", "2", "3"),
+    "an array of objects": ("import numpy as np; A = np.array(['a', {}], dtype=object)", "'b'", "'c'"),
+    "a tensor": ("import torch; A = torch.tensor([1, {}], dtype=torch.bfloat16)", "2", "3"),
+    "a module": ("import torch; torch.manual_seed({}); A = torch.nn.Linear(2, 2)", "1", "2"),
+    "a number": ("from decimal import Decimal; A = Decimal({})", "1", "2"),
+    "a range": ("A = range({})", "1", "2"),
+    "a queue": ("from collections import deque; A = deque([{}])", "1", "2"),
+    "slots": ("class B:\n    __slots__ = 'x'\nA = B(); A.x = {}", "1", "2"),
+    "a default": ("from pydantic import BaseModel\nclass A(BaseModel):\n    x: float = {}", "1", "2"),
+    "a factory": ("from pydantic import BaseModel, Field\nclass A(BaseModel):\n    x: list = {}", "[]", "[1]"),
+    "a bound": ("from pydantic import *\nclass A(BaseModel):\n    x: float = Field(ge={})", "1", "2"),
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_what_objects_of_elsewhere_hold_counts(held):
+    template, one, other = HELD[held]
+
+    def hashed(value):
+        names: dict[str, object] = {"__name__": "their_parts"}
+        exec(f"{template.format(value)}\ndef part(x):\n    return A", names)
+        return code_hash(names["part"])
+
+    assert hashed(one) == hashed(one) != hashed(other)
+
+
+def test_what_cannot_be_pickled_or_is_of_the_surroundings_does_not_count(monkeypatch):
+    def hashed():
+        names: dict[str, object] = {"__name__": "their_parts"}
+        exec("import os, threading\nA = threading.Lock()\nB = os.environ\ndef part(x):\n    return A, B", names)
+        return code_hash(names["part"])
+
+    before = hashed()
+    monkeypatch.setenv("POLICYLEARN_TEST", "1")
+    assert hashed() == before
