@@ -1,9 +1,11 @@
 """Everything a rollout needs besides the policy, assembled from the config: tokenizer, texts, labels, models.
 
-Two processes given the same config build the same problem, so no model ever travels.
+Two processes given the same config build the same problem, so no model ever travels: of a checkpoint, only by what it
+is known to be the same.
 """
 
 import copy
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -34,6 +36,7 @@ from policylearn.models.chunks import Indices
 from policylearn.models.device import add_in_one_order, slow_bf16
 from policylearn.models.loading import check_goes_with, load_model, text_ends
 from policylearn.models.model import InnerModel
+from policylearn.models.parameters import sample_hash
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.tokenizer import load_tokenizer
 from policylearn.policy.scores import scorer_of
@@ -53,13 +56,16 @@ LABELS = ("train", "dev")
 @dataclass(frozen=True)
 class Data:
     """What of a problem is read from files: domain rows, class names, labelled splits (are they of pairs?).
-    Read and tokenised once, it is shared with all workers, who need not be able to open the files."""
+    Read and tokenised once, it is shared with all workers, who need not be able to open the files.
+
+    `checkpoint` is `sample_hash` of θ₀ where that is one; empty: it is not known, and not compared."""
 
     domain: TokenRows
     labels: list[str]
     examples: dict[str, Any]
     task: TaskConfig
     pairs: bool = False
+    checkpoint: str = ""
 
 
 class Problem:
@@ -92,6 +98,7 @@ class Problem:
         self._examples: dict[str, Any] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
+        self._known_checkpoint = "" if data is None else data.checkpoint
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
             self.task, self.pairs = data.task, data.pairs
@@ -99,7 +106,8 @@ class Problem:
     def data(self) -> Data:
         """Everything read from files, for the problems of other processes."""
         examples = {split: self._read(split) for split in self._splits}
-        return Data(self.domain, self.labels, examples, self.task, self.pairs)
+        checkpoint = "" if self.config.model.name is None else sample_hash(self._checkpoint)
+        return Data(self.domain, self.labels, examples, self.task, self.pairs, checkpoint)
 
     @property
     def _splits(self) -> tuple[str, ...]:
@@ -340,7 +348,8 @@ class Problem:
             self.tell(f"domain  {said}: pretraining sees them, without labels")
 
     def fresh_model(self, seed: int) -> InnerModel:
-        """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`."""
+        """θ₀: the checkpoint, or a from-scratch architecture with weights drawn from `seed`. ValueError: it cannot be
+        loaded, or is not the checkpoint that `data` was read beside."""
         if self.config.model.name is None:
             return self._load(seed)
         return copy.deepcopy(self._checkpoint)
@@ -357,7 +366,13 @@ class Problem:
 
     @cached_property
     def _checkpoint(self) -> InnerModel:
-        return self._load(seed=0)
+        model, known = self._load(seed=0), self._known_checkpoint
+        if known and sample_hash(model) != known:
+            raise ValueError(
+                f"model.name {self.config.model.name} is another model on {platform.node()} than where the run began: "
+                "set model.revision to a commit, or put the same files there"
+            )
+        return model
 
     def _load(self, seed: int) -> InnerModel:
         attention, tokenizer = self.config.inner.attention, self.tokenizer

@@ -42,6 +42,18 @@ def test_a_checkpoint_is_loaded_once_and_copied(tiny, tiny_problem, tmp_path):
     assert torch.equal(weights(other), weights(tiny_problem.fresh_model(0)))
 
 
+def test_a_checkpoint_that_is_another_where_a_worker_is_is_refused(tiny, tiny_problem, tmp_path):
+    tiny_problem.fresh_model(0).mlm.save_pretrained(tmp_path)
+    tiny_problem.tokenizer.save_pretrained(tmp_path)
+    config = tiny(f"model.name='{tmp_path}'")
+    data = Problem(config).data()
+    assert torch.equal(weights(Problem(config, data=data).fresh_model(0)), weights(tiny_problem.fresh_model(0)))
+    tiny_problem.fresh_model(1).mlm.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"^model.name {tmp_path} is another model on .*model.revision"):
+        Problem(config, data=data).fresh_model(0)
+    Problem(config).fresh_model(0)
+
+
 def test_texts_of_nothing_to_mask_are_left_out(tiny, tmp_path):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"text": ""}\n{"text": "class0_00 class0_01"}\n{"text": " "}\n', encoding="utf-8")
