@@ -36,10 +36,9 @@ def without_gpus(config: Config) -> Config:
 
 
 def be_the_worker(config: ClusterConfig) -> None:
-    """In a run of one process, compute with a worker's threads from the beginning: sums over another number of them
-    differ in the last bit, and so would what a run comes to that is begun, and one that goes on."""
-    if config.backend == "local":
-        torch.set_num_threads(config.threads)
+    """Compute with a worker's threads from the beginning, wherever workers are: sums over another number of them differ
+    in the last bit, and so would scores, keys of trials, and what a run comes to that goes on."""
+    torch.set_num_threads(config.threads)
 
 
 def slow_bf16(setting: str) -> str:

@@ -3,7 +3,7 @@ import platform
 import pytest
 import torch
 
-from policylearn.models.device import slow_bf16
+from policylearn.models.device import be_the_worker, slow_bf16
 from policylearn.problem import Problem
 
 
@@ -36,3 +36,13 @@ def test_a_problem_says_so_once(processor, tiny, settings, says):
     told = list[str]()
     Problem(tiny(*settings), tell=told.append).check()
     assert sum("has no bf16" in line for line in told) == says
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_what_is_scored_beside_workers_has_their_threads_wherever_they_are(tiny, backend):
+    before = torch.get_num_threads()
+    try:
+        be_the_worker(tiny(f"cluster.backend={backend}", f"cluster.threads={before + 1}").cluster)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
