@@ -1,11 +1,16 @@
 """File systems by path or URI, through pyarrow and where it knows none through fsspec; and files written atomically.
 
 Locally a file is written beside its place, brought to the disk and renamed; object stores publish an object when it
-is complete.
+is complete. Other file systems, such as sftp://, agree on no rename that replaces: there a file is written over, and
+one whose writer dies meanwhile is cut short.
 """
 
+import errno
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -21,6 +26,8 @@ from pyarrow.fs import (
 
 PENDING = ".partial"
 """How names of files being written end."""
+LEFT_BEHIND_S = 600
+"""Seconds after which a file being written is one of a process that was killed."""
 OBJECT_STORES = ("abfs", "gcs", "s3")
 """Folders need not be created in them."""
 S3_OPTIONS = {"region", "scheme", "endpoint_override"}
@@ -73,7 +80,7 @@ def _known_to_pyarrow_or_fsspec(place: str) -> tuple[FileSystem, str]:
 
 
 def write_file(filesystem: FileSystem, path: str, data: bytes) -> None:
-    """Replace a file in one step: whatever happens, the old one or the new one is there."""
+    """Replace a file; locally and in object stores in one step: whatever happens, the old or the new one is there."""
     if isinstance(filesystem, LocalFileSystem):
         return _write_locally(Path(path), data)
     if filesystem.type_name not in OBJECT_STORES:
@@ -85,7 +92,7 @@ def write_file(filesystem: FileSystem, path: str, data: bytes) -> None:
 def _write_locally(path: Path, data: bytes) -> None:
     """Write, bring to the disk, rename, bring the name to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pending = path.with_name(path.name + PENDING)
+    pending = path.with_name(f"{path.name}.{token_hex(8)}{PENDING}")  # no other process writes this one
     try:
         with pending.open("wb") as file:
             file.write(data)
@@ -94,8 +101,25 @@ def _write_locally(path: Path, data: bytes) -> None:
         pending.replace(path)
     finally:
         pending.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _remove_left_behind(path)
+    _bring_to_disk(path.parent)
+
+
+def _remove_left_behind(path: Path) -> None:
+    """What processes that were killed have left of a file. One that still writes it would do so again."""
+    for other in path.parent.iterdir():
+        if other.name.startswith(f"{path.name}.") and other.name.endswith(PENDING):
+            with suppress(OSError):  # storage boundary: another process is as quick
+                if time.time() - other.stat().st_mtime > LEFT_BEHIND_S:
+                    other.unlink()
+
+
+def _bring_to_disk(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
+    except OSError as error:  # storage boundary: some mounts know nothing of folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        os.close(folder)
+        os.close(opened)

@@ -1,6 +1,7 @@
 """A folder anywhere: on this machine, in a bucket, wherever pyarrow or fsspec reach. Faults there are tried again.
 
-A file is there whole or not at all; a folder of several files is complete when its manifest, written last, is there.
+A file is there whole or not at all (but see `storage.filesystem`); a folder of several files is complete when its
+manifest, written last, is there.
 """
 
 import os
@@ -134,7 +135,7 @@ class Storage:
         return self._patiently(name, action, FileNotFoundError)
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a file in one step: whatever happens, the old one or the new one is there."""
+        """Replace a file, see `write_file`."""
         self._patiently(name, lambda: write_file(self._filesystem, self._path(name), data), writing=True)
 
     def write_all(self, files: Mapping[str, bytes], manifest: str, beside: Collection[str] = ()) -> None:

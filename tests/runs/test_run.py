@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -22,7 +23,9 @@ def test_metrics_follow_the_checkpoint_a_run_continues_from(tiny, tmp_path, quie
 
 
 def test_a_run_killed_while_it_wrote_its_first_file_is_begun_again(tiny, tmp_path, quiet):
-    (tmp_path / "config.json.partial").write_text('{"name": "ti')
+    left = tmp_path / "config.json.partial"
+    left.write_text('{"name": "ti')
+    os.utime(left, (0, 0))
     Run.open(tmp_path, tiny(), quiet)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json"]
 

@@ -1,7 +1,9 @@
 """The same promises wherever a folder is."""
 
 import errno
+import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -230,3 +232,39 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
     with pytest.raises(StorageFailed):
         storage.write("x", b"new")
     assert files_below(tmp_path) == {"x": b"old"}
+
+
+def test_two_writers_of_one_file_do_not_write_into_each_others(tmp_path, monkeypatch):
+    storage, fsync = Storage.at(tmp_path), os.fsync
+
+    def other_meanwhile(file):
+        monkeypatch.setattr(os, "fsync", fsync)
+        Storage.at(tmp_path).write("x", b"of the other, and longer")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", other_meanwhile)
+    storage.write("x", b"mine")
+    assert files_below(tmp_path) == {"x": b"mine"}
+
+
+def test_what_a_killed_writer_left_of_a_file_goes_and_what_one_writes_now_does_not(tmp_path):
+    for name in ("x.1.partial", "x.2.partial", "other.1.partial"):
+        (tmp_path / name).write_bytes(b"ha")
+    for name in ("x.1.partial", "other.1.partial"):
+        os.utime(tmp_path / name, (0, 0))
+    Storage.at(tmp_path).write("x", b"whole")
+    assert sorted(files_below(tmp_path)) == ["other.1.partial", "x", "x.2.partial"]
+    assert Storage.at(tmp_path).names() == ["x"]
+
+
+def test_a_mount_that_does_not_bring_folders_to_the_disk_will_do(tmp_path, monkeypatch, delays):
+    fsync = os.fsync
+
+    def of_files_alone(opened):
+        if stat.S_ISDIR(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(opened)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    Storage.at(tmp_path).write("x", b"1")
+    assert delays == [] and files_below(tmp_path) == {"x": b"1"}
