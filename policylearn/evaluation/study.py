@@ -10,6 +10,7 @@ from rich.console import Console
 from policylearn.config import StudyConfig
 from policylearn.evaluation.compare import evaluate_policies, opened, with_arms
 from policylearn.evaluation.pooling import check_same_unit, pool_results
+from policylearn.messages.quote import some
 from policylearn.report.printing import print_line
 from policylearn.runs.layout import REPORT
 from policylearn.runs.reading import known_config
@@ -34,15 +35,13 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
         fresh: forget what `out` holds of all tasks, when trials of the first begin.
 
     Raises:
-        ValueError: `out` holds a run; or as in `evaluate_policies`.
+        ValueError: `out` holds a run, or files of these names that are of no study; or as in `evaluate_policies`.
         WorkFailed, StorageFailed, Preempted: as in `evaluate_policies`.
     """
     from policylearn.report.study_page import render_study  # here only, as in commands/present.py
 
     storage, results = Storage.at(out), {}
-    storage.check_folder()
-    if known_config(storage) is not None:
-        raise ValueError(f"{storage} is the folder of a run, and a study has a report of its own: choose another --out")
+    _check_takes_study(storage)
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
     begins = _forgetting(study, storage, console) if fresh else lambda: None
@@ -54,6 +53,23 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     for name, text in zip(FILES, (json.dumps(found, indent=2) + "\n", render_study(found)), strict=True):
         storage.write(name, text.encode())
     return found
+
+
+def _check_takes_study(storage: Storage) -> None:
+    """Raises ValueError where a study would replace what is none."""
+    storage.check_folder()
+    if known_config(storage) is not None:
+        raise ValueError(f"{storage} is the folder of a run, and a study has a report of its own: choose another --out")
+    if (others := set(FILES) & set(storage.names())) and not _holds_study(storage):
+        raise ValueError(f"{storage} holds {some(sorted(others))} and no study: choose another --out")
+
+
+def _holds_study(storage: Storage) -> bool:
+    try:
+        known = json.loads(storage.read(FILES[0]))
+    except (FileNotFoundError, ValueError):  # storage boundary: not there, or not JSON
+        return False
+    return isinstance(known, dict) and {"name", "tasks"} <= known.keys()
 
 
 def _forgetting(study: StudyConfig, storage: Storage, console: Console) -> Callable[[], None]:

@@ -181,6 +181,15 @@ def test_a_study_does_not_go_into_the_folder_of_a_run(study_file, finished, quie
     assert (finished / "report.html").read_bytes() == before
 
 
+@pytest.mark.parametrize("held", [{"report.html": "a thesis"}, {"study.json": "[]", "notes.txt": ""}])
+def test_a_study_does_not_replace_what_is_of_no_study(study_file, tmp_path, quiet, held):
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=r"holds \['(report\.html|study\.json)'\] and no study: choose another --out"):
+        run_study(load_study(study_file, []), tmp_path, quiet)
+    assert all((tmp_path / name).read_text() == text for name, text in held.items())
+
+
 def test_policies_of_a_study_stand_in_its_file(policylearn, study_file, tmp_path):
     status, _, said = policylearn("evaluate", study_file, "--policy", "a=b", "--out", tmp_path / "out")
     assert status == 2 and "a study names policies in its file" in said
