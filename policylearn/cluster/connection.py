@@ -52,6 +52,33 @@ def connect(config: Config) -> None:
         raise ValueError(f"{key} {address!r}: no Ray cluster answers there: {_brief(str(error))}") from error
 
 
+def check_joined(cluster: ClusterConfig) -> None:
+    """That a cluster which this process has joined already, and which it can leave for no other, is the one named.
+
+    Raises:
+        ValueError: the config, or RAY_ADDRESS, names another.
+    """
+    address, key = cluster.named_address
+    if ":" not in address or "://" in address:
+        return  # "auto", or a proxy, which says nothing of what is behind it
+    here = ray.get_runtime_context().gcs_address
+    if here not in _names_of(address):
+        raise ValueError(
+            f"{key} is {address!r}, and this process has joined the Ray cluster at {here}: unset it to work there, or "
+            "call ray.shutdown() first"
+        )
+
+
+def _names_of(address: str) -> set[str]:
+    """An address as it is given, as Ray takes it, and with the number of its machine."""
+    host, port = parse_address(address)
+    try:
+        number = f"{socket.gethostbyname(host)}:{port}"
+    except OSError:  # fault boundary: nobody knows it
+        number = address
+    return {address, canonicalize_bootstrap_address(address) or address, number}
+
+
 def check_can_have(cluster: ClusterConfig) -> None:
     """That a cluster which has just been started here has what one worker asks for: no other machine will join it.
 

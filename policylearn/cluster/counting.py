@@ -8,6 +8,7 @@ added up here.
 import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.cluster.connection import connect
+from policylearn.cluster.connection import check_joined, connect
 from policylearn.config import Config
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.counting import LIMIT, CorpusCounts, Tally, count_chunk
@@ -47,15 +48,19 @@ def count_corpus_on_ray(
         watch: shows progress on the counts of chunks.
 
     Raises:
-        ValueError: the cluster cannot be reached; or whatever a shard raises on being read.
+        ValueError: the cluster cannot be reached, or another one has been joined; or whatever a shard raises on being
+            read.
     """
     started_here = not ray.is_initialized()
     if started_here:
         connect(config)
+    else:
+        check_joined(config.cluster)
     try:
         tally = Tally(len(vocabulary.special), limit)
-        if shards:
-            for part in watch(_counted_chunks(shards, (tokenizer, vocabulary, only), config.cluster.workers)):
+        with _ray_data_configured():
+            settings = (tokenizer, vocabulary, only)
+            for part in watch(_counted_chunks(shards, settings, config.cluster.workers) if shards else ()):
                 tally.add(part)
         return tally.total()
     finally:
@@ -65,7 +70,6 @@ def count_corpus_on_ray(
 
 def _counted_chunks(shards: Sequence[Shard], settings: tuple, workers: int) -> Iterator[CorpusCounts]:
     """The counts of all chunks, in the order of the corpus."""
-    _configure_ray_data()
     items = [{"shard": ray.cloudpickle.dumps(shard)} for shard in shards]
     sources = ray.data.from_items(items, override_num_blocks=len(items))
     # Readers are actors too, for Ray Data joins tasks to the actors behind them, and one file would have one counter.
@@ -105,10 +109,17 @@ class _Counter:
         return {"counts": [pickle.dumps(part) for part in counts]}
 
 
-def _configure_ray_data() -> None:
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    # One chunk per block, for a block goes to one worker.
-    context.target_max_block_size = 1
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+@contextmanager
+def _ray_data_configured() -> Iterator[None]:
+    """Within, Ray Data keeps the order, has one chunk per block, for a block goes to one worker, and says little; after
+    that, all is as whoever joined the cluster has it."""
+    context, log = DataContext.get_current(), logging.getLogger("ray.data")
+    options = context.execution_options
+    before = options.preserve_order, context.target_max_block_size, context.enable_progress_bars, log.level
+    options.preserve_order, context.target_max_block_size, context.enable_progress_bars = True, 1, False
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        options.preserve_order, context.target_max_block_size, context.enable_progress_bars, level = before
+        log.setLevel(level)

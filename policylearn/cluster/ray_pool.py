@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from policylearn.cluster.calls import Call, Failure, Result, Work, WorkFailed
-from policylearn.cluster.connection import check_can_have, connect
+from policylearn.cluster.connection import check_can_have, check_joined, connect
 from policylearn.cluster.metrics import PoolMetrics
 from policylearn.cluster.ray_worker import Place, RayWorker, Shared
 from policylearn.cluster.schedule import Schedule
@@ -31,8 +31,8 @@ LONELY = 60.0
 
 
 STILLBORN = 20
-"""How many workers in a row may be lost before they answer. Nodes that go may take many along; one that raises on being
-built would go on doing so, and is tried as often as other work."""
+"""How many workers in a row may be lost before they answer, or twice as many as there are to be. Nodes that go may take
+many along; one that raises on being built would go on doing so, and is tried as often as other work."""
 
 
 class RayPool(AbstractContextManager["RayPool"]):
@@ -47,8 +47,8 @@ class RayPool(AbstractContextManager["RayPool"]):
         data: see `open_pool`.
 
     Raises:
-        ValueError: the cluster cannot be reached, one started here lacks what a worker asks for, or a part that the
-            config names cannot be had on workers.
+        ValueError: the cluster cannot be reached, or this process has joined another; one started here lacks what a
+            worker asks for; or a part that the config names cannot be had on workers.
     """
 
     def __init__(self, config: Config, data: Data | None = None) -> None:
@@ -58,6 +58,8 @@ class RayPool(AbstractContextManager["RayPool"]):
         self._started_here = not ray.is_initialized()
         if self._started_here:
             _start(config)
+        else:
+            check_joined(config.cluster)
         self._data = None if data is None else ray.put(data)  # in the memory all processes of a node share
         self._metrics = PoolMetrics(config.name)
         self._schedule = Schedule(config.cluster.retries)
@@ -196,11 +198,12 @@ class RayPool(AbstractContextManager["RayPool"]):
         self._arriving[self._actors[worker].place.remote()] = worker
 
     def _welcome(self, worker: int, reference: Any) -> None:
-        place, most = _place(reference), self._config.cluster.retries
+        place, cluster = _place(reference), self._config.cluster
         if isinstance(place, Failure):
             self._dismiss(worker)
             self._failed_starts += 1
-            if self._failed_starts > (most if place.kind == "raised" else STILLBORN):
+            most = cluster.retries if place.kind == "raised" else max(STILLBORN, 2 * cluster.workers)
+            if self._failed_starts > most:
                 raise WorkFailed(f"workers cannot be started: {place.reason}\n{place.trace}".strip())
             return self._hire()
         self._failed_starts = 0

@@ -1,5 +1,6 @@
 """Counting on Ray gives the integers of one process, on a cluster whose CPUs are all taken."""
 
+import copy
 import json
 import logging
 from functools import partial
@@ -7,9 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 import ray
+from ray.data import DataContext
 
 from policylearn.arms.policies import sources_of
+from policylearn.cluster.connection import check_joined
 from policylearn.cluster.counting import count_corpus_on_ray
+from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import Config, PlantedConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
 from policylearn.masking.vocabulary import vocabulary
@@ -76,6 +80,31 @@ def test_a_text_that_cannot_be_read_is_an_error_here():
 
     with pytest.raises(ValueError, match=r"^domain\.path corpus\.jsonl, line 2 is not JSON$"):
         on_ray(1, [damaged])
+
+
+def test_ray_data_is_left_as_its_user_has_it():
+    def said():
+        context = DataContext.get_current()
+        level = logging.getLogger("ray.data").level
+        return context.target_max_block_size, context.execution_options, context.enable_progress_bars, level
+
+    before, inside = copy.deepcopy(said()), []
+    on_ray(1, SHARDS[2:], watch=lambda parts: (inside.append(said()) or part for part in parts))
+    assert said() == before and inside[0][0] == 1
+
+
+def test_another_cluster_than_the_one_that_has_been_joined_is_refused(monkeypatch):
+    here = ray.get_runtime_context().gcs_address
+    for address in ("10.255.255.1:6379", f"no-such-host.invalid:{here.rpartition(':')[2]}"):
+        config = Config.model_validate({"cluster": {"address": address}})
+        for join in (lambda c: count_corpus_on_ray(c, [], TOKENIZER, TABLES), RayPool):
+            with pytest.raises(ValueError, match=rf"^cluster.address is '{address}', and .* has joined .*{here}"):
+                join(config)
+    for address in (here, "auto", "local", ""):
+        check_joined(Config.model_validate({"cluster": {"address": address}}).cluster)
+    monkeypatch.setenv("RAY_ADDRESS", "10.255.255.1:6379")
+    with pytest.raises(ValueError, match=r"^RAY_ADDRESS is '10\.255"):
+        check_joined(Config().cluster)
 
 
 def test_no_shards_are_an_empty_corpus():

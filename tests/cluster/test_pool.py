@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from policylearn.arms.arms import initial_policy
-from policylearn.cluster.calls import WorkFailed
+from policylearn.cluster.calls import Failure, WorkFailed
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.cluster.ray_pool import RayPool
 from policylearn.cluster.ray_worker import FETCHED
@@ -196,6 +196,29 @@ def test_workers_that_cannot_be_started_end_the_run(cluster, config):
     broken = settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"threads": 0})})
     with open_pool(broken) as pool, pytest.raises(WorkFailed, match=r"(?s)workers cannot be started: .*positive int"):
         values(pool, failing(KeyError), 1)
+
+
+def test_all_workers_of_a_large_pool_may_be_lost_before_they_answer(tiny, monkeypatch):
+    """As where the one machine goes that all of them were being started on."""
+
+    class Starting(RayPool):
+        def __init__(self, config):
+            self._config, self._failed_starts, self.hired = config, 0, 0
+
+        def _hire(self):
+            self.hired += 1
+
+        def _dismiss(self, worker):
+            pass
+
+    monkeypatch.setattr("policylearn.cluster.ray_pool._place", lambda reference: Failure("lost", "the node is gone"))
+    pool = Starting(tiny("cluster.backend=ray", "cluster.workers=96"))
+    for worker in range(96):
+        pool._welcome(worker, None)
+    assert pool.hired == 96
+    with pytest.raises(WorkFailed, match="the node is gone"):
+        for worker in range(96, 200):
+            pool._welcome(worker, None)
 
 
 def test_results_nobody_waits_for_are_dropped(two_workers):
