@@ -132,15 +132,32 @@ class Trackio:
 
 
 class Trackers:
-    """All trackers of a run."""
+    """All trackers of a run, each of which is opened when it is first asked for."""
 
-    def __init__(self, trackers: dict[str, Tracker], console: Console) -> None:
-        self._trackers, self._console = trackers, console
+    def __init__(self, openers: dict[str, Callable[[], Tracker]], console: Console) -> None:
+        self._openers, self._console = openers, console
+        self._trackers: dict[str, Tracker] = {}
+
+    def open_all(self) -> None:
+        """ValueError: one cannot be opened."""
+        for name in self._openers:
+            self._opened(name)
 
     def update(self, history: Sequence[dict[str, Any]]) -> None:
         """Bring every tracker up to the history of rounds; one that fails is tried again after the next."""
-        for name, tracker in self._trackers.items():
-            self._attempt(name, partial(_catch_up, tracker, history))
+        for name in self._openers:
+            self._attempt(name, partial(self._catch_up, name, history))
+
+    def _catch_up(self, name: str, history: Sequence[dict[str, Any]]) -> None:
+        tracker = self._opened(name)
+        for record in history[tracker.known :]:
+            tracker.log(record["round"], numbers_of(record))
+            tracker.known += 1
+
+    def _opened(self, name: str) -> Tracker:
+        if name not in self._trackers:
+            self._trackers[name] = self._openers[name]()
+        return self._trackers[name]
 
     def close(self) -> None:
         """All is said."""
@@ -152,12 +169,6 @@ class Trackers:
             action()
         except Exception as error:  # fault boundary: learning does not end because nobody can watch it
             print_line(self._console, f"{name} does not answer, metrics.jsonl has it all: {error}")
-
-
-def _catch_up(tracker: Tracker, history: Sequence[dict[str, Any]]) -> None:
-    for record in history[tracker.known :]:
-        tracker.log(record["round"], numbers_of(record))
-        tracker.known += 1
 
 
 def check_trackers(config: Config, folder: str = "") -> None:
@@ -179,7 +190,8 @@ def check_trackers(config: Config, folder: str = "") -> None:
 
 @contextmanager
 def open_trackers(config: Config, folder: str, state: State, console: Console) -> Iterator[Trackers]:
-    """The trackers that `config.track` asks for, with all rounds there are; closed at the end.
+    """The trackers that `config.track` asks for, with all rounds there are; closed at the end. Where the run has a name
+    there already, one that does not answer ends it as little as later on.
 
     Args:
         config: of the run.
@@ -188,16 +200,17 @@ def open_trackers(config: Config, folder: str, state: State, console: Console) -
         console: where a tracker that fails is named.
 
     Raises:
-        ValueError: as in `check_trackers`, or one cannot be opened.
+        ValueError: as in `check_trackers`, or one cannot be opened when the run begins.
     """
     check_trackers(config, folder)
-    if config.track.to and IDENTITY not in state.numbers:
+    begins = IDENTITY not in state.numbers
+    if config.track.to and begins:
         state.numbers[IDENTITY] = f"{config.track.name or config.name}-{uuid4().hex[:8]}"
-    opened: dict[str, Tracker] = {
-        name: _opened(name, config, folder, state.numbers[IDENTITY]) for name in config.track.to
-    }
-    trackers = Trackers(opened, console)
+    openers = {name: partial(_opened, name, config, folder, state.numbers[IDENTITY]) for name in config.track.to}
+    trackers = Trackers(openers, console)
     try:
+        if begins:
+            trackers.open_all()
         trackers.update(state.history)
         yield trackers
     finally:

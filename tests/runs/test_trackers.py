@@ -103,6 +103,27 @@ def test_a_run_that_is_killed_and_continued(service, tiny, tmp_path, quiet, monk
     assert [line["dev"] for line in learned(plain, "plain").history] == [line["dev"] for line in history]
 
 
+def test_a_service_that_is_down_when_a_run_is_continued_is_caught_up_with(service, tiny, quiet, monkeypatch):
+    config, state = tiny('track.to=["wandb"]'), State()
+    with open_trackers(config, "", state, quiet):
+        pass
+
+    def down(*arguments):
+        raise ConnectionError("503 Service Unavailable")
+
+    state.history.append(record(0))
+    monkeypatch.setitem(TRACKERS.members, "wandb", down)
+    with open_trackers(config, "", state, quiet) as tracked:
+        state.history.append(record(1))
+        monkeypatch.setitem(TRACKERS.members, "wandb", service)
+        tracked.update(state.history)
+    (rounds,) = service.runs.values()
+    assert [number for number, _ in rounds] == [0, 1]
+    assert (
+        quiet.file.getvalue().count("wandb does not answer, metrics.jsonl has it all: track.to: wandb cannot be") == 1
+    )
+
+
 def test_where_no_round_will_be_shown_that_is_said(service, tiny, tmp_path, quiet):
     small = ("policy.prior={}", "policy.network=none", "credit.points=1", "credit.batches=6", "evaluate.seeds=0")
     train(tiny(*small, "learn.stages=[expected]", 'track.to=["wandb"]'), tmp_path / "run", quiet)
