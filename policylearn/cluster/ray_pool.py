@@ -148,7 +148,7 @@ class RayPool(AbstractContextManager["RayPool"]):
             value = ray.get(reference)
         except RayTaskError as error:  # what is no part of the work: its arguments or value cannot be sent
             value = Failure("raised", str(error.cause), str(error))
-        except RayError as error:
+        except RayError as error:  # fault boundary: the worker is gone, or its node
             place = self._places[worker]
             reason = f"its worker, process {place.process} on {place.host}, was lost: {_brief(error)}"
             return self._lose(worker, Failure("lost", reason))
@@ -237,7 +237,7 @@ def _place(reference: Any) -> Place | Failure:
     """Where a worker is that was asked for its place, or why it is nowhere."""
     try:
         return ray.get(reference)
-    except RayError as error:
+    except RayError as error:  # fault boundary: it was lost on its way
         broken = isinstance(error, RayActorError) and error.actor_init_failed
         return Failure("raised" if broken else "lost", _brief(error), "" if broken else str(error))
 

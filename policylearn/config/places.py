@@ -81,12 +81,15 @@ def file_above(path: Path) -> Path | None:
 
 
 def check_folder(path: Path, shown: str) -> None:
-    """That a path can be a folder. ValueError: it is a file, lies below one, or is a link that leads nowhere.
+    """That a path can be a folder. ValueError: it is a file, lies below one, is a link that leads nowhere, or would be
+    called ~.
 
     Args:
         path: it need not exist.
         shown: how it was given.
     """
+    if path.parts[:1] == ("~",):
+        raise ValueError(f"{shown}: ~ is for the shell to write out: give {path.expanduser()}")
     if above := file_above(path):
         raise ValueError(f"{shown} cannot be written: {above} is a file")
     if path.is_file():

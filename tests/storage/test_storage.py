@@ -132,6 +132,11 @@ def test_addresses_that_are_none(place, said):
     assert "secret" not in str(error.value)
 
 
+def test_a_home_that_no_shell_has_written_out_is_no_folder():
+    with pytest.raises(ValueError, match=f"^~/runs/x: ~ is for the shell to write out: give {Path.home()}/runs/x$"):
+        Storage.at("~/runs/x").check_folder()
+
+
 # faults
 
 
