@@ -16,7 +16,7 @@ def sample_hash(model: nn.Module) -> str:
     for name, p in model.named_parameters():
         picked = p.detach().reshape(-1)[:: max(1, p.numel() // SAMPLE)]
         digest.update(f"{name} {p.dtype} {tuple(p.shape)}\n".encode())
-        digest.update(picked.cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(picked.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ place with no round twice, and a tracker that could not be reached for a while c
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -134,7 +134,7 @@ class Trackio:
 class Trackers:
     """All trackers of a run, each of which is opened when it is first asked for."""
 
-    def __init__(self, openers: dict[str, Callable[[], Tracker]], console: Console) -> None:
+    def __init__(self, openers: Mapping[str, Callable[[], Tracker]], console: Console) -> None:
         self._openers, self._console = openers, console
         self._trackers: dict[str, Tracker] = {}
 
