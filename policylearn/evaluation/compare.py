@@ -16,7 +16,7 @@ from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config, EvaluateConfig, parts_of
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
-from policylearn.evaluation.plan import estimate, plan_line, workers_of
+from policylearn.evaluation.plan import estimate, plan_line, too_late, workers_of
 from policylearn.evaluation.pooling import pool_results
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
@@ -65,6 +65,8 @@ def compare(
     left, planned = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
     workers = min(planned, pool.alive() or planned)  # a cluster may have room for fewer, or for none as yet
     _say_plan(config, problem, run, plan_line(config.evaluate, len(wanted), left, workers), others)
+    if late := too_late(config.cluster, left):
+        run.warn(late)
     shared = {arm: pool.share(arms[arm]) for arm in dict.fromkeys(arm for arm, _ in missing)}
     with TaskProgress("training fresh models", len(wanted), run.console, done=len(done), workers=workers) as progress:
         done |= _run_missing(missing, shared, known, pool, run, progress)

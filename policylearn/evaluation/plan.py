@@ -68,6 +68,21 @@ def plan_line(config: EvaluateConfig, wanted: int, left: ExpectedTime, workers: 
     return f"{line}; {missing} to run, about {duration(left.together(workers))} on {plural(workers, 'worker')}{guess}"
 
 
+def too_late(cluster: ClusterConfig, left: ExpectedTime) -> str:
+    """What to say where a trial will count as hung before it can be finished; empty where all is well.
+
+    >>> too_late(ClusterConfig(backend="ray", deadline=3600), ExpectedTime([30.0, 9000.0]))
+    'a trial takes about 2 h 30 min, and counts as hung after 1 h 0 min: raise cluster.deadline'
+    >>> too_late(ClusterConfig(backend="local"), ExpectedTime([9000.0]))
+    ''
+    """
+    longest = max(left.seconds, default=0.0)
+    if cluster.backend == "local" or longest <= cluster.deadline:
+        return ""
+    hung = f"counts as hung after {duration(cluster.deadline)}"
+    return f"a trial takes about {duration(longest)}, and {hung}: raise cluster.deadline"
+
+
 def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> ExpectedTime:
     """What trials will take: what earlier ones of the same arm took, else of any arm that trains as it does;
     without any, a rehearsal of a few steps, multiplied.

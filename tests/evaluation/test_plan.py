@@ -7,13 +7,15 @@ import torch
 from rich.console import Console
 
 from policylearn.arms.arms import arm_policy
+from policylearn.cluster.pool import LocalPool
 from policylearn.evaluation import plan, trial
-from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.compare import compare, evaluate_policies
 from policylearn.evaluation.plan import ExpectedTime, estimate, plan_line, workers_of
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
 from policylearn.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
+from policylearn.runs.run import Run
 
 TOKENS = 1e5
 """A second, in tokens that go through a model; a way back counts as two more ways there."""
@@ -106,3 +108,10 @@ def test_it_says_whether_it_is_a_guess(tiny, tmp_path):
     assert said(1).endswith("on 1 worker (a guess from a few steps)")
     again = said(2)
     assert "1 of them known; 1 to run, about " in again and again.endswith("on 1 worker")
+
+
+def test_trials_that_would_count_as_hung_are_said_to(tiny, tmp_path, quiet):
+    config = tiny("cluster.backend=ray", "cluster.deadline=0.001", "evaluate.arms=[random]", "evaluate.seeds=1")
+    problem, run = Problem(config), Run.open(tmp_path, config, quiet, compares=True)
+    compare(config, problem, {}, LocalPool(config, problem.data()), run)
+    assert "and counts as hung after 0.0 s: raise cluster.deadline" in quiet.file.getvalue()
