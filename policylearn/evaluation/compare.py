@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any
 
@@ -135,8 +135,10 @@ def _masks_keys(problem: Problem, arms: Mapping[str, MaskingPolicy | None]) -> d
 
 
 def _named(record: dict[str, Any], arm: str) -> Trial:
-    """A trial that is known under its key, perhaps of an arm of another name."""
-    return Trial(**(record | {"arm": arm}))
+    """A trial that is known under its key, perhaps of an arm of another name; and of a later version, which knows more
+    of it."""
+    known = {field.name for field in fields(Trial)}
+    return Trial(**{name: value for name, value in record.items() if name in known} | {"arm": arm})
 
 
 def how_to_see(result: Result, run: Run) -> str:

@@ -62,6 +62,22 @@ def test_a_comparison_of_nothing_is_refused(setting, tiny, tmp_path, quiet):
 
 @pytest.mark.parametrize("arm", ["random", "none", ""])
 def test_no_policy_stands_in_for_what_others_are_compared_with(arm, finished, one_seed, tmp_path, quiet):
+@pytest.mark.parametrize("arm", COURSES)
+def test_no_policy_is_given_for_an_arm_that_trains_in_a_way_of_its_own(arm, finished, one_seed, tmp_path, quiet):
+    with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose models are trained in another way"):
+        evaluate_policies(one_seed, tmp_path / "out", quiet, {arm: finished / "policy"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trial_that_a_later_version_knows_more_of_is_known(one_seed, tmp_path, quiet):
+    config = with_arm(one_seed, "word")
+    first = evaluate_policies(config, tmp_path, quiet, {})
+    lines = [json.loads(line) | {"joules": 3} for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert evaluate_policies(config, tmp_path, quiet, {})["arms"] == first["arms"]
+    assert "1 trial, 1 of them known" in quiet.file.getvalue()
+
+
     with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose masks are fixed"):
         evaluate_policies(one_seed, tmp_path / "out", quiet, {arm: finished / "policy"})
     assert not (tmp_path / "out").exists()
