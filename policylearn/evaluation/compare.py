@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from policylearn.arms.arms import LEARNED, NONE, RANDOM, arm_policy, check_arms, check_fits, more_labels, other_budgets
-from policylearn.arms.course import course_of
+from policylearn.arms.course import COURSES, course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
@@ -232,6 +232,11 @@ def opened(
         raise ValueError(
             f"the policy {str(folders[fixed[0]])!r} is given for the arm {fixed[0]!r}, whose masks are fixed, for all "
             "others are compared with them: give it another name"
+        )
+    if taken := [arm for arm in folders if arm in COURSES and arm not in config.evaluate.custom]:
+        raise ValueError(
+            f"the policy {str(folders[taken[0]])!r} is given for the arm {taken[0]!r}, whose models are trained in "
+            "another way than under masks alone: give it another name"
         )
     check_arms(config, known=folders)
     be_the_worker(config.cluster)

@@ -5,8 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from policylearn.arms.arms import check_arms
+from policylearn.arms.course import COURSES
 from policylearn.artefact import load_policy, save_policy
 from policylearn.commands.reproduce import reproduce_trial
+from policylearn.commands.train import train
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.runs.run import Run
 
@@ -60,8 +62,6 @@ def test_a_comparison_of_nothing_is_refused(setting, tiny, tmp_path, quiet):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arm", ["random", "none", ""])
-def test_no_policy_stands_in_for_what_others_are_compared_with(arm, finished, one_seed, tmp_path, quiet):
 @pytest.mark.parametrize("arm", COURSES)
 def test_no_policy_is_given_for_an_arm_that_trains_in_a_way_of_its_own(arm, finished, one_seed, tmp_path, quiet):
     with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose models are trained in another way"):
@@ -78,6 +78,8 @@ def test_a_trial_that_a_later_version_knows_more_of_is_known(one_seed, tmp_path,
     assert "1 trial, 1 of them known" in quiet.file.getvalue()
 
 
+@pytest.mark.parametrize("arm", ["random", "none", ""])
+def test_no_policy_stands_in_for_what_others_are_compared_with(arm, finished, one_seed, tmp_path, quiet):
     with pytest.raises(ValueError, match=rf"is given for the arm '{arm}', whose masks are fixed"):
         evaluate_policies(one_seed, tmp_path / "out", quiet, {arm: finished / "policy"})
     assert not (tmp_path / "out").exists()
@@ -117,6 +119,28 @@ def test_a_trial_of_a_given_policy_is_reproduced_from_wherever_it_came(
     assert known.pop("seconds") and again.pop("seconds") and known.pop("key") and not again.pop("key")
     assert again == known
     assert policylearn("reproduce", tmp_path / "out", "--trial", "word", 0)[0] == 0
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_of_data_that_have_changed_a_trial_says_so(learns, tiny, tmp_path, quiet, policylearn):
+    corpus = tmp_path / "texts.txt"
+    corpus.write_text("class0_01 generic_003\n" * 9)
+    config = tiny(f"domain.path={corpus}", "evaluate.seeds=1", "evaluate.arms=[random]", "learn.rounds=1")
+    if learns:
+        train(config, tmp_path / "out", quiet)
+    else:
+        evaluate_policies(config, tmp_path / "out", quiet, {})
+
+    def said():
+        status, out, err = policylearn("reproduce", tmp_path / "out", "--trial", "random", 0)
+        assert status == 0
+        return " ".join((out + err).split())
+
+    assert "others than those" not in (before := said()) and "changed since" not in before
+    corpus.write_text("class1_01 generic_003\n" * 9)
+    again = said()
+    assert "random, seed 0: data, model, settings or masks are others than those of the trial that is kept" in again
+    assert ("['domain.path']: changed since the run began" in again) == learns
 
 
 @pytest.mark.parametrize("change", ["tensors", "rate", "gone"])
