@@ -1,12 +1,14 @@
 """One rollout or trial of a run once more, in this process: with its traceback if it raises, and to the same bits where
-the device and the versions of torch are those of the run."""
+the device, the versions of torch and the data are those of the run; of data that have changed, that is said."""
 
 import os
 
 from policylearn.arms.arms import LEARNED, RANDOM, arm_policy
+from policylearn.arms.course import course_of
 from policylearn.artefact import load_policy
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
+from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.inner.seeds import rollout_seeds
 from policylearn.learning.rounds import baseline_rollout, rollout_with
@@ -16,6 +18,7 @@ from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.printing import new_console
+from policylearn.runs.contents import contents, known_contents
 from policylearn.runs.layout import CHECKPOINTS, EXPECTED, POLICY, PRIOR, STRENGTH
 from policylearn.runs.provenance import load_again
 from policylearn.runs.reading import config_for_its_files
@@ -90,12 +93,26 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
     """
     run = _found(folder)
     problem = _problem(run)
-    return run_trial(problem, _policy(problem, run, arm), arm, seed)
+    policy = _policy(problem, run, arm)
+    _warn_of_another(run, problem, policy, arm, seed)
+    return run_trial(problem, policy, arm, seed)
 
 
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
-    return Run(storage, config_for_its_files(storage), new_console())
+    run = Run(storage, config_for_its_files(storage), new_console())
+    before, now = known_contents(storage), contents(run.config)
+    if others := [key for key in now if before.get(key, now[key]) != now[key]]:
+        run.warn(f"{some(others)}: changed since the run began, and this is computed with what is there now")
+    return run
+
+
+def _warn_of_another(run: Run, problem: Problem, policy: MaskingPolicy | None, arm: str, seed: int) -> None:
+    """Where the trial is kept, and what it depends on is not what it was."""
+    keys = {kept.get("key") for kept in run.trials() if (kept["arm"], kept["seed"]) == (arm, seed)} - {None, ""}
+    masks = masks_key(policy, problem.domain, course_of(run.config, arm), run.config) if keys else ""
+    if keys and trial_key(evidence_key(problem), masks, seed) not in keys:
+        run.warn(f"{arm}, seed {seed}: data, model, settings or masks are others than those of the trial that is kept")
 
 
 def _with_rounds(folder: str | os.PathLike[str]) -> Run:
