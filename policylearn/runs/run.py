@@ -66,6 +66,7 @@ class Run(AbstractContextManager["Run"]):
         self._remarks: dict[str, str] = {}
         self._outbox = Outbox(storage, self.warn)
         lines = "" if forgets else self._read(TRIALS)  # later it may be out of reach
+        self._given: bytes | None = None
         self._trials = kept_lines(storage, TRIALS, lines)
 
     @classmethod
@@ -168,7 +169,7 @@ class Run(AbstractContextManager["Run"]):
         """Rewrite trials.jsonl.
 
         Raises:
-            ValueError: another process has begun a run of other settings in this folder meanwhile.
+            ValueError: another process has begun a run of other settings or policies in this folder meanwhile.
         """
         self._check_alone()
         self.save_text(TRIALS, _lines(trials))
@@ -176,7 +177,8 @@ class Run(AbstractContextManager["Run"]):
     def note_policies(self, given: dict[str, Origin]) -> None:
         """Keep which policies given by the user stand behind which arms."""
         self.begin()
-        self.storage.write(GIVEN, (json.dumps(given, indent=2) + "\n").encode())
+        self._given = _json(given)
+        self.storage.write(GIVEN, self._given)
 
     def given_policies(self) -> dict[str, Origin]:
         """What `note_policies` kept, by arm."""
@@ -283,17 +285,19 @@ class Run(AbstractContextManager["Run"]):
         save(*writes)
 
     def _check_alone(self) -> None:
-        """Of two processes with other settings in one folder the first goes: what they write would be of both."""
+        """Of two processes with other settings or policies in one folder the first goes: what they write would be of
+        both."""
         self.begin()
-        try:
-            there = self.storage.impatient().read(CONFIG)
-        except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell
-            return
-        if there != self._settings:
-            raise ValueError(
-                f"{self.storage}: another process has begun a run with other settings there, and this one stops; give "
-                "each a folder of its own, --out"
-            )
+        for name, mine, what in ((CONFIG, self._settings, "settings"), (GIVEN, self._given, "policies")):
+            try:
+                there = mine and self.storage.impatient().read(name)
+            except (FileNotFoundError, StorageFailed):  # storage boundary: nothing is known, and saving will tell
+                continue
+            if there != mine:
+                raise ValueError(
+                    f"{self.storage}: another process has begun a run with other {what} there, and this one stops; "
+                    "give each a folder of its own, --out"
+                )
 
     def _waiting(self) -> AbstractContextManager[None]:
         """Where there is no going on without the storage."""
@@ -317,3 +321,7 @@ def _warn(console: Console, line: str) -> None:
 def _lines(records: list[dict[str, Any]]) -> str:
     """JSON lines."""
     return "".join(json.dumps(record) + "\n" for record in records)
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+

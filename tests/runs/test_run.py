@@ -43,6 +43,18 @@ def test_of_two_processes_in_one_folder_the_first_goes(tiny, tmp_path, quiet):
     assert json.loads((tmp_path / "trials.jsonl").read_text())["seed"] == 7
 
 
+def test_of_two_comparisons_of_other_policies_in_one_folder_the_first_goes(tiny, tmp_path, quiet):
+    first, other = (Run.open(tmp_path, tiny(), quiet, compares=True) for _ in range(2))
+    first.note_policies({"mine": {"source": "A", "sha256": "a"}})
+    first.save_trials([])
+    other.note_policies({"mine": {"source": "B", "sha256": "b"}})
+    for save in (lambda: first.save_trials([{"seed": 7}]), lambda: first.finish({})):
+        with pytest.raises(ValueError, match="another process has begun a run with other policies there"):
+            save()
+    other.save_trials([{"seed": 8}])
+    assert json.loads((tmp_path / "trials.jsonl").read_text())["seed"] == 8
+
+
 def test_a_folder_below_a_file_is_none(tiny, tmp_path, quiet):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=rf"/run cannot be written: {tmp_path}/file is a file"):
