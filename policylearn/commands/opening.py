@@ -10,6 +10,7 @@ from policylearn.pictures import problem_of
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line
+from policylearn.runs.contents import contents_as_read
 from policylearn.runs.run import Run
 
 
@@ -22,11 +23,13 @@ def problem_of_run(run: Run) -> Problem:
     """That of a run, of which this process is a worker; what it needs has been touched, and its remark is kept.
 
     Raises:
-        ValueError: whatever is wrong with tokenizer, model, task or corpora.
+        ValueError: whatever is wrong with tokenizer, model, task or corpora; or the Hub has others of these names than
+            when the run began.
     """
     cluster = run.config.cluster
     be_the_worker(cluster)
     problem = open_problem(run.config, run.console, device_here(cluster))
     problem.check()
+    run.check_read(contents_as_read(problem))
     run.remark(problem.remark)
     return problem

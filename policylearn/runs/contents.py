@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from policylearn.config.places import places_of
 from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
+from policylearn.problem import Problem
 from policylearn.runs.code import code_of_parts
 from policylearn.runs.kept import kept_json
 from policylearn.runs.layout import CONFIG, CONTENTS, POLICY
@@ -32,6 +33,25 @@ def contents(config: Config) -> dict[str, str]:
     found = {key: contents_of(place, unread.get(key, ())) for key, place in places.items()}
     parts = code_of_parts(config, but={"evaluate", "cluster", "track"})
     return {key: held for key, held in found.items() if held is not None} | parts
+
+
+def contents_as_read(problem: Problem) -> dict[str, str]:
+    """The same of model, task and domain where they are no files on this machine: of what was read from there."""
+    config, data = problem.config, problem.data()
+    read = {
+        "model.name": lambda: data.checkpoint,
+        "task.path": lambda: _digest(b for x in data.examples.values() for b in (*x.rows.contents(), *x.contents())),
+        "domain.path": lambda: _digest(data.domain.contents()),
+    }
+    elsewhere = {key for key, place in places_of(config).items() if key in read and contents_of(place) is None}
+    return {key: read[key]() for key in read if key in elsewhere}
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def known_contents(storage: Storage) -> dict[str, str]:

@@ -15,8 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact import CARD, MANIFEST, PolicyArtefact, load_policy, save_policy
 from policylearn.config import Config, resolved_json
+from policylearn.config.places import places_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.report.printing import print_line
+from policylearn.runs.contents import known_contents
 from policylearn.runs.kept import kept_json, kept_lines
 from policylearn.runs.layout import (
     CHECKPOINTS,
@@ -64,9 +66,9 @@ class Run(AbstractContextManager["Run"]):
         self._begun, self._forgets, self._held = False, forgets, dict(held)
         self._settings = resolved_json(config).encode()
         self._remarks: dict[str, str] = {}
+        self._given: bytes | None = None
         self._outbox = Outbox(storage, self.warn)
         lines = "" if forgets else self._read(TRIALS)  # later it may be out of reach
-        self._given: bytes | None = None
         self._trials = kept_lines(storage, TRIALS, lines)
 
     @classmethod
@@ -275,9 +277,28 @@ class Run(AbstractContextManager["Run"]):
         self._begun, self._forgets = True, False
         self.storage.write_changed(CONFIG, self._settings)
         if self._held:
-            self.storage.write_changed(CONTENTS, (json.dumps(self._held, indent=2) + "\n").encode())
+            self.storage.write_changed(CONTENTS, _json(self._held))
         self._outbox.put()
         has_begun(self.storage)
+
+    def check_read(self, read: Mapping[str, str]) -> None:
+        """Hold what was read of places that are no files against what it was when the run began, and keep it.
+
+        Args:
+            read: of `contents_as_read`.
+
+        Raises:
+            ValueError: something else was read then.
+        """
+        before = {} if self._forgets else known_contents(self.storage)
+        for key in (key for key, found in read.items() if before.get(key, found) != found):
+            raise ValueError(
+                f"{self.storage} holds a run on other data: {key} {places_of(self.config)[key]} has changed since it "
+                "began; choose another --out, or --fresh to start over"
+            )
+        self._held |= read
+        if self._begun and read:
+            self.storage.write_changed(CONTENTS, _json(self._held))
 
     def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
         """Save these; before the run has begun, with what it begins with."""
@@ -318,10 +339,10 @@ def _warn(console: Console, line: str) -> None:
     print_line(console, line, "yellow")
 
 
-def _lines(records: list[dict[str, Any]]) -> str:
-    """JSON lines."""
-    return "".join(json.dumps(record) + "\n" for record in records)
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
+def _lines(records: list[dict[str, Any]]) -> str:
+    """JSON lines."""
+    return "".join(json.dumps(record) + "\n" for record in records)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from policylearn.policy.scores import Scores
+from policylearn.problem import Problem
 from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import Origin
 from policylearn.runs import contents
-from policylearn.runs.contents import contents_of
+from policylearn.runs.contents import contents_as_read, contents_of
 from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.run import Run
 from policylearn.runs.state import State
@@ -41,6 +42,31 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
         Run.open(tmp_path / "run", config, quiet)
     Run.open(tmp_path / "run", config, quiet, fresh=True).save_trials([])
     Run.open(tmp_path / "run", config, quiet)
+
+
+def test_what_was_read_of_places_that_are_no_files_is_held_against_what_is_read_now(tiny, tmp_path, quiet, monkeypatch):
+    """As of the Hub, where a name may have another model, and other texts, by tomorrow."""
+    rows = {"domain": ["class0_01 generic_003"] * 9}
+    monkeypatch.setattr("policylearn.problem.open_corpus", lambda config, which: iter(rows[which]))
+    config = tiny("domain.path=org/texts")
+
+    def read():
+        return contents_as_read(Problem(config))
+
+    run = Run.open(tmp_path, config, quiet)
+    assert read().keys() == {"domain.path"}
+    Run.open(tmp_path, config, quiet).check_read({})  # a run from before this was kept goes on
+    run.check_read(read())
+    assert json.loads((tmp_path / "contents.json").read_text()) == read()
+    run.save_round(State(1, {}, {}, [{"round": 0}]))
+    Run.open(tmp_path, config, quiet).check_read(read())
+    rows["domain"].append("class0_02 generic_003")
+    with pytest.raises(ValueError, match=r"run on other data: domain\.path org/texts has changed since it began"):
+        Run.open(tmp_path, config, quiet).check_read(read())
+    fresh = Run.open(tmp_path, config, quiet, fresh=True)
+    fresh.check_read(read())
+    fresh.save_round(State(1, {}, {}, [{"round": 0}]))
+    Run.open(tmp_path, config, quiet).check_read(read())
 
 
 def test_another_model_under_the_same_name_is_refused(tiny, tmp_path, quiet):
