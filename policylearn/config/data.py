@@ -220,6 +220,12 @@ class TaskConfig(Strict):
             raise ValueError("metric 'choice' needs task.choices, a column of choices")
         if not isinstance(self.text, str) and not len(set(self.text)) == len(self.text) in (1, 2):
             raise ValueError(f"task.text {self.text}: name one column, or the two of a pair")
+        told = "label" if self.answers is None else "answers"
+        if (told_by := getattr(self, told)) in ([self.text] if isinstance(self.text, str) else self.text):
+            raise ValueError(
+                f"task.text and task.{told} both name the column {told_by!r}: the text would hold what is to be told "
+                "from it"
+            )
         if self.answers is not None and not isinstance(self.text, str):
             raise ValueError(f"task.answers goes with one column of questions, not task.text {self.text}")
         if self.answers is not None and self.path in BENCHMARKS and self.path != PLANTED_FACTS:

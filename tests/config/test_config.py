@@ -84,6 +84,12 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
     assert "learn.samples" in refused(None, compared, "learn.samples=1")
 
 
+@pytest.mark.parametrize("overrides", [["task.text=[text,label]"], ["task.text=y", "task.label=y"]])
+def test_what_is_to_be_told_is_no_part_of_the_text(overrides):
+    assert "task.text and task.label both name the column" in refused(None, "task.path=mine", *overrides)
+    assert "task.text and task.answers both name the column 'x'" in refused(None, "task.text=x", "task.answers=x")
+
+
 def test_every_mistake_is_reported_at_once(tmp_path):
     message = refused(write(tmp_path, '[inner]\nsteps = 0\nstepz = 1\n[masking]\nrate = "x"\n'))
     assert len(message.splitlines()) == 3
