@@ -24,7 +24,7 @@ from policylearn.collator.examples import (
 from policylearn.collator.overrides import Overrides
 from policylearn.collator.packing import Masking, documents_of, mask_documents
 from policylearn.collator.padding import Batch, Padding, Rows, as_numpy, assemble, flattened, is_flat, rows_of
-from policylearn.collator.settings import check_made_of, check_settings, check_speaks
+from policylearn.collator.settings import check_made_of, check_settings, check_speaks, check_tokenizer, is_switch
 from policylearn.collator.sights import Sights, among_equals, draw_of
 from policylearn.collator.words import CHINESE_REF, WORD_IDS, OwnWords, word_numbers
 from policylearn.masking.corruption import IGNORED, predictable
@@ -72,7 +72,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         return_tensors: "pt" or "np".
         seed: another seed, other masks; None is 0.
         policy: π_φ, alone or as `load_policy` gives it; None: every token is as likely as any other. It may also come
-            first: `PolicyCollator(load_policy("org/name"), tokenizer)`.
+            first: `PolicyCollator(load_policy("org/name"), tokenizer)`, where there is no place for `mlm`.
         vary_repeats: True: a text that comes again within an epoch has another mask each time a process sees it, of
             the process's own, whatever the data; False: never; None: in streams, and in data sets that callbacks find
             to be copies of one.
@@ -138,9 +138,9 @@ class PolicyCollator(Timed, DataCollatorMixin):
     def _take_apart(self) -> None:
         """What `load_policy` gives may be the policy, and come first: PolicyCollator(run.policy, tokenizer)."""
         if isinstance(self.tokenizer, PolicyArtefact):
-            own = self.mlm if isinstance(self.mlm, PreTrainedTokenizerBase) else self.tokenizer.speaks
-            mlm = self.mlm if isinstance(self.mlm, bool) else True
-            self.tokenizer, self.mlm, self.policy = own, mlm, self.tokenizer
+            given, mlm = (None, self.mlm) if is_switch(self.mlm) else (self.mlm, True)
+            artefact = self.tokenizer
+            self.tokenizer, self.mlm, self.policy = artefact.speaks if given is None else given, mlm, artefact
         if isinstance(self.policy, PolicyArtefact):
             if isinstance(self.tokenizer, PreTrainedTokenizerBase):
                 self.policy.check_tokenizer(self.tokenizer)
@@ -168,6 +168,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         """
         artefact: PolicyArtefact = load_policy(source, revision)
         if tokenizer is not None:
+            check_tokenizer(tokenizer)
             artefact.check_tokenizer(tokenizer)
         return cls(tokenizer or artefact.speaks, policy=artefact.policy, **options)
 
@@ -196,6 +197,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         """
         from policylearn.scores.heuristic import scorer_policy  # the extra `train` is needed for this alone
 
+        check_tokenizer(tokenizer)
         return cls(tokenizer, policy=scorer_policy(scorer, tokenizer, corpus, general, model=model).policy, **options)
 
     def create_rng(self) -> None:

@@ -38,10 +38,15 @@ def check_settings(fields: Mapping[str, Any]) -> None:
     """
     if isinstance(fields["mlm"], MaskingPolicy):
         raise ValueError("the second field is mlm: give the policy by name, PolicyCollator(tokenizer, policy=...)")
+    if isinstance(fields["mlm"], PreTrainedTokenizerBase):
+        raise ValueError(
+            f"{fields['tokenizer']!r:.80} is no policy that is loaded, behind which a tokenizer would be second: "
+            "PolicyCollator.from_pretrained(place, tokenizer)"
+        )
     if fields["mlm"] is None:
         raise ValueError("mlm None is neither True nor False: True masks, False masks nothing")
     for name in SWITCHES:
-        if (value := fields.get(name)) is not None and not _is_switch(value):
+        if (value := fields.get(name)) is not None and not is_switch(value):
             raise ValueError(f"{name} {value!r:.80} is neither True nor False: give one of them")
     for name in SHARES:
         value = fields.get(name)
@@ -84,17 +89,22 @@ def check_made_of(tokenizer: Any, policy: Any, masks: bool) -> None:
             f"policy {policy!r:.80} is no policy: give one that is loaded, load_policy(...).policy, or load policy and "
             "tokenizer together, PolicyCollator.from_pretrained(...)"
         )
-    if isinstance(tokenizer, str):
-        raise ValueError(
-            f"tokenizer {tokenizer!r:.80} is a name: give the tokenizer itself, AutoTokenizer.from_pretrained(...)"
-        )
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ValueError(f"tokenizer is a {type(tokenizer).__name__}: give a tokenizer of transformers")
+    check_tokenizer(tokenizer)
     if masks and tokenizer.mask_token_id is None:
         more = ', set tokenizer.mask_token = "<extra_id_0>" (of T5)' if "<extra_id_0>" in tokenizer.get_vocab() else ""
         raise ValueError(f"the tokenizer has no mask token: take one that has{more}, or mlm=False to mask nothing")
     if masks:
         check_mask(tokenizer, "the tokenizer")
+
+
+def check_tokenizer(given: Any) -> None:
+    """Raises ValueError where it is a name, or nothing of transformers."""
+    if isinstance(given, str):
+        raise ValueError(
+            f"tokenizer {given!r:.80} is a name: give the tokenizer itself, AutoTokenizer.from_pretrained(...)"
+        )
+    if not isinstance(given, PreTrainedTokenizerBase):
+        raise ValueError(f"tokenizer is a {type(given).__name__}: give a tokenizer of transformers")
 
 
 def check_speaks(tokenizer: PreTrainedTokenizerBase, policy: MaskingPolicy, masks: bool) -> None:
@@ -122,6 +132,6 @@ def check_speaks(tokenizer: PreTrainedTokenizerBase, policy: MaskingPolicy, mask
     raise ValueError(f"{different}: it is another's, so take the tokenizer that the policy was made with")
 
 
-def _is_switch(value: Any) -> bool:
+def is_switch(value: Any) -> bool:
     """True or False, or what counts as such everywhere."""
     return isinstance(value, (bool, np.bool_)) or (isinstance(value, Integral) and value in (0, 1))

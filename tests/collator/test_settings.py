@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from policylearn import DenoisingCollator, DiffusionCollator, PolicyCollator
+from policylearn import DenoisingCollator, DiffusionCollator, PolicyCollator, load_policy
 from policylearn.policy.policy import uniform_policy
 
 TEXT = {"input_ids": [2, *range(5, 45), 3]}
@@ -377,6 +377,30 @@ def test_no_padding_token(tokenizer):
 def test_a_policy_in_the_place_of_mlm_is_not_overlooked(tokenizer, make_policy):
     with pytest.raises(ValueError, match="policy by name, PolicyCollator"):
         PolicyCollator(tokenizer, make_policy())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("gpt2", "^tokenizer 'gpt2' is a name: give the tokenizer"), (3, "^tokenizer is a int")]
+)
+def test_what_comes_with_a_policy_is_a_tokenizer_wherever_it_is_given(saved_policy, given, message):
+    for make in (
+        lambda: PolicyCollator(load_policy(saved_policy), given),
+        lambda: PolicyCollator.from_pretrained(saved_policy, given),
+        lambda: PolicyCollator.from_scorer("idf", given, ["a text"]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_a_place_of_a_policy_is_no_policy(tokenizer):
+    with pytest.raises(ValueError, match=r"^'runs/mine' is no policy that is loaded.*from_pretrained"):
+        PolicyCollator("runs/mine", tokenizer)
+
+
+def test_behind_a_policy_nothing_or_a_switch_is_its_own_tokenizer(saved_policy):
+    policy = load_policy(saved_policy)
+    assert PolicyCollator(policy).mlm is True and PolicyCollator(policy, False).mlm is False
+    assert PolicyCollator(policy, None).tokenizer is policy.tokenizer
 
 
 def test_a_mask_token_that_is_padding_is_refused_where_anything_is_masked(tokenizer):
