@@ -98,7 +98,8 @@ def learn(
         tokenizer: of the model, where that is an object or of no name.
         out: folder of the run, or a URI. Objects are written below it: the run goes on from the command line as well.
         config: a TOML file, or a `Config`; None: the recipe of `configs/own_task.toml`, which has won on real tasks.
-        settings: by dotted name, such as {"inner.steps": 20}; they come last, as on the command line. None unsets one.
+        settings: by dotted name, such as {"inner.steps": 20}, or {"inner": {"steps": 20}}; they come last, as on the
+            command line. None unsets one.
             Without any, all is done in this process, and nothing is compared: `cluster.backend` and `evaluate.seeds`.
         fresh: forget what `out` holds.
         quiet: show no progress.

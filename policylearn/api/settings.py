@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from policylearn.api.inputs import Inputs
-from policylearn.config import Config, config_of, tree_of
+from policylearn.config import Config, config_of, dotted, tree_of
 from policylearn.config.parts import check_travels, with_imports
 from policylearn.config.recipe import RECIPE
 from policylearn.data.kinds import with_kind
@@ -63,7 +63,8 @@ def experiment(
     if given.settings is not None and not isinstance(given.settings, Mapping):
         raise ValueError(f"settings {given.settings!r:.80}: give them by dotted name, such as {{'inner.steps': 20}}")
     tree, source = _base(given.config), _source(given.config)
-    own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in (given.settings or {}).items()}
+    single = [one for key, value in (given.settings or {}).items() for one in dotted(key, value)]
+    own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in single}
     pictures = bool(_at(tree, own, "patches.words"))
     inputs = Inputs(out, pictures)
     places = _places(given, inputs, lambda section: str(_at(tree, own, f"{section}.text") or "text"))

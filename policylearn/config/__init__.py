@@ -15,7 +15,7 @@ from policylearn.config.data import (
 )
 from policylearn.config.experiment import Config
 from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
-from policylearn.config.loading import changes, config_of, known_keys, load_config, resolved_json, tree_of
+from policylearn.config.loading import changes, config_of, dotted, known_keys, load_config, resolved_json, tree_of
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT, PLANTED_FACTS
 from policylearn.config.pretrain import PretrainConfig
@@ -65,6 +65,7 @@ __all__ = [
     "ValidityConfig",
     "changes",
     "config_of",
+    "dotted",
     "is_study",
     "known_keys",
     "load_config",

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -32,7 +32,8 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None, imp
         path: the file, or the config.json of a run; None for the embedded default. Paths in it are looked up in the
             current folder, then in its own.
         overrides: ``key=value``, the value in TOML syntax; anything that is not TOML is taken as a string, or as a list
-            of strings where it is in brackets. ``key=`` unsets what the file says. Paths are looked up in the current
+            of strings where it is in brackets. ``key=`` unsets what the file says; ``section={key=value}`` changes
+            what it names. Paths are looked up in the current
             folder only. Keys of earlier versions are understood; a FutureWarning says what they are called now.
         imports: modules that are imported besides those of `imports`.
 
@@ -69,7 +70,8 @@ def config_of(
 
     Args:
         tree: section → key → value; it is changed in place.
-        changes: (dotted key, value, what to call the change in messages); None unsets what the tree says.
+        changes: (dotted key, value, what to call the change in messages); None unsets what the tree says, and a table
+            changes of a section what it names.
         source: what to call the tree.
         imports: as in `load_config`.
 
@@ -79,7 +81,8 @@ def config_of(
     >>> config_of({"inner": {"clip": 1.0}}, [("inner.steps", 64, "a change")], "a tree").inner.steps
     64
     """
-    origin = {_set(tree, key, value, said): said for key, value, said in changes}
+    single = [(*one, said) for key, value, said in changes for one in dotted(key, value)]
+    origin = {_set(tree, key, value, said): said for key, value, said in single}
     if imports:
         tree["imports"] = list(dict.fromkeys([*tree.get("imports", []), *imports]))
     try:
@@ -150,6 +153,19 @@ def parsed(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ValueError(f"override {override!r} is not of the form section.key=value")
     return key.strip(), _value(text) if text.strip() else None
+
+
+def dotted(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A setting, or those that a table sets of a section: the rest of it stays as it is.
+
+    >>> list(dotted("inner", {"steps": 3, "betas": [0.9, 0.99]})), list(dotted("policy.prior", {"tficf": 2.0}))
+    ([('inner.steps', 3), ('inner.betas', [0.9, 0.99])], [('policy.prior', {'tficf': 2.0})])
+    """
+    if isinstance(value, Mapping) and any(known.startswith(f"{key}.") for known in known_keys()):
+        for name, inner in value.items():
+            yield from dotted(f"{key}.{name}", inner)
+    else:
+        yield key, value
 
 
 def _set(tree: dict[str, Any], key: str, value: Any, said: str) -> str:

@@ -274,6 +274,17 @@ def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, cap
     assert f"none is given: the texts of the {len(texts)} rows of the task's train split" in capsys.readouterr().out
 
 
+def test_a_table_of_settings_is_of_a_section_and_leaves_the_rest_of_it(splits, words, tmp_path):
+    given = SHORT | {"inner.steps": 3, "task.text": "text"}
+    tables = {name: value for name, value in SHORT.items() if name != "inner.steps"}
+    tables |= {"inner": {"steps": 3}, "task": {"text": "text"}}
+    made = [
+        experiment(Given(task=splits, tokenizer=words, settings=each), tmp_path / "run", Console(quiet=True))
+        for each in (given, tables)
+    ]
+    assert made[0] == made[1] and made[0].inner.batch_size == RECIPE["inner"]["batch_size"]
+
+
 NUMBERS = [f"{i}" for i in range(100)]
 
 

@@ -84,6 +84,15 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
     assert "learn.samples" in refused(None, compared, "learn.samples=1")
 
 
+def test_a_table_changes_of_a_section_what_it_names_and_is_the_whole_value_of_a_setting(tmp_path):
+    path = write(tmp_path, "[inner]\nsteps = 9\nbatch_size = 4\n[evaluate.finetune]\nepochs = 3\n")
+    rate = """{kind="linear",rates=[0.3,0.2]}"""
+    tables = ["inner={steps=5}", "evaluate={finetune={batch_size=2}}", f"masking={{rate={rate}}}"]
+    by_key = ["inner.steps=5", "evaluate.finetune.batch_size=2", f"masking.rate={rate}"]
+    assert load_config(path, tables) == load_config(path, by_key)
+    assert load_config(path, ["policy.prior={tficf=2.0}"]).policy.prior == {"tficf": 2.0}
+
+
 @pytest.mark.parametrize("overrides", [["task.text=[text,label]"], ["task.text=y", "task.label=y"]])
 def test_what_is_to_be_told_is_no_part_of_the_text(overrides):
     assert "task.text and task.label both name the column" in refused(None, "task.path=mine", *overrides)
