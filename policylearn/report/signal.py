@@ -36,7 +36,7 @@ def validity_report(result: dict[str, Any]) -> RenderableType:
 
 
 def _numbers(result: dict[str, Any]) -> Table:
-    table = _table("agreement of two halves of the data", "", "what it is")
+    table = _table("agreement of two halves of the data, A and B", "", "what it is")
     for name, value, meaning in _rows(result):
         table.add_row(name, value, meaning)
     return table
@@ -47,20 +47,36 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     shares, tokens, of_tokens = result["shares"], result["token_level"], result["token_controls"]
     return [
         ("word types", score(result["reliability"]), f"of {_size(result)}; 95 % from {score(low)} to {score(high)}"),
-        ("half against half", score(result["half"]), f"correlation across {count(result['types'])} word types"),
-        *((name, score(r), "the same, B with labels that mean nothing") for name, r in result["controls"].items()),
+        (
+            "half against half",
+            score(result["half"]),
+            f"A against B, correlation across {count(result['types'])} word types",
+        ),
+        *((name, score(r), _control(name)) for name, r in result["controls"].items()),
         ("net of shuffled", score(result["net"]), "half against half, without what shuffled labels explain"),
         *_lasting(result.get("lasting", {})),
         ("tokens, same masks", score(tokens["same masks"]), "correlation, disjoint labelled examples"),
-        *((f"tokens, {n}", score(r), "the same, B with labels that mean nothing") for n, r in of_tokens.items()),
+        *((f"tokens, {name}", score(r), _control(name)) for name, r in of_tokens.items()),
         ("tokens, other masks", score(tokens["other masks"]), "correlation, disjoint labelled examples and masks"),
         ("signal", score(shares["signal"]), "share of the variance of a half's credits of word types"),
         ("labelled examples", score(shares["label"]), "share due to which examples were labelled"),
         ("masks and contexts", score(shares["text"]), "share due to which tokens were masked where"),
         ("both at once", score(shares["rest"]), "share of the rest"),
-        *_needs(result["needs"]),
+        *_needs(result["needs"], foretold=_agree(result)),
         *_forecast(result),
     ]
+
+
+def _control(name: str) -> str:
+    """Of which labels half B is, where they are not its own."""
+    if name == "made up":
+        return "the same, B labelled by random weights of words: learnable, and not the task"
+    return "the same, B with its labels dealt to its examples at random"
+
+
+def _agree(result: dict[str, Any]) -> bool:
+    """Whether halves are shown to agree: where they are not, nothing can be foretold."""
+    return result["interval"][0] > 0
 
 
 def _lasting(found: dict[str, float | None]) -> list[tuple[str, str, str]]:
@@ -77,7 +93,7 @@ def _forecast(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Of a diagnosis from before it was made, nothing; of one that is noise, that there is none."""
     if (found := result.get("forecast")) is None:
         return []
-    if result["interval"][0] <= 0:
+    if not _agree(result):
         return [("forecast", "none", "where halves are not shown to agree, nothing can be foretold")]
     halves = " and ".join(score(value) for value in found["halves"])
     about = f"more than by random masks, to first order (from halves: {halves}); from a checkpoint about a quarter came"
@@ -101,8 +117,11 @@ def _size(result: dict[str, Any]) -> str:
     return f"{amount}, along a training under {under}, in {took}"
 
 
-def _needs(needs: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _needs(needs: dict[str, Any], foretold: bool) -> list[tuple[str, str, str]]:
     goal = f"for {score(needs['goal'], 1)}"
+    if not foretold:
+        names = ("examples", "MLM batches", "both")
+        return [(f"{name} {goal}", "unknown", "the halves are not shown to agree") for name in names]
     return [
         (f"examples {goal}", _or_none(needs["examples"]), "with as many MLM batches as here"),
         (f"MLM batches {goal}", _or_none(needs["batches"]), _rollouts(needs["rollouts"])),
