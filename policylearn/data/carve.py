@@ -40,7 +40,7 @@ def carve(texts: Sequence[str], labels: Sequence[str], shares: Mapping[str, floa
             found[name] += rows
     found = {name: sorted(rows) for name, rows in found.items()}
     for name in shares:
-        _check_size(name, [labels[row] for row in found[name]], labels)
+        _check_size(name, [labels[row] for row in found[name]], labels, len(rows_of))
     return found
 
 
@@ -62,11 +62,17 @@ def _dealt(groups: Sequence[list[int]], shares: Mapping[str, float]) -> dict[str
     return dealt | {"train": [row for group in [*left, *kept] for row in group]}
 
 
-def _check_size(name: str, carved: Sequence[str], labels: Sequence[str]) -> None:
+def _check_size(name: str, carved: Sequence[str], labels: Sequence[str], texts: int) -> None:
+    """`texts`: how many different ones the rows have."""
     if len(carved) < LEAST and len(labels) >= 2 * LEAST and 2 * len(set(labels)) > len(labels):
         raise ValueError(
             f"{len(labels)} rows have {len(set(labels))} different labels, too many to carve a split {name!r} off: is "
             'task.label a column of ids? If it holds amounts, set task.kind = "regression"; else give the split a file'
+        )
+    if len(carved) < LEAST <= len(labels) and 2 * texts <= len(labels):
+        raise ValueError(
+            f"{len(labels)} rows have {texts} different texts, too few to carve a split {name!r} off, for rows of one "
+            "text stay together: is task.text the right column? If it is, give a file for the split"
         )
     if len(carved) < LEAST or len(set(carved)) < min(2, len(set(labels))):
         of = f", of {len(set(carved))} of {len(set(labels))} labels," if len(set(labels)) > 1 else ""

@@ -61,9 +61,10 @@ def test_too_few_rows_are_refused_by_the_setting(n):
         carve([f"text {i}" for i in range(n)], ["a", "b"] * (n // 2) + ["a"] * (n % 2), SHARES)
 
 
-def test_one_text_is_no_data_set():
-    with pytest.raises(ValueError, match="100 rows are too few"):
-        carve(["the same"] * 100, ["a"] * 100, SHARES)
+@pytest.mark.parametrize("texts", [1, 5])
+def test_rows_of_few_texts_are_asked_for_their_column(texts):
+    with pytest.raises(ValueError, match=rf"200 rows have {texts} different texts, too few .* is task\.text the right"):
+        carve([f"text {i % texts}" for i in range(200)], ["a"] * 200, SHARES)
 
 
 def write(path, rows):
