@@ -142,9 +142,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"config file {path} {no_file(str(path)) if path.exists() else 'does not exist'}")
     kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        return read(path.read_text(encoding="utf-8"))
+        found = read(path.read_text(encoding="utf-8"))
     except ValueError as error:  # what both raise, and what is no text
         raise ValueError(f"{path}: not valid {kind}: {error}") from None
+    if not isinstance(found, dict):
+        of = "a list" if isinstance(found, list) else "one value"
+        raise ValueError(f"{path} holds {of}, not settings: is it the data? task.path={path} reads it as such")
+    return found
 
 
 def parsed(override: str) -> tuple[str, Any]:

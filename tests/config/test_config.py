@@ -99,6 +99,12 @@ def test_what_is_to_be_told_is_no_part_of_the_text(overrides):
     assert "task.text and task.answers both name the column 'x'" in refused(None, "task.text=x", "task.answers=x")
 
 
+@pytest.mark.parametrize(("text", "what"), [('[{"text": "a", "label": 1}]', "a list"), ("3", "one value")])
+def test_a_file_of_data_is_no_config(tmp_path, text, what):
+    (path := tmp_path / "data.json").write_text(text)
+    assert refused(path) == f"{path} holds {what}, not settings: is it the data? task.path={path} reads it as such"
+
+
 def test_every_mistake_is_reported_at_once(tmp_path):
     message = refused(write(tmp_path, '[inner]\nsteps = 0\nstepz = 1\n[masking]\nrate = "x"\n'))
     assert len(message.splitlines()) == 3
