@@ -18,6 +18,8 @@ FEW = 5
 """Training rows of a label, below which that is said."""
 MANY = 0.05
 """Share of train, above which it is said that so many rows have one text."""
+MISSING = ("nan", "NaN", "NA", "N/A", "n/a", "<NA>", "None", "null", "NULL")
+"""What a missing value becomes where a table is written as text."""
 PICTURES = ("picture",)
 """Column of a task of pictures."""
 
@@ -36,7 +38,7 @@ def describe_task(task: Task) -> list[str]:
     counts = Counter(task.splits["train"].labels)
     shares = [f"{_short(label)} {100 * count / counts.total():.0f} %" for label, count in counts.most_common()]
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {len(task.labels)} labels: {_cut(shares)}"]
-    lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels)]
+    lines += [_unread(task.unread), _rare(counts, task.labels), _in_case(task.labels), *_missing(counts)]
     lines += _absent({name: set(split.labels) for name, split in task.splits.items()}, counts)
     return _said(
         [
@@ -57,7 +59,12 @@ def describe_label_sets(task: Task) -> list[str]:
         f"{fmean(map(len, rows)):.1f} of {len(task.labels)} labels per row ({sum(not found for found in rows):,} none)"
     )
     lines = [task.carved, f"{_sizes(task.splits, _rows(task))}, {each}: {_cut(shares)}", _unread(task.unread)]
-    lines += [_rare(counts, task.labels), _in_case(task.labels), *_absent(_labels_of_lists(task), counts)]
+    lines += [
+        _rare(counts, task.labels),
+        _in_case(task.labels),
+        *_missing(counts),
+        *_absent(_labels_of_lists(task), counts),
+    ]
     return _said([*lines, _at_odds(task), *_blank(task), *_repeats(_texts(task))])
 
 
@@ -151,6 +158,14 @@ def _rare(counts: Counter[str], labels: Sequence[str]) -> str | None:
 def _in_case(labels: Sequence[str]) -> str | None:
     pair = differ_in_case(labels)
     return f"the labels {_short(pair[0])} and {_short(pair[1])} differ in capitals only" if pair else None
+
+
+def _missing(counts: Counter[str]) -> list[str]:
+    return [
+        f"{label!r} is counted as a label: {counts[label]:,} rows of train; if it means missing, drop them"
+        for label in MISSING
+        if counts[label]
+    ]
 
 
 def _at_odds(task: Task) -> str | None:

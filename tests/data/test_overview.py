@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from policylearn.commands.diagnose import diagnose
 from policylearn.commands.train import train
 from policylearn.config import TaskConfig
-from policylearn.data.overview import describe_questions, describe_task
+from policylearn.data.overview import describe_label_sets, describe_questions, describe_task
 from policylearn.data.questions import Question, QuestionTask, read_questions
 from policylearn.data.task import Split, Task, load_task
 from policylearn.problem import Problem
@@ -43,6 +44,18 @@ def test_what_is_odd_is_said():
         "task  no row of test has the label c",
         "task  1 of 2 test rows repeat a training text",
     ]
+
+
+@pytest.mark.parametrize("blank", ["nan", "NA", "None", "null"])
+def test_a_label_that_may_be_a_missing_value_is_said(blank):
+    found, said = task(train="a" * 9, dev="a", test="a"), f"{blank!r} is counted as a label: 9 rows of train"
+    labels = ["a"] * 9 + [blank] * 9
+    train = Split([f"text {i}" for i in range(18)], labels)
+    assert any(said in line for line in describe_task(replace(found, splits=found.splits | {"train": train})))
+    lists = {name: Split(split.texts, [[x] for x in split.labels]) for name, split in found.splits.items()}
+    lists["train"] = Split(train.texts, [[label] for label in labels])
+    assert any(said in line for line in describe_label_sets(replace(found, splits=lists)))
+    assert not any("missing" in line for line in describe_task(found))
 
 
 def test_labels_of_one_text_that_are_at_odds_are_said():
