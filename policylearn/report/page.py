@@ -62,7 +62,7 @@ def render_report(
         verdict=verdict(result),
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
         comparison=_comparison(result),
-        learning=_learning(history, result, supervised(config)),
+        learning=_learning(history, result, config),
         examples=examples if isinstance(examples, dict) else drawn(examples),
         pictures=isinstance(examples, dict),
         words=_words(words),
@@ -129,23 +129,28 @@ def _seed_name(result: dict[str, Any], place: int) -> str:
 
 def supervised(config: dict[str, Any]) -> bool:
     """Whether the policy of a resolved config is learned from token targets, and not from rollouts."""
-    return "supervised" in (config.get("learn") or {}).get("stages", [])
+    return "supervised" in _stages(config)
 
 
-def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], supervised: bool) -> dict[str, Any]:
+def _stages(config: dict[str, Any]) -> list[str]:
+    return (config.get("learn") or {}).get("stages", [])
+
+
+def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     names, best_round = baseline_names(history), result.get("best_round")
     kept = best_round if isinstance(best_round, int) else None
     lineage = {name: result["provenance"][name] for name in LINEAGE if name in (result.get("provenance") or {})}
     return {
         "rounds": len(history),
-        "supervised": supervised,
+        "supervised": supervised(config),
+        "closed": "expected" in _stages(config),
         "lineage": lineage,
         "plot": Markup(learning_plot(history, kept)),
         "legend": [("φ of the round", arm_css(LEARNED, names))]
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
-        "signal": signal(history).sentence if history and not supervised else "",
+        "signal": signal(history).sentence if history and not supervised(config) else "",
     }
 
 

@@ -74,7 +74,7 @@ def _scores(axes: Axes, shown: list[Arm], metric: str) -> None:
         ink = arm_ink(arm.name, names)
         axes.plot(arm.scores, [row] * len(arm.scores), "o", color=ink, markersize=4, alpha=0.55, zorder=2)
         interval_mark(axes, row, arm.mean, arm.mean - arm.spread, arm.mean + arm.spread, ink)
-        axes.annotate(score(arm.mean), (arm.mean, row), (0, 8), textcoords="offset points", ha="center")
+        _number(axes, row, arm.mean, score(arm.mean))
     axes.set_yticks(range(len(shown)), [arm.label for arm in shown], color=INK)
     axes.set_title(f"{metric} (mean ± sd, one dot per seed)", pad=12)
     _rows(axes, len(shown), signs=False)
@@ -90,10 +90,16 @@ def _gaps(axes: Axes, shown: list[Arm], gaps: dict[str, Paired | None]) -> None:
         ink = arm_ink(arm.name, names)
         axes.plot(gap.per_seed, [row] * len(gap.per_seed), "o", color=ink, markersize=4, alpha=0.55)
         interval_mark(axes, row, gap.mean, gap.low, gap.high, ink)
-        axes.annotate(difference_text(gap), (gap.mean, row), (0, 8), textcoords="offset points", ha="center")
+        _number(axes, row, gap.mean, difference_text(gap))
     bounded = any(gap and math.isfinite(gap.low) for gap in gaps.values())
     axes.set_title("learned − this arm, same seed" + " (95 % interval)" * bounded, pad=12)
     _rows(axes, len(shown), signs=True)
+
+
+def _number(axes: Axes, row: int, at: float, text: str) -> None:
+    """A number above its mark, which no line runs through."""
+    paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+    axes.annotate(text, (at, row), (0, 8), textcoords="offset points", ha="center", bbox=paper)
 
 
 def interval_mark(axes: Axes, row: int, middle: float, low: float, high: float, ink: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from policylearn.report.heatmap import Heatmap
 from policylearn.report.page import WordRow, render_report
+from policylearn.report.plots import comparison_plot
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -192,6 +193,20 @@ def test_a_prior_as_it_is_is_shown_once_and_nothing_is_said_to_have_changed():
     assert "Raised most by learning" not in markup
     assert "No rounds of learning were run." in page.by_id["learning"]
     assert "nothing: the prior as it is" in page.by_id["learning"]
+
+
+def test_credits_are_learned_in_closed_form_and_explained():
+    told = {"provenance": {"prior": "uniform masks", "learned": "2 · credit: expected credit of 9 words"}}
+    made = render(history=[], config={"learn": {"stages": ["expected"]}}, result={**RESULT, **told})
+    said = Page(made).by_id["learning"]
+    assert "Learned in closed form, in no rounds" in said and "No rounds of learning" not in said
+    assert "the number before “credit”" in said
+
+
+def test_no_line_runs_through_a_number():
+    """Behind each of a figure is the page's colour, light or dark."""
+    numbers = 2 * len(RESULT["arms"]) - 1  # a mean for each arm, a difference for each but the learned one
+    assert comparison_plot(RESULT).count("fill: var(--paper)") == numbers
 
 
 def test_every_seed_is_a_dot():
