@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from policylearn.report.formats import count, duration, memory, rate
@@ -33,6 +34,10 @@ from policylearn.report.printing import print_line
 FIRST_S, EVERY_S, LEAST_S = 10.0, 30.0, 5.0
 # Rollouts take seconds to minutes: rich's own half minute of memory would leave the ETA blank.
 ETA_MEMORY_S = 1800.0
+WIDE = 80
+"""Columns of a terminal, of fewer of which a line has room for the work, the count and the ETA alone."""
+NUMBERS = 30
+"""Columns of the last two."""
 
 
 class TaskProgress:
@@ -164,13 +169,15 @@ class _Memory(ProgressColumn):
 
 
 def _bar(console: Console, total: int | None, own: bool) -> Progress:
+    wide = console.width >= WIDE
+    room = Column(no_wrap=True, max_width=None if wide else max(1, console.width - NUMBERS))
     columns = (
-        TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description}", style="bold", markup=False, table_column=room),
+        *([BarColumn(bar_width=20)] if wide else []),
         MofNCompleteColumn(),
-        _Pace(),
+        *([_Pace()] if wide else []),
         Eta(elapsed_when_finished=True) if total is not None else TimeElapsedColumn(),
-        *([_Memory()] if own else []),
-        TextColumn("{task.fields[label]}", style="dim", markup=False),
+        *([_Memory()] if own and wide else []),
+        *([TextColumn("{task.fields[label]}", style="dim", markup=False)] if wide else []),
     )
     return Progress(*columns, console=console, speed_estimate_period=ETA_MEMORY_S)

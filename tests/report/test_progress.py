@@ -164,3 +164,14 @@ def test_nobody_need_look():
     assert list(UNSEEN("counting", iter([1, 2]))) == [1, 2]
     with UNSEEN.begin("counting", 3) as task:
         task.advance(2, "label")
+
+
+@pytest.mark.parametrize("width", [60, 79])
+@pytest.mark.parametrize("work", ["comparing masks", "diagnosing, point 1 of 3: batches of masked texts, half 2 of 2"])
+def test_a_narrow_terminal_has_one_line_of_what_is_most_needed(clock, width, work):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with TaskProgress(work, 40, console, clock=lambda: clock[0]) as task:
+        clock[0] += 30
+        task.advance(3, "learned, seed 2: .842")
+    assert "3/40 ETA 6 min 10 s" in shown(console) and work[:25] in shown(console)
+    assert shown(console).strip().count("\n") == 0
