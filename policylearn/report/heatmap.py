@@ -114,12 +114,13 @@ def terminal_legend(top: float, console: Console | None = None) -> Text:
 
 def print_heatmaps(console: Console, pairs: Sequence[tuple[Heatmap, Heatmap]]) -> None:
     """Texts as (prior, learned) heatmaps on one scale, with what the colours mean; where both are the same, as of
-    policies that are all in their scores, each is shown once."""
+    policies that are all in their scores, each is shown once, and without a name."""
     top = scale_top(*(heatmap for pair in pairs for heatmap in pair))
     alike = all(str(prior) == str(learned) for prior, learned in pairs)  # NaN is like NaN there
     for prior, learned in pairs:
-        for name, heatmap in (("policy", learned),) if alike else (("prior", prior), ("learned", learned)):
-            console.print(f"[bold]{name}[/]")
+        for name, heatmap in (("", learned),) if alike else (("prior", prior), ("learned", learned)):
+            if name:
+                console.print(f"[bold]{name}[/]")
             console.print(terminal_heatmap(heatmap, top, console))
     console.print(terminal_legend(top, console))
 
