@@ -445,3 +445,12 @@ def test_a_run_whose_output_nobody_reads_says_what_it_keeps(tiny_toml, tmp_path)
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"stopped; {tmp_path / 'run'} keeps " in done.stderr and "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("more", [["learn"], ["--markdown"]])
+def test_settings_are_shown_on_a_terminal_that_has_not_all_their_signs(more):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "policylearn", "settings", *more], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "learn.stages" in done.stdout, done.stderr

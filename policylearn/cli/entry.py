@@ -8,6 +8,7 @@ import warnings
 import typer
 from rich.markup import escape
 
+from policylearn.cli.given import print_whatever_comes
 from policylearn.cli.measuring import diagnose, evaluate, reproduce, score
 from policylearn.cli.policies import average, export, inspect, settings
 from policylearn.cli.training import adapt, pretrain, train
@@ -34,6 +35,7 @@ def main() -> None:
 
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (it was closed by the shell)
     sys.stderr = sys.stderr or sys.stdout
+    print_whatever_comes()
     warnings.formatwarning = lambda message, *place: f"{message}\n"  # the place in our code is of no use to a user
     try:
         app()

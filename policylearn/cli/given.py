@@ -47,12 +47,8 @@ def _named(option: str, what: str, form: str) -> tuple[str, str]:
 
 
 def console_here() -> Console:
-    """As `plain_console`; it prints whatever comes, and libraries no progress of their own."""
+    """As `plain_console`; libraries print no progress of their own."""
     from transformers.utils.logging import disable_progress_bar
-
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a sign that an encoding has not must not stop a run
 
     disable_progress_bar()  # of transformers, for every checkpoint it loads
     return plain_console()
@@ -61,3 +57,10 @@ def console_here() -> Console:
 def plain_console() -> Console:
     """A terminal as wide as it is; in logs and pipes wide enough for a table."""
     return new_console() if sys.stdout.isatty() else new_console(width=LOG_WIDTH)
+
+
+def print_whatever_comes() -> None:
+    """A sign that the encoding of a terminal has not must not stop a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
