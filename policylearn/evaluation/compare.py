@@ -86,7 +86,10 @@ def _wanted(problem: Problem, arms: Mapping[str, MaskingPolicy | None], seeds: r
 
 def _say_plan(config: Config, problem: Problem, run: Run, plan: str, others: Mapping[str, str]) -> None:
     print_line(run.console, plan)
-    if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE]:
+    usual = others.get(RANDOM if RANDOM in config.evaluate.arms else config.evaluate.arms[0])
+    if alike := [arm for arm, why in others.items() if why == usual]:
+        print_line(run.console, f"of one budget but for a few tokens ({usual}): {', '.join(alike)}")
+    if apart := [f"{arm} ({why})" for arm, why in others.items() if arm != NONE and why != usual]:
         print_line(run.console, f"of another budget: {', '.join(apart)}")
     for line in too_few(config.evaluate, len(problem.labelled("train"))):
         print_line(run.console, line)

@@ -190,7 +190,17 @@ def test_coins_for_every_token_are_budgets_that_differ_and_no_reason_to_stop(tin
     config = tiny("evaluate.seeds=1", 'evaluate.arms=["random", "oracle"]', "masking.design=independent")
     result = evaluate_policies(config, tmp_path / "out", quiet, {})
     masked = [found["masked_tokens"][0] for found in result["arms"].values()]
-    assert masked[0] != masked[1] and "random (design), oracle (design)" in quiet.file.getvalue()
+    assert masked[0] != masked[1] and "but for a few tokens (design): random, oracle" in quiet.file.getvalue()
+
+
+def test_no_arm_is_of_another_budget_than_random_masks_that_mask_as_it_does(tiny, tmp_path, quiet):
+    """All go by spans of a rate that is drawn, but for one."""
+    rate = 'masking.rate={kind="uniform",low=0.1,high=0.3}'
+    arms = 'evaluate.arms=["random", "difference", "random-30"]'
+    evaluate_policies(tiny("evaluate.seeds=1", arms, "masking.unit=span", rate), tmp_path / "out", quiet, {})
+    said = quiet.file.getvalue()
+    assert "of one budget but for a few tokens (units): random, difference\n" in said
+    assert "of another budget: random-30 (rate)\n" in said
 
 
 def test_who_stops_a_comparison_is_told_of_the_trials_that_are_kept(policylearn, tiny_toml, tmp_path, monkeypatch):
