@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policylearn.report.formats import as_number, interval, score, signed
+from policylearn.report.formats import MISSING, as_number, interval, score, signed
 
 LEARNED = "learned"
 ORACLE = "oracle"
@@ -39,7 +39,12 @@ class Paired:
     @property
     def clear(self) -> bool:
         """Whether the interval leaves out zero; one without width, from seeds that do not differ, shows nothing."""
-        return self.high - self.low > 1e-12 and (self.low > 0 or self.high < 0)
+        return not self.same and (self.low > 0 or self.high < 0)
+
+    @property
+    def same(self) -> bool:
+        """Whether it is one number on all seeds, which leaves nothing to judge chance by."""
+        return self.high - self.low <= 1e-12
 
 
 @dataclass(frozen=True)
@@ -148,12 +153,16 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 
 def difference_text(gap: Paired | None) -> str:
-    """A paired difference with its interval as text, empty if there is none.
+    """A paired difference with its interval as text, a dash in place of one without width; empty if there is none.
 
     >>> difference_text(Paired(0.042, 0.02, 0.06, [])), difference_text(None)
     ('+.042 [.020, .060]', '')
+    >>> difference_text(Paired(0.25, 0.25, 0.25, [0.25, 0.25]))
+    '+.250 [–]'
     """
-    return f"{signed(gap.mean)} {interval(gap.low, gap.high)}".rstrip() if gap else ""
+    if gap is None:
+        return ""
+    return f"{signed(gap.mean)} {f'[{MISSING}]' if gap.same else interval(gap.low, gap.high)}".rstrip()
 
 
 def extra_scores(result: dict[str, Any]) -> dict[str, dict[str, list[float]]]:

@@ -49,8 +49,10 @@ def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
         is_best = winner is not None and arm.name == winner.name
         style = "bold green" if is_best else "dim" if arm.name in ORACLES else ""
         table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
-    if winner:
-        table.caption = f"* best{_apart_from_oracle(shown)}"
+    notes = [f"* best{_apart_from_oracle(shown)}"] if winner else []
+    if any((gap := paired(result, arm.name, "random")) and gap.same for arm in shown):
+        notes.append(f"[{MISSING}] the same on all seeds: nothing to judge chance by")
+    table.caption = escape("; ".join(notes)) or None
     return table
 
 
@@ -77,7 +79,11 @@ def plain_table(title: str) -> Table:
 
 def _headings(result: dict[str, Any], shown: Sequence[Arm]) -> list[str]:
     seeds = ["each seed"] if seeds_shown(shown) else []
-    return [*_WHOLE[:2], *seeds, *_WHOLE[2:], *extra_scores(result)]
+    return [*_WHOLE[:2], *seeds, *_WHOLE[2 if _has_random(shown) else 3 :], *extra_scores(result)]
+
+
+def _has_random(shown: Sequence[Arm]) -> bool:
+    return any(arm.name == "random" for arm in shown)
 
 
 def _cells(result: dict[str, Any], arm: Arm, shown: Sequence[Arm]) -> list[str]:
@@ -85,7 +91,8 @@ def _cells(result: dict[str, Any], arm: Arm, shown: Sequence[Arm]) -> list[str]:
     extras = [score(mean(values.get(arm.name, []))) for values in extra_scores(result).values()]
     each = [" ".join(scores)] if scores else []
     cost = [count(arm.masked_tokens), count(arm.seconds)]
-    return [mean_and_spread(arm.scores), *each, _against_random(result, arm), *cost, *extras]
+    gap = [_against_random(result, arm)] if _has_random(shown) else []
+    return [mean_and_spread(arm.scores), *each, *gap, *cost, *extras]
 
 
 def _against_random(result: dict[str, Any], arm: Arm) -> str:

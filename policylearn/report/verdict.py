@@ -132,6 +132,6 @@ def _doubt(gap: Paired) -> str:
         return "one seed tells nothing of others"
     if not (math.isfinite(gap.low) and math.isfinite(gap.high)):
         return "there is no interval, so this may be chance"
-    if gap.high - gap.low < 1e-12:
+    if gap.same:
         return f"by the same on all of {plural(len(gap.per_seed), 'seed')}, which leaves nothing to judge chance by"
     return "the 95 % interval includes zero, so this may be chance"

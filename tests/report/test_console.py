@@ -1,9 +1,11 @@
 import io
 import re
+from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
+from policylearn.evaluation.statistics import paired_difference
 from policylearn.report.console import RoundProgress, comparison_table, round_line
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -179,3 +181,22 @@ def test_extra_test_sets_get_a_column():
     output = render(table, 120)
     assert "test_noverlap" in output
     assert next(line for line in output.splitlines() if "learned" in line).endswith(".750")
+
+
+def table_of(**scores) -> str:
+    """Of two arms or one."""
+    arms = {arm: {"scores": found, "masked_tokens": [9] * len(found)} for arm, found in scores.items()}
+    compared = asdict(paired_difference(*scores.values())) if len(scores) == 2 else {}
+    result = {"arms": arms, "comparisons": {" - ".join(scores): compared}}
+    (console := pipe(120)).print(comparison_table(result, 120))
+    return console.file.getvalue()
+
+
+def test_seeds_that_differ_by_the_same_have_no_interval_and_that_is_said():
+    said = table_of(learned=[0.75, 0.5], random=[0.5, 0.25])
+    assert "+.250 [–]" in said and "[–] the same on all seeds: nothing to judge chance by" in said
+    assert "nothing to judge" not in table_of(learned=[0.75, 0.5], random=[0.5, 0.5])
+
+
+def test_nothing_is_compared_with_random_masks_that_were_not_run():
+    assert "vs random" in table_of(learned=[0.75], random=[0.5]) and "vs random" not in table_of(learned=[0.75, 0.5])
