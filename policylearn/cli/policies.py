@@ -46,7 +46,9 @@ def export(
     source: Annotated[str, typer.Argument(help="run, folder or URI of a policy, or org/name on the Hub")],
     out: Annotated[str, typer.Option(help="where to write")],
     form: Annotated[Form, typer.Option(help="as it is, a table over token ids, or a data set it scored")] = "policy",
-    round_number: Annotated[int | None, typer.Option("--round", help="of a run: φ after this kept round")] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", help="of a run that learned in rounds: φ after this one, if kept")
+    ] = None,
     corpus: Annotated[str | None, typer.Option(help="file of texts; unset: the domain corpus of the run")] = None,
     column: Annotated[str, typer.Option(help="column of the text in it")] = "text",
     max_length: Annotated[int, typer.Option(min=8, help="tokens per example; longer texts are split")] = 512,

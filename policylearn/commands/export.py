@@ -76,7 +76,8 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
         number: of a run's round, to have φ as it was after it.
 
     Raises:
-        ValueError: there is no policy, the run has exported none yet, or that round's checkpoint is not kept.
+        ValueError: there is no policy, the run has exported none yet or learned in no rounds, or that round's
+            checkpoint is not kept.
         StorageFailed: the place cannot be reached.
     """
     run = _run(source)
@@ -85,6 +86,9 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
     artefact = load_policy(str(run / POLICY) if run else source)
     if run is None or number is None:
         return artefact
+    if not (run / CHECKPOINTS).names():
+        stages = kept_config(run).learn.stages
+        raise ValueError(f"{source} learned in no rounds (learn.stages = {stages}): leave out --round")
     artefact.policy.load_learned(select_prefix("phi.", load_round(run / CHECKPOINTS, number).tensors))
     note = f"φ after round {number} of a run; its final policy was described thus:"
     learned = {LEARNED: at_round(kept_config(run), number)}

@@ -3,6 +3,7 @@
 import json
 import re
 from itertools import islice
+from shutil import copytree, ignore_patterns
 
 import datasets
 import pytest
@@ -49,6 +50,14 @@ def test_a_policy_is_opened_from_a_run_or_from_its_folder(finished):
     assert first.card.count("---\n") == 2 and "φ after round 1 of a run" in first.card.split("---\n")[2]
     with pytest.raises(ValueError, match="is no run that has exported a policy: it has no round 1; leave out --round"):
         open_policy(finished / "policy", 1)
+
+
+def test_a_run_that_learned_in_closed_form_has_no_round(finished, tmp_path):
+    copytree(finished, run := tmp_path / "run", ignore=ignore_patterns("checkpoints"))
+    config = json.loads((run / "config.json").read_text()) | {"learn": {"stages": ["expected"]}}
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"learned in no rounds \(learn\.stages = \['expected'\]\): leave out --round"):
+        open_policy(run, 2)
 
 
 def test_an_exported_policy_can_be_exported_again(policylearn, finished, tmp_path):
