@@ -19,7 +19,7 @@ from policylearn.models.model import InnerModel
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.pretrain.labels import HEAD, BesideLabels, LabelledSteps, without_head
 from policylearn.pretrain.material import Material, material_of
-from policylearn.pretrain.record import CARD, CHECKPOINTS, Record, card
+from policylearn.pretrain.record import CARD, CHECKPOINTS, HASHED, Record, card
 from policylearn.pretrain.reports import check_reports, project_told
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
@@ -29,9 +29,6 @@ from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
-
-HASHED = ("weights", "masks", "tokens", "pixels", "labelled")
-"""Facts of which the record keeps a hash."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,14 @@ from policylearn.runs.stop import has_begun
 from policylearn.storage.folder import Storage
 
 RECORD, CHECKPOINTS, CARD = "pretrain.json", "checkpoints", "README.md"
+HASHED = {
+    "weights": "the model's weights are others",
+    "masks": "the policy is another",
+    "tokens": "the texts are others",
+    "pixels": "the pictures are others",
+    "labelled": "the labelled examples are others",
+}
+"""Facts of which the record keeps a hash, and what to say where it is another."""
 LATER = ("weights", "architecture")
 """What a training is known by, and was not at first: a record from before that goes by the rest."""
 
@@ -114,13 +122,11 @@ def _known(folder: Path, made_from: Mapping[str, Any]) -> tuple[str, dict[str, A
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What is another, in words; empty: nothing is.
 
-    >>> differences({"a": 1, "b": 2}, {"a": 1, "b": 3})
-    'b was 2, now 3'
+    >>> differences({"a": 1, "b": 2, "masks": "73d8"}, {"a": 1, "b": 3, "masks": "b8ac"})
+    'b was 2, now 3; the policy is another'
     """
-    keys = dict.fromkeys([*new, *old])
-    return "; ".join(
-        f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)
-    )
+    others = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
+    return "; ".join(HASHED.get(key, f"{key} was {old.get(key)!r}, now {new.get(key)!r}") for key in others)
 
 
 def card(name: str, base: str, masks: str, facts: Mapping[str, Any], pictures: str = "") -> str:

@@ -105,7 +105,10 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bit
     assert all(torch.equal(once[name], twice[name]) for name in once)
     assert f"{out} is finished" in policylearn(*words)[1]
     status, _, said = policylearn("pretrain", tiny_toml, *SHORT, "pretrain.seed=1", "--policy", finished, "--out", out)
-    assert status == 2 and "holds a pretraining with other settings (seed was 0, now 1; weights was" in said
+    assert (
+        status == 2
+        and "holds a pretraining with other settings (seed was 0, now 1; the model's weights are others" in said
+    )
 
 
 def cut_short(trainer_class, monkeypatch, error):
@@ -210,7 +213,7 @@ def test_a_training_knows_its_model_by_what_it_is_and_not_by_its_name(trained, t
     first, second = (tiny(*SHORT, f"model.name={tmp_path / place / 'model'}") for place in "ab")
     command.pretrain(first, out, quiet)
     assert command.pretrain(first, out, quiet).before
-    with pytest.raises(ValueError, match=r"holds a pretraining with other settings \(weights was"):
+    with pytest.raises(ValueError, match=r"holds a pretraining with other settings \(the model's weights are others"):
         command.pretrain(second, out, quiet)
     other = tiny(*SHORT, "model.architecture.hidden_dropout_prob=0.3")
     with pytest.raises(ValueError, match=r"other settings \(architecture was .*'hidden_dropout_prob': 0\.3"):
@@ -232,7 +235,7 @@ def test_a_training_that_goes_on_from_such_a_record_is_known_by_its_weights_from
     Record.open(tmp_path, made_from | {"weights": "some"})
     for _ in range(2):
         assert Record.open(tmp_path, made_from | {"weights": "some"}).result is None
-        with pytest.raises(ValueError, match=r"other settings \(weights was 'some', now 'others'\)"):
+        with pytest.raises(ValueError, match=r"other settings \(the model's weights are others\)"):
             Record.open(tmp_path, made_from | {"weights": "others"})
 
 
