@@ -89,9 +89,11 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
     """The trial of a fresh model under an arm.
 
     Raises:
-        ValueError: the folder holds no run, the arm is not known, or the policy given for it has changed.
+        ValueError: the folder holds no run, or none of this arm, or the policy given for it has changed.
     """
     run = _found(folder)
+    if arm not in (arms := run.config.evaluate.arms):
+        raise ValueError(f"--trial {arm} {seed}: {folder} has no such arm; it has {some(arms)}")
     problem = _problem(run)
     policy = _policy(problem, run, arm)
     _warn_of_another(run, problem, policy, arm, seed)

@@ -139,7 +139,8 @@ def _difference(key: str, old: Any, new: Any) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tree of a TOML file, or of one that ends in .json; ValueError: it is not there, or is none."""
     if not path.is_file():
-        raise ValueError(f"config file {path} {no_file(str(path)) if path.exists() else 'does not exist'}")
+        meant = f"; did you mean {path}/config.json?" if (path / "config.json").is_file() else ""
+        raise ValueError(f"config file {path} {no_file(str(path)) if path.exists() else 'does not exist'}{meant}")
     kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         found = read(path.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """Every setting with its type, default and description, as a table for a terminal or a page of Markdown."""
 
+import difflib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -69,7 +70,10 @@ def find_sections(name: str | None) -> list[Section]:
     found = [s for s in known if name is None or s.name == name or s.name.startswith(f"{name}.")]
     found += [replace(s, settings=(setting,)) for s in known for setting in s.settings if setting.key == name]
     if not found:
-        raise ValueError(f"no section or key {name!r}; there are {', '.join(dict.fromkeys(s.name for s in known))}")
+        names = list(dict.fromkeys(s.name for s in known))
+        near = difflib.get_close_matches(str(name), [*names, *(one.key for s in known for one in s.settings)], n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no section or key {name!r}; {meant}there are {', '.join(names)}")
     return found
 
 

@@ -99,6 +99,11 @@ def test_what_is_to_be_told_is_no_part_of_the_text(overrides):
     assert "task.text and task.answers both name the column 'x'" in refused(None, "task.text=x", "task.answers=x")
 
 
+def test_a_run_in_place_of_a_config_is_asked_for_its_own(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert refused(tmp_path) == f"config file {tmp_path} is a folder; did you mean {tmp_path}/config.json?"
+
+
 @pytest.mark.parametrize(("text", "what"), [('[{"text": "a", "label": 1}]', "a list"), ("3", "one value")])
 def test_a_file_of_data_is_no_config(tmp_path, text, what):
     (path := tmp_path / "data.json").write_text(text)

@@ -39,5 +39,5 @@ def test_a_key_is_shown_alone(policylearn):
 
 
 def test_a_section_that_is_not_there():
-    with pytest.raises(ValueError, match=r"no section or key 'maskin'; there are .*masking"):
+    with pytest.raises(ValueError, match=r"no section or key 'maskin'; did you mean 'masking'\? there are .*masking"):
         find_sections("maskin")

@@ -169,6 +169,11 @@ def test_a_trial_is_reproduced_to_the_last_digit(finished):
         assert (again.score, again.dev, again.masked_tokens) == (known["score"], known["dev"], known["masked_tokens"])
 
 
+def test_an_arm_that_a_run_has_not_is_refused_by_those_that_it_has(finished):
+    with pytest.raises(ValueError, match="--trial lerned 0: .* has no such arm; it has .*'learned'"):
+        reproduce_trial(finished, "lerned", 0)
+
+
 def test_reproducing_needs_a_run(tmp_path):
     with pytest.raises(ValueError, match="holds no run of policylearn"):
         reproduce_rollout(tmp_path, 1)
