@@ -170,7 +170,7 @@ def test_a_trial_is_reproduced_to_the_last_digit(finished):
 
 
 def test_an_arm_that_a_run_has_not_is_refused_by_those_that_it_has(finished):
-    with pytest.raises(ValueError, match="--trial lerned 0: .* has no such arm; it has .*'learned'"):
+    with pytest.raises(ValueError, match=r"--trial lerned 0: .* has no such arm; it has .*'learned'"):
         reproduce_trial(finished, "lerned", 0)
 
 
