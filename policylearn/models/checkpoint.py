@@ -1,5 +1,6 @@
 """Checkpoints of other people: what is loaded must be what the file holds, and what is random must be said."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,15 +23,29 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
     """A name that can only be a path must be there: say so before a Hub look-up hides the mistake.
 
     Raises:
-        ValueError: it looks like a path and does not exist; or it is a folder, and a revision of it is asked for.
+        ValueError: it looks like a path and does not exist; it is a run; or it is a folder, and a revision of it is
+            asked for.
     """
     if revision is not None and Path(name).is_dir():
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
+    if is_run(Path(name)):
+        raise ValueError(
+            f"{key} {name!r} holds no model: it is a run of policylearn; give the folder that `policylearn pretrain` "
+            "wrote"
+        )
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).exists():
         raise ValueError(
             f"{key} {name!r} does not exist{not_found(name)}; give a folder with a checkpoint, or a Hub name"
         )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of ours, the config.json of which is of settings and not of a model."""
+    try:
+        return {"masking", "learn"} <= json.loads((folder / "config.json").read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):  # storage boundary: whoever reads it for good says what is wrong
+        return False
 
 
 def load_weights(

@@ -16,8 +16,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from policylearn.config import ModelConfig
+from policylearn.config import Config, ModelConfig, resolved_json
 from policylearn.models.loading import check_goes_with, load_model
+from policylearn.models.tokenizer import load_tokenizer
 from policylearn.scores.tagged import load_recogniser
 from policylearn.scores.vectors import load_encoder
 
@@ -128,6 +129,14 @@ def test_a_model_of_another_kind_is_refused_and_those_that_are_known_named(tmp_p
     with pytest.raises(ValueError, match=r"model\.name .* as a masked language model \(BERT, .*Unrecognized") as error:
         check_goes_with(ModelConfig(name=str(tmp_path)), tokenizer)
     assert len(str(error.value)) < 900
+
+
+def test_a_run_is_no_model(tmp_path, tokenizer):
+    (tmp_path / "config.json").write_text(resolved_json(Config()))
+    with pytest.raises(ValueError, match=r"holds no model: it is a run of policylearn; give the folder that"):
+        load(str(tmp_path))
+    with pytest.raises(ValueError, match=r"holds no model: it is a run of policylearn"):
+        load_tokenizer(ModelConfig(name=str(tmp_path)))
 
 
 def test_a_damaged_file_is_one_line(save, tmp_path):
