@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from policylearn.api.inputs import Inputs
+from policylearn.api.inputs import Inputs, withdrawn_if_refused
 from policylearn.api.results import Comparison
 from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
 from policylearn.api.surroundings import undisturbed
@@ -56,9 +56,9 @@ def evaluate(
     named = {} if policies is None else policies if isinstance(policies, Mapping) else {"learned": policies}
     chosen = {**(settings or {}), "evaluate.arms": names_of(arms), "evaluate.seeds": seeds}
     given = Given(model, task, domain, general, tokenizer, config, chosen)
-    found = experiment(given, out, console_of(quiet), kept=KEPT)
-    inputs = Inputs(out)
-    return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
+    with withdrawn_if_refused(out):
+        found, inputs = experiment(given, out, console_of(quiet), kept=KEPT), Inputs(out)
+        return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
 
 
 def names_of(arms: Sequence[str]) -> list[str]:

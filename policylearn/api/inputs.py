@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from policylearn.api.rows import check_transform, line_of, row_parts, rows_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
 from policylearn.artefact.tokenizer import tokenizer_files, tokenizer_fingerprint
-from policylearn.runs.layout import INPUTS
+from policylearn.runs.layout import CONFIG, GIVEN, INPUTS
 from policylearn.storage.folder import Storage
 
 SET_ON_SAVING = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -155,6 +156,30 @@ class Inputs:
             os.replace(pending, place)
         self.written.append(name.partition("-")[0])
         return str(place)
+
+
+@contextmanager
+def withdrawn_if_refused(out: str | os.PathLike[str]) -> Iterator[None]:
+    """What is written below `out` within goes again where the call is refused, unless the run there has taken it."""
+    before = _written(out)
+    try:
+        yield
+    except ValueError:
+        for name in _written(out) - before:
+            place = Path(out, INPUTS, name)
+            if not any(name in Path(out, file).read_text(encoding="utf-8") for file in _records(out)):
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+        raise
+
+
+def _written(out: str | os.PathLike[str]) -> set[str]:
+    folder = Path(out, INPUTS)
+    return {place.name for place in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _records(out: str | os.PathLike[str]) -> list[str]:
+    """Files in which a run says what it has taken."""
+    return [file for file in (CONFIG, GIVEN) if Path(out, file).is_file()]
 
 
 def _is_place(given: Any) -> bool:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from policylearn.api.evaluate import compare_arms, names_of
+from policylearn.api.inputs import withdrawn_if_refused
 from policylearn.api.results import Comparison, Page
 from policylearn.api.settings import KEPT, Given, console_of, experiment
 from policylearn.api.surroundings import undisturbed
@@ -125,6 +126,7 @@ def learn(
     """
     console = console_of(quiet)
     kept = f"{KEPT}; `policylearn train {out}/config.json --out {out}` goes on with the same run"
-    found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept)
-    result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
+    with withdrawn_if_refused(out):
+        found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept)
+        result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
     return Learned(str(out), found, result)

@@ -247,6 +247,17 @@ def test_a_run_given_the_same_again_is_finished_and_other_data_are_refused(learn
         again(settings=SHORT | {"inner.steps": 5}, quiet=True)
 
 
+def test_a_call_that_is_refused_leaves_nothing_in_the_run_of_another(learned, splits):
+    run, _, _ = learned
+    before = sorted(Path(run.out, "inputs").rglob("*"))
+    for call in (pl.learn, pl.evaluate):
+        with pytest.raises(ValueError):
+            call(task=splits["train"], domain=["one text"], out=run.out, settings={"inner.stepz": 5}, quiet=True)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        pl.learn(task=splits["train"], domain=["one text"], out=run.out, settings=SHORT, quiet=True)
+    assert sorted(Path(run.out, "inputs").rglob("*")) == before and before
+
+
 def test_the_policy_of_a_run_masks_shows_itself_and_is_compared(learned, words, splits):
     run, _, _ = learned
     text = splits["train"][0]["text"]
