@@ -62,11 +62,13 @@ def pretrain(
     config, console = given_config(settings, imports), console_here()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    folder = Path(out)
+    folder, first = Path(out), int(os.environ.get("RANK") or 0) == 0  # of several processes one speaks
+    if first and policy is not None and not settings:
+        print_line(console, f"config  none is given: the planted benchmark; of a run it is {policy}/config.json")
     with resumable(str(folder), fresh):
         done = run_pretraining(config, folder, console, policy, fresh)
-    if int(os.environ.get("RANK") or 0) > 0:
-        return  # of several processes one speaks
+    if not first:
+        return
     if done.before:
         print_line(console, f"{out} is finished; --fresh starts over.")
     print_line(console, "\n".join(done.lines()))

@@ -111,6 +111,12 @@ def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bit
     )
 
 
+def test_a_policy_without_a_config_is_told_whose_texts_are_taken(policylearn, saved_policy, tmp_path):
+    """Here the policy is none of theirs."""
+    status, out, _ = policylearn("pretrain", "--policy", saved_policy, "--out", tmp_path / "model")
+    assert status == 2 and f"none is given: the planted benchmark; of a run it is {saved_policy}/config.json" in out
+
+
 def cut_short(trainer_class, monkeypatch, error):
     """From now on the second checkpoint has weights, and no more: what saves an optimiser raises."""
     save = trainer_class._save_optimizer_and_scheduler
