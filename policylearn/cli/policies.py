@@ -22,7 +22,7 @@ def inspect(
     """Show texts, or pictures, as heatmaps of mask probabilities."""
     from policylearn.artefact.heatmaps import inspect_texts
     from policylearn.commands.export import open_policy
-    from policylearn.commands.inspect import facts, read_texts, show_pictures
+    from policylearn.commands.inspect import facts, read_texts, rows_line, show_pictures
     from policylearn.data.text import argument_text
     from policylearn.report.heatmap import print_heatmaps
     from policylearn.report.inspected import write_inspected
@@ -34,6 +34,8 @@ def inspect(
         show_pictures(console, policy, artefact, texts or [], html)
         return
     given = [*map(argument_text, texts or []), *(read_texts(file) if file else [])]
+    if said := rows_line(file or ""):
+        print_line(console, said)
     pairs = inspect_texts(artefact.policy, artefact.speaks, given)
     if html is None:
         print_heatmaps(console, pairs)

@@ -22,6 +22,7 @@ from policylearn.scores.registry import READ_LABELS
 
 MOST = 24
 """Pictures that are shown at once."""
+OF_ROWS = (".csv", ".tsv", ".json", ".jsonl")
 
 
 def read_texts(path: str) -> list[str]:
@@ -35,6 +36,13 @@ def read_texts(path: str) -> list[str]:
     if not (texts := [line for line in read_lines(Path(path), f"--file {path}") if line.strip()]):
         raise ValueError(f"--file {path} holds no text: one a line is expected")
     return texts
+
+
+def rows_line(path: str) -> str | None:
+    """What to say of a file of rows, whose lines are taken for texts all the same; None of another."""
+    if not path.endswith(OF_ROWS):
+        return None
+    return f"--file {path} is read line by line, with all its columns, as text: write its texts alone, one a line"
 
 
 NETWORK_IN_WORDS = {

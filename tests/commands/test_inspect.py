@@ -30,6 +30,14 @@ def test_a_file_without_texts_is_refused(tmp_path, content, message):
         read_texts(str(path))
 
 
+def test_rows_that_are_taken_for_texts_are_said(policylearn, finished, tmp_path):
+    for name in ("texts.csv", "texts.txt"):
+        (tmp_path / name).write_text("generic_001 , label\nclass0_01 generic_003 , 1\n")
+        status, out, said = policylearn("inspect", finished, "--file", tmp_path / name)
+        assert status == 0, said
+        assert ("is read line by line, with all its columns" in out) == name.endswith("csv")
+
+
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_facts_of_every_network(make_policy, make_artefact, network):
     masking = {"design": "explore", "draws": 3, "copies": 3}
