@@ -37,8 +37,9 @@ ASKED = {
 SEEDS = {"the same": 10, "all others": 5}
 ARMS = {"random": "random", "entity": "entities", "oracle-context": "oracle"}
 """Names of scorers, and what they are called here."""
-SUPERVISED, META = "supervised", "meta-learned"
-LEARNED = {arm: RUNS / arm / "policy" for arm in (SUPERVISED, META)}
+SUPERVISED, META, MORE = "supervised", "meta-learned", "meta-learned, 72 rollouts"
+FOLDERS = {SUPERVISED: RUNS / "supervised", META: RUNS / "meta-learned", MORE: RUNS / "more_rollouts"}
+LEARNED = {arm: folder / "policy" for arm, folder in FOLDERS.items()}
 STRANGERS = [
     f"planted_facts.asked={json.dumps(ATTRIBUTES)}",
     *["planted_facts.first=200", "planted_facts.train=160", "planted_facts.dev=20", "planted_facts.test=20"],
@@ -51,6 +52,7 @@ ROUNDS = [
     *["inner.start=0.125", "inner.every=40", "inner.credit_batches=32", "outer.support=64", "outer.query=416"],
     *["outer.steps=4", "outer.learning_rate=0.1"],
 ]
+MORE_ROUNDS = [*ROUNDS, "learn.rollouts=9"]
 
 
 def config_of(*settings: str) -> Config:
@@ -73,9 +75,11 @@ def able() -> Path:
 
 
 def learn() -> None:
-    """Both policies; found again if that is done."""
-    for arm, settings in {SUPERVISED: [], META: [f"model.name={able()}", *ROUNDS]}.items():
-        train(config_of(*settings, "evaluate.seeds=0"), RUNS / arm, Console())
+    """All policies; found again if that is done."""
+    able_to_answer = f"model.name={able()}"
+    settings = {SUPERVISED: [], META: [able_to_answer, *ROUNDS], MORE: [able_to_answer, *MORE_ROUNDS]}
+    for arm, folder in FOLDERS.items():
+        train(config_of(*settings[arm], "evaluate.seeds=0"), folder, Console())
 
 
 def comparison(asked: str) -> Config:
@@ -148,7 +152,9 @@ def main(arguments: Sequence[str]) -> None:
         learn()
         for asked in ASKED:
             evaluate_policies(comparison(asked), place(asked), Console(), LEARNED)
-    results = {asked: found(asked) for asked in ASKED if (place(asked) / "result.json").exists()}
+    before = json.loads((FOLDER / "result.json").read_text("utf-8"))
+    here = {asked: found(asked) for asked in ASKED if (place(asked) / "result.json").exists()}
+    results = {asked: result for asked in ASKED if (result := here.get(asked, before.get(asked)))}
     write_up(FOLDER, results, list(table(results)))
 
 
