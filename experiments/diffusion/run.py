@@ -244,11 +244,15 @@ def run_one(
 def table(result: dict[str, Any]) -> Iterator[str]:
     bounds, test = result["bound"], result["test"]
     yield from (f"{result['seeds']} seeds; {LABELS} labels; {STEPS} updates of {ROWS} rows", "")
-    yield "| what is hidden, weights | bound, nats a token | − uniform | test accuracy | − uniform |"
-    yield "|---|---|---|---|---|"
+    yield "| what is hidden, weights | bound, nats a token | − uniform | test accuracy | − uniform | − none |"
+    yield "|---|---|---|---|---|---|"
     for arm in ARMS:
         cells = [arm, f"{np.mean(bounds[arm]):.3f}", gap(bounds[arm], bounds[UNIFORM], 1, 3)]
-        yield f"| {' | '.join([*cells, f'{100 * np.mean(test[arm]):.1f}', gap(test[arm], test[UNIFORM], 100, 1)])} |"
+        cells += [f"{100 * np.mean(test[arm]):.1f}", *(gap(test[arm], test[base], 100, 1) for base in (UNIFORM, NONE))]
+        yield f"| {' | '.join(cells)} |"
+    trained = [test[arm] for arm in ARMS if arm != NONE]
+    mean = gap(list(np.mean(trained, axis=0)), test[NONE], 100, 1)
+    yield from ("", f"Test accuracy, the mean of the {len(trained)} trained arms − none: {mean}")
 
 
 def gap(own: list[float], base: list[float], scale: float, digits: int) -> str:
