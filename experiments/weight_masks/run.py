@@ -6,6 +6,7 @@ table of README.md are written.
     .venv/bin/python experiments/weight_masks/run.py trec6 --seeds 2   # a part of it
     .venv/bin/python experiments/weight_masks/run.py --last-first      # beside the first, on another core
     .venv/bin/python experiments/weight_masks/run.py --write           # only sizes and the write-up
+    .venv/bin/python experiments/weight_masks/run.py --table           # only the write-up, sizes as they were measured
 """
 
 import argparse
@@ -135,8 +136,10 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--last-first", action="store_true", help="begin at the end, until what is done already")
     parser.add_argument("--write", action="store_true", help="only sizes and the write-up")
+    parser.add_argument("--table", action="store_true", help="only the write-up, with the sizes of result.json")
     given = parser.parse_args()
-    if not given.write:
+    if not (given.write or given.table):
         run(given.tasks, given.seeds, given.last_first)
-    measured = sizes(problem_of(TASKS[-1]), tasks=8)
+    known = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))["sizes"] if given.table else None
+    measured = known or sizes(problem_of(TASKS[-1]), tasks=8)
     write_up(FOLDER, {"records": records(), "sizes": measured}, table(records(), measured))

@@ -8,6 +8,8 @@ import numpy as np
 from policylearn.evaluation.statistics import Difference, pooled_difference
 
 Records = Sequence[dict[str, Any]]
+CHOSEN = -1.0
+"""In place of a sparsity: that which dev chose."""
 
 
 def table(records: Records, measured: dict[str, Any]) -> list[str]:
@@ -16,7 +18,7 @@ def table(records: Records, measured: dict[str, Any]) -> list[str]:
 
 
 def scores(records: Records) -> list[str]:
-    """A line per task and method, and a line per sparsity over all tasks."""
+    """A line per task and method; over all tasks a line per sparsity, and one of that which dev chooses."""
     lines = [
         "| task | method | masked at first | seeds | test | difference [95 %] | dev | CPU s |",
         "|---|---|---|---|---|---|---|---|",
@@ -24,16 +26,30 @@ def scores(records: Records) -> list[str]:
     tasks = sorted({r["task"] for r in records})
     for task in tasks:
         mine = [r for r in records if r["task"] == task]
-        for sparsity in (None, *sorted({r["sparsity"] for r in mine if r["sparsity"]})):
+        for sparsity in (None, *_sparsities(mine)):
             lines.append(
                 _line(task, sparsity, [r for r in mine if r["sparsity"] == sparsity], differences(mine, sparsity))
             )
-    for sparsity in sorted({r["sparsity"] for r in records if r["sparsity"]}):
-        each = [differences([r for r in records if r["task"] == task], sparsity) for task in tasks]
+    by_task = [[r for r in records if r["task"] == task] for task in tasks]
+    rows = {f"{sparsity:.0%}": [differences(mine, sparsity) for mine in by_task] for sparsity in _sparsities(records)}
+    rows["chosen on dev"] = [differences(chosen_on_dev(mine), CHOSEN) for mine in by_task]
+    for name, each in rows.items():
         if len(each) > 1 and all(len(found) > 1 for found in each):
             found = pooled_difference(each)
-            lines.append(f"| all | weight masks | {sparsity:.0%} | {found.seeds} | | {_points(found)} | | |")
+            lines.append(f"| all | weight masks | {name} | {found.seeds} | | {_points(found)} | | |")
     return lines
+
+
+def chosen_on_dev(records: Records) -> Records:
+    """Of a task, the records of fine-tuning and, under `CHOSEN`, of every seed the masks that are best on dev; of equals,
+    those of the larger sparsity."""
+    masks, tuned = ([r for r in records if (r["sparsity"] is None) == without] for without in (False, True))
+    best = {r["seed"]: r for r in sorted(masks, key=lambda r: (r["dev"], r["sparsity"]))}
+    return [*tuned, *({**r, "sparsity": CHOSEN} for r in best.values())]
+
+
+def _sparsities(records: Records) -> list[float]:
+    return sorted({r["sparsity"] for r in records if r["sparsity"]})
 
 
 def differences(records: Records, sparsity: float | None) -> np.ndarray:
