@@ -41,8 +41,8 @@ def scores(records: Records) -> list[str]:
 
 
 def chosen_on_dev(records: Records) -> Records:
-    """Of a task, the records of fine-tuning and, under `CHOSEN`, of every seed the masks that are best on dev; of equals,
-    those of the larger sparsity."""
+    """Of a task, the records of fine-tuning and, under `CHOSEN`, of every seed the masks that are best on dev;
+    of equals, those of the larger sparsity."""
     masks, tuned = ([r for r in records if (r["sparsity"] is None) == without] for without in (False, True))
     best = {r["seed"]: r for r in sorted(masks, key=lambda r: (r["dev"], r["sparsity"]))}
     return [*tuned, *({**r, "sparsity": CHOSEN} for r in best.values())]
