@@ -278,7 +278,10 @@ def analysed(task: str) -> dict[str, Any]:
         return halved_differences(above, below)
 
     arms = [arm for arm in arms if all(f"{arm} {sign:+.0f} {s}" in known for sign in SIGNS for s in seeds)]
-    found: dict[str, Any] = {"seeds": len(seeds), "changes": len(numbers), "estimators": {}, "arms": {}}
+    planned = {"seeds": config.validity.seeds, "rollouts": config.validity.rollouts}
+    found: dict[str, Any] = {"seeds": len(seeds), "changes": len(numbers), "planned": planned}
+    found |= {"unused": sum(key in known for seed in wanted.keys() - {*seeds} for key in wanted[seed])}
+    found |= {"estimators": {}, "arms": {}}
     for name in estimators_of(task) if seeds else ():
         rollouts = [known.get(f"{name} {seed}", {}) for seed in range(config.validity.rollouts)]
         if given := [line["predicted"] for line in rollouts if "predicted" in line]:
@@ -307,13 +310,14 @@ def table(results: dict[str, Any]) -> list[str]:
         if not (rows := found["estimators"]):
             continue
         arms = list(found["arms"])
-        lines += [f"**{task}**: {found['changes']} changes, {found['seeds']} models of each sign", ""]
-        head = ["what predicts", "outer loss", "without noise", "dev score", "own reliability"]
+        lines += [f"**{task}**: {found['changes']} changes, {_models(found)}", ""]
+        head = ["what predicts", "rollouts", "outer loss", "without noise", "dev score", "own reliability"]
         lines += ["| " + " | ".join([*head, *(f"towards {arm}" for arm in arms)]) + " |"]
         lines += ["|---" * (len(head) + len(arms)) + "|"]
         for name, row in rows.items():
             loss = row["loss"]
-            cells = [name, _value(loss), _or_dash(loss["without_noise"]), _value(row["score"])]
+            rollouts = _of(row["rollouts"], found["planned"]["rollouts"])
+            cells = [name, rollouts, _value(loss), _or_dash(loss["without_noise"]), _value(row["score"])]
             cells += [_or_dash(loss["of_predictions"]), *(f"{row['arms'][arm]:+.1f}" for arm in arms)]
             lines.append("| " + " | ".join(cells) + " |")
         if arms:
@@ -326,6 +330,18 @@ def table(results: dict[str, Any]) -> list[str]:
             lines[-1] += f" Towards {arm}: {came['points']:+.1f} points of dev score."
         lines.append("")
     return lines
+
+
+def _models(found: dict[str, Any]) -> str:
+    """How many models of each sign are used, and what of a further one is not."""
+    used = f"{_of(found['seeds'], found['planned']['seeds'])} models of each sign"
+    all_of_one = len(SIGNS) * found["changes"]
+    return f"{used} ({found['unused']} of {all_of_one} outcomes of a further one unused)" if found["unused"] else used
+
+
+def _of(done: int, planned: int) -> str:
+    """Of what was planned, where that is more."""
+    return f"{done} of {planned} planned" if done < planned else str(done)
 
 
 def _value(found: dict[str, Any]) -> str:
