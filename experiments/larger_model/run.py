@@ -2,17 +2,19 @@
 benchmark, from scratch. Writes result.json and README's table.
 
 .venv/bin/python experiments/larger_model/run.py          # what is missing; may be stopped
-.venv/bin/python experiments/larger_model/run.py --table  # from the runs there are
+.venv/bin/python experiments/larger_model/run.py --table  # from the runs there are, else from result.json
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from transformers import BertConfig, BertModel
 
 from policylearn.commands.train import train
 from policylearn.config import Config, load_config
@@ -30,6 +32,8 @@ TRAINING: dict[str, list[str]] = {SMALL: [], LARGE: ["inner.learning_rate=2e-3",
 """Of each what it learns by: by the demo's settings the larger does not."""
 ROUNDS = "learned in rounds on the small"
 CREDITS = ["policy.prior={}", "policy.network=none", "learn.stages=[expected]", "evaluate.seeds=0"]
+PAIRS = [(ROUNDS, "oracle"), ("learned on the large", "learned on the small")]
+"""Differences beside those to random masks."""
 ARMS = ["none", "random", "difference", "oracle"]
 SEEDS = 10
 
@@ -56,9 +60,9 @@ def learn_in_rounds() -> str:
 
 
 def scores(model: str) -> dict[str, list[float]]:
-    """Accuracy of fresh models of this size by arm, seed by seed."""
+    """Accuracy of fresh models of this size by arm, seed by seed: of the run here, or as it was written down."""
     if not (path := RUNS / f"compared-{model}" / "result.json").exists():
-        return {}
+        return json.loads((FOLDER / "result.json").read_text("utf-8"))[model]
     return {arm: found["scores"] for arm, found in json.loads(path.read_text("utf-8"))["arms"].items()}
 
 
@@ -69,6 +73,17 @@ def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     for arm in next(iter(found.values())):
         cells = [cell for by_arm in found.values() for cell in cells_of(arm, by_arm)]
         yield f"| {arm} | {' | '.join(cells)} |"
+    yield ""
+    for (after, before), (model, by_arm) in product(PAIRS, found.items()):
+        yield f"- {model} models: {after} − {before} {paired_difference(by_arm[after], by_arm[before]).told(digits=3)}"
+    small, large = (layers(shape) for shape in SHAPES.values())
+    yield f"- parameters in layers: {small:,} and {large:,}, {large / small:.1f} times as many"
+
+
+def layers(shape: str) -> int:
+    """Parameters of a model of this shape, without embeddings and head."""
+    given = {name: json.loads(value) for name, value in (part.split("=") for part in shape.split(", "))}
+    return sum(parameter.numel() for parameter in BertModel(BertConfig(**given)).encoder.parameters())
 
 
 def cells_of(arm: str, by_arm: dict[str, list[float]]) -> tuple[str, str]:
@@ -84,10 +99,7 @@ def main() -> None:
         policies: dict[str, Any] = {f"learned on the {one}": learn(one) for one in SHAPES}
         policies[ROUNDS] = learn_in_rounds()
         evaluate_policies(config_of(model), str(RUNS / f"compared-{model}"), Console(), policies)
-    if not (found := {model: by_arm for model in SHAPES if (by_arm := scores(model))}):
-        sys.exit(
-            f"{RUNS} holds no comparison: the table is made from the runs on this machine, call this without --table"
-        )
+    found = {model: scores(model) for model in SHAPES}
     write_up(FOLDER, found, list(table(found)))
 
 
