@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from policylearn.arms.arms import other_budgets
 from policylearn.config import load_study
 from policylearn.evaluation.pooling import pool_results
+from policylearn.evaluation.statistics import pooled_difference
 from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial
 from policylearn.report.study import study_lines
@@ -26,6 +28,10 @@ STUDIES = {
     "scratch": "a small encoder from scratch",
 }
 LEARNED = ("credit", "path", "path-2", "path-4", "few", "transferred", "learned", "learned-difference")
+STEPS = ("credit", "path", "path-2")
+"""Three states of the training instead of one; then twice the strength."""
+BEST = "path-2"
+"""Beside which arms of few seeds are shown, on the same seeds."""
 VIEWS = {
     "200 labelled examples": None,
     "all labels": "probe",
@@ -110,10 +116,27 @@ def tables(which: str) -> tuple[dict[str, Any], list[str]]:
         found[name] = pool_results(f"{study.name}, {name}", view, study.reference, LEARNED)
         lines += [f"{name}:", "", *study_lines(found[name]), ""]
         if method is None:
-            lines += [dev_line(results, study.reference), "", *rest_lines(which, study.reference)]
+            lines += [
+                *steps_lines(results),
+                dev_line(results, study.reference),
+                "",
+                *rest_lines(which, study.reference),
+            ]
             (OUT / which).mkdir(parents=True, exist_ok=True)
             (OUT / which / "report.html").write_text(render_study(found[name]), encoding="utf-8")
     return found, lines
+
+
+def steps_lines(results: dict[str, Any]) -> list[str]:
+    """What each step from `credit` to `path-2` is worth, on the mean of tasks that have all three."""
+    arms = [result["arms"] for result in results.values()]
+    if not all(arm in found for found in arms for arm in STEPS):
+        return []
+    told = []
+    for before, after in pairwise(STEPS):
+        gaps = [np.subtract(found[after]["scores"], found[before]["scores"]) for found in arms]
+        told.append(f"{after} − {before} {pooled_difference(gaps).told(100)}")
+    return [f"Step by step: {'; '.join(told)}", ""]
 
 
 def dev_line(results: dict[str, Any], reference: str) -> str:
@@ -130,24 +153,39 @@ def gap(after: Iterable[float], before: Iterable[float]) -> float:
 
 
 def rest_lines(which: str, reference: str) -> list[str]:
-    """Arms that were run on few seeds: their mean difference to the reference, and of how many."""
+    """Arms that were run on few seeds: their mean difference to the reference, that of `BEST` on these seeds, how many,
+    and their masked tokens as a multiple of the reference's."""
     tasks = load_study(FOLDER / f"{which}.toml", []).tasks
     trials = {task: trials_of(which, task) for task in tasks}
     rare = dict.fromkeys(t.arm for found in trials.values() if found for t in found if t.arm not in often(found))
     if not rare:
         return []
-    rows = [["masks, few seeds", *tasks], ["---"] * (1 + len(tasks))]
-    rows += [[arm, *(few_cell(found, arm, reference) for found in trials.values())] for arm in rare]
+    rows = [[f"masks, few seeds (beside {BEST} on them)", *tasks, "tokens"], ["---"] * (2 + len(tasks))]
+    rows += [
+        [arm, *(few_cell(found, arm, reference) for found in trials.values()), tokens_cell(trials, arm, reference)]
+        for arm in rare
+    ]
     return [*(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def few_cell(trials: list[Trial], arm: str, reference: str) -> str:
-    """Mean difference over the seeds that both have, and their number."""
-    scores = {name: {t.seed: t.score for t in trials if t.arm == name} for name in (arm, reference)}
-    seeds = sorted(scores[arm].keys() & scores[reference].keys())
+    """Mean difference over the seeds that both and `BEST` have, that of `BEST`, and their number."""
+    scores = {name: {t.seed: t.score for t in trials if t.arm == name} for name in (arm, BEST, reference)}
+    seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
     if not seeds:
         return ""
-    return f"{gap((scores[arm][s] for s in seeds), (scores[reference][s] for s in seeds)):+.1f} ({len(seeds)})"
+    own, best, base = ([of[seed] for seed in seeds] for of in scores.values())
+    return f"{gap(own, base):+.1f} ({gap(best, base):+.1f}; {len(seeds)})"
+
+
+def tokens_cell(trials: dict[str, list[Trial]], arm: str, reference: str) -> str:
+    """Masked tokens as a multiple of the reference's on the same seeds: the least and the most of all tasks."""
+    ratios = []
+    for found in trials.values():
+        own, base = ({t.seed: t.masked_tokens for t in found if t.arm == name} for name in (arm, reference))
+        ratios += [own[seed] / base[seed] for seed in own.keys() & base.keys()]
+    least, most = (f"{share:.2f}×" for share in (min(ratios), max(ratios)))
+    return least if least == most else f"{least} to {most}"
 
 
 def write_tables() -> None:

@@ -21,7 +21,7 @@ TASKS = ("trec6", "pubmed_sections", "scicite", "acl_arc", "chemprot")
 ARMS = {
     "no further pretraining": "no further pretraining",
     "Difference-Masking": "Difference-Masking",
-    "saliency (best of the heuristics run on all)": "saliency",
+    "saliency (by test the better of two heuristics run on all)": "saliency",
     "learned on another task": "transferred",
     "learned": "path-2",
 }
