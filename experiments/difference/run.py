@@ -84,32 +84,48 @@ def run_missing(tasks: list[str], seeds: list[int]) -> None:
             print(line, flush=True)
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+Found = dict[str, dict[str, dict[int, float]]]
+"""By task, arm and seed."""
+
+
+def table(found: Found) -> Iterator[str]:
     for task, by_arm in found.items():
         what, _, reported = TASKS[task]
         seeds = len(by_arm[ALONE])
         yield from (f"**{task}**, {what}, {seeds} seeds; reported: {reported}", "")
         yield from ("| | score | − alone | − random |", "|---|---|---|---|")
         for arm, scores in by_arm.items():
+            fewer = f" (seeds: {len(scores)})" if len(scores) < seeds else ""
+            spread = f" ± {100 * np.std([*scores.values()], ddof=1):.1f}" if len(scores) > 1 else ""
             gaps = ("" if arm == base else _gap(scores, by_arm[base]) for base in (ALONE, RANDOM))
-            yield f"| {arm} | {100 * np.mean(scores):.1f} ± {100 * np.std(scores, ddof=1):.1f} | {' | '.join(gaps)} |"
+            yield f"| {arm}{fewer} | {100 * np.mean([*scores.values()]):.1f}{spread} | {' | '.join(gaps)} |"
         yield ""
 
 
-def _gap(own: list[float], base: list[float]) -> str:
-    return paired_difference(own, base).told(100)
+def _gap(own: dict[int, float], base: dict[int, float]) -> str:
+    return paired_difference([*own.values()], [base[seed] for seed in own]).told(100)
 
 
-def complete() -> dict[str, dict[str, list[float]]]:
-    """By task and arm, on the seeds that all arms have which were run at all."""
+def complete() -> Found:
+    """Those of `FIRST` on the seeds that all of them have, every other arm on those of these that it has."""
     found = {}
     for task, (_, split, _) in TASKS.items():
         ran = {arm: {x["seed"]: x for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
-        by_seed = {arm: own for arm, own in ran.items() if own}
-        seeds = sorted(set.intersection(*map(set, by_seed.values()))) if by_seed else []
+        seeds = sorted(set.intersection(*(set(ran[arm]) for arm in FIRST)))
         if len(seeds) > 1:
-            found[task] = {arm: [own[seed][split or "test"] for seed in seeds] for arm, own in by_seed.items()}
+            shared = {
+                arm: {seed: own[seed][split or "test"] for seed in seeds if seed in own} for arm, own in ran.items()
+            }
+            found[task] = {arm: scores for arm, scores in shared.items() if scores}
     return found
+
+
+def written(found: Found) -> dict[str, Any]:
+    """For result.json: scores in the order of seeds, of arms that lack some by seed."""
+    return {
+        task: {arm: [*own.values()] if len(own) == len(by_arm[ALONE]) else own for arm, own in by_arm.items()}
+        for task, by_arm in found.items()
+    }
 
 
 if __name__ == "__main__":
@@ -117,4 +133,4 @@ if __name__ == "__main__":
     if "--table" not in sys.argv:
         given = [int(name) for name in sys.argv[1:] if name.isdigit()]
         run_missing([name for name in sys.argv[1:] if name in TASKS] or list(TASKS), given or list(range(SEEDS)))
-    write_up(FOLDER, found := complete(), list(table(found)))
+    write_up(FOLDER, written(found := complete()), list(table(found)))

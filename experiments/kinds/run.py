@@ -94,7 +94,8 @@ def reliability(signal: dict[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     for kind in () if "--table" in arguments else [name for name in arguments if name in KINDS] or KINDS:
         run(kind)
-    results = {kind: result for kind in KINDS if (result := found(kind)) is not None}
+    before = json.loads((FOLDER / "result.json").read_text("utf-8"))
+    results = {kind: result for kind in KINDS if (result := found(kind) or before.get(kind))}
     write_up(FOLDER, results, list(table(results)))
 
 

@@ -1,0 +1,49 @@
+"""Tables of experiments hold all that is known, also where a part of it is run here."""
+
+import importlib.util
+import json
+import sys
+from types import ModuleType
+
+import pytest
+
+from .blocks import REPOSITORY
+
+
+def run_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """experiments/NAME/run.py, as Python runs it: with its folder on the path."""
+    folder = REPOSITORY / "experiments" / name
+    monkeypatch.syspath_prepend(folder)
+    spec = importlib.util.spec_from_file_location(f"experiments_{name}", folder / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_later_arm_leaves_the_others_their_seeds(monkeypatch):
+    difference = run_of("difference", monkeypatch)
+    before, known = difference.complete(), difference.lines()
+    later = next(x for x in known if x["task"] == "acl_arc") | {"arm": "joint, words", "seed": 3}
+    monkeypatch.setattr(difference, "lines", lambda: [*known, later])
+    after = difference.complete()
+    assert after["acl_arc"].pop("joint, words").keys() == {3}
+    assert after == before
+    assert difference.written(before) == json.loads((difference.FOLDER / "result.json").read_text("utf-8"))
+    assert any("joint, words (seeds: 1)" in line for line in difference.table(difference.complete()))
+
+
+def test_a_kind_that_is_run_here_leaves_the_others(monkeypatch, tmp_path):
+    kinds, written = run_of("kinds", monkeypatch), {}
+    monkeypatch.setattr(kinds, "RUNS", tmp_path)
+    monkeypatch.setattr(kinds, "write_up", lambda folder, result, table: written.update(result))
+    scores = {arm: [0.5, 0.6] for arm in ("random", "learned")}
+    arms = {arm: {"scores": one} for arm, one in scores.items()}
+    (tmp_path / "pairs").mkdir()
+    result = {"metric": "accuracy", "arms": arms, "extra": {"finetune@200": scores}}
+    (tmp_path / "pairs" / "result.json").write_text(json.dumps(result))
+    kinds.main(["--table"])
+    assert written["pairs"]["scores"]["probe@200"] == scores
+    before = json.loads((kinds.FOLDER / "result.json").read_text("utf-8"))
+    assert written.keys() == before.keys()
+    assert written["tagging"] == before["tagging"]
