@@ -25,7 +25,7 @@ from policylearn.adapt.downstream import FrozenFeatures, score
 from policylearn.arms.policies import build_policy, build_uniform
 from policylearn.config import Config, PolicyConfig
 from policylearn.data.tokens import TokenRows, tokenize
-from policylearn.evaluation.statistics import paired_difference
+from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.inner.steps import learning_rate, make_optimizer
 from policylearn.models.model import InnerModel
 from policylearn.policy.diffusion import Diffused, diffuse
@@ -263,13 +263,14 @@ def gap(own: list[float], base: list[float], scale: float, digits: int) -> str:
 def main() -> None:
     if "--table" not in sys.argv:
         run_missing(SEEDS)
-    seeds = set.intersection(*({x["seed"] for x in lines() if x["arm"] == arm} for arm in ARMS))
-    own = sorted((x for x in lines() if x["seed"] in seeds), key=lambda x: x["seed"])
-    result: dict[str, Any] = {"seeds": len(seeds)}
-    for what in ("bound", "test", "dev"):
-        result[what] = {arm: [x[what] for x in own if x["arm"] == arm] for arm in ARMS}
-    if len(seeds) < 2:
-        raise SystemExit(f"{len(seeds)} seeds of all arms: a table takes two")
+    own = lines()
+    found = {
+        what: on_shared_seeds({arm: {x["seed"]: x[what] for x in own if x["arm"] == arm} for arm in ARMS})
+        for what in ("bound", "test", "dev")
+    }
+    if (seeds := len(found["test"][UNIFORM])) < 2:
+        raise SystemExit(f"{seeds} seeds of all arms: a table takes two")
+    result: dict[str, Any] = {"seeds": seeds, **found}
     write_up(FOLDER, result, list(table(result)))
 
 

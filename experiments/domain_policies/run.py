@@ -22,7 +22,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.artefact.card import with_note
 from policylearn.commands.train import train
 from policylearn.config import Config, load_config
-from policylearn.evaluation.statistics import Difference, pooled_difference
+from policylearn.evaluation.statistics import Difference, on_shared_seeds, pooled_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
@@ -120,8 +120,8 @@ def lines() -> list[dict[str, Any]]:
 def scores(task: str) -> dict[str, list[float]]:
     """On test by arm, of seeds that all arms have, in points."""
     by_arm = {arm: {x["seed"]: x["score"] for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
-    seeds = sorted(set.intersection(*(set(found) for found in by_arm.values())))
-    return {arm: [100 * found[seed] for seed in seeds] for arm, found in by_arm.items()} if len(seeds) > 1 else {}
+    found = on_shared_seeds(by_arm)
+    return {arm: [100 * score for score in own] for arm, own in found.items()} if len(found[OWN]) > 1 else {}
 
 
 def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:

@@ -6,9 +6,9 @@ scratch, paired seeds. Writes trials.jsonl as it goes, then result.json, the tab
 .venv/bin/python experiments/patches/run.py --table   # from what there is
 """
 
+import argparse
 import gzip
 import json
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from policylearn.arms.policies import build_policy, build_uniform, scores_of, so
 from policylearn.config import Config, PolicyConfig
 from policylearn.credit.sums import correlation
 from policylearn.evaluation.pretraining import pretrain
-from policylearn.evaluation.statistics import paired_difference
+from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.rollout import rollout, train_once
@@ -231,19 +231,20 @@ def run(name: str, kept: Path, console: Console) -> None:
 
 
 def scores_by_arm(name: str, what: str) -> dict[str, list[float]]:
-    found = sorted(lines(name), key=lambda line: line["seed"])
-    return {arm: [line[what] for line in found if line["arm"] == arm] for arm in ARMS}
+    """On the seeds that all arms have."""
+    known = lines(name)
+    return on_shared_seeds({arm: {x["seed"]: x[what] for x in known if x["arm"] == arm} for arm in ARMS})
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
     test, loss = result["test"], result["loss"]
-    seeds = min(map(len, test.values()))
-    yield from (f"**{result['data']}**, {seeds} seeds; reliability of credits {result['reliability']:.2f}", "")
+    reliability = "not measured" if result["reliability"] is None else f"{result['reliability']:.2f}"
+    yield from (f"**{result['data']}**, {len(test[RANDOM])} seeds; reliability of credits {reliability}", "")
     yield "| masks | test accuracy | − random | − structured | reconstruction loss |"
     yield "|---|---|---|---|---|"
     for arm in ARMS:
-        gaps = ("" if arm == base else gap(test[arm][:seeds], test[base][:seeds]) for base in (RANDOM, STRUCTURED))
-        cells = [arm, f"{100 * np.mean(test[arm][:seeds]):.1f}", *gaps, f"{np.mean(loss[arm][:seeds]):.3f}"]
+        gaps = ("" if arm == base else gap(test[arm], test[base]) for base in (RANDOM, STRUCTURED))
+        cells = [arm, f"{100 * np.mean(test[arm]):.1f}", *gaps, f"{np.mean(loss[arm]):.3f}"]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -252,19 +253,36 @@ def gap(after: list[float], before: list[float]) -> str:
     return paired_difference(after, before).told(100)
 
 
-def main() -> None:
-    name = "digits" if "--digits" in sys.argv or not FASHION.is_dir() else "fashion"
-    if name == "digits":
-        print("digits: Fashion-MNIST was not asked for, or is not there (apt-get install dataset-fashion-mnist)")
-    kept = Path("runs/patches") / name
+def bring(name: str, kept: Path) -> None:
+    """The pictures, once."""
+    if name == "fashion" and not FASHION.is_dir():
+        raise SystemExit(f"{FASHION} is not there: apt-get install dataset-fashion-mnist, or --digits")
     if not (kept / "test.npz").exists():
         (fashion if name == "fashion" else digits)(kept)
-    if "--table" not in sys.argv:
+
+
+def known_reliability(name: str, kept: Path) -> float | None:
+    """That which was measured here, or of Fashion-MNIST that which is written down."""
+    if (place := kept / "reliability.json").exists():
+        return json.loads(place.read_text())
+    return json.loads((FOLDER / "result.json").read_text("utf-8"))["reliability"] if name == "fashion" else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", action="store_true", help="on scikit-learn's digits")
+    parser.add_argument("--table", action="store_true", help="from what there is")
+    given = parser.parse_args()
+    name = "digits" if given.digits else "fashion"
+    kept = Path("runs/patches") / name
+    if not given.table:
+        bring(name, kept)
         run(name, kept, Console())
-    place = kept / "reliability.json"
     found: dict[str, Any] = {"data": name, "test": scores_by_arm(name, "test"), "loss": scores_by_arm(name, "loss")}
-    found["reliability"] = json.loads(place.read_text()) if place.exists() else float("nan")
-    if min(map(len, found["test"].values())) > 1 and name == "fashion":
+    found["reliability"] = known_reliability(name, kept)
+    if (seeds := len(found["test"][RANDOM])) < 2:
+        raise SystemExit(f"{seeds} seeds of all arms on {name}: a table takes two")
+    if name == "fashion":
         write_up(FOLDER, found, list(table(found)))
     else:
         print("\n".join(table(found)))

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from scipy.stats import t
 
 from policylearn.adapt.outer import dev_score
 from policylearn.arms.arms import arm_policy
@@ -24,6 +23,7 @@ from policylearn.config import Config, PolicyConfig, load_config
 from policylearn.credit.along import states
 from policylearn.credit.domain import DomainCredits, batches_of_point, standardised
 from policylearn.evaluation.pretraining import pretrain
+from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
@@ -124,22 +124,14 @@ def run(task: str, console: Console) -> None:
         print(line, flush=True)
 
 
-def difference(scores: dict[str, np.ndarray], arm: str, base: str) -> str:
-    """Of the seeds that both have, in points, with a 95 % interval."""
-    n = min(len(scores[arm]), len(scores[base]))
-    x = 100 * (scores[arm][:n] - scores[base][:n])
-    half = t.ppf(0.975, n - 1) * x.std(ddof=1) / n**0.5
-    return f"{x.mean():+.1f} [{x.mean() - half:.1f}, {x.mean() + half:.1f}]"
-
-
 def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     for task, by_arm in found.items():
-        scores = {arm: np.array(values) for arm, values in by_arm.items()}
-        yield from (f"**{task}**, {min(map(len, by_arm.values()))} seeds", "")
+        yield from (f"**{task}**, {len(by_arm[RANDOM])} seeds", "")
         yield from (f"| masks | dev accuracy | − random | − {TWICE} |", "|---|---|---|---|")
-        for arm, values in scores.items():
-            cells = [f"{100 * values.mean():.1f}"]
-            cells += ["" if arm == base else difference(scores, arm, base) for base in (RANDOM, TWICE)]
+        for arm, values in by_arm.items():
+            cells = [f"{100 * np.mean(values):.1f}"]
+            bases = (RANDOM, TWICE)
+            cells += ["" if arm == base else paired_difference(values, by_arm[base]).told(100) for base in bases]
             yield f"| {arm} | {' | '.join(cells)} |"
         yield ""
 
@@ -148,16 +140,14 @@ def main() -> None:
     wanted = [name for name in sys.argv[1:] if name in TASKS] or TASKS
     for task in () if "--table" in sys.argv else wanted:
         run(task, Console())
-    found = {
-        task: {
-            arm: [x["dev"] for x in sorted(lines(), key=lambda x: x["seed"]) if (x["task"], x["arm"]) == (task, arm)]
-            for arm in ARMS
-        }
-        for task in TASKS
-        if any(x["task"] == task for x in lines())
-    }
-    complete = {task: arms for task, arms in found.items() if min(map(len, arms.values())) > 1}
+    complete = {task: by_arm for task in TASKS if len((by_arm := scores_by_arm(task))[RANDOM]) > 1}
     write_up(FOLDER, complete, list(table(complete)))
+
+
+def scores_by_arm(task: str) -> dict[str, list[float]]:
+    """On the seeds that all arms have."""
+    own = [x for x in lines() if x["task"] == task]
+    return on_shared_seeds({arm: {x["seed"]: x["dev"] for x in own if x["arm"] == arm} for arm in ARMS})
 
 
 if __name__ == "__main__":

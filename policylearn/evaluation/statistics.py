@@ -68,6 +68,16 @@ class Difference:
         return self.low is not None and self.high is not None and self.high - self.low < 1e-12
 
 
+def on_shared_seeds(by_arm: Mapping[str, Mapping[int, float]]) -> dict[str, list[float]]:
+    """Scores of every arm in the order of the seeds that all arms have, to be compared pair by pair.
+
+    >>> on_shared_seeds({"random": {0: 0.5, 1: 0.6, 2: 0.7}, "learned": {2: 0.8, 1: 0.7}})
+    {'random': [0.6, 0.7], 'learned': [0.7, 0.8]}
+    """
+    seeds = sorted(set.intersection(*(set(own) for own in by_arm.values()))) if by_arm else []
+    return {arm: [own[seed] for seed in seeds] for arm, own in by_arm.items()}
+
+
 def paired_difference(after: Sequence[float], before: Sequence[float]) -> Difference:
     """Mean per-seed difference with intervals, test and power.
 

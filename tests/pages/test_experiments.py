@@ -9,6 +9,9 @@ import pytest
 
 from .blocks import REPOSITORY
 
+LINES_OF = {"patches": ["fashion"]}
+SCORES_OF = {"patches": ["fashion", "test"], "second_step": ["trec6"]}
+
 
 def run_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """experiments/NAME/run.py, as Python runs it: with its folder on the path."""
@@ -47,3 +50,24 @@ def test_a_kind_that_is_run_here_leaves_the_others(monkeypatch, tmp_path):
     before = json.loads((kinds.FOLDER / "result.json").read_text("utf-8"))
     assert written.keys() == before.keys()
     assert written["tagging"] == before["tagging"]
+
+
+@pytest.mark.parametrize("name", ["second_step", "patches"])
+def test_a_seed_that_one_arm_lacks_is_left_out_of_all(name, monkeypatch):
+    module = run_of(name, monkeypatch)
+    known, given = module.lines(*LINES_OF.get(name, [])), SCORES_OF[name]
+    lacking = [x for x in known if (x["arm"], x["seed"]) != (module.RANDOM, 3)]
+    before = module.scores_by_arm(*given)
+    monkeypatch.setattr(module, "lines", lambda *_: lacking)
+    after = module.scores_by_arm(*given)
+    assert after == {arm: scores[:3] + scores[4:] for arm, scores in before.items()}
+
+
+def test_a_table_of_pictures_asks_for_no_pictures(monkeypatch, tmp_path):
+    patches, written = run_of("patches", monkeypatch), {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(patches, "FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(patches, "write_up", lambda folder, result, table: written.update(result))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--table"])
+    patches.main()
+    assert written == json.loads((patches.FOLDER / "result.json").read_text("utf-8"))
