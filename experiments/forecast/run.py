@@ -6,7 +6,6 @@
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans
 
@@ -136,6 +135,10 @@ def half_width(values: np.ndarray) -> float:
     return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
 
 
+DIGITS = 9
+"""Further ones differ from processor to processor."""
+
+
 def analysed(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Forecasts beside what came; the slope of a line through 0, and the rank correlation."""
     settings = {}
@@ -152,7 +155,8 @@ def analysed(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if len(x) > 2:
         for what in ("loss", "score"):
             y = np.array([s[what][0] for s in settings.values()])
-            result[what] = {"slope": float(x @ y / (x @ x)), "spearman": float(spearmanr(x, y).statistic)}
+            slope, spearman = float(x @ y / (x @ x)), float(spearmanr(x, y).statistic)
+            result[what] = {"slope": round(slope, DIGITS), "spearman": round(spearman, DIGITS)}
     return result
 
 
@@ -194,9 +198,9 @@ def draw(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    names = [name for name in sys.argv[1:] if name in SETTINGS] or SETTINGS
+    given = asked_for(__doc__, SETTINGS)
     done = {line["setting"] for line in kept()}
-    for setting in [] if "--table" in sys.argv else [name for name in names if name not in done]:
+    for setting in [] if given.table else [name for name in given.names or SETTINGS if name not in done]:
         run(setting, Console())
     if lines := kept():
         result = analysed(sorted(lines, key=lambda line: SETTINGS.index(line["setting"])))
