@@ -5,7 +5,7 @@ python experiments/claim/worker.py SECONDS compare     # the comparison alone
 python experiments/claim/worker.py SECONDS second      # the second one, which needs no recipe
 """
 
-import sys
+import argparse
 import time
 
 import recipe
@@ -14,7 +14,11 @@ from arms import CLAIM, SECOND
 from tasks import TASKS
 
 if __name__ == "__main__":
-    until = time.time() + float(sys.argv[1])
-    if not sys.argv[2:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("comparison", nargs="?", choices=["compare", "second"])
+    given = parser.parse_args()
+    until = time.time() + given.seconds
+    if given.comparison is None:
         recipe.main(until, list(TASKS))
-    run.main(until, SECOND if "second" in sys.argv[2:] else CLAIM, list(TASKS))
+    run.main(until, SECOND if given.comparison == "second" else CLAIM, list(TASKS))

@@ -6,7 +6,6 @@ then result.json and the table.
 """
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -22,7 +21,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.config import load_config
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.problem import Problem
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, SEEDS = Path(__file__).parent, 10
 LINES = FOLDER / "trials.jsonl"
@@ -128,9 +127,14 @@ def written(found: Found) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    given, seeds = asked_for(__doc__, [*TASKS, *map(str, range(SEEDS))]), [*range(SEEDS)]
     torch.set_num_threads(1)
-    if "--table" not in sys.argv:
-        given = [int(name) for name in sys.argv[1:] if name.isdigit()]
-        run_missing([name for name in sys.argv[1:] if name in TASKS] or list(TASKS), given or list(range(SEEDS)))
+    if not given.table:
+        tasks = [name for name in given.names if name in TASKS]
+        run_missing(tasks or list(TASKS), [int(name) for name in given.names if name.isdigit()] or seeds)
     write_up(FOLDER, written(found := complete()), list(table(found)))
+
+
+if __name__ == "__main__":
+    main()

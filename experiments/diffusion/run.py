@@ -7,7 +7,6 @@ last steps, at equal forward passes, paired seeds. Writes trials.jsonl as it goe
 
 import gzip
 import json
-import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -32,7 +31,7 @@ from policylearn.policy.diffusion import Diffused, diffuse
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, KEPT = Path(__file__).parent, Path("runs/diffusion")
 LINES = FOLDER / "trials.jsonl"
@@ -261,7 +260,7 @@ def gap(own: list[float], base: list[float], scale: float, digits: int) -> str:
 
 
 def main() -> None:
-    if "--table" not in sys.argv:
+    if not asked_for(__doc__).table:
         run_missing(SEEDS)
     own = lines()
     found = {

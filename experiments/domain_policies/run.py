@@ -26,7 +26,7 @@ from policylearn.evaluation.statistics import Difference, on_shared_seeds, poole
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/domain_policies"), "../shared/data"
 LINES = FOLDER / "trials.jsonl"
@@ -163,15 +163,16 @@ def gains_of(name: str, found: dict[str, dict[str, list[float]]]) -> Iterator[tu
 
 
 def main() -> None:
+    given = asked_for(__doc__, flags=("table", "float32", "keep"))
     torch.set_num_threads(1)
     known = {(line["task"], line["arm"], line["seed"]) for line in lines()}
     wanted = [(task, arm, seed) for task in TASKS for seed in range(SEEDS) for arm in ARMS]
-    for call in () if {"--table", "--keep"} & {*sys.argv} else wanted:
+    for call in () if given.table or given.keep else wanted:
         if call not in known:
             run_one(*call)
     found = {task: by_arm for task in TASKS if (by_arm := scores(task))}
     write_up(FOLDER, found, list(table(found)))
-    if "--keep" in sys.argv:
+    if given.keep:
         keep(found)
 
 

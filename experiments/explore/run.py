@@ -5,20 +5,23 @@ gradients.jsonl and trials.jsonl as it goes, then result.json and the tables.
 .venv/bin/python experiments/explore/run.py --table   # from what there is
 """
 
-import sys
-
 import gradients
 import torch
 import trainings
 from settings import FOLDER, MODELS, read_lines
 
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
-if __name__ == "__main__":
+
+def main() -> None:
     torch.set_num_threads(1)
-    if "--table" not in sys.argv:
+    if not asked_for(__doc__).table:
         for model in MODELS:
             gradients.measure(model)
         trainings.run_missing()
     found = {"gradients": read_lines(gradients.LINES), "trials": len(read_lines(trainings.LINES))}
     write_up(FOLDER, found, [*gradients.table(), *trainings.tables()])
+
+
+if __name__ == "__main__":
+    main()

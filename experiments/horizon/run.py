@@ -5,7 +5,6 @@
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,7 +26,7 @@ from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.progress import TaskProgress
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER = Path(__file__).parent
 TRIALS, STEPS = FOLDER / "trials.jsonl", FOLDER / "steps.jsonl"
@@ -166,7 +165,7 @@ def _interval(found: dict[str, Any], factor: float, digits: int) -> str:
 
 
 def main() -> None:
-    if "--table" not in sys.argv:
+    if not asked_for(__doc__).table:
         run(Console())
     rows = compared()
     write_up(FOLDER, {"arms": rows}, table(rows))

@@ -6,8 +6,7 @@ signal is. Writes result.json and the table of README.md.
 """
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from policylearn.commands.diagnose import diagnose
 from policylearn.commands.train import train
 from policylearn.config import Config, load_config
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/kinds"), "../shared/data"
 BRIEF = ["evaluate.finetune.epochs=4", 'evaluate.arms=["random", "learned"]']
@@ -91,8 +90,9 @@ def reliability(signal: dict[str, Any]) -> str:
     return f"{signal['reliability']:.2f} [{low:.2f}, {high:.2f}] of {signal['types']} words"
 
 
-def main(arguments: Sequence[str]) -> None:
-    for kind in () if "--table" in arguments else [name for name in arguments if name in KINDS] or KINDS:
+def main() -> None:
+    given = asked_for(__doc__, KINDS)
+    for kind in () if given.table else given.names or KINDS:
         run(kind)
     before = json.loads((FOLDER / "result.json").read_text("utf-8"))
     results = {kind: result for kind in KINDS if (result := found(kind) or before.get(kind))}
@@ -100,4 +100,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

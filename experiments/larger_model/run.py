@@ -6,7 +6,6 @@ benchmark, from scratch. Writes result.json and README's table.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -20,7 +19,7 @@ from policylearn.commands.train import train
 from policylearn.config import Config, load_config
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/larger_model")
 SMALL, LARGE = "small", "large"
@@ -94,8 +93,9 @@ def cells_of(arm: str, by_arm: dict[str, list[float]]) -> tuple[str, str]:
 
 
 def main() -> None:
+    given = asked_for(__doc__)
     torch.set_num_threads(1)
-    for model in () if "--table" in sys.argv else SHAPES:
+    for model in () if given.table else SHAPES:
         policies: dict[str, Any] = {f"learned on the {one}": learn(one) for one in SHAPES}
         policies[ROUNDS] = learn_in_rounds()
         evaluate_policies(config_of(model), str(RUNS / f"compared-{model}"), Console(), policies)

@@ -5,7 +5,6 @@
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from scipy import stats
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS, SEEDS = Path(__file__).parent, Path("runs/planted"), 10
 FIXED = ("random", "difference", "distractors", "oracle")
@@ -134,7 +133,8 @@ def plot(result: dict[str, Any]) -> None:
     figure.savefig(FOLDER / "learning.png", dpi=130)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    names = asked_for(__doc__, runs(), flags=()).names
     written = FOLDER / "result.json"
     result = json.loads(written.read_text()) if written.exists() else {"runs": {}}
     if "fixed" not in result:
@@ -150,4 +150,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -27,7 +27,7 @@ from policylearn.config import EvaluateConfig, load_config
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.problem import Problem
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/proteins")
 LINES = FOLDER / "trials.jsonl"
@@ -182,7 +182,7 @@ def draw(names: list[str]) -> None:
 
 
 def main() -> None:
-    if "--table" not in sys.argv:
+    if not asked_for(__doc__, flags=("table", "float32")).table:
         run_missing()
     ways = {"probe": "", "finetune": ", fine-tuned"}
     results = {f"{name}{told}": scores for name in LABELS for way, told in ways.items() if (scores := found(name, way))}

@@ -8,7 +8,6 @@ result.json and the tables of README.md.
 
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from policylearn.artefact import load_policy, save_policy
 from policylearn.commands.train import train
 from policylearn.config import Config, StudyConfig, load_config, load_study
 from policylearn.evaluation.study import run_study
+from policylearn.report.write_up import asked_for
 from policylearn.runs.run import Run
 
 META = [
@@ -107,12 +107,19 @@ def recall(which: str, task: str, config: Config) -> None:
             run.save_trials([json.loads(line) for line in dict.fromkeys(lines)])
 
 
-if __name__ == "__main__":
-    names = [name for name in sys.argv[1:] if name in STUDIES] or list(STUDIES)
-    for which in [] if "--table" in sys.argv else names:
-        study = load_study(FOLDER / f"{which}.toml", GPU if which == "gpu" else [])
-        for task in [name for name in sys.argv[1:] if name not in STUDIES] or study.tasks:
+def main() -> None:
+    studies = {which: load_study(FOLDER / f"{which}.toml", GPU if which == "gpu" else []) for which in STUDIES}
+    every = dict.fromkeys(task for study in studies.values() for task in study.tasks)
+    given = asked_for(__doc__, [*STUDIES, *every])
+    tasks = [name for name in given.names if name in every]
+    for which in [] if given.table else [name for name in given.names if name in STUDIES] or STUDIES:
+        study = studies[which]
+        for task in [name for name in tasks if name in study.tasks] if tasks else study.tasks:
             prepare(study, task)
             recall(which, task, study.config_of(task))
             run_study(study.model_copy(update={"tasks": {task: study.tasks[task]}}), OUT / which / "study", Console())
     write_tables()
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,8 @@ def shown(pairs: list[tuple[str, float]]) -> str:
 
 if __name__ == "__main__":
     study = load_study(FOLDER / "gpu.toml", [])
+    if not any(Path(given.policies[ARM]).exists() for given in study.tasks.values()):
+        raise SystemExit("runs/real_tasks/gpu holds no policy: run.py gpu comes first")
     for task, given in study.tasks.items():
         if Path(given.policies[ARM]).exists():
             texts = list(islice(open_corpus(study.config_of(task), "domain"), 10_000))

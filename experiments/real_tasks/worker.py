@@ -7,8 +7,8 @@ Trials go into runs/real_tasks/claimed/STUDY/TASK, a file each, from where `run.
 under the keys by which run.py knows them again. Arms whose policy is not learned yet are left to later.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -95,4 +95,9 @@ def main(seconds: float, task: str, jobs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("task", choices=load_study(FOLDER / "gpu.toml", []).tasks)
+    parser.add_argument("jobs", nargs="+", help="learn, or a study, STUDY:N with its first N arms alone")
+    given = parser.parse_args()
+    main(given.seconds, given.task, given.jobs)

@@ -6,7 +6,6 @@ it goes, then result.json and the table.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -27,7 +26,7 @@ from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans
 
@@ -137,8 +136,8 @@ def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 
 def main() -> None:
-    wanted = [name for name in sys.argv[1:] if name in TASKS] or TASKS
-    for task in () if "--table" in sys.argv else wanted:
+    given = asked_for(__doc__, TASKS)
+    for task in () if given.table else given.names or TASKS:
         run(task, Console())
     complete = {task: by_arm for task in TASKS if len((by_arm := scores_by_arm(task))[RANDOM]) > 1}
     write_up(FOLDER, complete, list(table(complete)))

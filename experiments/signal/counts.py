@@ -29,6 +29,8 @@ def reliability(a: Sums, b: Sums, least: int) -> str:
 
 
 def main() -> None:
+    if not any(KEPT.glob("* more.npz")):
+        raise SystemExit(f"{KEPT} holds no tokens: run.py comes first")
     print(f"| task | {' | '.join(f'masked ≥ {least} times' for least in LEAST)} |")
     print("|---" * (1 + len(LEAST)) + "|")
     for path in sorted(KEPT.glob("* more.npz")):

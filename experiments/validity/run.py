@@ -5,7 +5,6 @@
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,7 +38,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problem import Problem
 from policylearn.registry.known import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
 SIGNS = (1.0, -1.0)
@@ -355,8 +354,7 @@ def _or_dash(value: float | None) -> str:
 
 
 def main() -> None:
-    tasks = [name for name in sys.argv[1:] if not name.startswith("-")]
-    for task in tasks:
+    for task in asked_for(__doc__, TASKS).names:
         run(task, Console())
     results = {task: analysed(task) for task in TASKS if kept(task)}
     write_up(FOLDER, results, table(results))

@@ -1,11 +1,31 @@
 """An experiment's folder: run.py wrote result.json and the table in README.md, and nobody else did."""
 
+import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 START, END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+def asked_for(doc: str | None, names: Iterable[str] = (), flags: Sequence[str] = ("table",)) -> argparse.Namespace:
+    """What run.py is asked for: `names`, some of those given here or none, and flags; anything else ends the program
+    before hours of work begin.
+
+    Args:
+        doc: of run.py, what `--help` shows.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if known := list(names):
+        parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(known)}")
+    for flag in flags:
+        parser.add_argument(f"--{flag}", action="store_true")
+    given = parser.parse_args()
+    for name in getattr(given, "names", ()):
+        if name not in known:  # argparse's own choices, of as many as one likes, refuse none at all
+            parser.error(f"{name}: there is {', '.join(known)}")
+    return given
 
 
 def write_up(folder: Path, result: dict[str, Any], table: Sequence[str]) -> None:

@@ -7,8 +7,24 @@ from types import ModuleType
 
 import pytest
 
+from policylearn.registry.known import ESTIMATORS
+
 from .blocks import REPOSITORY
 
+HOURS = [
+    *[
+        "difference",
+        "diffusion",
+        "domain_policies",
+        "explore",
+        "forecast",
+        "horizon",
+        "kinds",
+        "larger_model",
+        "patches",
+    ],
+    *["planted", "proteins", "real_tasks", "second_step", "validity"],
+]
 LINES_OF = {"patches": ["fashion"]}
 SCORES_OF = {"patches": ["fashion", "test"], "second_step": ["trec6"]}
 
@@ -16,11 +32,16 @@ SCORES_OF = {"patches": ["fashion", "test"], "second_step": ["trec6"]}
 def run_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """experiments/NAME/run.py, as Python runs it: with its folder on the path."""
     folder = REPOSITORY / "experiments" / name
+    files = {str(path) for path in folder.glob("*.py") if path.name != "run.py"}
     monkeypatch.syspath_prepend(folder)
     spec = importlib.util.spec_from_file_location(f"experiments_{name}", folder / "run.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
+    monkeypatch.setattr(ESTIMATORS, "members", dict(ESTIMATORS.members))  # some bring estimators of their own
+    monkeypatch.setattr(ESTIMATORS, "origins", dict(ESTIMATORS.origins))
     spec.loader.exec_module(module)
+    for beside in [known for known, found in sys.modules.items() if getattr(found, "__file__", None) in files]:
+        del sys.modules[beside]  # other folders have files of these names
     return module
 
 
@@ -45,7 +66,8 @@ def test_a_kind_that_is_run_here_leaves_the_others(monkeypatch, tmp_path):
     (tmp_path / "pairs").mkdir()
     result = {"metric": "accuracy", "arms": arms, "extra": {"finetune@200": scores}}
     (tmp_path / "pairs" / "result.json").write_text(json.dumps(result))
-    kinds.main(["--table"])
+    monkeypatch.setattr(sys, "argv", ["run.py", "--table"])
+    kinds.main()
     assert written["pairs"]["scores"]["probe@200"] == scores
     before = json.loads((kinds.FOLDER / "result.json").read_text("utf-8"))
     assert written.keys() == before.keys()
@@ -71,3 +93,11 @@ def test_a_table_of_pictures_asks_for_no_pictures(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["run.py", "--table"])
     patches.main()
     assert written == json.loads((patches.FOLDER / "result.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", HOURS)
+def test_what_an_experiment_does_not_know_starts_nothing(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "no-such-name"])
+    with pytest.raises(SystemExit, match="2"):
+        run_of(name, monkeypatch).main()
+    assert "no-such-name" in capsys.readouterr().err
