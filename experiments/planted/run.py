@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from scipy import stats
 
 from policylearn.commands.train import train
 from policylearn.config import load_config
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.statistics import share_of_lead
 from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS, SEEDS = Path(__file__).parent, Path("runs/planted"), 10
@@ -94,12 +94,9 @@ def fixed() -> dict[str, list[float]]:
 
 def share(scores: list[float], arms: dict[str, list[float]]) -> dict[str, Any]:
     """Share of the gap from random to oracle that was recovered, with its 95 % interval over the seeds."""
-    random, oracle = (np.array(arms[name]) for name in ("random", "oracle"))
-    gap = oracle.mean() - random.mean()
-    gains = (np.array(scores) - random) / gap
-    half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5
+    mean, low, high = share_of_lead(scores, arms["oracle"], arms["random"])
     below = int((np.array(scores) < np.array(arms["difference"])).sum())
-    return {"mean": gains.mean(), "low": gains.mean() - half, "high": gains.mean() + half, "below": below}
+    return {"mean": mean, "low": low, "high": high, "below": below}
 
 
 def table(result: dict[str, Any]) -> list[str]:
