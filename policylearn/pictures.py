@@ -1,9 +1,10 @@
 """A problem of pictures, behind the members by which one of texts is asked: rows, labels, models, field.
 
-Two processes given the same config build the same problem; visual words are found anew by each.
+Two processes given the same config build the same problem; visual words are found once, and go along with the data.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -48,6 +49,22 @@ class PictureProblem(Problem):
     """The differentiable problem of a config with `patches.words`; see `Problem`."""
 
     called = "pictures"
+
+    def __init__(
+        self,
+        config: Config,
+        watch: Watch = UNSEEN,
+        data: Data | None = None,
+        device: str = "cpu",
+        tell: Callable[[str], None] = lambda lines: None,
+    ) -> None:
+        super().__init__(config, watch, data, device, tell)
+        if data is not None and data.codebook is not None:
+            self.codebook = data.codebook
+
+    def data(self) -> Data:
+        """The same, with the visual words."""
+        return replace(super().data(), codebook=self.codebook)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -181,6 +198,11 @@ class PictureProblem(Problem):
         for split in self._splits:
             self._read(split)
         check_metric(self.kind, self.labelled("dev"))
+
+    @cached_property
+    def tells_words(self) -> bool:
+        """Whether visual words are what the model restores."""
+        return picture_config(self.config.model).model_type == "beit"
 
     def _check_words(self) -> None:
         most = getattr(picture_config(self.config.model), "vocab_size", None)

@@ -58,7 +58,8 @@ class Data:
     """What of a problem is read from files: domain rows, class names, labelled splits (are they of pairs?).
     Read and tokenised once, it is shared with all workers, who need not be able to open the files.
 
-    `checkpoint` is `sample_hash` of θ₀ where that is one; empty: it is not known, and not compared."""
+    `checkpoint` is `sample_hash` of θ₀ where that is one; empty: it is not known, and not compared. `codebook` is that
+    of pictures, found among those of the domain."""
 
     domain: TokenRows
     labels: list[str]
@@ -66,6 +67,7 @@ class Data:
     task: TaskConfig
     pairs: bool = False
     checkpoint: str = ""
+    codebook: Tensor | None = None
 
 
 class Problem:

@@ -1,6 +1,7 @@
 """A problem of pictures, scikit-learn's digits: all that asks a problem of texts can ask it."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -365,6 +366,22 @@ def test_beit_tells_words_of_the_problem_whoever_masks_and_when_it_is_measured(m
     held_out_loss(problem, problem.fresh_model(0))
     for _, batch in problem.memo[HELD_OUT_MASKS]:
         assert torch.equal(batch.labels[batch.mask], words_of(problem, batch)) and batch.labels.unique().numel() > 9
+
+
+def test_workers_have_the_visual_words_of_whoever_read_the_pictures(make_problem):
+    problem = make_problem("beit")
+    problem.codebook = problem.codebook.flip(0)
+    worker = problem_of(problem.config, data=pickle.loads(pickle.dumps(problem.data())))
+    assert torch.equal(worker.codebook, problem.codebook)
+    (one, other) = (next(Trajectory.start(each, build_uniform(problem), 0).batches) for each in (problem, worker))
+    assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_words_are_looked_for_only_where_a_model_tells_them(make_problem, model):
+    problem = make_problem(model)
+    objective_of(problem)
+    assert ("codebook" in vars(problem)) == (model == "beit")
 
 
 def boxed(place, digits):

@@ -23,17 +23,19 @@ class PatchReconstruction(MaskedLM):
     which are what BEiT is to tell, are visual words of the problem, whatever words the policy has.
 
     Args:
-        field: of the problem.
+        field: of the problem; None: the model reads no words.
     """
 
-    def __init__(self, field: PatchField) -> None:
+    def __init__(self, field: PatchField | None) -> None:
         self.field = field
 
     def draw(
         self, policy: MaskingPolicy, x: Tensor, real: Tensor, seed: int, epoch: Any, **settings: Any
     ) -> MaskedBatch:
-        """`draw_patches`, of the labels of the problem."""
+        """`draw_patches`, of the labels of the problem where they are read."""
         batch = draw_patches(policy, x, real, seed, epoch, **settings)
+        if self.field is None:
+            return batch
         return replace(batch, labels=torch.where(batch.mask, self.field.types(x), IGNORED))
 
     def __call__(self, model: Callable[..., Tensor], batch: MaskedBatch, x: Tensor) -> Tensor:
@@ -44,4 +46,4 @@ class PatchReconstruction(MaskedLM):
 def masked_patches(problem: Problem) -> PatchReconstruction:
     """The objective of this name."""
     known = cast(PictureProblem, problem)
-    return PatchReconstruction(known.field(known.config.masking))
+    return PatchReconstruction(known.field(known.config.masking) if known.tells_words else None)
