@@ -35,7 +35,8 @@ PIXELS, NOISE, POSITIONS, LABELS = "pixel_values", "noise", "bool_masked_pos", "
 class PatchCollator(Timed):
     """Pictures → `pixel_values`, and the mask in the form that a model of transformers takes it: `noise` (ViTMAE),
     `bool_masked_pos` (ViT, Swin, VideoMAE and many others), with visual words as `labels` (BEiT): those that examples
-    bring in a column of this name, a number for every patch, or else those of the policy.
+    bring in a column of this name, a number for every patch, or, where none brings more than a class, those of the
+    policy.
 
     A mask depends on (seed, epoch, the picture's own pixels), as that of `PolicyCollator` does, and is told the epoch
     in the same way: `Trainer(..., data_collator=collator, callbacks=[EpochCallback(collator)])`.
@@ -89,7 +90,8 @@ class PatchCollator(Timed):
         if NOISE in self.asks and removed is not None:
             self._removed = grid.count - int(grid.count * (1 - removed))
         self._equal = grid.frames > 1  # a model of films stacks what it sees of them
-        self._grid, self._words = grid, model.config.vocab_size if LABELS in self.asks else None
+        self._grid = grid
+        self._words: Any = model.config.vocab_size if LABELS in self.asks else None
         self._fits: tuple[Any, ...] = ()
         self._check_fields()
 
@@ -131,7 +133,8 @@ class PatchCollator(Timed):
 
         Raises:
             ValueError: there are no examples, one has no picture or one of another size or number of channels, pixels
-                are whole numbers or not finite, boxes are none, or the model asks for words and there is but one.
+                are whole numbers or not finite, boxes are none, or the model asks for words and there is but one, or
+                those that examples bring are not one for every patch, or not known to it.
         """
         if isinstance(examples, Mapping) or not len(examples) or not all(isinstance(one, Mapping) for one in examples):
             raise ValueError(f"a batch is a list of examples with {PIXELS}, one at least; got {quote(examples)}")
@@ -143,15 +146,31 @@ class PatchCollator(Timed):
         return {PIXELS: pixels} | {name: forms[name]() for name in self.asks}
 
     def _labels(self, examples: Sequence[Mapping[str, Any]], mask: MaskedPatches) -> Tensor:
-        brought = [np.asarray(example.get(LABELS)).ravel() for example in examples]
-        if all(len(words) == mask.mask.shape[1] for words in brought):  # a class is no such row
-            return torch.from_numpy(np.stack(brought)).long()[mask.mask]
+        brought = [np.asarray(example.get(LABELS)) for example in examples]
+        if any(words.ndim for words in brought):  # a class is one number
+            return self._brought(brought, mask.mask.shape[1])[mask.mask]
         if len(patch_field(self.policy.field).codebook) == 1:
             raise ValueError(
                 f"the model tells {LABELS}, and there is but one visual word: give examples a column {LABELS!r}, a "
                 "number for every patch, or a policy that was learned with patches.words"
             )
         return mask.types[mask.mask]
+
+    def _brought(self, brought: Sequence[np.ndarray], patches: int) -> Tensor:
+        """Words [B, T] that examples bring. ValueError: of a row they are not as many as patches, or not known."""
+        for number, words in enumerate(brought):
+            row = f"row {number // self.policy.masking.copies} of the batch"
+            if (found := words.size if words.ndim else 0) != patches:
+                raise ValueError(
+                    f"{row} has {found} words in its column {LABELS!r} and {patches} patches: give every example a "
+                    "word for each, or drop the column"
+                )
+            if not 0 <= words.min() <= words.max() < self._words:
+                raise ValueError(
+                    f"{LABELS} of {row} are words from {words.min()} to {words.max()}, the model knows 0 to "
+                    f"{self._words - 1}: set the model's config.vocab_size, or mend the column"
+                )
+        return torch.from_numpy(np.stack([words.ravel() for words in brought])).long()
 
     def mask(self, pixels: Tensor, columns: Mapping[str, Tensor] | None = None) -> MaskedPatches:
         """The mask of the moment of pictures, as `mask_patches` has them. ValueError: they are no such pixels."""

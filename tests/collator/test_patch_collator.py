@@ -284,7 +284,7 @@ def test_copies_of_a_picture_share_what_there_is_to_hide():
 def test_words_are_told_where_there_are_some_and_those_of_examples_come_first():
     model, one_word = model_of("BeitForMaskedImageModeling"), random_patches(PICTURES, MaskingConfig()).field
     structure = patch_policy(one_word, {}, {"block": 1.0})
-    pixels, own = pixels_for(model)[:3], torch.arange(48).reshape(3, 4, 4)
+    pixels, own = pixels_for(model)[:3], torch.arange(48).reshape(3, 4, 4) % 20
     rows = [{"pixel_values": picture, "labels": words} for picture, words in zip(pixels, own, strict=True)]
     for policy in (None, structure, policy_of(model)):
         batch = PatchCollator(model, policy)(rows)
@@ -297,6 +297,24 @@ def test_words_are_told_where_there_are_some_and_those_of_examples_come_first():
     assert torch.equal(
         batch["labels"], policy_of(model).field.types(PICTURES.patches(pixels))[batch["bool_masked_pos"]]
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (None, "row 2 of the batch has 0 words in its column 'labels' and 16 patches: give every example"),
+        (3, "row 2 of the batch has 0 words"),
+        (torch.zeros(8, 8), "row 2 of the batch has 64 words"),
+        (torch.full((4, 4), 20), "labels of row 2 of the batch are words from 20 to 20, the model knows 0 to 19: set"),
+        ([-1] * 16, "words from -1 to -1"),
+    ],
+)
+def test_words_of_examples_are_those_of_all_patches_and_known(words, said):
+    model = model_of("BeitForMaskedImageModeling")
+    rows = [{"pixel_values": picture, "labels": [5] * 16} for picture in pixels_for(model)[:3]]
+    policy = policy_of(model).under(copies=2)
+    with pytest.raises(ValueError, match=said):
+        PatchCollator(model, policy)([*rows[:2], rows[2] | {"labels": words}])
 
 
 @pytest.mark.parametrize("name", ["BeitForMaskedImageModeling", "ViTForMaskedImageModeling"])
