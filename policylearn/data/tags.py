@@ -18,7 +18,7 @@ from policylearn.config import TaskConfig
 from policylearn.data.formats import Record
 from policylearn.data.lists import list_of
 from policylearn.data.opened import OpenTask, open_task
-from policylearn.data.task import Split, Task, carve_missing, carved_line, check_repeats, read_splits, taken
+from policylearn.data.task import CARVED, Split, Task, carve_missing, carved_line, check_repeats, read_splits, taken
 from policylearn.data.text import text_of
 from policylearn.messages.quote import quote, some
 
@@ -67,8 +67,8 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
 
     Raises:
         ValueError: a split is missing or empty, a column is not there, words and tags are not as many, a tag is not of
-            the BIO scheme or not in the label set, a span lies outside of its text or overlaps another, or a split has
-            no span.
+            the BIO scheme or not in the label set, a span lies outside of its text or overlaps another, or train has
+            no span, or, where spans are counted, dev or test.
     """
     opened = opened or open_task(config)
     text, label = columns_of(config, opened.head)
@@ -81,12 +81,18 @@ def load_tags(config: TaskConfig, opened: OpenTask | None = None) -> Task:
         _check(config, name, split.labels, labels)
     rows = carve_missing(config, read, read["train"].texts, [""] * len(read["train"]))
     splits, carved = read | taken(read["train"], rows), carved_line(config, rows, "")
-    if bare := [name for name, split in splits.items() if not set().union(*split.labels) - {OUTSIDE}]:
-        raise ValueError(
-            f"task.path {config.path}: no word of split {bare[0]!r} has a tag but {OUTSIDE}; mend it or, if its labels "
-            "are kept back, name another with task.splits"
-        )
+    for name in ("train", *CARVED) if config.metric == "span_f1" else ("train",):
+        _check_spans(config, name, splits[name], rows)
     return Task(splits, labels, carved, unread, (text,), _torn_line(records["train"], text, label))
+
+
+def _check_spans(config: TaskConfig, name: str, split: Split, carved: Mapping[str, Sequence[int]]) -> None:
+    if set().union(*split.labels) - {OUTSIDE}:
+        return
+    mend = "mend it or, if its labels are kept back, name another with task.splits"
+    if name in carved:
+        mend = "it is carved off train: set task.dev_share and task.test_share, or name files with task.splits"
+    raise ValueError(f"task.path {config.path}: no word of split {name!r} has a tag but {OUTSIDE}; {mend}")
 
 
 def label_set(found: Sequence[Sequence[str]]) -> list[str]:

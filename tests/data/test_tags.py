@@ -184,3 +184,21 @@ def test_a_split_whose_tags_are_kept_back_is_refused(read, tmp_path, split):
     (tmp_path / f"{split}.jsonl").write_text(f"{row}\n{row}", encoding="utf-8")
     with pytest.raises(ValueError, match=f"no word of split '{split}' has a tag but O; .* kept back, name another"):
         load_tags(TaskConfig(path=str(tmp_path), kind="tagging"))
+    task = load_tags(TaskConfig(path=str(tmp_path), kind="tagging", metric="accuracy"))
+    assert f"no row of {split} has the label B-Drug" in " ".join(describe_tags(task))
+
+
+def test_texts_without_spans_may_be_a_further_test(read, tmp_path):
+    read(TOKENS, TOKENS)
+    row = json.dumps({**TOKENS, "tags": ["O"] * len(TOKENS["tags"])})
+    (tmp_path / "negatives.jsonl").write_text(row, encoding="utf-8")
+    task = load_tags(TaskConfig(path=str(tmp_path), kind="tagging", extra_tests=["negatives"]))
+    assert "no row of negatives has the label B-Drug" in " ".join(describe_tags(task))
+
+
+def test_where_too_little_is_carved_for_a_span_the_share_is_named(tmp_path):
+    rows = [{**TOKENS, "tokens": ["Aspirin", "helps", str(i)]} for i in range(300)]
+    rows[1:] = [{**row, "tags": ["O"] * 3} for row in rows[1:]]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no word of split .* but O; it is carved off train: set task\.dev_share"):
+        load_tags(TaskConfig(path=str(tmp_path), kind="tagging"))
