@@ -229,9 +229,10 @@ class PictureProblem(Problem):
         """Of config.domain or config.general."""
         corpus = getattr(self.config, which)
         rows, labels, _ = self._read_pictures(corpus.path, f"{which}.path", corpus.limit)
-        if len(labels) == corpus.limit and len({*labels}) == 1 and labels[0] is not None:
+        if len(labels) == corpus.limit and labels[0] is not None and all(label == labels[0] for label in labels):
             self.tell(
-                f"{which}.limit  the first {corpus.limit} pictures are all of class {labels[0]}: raise it, or unset it"
+                f"{which}.limit  the first {corpus.limit} pictures are all of class {labels[0]}: if others follow, "
+                "raise it, or unset it"
             )
         return rows
 

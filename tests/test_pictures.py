@@ -3,6 +3,7 @@
 import json
 import pickle
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -123,6 +124,18 @@ def test_what_is_cut_or_guessed_is_said(make_problem, digits):
     assert any(line.startswith("domain.limit  the first 1 pictures are all of class ") for line in said)
     assert "inner.batch_size  16, and domain.path has 1 pictures: a batch repeats some" in said
     assert "masking.rate  is not set: 0.15 of the patches, where SimMIM hides 0.6 and ViTMAE 0.75" in said
+
+
+def test_labels_of_a_limited_corpus_may_be_lists(make_problem, digits, tmp_path):
+    x = np.load(digits / "domain.npz")["image"][:30].tolist()
+    for name, labels in (("one", [[1, 2]] * 30), ("two", [[1, 2]] * 5 + [[3]] * 25)):
+        datasets.Dataset.from_dict({"image": x, "label": labels}).save_to_disk(tmp_path / name)
+        said = []
+        problem = make_problem(domain={"path": str(tmp_path / name), "limit": 20})
+        problem.tell = said.append
+        assert len(problem.domain) == 20
+        told = "domain.limit  the first 20 pictures are all of class [1, 2]: if others follow, raise it, or unset it"
+        assert (told in said) == (name == "one")
 
 
 def test_general_pictures_are_asked_for_by_their_setting(make_problem):
