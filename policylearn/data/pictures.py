@@ -208,16 +208,15 @@ def _of_files(folder: Path, key: str) -> Found:
         yield _read_picture(file, f"{key} {file}"), inside[0] if len(inside) > 1 else None, None, str(file)
 
 
-def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """All files of a folder but hidden ones, in the order of their names. Links are followed, unless they lead back
     to a folder `above`, in which this one is."""
-    inside, found = above | {folder.resolve()}, []
+    inside = above | {folder.resolve()}
     for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         if not path.is_dir():
-            found.append(path)
+            yield path
         elif path.resolve() not in inside:
-            found += files_in(path, inside)
-    return found
+            yield from files_in(path, inside)
 
 
 def unread(path: str) -> str | None:
@@ -233,7 +232,10 @@ def unread(path: str) -> str | None:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() in SUFFIXES for file in files_in(folder))
+    try:
+        return any(file.suffix.lower() in SUFFIXES for file in files_in(folder))
+    except OSError:  # storage boundary: a hidden folder may be the system's, and is not ours to read
+        return False
 
 
 def _read_picture(given: Any, where: str) -> np.ndarray:

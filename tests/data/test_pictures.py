@@ -1,5 +1,7 @@
 """Pictures from folders, arrays and data sets; and what is said where they cannot be read."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
@@ -68,6 +70,24 @@ def test_the_class_is_the_first_folder_and_what_is_not_read_is_said(tmp_path):
         "for their endings are others: ['0.heic', 'notes.txt']; for their names begin with a dot: ['.hidden']"
     )
     assert unread(str(tmp_path / "cat")) is None
+
+
+def test_a_hidden_folder_that_may_not_be_read_is_nobodys(tmp_path, monkeypatch):
+    folder_of(tmp_path / "cat", pixels(), classes=())
+    folder_of(tmp_path / ".kept", pixels(), classes=())
+    (tmp_path / ".Trashes").mkdir()
+    (tmp_path / ".kept" / "z").mkdir()
+    listed, walked = Path.iterdir, []
+
+    def denied(folder):
+        walked.append(folder.name)
+        if folder.name == ".Trashes":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert unread(str(tmp_path)).endswith(": ['.kept']") and len(read(tmp_path)[1]) == 4
+    assert ".Trashes" in walked and "z" not in walked  # one picture says it
 
 
 def test_links_to_folders_are_followed_and_end_where_they_go_round(tmp_path):
