@@ -129,6 +129,11 @@ class WholeSeq2Seq(Whole, Seq2SeqModel):
     ) -> Tensor:
         """The model's own logits of tokens [B, A] where `at` [B, A] holds, [M, V]."""
         model: Any = self.mlm
-        own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-        given = shifted(tokens, model.config) if own is None else own(labels=tokens)
+        given = given_to_decoder(model, tokens)
         return model(**self.seen(input_ids, real, blend), decoder_input_ids=given, use_cache=False).logits[at]
+
+
+def given_to_decoder(model: Any, tokens: Tensor) -> Tensor:
+    """What an encoder–decoder of any type gives its decoder to predict tokens [B, A], -100 in padding."""
+    own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    return shifted(tokens, model.config) if own is None else own(labels=tokens)

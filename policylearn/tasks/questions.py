@@ -17,6 +17,7 @@ from policylearn.data.questions import AnsweredBatch, Questions, answered, read_
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, in_chunks
 from policylearn.models.model import InnerModel
+from policylearn.models.whole import given_to_decoder
 from policylearn.tasks.kind import TaskKind
 
 BATCH = 64
@@ -109,7 +110,7 @@ class ClosedBook:
         """What the model answers, token by token the likeliest."""
         device, written = next(model.parameters()).device, [""] * len(questions)
         writer: Any = copy.copy(model.mlm)  # the same modules: generate() takes from the model what it is not told
-        writer.generation_config = greedy(model.mlm, self.length)
+        writer.generation_config = greedy(model.mlm, self.length, self._first_token(model.mlm, questions))
         for rows in questions.rows.by_length(BATCH):
             ids, real = (x.to(device) for x in questions.rows.batch(rows, self.pad_id))
             found = writer.generate(ids, attention_mask=real.long(), generation_config=writer.generation_config)
@@ -117,14 +118,23 @@ class ClosedBook:
                 written[row] = answer
         return written
 
+    def _first_token(self, model: PreTrainedModel, questions: Questions) -> int:
+        """Where the decoder begins when it learns: mBART with the last token of an answer, which names its language."""
+        first = given_to_decoder(model, self.batch(questions, range(len(questions))).answers)[:, 0].unique()
+        if len(first) > 1:
+            raise ValueError(
+                f"model type {model.config.model_type!r} begins with the last token of an answer, and answers end with "
+                f"{len(first)}: set model.tokenizer to one that ends all with the same"
+            )
+        return int(first)
 
-def greedy(model: PreTrainedModel, length: int) -> GenerationConfig:
-    """Token by token the likeliest, from where the decoder begins when it learns: nothing else of a checkpoint's own
-    settings, such as a shortest length or tokens that are not to be repeated."""
+
+def greedy(model: PreTrainedModel, length: int, first: int) -> GenerationConfig:
+    """Token by token the likeliest, after the token `first`: nothing else of a checkpoint's own settings, such as a
+    shortest length or tokens that are not to be repeated."""
     own: Any = model.generation_config
-    first = getattr(model.config, "decoder_start_token_id", None)
     return GenerationConfig(
-        decoder_start_token_id=own.decoder_start_token_id if first is None else first,
+        decoder_start_token_id=first,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
         pad_token_id=own.pad_token_id,

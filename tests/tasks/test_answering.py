@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import BartConfig, BartForConditionalGeneration
 
 from policylearn.adapt import finetune
@@ -22,6 +23,7 @@ from policylearn.evaluation.identity import evidence_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.messages.watch import Unseen
 from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.models.whole import inner_model
 from policylearn.policy.policy import uniform_policy
 from policylearn.problem import Problem
 from policylearn.tasks.questions import ClosedBook, choice_losses
@@ -73,6 +75,35 @@ def test_what_is_written_is_the_likeliest_token_by_token(answerer):
                 logits = model.mlm(input_ids=ids, decoder_input_ids=torch.tensor([written])).logits
             written.append(int(logits[0, -1].argmax()))
         assert answer == tokenizer.decode(written, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ["Bart", "MBart", "Pegasus"])
+def test_an_answer_begins_as_the_decoder_learns_to_begin_one(answerer, kind):
+    problem, seen = answerer[0], []
+    tokenizer, dev = problem.tokenizer, problem.labelled("dev")
+    shape = {"vocab_size": len(tokenizer), "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+    config = getattr(transformers, f"{kind}Config")(**shape, pad_token_id=tokenizer.pad_token_id)
+    model = inner_model(getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval())
+    keep = lambda module, args, given: seen.append(given["input_ids"][:, 0])  # noqa: E731
+    watching = model.mlm.get_decoder().register_forward_pre_hook(keep, with_kwargs=True)
+    with torch.no_grad():
+        problem.kind.likelihood(model, dev)
+        learned = torch.cat(seen).unique()
+        seen.clear()
+        problem.kind.write_answers(model, dev)
+    watching.remove()
+    assert len(learned) == 1 and seen[0].eq(learned).all()
+
+
+def test_an_answer_that_begins_with_its_own_end_is_not_written(answerer):
+    problem, pad = answerer[0], answerer[0].tokenizer.pad_token_id
+    shape = {"vocab_size": len(problem.tokenizer), "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
+    config = transformers.MBartConfig(**shape, pad_token_id=pad)
+    model = inner_model(transformers.MBartForConditionalGeneration(config).eval())
+    dev = copy.deepcopy(problem.labelled("dev"))
+    dev.answers.flat[dev.answers.offsets[1] - 1] = pad + 1
+    with pytest.raises(ValueError, match=r"'mbart' begins with the last token of an answer, and answers end with 2"):
+        problem.kind.write_answers(model, dev)
 
 
 def test_any_accepted_answer_is_right_and_no_other(answerer):
