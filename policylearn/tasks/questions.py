@@ -4,7 +4,8 @@ import copy
 import math
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class ClosedBook:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, metric: str, length: int) -> None:
         self.tokenizer, self.length = tokenizer, length
+        self._forms: dict[str, set[str]] = {}
         self.step_loss, self.pad_id = AnswerWeights(), tokenizer.pad_token_id
         self.metric: Callable[[InnerModel, Questions], float] = getattr(self, metric)
 
@@ -88,16 +90,19 @@ class ClosedBook:
     def exact_match(self, model: InnerModel, questions: Questions) -> float:
         """Share of questions whose answer, written greedily, is one of those accepted once both are `plain`, as spelt
         or as the tokenizer gives it back (BERT's makes twenty-one three words); a blank one never is."""
-        pairs = zip(self.write_answers(model, questions), questions.accepted, strict=True)
-        return float(np.mean([plain(answer) in self._right(accepted) for answer, accepted in pairs]))
+        self._add_forms(questions.accepted)
+        pairs = zip(map(plain, self.write_answers(model, questions)), questions.accepted, strict=True)
+        return float(np.mean([any(said in self._forms[one] for one in accepted) for said, accepted in pairs]))
 
-    def _right(self, accepted: list[str]) -> set[str]:
-        tokens = self.tokenizer(accepted)["input_ids"]
-        told = [
-            ids for ids in tokens if self.tokenizer.unk_token_id not in ids
-        ]  # else what is unknown would be left out
-        spelt = [*accepted, *self.tokenizer.batch_decode(told, skip_special_tokens=True)]
-        return set(map(plain, spelt)) - {""}
+    def _add_forms(self, accepted: Iterable[list[str]]) -> None:
+        """Know the `plain` forms of these answers as well: once, for a split is scored after every epoch."""
+        if not (new := sorted({*chain.from_iterable(accepted)} - self._forms.keys())):
+            return
+        tokens = self.tokenizer(new)["input_ids"]
+        given_back = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        for answer, ids, back in zip(new, tokens, given_back, strict=True):
+            known = self.tokenizer.unk_token_id not in ids  # else what is unknown would be left out
+            self._forms[answer] = {plain(answer), plain(back if known else answer)} - {""}
 
     def choice(self, model: InnerModel, questions: Questions) -> float:
         """Share of questions whose likeliest choice, per token, is an answer."""

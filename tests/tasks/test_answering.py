@@ -136,6 +136,27 @@ def test_an_answer_is_right_as_the_tokenizer_gives_it_back(wordpiece):
     assert said[0] != gold[0] and kind.exact_match(None, SimpleNamespace(accepted=[[one] for one in gold])) == 2 / 3
 
 
+def test_answers_are_tokenised_once_however_often_they_are_scored(wordpiece):
+    asked = []
+
+    class Counted:
+        def __call__(self, texts):
+            asked.append(texts)
+            return wordpiece(texts)
+
+        def __getattr__(self, name):
+            return getattr(wordpiece, name)
+
+    kind, accepted = ClosedBook(Counted(), "exact_match", 6), [["bado.ne", "ne"], ["ne"], []]
+    given_back = wordpiece.decode(wordpiece("bado.ne")["input_ids"], skip_special_tokens=True)
+    kind.write_answers = lambda model, questions: [given_back, "bado", "ne"]
+    for _ in range(2):
+        assert kind.exact_match(None, SimpleNamespace(accepted=accepted)) == 1 / 3
+    assert asked == [["bado.ne", "ne"]]
+    accepted[1].append("bado")
+    assert kind.exact_match(None, SimpleNamespace(accepted=accepted)) == 2 / 3
+
+
 def test_the_likeliest_choice_is_taken(answerer):
     problem, _, model, _ = answerer
     dev = problem.labelled("dev")
