@@ -426,6 +426,8 @@ def test_classifier_and_masked_pictures_are_trained_at_once(make_problem, model)
         {"model_type": "vit"},
         {"model_type": "swin"} | SWIN | {"encoder_stride": 32},
         {"model_type": "beit", "vocab_size": 16},
+        {"model_type": "vit", "patch_size": [2, 2], "image_size": [8, 8]},
+        {"model_type": "swin", **SWIN, "patch_size": [2, 2]},
     ],
 )
 def test_models_hide_patches_whatever_their_defaults(make_problem, given, tmp_path):

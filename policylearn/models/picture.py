@@ -176,6 +176,8 @@ def picture_config(config: ModelConfig) -> Any:
             f"{_named(config)} is of pictures of {grid.height} × {grid.width}, and {found.model_type} restores squares "
             "alone: set image_size to one number and make pictures of it, or take beit"
         )
+    if found.model_type != "beit":  # which alone can restore where sides are two numbers
+        found.image_size, found.patch_size = grid.height, grid.patch
     _can_hide(found)
     return found
 
