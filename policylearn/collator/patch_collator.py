@@ -50,6 +50,7 @@ class PatchCollator(Timed):
     Args:
         model: that is trained. It says what it takes and how it cuts pictures, and is not kept. It is told that its
             loss is a mean (`accepts_loss_kwargs`): Trainer might take it for a share of a sum, over several batches.
+            What `Trainer(model_init=…)` makes is another model: set `accepts_loss_kwargs = False` of it there.
         policy: over pictures cut in the same way, alone or as `load_policy` gives it; None: every patch is as likely as
             any other.
         rate: share of the patches that is hidden; None: the policy's, or else the model's `mask_ratio`, or .6.
