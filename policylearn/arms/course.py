@@ -72,8 +72,13 @@ def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRo
     """The share of the domain's texts, at least one, with the highest mean score; of equals the first, and in the order
     of the corpus."""
     scores, rows = text_scores(problem, policy), problem.domain
-    best = np.argsort(-scores, kind="stable")[: max(1, round(share * len(rows)))]
+    best = np.argsort(-scores, kind="stable")[: number_of_best(share, len(rows))]
     return rows.take(np.sort(best).tolist())
+
+
+def number_of_best(share: float, texts: int) -> int:
+    """How many texts `best_texts` takes of so many."""
+    return max(1, round(share * texts))
 
 
 def text_scores(problem: Problem, policy: MaskingPolicy) -> np.ndarray:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from policylearn.arms.course import USUAL, Course
+from policylearn.arms.course import USUAL, Course, number_of_best
 from policylearn.config import Config, MaskingConfig, RateSchedule, TaskConfig, parts_of
+from policylearn.config.masking import texts_of
 from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
@@ -58,13 +59,25 @@ def masks_key(
     by = {"outer": config.outer, "credit": config.credit} if config is not None and course.live else {}
     live = [f"{name} {settings.model_dump_json()}" for name, settings in by.items()]
     tuned = _tuned(config, policy.masking) if config is not None else ""
-    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key + tuned
+    epochs = (
+        " own epochs" if config is not None and _drawn_otherwise_before(policy, len(domain), course, config) else ""
+    )
+    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key + tuned + epochs
 
 
 def _tuned(config: Config, masking: MaskingConfig) -> str:
     """Trials in which joint tuning had the first rate of a schedule are not those in which it has the last."""
     joint = "joint" in {parts_of(method)[0] for method in config.evaluate.downstream}
     return " tuned at the last rate" if joint and isinstance(masking.rate, RateSchedule) else ""
+
+
+def _drawn_otherwise_before(policy: MaskingPolicy, texts: int, course: Course, config: Config) -> bool:
+    """Whether a batch straddles two epochs, of which trials from before every text was masked by the draw of its own
+    took the later for all of it; but for masks that share a draw, and where a text may be in a batch twice."""
+    size, texts = texts_of(config.inner.batch_size, policy.masking.copies), number_of_best(course.texts, texts)
+    steps = config.evaluate.steps or config.inner.steps
+    straddles = size < texts < steps * size and texts % size > 0
+    return straddles and policy.masking.design != "explore" and course.mlm_weight > 0
 
 
 def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_a_schedule_makes_another_trial_where_texts_are_tuned_at_its_last_rate(m
         assert masks_key(policy, tiny_problem.domain, config=tiny(falling)) == usual
         assert masks_key(policy, tiny_problem.domain, config=tiny(joint, falling)) == f"{usual} tuned at the last rate"
     assert masks_key(make_policy(), tiny_problem.domain, config=tiny(joint)) == fingerprint(make_policy())
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("course", [Course(), Course(texts=0.5)])
+def test_a_batch_that_straddles_two_epochs_makes_another_trial_of_it(make_policy, tiny_problem, tiny, course, copies):
+    """Before, all of its texts were masked by the draw of the later; of `explore` never, nor of less than a batch."""
+    policy, explore = (make_policy(masking={"copies": copies, **own}) for own in ({}, {"design": "explore"}))
+    domain, read = tiny_problem.domain.take([*range(24)]), round(24 * course.texts)
+    for size, steps in itertools.product((2, 8, 10, 16, 40), (1, 2, 4)):
+        config = tiny(f"inner.batch_size={size}", f"evaluate.steps={steps}")
+        epochs = np.arange(steps * size // copies).reshape(steps, -1) // read
+        apart = size // copies <= read and bool((epochs != epochs[:, :1]).any())
+        assert masks_key(policy, domain, course, config) == fingerprint(policy) + course.key + " own epochs" * apart
+        assert masks_key(explore, domain, course, config) == fingerprint(explore) + course.key
 
 
 def test_settings_of_credits_make_another_trial_where_masks_go_by_them(make_policy, tiny_problem, tiny):
