@@ -3,6 +3,7 @@
 import copyreg
 import hashlib
 import os
+import random
 from collections.abc import Iterable, Iterator, Set
 from functools import partial
 from itertools import chain
@@ -12,26 +13,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
+from policylearn.artefact.tokenizer import tokenizer_fingerprint
 from policylearn.config import Config
 from policylearn.config.parts import parts_of_others
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 SURROUNDINGS = (ModuleType, Logger, type(os.environ))
 """Objects of elsewhere that are no part of what is written, whatever they hold."""
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator, torch.Generator)
+"""What they hold tells how often they were used."""
 
 
-def code_of_parts(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, str]:
+def code_of_parts(
+    config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset(), looks_in: bool = True
+) -> dict[str, str]:
     """`code_hash` of every part that `parts_of_others` finds: "the code of metric 'cell'" → hash."""
-    return {f"the code of {named}": code_hash(part) for named, part in parts_of_others(config, kinds, but).items()}
+    parts = parts_of_others(config, kinds, but)
+    return {f"the code of {named}": code_hash(part, looks_in) for named, part in parts.items()}
 
 
-def code_hash(part: Any) -> str:
+def code_hash(part: Any, looks_in: bool = True) -> str:
     """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses:
     functions, classes, numbers, texts, lists of them, and whatever else can be pickled: arrays, patterns, settings.
     Comments do not matter, another Python does; functions and classes that it imports from elsewhere are not looked
-    at, and of an object that cannot be pickled, such as a lock, only the class is.
+    at, and of an object that cannot be pickled, such as a lock, or that is another after every use, such as a generator
+    of random numbers, only the class is.
+
+    Args:
+        part: of others.
+        looks_in: whether arrays and other objects of elsewhere count; False: as in runs from before they did.
 
     >>> def twice(x):
     ...     return 2 * x
@@ -40,7 +53,7 @@ def code_hash(part: Any) -> str:
     >>> code_hash(twice) == code_hash(twice), code_hash(twice) == code_hash(thrice)
     (True, False)
     """
-    return hashlib.sha256("\n".join(_written(part, _home(part), {})).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_written(part, _home(part), {}, looks_in)).encode()).hexdigest()
 
 
 def _home(part: Any) -> str:
@@ -49,7 +62,7 @@ def _home(part: Any) -> str:
     return getattr(part, "__module__", None) or type(part).__module__
 
 
-def _written(part: Any, home: str, seen: dict[int, Any]) -> Iterator[str]:
+def _written(part: Any, home: str, seen: dict[int, Any], looks_in: bool) -> Iterator[str]:
     """What a part is made of, and what that is made of, if it is of the module `home`; else only what it is called."""
     if isinstance(part, PLAIN):
         yield repr(part)
@@ -59,13 +72,13 @@ def _written(part: Any, home: str, seen: dict[int, Any]) -> Iterator[str]:
         return
     seen[id(part)] = part  # and kept: the id of what is gone is given to another
     if isinstance(part, set | frozenset):
-        yield from sorted(" ".join(_written(item, home, {})) for item in part)  # they have no order
+        yield from sorted(" ".join(_written(item, home, {}, looks_in)) for item in part)  # they have no order
     else:
-        for inner in _made_of(part, home):
-            yield from _written(inner, home, seen)
+        for inner in _made_of(part, home, looks_in):
+            yield from _written(inner, home, seen, looks_in)
 
 
-def _made_of(part: Any, home: str) -> Iterable[Any]:
+def _made_of(part: Any, home: str, looks_in: bool) -> Iterable[Any]:
     if isinstance(part, dict):
         return chain.from_iterable(part.items())
     if isinstance(part, list | tuple):
@@ -80,19 +93,19 @@ def _made_of(part: Any, home: str) -> Iterable[Any]:
         return [part.fget]
     if isinstance(part, partial):
         return [part.func, part.args, part.keywords]
-    if isinstance(part, np.ndarray | Tensor):
+    if isinstance(part, np.ndarray | Tensor) and looks_in:
         return _pickled(part)
     if _home(part) != home:
-        named = isinstance(part, SURROUNDINGS) or hasattr(part, "__qualname__")
-        return [getattr(part, "__qualname__", ""), *(() if named else _pickled(part))]
+        named = isinstance(part, SURROUNDINGS + GENERATORS) or hasattr(part, "__qualname__")
+        return [getattr(part, "__qualname__", ""), *(_pickled(part) if looks_in and not named else ())]
     if isinstance(part, FunctionType):
         used = {name: part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__}
         enclosed = [cell.cell_contents for cell in part.__closure__ or ()]
         return [part.__code__, part.__defaults__, part.__kwdefaults__, used, enclosed, vars(part)]
     if isinstance(part, type):
         own = {name: value for name, value in vars(part).items() if _is_written(name, value)}
-        return [part.__bases__, own, *_fields(part)]
-    return [type(part), getattr(part, "__dict__", {}), *_slots(part)]
+        return [part.__bases__, own, *(_fields(part) if looks_in else ())]
+    return [type(part), getattr(part, "__dict__", {}), *(_slots(part) if looks_in else ())]
 
 
 def _array(part: np.ndarray | Tensor) -> list[Any]:
@@ -108,10 +121,14 @@ def _digest(numbers: np.ndarray) -> bytes:
 
 
 def _pickled(part: Any) -> list[Any]:
-    """What pickle would make an object of."""
+    """What pickle would make an object of; of those that remember how they were used, what they are made of."""
     try:
         if isinstance(part, np.ndarray | Tensor):
             return _array(part)
+        if isinstance(part, PreTrainedTokenizerBase):
+            return [tokenizer_fingerprint(part)]
+        if isinstance(part, nn.Module):
+            return [repr(part), part.state_dict()]
         reduce = copyreg.dispatch_table.get(type(part))
         made = reduce(part) if reduce else part.__reduce_ex__(2)
     except Exception:  # part boundary: an object may refuse with anything

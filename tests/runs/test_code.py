@@ -1,5 +1,6 @@
 """What of a part's own module tells one way of writing it from another."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -125,3 +126,49 @@ def test_what_cannot_be_pickled_or_is_of_the_surroundings_does_not_count(monkeyp
     before = hashed()
     monkeypatch.setenv("POLICYLEARN_TEST", "1")
     assert hashed() == before
+
+
+USED = {
+    "a generator": ("import random; A = random.Random(0)", "A.random()"),
+    "numpy's": ("import numpy as np; A = np.random.default_rng(0)", "A.random()"),
+    "numpy's bits": ("import numpy as np; A = np.random.PCG64(0)", "A.random_raw()"),
+    "torch's": ("import torch; A = torch.Generator()", "torch.rand(1, generator=A)"),
+    "a module": (
+        "import torch; A = torch.nn.Sequential(torch.nn.Linear(2, 2))",
+        "A.eval()(torch.ones(2)).sum().backward()",
+    ),
+}
+
+
+@pytest.mark.parametrize("used", USED)
+def test_use_of_an_object_does_not_count(used):
+    made, use = USED[used]
+    names: dict[str, object] = {"__name__": "their_parts"}
+    exec(f"{made}\ndef part():\n    {use}\n", names)
+    before = code_hash(names["part"])
+    names["part"]()  # type: ignore[operator]
+    assert code_hash(names["part"]) == before
+
+
+def test_of_a_tokenizer_its_words_count_and_not_how_it_was_used(wordpiece):
+    tokenizer = copy.deepcopy(wordpiece)
+
+    def part():
+        return tokenizer("ba be", truncation=True, max_length=3, padding="max_length")
+
+    part.__module__, before = __name__, code_hash(part)
+    part()
+    assert code_hash(part) == before
+    tokenizer.add_tokens(["bababa"])
+    assert code_hash(part) != before
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_as_before_objects_of_elsewhere_do_not_count(held):
+    template, one, other = HELD[held]
+    hashes = set()
+    for value in (one, other):
+        names: dict[str, object] = {"__name__": "their_parts"}
+        exec(f"{template.format(value)}\ndef part(x):\n    return A", names)
+        hashes |= {code_hash(names["part"], looks_in=False)}
+    assert len(hashes) == 1
