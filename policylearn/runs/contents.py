@@ -23,15 +23,21 @@ END = 2**16
 """Bytes at the beginning and the end of a file that are read of larger ones."""
 
 
-def contents(config: Config) -> dict[str, str]:
+def contents(config: Config, as_before: bool = False) -> dict[str, str]:
     """What the files and folders that settings name hold, by their setting; of those that are on this machine. Of a run
-    that learning starts from it is the policy. And how the parts of others are written that it is learned with."""
+    that learning starts from it is the policy. And how the parts of others are written that it is learned with.
+
+    Args:
+        config: of the run.
+        as_before: as it was kept at first, when less was looked at: of parts no arrays or other objects of elsewhere,
+            of folders nothing behind a link.
+    """
     unread = {"task.path": [*unread_files(config.task), DATASETS]}
     places = {key: place for key, place in places_of(config).items() if key.partition(".")[0] != "pretrain"}
     if (start := config.learn.start) is not None and Path(start, POLICY).is_dir():
         places["learn.start"] = f"{start}/{POLICY}"
-    found = {key: contents_of(place, unread.get(key, ())) for key, place in places.items()}
-    parts = code_of_parts(config, but={"evaluate", "cluster", "track"})
+    found = {key: contents_of(place, unread.get(key, ()), not as_before) for key, place in places.items()}
+    parts = code_of_parts(config, but={"evaluate", "cluster", "track"}, looks_in=not as_before)
     return {key: held for key, held in found.items() if held is not None} | parts
 
 
@@ -64,7 +70,7 @@ def known_contents(storage: Storage) -> dict[str, str]:
     return kept_json(storage, CONTENTS, "it is made anew by the next run if taken away") or {}
 
 
-def contents_of(source: str, unread: Collection[str] = ()) -> str | None:
+def contents_of(source: str, unread: Collection[str] = (), follows: bool = True) -> str | None:
     """SHA-256 of a file, a folder, or the files that a pattern matches, by their names below it; None: it is nothing
     that can be read on this machine.
 
@@ -73,12 +79,13 @@ def contents_of(source: str, unread: Collection[str] = ()) -> str | None:
     Args:
         source: what a setting names.
         unread: files in the folder that are no part of it.
+        follows: whether what is behind a link to a folder is one.
     """
     try:
         places = [Path(place) for place in matching_files(source)]
         if not all(place.exists() for place in places):
             return None
-        files = [(file, name) for place in places for file, name in _files(place) if name not in unread]
+        files = [(file, name) for place in places for file, name in _files(place, follows) if name not in unread]
         whole = sum(file.stat().st_size for file, _ in files) <= WHOLE
         digest = hashlib.sha256()
         for file, name in files:
@@ -96,18 +103,18 @@ def _ends(read: BinaryIO) -> bytes:
     return first + read.read()
 
 
-def _files(place: Path) -> Iterator[tuple[Path, str]]:
+def _files(place: Path, follows: bool) -> Iterator[tuple[Path, str]]:
     """Those in a folder, with their names in it; but hidden ones, and runs and models that were put there."""
     if place.is_file():
         yield place, place.name
     else:
-        yield from ((file, file.relative_to(place).as_posix()) for file in _inside(place))
+        yield from ((file, file.relative_to(place).as_posix()) for file in _inside(place, follows))
 
 
-def _inside(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Links are followed, as pictures are read, unless they lead back to a folder `above`."""
+def _inside(folder: Path, follows: bool, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Links are followed, as pictures are read, unless they lead back to a folder `above`, or none is."""
     inside, there = above | {folder.resolve()}, sorted(path for path in folder.iterdir() if path.name[0] != ".")
     yield from (path for path in there if not path.is_dir())
     for path in filter(Path.is_dir, there):
-        if not (path / CONFIG).exists() and path.resolve() not in inside:
-            yield from _inside(path, inside)
+        if not (path / CONFIG).exists() and path.resolve() not in inside and (follows or not path.is_symlink()):
+            yield from _inside(path, follows, inside)

@@ -1,6 +1,8 @@
 """A run goes on with the data that it began with."""
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,34 @@ def test_a_part_that_is_written_otherwise_is_refused(tiny, tmp_path, quiet):
     open_with(1)
     with pytest.raises(ValueError, match="run of other code: the code of scorer 'mine' has changed since it began"):
         open_with(2)
+
+
+def test_an_older_run_which_kept_less_of_its_contents_goes_on_and_keeps_the_rest(tiny, tmp_path, quiet, monkeypatch):
+    """Of before arrays and patterns counted, and what is behind a link."""
+    for name in ("texts", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").write_text("class0_01 generic_003\n" * 9)
+    (tmp_path / "texts" / "link").symlink_to(tmp_path / "elsewhere")
+
+    def open_with(pattern):
+        @SCORERS.register("mine", Origin("their_parts", "<module>"))
+        def mine(sources):
+            return Scores(torch.zeros(len(sources.tokenizer)) * bool(pattern))
+
+        return Run.open(tmp_path / "run", tiny(f"domain.path={tmp_path}/texts", "policy.prior={mine = 1.0}"), quiet)
+
+    with monkeypatch.context() as before:
+        before.setattr("policylearn.runs.taking.contents", partial(contents.contents, as_before=True))
+        open_with(re.compile("a")).save_round(State(1, {}, {}, [{"round": 0}]))
+    kept = [json.loads((tmp_path / "run" / "contents.json").read_text())]
+    open_with(re.compile("a"))
+    kept.append(json.loads((tmp_path / "run" / "contents.json").read_text()))
+    assert {key for key in kept[0] if kept[0][key] != kept[1][key]} == {"domain.path", "the code of scorer 'mine'"}
+    with pytest.raises(ValueError, match="the code of scorer 'mine' has changed since it began"):
+        open_with(re.compile("b"))
+    (tmp_path / "elsewhere" / "elsewhere.txt").write_text("class0_02 generic_003\n" * 9)
+    with pytest.raises(ValueError, match=r"domain\.path .*/texts has changed since it began"):
+        open_with(re.compile("a"))
 
 
 def test_from_another_folder_a_run_says_where_it_was_begun(tiny, tmp_path, quiet, monkeypatch):
