@@ -49,7 +49,7 @@ def contents_as_read(problem: Problem) -> dict[str, str]:
         "task.path": lambda: _digest(b for x in data.examples.values() for b in (*x.rows.contents(), *x.contents())),
         "domain.path": lambda: _digest(data.domain.contents()),
     }
-    elsewhere = {key for key, place in places_of(config).items() if key in read and contents_of(place) is None}
+    elsewhere = {key for key, place in places_of(config).items() if key in read and not _places_here(place)}
     return {key: read[key]() for key in read if key in elsewhere}
 
 
@@ -82,8 +82,7 @@ def contents_of(source: str, unread: Collection[str] = (), follows: bool = True)
         follows: whether what is behind a link to a folder is one.
     """
     try:
-        places = [Path(place) for place in matching_files(source)]
-        if not all(place.exists() for place in places):
+        if not (places := _places_here(source)):
             return None
         files = [(file, name) for place in places for file, name in _files(place, follows) if name not in unread]
         whole = sum(file.stat().st_size for file, _ in files) <= WHOLE
@@ -95,6 +94,15 @@ def contents_of(source: str, unread: Collection[str] = (), follows: bool = True)
     except (ValueError, OSError):  # storage boundary: whoever reads them for good will say what is wrong
         return None
     return digest.hexdigest()
+
+
+def _places_here(source: str) -> list[Path]:
+    """The files and folders on this machine that a setting names; none, where it names another place."""
+    try:
+        places = [Path(place) for place in matching_files(source)]
+        return places if all(place.exists() for place in places) else []
+    except (ValueError, OSError):  # storage boundary: as in `contents_of`
+        return []
 
 
 def _ends(read: BinaryIO) -> bytes:

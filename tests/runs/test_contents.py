@@ -71,6 +71,14 @@ def test_what_was_read_of_places_that_are_no_files_is_held_against_what_is_read_
     Run.open(tmp_path, config, quiet).check_read(read())
 
 
+def test_files_are_read_once_when_a_run_is_opened(given, tmp_path, quiet, monkeypatch):
+    config, corpus = given
+    read, real = [], contents.contents_of
+    monkeypatch.setattr(contents, "contents_of", lambda place, *more: read.append(place) or real(place, *more))
+    Run.open(tmp_path / "run", config, quiet).check_read(contents_as_read(Problem(config)))
+    assert read.count(str(corpus)) == 1
+
+
 def test_another_model_under_the_same_name_is_refused(tiny, tmp_path, quiet):
     for file in (
         "model/config.json",
