@@ -28,6 +28,7 @@ from policylearn.runs.layout import (
     LEFT_BEHIND,
     METRICS,
     PRIOR,
+    PROGRESS,
     RESULT,
     TRIALS,
     inside,
@@ -39,6 +40,8 @@ from policylearn.runs.taking import take
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
+ANOTHER = "another --out, or --fresh to start over"
+"""What to choose where a folder holds something else."""
 KNOWN = "scores"
 """Key of what is known of a policy, in its provenance."""
 
@@ -52,6 +55,7 @@ class Run(AbstractContextManager["Run"]):
         storage, config, console: as in `open`.
         forgets: whether what is there goes when the run begins, and counts for nothing until then.
         held: what contents.json is to hold; nothing: it is not written.
+        start_over: as in `open`.
     """
 
     def __init__(
@@ -61,8 +65,9 @@ class Run(AbstractContextManager["Run"]):
         console: Console,
         forgets: bool = False,
         held: Mapping[str, str] = MappingProxyType({}),
+        start_over: str = ANOTHER,
     ) -> None:
-        self.storage, self.config, self.console = storage, config, console
+        self.storage, self.config, self.console, self._start_over = storage, config, console, start_over
         self._begun, self._forgets, self._held = False, forgets, dict(held)
         self._settings = resolved_json(config).encode()
         self._remarks: dict[str, str] = {}
@@ -79,7 +84,7 @@ class Run(AbstractContextManager["Run"]):
         console: Console,
         fresh: bool = False,
         compares: bool = False,
-        start_over: str = "another --out, or --fresh to start over",
+        start_over: str = ANOTHER,
     ) -> "Run":
         """Create the directory, or find an earlier run of the same config in it, but for what is
         `taking.FREE_TO_CHANGE`.
@@ -103,7 +108,7 @@ class Run(AbstractContextManager["Run"]):
         taken = take(storage, config, fresh, compares, start_over)
         if taken.remark:
             _warn(console, taken.remark)
-        run = cls(storage, config, console, taken.forgets, taken.held)
+        run = cls(storage, config, console, taken.forgets, taken.held, start_over)
         if not fresh:
             run.begin()
         return run
@@ -282,7 +287,8 @@ class Run(AbstractContextManager["Run"]):
         has_begun(self.storage)
 
     def check_read(self, read: Mapping[str, str]) -> None:
-        """Hold what was read of places that are no files against what it was when the run began, and keep it.
+        """Hold what was read of places that are no files against what it was when the run began, and keep it. A run
+        that has kept nothing worth keeping begins anew with it.
 
         Args:
             read: of `contents_as_read`.
@@ -291,13 +297,17 @@ class Run(AbstractContextManager["Run"]):
             ValueError: something else was read then.
         """
         before = {} if self._forgets else known_contents(self.storage)
-        for key in (key for key, found in read.items() if before.get(key, found) != found):
+        others = [key for key, found in read.items() if before.get(key, found) != found]
+        if others and {*PROGRESS} & {*self.storage.names()}:
             raise ValueError(
-                f"{self.storage} holds a run on other data: {key} {places_of(self.config)[key]} has changed since it "
-                "began; choose another --out, or --fresh to start over"
+                f"{self.storage} holds a run on other data: {others[0]} {places_of(self.config)[others[0]]} has "
+                f"changed since it began; choose {self._start_over}"
             )
         self._held |= read
-        if self._begun and read:
+        if others:
+            self._begun, self._forgets = False, True
+            self.begin()
+        elif self._begun and read:
             self.storage.write_changed(CONTENTS, _json(self._held))
 
     def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:

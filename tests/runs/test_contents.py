@@ -60,11 +60,18 @@ def test_what_was_read_of_places_that_are_no_files_is_held_against_what_is_read_
     Run.open(tmp_path, config, quiet).check_read({})  # a run from before this was kept goes on
     run.check_read(read())
     assert json.loads((tmp_path / "contents.json").read_text()) == read()
+    rows["domain"].append("class0_03 generic_003")
+    (tmp_path / "prior").mkdir()
+    run = Run.open(tmp_path, config, quiet)
+    run.check_read(read())  # nothing that is worth keeping was made of the others
+    assert json.loads((tmp_path / "contents.json").read_text()) == read() and not (tmp_path / "prior").exists()
     run.save_round(State(1, {}, {}, [{"round": 0}]))
     Run.open(tmp_path, config, quiet).check_read(read())
     rows["domain"].append("class0_02 generic_003")
     with pytest.raises(ValueError, match=r"run on other data: domain\.path org/texts has changed since it began"):
         Run.open(tmp_path, config, quiet).check_read(read())
+    with pytest.raises(ValueError, match="since it began; choose another folder for --validity"):
+        Run.open(tmp_path, config, quiet, start_over="another folder for --validity").check_read(read())
     fresh = Run.open(tmp_path, config, quiet, fresh=True)
     fresh.check_read(read())
     fresh.save_round(State(1, {}, {}, [{"round": 0}]))
