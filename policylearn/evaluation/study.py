@@ -41,7 +41,7 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     from policylearn.report.study_page import render_study  # here only, as in commands/present.py
 
     storage, results = Storage.at(out), {}
-    _check_takes_study(storage)
+    _check_takes_study(storage, study)
     learned = {arm for task in study.tasks.values() for arm in task.policies}
     check_study(study)
     begins = _forgetting(study, storage, console) if fresh else lambda: None
@@ -55,20 +55,23 @@ def run_study(study: StudyConfig, out: str | os.PathLike[str], console: Console,
     return found
 
 
-def _check_takes_study(storage: Storage) -> None:
+def _check_takes_study(storage: Storage, study: StudyConfig) -> None:
     """Raises ValueError where a study would replace what is none."""
     storage.check_folder()
     if known_config(storage) is not None:
         raise ValueError(f"{storage} is the folder of a run, and a study has a report of its own: choose another --out")
-    if (others := set(FILES) & set(storage.names())) and not _holds_study(storage):
-        raise ValueError(f"{storage} holds {some(sorted(others))} and no study: choose another --out")
+    if (others := set(FILES) & set(storage.names())) and not _holds_study(storage, study):
+        held = some(sorted(others))
+        raise ValueError(f"{storage} holds {held} and no study: choose another --out, or take them away")
 
 
-def _holds_study(storage: Storage) -> bool:
+def _holds_study(storage: Storage, study: StudyConfig) -> bool:
     try:
         known = json.loads(storage.read(FILES[0]))
-    except (FileNotFoundError, ValueError):  # storage boundary: not there, or not JSON
+    except FileNotFoundError:
         return False
+    except ValueError:  # storage boundary: cut short, if the tasks of a study are there
+        return any(known_config(storage / task) is not None for task in study.tasks)
     return isinstance(known, dict) and {"name", "tasks"} <= known.keys()
 
 

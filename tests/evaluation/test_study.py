@@ -185,9 +185,19 @@ def test_a_study_does_not_go_into_the_folder_of_a_run(study_file, finished, quie
 def test_a_study_does_not_replace_what_is_of_no_study(study_file, tmp_path, quiet, held):
     for name, text in held.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=r"holds \['(report\.html|study\.json)'\] and no study: choose another --out"):
+    with pytest.raises(ValueError, match=r"holds \['(report\.html|study\.json)'\] and no study: .* or take them away"):
         run_study(load_study(study_file, []), tmp_path, quiet)
     assert all((tmp_path / name).read_text() == text for name, text in held.items())
+
+
+def test_a_study_whose_file_was_cut_short_goes_on(study_file, tmp_path, quiet):
+    study = load_study(study_file, ["seeds=1"])
+    before = run_study(study, tmp_path, quiet)
+    file = tmp_path / "study.json"
+    whole = file.read_text()
+    for fresh in (False, True):
+        file.write_text(whole[:20])
+        assert run_study(study, tmp_path, quiet, fresh)["pooled"] == before["pooled"]
 
 
 def test_policies_of_a_study_stand_in_its_file(policylearn, study_file, tmp_path):
