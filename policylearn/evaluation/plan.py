@@ -36,6 +36,11 @@ class ExpectedTime:
     seconds: list[float]
     guessed: bool = False
 
+    @property
+    def guess(self) -> str:
+        """What to say after a time that is guessed; else nothing."""
+        return " (a guess from a few steps)" if self.guessed else ""
+
     def together(self, workers: int) -> float:
         """Seconds on so many workers; those that have nothing left to do wait for the last."""
         rounds = -(-len(self.seconds) // workers)
@@ -64,8 +69,8 @@ def plan_line(config: EvaluateConfig, wanted: int, left: ExpectedTime, workers: 
     line = f"{arms} × {seeds} = {plural(wanted, 'trial')}{known}"
     if not missing:
         return line
-    guess = " (a guess from a few steps)" if left.guessed else ""
-    return f"{line}; {missing} to run, about {duration(left.together(workers))} on {plural(workers, 'worker')}{guess}"
+    on = f"on {plural(workers, 'worker')}{left.guess}"
+    return f"{line}; {missing} to run, about {duration(left.together(workers))} {on}"
 
 
 def too_late(cluster: ClusterConfig, left: ExpectedTime) -> str:
@@ -73,6 +78,8 @@ def too_late(cluster: ClusterConfig, left: ExpectedTime) -> str:
 
     >>> too_late(ClusterConfig(backend="ray", deadline=3600), ExpectedTime([30.0, 9000.0]))
     'a trial takes about 2 h 30 min, and counts as hung after 1 h 0 min: raise cluster.deadline'
+    >>> too_late(ClusterConfig(backend="ray", deadline=9), ExpectedTime([30.0], guessed=True))
+    'a trial takes about 30 s (a guess from a few steps), and counts as hung after 9.0 s: raise cluster.deadline'
     >>> too_late(ClusterConfig(backend="local"), ExpectedTime([9000.0]))
     ''
     """
@@ -80,7 +87,7 @@ def too_late(cluster: ClusterConfig, left: ExpectedTime) -> str:
     if cluster.backend == "local" or longest <= cluster.deadline:
         return ""
     hung = f"counts as hung after {duration(cluster.deadline)}"
-    return f"a trial takes about {duration(longest)}, and {hung}: raise cluster.deadline"
+    return f"a trial takes about {duration(longest)}{left.guess}, and {hung}: raise cluster.deadline"
 
 
 def estimate(problem: Problem, arms: Arms, missing: list[str], known: list[Trial]) -> ExpectedTime:
