@@ -16,6 +16,7 @@ from policylearn.arms.policies import build_policy, build_uniform, scores_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.config import Config, PolicyConfig
 from policylearn.credit.domain import DomainCredits
+from policylearn.evaluation import identity
 from policylearn.evaluation.pretraining import HELD_OUT_MASKS, held_out_loss
 from policylearn.evaluation.trial import run_trial
 from policylearn.inner.objectives import objective_of
@@ -395,6 +396,12 @@ def test_words_are_looked_for_only_where_a_model_tells_them(make_problem, model)
     problem = make_problem(model)
     objective_of(problem)
     assert ("codebook" in vars(problem)) == (model == "beit")
+
+
+@pytest.mark.parametrize("model", ["vit_mae", "beit"])
+def test_a_trial_from_when_beit_told_the_words_of_a_policy_is_another(make_problem, monkeypatch, model):
+    monkeypatch.setattr(identity, "_sha256", lambda content: content.decode("latin-1"))
+    assert ("words of the config" in identity.evidence_key(make_problem(model))) == (model == "beit")
 
 
 def boxed(place, digits):

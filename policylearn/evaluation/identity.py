@@ -99,8 +99,11 @@ def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
 def evidence_key(problem: Problem) -> str:
     """The key of what all trials of a comparison share: settings, data, θ₀, and how metric, kind of task, objective and
     adaptations of others are written; by content and not by where they lie."""
-    code, weights = code_of_parts(problem.config, OF_A_TRIAL), weights_key(problem.fresh_model(0))
-    parts = [str(VERSION), json.dumps(_settings(problem.config, problem.task)), weights, _data(problem.data())]
+    code, model = code_of_parts(problem.config, OF_A_TRIAL), problem.fresh_model(0)
+    settings = _settings(problem.config, problem.task)
+    if model.mlm.config.model_type == "beit":
+        settings["told"] = "words of the config"  # once, they were those of the policy
+    parts = [str(VERSION), json.dumps(settings), weights_key(model), _data(problem.data())]
     return _sha256(" ".join([*parts, *code.values()]).encode())
 
 
@@ -125,6 +128,8 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
         found["kind"] = task.kind
     if f"multilabel.{task.metric}" in METRICS.names() and task.kind == "multilabel":
         found["metric_of"] = "decisions"  # once it was given logits
+    if task.metric == "exact_match":
+        found["metric_of"] = "answers as given back"  # once, as spelt alone, and written by a checkpoint's own settings
     if "joint" in methods or config.patches.words:
         # A model that no policy has trained is tuned, and held-out pictures are hidden, under masks of these settings.
         found["masking"] = config.masking.model_dump(mode="json")

@@ -162,6 +162,12 @@ def test_a_batch_that_straddles_two_epochs_makes_another_trial_of_it(make_policy
         assert masks_key(explore, domain, course, config) == fingerprint(explore) + course.key
 
 
+@pytest.mark.parametrize(("metric", "of"), [("exact_match", "answers as given back"), ("likelihood", None)])
+def test_answers_that_were_right_as_spelt_alone_make_another_trial(tiny, metric, of):
+    task = tiny().task.model_copy(update={"kind": "questions", "metric": metric})
+    assert identity._settings(tiny(), task).get("metric_of") == of
+
+
 def test_settings_of_credits_make_another_trial_where_masks_go_by_them(make_policy, tiny_problem, tiny):
     policy, domain, keys = make_policy(), tiny_problem.domain, {}
     for course in (Course(), Course(live=8)):
