@@ -50,18 +50,6 @@ class PictureProblem(Problem):
 
     called = "pictures"
 
-    def __init__(
-        self,
-        config: Config,
-        watch: Watch = UNSEEN,
-        data: Data | None = None,
-        device: str = "cpu",
-        tell: Callable[[str], None] = lambda lines: None,
-    ) -> None:
-        super().__init__(config, watch, data, device, tell)
-        if data is not None and data.codebook is not None:
-            self.codebook = data.codebook
-
     def data(self) -> Data:
         """The same, with the visual words."""
         return replace(super().data(), codebook=self.codebook)
@@ -118,7 +106,9 @@ class PictureProblem(Problem):
 
     @cached_property
     def codebook(self) -> Tensor:
-        """Centroids of the visual words of the domain, [K, d]."""
+        """Centroids of the visual words of the domain, [K, d]; a worker has those of whoever read the pictures."""
+        if self._data is not None and self._data.codebook is not None:
+            return self._data.codebook
         rows = self.domain
         return visual_words(rows.batch(rows.spread(WORDS_FROM))[0], self.config.patches.words)
 

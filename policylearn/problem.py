@@ -100,7 +100,7 @@ class Problem:
         self._examples: dict[str, Any] = {}
         self.memo: dict[str, Any] = {}
         """What is computed from it once, by modules that are built upon it."""
-        self._known_checkpoint = "" if data is None else data.checkpoint
+        self._data = data
         if data is not None:
             self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
             self.task, self.pairs = data.task, data.pairs
@@ -368,7 +368,7 @@ class Problem:
 
     @cached_property
     def _checkpoint(self) -> InnerModel:
-        model, known = self._load(seed=0), self._known_checkpoint
+        model, known = self._load(seed=0), self._data.checkpoint if self._data is not None else ""
         if known and sample_hash(model) != known:
             raise ValueError(
                 f"model.name {self.config.model.name} is another model on {platform.node()} than where the run began: "
