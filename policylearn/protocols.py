@@ -1,12 +1,50 @@
 """The nouns of the house: what may be swapped, and what whoever swaps it has to bring."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self
 
+import numpy as np
 from torch import Tensor
 
 from policylearn.config import MaskingConfig
 from policylearn.messages.watch import Watch
+
+
+class Rows(Protocol):
+    """Examples as they are read from files, whatever they are of: texts are token ids, pictures patches.
+
+    Attributes:
+        cut: how many lost what was too much for a row.
+    """
+
+    @property
+    def cut(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Iterable[int]) -> Self:
+        """Some of them, in the order given."""
+        ...
+
+    def contents(self) -> Iterator[bytes]:
+        """All that they hold, for keys."""
+        ...
+
+    def spread(self, most: int) -> np.ndarray:
+        """Numbers of `most` rows, evenly spaced from the first to the last; of all rows if there are no more."""
+        ...
+
+    def lengths(self, rows: Iterable[int]) -> list[int]:
+        """Places of the given rows."""
+        ...
+
+    def batch(self, rows: Iterable[int], pad_id: int) -> tuple[Tensor, Tensor]:
+        """(x [B, T, …], real [B, T]: not padding) of the given rows."""
+        ...
+
+    def values(self, rows: Iterable[int], width: int) -> dict[str, Tensor]:
+        """Numbers that come with the places of the given rows, by name, [B, width]."""
+        ...
 
 
 class Field(Protocol):

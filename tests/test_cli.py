@@ -292,7 +292,7 @@ def writes(tiny_toml, saved_policy, tmp_path) -> dict[str, tuple]:
 @pytest.mark.parametrize("command", WRITERS)
 def test_what_is_to_be_a_folder_and_cannot_be_one(refuses, writes, tmp_path, command, monkeypatch):
     """Which is told before anything is computed, by all commands alike."""
-    for work in ("problem.Problem.__init__", "commands.export.open_policy", "commands.average.average"):
+    for work in ("problems.problem.Problem.__init__", "commands.export.open_policy", "commands.average.average"):
         monkeypatch.setattr(f"policylearn.{work}", None)
     file = tmp_path / "file"
     file.touch()
@@ -382,7 +382,7 @@ def test_what_was_stopped_before_it_began_is_begun_with_fresh_again(stopped_at, 
     stopped_at(BEGUN[command], command, ONE_SEED)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for fresh, said in ((("--fresh",), "stopped before anything was begun anew; "), ((), "stopped; ")):
-        told = stopped_at("policylearn.problem.Problem.__init__", command, ONE_SEED, *fresh)
+        told = stopped_at("policylearn.problems.problem.Problem.__init__", command, ONE_SEED, *fresh)
         assert told.startswith(said) and told.endswith("Continue with the same command and the same --out.")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

@@ -6,13 +6,13 @@
 from policylearn.artefact import load_policy
 from policylearn.commands.present import word_rows
 from policylearn.config import load_config
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.words import fallers, most_masked
 
 MIN_COUNT, MIN_LETTERS, TOP = 30, 3, 20
 
 if __name__ == "__main__":
-    problem = Problem(load_config("configs/acl_arc.toml"))
+    problem = problem_of(load_config("configs/acl_arc.toml"))
     rows = [
         r for r in word_rows(load_policy("runs/acl_arc/policy").policy, problem.domain, problem) if r.count >= MIN_COUNT
     ]

@@ -26,7 +26,8 @@ from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.coverage import BATCH, coverage
 from policylearn.learning.supervised.targets import batch_of, token_targets
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/answer_spans")
@@ -90,7 +91,7 @@ def rows_of(targets: str, quick: bool) -> Iterator[tuple[str, list[dict[str, flo
 
 def problem_and_arm(arm: str, *overrides: str) -> tuple[Problem, MaskingPolicy]:
     """A policy that learns nothing."""
-    problem = Problem(load_config("configs/answer_spans.toml", list(overrides)))
+    problem = problem_of(load_config("configs/answer_spans.toml", list(overrides)))
     policy = arm_policy(problem, arm)
     assert policy is not None
     return problem, policy
@@ -104,7 +105,7 @@ def learned(
     config = load_config("configs/answer_spans.toml", [*overrides, *short, f"learn.seed={seed}"])
     out = RUNS / f"{'quick-' if quick else ''}{targets}-{name.removeprefix('learned, ').replace(', ', '-')}-{seed}"
     train(config, str(out).replace(" ", "-"), Console(), command="experiments/answer_spans/run.py")
-    return Problem(config), load_policy(Path(str(out).replace(" ", "-")) / "policy").policy
+    return problem_of(config), load_policy(Path(str(out).replace(" ", "-")) / "policy").policy
 
 
 def held_out(problem: Problem, split: str) -> TokenRows:

@@ -30,7 +30,8 @@ from policylearn.credit.domain import domain_credits
 from policylearn.data.corpora import open_corpus
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import Scores
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import write_up
 from policylearn.scores.counting import count_corpus
 
@@ -90,7 +91,7 @@ def problem_of(folder: Path, count: int) -> Problem:
         "credit": {"points": 2, "batches": 20, "resplits": 1},
         "cluster": {"backend": "local"},
     }
-    return Problem(Config.model_validate(given))
+    return TextProblem(Config.model_validate(given))
 
 
 def counting(folder: Path, count: int) -> dict[str, Any]:

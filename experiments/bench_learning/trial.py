@@ -19,7 +19,8 @@ from policylearn.arms.policies import build_uniform
 from policylearn.config import load_config
 from policylearn.evaluation import pretraining, trial
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.labelled import Labelled
 
@@ -61,7 +62,7 @@ class Clock:
 
 def breakdown(overrides: list[str], trials: int) -> dict[str, float]:
     """Processor seconds of a trial by part: the mean over seeds, after one trial that is not counted."""
-    problem, clock = Problem(load_config(overrides[0], overrides[1:])), Clock()
+    problem, clock = problem_of(load_config(overrides[0], overrides[1:])), Clock()
     torch.set_num_threads(problem.config.cluster.threads)
     problem.data()
     uniform, run = build_uniform(problem), clock.timed(REST, trial.run_trial)

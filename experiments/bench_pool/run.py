@@ -24,7 +24,8 @@ from policylearn.inner.seeds import rollout_seeds
 from policylearn.learning.rollout import PolicyGradient
 from policylearn.learning.rounds import rollout_with
 from policylearn.learning.steps import apply_gradient, mean_gradient, policy_optimizer
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
@@ -67,7 +68,7 @@ def nothing(problem: Problem) -> None:
 
 def measured_rollouts(config: Config, count: int, repeats: int) -> dict[str, Any]:
     """Median wall seconds of `count` rollouts in this process, with one and with two Ray workers, taken in turn."""
-    problem = Problem(config)
+    problem = problem_of(config)
     data, found = problem.data(), {name: [] for name in ("local", "1 worker", "2 workers")}
     each: list[float] = []
     seeds = rollout_seeds(config, 0)
@@ -99,7 +100,7 @@ def no_op(problem: Problem, phi: dict, seed: int) -> PolicyGradient:
 
 def learner_with_no_ops(config: Config, results: int) -> dict[str, float]:
     """Results per second through pool, mean gradient and Adam; resident MiB after a tenth of them and at the end."""
-    problem = Problem(config)
+    problem = problem_of(config)
     policy = initial_policy(problem)
     optimizer, memory = policy_optimizer(policy, config.learn), {}
     with open_pool(with_workers(config, 2), problem.data()) as pool:
@@ -147,7 +148,7 @@ def main() -> None:
     print(json.dumps(real), flush=True)
     noop = learner_with_no_ops(config, 2_000 if quick else 100_000)
     print(json.dumps(noop), flush=True)
-    rounds, problem = 3 if quick else 20, Problem(config)
+    rounds, problem = 3 if quick else 20, problem_of(config)
     parameters = sum(value.numel() for value in initial_policy(problem).learned().values())
     simulated: dict[str, Outcome] = {}
     for name, cluster in CLUSTERS.items():

@@ -20,14 +20,14 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import Pretraining, pretrain
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.formats import duration
 
 
 def run_job(job: Job, numbers: list[int], until: float) -> None:
     """Pretrain once, then fine-tune and probe on every label set that is left, while there is time."""
     (task, recipe, seed), started = job, time.time()
-    problem = Problem(recipe.config(task, numbers[0]), device=DEVICE)
+    problem = problem_of(recipe.config(task, numbers[0]), device=DEVICE)
     model, training = problem.fresh_model(seed), Pretraining([], 0)
     if recipe.steps and (policy := arm_policy(problem, "random")):
         training = pretrain(problem, model, policy, seed, recipe.steps)
@@ -36,7 +36,7 @@ def run_job(job: Job, numbers: list[int], until: float) -> None:
     for left, number in zip(reversed(range(len(numbers))), numbers, strict=True):
         if (began := time.time()) > until:
             return
-        labelled = Problem(recipe.config(task, number), device=DEVICE)
+        labelled = problem_of(recipe.config(task, number), device=DEVICE)
         found = score(FrozenFeatures(labelled, model), ["finetune", "probe"], seed)
         dev, rest = ({how: getattr(s, part) for how, s in found.items()} for part in ("dev", "test"))
         line = {"task": task, "recipe": recipe.name, "seed": seed, "set": number, "dev": dev, "rest": rest}

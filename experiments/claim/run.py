@@ -33,7 +33,8 @@ from policylearn.config import Config
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import duration
 
 SETTINGS_OF_ALL = [
@@ -68,7 +69,7 @@ def config_of_run(task: str, number: int, comparison: Comparison, recipe: Recipe
 @lru_cache(maxsize=len(TASKS))
 def open_problem(task: str, number: int, comparison: Comparison, recipe: Recipe, tuned: str) -> tuple[Problem, str]:
     """The problem of a run, and the key of its evidence."""
-    problem = Problem(config_of_run(task, number, comparison, recipe, tuned), device=DEVICE)
+    problem = problem_of(config_of_run(task, number, comparison, recipe, tuned), device=DEVICE)
     return problem, evidence_key(problem)
 
 

@@ -20,7 +20,8 @@ from policylearn.adapt.downstream import score
 from policylearn.arms.arms import arm_policy
 from policylearn.config import load_config
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, SEEDS = Path(__file__).parent, 10
@@ -54,7 +55,7 @@ def problem_of(task: str) -> Problem:
     """Anchors by TF-ICF of the task's own texts against encyclopedic ones, as configs/TASK.toml has it."""
     own = f"domain.path=../shared/data/tasks/{task}/train.jsonl.gz"
     epochs = [f"evaluate.{how}.epochs={EPOCHS[task]}" for how in ("finetune", "joint")]
-    return Problem(load_config(f"configs/{task}.toml", [*GIVEN, *epochs, own, "domain.limit=100000"]))
+    return TextProblem(load_config(f"configs/{task}.toml", [*GIVEN, *epochs, own, "domain.limit=100000"]))
 
 
 def lines() -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ from policylearn.inner.steps import learning_rate, make_optimizer
 from policylearn.models.model import InnerModel
 from policylearn.policy.diffusion import Diffused, diffuse
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import asked_for, write_up
 
@@ -158,7 +159,7 @@ def trained(
 
 def start() -> None:
     """The model that all arms start from, of 0.6 M parameters, trained under the uniform policy."""
-    problem = Problem(config({"tokenizer": str(KEPT / "tokenizer"), "architecture": SCRATCH}, 1e-3))
+    problem = problem_of(config({"tokenizer": str(KEPT / "tokenizer"), "architecture": SCRATCH}, 1e-3))
     model = trained(problem, build_uniform(problem), 0, START_STEPS)
     problem.tokenizer.save_pretrained(KEPT / "start")
     model.mlm.save_pretrained(KEPT / "start")
@@ -215,7 +216,7 @@ def run_missing(seeds: int) -> None:
         prepare()
         start()
     watch, done = ConsoleWatch(Console()), {(x["arm"], x["seed"]) for x in lines()}
-    problem = Problem(config(START, 5e-4), watch)
+    problem = problem_of(config(START, 5e-4), watch)
     policy_of, rows = kept_policies(problem), held_out_rows(problem)
     for seed, arm in ((seed, arm) for seed in range(seeds) for arm in ARMS if (arm, seed) not in done):
         line = {"arm": arm, "seed": seed} | run_one(problem, policy_of, rows, FIRST_SEED + seed, **ARMS[arm])

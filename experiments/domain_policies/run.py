@@ -25,7 +25,8 @@ from policylearn.config import Config, load_config
 from policylearn.evaluation.statistics import Difference, on_shared_seeds, pooled_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/domain_policies"), "../shared/data"
@@ -103,7 +104,7 @@ def run_one(task: str, arm: str, seed: int) -> None:
 
 @lru_cache(maxsize=1)
 def problem_of(task: str, precision: str) -> Problem:
-    return Problem(config_of(task, precision))
+    return TextProblem(config_of(task, precision))
 
 
 def policy_of(problem: Problem, task: str, arm: str) -> MaskingPolicy | None:

@@ -20,7 +20,7 @@ from policylearn.metagrad.estimators import SoftMask
 from policylearn.metagrad.unroll import unroll
 from policylearn.models.model import Blend
 from policylearn.policy.policy import shown_if_masked
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 WORDS = 6
 
@@ -79,7 +79,7 @@ def build(number: int, texts: int, rate: float, warm: int, mask_share: float) ->
     """
     settings = (f"inner.steps={warm + 1}", f"masking.mask_share={mask_share}")
     shares = f"masking.random_share={round((1 - mask_share) / 2, 3)}"
-    problem = Problem(load_config(None, [*PLANTED, *settings, shares]))
+    problem = problem_of(load_config(None, [*PLANTED, *settings, shares]))
     policy = arm_policy(problem, "random")
     trajectory = Trajectory.start(problem, policy, number)
     trajectory.model.double()

@@ -17,7 +17,8 @@ from torch import Tensor
 from policylearn.inner.masked_lm import mlm_loss
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 
 LINES = FOLDER / "gradients.jsonl"
 TEXTS, PAIRS, MASKED, PARTS = 30, 2, 2, 6
@@ -91,7 +92,7 @@ def measure(model: str) -> None:
     """All texts, at the start of a training."""
     if any(line["model"] == model for line in read_lines(LINES)):
         return
-    problem, rng = Problem(config_of(model, "model.bf16=false")), np.random.default_rng(0)
+    problem, rng = problem_of(config_of(model, "model.bf16=false")), np.random.default_rng(0)
     started = problem.fresh_model(0)
     if model == "from scratch":  # at random weights every gradient is one of the output bias
         from trainings import trained_under_random_masks

@@ -12,7 +12,8 @@ from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 
 LINES, SEEDS = FOLDER / "trials.jsonl", 10
 RATE = 1 / DRAWS
@@ -57,7 +58,7 @@ def trained_under_random_masks(problem: Problem, model: InnerModel, steps: int) 
 def run_missing() -> None:
     """Every trial that is not there; may be stopped."""
     done = {(x["model"], x["steps"], x["seed"], x["arm"]) for x in read_lines(LINES)}
-    problems = {model: Problem(config_of(model, f"masking.rate={RATE}", *READ)) for model in MODELS}
+    problems = {model: problem_of(config_of(model, f"masking.rate={RATE}", *READ)) for model in MODELS}
     for model, steps, seed, arm in jobs():
         if (model, steps, seed, arm) not in done:
             line = {"model": model, "steps": steps, "seed": seed, "arm": arm}

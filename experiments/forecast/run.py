@@ -32,7 +32,8 @@ from policylearn.evaluation.pretraining import pretrain
 from policylearn.models.chunks import extract
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import asked_for, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
@@ -107,7 +108,7 @@ def run(setting: str, console: Console) -> None:
     """The forecast, and what comes; all at once, for the policy is not kept."""
     torch.set_num_threads(1)
     config = config_of(setting)
-    problem = Problem(config, ConsoleWatch(console))
+    problem = problem_of(config, ConsoleWatch(console))
     points, _ = measure(problem, build_uniform(problem), build_uniform(problem))
     found = analyse(points, config)
     line = {"setting": setting, "reliability": found["reliability"], "lasting": found["lasting"]}

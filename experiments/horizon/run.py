@@ -24,7 +24,8 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.validity import train_to_the_end
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import asked_for, write_up
 
@@ -46,7 +47,7 @@ def config_of(*more: str) -> Config:
 
 @cache
 def problem() -> Problem:
-    return Problem(config_of())
+    return problem_of(config_of())
 
 
 def expected_credit(horizon: str, strength: float) -> MaskingPolicy:
@@ -57,7 +58,7 @@ def expected_credit(horizon: str, strength: float) -> MaskingPolicy:
 @cache
 def _credited(horizon: str) -> Problem:
     amount = ["credit.trainings=3", "credit.points=6", "credit.batches=40"]
-    found = Problem(config_of(f"credit.horizon={horizon}", *amount), data=problem().data())
+    found = problem_of(config_of(f"credit.horizon={horizon}", *amount), data=problem().data())
     scores_of(found, ["credit"])
     return found
 
@@ -66,7 +67,7 @@ def _credited(horizon: str) -> Problem:
 def gradient_step(estimator: str) -> MaskingPolicy:
     """A step from uniform masks down the gradient of the outer loss at the end, through all but the first step of whole
     trainings."""
-    own = Problem(config_of(*WHOLE, "learn.kl=0", f"learn.estimator={estimator}"), data=problem().data())
+    own = problem_of(config_of(*WHOLE, "learn.kl=0", f"learn.estimator={estimator}"), data=problem().data())
     policy = initial_policy(own)
     seeds = range(ROLLOUT_SEED, ROLLOUT_SEED + ROLLOUTS)
     each = torch.stack([rollout(own, policy, seed).gradient["network.logits"] for seed in seeds])

@@ -31,7 +31,8 @@ from policylearn.credit.live import LIVE, live_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import write_up
 from policylearn.scores.credit import CREDIT
 
@@ -101,7 +102,7 @@ def problem_of(task: str, number: int) -> Problem:
         "credit.resplits=2",
     ]
     given += ["evaluate.finetune.learning_rate=1e-4", "model.bf16=false"]  # any processor, and all arms alike
-    return Problem(load_config("configs/credits.toml", given))
+    return TextProblem(load_config("configs/credits.toml", given))
 
 
 def trained(problem: Problem, seed: int, by: str, strength: float, weight: float | None) -> InnerModel:

@@ -31,9 +31,9 @@ from policylearn.learning.rollout import rollout, train_once
 from policylearn.learning.steps import apply_gradient, policy_optimizer
 from policylearn.learning.windows import credits_over_window
 from policylearn.masking.structure import FIRM
-from policylearn.pictures import PictureProblem
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores
+from policylearn.problems.pictures import PictureProblem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.pictures import sheet
 from policylearn.report.write_up import write_up

@@ -23,7 +23,8 @@ from policylearn.config import ATTRIBUTES, Config, load_config
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference, share_of_lead
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 
 FOLDER, RUNS, CONFIG = Path(__file__).parent, Path("runs/planted_facts"), "configs/planted_facts.toml"
@@ -64,7 +65,7 @@ def able() -> Path:
     one that cannot answer anything says nothing of what a fact is worth. It knows nobody whom the domain is about."""
     folder = RUNS / "able"
     if not folder.exists():
-        problem = Problem(config_of(*STRANGERS))
+        problem = problem_of(config_of(*STRANGERS))
         model = problem.fresh_model(0)
         pretrain(problem, model, arm_policy(problem, "entity"), 0, problem.config.inner.steps)
         chosen = fit(FrozenFeatures(problem, model), np.arange(len(problem.labelled("train"))), 0)
@@ -96,7 +97,7 @@ def place(asked: str) -> Path:
 def found(asked: str) -> dict[str, dict[str, Any]]:
     """By arm exact match on test, a number per seed, and what its masks are spent on."""
     scores = json.loads((place(asked) / "result.json").read_text())["arms"]
-    shares = spent(Problem(comparison(asked)))
+    shares = spent(problem_of(comparison(asked)))
     return {ARMS.get(arm, arm): {"scores": one["scores"], **shares[arm]} for arm, one in scores.items()}
 
 

@@ -26,7 +26,8 @@ from policylearn.commands.train import train
 from policylearn.config import EvaluateConfig, load_config
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.trial import run_trial
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import asked_for, write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/proteins")
@@ -65,7 +66,7 @@ def problem_of(name: str, precision: str, *methods: str) -> Problem:
     given = [f"name={name}", f"task.path={task_of(LABELS[name])}", "cluster.backend=local"]
     given += [f"model.bf16={json.dumps(precision == 'bf16')}", f"evaluate.downstream={json.dumps(methods)}"]
     given += ["evaluate.finetune.epochs=5"]
-    return Problem(load_config("configs/proteins.toml", given))
+    return TextProblem(load_config("configs/proteins.toml", given))
 
 
 def learn(name: str) -> Path:
@@ -153,7 +154,7 @@ def cells_of(arm: str, by_arm: dict[str, dict[int, float]]) -> tuple[str, str]:
 def liked(name: str) -> tuple[list[str], np.ndarray]:
     """Residues, and the mean mask probability [20, PLACES] of each by where it stands."""
     policy = load_policy(RUNS / name).policy
-    problem = Problem(load_config("configs/proteins.toml", [f"task.path={task_of(LABELS[name])}"]))
+    problem = TextProblem(load_config("configs/proteins.toml", [f"task.path={task_of(LABELS[name])}"]))
     sums, counts = np.zeros((2, len(problem.tokenizer), PLACES))
     for number in range(len(problem.domain)):
         row = problem.domain[number]

@@ -24,7 +24,7 @@ from policylearn.config import StudyConfig, load_study
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 
 def calls(study: StudyConfig, task: str, first: int | None) -> Iterator[tuple[str, int]]:

@@ -24,7 +24,8 @@ from policylearn.credit.domain import DomainCredits, batches_of_point, standardi
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import asked_for, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
@@ -93,7 +94,7 @@ def kept(problem: Problem, task: str, name: str, make: Any) -> OccurrenceMeans:
 
 def policies(task: str, console: Console) -> tuple[Problem, dict[str, MaskingPolicy | None]]:
     """All arms; the two trainings that `TWICE` is credited along begin with that of `FIRST`."""
-    problem = Problem(config_of(task, trainings=2), ConsoleWatch(console))
+    problem = problem_of(config_of(task, trainings=2), ConsoleWatch(console))
     points = states(problem.config) // 2
     first = kept(problem, task, "first", lambda: measured(problem, None, range(points)))
     again = kept(problem, task, "again", lambda: measured(problem, None, range(points, 2 * points)))

@@ -29,7 +29,7 @@ from policylearn.credit.analysis import MADE_UP, A, B, Point
 from policylearn.credit.credits import Tokens
 from policylearn.credit.reliability import measure
 from policylearn.credit.sums import advantage
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.write_up import write_up
 
 FOLDER = Path(__file__).parent
@@ -40,7 +40,7 @@ KEPT, HALVES = Path("runs/signal"), (A, B)
 def whole(task: str, variant: str, *overrides: str) -> Iterator[dict[str, Any]]:
     """The measurement of `policylearn diagnose`, and what parts of it would have shown."""
     config = config_of(task, *overrides)
-    problem = Problem(config)
+    problem = problem_of(config)
     points, _ = measure(problem, initial_policy(problem), build_uniform(problem))
     keep(points, task, variant)
     yield {"variant": variant, **numbers(points, problem), "overrides": overrides}

@@ -31,7 +31,8 @@ from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.models.parameters import carriers
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.protocols import Readout
 
 SETTINGS, BATCHES = (*SMALL, "inner.batch_size=64", OWN_TEXTS.format("trec6")), 10
@@ -69,7 +70,7 @@ def matrices(model: torch.nn.Module, gradients: NamedGradients) -> NamedGradient
 
 def screen() -> Iterator[dict[str, Any]]:
     """Variants of the outer gradient at the first point of the trajectory, on the same masked texts of TREC-6."""
-    problem = Problem(config_of("trec6", *SETTINGS))
+    problem = problem_of(config_of("trec6", *SETTINGS))
     trajectory = Trajectory.start(problem, initial_policy(problem), SEED)
     for _ in range(max(1, round(problem.config.inner.start * problem.config.inner.steps))):
         trajectory.take_step(next(trajectory.batches))

@@ -6,7 +6,7 @@ from policylearn.commands.diagnose import amounts, needs
 from policylearn.config import Config, load_config
 from policylearn.credit.analysis import Point, analyse
 from policylearn.credit.variance import Shares
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 TASKS = ("acl_arc", "chemprot", "scicite", "pubmed_sections", "trec6")
 OWN_TEXTS = "domain.path=../shared/data/tasks/{}/train.jsonl.gz"

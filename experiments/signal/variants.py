@@ -28,7 +28,8 @@ from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.one_step import outer_direction
 from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 
 SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "credit.points=1")
 BATCHES = 18
@@ -141,8 +142,8 @@ VARIANTS = {
 def vary(name: str) -> dict[str, Any]:
     """The record of one variant."""
     variant = VARIANTS[name]
-    problem = Problem(config_of("trec6", *SETTINGS, *variant.overrides))
-    points = measured(problem, Problem(config_of("trec6", *SETTINGS, *variant.masks)), variant.directions)
+    problem = problem_of(config_of("trec6", *SETTINGS, *variant.overrides))
+    points = measured(problem, problem_of(config_of("trec6", *SETTINGS, *variant.masks)), variant.directions)
     return {"variant": name, **numbers(points, problem), "batches": 2 * BATCHES}
 
 

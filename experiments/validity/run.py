@@ -33,9 +33,9 @@ from policylearn.learning.windows import credits_over_window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate
 from policylearn.metagrad.estimators.credit import expected_size
-from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import asked_for, write_up

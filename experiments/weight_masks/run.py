@@ -25,7 +25,8 @@ from table import table
 from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score_chosen, subsets
 from policylearn.config import Config, load_config
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import write_up
@@ -73,16 +74,16 @@ def config_of(task: str) -> Config:
 def problem_of(task: str) -> Problem:
     """The task, with at most `DEV` dev examples."""
     config = config_of(task)
-    data = Problem(config).data()
+    data = TextProblem(config).data()
     dev = data.examples["dev"]
     kept = Examples(dev.rows.take(range(min(DEV, len(dev)))), dev.y[:DEV])
-    return Problem(config, data=replace(data, examples={**data.examples, "dev": kept}))
+    return TextProblem(config, data=replace(data, examples={**data.examples, "dev": kept}))
 
 
 def trial(problem: Problem, arm: Arm, seed: int) -> dict[str, Any]:
     """One arm on one seed: the seed draws the labelled examples, their order and the initial masks."""
     wall, cpu = time.monotonic(), time.process_time()
-    problem = Problem(arm.of(problem.config), data=problem.data())
+    problem = TextProblem(arm.of(problem.config), data=problem.data())
     picked = next(subsets(problem, seed))
     chosen = ADAPTATIONS.get(arm.method).fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, seed)
     learned = time.process_time() - cpu

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import initial_scores
 from policylearn.weight_masks.plain import fold

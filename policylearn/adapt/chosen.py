@@ -9,7 +9,7 @@ import torch
 
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.tasks.labelled import Examples
 
 Note = Callable[..., None]

@@ -8,7 +8,7 @@ import numpy as np
 
 from policylearn.adapt.chosen import Chosen, FrozenFeatures
 from policylearn.config import parts_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.registry.registry import check_has
 from policylearn.tasks.kind import finite_score

@@ -24,7 +24,7 @@ from policylearn.inner.window import Window
 from policylearn.messages.watch import UNSEEN, UNSEEN_PROGRESS, Progress, Watch
 from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import score
 
 

@@ -35,10 +35,10 @@ from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
-from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import random_patches
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
 
 OVER = 1.0
 """Progress of the training that comes before."""

@@ -9,7 +9,7 @@ from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.splits import support_and_query
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 
 

@@ -12,7 +12,7 @@ from policylearn.adapt.splits import Split, fold
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
 from policylearn.models.model import Features, InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.protocols import Readout
 from policylearn.tasks.kind import metric_of
 

@@ -33,7 +33,7 @@ from policylearn.adapt.finetune import choose_epoch, head_of, query_loss, rows_o
 from policylearn.messages.watch import UNSEEN_PROGRESS, Progress
 from policylearn.models.chunks import Indices
 from policylearn.models.model import Elsewhere, Features, InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.tasks.labelled import LabelledBatch
 from policylearn.weight_masks.classifier import MaskedClassifier
 from policylearn.weight_masks.masks import binarise, initial_scores, masked

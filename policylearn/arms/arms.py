@@ -15,12 +15,12 @@ from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
 from policylearn.masking.patches import PatchField
 from policylearn.masking.structure import FIRM, STRUCTURES
-from policylearn.pictures import PictureProblem
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.patches import REGION, patch_field
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import PICTURE_SCORERS, SCORERS
 from policylearn.scores.credit import CREDIT
 from policylearn.scores.registry import labels_read

@@ -7,9 +7,9 @@ import numpy as np
 
 from policylearn.config import Config
 from policylearn.credit.live import LIVE
-from policylearn.data.tokens import TokenRows
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.protocols import Rows
 
 CHUNK = 64
 """Texts that are scored at once."""
@@ -68,7 +68,7 @@ def course_of(config: Config, arm: str) -> Course:
     )
 
 
-def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> TokenRows:
+def best_texts(problem: Problem, policy: MaskingPolicy, share: float) -> Rows:
     """The share of the domain's texts, at least one, with the highest mean score; of equals the first, and in the order
     of the corpus."""
     scores, rows = text_scores(problem, policy), problem.domain

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from policylearn.data.corpora import corpus_shards, open_corpus, open_records
 from policylearn.data.tokens import TokenRows
 from policylearn.masking import TextField, vocabulary
 from policylearn.masking.vocabulary import marks_words
-from policylearn.pictures import PictureProblem
 from policylearn.policy.networks import token_features
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem, of_texts
 from policylearn.scores.counting import CorpusCounts
 from policylearn.scores.pictures import PictureSources
 from policylearn.scores.registry import checked, score
@@ -51,11 +52,13 @@ def use_scores(problem: Problem, name: str, found: Scores) -> None:
 def sources_of(problem: Problem) -> Any:
     """What scorers read, `Sources` or `PictureSources`; corpora are counted once for a problem."""
     if SOURCES not in problem.memo:
-        problem.memo[SOURCES] = _picture_sources(problem) if isinstance(problem, PictureProblem) else _sources(problem)
+        problem.memo[SOURCES] = (
+            _picture_sources(problem) if isinstance(problem, PictureProblem) else _sources(of_texts(problem))
+        )
     return problem.memo[SOURCES]
 
 
-def _sources(problem: Problem) -> Sources:
+def _sources(problem: TextProblem) -> Sources:
     config = problem.config
     return Sources(
         config.scores,
@@ -91,7 +94,7 @@ def _picture_sources(problem: PictureProblem) -> PictureSources:
 
 def _labelled(problem: Problem) -> tuple[TokenRows, Tensor]:
     train = class_examples(problem.kind, problem.labelled("train"), "a scorer that reads labels")
-    return train.rows, train.y
+    return cast(TokenRows, train.rows), train.y
 
 
 def _count_on_ray(problem: Problem, which: str, only: np.ndarray | None) -> CorpusCounts:

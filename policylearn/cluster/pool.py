@@ -14,7 +14,7 @@ from policylearn.cluster.calls import Call, Failure, Result, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.problem import Data
+from policylearn.problems.problem import Data
 from policylearn.registry.known import BACKENDS
 from policylearn.registry.registry import check_has
 

@@ -22,7 +22,7 @@ from policylearn.cluster.ray_worker import Place, RayWorker, Shared
 from policylearn.cluster.schedule import Schedule
 from policylearn.config import Config
 from policylearn.config.parts import check_travels
-from policylearn.problem import Data
+from policylearn.problems.problem import Data
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import ray
 from policylearn.cluster.calls import Failure, Work
 from policylearn.cluster.worker import Worker
 from policylearn.config import Config
-from policylearn.problem import Data
+from policylearn.problems.problem import Data
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from transformers.utils.logging import disable_progress_bar
 from policylearn.cluster.calls import Failure, Work
 from policylearn.config import Config
 from policylearn.models.device import device_of
-from policylearn.pictures import problem_of
-from policylearn.problem import Data
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Data
 from policylearn.registry.registry import import_parts
 
 

@@ -17,7 +17,7 @@ from policylearn.config import Config
 from policylearn.evaluation.compare import too_few
 from policylearn.models.device import device_here
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.formats import score
 from policylearn.report.printing import print_line

@@ -25,7 +25,7 @@ from policylearn.learning.windows import opens_window
 from policylearn.models.device import device_here
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.printing import print_line
 from policylearn.scores.credit import CREDIT
 

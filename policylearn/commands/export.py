@@ -13,11 +13,11 @@ from policylearn.artefact import CARD, MANIFEST, PolicyArtefact, load_policy, sa
 from policylearn.artefact.card import with_note
 from policylearn.collator.distil import COLUMN, MAX_LENGTH, Fidelity, annotate, to_table, tokenized
 from policylearn.commands.choices import Form
+from policylearn.data.corpora import open_corpus
 from policylearn.data.records import matching_files, read_records
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.problem import open_corpus
 from policylearn.runs.layout import CHECKPOINTS, POLICY
 from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix

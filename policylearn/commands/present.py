@@ -8,11 +8,12 @@ import torch
 
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.commands.card_of_run import SAMPLE, run_card
-from policylearn.data.tokens import TokenRows
 from policylearn.learning.lineage import Facts
-from policylearn.pictures import PictureProblem
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import of_texts
+from policylearn.protocols import Rows
 from policylearn.report.pictures import drawn_pictures
 from policylearn.report.words import WordRow, most_masked
 from policylearn.runs.layout import POLICY, REPORT
@@ -24,7 +25,7 @@ MIN_COUNT = 10
 CARD_WORDS = 20
 
 
-def word_rows(policy: MaskingPolicy, rows: TokenRows, problem: Problem) -> list[WordRow]:
+def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordRow]:
     """Mean mask probability of every token type over its occurrences in the first `SAMPLE` rows of a corpus.
 
     Types seen fewer than `MIN_COUNT` times are left out: their means say little.
@@ -83,9 +84,11 @@ def samples(problem: Problem, policy: MaskingPolicy) -> Any:
     """A few rows of the domain under the policy, before and after learning: heatmaps, or pictures."""
     rows = range(min(EXAMPLES, len(problem.domain)))
     if isinstance(problem, PictureProblem):
-        return drawn_pictures(policy, problem.domain.batch(rows)[0], columns=problem.domain.values(rows))
-    texts = {i: problem.domain[i].tolist() for i in rows}
-    given = {i: problem.domain.values([i], len(ids)) for i, ids in texts.items()}
+        pictures = problem.domain
+        return drawn_pictures(policy, pictures.batch(rows)[0], columns=pictures.values(rows))
+    domain = of_texts(problem).domain
+    texts = {i: domain[i].tolist() for i in rows}
+    given = {i: domain.values([i], len(ids)) for i, ids in texts.items()}
     return [heatmaps(policy, problem.tokenizer, ids, given[i]) for i, ids in texts.items()]
 
 

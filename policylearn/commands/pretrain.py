@@ -23,7 +23,7 @@ from policylearn.pretrain.record import CARD, CHECKPOINTS, HASHED, Record, card
 from policylearn.pretrain.reports import check_reports, project_told
 from policylearn.pretrain.saving import written
 from policylearn.pretrain.training import LOWER, Shown, filled_up, trainer_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console, print_line
 from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible

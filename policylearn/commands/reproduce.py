@@ -16,7 +16,7 @@ from policylearn.learning.versions import add_version, recalled_versions, versio
 from policylearn.messages.quote import some
 from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console
 from policylearn.runs.contents import contents, known_contents
 from policylearn.runs.layout import CHECKPOINTS, EXPECTED, POLICY, PRIOR, STRENGTH

@@ -13,7 +13,7 @@ from policylearn.artefact.card import plain_card
 from policylearn.learning.lineage import known_of, unchanged
 from policylearn.policy.adaptive import check_follows_no_model
 from policylearn.policy.scores import scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.provenance import provenance
 from policylearn.runs.taking import check_takes_policy
 from policylearn.scores.tficf import counts_of

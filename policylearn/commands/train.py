@@ -18,7 +18,7 @@ from policylearn.learning.lineage import has_learned, kept_round, lineage, measu
 from policylearn.learning.windows import check_windows
 from policylearn.models.device import without_gpus
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.printing import print_line
 from policylearn.report.verdict import signal
 from policylearn.runs.preemption import preemptible

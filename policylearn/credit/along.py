@@ -23,7 +23,7 @@ from policylearn.messages.watch import At, Watch
 from policylearn.metagrad.replay import Replay
 from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 SETTLED = 5
 """Steps after which AdamW's moments tell the size of gradients. After one they are that one gradient, and a step by

@@ -22,7 +22,7 @@ from policylearn.models.device import give_memory_back
 from policylearn.models.model import InnerModel
 from policylearn.models.parameters import carriers, is_embedding, owners
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 GROUP = 8
 """Batches that are credited together, a text beside others of its length, whatever batches they are of."""

@@ -18,7 +18,7 @@ from policylearn.inner.seeds import MASK_SEED
 from policylearn.masking import MaskedBatch
 from policylearn.models.parameters import carriers
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural
 
 ALL = "all"

@@ -6,7 +6,7 @@ both halves they would make noise look reliable.
 
 import numpy as np
 
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 BLOCK = 64
 """Rows of the corpus that stay together: the rows of a document follow one another."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.adapt.splits import fold
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 
 def cross_fitted(problem: Problem, picked: np.ndarray, y: Tensor, folds: int, resplits: int, seed: int) -> ProbeLoss:

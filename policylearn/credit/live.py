@@ -20,7 +20,7 @@ from policylearn.masking import TextField
 from policylearn.messages.watch import UNSEEN
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 LIVE = "live"
 """The arm, and the scorer of its policy, whose scores come with a text."""

@@ -20,7 +20,7 @@ from policylearn.credit.words import keys_of, spell
 from policylearn.inner.seeds import MASK_SEED
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 TWIN_SHARE = 4
 """One batch in so many is masked a second time, to compare the same tokens under two masks."""

@@ -22,9 +22,9 @@ from policylearn.evaluation.summary import summarise
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.device import be_the_worker, device_here
-from policylearn.pictures import problem_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress

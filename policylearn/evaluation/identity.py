@@ -12,12 +12,12 @@ from safetensors.torch import save
 from policylearn.arms.course import USUAL, Course, number_of_best
 from policylearn.config import Config, MaskingConfig, RateSchedule, TaskConfig, parts_of
 from policylearn.config.masking import texts_of
-from policylearn.data.tokens import TokenRows
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Data, Problem
+from policylearn.problems.problem import Data, Problem
+from policylearn.protocols import Rows
 from policylearn.registry.known import METRICS, brought
 from policylearn.runs.code import code_hash, code_of_parts
 from policylearn.runs.provenance import fingerprint
@@ -47,9 +47,7 @@ def trial_key(evidence: str, masks: str, seed: int) -> str:
     return _sha256(f"{evidence} {masks} {seed}".encode())
 
 
-def masks_key(
-    policy: MaskingPolicy | None, domain: TokenRows, course: Course = USUAL, config: Config | None = None
-) -> str:
+def masks_key(policy: MaskingPolicy | None, domain: Rows, course: Course = USUAL, config: Config | None = None) -> str:
     """What decides the masks of an arm; None: no further training. `course` is the rest of its training, and of
     `config` are the settings by which masks go that follow the credits of the moment, and those of joint tuning."""
     if policy is None:
@@ -80,7 +78,7 @@ def _drawn_otherwise_before(policy: MaskingPolicy, texts: int, course: Course, c
     return straddles and policy.masking.design != "explore" and course.mlm_weight > 0
 
 
-def _masked_otherwise_before(policy: MaskingPolicy, domain: TokenRows) -> bool:
+def _masked_otherwise_before(policy: MaskingPolicy, domain: Rows) -> bool:
     """Whether trials from before units had a longest length (see `masking.lengths`) may have come out otherwise: not of
     tokens, nor of words that are all as likely, none of which is cut."""
     if policy.masking.unit == "token":

@@ -16,7 +16,7 @@ from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 ORDER = 5
 """Of the labels: a stream of its own, so that texts and masks are those of a training without."""

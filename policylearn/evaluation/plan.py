@@ -14,7 +14,7 @@ from policylearn.evaluation.trial import Trial
 from policylearn.models.chunks import extract
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import duration, plural
 
 STEPS, TEXTS = 3, 32

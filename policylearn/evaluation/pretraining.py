@@ -19,10 +19,10 @@ from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
-from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import random_patches
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
 
 HELD_OUT = 256
 """Texts that the loss on held-out text is taken on, at most."""

@@ -7,7 +7,7 @@ from policylearn.adapt.downstream import FrozenFeatures, score
 from policylearn.arms.course import course_of
 from policylearn.evaluation.pretraining import Pretraining, held_out_loss, pretrain
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 CHECKPOINT = "checkpoint that is not trained further"
 """Where in `Problem.memo` what it came to is kept."""

@@ -21,7 +21,7 @@ from policylearn.credit.sums import spearman_brown
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import PolicyGradient, rollout, train_once
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 Change = dict[str, Tensor]
 """By name of a tensor of φ, what is added to it."""

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from policylearn.config.masking import texts_of
-from policylearn.data.tokens import TokenRows
 from policylearn.inner.objectives import Objective
 from policylearn.masking import MaskedBatch
 from policylearn.policy.adaptive import AMLM, AdaptiveWeights
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.protocols import Rows
 
 Columns = Callable[[Tensor, Tensor], dict[str, Tensor]]
 """Ids [B, T] and real [B, T] of a batch → scores that come with it, [B, T] each, by name."""
@@ -32,7 +32,7 @@ def masked_batches(
     objective: Objective,
     progress: Callable[[], float] = lambda: 0.0,
     mask_seed: int | None = None,
-    rows: TokenRows | None = None,
+    rows: Rows | None = None,
     columns_of: Columns = no_columns,
 ) -> Iterator[MaskedBatch]:
     """Endless masked batches of the domain corpus, in an order drawn from `seed`, reshuffled every epoch.

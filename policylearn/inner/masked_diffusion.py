@@ -15,7 +15,7 @@ from torch import Tensor
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.masking import MaskedBatch, eligible_positions, whole_rates
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 ALL_HIDDEN = {"mask_share": 1.0, "random_share": 0.0}
 

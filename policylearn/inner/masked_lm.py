@@ -7,7 +7,7 @@ from torch import Tensor
 
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy, mask_tokens
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 
 def mlm_loss(model: Callable[..., Tensor], batch: MaskedBatch, weights: Tensor | None = None) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.masking.patches import PatchField
-from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import draw_patches
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
 
 
 class PatchReconstruction(MaskedLM):

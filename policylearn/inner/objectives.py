@@ -7,7 +7,7 @@ from torch import Tensor
 from policylearn.inner.window import Loss
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import OBJECTIVES
 from policylearn.registry.registry import check_has
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policylearn.data.tokens import TokenRows
 from policylearn.inner.batches import Columns, follow_mistakes, masked_batches, no_columns
 from policylearn.inner.objectives import Objective, objective_of
 from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
@@ -17,7 +16,8 @@ from policylearn.masking import MaskedBatch
 from policylearn.models.model import InnerModel
 from policylearn.policy.adaptive import AMLM, AdaptiveWeights
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
+from policylearn.protocols import Rows
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Trajectory:
         self,
         objective: Objective,
         mask_seed: int | None = None,
-        rows: TokenRows | None = None,
+        rows: Rows | None = None,
         columns_of: Columns = no_columns,
     ) -> Iterator[MaskedBatch]:
         """`masked_batches`, each masked as at its own step: by how far the training is, and its mistakes till then."""

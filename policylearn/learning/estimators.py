@@ -22,7 +22,7 @@ from policylearn.metagrad.estimators import (
     room_derivatives,
 )
 from policylearn.policy.policy import MaskingPolicy, shown_if_masked
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 
 def by_credit(problem: Problem, policy: MaskingPolicy, seed: int) -> list[Trajectory]:

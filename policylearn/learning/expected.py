@@ -23,7 +23,7 @@ from policylearn.credit.domain import Credited, DomainCredits, batches_of_point,
 from policylearn.credit.outer import parts_of, slopes_of
 from policylearn.learning.learner import States, collect, in_order
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.state import State
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans

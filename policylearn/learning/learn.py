@@ -17,7 +17,7 @@ from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
 from policylearn.learning.strength import choose_factor, describe_choice, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.console import RoundProgress
 from policylearn.runs.layout import EXPECTED, STRENGTH
 from policylearn.runs.run import Run

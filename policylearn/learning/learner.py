@@ -7,7 +7,7 @@ from policylearn.cluster.calls import Result, WorkFailed
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.state import State
 
 States = Generator[State, None, None]

@@ -8,7 +8,7 @@ from policylearn.artefact import load_policy
 from policylearn.config import Config
 from policylearn.learning.choice import kept_the_first
 from policylearn.policy.scores import scorer_of
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural
 from policylearn.runs.layout import STRENGTH
 from policylearn.runs.provenance import last_part

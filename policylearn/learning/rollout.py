@@ -17,7 +17,7 @@ from policylearn.learning.windows import opens_window
 from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import entropy, kl_divergence
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.registry.known import ESTIMATORS
 
 Surrogate = Callable[[Tensor], Tensor]

@@ -24,7 +24,7 @@ from policylearn.learning.steps import (
 )
 from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.state import State
 
 

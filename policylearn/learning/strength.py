@@ -22,7 +22,7 @@ from policylearn.inner.seeds import STRENGTH_SEED
 from policylearn.learning.learner import States, collect
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural, score
 from policylearn.runs.state import State
 

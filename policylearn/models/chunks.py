@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from policylearn.data.tokens import TokenRows
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.model import Features, InnerModel
+from policylearn.protocols import Rows
 
 CHUNK = 12_288
 """Tokens run through the encoder at once."""
@@ -64,7 +64,7 @@ def _things(sizes: np.ndarray, back: np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate([np.arange(ends[i], ends[i + 1]) for i in back]))
 
 
-def extract(features: Features, rows: TokenRows, picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
+def extract(features: Features, rows: Rows, picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
     """Features of the picked rows, [len(picked), d], see `in_chunks`."""
     return in_chunks(features, partial(rows.batch, pad_id=pad_id), picked, rows.lengths(picked), watch)
 

@@ -13,7 +13,7 @@ from policylearn.config import PretrainConfig
 from policylearn.evaluation.multitask import examples_in_turn, with_head
 from policylearn.models.model import InnerModel
 from policylearn.pretrain.masked_tokens import MaskedTokensTrainer
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 HEAD = "task_head"
 """A part of the model while it is trained, so that it is moved, clipped and kept in checkpoints like the rest."""

@@ -18,13 +18,14 @@ from policylearn.artefact import load_policy
 from policylearn.collator.patch_collator import PatchCollator
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import BENCHMARKS, MaskingConfig
-from policylearn.pictures import PictureProblem
 from policylearn.policy.patches import REGION, whole_rate
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
-from policylearn.pretrain.rows import PictureRows, Rows
+from policylearn.pretrain.rows import PictureRows, TextRows
 from policylearn.pretrain.training import devices, in_texts, shares
-from policylearn.problem import Problem
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem, of_texts
 from policylearn.report.printing import print_line
 from policylearn.runs.provenance import fingerprint, last_part
 
@@ -48,7 +49,7 @@ class Material:
     """
 
     of: str
-    rows: Rows | PictureRows
+    rows: TextRows | PictureRows
     masks: MaskingPolicy
     said: str
     share: str
@@ -66,12 +67,12 @@ def material_of(problem: Problem, source: str | None) -> Material:
             to be seen, and the task has no head; what is for texts alone is asked of pictures; or a step cannot be
             dealt out.
     """
-    found = _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(problem, source)
+    found = _pictures(problem, source) if isinstance(problem, PictureProblem) else _texts(of_texts(problem), source)
     shares(in_texts(problem.config.pretrain, found.masks.masking.copies), devices())
     return found
 
 
-def _texts(problem: Problem, source: str | None) -> Material:
+def _texts(problem: TextProblem, source: str | None) -> Material:
     config = problem.config
     masks, said = _masks(problem, source)
     size = config.model.max_length if config.pretrain.packing else None
@@ -81,7 +82,7 @@ def _texts(problem: Problem, source: str | None) -> Material:
         facts["labelled"] = _digest(problem.labelled("train").rows, problem.labelled("train"))
     return Material(
         "texts",
-        Rows(problem.domain, [scorer_of(name) for name in masks.names], size),
+        TextRows(problem.domain, [scorer_of(name) for name in masks.names], size),
         masks,
         said,
         f"{masks.masking.rate_in_words} of the tokens, by {masks.masking.unit}",

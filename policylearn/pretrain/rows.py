@@ -31,8 +31,8 @@ def packed(lengths: Sequence[int], size: int) -> list[range]:
     return [*rows, range(first, len(lengths))] if len(lengths) else rows
 
 
-class Rows(Dataset):
-    """Rows as `PolicyCollator` takes them: `input_ids`, and for packed ones which text a token is of.
+class TextRows(Dataset):
+    """TextRows as `PolicyCollator` takes them: `input_ids`, and for packed ones which text a token is of.
 
     Args:
         texts: the corpus.

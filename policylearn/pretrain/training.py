@@ -25,7 +25,7 @@ from policylearn.config.masking import texts_of
 from policylearn.pretrain.labels import BesideLabels
 from policylearn.pretrain.masked_tokens import MaskedTokensTrainer, loss_of
 from policylearn.pretrain.reports import TENSORBOARD, reports
-from policylearn.pretrain.rows import PictureRows, Rows, Unnumbered
+from policylearn.pretrain.rows import PictureRows, TextRows, Unnumbered
 from policylearn.pretrain.saving import SavingTrainer
 from policylearn.report.progress import TaskProgress, is_live
 from policylearn.trainers.huggingface import EpochCallback
@@ -42,7 +42,7 @@ def trainer_of(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     collator: PolicyCollator | PatchCollator,
-    rows: Rows | PictureRows,
+    rows: TextRows | PictureRows,
     folder: Path,
 ) -> Trainer:
     """What trains a model on rows; checkpoints go to `folder`. Models of pictures have their own loss; steps that see

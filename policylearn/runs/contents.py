@@ -11,7 +11,7 @@ from policylearn.config.places import places_of
 from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.code import code_of_parts
 from policylearn.runs.kept import kept_json
 from policylearn.runs.layout import CONFIG, CONTENTS, POLICY

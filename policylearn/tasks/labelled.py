@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from policylearn.data.task import Task
 from policylearn.data.tokens import TokenRows, tokenize
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, extract
-from policylearn.protocols import Readout
+from policylearn.protocols import Readout, Rows
 from policylearn.tasks.kind import Shown, TaskKind, metric_of
 
 
@@ -24,7 +24,7 @@ from policylearn.tasks.kind import Shown, TaskKind, metric_of
 class Examples:
     """One labelled split, tokenised: rows, and targets y [N], class indices or numbers."""
 
-    rows: TokenRows
+    rows: Rows
     y: Tensor
 
     def __len__(self) -> int:
@@ -48,7 +48,8 @@ class Examples:
 
     def tokens_of(self, picked: Indices) -> Iterator[np.ndarray]:
         """Token ids of what each target of the picked rows is of: the whole row."""
-        return (self.rows[int(row)] for row in picked)
+        rows = cast(TokenRows, self.rows)
+        return (rows[int(row)] for row in picked)
 
     def outputs(self, model: Callable[..., Tensor], picked: Indices, pad_id: int, watch: Watch = UNSEEN) -> Tensor:
         """Features, or outputs of a model with a head, one for each target of the picked rows."""

@@ -42,6 +42,7 @@ class TaggedExamples(Examples):
         lost: words that have no token, because their text was cut or because they are nothing to the tokenizer.
     """
 
+    rows: TokenRows
     first: np.ndarray
     at: np.ndarray
     lost: int = 0

@@ -14,7 +14,7 @@ from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.config import TaskConfig
 from policylearn.evaluation.identity import _settings, evidence_key
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Examples, LabelledBatch, LabelWeights
@@ -46,7 +46,7 @@ def test_the_classification_loss_by_hand():
 
 @pytest.fixture
 def tuned(tiny):
-    problem = Problem(tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6"))
+    problem = problem_of(tiny("outer.adaptation=finetune", "outer.steps=5", "outer.batch_size=6"))
     numbers = {}
     return problem, finetune.outer_loss(problem, range(16), range(16, 48), [0], lambda **n: numbers.update(n)), numbers
 
@@ -85,12 +85,12 @@ def test_it_leaves_the_model_alone_and_learns_the_support_examples(tuned):
 
 def test_the_config_says_which_adaptation(tiny):
     for name, kind in (("probe", ProbeLoss), ("finetune", FineTuning), ("weight_mask", MaskTuning)):
-        problem = Problem(tiny(f"outer.adaptation={name}"))
+        problem = problem_of(tiny(f"outer.adaptation={name}"))
         assert isinstance(outer_problem(problem, [0], lambda **numbers: None), kind)
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tiny):
-    problem = Problem(tiny("outer.adaptation=finetune", "outer.learning_rate=1e30"))
+    problem = problem_of(tiny("outer.adaptation=finetune", "outer.learning_rate=1e30"))
     tuning = finetune.outer_loss(problem, range(16), range(16, 32), [0], lambda **numbers: None)
     with pytest.raises(FloatingPointError, match=r"lower outer\.learning_rate"):
         tuning(problem.fresh_model(0))
@@ -102,7 +102,7 @@ ZEROS = ["evaluate.finetune.head=zeros", "evaluate.joint.head=zeros"]
 
 def test_a_head_of_zeros_knows_nothing_but_the_mean(tiny):
     config, picked = tiny(*TUNED, *ZEROS), np.arange(40)
-    problem = Problem(config)
+    problem = problem_of(config)
     weight, bias = first_heads(problem, picked, problem.fresh_model(0), config.evaluate.finetune)["zeros"]
     ridge, _ = head_of(problem, picked, problem.fresh_model(0))
     assert weight.shape == ridge.shape and not weight.any() and not bias.any()
@@ -118,7 +118,7 @@ def test_a_head_of_zeros_knows_nothing_but_the_mean(tiny):
 @pytest.mark.parametrize("how", ["finetune", "joint"])
 def test_where_a_head_starts_is_a_setting(how, tiny):
     fit, picked, given = ADAPTATIONS.get(how).fit, np.arange(40), [line.replace("finetune", how) for line in TUNED]
-    problems = [Problem(tiny(*given, *more)) for more in ((), ZEROS, ZEROS)]
+    problems = [problem_of(tiny(*given, *more)) for more in ((), ZEROS, ZEROS)]
     ridge, zeros, again = (fit(FrozenFeatures(p, p.fresh_model(0)), picked, 3).tuned for p in problems)
     assert torch.equal(zeros.weight, again.weight) and zeros.weight.abs().max() < 0.02 < ridge.weight.abs().max()
 
@@ -127,7 +127,7 @@ def test_where_a_head_starts_is_a_setting(how, tiny):
 @pytest.mark.parametrize("better", ["ridge", "zeros"])
 def test_of_both_heads_dev_selects_one(how, better, tiny, monkeypatch):
     given = [line.replace("finetune", how) for line in TUNED]
-    problem = Problem(tiny(*given, f"evaluate.{how}.head=both"))
+    problem = problem_of(tiny(*given, f"evaluate.{how}.head=both"))
     asked = iter(["ridge", "ridge", "zeros", "zeros"])  # two epochs each
 
     def score(tuned, split, *more):
@@ -148,6 +148,6 @@ def test_of_heads_that_are_as_good_the_first_is_kept():
 
 
 def test_a_head_of_ridge_is_the_key_it_always_was_and_zeros_are_another(tiny):
-    keys = [evidence_key(Problem(tiny(*TUNED, *more))) for more in ((), ["evaluate.finetune.head=ridge"], ZEROS[:1])]
+    keys = [evidence_key(problem_of(tiny(*TUNED, *more))) for more in ((), ["evaluate.finetune.head=ridge"], ZEROS[:1])]
     assert keys[0] == keys[1] != keys[2]
     assert "head" not in _settings(tiny(*TUNED), TaskConfig())["evaluate"]["finetune"]

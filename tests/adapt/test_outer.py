@@ -8,7 +8,7 @@ from policylearn.adapt.splits import fold, support_and_query
 from policylearn.arms.arms import initial_policy
 from policylearn.config import OuterConfig
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.classification import Classification
 
 FOLDED = "outer.folds=4"
@@ -20,7 +20,7 @@ def noted(problem, key):
 
 
 def test_one_split_or_folds_are_dealt_from_the_same_examples(tiny):
-    plain, folded = (noted(Problem(tiny(*how)), [3])[0] for how in ((), (FOLDED,)))
+    plain, folded = (noted(problem_of(tiny(*how)), [3])[0] for how in ((), (FOLDED,)))
     drawn = support_and_query(plain.problem.config.outer, 60, [3])
     assert [plain.picked[part].tolist() for part in plain.splits[0]] == [part.tolist() for part in drawn]
     assert plain.picked.tolist() == folded.picked.tolist()
@@ -29,7 +29,7 @@ def test_one_split_or_folds_are_dealt_from_the_same_examples(tiny):
 
 
 def test_folds_have_classes_alike_and_change_with_the_key(tiny):
-    problem = Problem(tiny(FOLDED))
+    problem = problem_of(tiny(FOLDED))
     first, again, other = (noted(problem, key)[0] for key in ([3], [3], [4]))
     for _, query in first.splits:
         share = first.y[query].float().mean() - first.y.float().mean()
@@ -41,7 +41,7 @@ def test_folds_have_classes_alike_and_change_with_the_key(tiny):
 
 
 def test_the_loss_of_folds_is_their_mean_with_one_forward_pass(tiny):
-    problem = Problem(tiny(FOLDED))
+    problem = problem_of(tiny(FOLDED))
     (loss, numbers), model, calls = noted(problem, [3]), problem.fresh_model(0), []
     model.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     found = loss(model)
@@ -61,7 +61,7 @@ def test_the_loss_of_folds_is_their_mean_with_one_forward_pass(tiny):
 
 
 def learned_from(tiny, folds, *how):
-    problem = Problem(tiny(*how, f"outer.folds={folds}", "inner.credit_batches=3", "learn.kl=0"))
+    problem = problem_of(tiny(*how, f"outer.folds={folds}", "inner.credit_batches=3", "learn.kl=0"))
     return rollout(problem, initial_policy(problem), 5)
 
 
@@ -98,7 +98,7 @@ MASKS = ("outer.adaptation=weight_mask", "outer.steps=3", "outer.mask_rate=0.1")
 
 def mask_loss(tiny, key, *settings):
     """Loss and gradient in θ."""
-    problem, numbers = Problem(tiny(*MASKS, *settings)), {}
+    problem, numbers = problem_of(tiny(*MASKS, *settings)), {}
     model = problem.fresh_model(0)
     loss = outer_problem(problem, key, lambda **found: numbers.update(found))(model)
     assert numbers["outer_loss"] == loss.item() and 0 <= numbers["outer_accuracy"] <= 1
@@ -125,7 +125,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_weight_masks_are_learned_of_whatever_part_says_the_features(tiny, kind):
-    problem = Problem(tiny(*MASKS, f"model.architecture={{model_type='{kind}', {OTHERS[kind]}}}"))
+    problem = problem_of(tiny(*MASKS, f"model.architecture={{model_type='{kind}', {OTHERS[kind]}}}"))
     model = problem.fresh_model(0)
     loss = outer_problem(problem, [3], lambda **found: None)(model)
     slopes = torch.autograd.grad(loss, list(model.encoder.parameters()), allow_unused=True)
@@ -133,7 +133,7 @@ def test_weight_masks_are_learned_of_whatever_part_says_the_features(tiny, kind)
 
 
 def test_a_weight_mask_loss_that_is_not_finite_is_an_error(tiny):
-    problem = Problem(tiny(*MASKS))
+    problem = problem_of(tiny(*MASKS))
     model = problem.fresh_model(0)
     with torch.no_grad():
         model.mlm.bert.encoder.layer[0].output.LayerNorm.weight.fill_(float("inf"))
@@ -142,7 +142,7 @@ def test_a_weight_mask_loss_that_is_not_finite_is_an_error(tiny):
 
 
 def test_a_first_layer_that_is_not_there_is_an_error(tiny):
-    problem = Problem(tiny(*MASKS, "outer.first_layer=1"))
+    problem = problem_of(tiny(*MASKS, "outer.first_layer=1"))
     with pytest.raises(ValueError, match=r"BertModel has 1 layers, the first is 0; lower first_layer"):
         outer_problem(problem, [0], lambda **found: None)(problem.fresh_model(0))
 

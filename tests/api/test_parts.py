@@ -13,7 +13,7 @@ from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import load_config
 from policylearn.config.parts import check_travels, own_parts, with_imports
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import import_parts
 
@@ -129,7 +129,7 @@ def test_a_config_names_the_module(here):
     config = load_config("own.toml", overrides(NAMES))
     assert list(own_parts(config)) == ["scorer 'class_words'", "kind 'halves'", "metric 'halves.balanced'"]
     assert with_imports(config) is config and not check_travels(config)
-    problem = Problem(config)
+    problem = problem_of(config)
     assert problem.kind.score is not None and initial_policy(problem).scores.types.unique().tolist() == [0.0, 1.0]
 
 
@@ -147,7 +147,7 @@ def test_what_is_registered_in_a_function_or_script_stays_in_its_process(here, t
         return SCORERS.get("uniform")(sources)
 
     config = with_imports(tiny("policy.prior={mine=1.0}"))
-    assert config.imports == [] and initial_policy(Problem(config)).names == ["mine"]
+    assert config.imports == [] and initial_policy(problem_of(config)).names == ["mine"]
     said = "scorer 'mine' comes from the function test_what_.*: set cluster.backend = \"local\", or put it at the top"
     with pytest.raises(ValueError, match=said):
         RayPool(config)

@@ -4,7 +4,8 @@ import torch
 from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, more_labels, other_budgets
 from policylearn.config import MaskingConfig
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
 
 
 def masked_share(problem: Problem, arm: str, epochs: int = 1) -> torch.Tensor:
@@ -19,12 +20,12 @@ def masked_share(problem: Problem, arm: str, epochs: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize(("arm", "share"), [("random", 0.15), ("random-30", 0.3), ("random-40", 0.4), ("word", 0.15)])
 def test_arms_of_other_settings_mask_their_share(tiny, arm, share):
-    problem = Problem(tiny("masking.rate=0.15"))
+    problem = problem_of(tiny("masking.rate=0.15"))
     assert masked_share(problem, arm).sum() == pytest.approx(share, abs=0.02)
 
 
 def test_explore_covers_a_text_in_disjoint_masks(tiny):
-    problem = Problem(tiny("masking.rate=0.2", "masking.draws=5"))
+    problem = problem_of(tiny("masking.rate=0.2", "masking.draws=5"))
     policy = arm_policy(problem, "explore")
     assert policy.masking.design == "explore"
     shares = masked_share(problem, "explore", epochs=5)
@@ -38,7 +39,7 @@ def test_an_arm_of_ones_own(tiny):
         'evaluate.custom={mine = {prior = {tficf = 3.0}, masking = {rate = 0.25, unit = "word"}}}',
     )
     check_arms(config)
-    policy = arm_policy(Problem(config), "mine")
+    policy = arm_policy(problem_of(config), "mine")
     assert policy.config.prior == {"tficf": 3.0}
     assert (policy.masking.rate, policy.masking.unit, policy.masking.p_max) == (0.25, "word", config.masking.p_max)
 

@@ -15,13 +15,13 @@ from policylearn.evaluation.trial import run_trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 CHOSEN = "evaluate.custom={chosen = {prior = {oracle = 0.0}, texts = 0.25}}"
 
 
 def test_the_texts_of_the_highest_mean_score_are_read(tiny):
-    problem = Problem(tiny(CHOSEN))
+    problem = problem_of(tiny(CHOSEN))
     policy, rows = arm_policy(problem, "chosen"), problem.domain
     scores = text_scores(problem, policy)
     types, special = policy.scores.types[0], problem.vocabulary.special.numpy()
@@ -39,7 +39,7 @@ def test_the_texts_of_the_highest_mean_score_are_read(tiny):
 
 
 def test_an_arm_trains_on_them_and_on_no_others(tiny, monkeypatch):
-    problem, seen = Problem(tiny(CHOSEN, "inner.steps=4")), []
+    problem, seen = problem_of(tiny(CHOSEN, "inner.steps=4")), []
 
     def watched(*arguments, **options):
         for batch in masked_batches(*arguments, **options):
@@ -58,7 +58,7 @@ def test_an_arm_trains_on_them_and_on_no_others(tiny, monkeypatch):
 
 
 def test_the_arm_select_goes_by_credit_and_has_a_key_of_its_own(tiny):
-    problem = Problem(tiny('evaluate.arms=["random","select"]', "credit.points=1", "credit.batches=4"))
+    problem = problem_of(tiny('evaluate.arms=["random","select"]', "credit.points=1", "credit.batches=4"))
     policy, course = arm_policy(problem, "select"), course_of(problem.config, "select")
     assert policy.config.prior == {"credit": 0.0} and course == Course(texts=0.5)
     assert course_of(problem.config, "random") == USUAL
@@ -76,7 +76,7 @@ LIVE = ['evaluate.arms=["random","live"]', "inner.steps=20", "inner.learning_rat
 
 
 def test_live_masks_go_by_the_credits_of_the_moment(tiny):
-    problem = Problem(tiny(*LIVE, "credit.examples=60"))
+    problem = problem_of(tiny(*LIVE, "credit.examples=60"))
     policy, course = arm_policy(problem, "live"), course_of(problem.config, "live")
     trajectory, seen = Trajectory.start(problem, policy, 0), []
     columns = follow_credits(trajectory, 2)
@@ -97,7 +97,7 @@ def test_live_masks_go_by_the_credits_of_the_moment(tiny):
 
 
 def test_a_trial_of_live_masks_is_random_until_the_first_look_and_repeats(tiny, monkeypatch):
-    problem, taken = Problem(tiny(*LIVE)), []
+    problem, taken = problem_of(tiny(*LIVE)), []
 
     def watched(*arguments, **options):
         for batch in masked_batches(*arguments, **options):
@@ -125,7 +125,7 @@ MULTITASK = ['evaluate.arms=["random","multitask"]', "inner.steps=30", "inner.le
 
 
 def test_multitask_sees_labels_beside_the_same_masks(tiny, monkeypatch):
-    problem, taken, rows = Problem(tiny(*MULTITASK)), [], []
+    problem, taken, rows = problem_of(tiny(*MULTITASK)), [], []
 
     def watched(*arguments, **options):
         for batch in masked_batches(*arguments, **options):
@@ -157,7 +157,7 @@ def test_multitask_sees_labels_beside_the_same_masks(tiny, monkeypatch):
 
 def test_labels_go_with_masks_of_ones_own(tiny):
     config = tiny("evaluate.custom={both = {prior = {tficf = 1.0}, labels = 4}}", 'evaluate.arms=["random","both"]')
-    problem = Problem(config)
+    problem = problem_of(config)
     assert course_of(config, "both") == Course(labels=4) and other_budgets(config) == {}
     policy = arm_policy(problem, "both")
     assert masks_key(policy, problem.domain, Course(labels=4)) != masks_key(policy, problem.domain)
@@ -166,7 +166,7 @@ def test_labels_go_with_masks_of_ones_own(tiny):
 
 def test_labels_alone_take_the_same_examples_and_predict_no_token(tiny, monkeypatch):
     config = tiny(*MULTITASK, 'evaluate.arms=["random","multitask","labels-only"]')
-    problem, rows = Problem(config), []
+    problem, rows = problem_of(config), []
     own = problem.kind.batch
     monkeypatch.setattr(problem.kind, "batch", lambda split, picked: (rows.append(picked), own(split, picked))[1])
     models = [problem.fresh_model(0) for _ in range(3)]

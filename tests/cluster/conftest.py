@@ -9,7 +9,7 @@ from rich.console import Console
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.learning.learn import learn
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
 
@@ -19,7 +19,7 @@ MEASURED = ("seconds", "workers", "lost")
 
 def learned_bits(config, pool, folder) -> tuple[dict, list]:
     """φ and Adam's moments after the last round, and the history without what a clock measured."""
-    run, problem = Run.open(folder, config, Console(file=io.StringIO())), Problem(config)
+    run, problem = Run.open(folder, config, Console(file=io.StringIO())), problem_of(config)
     learn(config, problem, initial_policy(problem), pool, run)
     state, _ = load_latest(folder / "checkpoints")
     return state.tensors, [{k: v for k, v in line.items() if k not in MEASURED} for line in state.history]

@@ -17,7 +17,7 @@ from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import Config, PlantedConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
 from policylearn.masking.vocabulary import vocabulary
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.scores.counting import CorpusCounts, count_corpus, text_chunks
 
 PLANTED = PlantedConfig(documents=2500, length=8)
@@ -119,7 +119,7 @@ def test_a_problem_counts_the_files_of_its_corpus_on_ray(tiny, tmp_path):
         (tmp_path / f"{number}.jsonl").write_text("\n".join(rows), encoding="utf-8")
     corpora = [f"{which}.path='{tmp_path}/*.jsonl'" for which in ("domain", "general")]
     settings = (corpora, [*corpora, "scores.count_on_ray=true"])
-    here, there = (sources_of(Problem(tiny(*how))) for how in settings)
+    here, there = (sources_of(problem_of(tiny(*how))) for how in settings)
     assert_same(there.domain_counts, here.domain_counts)
     assert_same(there.general_counts, here.general_counts)
     assert there.domain_counts.documents == 602

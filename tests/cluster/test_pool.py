@@ -21,7 +21,7 @@ from policylearn.cluster.ray_worker import FETCHED
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.learning.learn import learn
 from policylearn.messages.watch import Watch
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.run import Run
@@ -105,7 +105,7 @@ def test_credits_of_two_ray_workers_are_those_of_this_process(two_workers, confi
     settings = config(2, "policy.prior={}", "policy.network=none", "learn.stages=[expected]")
     found = []
     for number, pool in enumerate((two_workers, LocalPool(settings))):
-        problem, run = Problem(settings), Run.open(tmp_path / str(number), settings, Console(file=io.StringIO()))
+        problem, run = problem_of(settings), Run.open(tmp_path / str(number), settings, Console(file=io.StringIO()))
         policy = initial_policy(problem)
         learn(settings, problem, policy, pool, run)
         found.append(policy)
@@ -283,7 +283,7 @@ def test_workers_get_what_was_read_and_open_no_file(cluster, tiny, tmp_path):
     def what(problem):
         return problem.examples("dev").rows.flat.sum(), problem.labels, problem.domain.flat.flags.owndata
 
-    problem, told, begun = Problem(settings), list[str](), list[str]()
+    problem, told, begun = problem_of(settings), list[str](), list[str]()
     data = problem.data()
     shutil.rmtree(task)
 

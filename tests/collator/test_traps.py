@@ -13,7 +13,8 @@ from policylearn.inner.batches import masked_batches
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import mask_tokens
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.texts import TextProblem
 
 DESIGNS = ["systematic", "independent", "explore"]
 UNITS = ["token", "word", "span"]
@@ -92,7 +93,7 @@ def test_masks_frozen_across_epochs(make_policy, design, unit):
 @pytest.mark.parametrize("design", ["systematic", "explore"])
 def test_unequal_mask_counts_between_arms(tiny, design):
     """An arm that masks more tokens learns more: all arms mask equally many in every single batch."""
-    problem = Problem(tiny(f"masking.design={design}"))
+    problem = problem_of(tiny(f"masking.design={design}"))
     counts = []
     for arm in ("random", "difference", "difference:rank", "tficf", "oracle"):
         batches = islice(masked_batches(problem, arm_policy(problem, arm), 3, MaskedLM()), 12)
@@ -100,7 +101,7 @@ def test_unequal_mask_counts_between_arms(tiny, design):
     assert all(other == counts[0] for other in counts) and min(counts[0]) > 0
 
 
-class TestUnread(Problem):
+class TestUnread(TextProblem):
     """A problem whose test labels are all wrong, and which tells when test is read."""
 
     __test__ = False
@@ -116,7 +117,7 @@ class TestUnread(Problem):
 def test_selection_on_test(tiny):
     """Checkpoints and settings chosen by the split that is reported: here learning never opens test, and a trial
     opens it once, when everything is chosen."""
-    problem, other = Problem(tiny()), TestUnread(tiny())
+    problem, other = problem_of(tiny()), TestUnread(tiny())
     policy = arm_policy(other, "difference")
     rollout(other, policy, seed=0)
     assert other.read == 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.classification import Classification
 from policylearn.weight_masks.plain import text_logits
 from policylearn.weight_masks.shared import SharedEncoder
@@ -20,7 +20,7 @@ SHORT = ("evaluate.weight_mask.epochs=2", "evaluate.finetune.epochs=2", "evaluat
 @pytest.fixture
 def checkpoint(tiny, tmp_path):
     """A folder with a model and its tokenizer, as continued pretraining leaves one."""
-    problem = Problem(tiny())
+    problem = problem_of(tiny())
     problem.fresh_model(3).mlm.save_pretrained(tmp_path / "checkpoint")
     problem.tokenizer.save_pretrained(tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
@@ -36,7 +36,7 @@ def accuracy(split, logits) -> float:
 
 @pytest.fixture
 def test_split(tiny):
-    problem = Problem(tiny())
+    problem = problem_of(tiny())
     return problem.tests()["test"]
 
 
@@ -55,14 +55,14 @@ def test_masks_and_their_folded_model_have_the_score_that_is_said(
     assert said.splitlines()[-1].startswith("test ") and "encoder that is not written" not in said
     result, found = json.loads((out / "result.json").read_text()), scores_in(said)
     assert found == pytest.approx({"dev": result["dev"], "test": result["test"]}, abs=5e-4)
-    model = Problem(tiny(f"model.name={checkpoint}")).fresh_model(0)
+    model = problem_of(tiny(f"model.name={checkpoint}")).fresh_model(0)
     shared = SharedEncoder(model, {"task": load_masks(out / "masks.safetensors")})
     shared.use("task")
     assert accuracy(test_split, shared(*texts_of(test_split))) == pytest.approx(found["test"], abs=5e-4)
     plain = AutoModelForTokenClassification.from_pretrained(out / "model")
     with torch.no_grad():
         assert accuracy(test_split, text_logits(plain, *texts_of(test_split))) == pytest.approx(found["test"], abs=5e-4)
-    assert len(AutoTokenizer.from_pretrained(out / "model")) == len(Problem(tiny()).tokenizer)
+    assert len(AutoTokenizer.from_pretrained(out / "model")) == len(problem_of(tiny()).tokenizer)
 
 
 def test_a_fine_tuned_model_has_the_score_that_is_said(policylearn, tiny_toml, tmp_path, test_split):

@@ -14,7 +14,7 @@ from policylearn.credit.halves import text_halves
 from policylearn.credit.reliability import check_amount
 from policylearn.credit.words import keys_of
 from policylearn.inner.seeds import MASK_SEED
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.signal import signal_report
 
 QUICK = ("credit.points=2", "credit.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
@@ -22,7 +22,7 @@ QUICK = ("credit.points=2", "credit.batches=3", "diagnose.shuffles=1", "diagnose
 
 @pytest.fixture(scope="module")
 def problem(tiny):
-    return Problem(tiny(*QUICK))
+    return problem_of(tiny(*QUICK))
 
 
 def test_too_few_batches_are_refused_before_anything_is_trained(tiny, quiet, monkeypatch):
@@ -38,7 +38,7 @@ def test_what_is_counted_before_is_what_is_measured(tiny, problem, result):
         for rows in text_halves(problem, 0)
     ]
     assert counts == result["tokens"]
-    least = max(n for n in range(1, 60) if passes(Problem(tiny(*QUICK, f"diagnose.least={n}"))))
+    least = max(n for n in range(1, 60) if passes(problem_of(tiny(*QUICK, f"diagnose.least={n}"))))
     assert 2 < least < 59
 
 
@@ -71,7 +71,7 @@ def test_no_word_both_helps_and_hurts(count):
 
 def test_where_credit_is_learned_or_the_prior_the_training_is_the_one_that_it_is_measured_on(tiny, problem):
     for credited in ("policy.prior={credit = 2.0}", "learn.stages=[expected]"):
-        policy, under = trained_under(Problem(tiny(*QUICK, credited)))
+        policy, under = trained_under(problem_of(tiny(*QUICK, credited)))
         assert under == "uniform masks" and policy.names == []
     policy, under = trained_under(problem)
     assert under == "masks of the prior (difference)" and policy.names == ["difference"]

@@ -16,7 +16,7 @@ from policylearn.commands.train import train
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.models.device import device_here
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -85,7 +85,7 @@ def test_a_trial(problems, method):
 @needs_gpu
 @pytest.mark.parametrize("scorer", ["credit", "saliency", "loss", "difference", "selective"])
 def test_scores(tiny, scorer):
-    cpu, gpu = (scores_of(Problem(tiny(), device=device), [scorer])[scorer].types for device in ("cpu", "cuda"))
+    cpu, gpu = (scores_of(problem_of(tiny(), device=device), [scorer])[scorer].types for device in ("cpu", "cuda"))
     assert gpu.device.type == "cpu"
     assert torch.corrcoef(torch.stack([cpu, gpu]).double())[0, 1] > 0.999
 

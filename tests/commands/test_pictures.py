@@ -19,7 +19,7 @@ from policylearn.commands.inspect import read_places
 from policylearn.commands.present import samples, word_rows
 from policylearn.commands.train import train
 from policylearn.config import load_config
-from policylearn.pictures import problem_of
+from policylearn.problems.kinds import problem_of
 from policylearn.report.pictures import drawn_pictures
 
 CONFIG = """

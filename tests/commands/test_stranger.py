@@ -12,7 +12,7 @@ from policylearn import PolicyCollator, load_policy
 from policylearn.cluster.calls import Failure
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.export import open_policy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 SAID = "the MLM head was not in the checkpoint: it starts from random weights"
 
@@ -65,7 +65,7 @@ def test_a_run_stands_for_its_policy_everywhere(policylearn, finished, tiny, tmp
         assert all(torch.equal(found.state_dict()[name], tensor) for name, tensor in wanted.items())
     from policylearn.arms.arms import initial_policy
 
-    assert initial_policy(Problem(tiny(f"learn.start={finished}"))) is not None
+    assert initial_policy(problem_of(tiny(f"learn.start={finished}"))) is not None
     assert policylearn("inspect", finished, "class0_01 generic_003")[0] == 0
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(ValueError, match="is a run that has exported no policy yet"):

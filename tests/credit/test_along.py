@@ -24,7 +24,7 @@ from policylearn.inner.window import Window
 from policylearn.learning.expected import expected
 from policylearn.messages.watch import UNSEEN
 from policylearn.metagrad.replay import Replay, replay
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.state import State
 
@@ -38,7 +38,7 @@ def of_train(problem):
 
 
 def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it(tiny):
-    problem = Problem(tiny(*TO_THE_END))
+    problem = problem_of(tiny(*TO_THE_END))
     policy, loss, inner = build_uniform(problem), of_train(problem), problem.config.inner
     met = 0
     for seen in credits_along(problem, policy, {"all": loss}):
@@ -61,7 +61,7 @@ def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it
 def test_the_end_says_other_things_than_the_next_step(tiny):
     found = {}
     for horizon in ("step", "end"):
-        problem = Problem(tiny(*TO_THE_END, f"credit.horizon={horizon}"))
+        problem = problem_of(tiny(*TO_THE_END, f"credit.horizon={horizon}"))
         found[horizon] = torch.cat([c[~c.isnan()] for _, _, c in domain_credits(problem, build_uniform(problem))])
     a, b = found.values()
     last = len(a) // 3
@@ -70,7 +70,7 @@ def test_the_end_says_other_things_than_the_next_step(tiny):
 
 
 def test_every_training_is_another(tiny):
-    problem = Problem(tiny(*TWO))
+    problem = problem_of(tiny(*TWO))
     at, models = [], []
     for view in credits_along(problem, build_uniform(problem), {"all": of_train(problem)}):
         at.append(view.trajectory.step)
@@ -82,18 +82,20 @@ def test_every_training_is_another(tiny):
 
 def test_stage_expected_credits_every_state_of_every_training(tiny):
     config = tiny(*TWO)
-    problem, state = Problem(config), State()
+    problem, state = problem_of(config), State()
     policy = initial_policy(problem)
     with LocalPool(config) as pool:
         rounds = [dict(s.history[-1]) for s in expected(problem, policy, pool, state, config)]
     assert [r["step"] for r in rounds] == 2 * steps(config)
-    alone = initial_policy(Problem(tiny(*TWO, "learn.stages=[rounds]", "policy.prior={credit = 2.0}")))
+    alone = initial_policy(problem_of(tiny(*TWO, "learn.stages=[rounds]", "policy.prior={credit = 2.0}")))
     assert fingerprint(policy) == fingerprint(alone)
 
 
 @pytest.mark.parametrize("horizon", ["step", "end"])
 def test_a_schedule_that_ends_at_nothing_leaves_the_last_state_its_credits(tiny, horizon):
-    problem = Problem(tiny("inner.schedule=linear", f"credit.horizon={horizon}", "credit.points=2", "credit.batches=2"))
+    problem = problem_of(
+        tiny("inner.schedule=linear", f"credit.horizon={horizon}", "credit.points=2", "credit.batches=2")
+    )
     policy = build_uniform(problem)
     seen = list(credits_along(problem, policy, {"all": of_train(problem)}))[-1]
     assert seen.trajectory.step == problem.config.inner.steps
@@ -103,7 +105,7 @@ def test_a_schedule_that_ends_at_nothing_leaves_the_last_state_its_credits(tiny,
 
 def test_no_credit_is_taken_before_the_optimiser_knows_the_size_of_gradients(tiny):
     """After one step AdamW's direction is of those few weights whose only gradient was next to nothing."""
-    problem = Problem(tiny("inner.steps=20", "inner.start=0"))
+    problem = problem_of(tiny("inner.steps=20", "inner.start=0"))
     assert min(steps(problem.config)) == SETTLED
     shares = []
     for step in (1, SETTLED):
@@ -119,13 +121,13 @@ def test_credits_are_the_same_of_a_model_with_fused_attention(tiny):
     """As `finite_difference` has it, which needs no second derivatives; credits do."""
     found = []
     for engine in ("replay", "finite_difference"):
-        problem = Problem(tiny(*TO_THE_END, f"inner.engine={engine}"))
+        problem = problem_of(tiny(*TO_THE_END, f"inner.engine={engine}"))
         found.append(torch.cat([c[~c.isnan()] for _, _, c in domain_credits(problem, build_uniform(problem))]))
     torch.testing.assert_close(*found, rtol=0.02, atol=0.02)
 
 
 def test_on_the_way_back_are_the_masks_of_the_training_at_a_rate_with_a_schedule(tiny, monkeypatch):
-    problem = Problem(tiny(*TO_THE_END, "masking.rate={kind='linear', rates=[0.5, 0.1]}"))
+    problem = problem_of(tiny(*TO_THE_END, "masking.rate={kind='linear', rates=[0.5, 0.1]}"))
     seen, policy = [], build_uniform(problem)
 
     class Sees(Replay):

@@ -24,7 +24,7 @@ from policylearn.inner.window import Window
 from policylearn.learning.rollout import Trajectory
 from policylearn.metagrad.one_step import one_step, outer_direction
 from policylearn.models.parameters import carriers
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_tokens_are_known_by_their_word(wordpiece, problem, warm):
 
 
 def test_explore_masks_every_token_of_a_text_before_it_goes_on(tiny):
-    problem = Problem(tiny("masking.design=explore", "masking.draws=4", "masking.rate=0.25"))
+    problem = problem_of(tiny("masking.design=explore", "masking.draws=4", "masking.rate=0.25"))
     policy = build_uniform(problem)
     batches = take(masked_texts(problem, policy, np.arange(16), 0), 8)
     for draws in (batches[:4], batches[4:]):
@@ -112,7 +112,7 @@ def test_explore_masks_every_token_of_a_text_before_it_goes_on(tiny):
 
 
 def test_all_rows_have_their_turn_and_no_mask_twice(tiny):
-    problem = Problem(tiny("credit.batch_size=12"))
+    problem = problem_of(tiny("credit.batch_size=12"))
     policy, rows = build_uniform(problem), np.arange(30)
     batches = take(masked_texts(problem, policy, rows, 0), 5)  # 60: each row twice
     texts = [tuple(row[real].tolist()) for b in batches for row, real in zip(b.original, b.real, strict=True)]
@@ -123,7 +123,7 @@ def test_all_rows_have_their_turn_and_no_mask_twice(tiny):
 
 
 def test_batches_are_as_large_as_they_are_to_be_and_training_goes_on_with_its_own(tiny):
-    problem = Problem(tiny("credit.batch_size=12"))
+    problem = problem_of(tiny("credit.batch_size=12"))
     policy = build_uniform(problem)
     assert [len(b.original) for b in take(masked_texts(problem, policy, np.arange(30), 0), 3)] == [12, 12, 12]
     assert len(next(Trajectory.start(problem, policy, 0).batches).original) == 8

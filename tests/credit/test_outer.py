@@ -15,7 +15,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.inner.trajectory import Trajectory
 from policylearn.metagrad.one_step import token_derivatives
 from policylearn.models.parameters import carriers
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 def cut(monkeypatch, **sizes):
@@ -58,7 +58,7 @@ def test_memory_does_not_grow_with_the_labels(problem, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["masked_lm", "masked_diffusion"])
 def test_a_text_is_credited_with_the_loss_of_its_own_batch_whatever_it_is_computed_beside(tiny, objective):
-    problem = Problem(tiny(f"inner.objective={objective}", "credit.batch_size=4"))
+    problem = problem_of(tiny(f"inner.objective={objective}", "credit.batch_size=4"))
     rows = [problem.domain[i][: 4 + i % 9] for i in range(24)]
     problem.domain = TokenRows(np.concatenate(rows), np.cumsum([0, *map(len, rows)]))
     uniform = build_uniform(problem)

@@ -10,7 +10,7 @@ from policylearn.config import Config, TaskConfig, changes, load_config
 from policylearn.data.kinds import inferred_kind, with_kind
 from policylearn.data.opened import open_task
 from policylearn.evaluation.identity import evidence_key
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import KINDS
 
 CASES = {
@@ -82,18 +82,18 @@ def test_a_config_has_a_kind_once_its_rows_are_read_and_is_the_same_as_one_that_
     for split in ("train", "dev", "test"):
         rows = [json.dumps({"text": f"generic_{i:03}", "label": i / 2}) for i in range(12)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    Problem(tiny()).tokenizer.save_pretrained(tmp_path / "tokenizer")
+    problem_of(tiny()).tokenizer.save_pretrained(tmp_path / "tokenizer")
     own, said = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}"), []
-    problem = Problem(tiny(*own), tell=said.append)
+    problem = problem_of(tiny(*own), tell=said.append)
     assert problem.config.task.kind == problem.config.task.metric == "auto"
     assert problem.kind.name == problem.task.kind == "regression" and problem.task.metric == "pearson"
     assert said[0].startswith(
         "task  regression, inferred: numbers with fractions\ntask  12 / 12 / 12 rows, a number each"
     )
-    named = Problem(tiny(*own, "task.kind=regression"), tell=said.append)
-    assert evidence_key(named) == evidence_key(problem) == evidence_key(Problem(tiny(*own), data=problem.data()))
+    named = problem_of(tiny(*own, "task.kind=regression"), tell=said.append)
+    assert evidence_key(named) == evidence_key(problem) == evidence_key(problem_of(tiny(*own), data=problem.data()))
     assert said[-1].startswith("task  regression\n")
-    wrong = Problem(tiny(*own, "task.metric=accuracy"))
+    wrong = problem_of(tiny(*own, "task.metric=accuracy"))
     with pytest.raises(
         ValueError, match=r"^metric 'accuracy' with task\.kind 'regression': .*the kind is inferred \(num"
     ):

@@ -9,7 +9,7 @@ from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_label_sets, describe_questions, describe_task
 from policylearn.data.questions import Question, QuestionTask, read_questions
 from policylearn.data.task import Split, Task, load_task
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 def task(extra=(), **labels):
@@ -96,10 +96,10 @@ def test_questions_of_a_single_choice_are_said():
 
 def test_a_problem_tells_once_and_those_of_workers_do_not(tiny):
     said: list[str] = []
-    problem = Problem(tiny(), tell=said.append)
+    problem = problem_of(tiny(), tell=said.append)
     data = problem.data()
     assert problem.examples("train") and len([line for line in said if " rows, " in line]) == 1
-    Problem(tiny(), data=data, tell=said.append).examples("dev")
+    problem_of(tiny(), data=data, tell=said.append).examples("dev")
     assert len([line for line in said if " rows, " in line]) == 1
 
 
@@ -113,7 +113,7 @@ def test_files_of_a_folder_that_are_of_no_split_are_named(tiny, tmp_path):
     for file in ("eval/rows.jsonl", "run/config.json", "run/rows.jsonl", "notes/read.me", "data/held.jsonl"):
         (tmp_path / file).write_text("{}")
     said: list[str] = []
-    assert Problem(tiny(f"task.path={tmp_path}", 'task.extra_tests=["extra"]'), tell=said.append).task
+    assert problem_of(tiny(f"task.path={tmp_path}", 'task.extra_tests=["extra"]'), tell=said.append).task
     unread = "['data/held.jsonl', 'evaluation.jsonl', 'holdout.jsonl', 'eval/']"
     assert said[0].splitlines()[-1] == f"task  files that are not read: {unread}"
 

@@ -10,7 +10,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.config import PlantedContextConfig, load_config
 from policylearn.data.planted import is_useful
 from policylearn.data.planted_context import USEFUL, context_records, context_task, context_tokenizer
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 CONFIG = PlantedContextConfig(documents=1500)
 RECORDS = list(context_records(CONFIG))
@@ -73,7 +73,7 @@ def test_the_tokenizer_knows_every_word():
 
 
 def test_one_oracle_likes_a_word_wherever_it_stands_and_the_other_beside_markers_only():
-    problem = Problem(load_config(None, SMALL))
+    problem = problem_of(load_config(None, SMALL))
     ids, real = problem.domain.batch(range(60), problem.tokenizer.pad_token_id)
     columns = problem.domain.values(range(60), ids.shape[1])
     tokens = problem.tokenizer.convert_ids_to_tokens(list(range(len(problem.tokenizer))))
@@ -91,4 +91,4 @@ def test_its_corpora_come_with_the_task_unless_they_are_named():
 
 def test_what_only_this_benchmark_knows_is_refused_elsewhere():
     with pytest.raises(ValueError, match="no column useful"):
-        _ = Problem(load_config(None, ["evaluate.arms=[oracle-context]"])).domain
+        _ = problem_of(load_config(None, ["evaluate.arms=[oracle-context]"])).domain

@@ -20,7 +20,7 @@ from policylearn.data.planted_facts import (
     question,
     values,
 )
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 CONFIG = PlantedFactsConfig(train=12, dev=5, test=8)
 RECORDS = list(facts_records(CONFIG))
@@ -103,7 +103,7 @@ def test_general_texts_are_as_long_and_of_filler_alone():
 
 
 def test_entities_are_all_values_and_the_oracle_masks_those_that_will_be_asked_for():
-    problem = Problem(load_config(None, [*SMALL, "masking.rate=0.06"]))
+    problem = problem_of(load_config(None, [*SMALL, "masking.rate=0.06"]))
     ids, real = problem.domain.batch(range(len(problem.domain)), problem.tokenizer.pad_token_id)
     columns = problem.domain.values(range(len(problem.domain)), ids.shape[1])
     useful, value = columns["oracle-context"] > 0, columns["entity"] > 0

@@ -11,7 +11,7 @@ from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
 from policylearn.policy.policy import uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import METRICS, NETWORKS
 from policylearn.registry.registry import Origin
 from policylearn.runs.provenance import fingerprint
@@ -97,8 +97,8 @@ def test_a_network_that_is_written_otherwise_makes_another_trial_of_it(make_poli
 def test_settings_of_weight_masks_count_where_they_are_learned(tiny):
     """And elsewhere not even that there are any: trials from before there were are known again."""
     settings, learned = ("evaluate.weight_mask.sparsity=0.1",), 'evaluate.downstream=["weight_mask"]'
-    assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(*settings)))
-    assert evidence_key(Problem(tiny(learned))) != evidence_key(Problem(tiny(learned, *settings)))
+    assert evidence_key(problem_of(tiny())) == evidence_key(problem_of(tiny(*settings)))
+    assert evidence_key(problem_of(tiny(learned))) != evidence_key(problem_of(tiny(learned, *settings)))
     assert "weight_mask" not in json.dumps(identity._settings(tiny(), tiny().task))
 
 
@@ -134,8 +134,8 @@ def test_units_that_are_cut_make_another_trial_of_it_and_others_do_not(wordpiece
 def test_masks_by_which_an_untrained_model_is_tuned_make_another_trial_of_it(tiny):
     """Of "none" the key has no masks of a policy, and `joint` masks its texts all the same."""
     joint, rate = 'evaluate.downstream=["joint"]', "masking.rate=0.3"
-    assert evidence_key(Problem(tiny(joint))) != evidence_key(Problem(tiny(joint, rate)))
-    assert evidence_key(Problem(tiny())) == evidence_key(Problem(tiny(rate)))
+    assert evidence_key(problem_of(tiny(joint))) != evidence_key(problem_of(tiny(joint, rate)))
+    assert evidence_key(problem_of(tiny())) == evidence_key(problem_of(tiny(rate)))
 
 
 def test_a_schedule_makes_another_trial_where_texts_are_tuned_at_its_last_rate(make_policy, tiny_problem, tiny):

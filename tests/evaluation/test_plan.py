@@ -13,7 +13,7 @@ from policylearn.evaluation.compare import compare, evaluate_policies
 from policylearn.evaluation.plan import ExpectedTime, estimate, plan_line, workers_of
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.runs.run import Run
 
@@ -47,7 +47,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("how", SETTINGS)
 def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, clock, how):
-    problem = Problem(tiny(*SETTINGS[how]))
+    problem = problem_of(tiny(*SETTINGS[how]))
     arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference", "live", "multitask")}
     problem.data()
     guess = estimate(problem, arms, list(arms), [])
@@ -61,7 +61,7 @@ def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, c
 
 def test_an_adaptation_of_others_takes_no_section_to_be_foretold(tiny):
     ADAPTATIONS.register("theirs")(ADAPTATIONS.get("probe"))
-    ours, theirs = (Problem(tiny(f"evaluate.downstream=[{how}]")) for how in ("probe", "theirs"))
+    ours, theirs = (problem_of(tiny(f"evaluate.downstream=[{how}]")) for how in ("probe", "theirs"))
     assert plan._texts_seen(theirs) == plan._texts_seen(ours)
 
 
@@ -70,7 +70,7 @@ def known(arm, seconds, masked_tokens=100):
 
 
 def test_trials_that_are_there_are_believed_arm_by_arm(tiny):
-    problem = Problem(tiny())
+    problem = problem_of(tiny())
     arms = {"random": arm_policy(problem, "random"), "difference": arm_policy(problem, "random"), "none": None}
     found = [known("random", 10.0), known("random", 14.0), known("none", 1.0, 0)]
     left = estimate(problem, arms, ["random", "difference", "none", "none"], found)
@@ -78,7 +78,7 @@ def test_trials_that_are_there_are_believed_arm_by_arm(tiny):
 
 
 def test_live_masks_are_rehearsed_whatever_others_took(tiny):
-    problem = Problem(tiny("inner.steps=20"))
+    problem = problem_of(tiny("inner.steps=20"))
     arms = {arm: arm_policy(problem, arm) for arm in ("random", "live")}
     left = estimate(problem, arms, ["random", "live"], [known("random", 1e-6)])
     assert left.seconds[0] == 1e-6 < left.seconds[1] and left.guessed
@@ -112,6 +112,6 @@ def test_it_says_whether_it_is_a_guess(tiny, tmp_path):
 
 def test_trials_that_would_count_as_hung_are_said_to(tiny, tmp_path, quiet):
     config = tiny("cluster.backend=ray", "cluster.deadline=0.001", "evaluate.arms=[random]", "evaluate.seeds=1")
-    problem, run = Problem(config), Run.open(tmp_path, config, quiet, compares=True)
+    problem, run = problem_of(config), Run.open(tmp_path, config, quiet, compares=True)
     compare(config, problem, {}, LocalPool(config, problem.data()), run)
     assert "and counts as hung after 0.0 s: raise cluster.deadline" in quiet.file.getvalue()

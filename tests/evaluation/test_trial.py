@@ -14,7 +14,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.models.chunks import extract
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks import labelled as labelled_module
 from policylearn.tasks.classification import Classification
@@ -47,12 +47,12 @@ def test_without_further_training_nothing_is_masked(tiny_problem):
 
 
 def test_a_subset_of_labelled_examples_makes_another_classifier(tiny, tiny_problem):
-    few = Problem(tiny("evaluate.labelled=4"))
+    few = problem_of(tiny("evaluate.labelled=4"))
     assert run_trial(few, None, "none", 0).dev != run_trial(tiny_problem, None, "none", 0).dev
 
 
 def test_fine_tuning_learns_what_a_probe_cannot_and_leaves_the_model_alone(tiny):
-    problem = Problem(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.learning_rate=0.003"))
+    problem = problem_of(tiny('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.learning_rate=0.003"))
     model = problem.fresh_model(0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     features = FrozenFeatures(problem, model)
@@ -69,22 +69,22 @@ def test_a_fine_tuning_that_diverges_is_no_score(tiny, monkeypatch, how):
     monkeypatch.setattr(
         Labelled, "training_loss", lambda kind, model, split, rows: next(model.parameters()).sum() * math.inf
     )
-    problem = Problem(tiny(f'evaluate.downstream=["{how}"]'))
+    problem = problem_of(tiny(f'evaluate.downstream=["{how}"]'))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         run_trial(problem, None, "none", 0)
 
 
 def test_further_methods_stand_beside_the_first(tiny):
     short = ("evaluate.finetune.epochs=1", "evaluate.weight_mask.epochs=1")
-    problem = Problem(tiny('evaluate.downstream=["probe", "finetune", "weight_mask"]', *short))
+    problem = problem_of(tiny('evaluate.downstream=["probe", "finetune", "weight_mask"]', *short))
     found = run_trial(problem, None, "none", 0)
     assert set(found.extra) == {"finetune", "weight_mask"} and 0 <= found.extra["finetune"] <= 1
-    assert found.score == run_trial(Problem(tiny()), None, "none", 0).score
+    assert found.score == run_trial(problem_of(tiny()), None, "none", 0).score
 
 
 def test_weight_masks_learn_more_than_their_head_and_leave_the_model_alone(tiny):
     def learned(rate, seed=0):
-        problem = Problem(tiny("planted.train=300", "planted.dev=300", f"evaluate.weight_mask.learning_rate={rate}"))
+        problem = problem_of(tiny("planted.train=300", "planted.dev=300", f"evaluate.weight_mask.learning_rate={rate}"))
         model = problem.fresh_model(0)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         chosen = weight_mask.fit(FrozenFeatures(problem, model), np.arange(300), seed)
@@ -97,7 +97,7 @@ def test_weight_masks_learn_more_than_their_head_and_leave_the_model_alone(tiny)
 
 @pytest.mark.parametrize("method", [probe, finetune, weight_mask])
 def test_whoever_still_chooses_cannot_touch_test(tiny, method):
-    problem = Problem(tiny("evaluate.finetune.epochs=1", "evaluate.weight_mask.epochs=1"))
+    problem = problem_of(tiny("evaluate.finetune.epochs=1", "evaluate.weight_mask.epochs=1"))
     with pytest.raises(AssertionError, match="test was touched while something was still to be chosen"):
         problem.examples("test")
     chosen = method.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(20), 0)  # gets by without it
@@ -111,11 +111,11 @@ def test_a_method_that_looks_at_test_while_it_chooses_does_not_get_through(tiny,
 
     monkeypatch.setitem(ADAPTATIONS.members, "probe", SimpleNamespace(fit=cheat, outer_loss=probe.outer_loss))
     with pytest.raises(AssertionError, match="test was touched"):
-        run_trial(Problem(tiny()), None, "none", 0)
+        run_trial(problem_of(tiny()), None, "none", 0)
 
 
 def test_scores_are_means_over_labelled_subsets(tiny):
-    one, three = (Problem(tiny("evaluate.labelled=6", f"evaluate.subsets={n}")) for n in (1, 3))
+    one, three = (problem_of(tiny("evaluate.labelled=6", f"evaluate.subsets={n}")) for n in (1, 3))
     sets = [tuple(picked) for picked in subsets(three, seed=5)]
     assert len(set(sets)) == 3 and all(len(picked) == 6 for picked in sets)
     assert sets[0] == tuple(next(subsets(one, seed=5)))
@@ -128,11 +128,11 @@ def test_scores_are_means_over_labelled_subsets(tiny):
 
 
 def test_a_method_may_name_its_number_of_labelled_examples(tiny):
-    few = Problem(tiny("evaluate.labelled=6", "evaluate.subsets=3"))
-    both = Problem(tiny('evaluate.downstream=["probe", "probe@6"]', "evaluate.subsets=3"))
+    few = problem_of(tiny("evaluate.labelled=6", "evaluate.subsets=3"))
+    both = problem_of(tiny('evaluate.downstream=["probe", "probe@6"]', "evaluate.subsets=3"))
     found = run_trial(both, None, "none", 0)
     assert found.extra["probe@6"] == run_trial(few, None, "none", 0).score
-    assert found.score == run_trial(Problem(tiny()), None, "none", 0).score
+    assert found.score == run_trial(problem_of(tiny()), None, "none", 0).score
     for wrong in ("probe@1", "prob", "probe@", "probe@many"):
         with pytest.raises(ValueError, match=r"evaluate\.downstream"):
             tiny(f'evaluate.downstream=["{wrong}"]')
@@ -155,14 +155,14 @@ def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monke
 
 
 def test_a_checkpoint_that_is_not_trained_further_is_looked_at_once(tiny, tmp_path, monkeypatch):
-    made = Problem(tiny())
+    made = problem_of(tiny())
     made.fresh_model(3).mlm.save_pretrained(tmp_path)
     made.tokenizer.save_pretrained(tmp_path)
     overrides = f"model.name={tmp_path}", "model.architecture={}", "evaluate.labelled=8"
-    alone = [run_trial(Problem(tiny(*overrides)), None, "none", seed) for seed in (0, 1)]
+    alone = [run_trial(problem_of(tiny(*overrides)), None, "none", seed) for seed in (0, 1)]
     asked = []
     monkeypatch.setattr(labelled_module, "extract", lambda *given: asked.append(given[2].tolist()) or extract(*given))
-    problem = Problem(tiny(*overrides))
+    problem = problem_of(tiny(*overrides))
     for seed, right in enumerate(alone):
         found = run_trial(problem, None, "none", seed)
         assert (found.score, found.dev, found.held_out_loss) == (right.score, right.dev, right.held_out_loss)

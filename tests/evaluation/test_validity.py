@@ -22,7 +22,7 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 SMALL = ("validity.changes=4", "validity.seeds=2", "validity.rollouts=2", "validity.draws=2")
 
@@ -70,7 +70,7 @@ def test_differences_are_halved_between_both_signs():
 
 @pytest.mark.parametrize("network", ["table", "neighbours", "context"])
 def test_changes_move_the_logits_of_what_occurs_as_far_as_is_asked(tiny, network):
-    policy = initial_policy(Problem(tiny(f"policy.network={network}")))
+    policy = initial_policy(problem_of(tiny(f"policy.network={network}")))
     types, config = torch.arange(6, policy.field.size), ValidityConfig(changes=3, strength=0.7)
     changes, phi = random_changes(policy, types, config), policy.learned()
     phi = {name: value.clone() for name, value in phi.items()}
@@ -90,12 +90,12 @@ def test_changes_move_the_logits_of_what_occurs_as_far_as_is_asked(tiny, network
 
 def test_a_policy_with_nothing_to_change_is_refused(tiny):
     with pytest.raises(ValueError, match=r"policy\.network"):
-        random_changes(initial_policy(Problem(tiny("policy.network=none"))), torch.arange(9), ValidityConfig())
+        random_changes(initial_policy(problem_of(tiny("policy.network=none"))), torch.arange(9), ValidityConfig())
 
 
 def test_the_end_is_that_of_a_rollout(tiny):
     """Same masks, order and model: the dev score is that of the rollout with this seed."""
-    problem = Problem(tiny("validity.draws=2"))
+    problem = problem_of(tiny("validity.draws=2"))
     policy = initial_policy(problem)
     phi = {name: value.clone() for name, value in policy.learned().items()}
     found = train_to_the_end(problem, policy, phi, VALIDITY_SEED)

@@ -79,7 +79,7 @@ def test_every_floor_is_there_and_few_modules_stand_at_the_top(sources):
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("policylearn.problem", "    from policylearn.arms.policies import scores_of"),
+        ("policylearn.problems.problem", "    from policylearn.arms.policies import scores_of"),
         ("policylearn.masking.budget", "import policylearn.policy.policy"),
         ("policylearn.metagrad.walk", "from policylearn.learning import rollout"),
         ("policylearn.models.model", "from policylearn import MaskingPolicy"),

@@ -11,7 +11,7 @@ from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.models.model import InnerModel
 from policylearn.models.whole import inner_model
 from policylearn.policy.policy import uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SHAPES = {"distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}}
@@ -73,7 +73,7 @@ def test_after_the_phase_masks_are_those_of_a_training_without(tiny_problem, mon
 
 def test_an_arm_has_the_phase_by_its_name_and_a_key_of_its_own(tiny):
     settings = ['evaluate.arms=["random", "causal-first", "mine"]', "evaluate.custom={mine = {causal = 0.5}}"]
-    problem = Problem(tiny(*settings, "inner.steps=20"))
+    problem = problem_of(tiny(*settings, "inner.steps=20"))
     config, policies = problem.config, [arm_policy(problem, arm) for arm in ("random", "causal-first", "mine")]
     courses = [course_of(config, arm) for arm in config.evaluate.arms]
     assert courses == [Course(), COURSES["causal-first"], Course(0.5)]

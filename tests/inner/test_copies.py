@@ -13,7 +13,7 @@ from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.policy.policy import uniform_policy
 from policylearn.pretrain.training import arguments
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.provenance import fingerprint
 
 EXPLORE = {"rate": 0.2, "design": "explore", "draws": 5, "copies": 5}
@@ -26,7 +26,7 @@ def coverage(masks):
 
 
 def explored(tiny, seed=3, **masking):
-    problem = Problem(tiny("inner.batch_size=10", 'masking.unit="token"'))
+    problem = problem_of(tiny("inner.batch_size=10", 'masking.unit="token"'))
     policy = arm_policy(problem, "random").under(**{**EXPLORE, **masking})
     return problem, masked_batches(problem, policy, seed, objective_of(problem))
 
@@ -88,7 +88,7 @@ def test_a_trainer_is_handed_fewer_texts_for_as_many_rows(tiny, tmp_path):
 
 
 def explored_at(tiny, size):
-    problem = Problem(tiny(f"inner.batch_size={size}"))
+    problem = problem_of(tiny(f"inner.batch_size={size}"))
     return problem, arm_policy(problem, "random").under(copies=5), 0, objective_of(problem)
 
 
@@ -107,7 +107,7 @@ def test_batches_that_do_not_hold_as_many_copies_are_refused_with_the_config(tin
 
 @pytest.mark.parametrize("design", ["independent", "explore"])
 def test_a_batch_that_straddles_two_epochs_gives_every_text_the_draw_of_its_own(tiny, design):
-    problem = Problem(tiny("inner.batch_size=24", 'masking.unit="token"'))
+    problem = problem_of(tiny("inner.batch_size=24", 'masking.unit="token"'))
     policy = arm_policy(problem, "random").under(rate=0.5, design=design, draws=2)
     seen: dict[tuple, list] = {}
     unlike = {tuple(problem.domain[row].tolist()): row for row in range(len(problem.domain))}
@@ -122,7 +122,7 @@ def test_a_batch_that_straddles_two_epochs_gives_every_text_the_draw_of_its_own(
 
 
 def test_of_fewer_texts_than_a_batch_none_is_in_it_twice_under_one_mask(tiny):
-    problem = Problem(tiny("inner.batch_size=16"))
+    problem = problem_of(tiny("inner.batch_size=16"))
     rows = problem.domain.take(range(5))
     batch = next(masked_batches(problem, arm_policy(problem, "random"), 3, objective_of(problem), rows=rows))
     shown = {(tuple(a.tolist()), tuple(b.tolist())) for a, b in zip(batch.original, batch.mask, strict=True)}

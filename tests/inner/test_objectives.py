@@ -22,7 +22,7 @@ from policylearn.learning.rollout import rollout, train_once
 from policylearn.masking import whole_rates
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import OBJECTIVES
 from policylearn.runs.provenance import provenance
 
@@ -31,7 +31,7 @@ DIFFUSION = "inner.objective=masked_diffusion"
 
 @pytest.fixture(scope="module")
 def problem(tiny):
-    return Problem(tiny(DIFFUSION))
+    return problem_of(tiny(DIFFUSION))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_weights_make_the_loss_unbiased(make_policy, texts, diffusion, tokenizer
     [(name, 4 if name == "masked_diffusion" else 2) for name in OBJECTIVES.members if name != "masked_patches"],
 )
 def test_arms_mask_equally_many_tokens_of_every_text(tiny, name, fewest):
-    problem = Problem(tiny(f"inner.objective={name}"))
+    problem = problem_of(tiny(f"inner.objective={name}"))
     objective = objective_of(problem)
     counts = []
     for arm in ("random", "difference", "oracle"):
@@ -150,12 +150,12 @@ def test_arms_mask_equally_many_tokens_of_every_text(tiny, name, fewest):
     ids=str,
 )
 def test_a_rollout_learns_from_the_loss_that_it_trains_on(tiny, settings):
-    problem = Problem(tiny(DIFFUSION, *settings))
+    problem = problem_of(tiny(DIFFUSION, *settings))
     policy = initial_policy(problem)
     found = rollout(problem, policy, 5)
     assert all(torch.isfinite(g).all() for g in found.gradient.values())
     assert sum(g.abs().sum() for g in found.gradient.values()) > 0
-    other = Problem(tiny(*settings))
+    other = problem_of(tiny(*settings))
     assert found.metrics["mlm_loss"] != rollout(other, initial_policy(other), 5).metrics["mlm_loss"]
 
 
@@ -200,7 +200,7 @@ def test_arms_with_a_rate_or_draws_of_their_own_are_refused(arm):
 def test_an_encoder_decoder_is_refused(tiny):
     shape = "{model_type='t5', d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2}"
     with pytest.raises(ValueError, match=r"inner\.objective .* encoder–decoder.* model\.architecture"):
-        Problem(tiny(DIFFUSION, f"model.architecture={shape}")).check_task()
+        problem_of(tiny(DIFFUSION, f"model.architecture={shape}")).check_task()
 
 
 def test_runs_and_trials_from_before_there_was_a_choice_are_known_again(tiny, problem):
@@ -208,7 +208,7 @@ def test_runs_and_trials_from_before_there_was_a_choice_are_known_again(tiny, pr
     del old["inner"]["objective"]
     assert changes(old, Config()) == ""
     assert changes(old, load_config(None, [DIFFUSION])) == "inner.objective was 'masked_lm', now 'masked_diffusion'"
-    assert evidence_key(problem) != evidence_key(Problem(tiny()))
+    assert evidence_key(problem) != evidence_key(problem_of(tiny()))
 
 
 def test_the_provenance_of_a_policy_names_an_objective_that_is_not_the_usual_one(tiny):

@@ -20,7 +20,7 @@ from policylearn.credit.credits import GROUP
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning import expected
 from policylearn.learning.learn import learn
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.run import Run
 
@@ -31,7 +31,7 @@ THEN_ROUNDS = (*SMALL, "learn.stages=[expected,rounds]", "learn.rounds=2")
 
 def learned(config, folder, pool=None):
     console = Console(file=io.StringIO(), width=200)
-    problem, run = Problem(config, tell=lambda line: None), Run.open(folder, config, console)
+    problem, run = problem_of(config, tell=lambda line: None), Run.open(folder, config, console)
     policy, _ = run.prior(lambda: initial_policy(problem), problem.tokenizer)
     learn(config, problem, policy, pool or LocalPool(config), run)
     return policy
@@ -54,7 +54,7 @@ def then_rounds(tiny, tmp_path_factory):
 
 def of_scorer(tiny):
     """The policy that has the scorer as its prior, measured in this process."""
-    return initial_policy(Problem(tiny(*ALONE, "learn.stages=[rounds]", "policy.prior={credit = 1.5}")))
+    return initial_policy(problem_of(tiny(*ALONE, "learn.stages=[rounds]", "policy.prior={credit = 1.5}")))
 
 
 def test_the_policy_is_that_of_the_scorer(alone, tiny):
@@ -78,7 +78,7 @@ def test_parts_of_the_labels_add_up_in_their_own_order_wherever_they_were_comput
     monkeypatch.setattr(outer, "PART", 200)
     monkeypatch.setattr(outer, "AT_ONCE", 60)
     config = tiny(*ALONE)
-    assert len(expected.labelled_parts(Problem(config))) > 2
+    assert len(expected.labelled_parts(problem_of(config))) > 2
     found = learned(config, tmp_path / "run", backwards(config))
     assert fingerprint(found) == fingerprint(of_scorer(tiny))
 
@@ -92,7 +92,7 @@ def test_the_bar_counts_every_call(tiny, tmp_path):
             return super().submit(work, arguments)
 
     learned(config, tmp_path / "run", Counting(config))
-    assert len(calls) == config.credit.points * expected.calls_of_point(config, Problem(config))
+    assert len(calls) == config.credit.points * expected.calls_of_point(config, problem_of(config))
 
 
 def test_a_worker_trains_once_to_credit_all_its_shares(tiny, tmp_path, monkeypatch):
@@ -138,13 +138,13 @@ def test_a_run_stopped_between_points_goes_on_from_the_sums_that_are_kept(alone,
 
 
 def test_a_training_that_raised_is_not_gone_on_with(tiny, monkeypatch):
-    problem = Problem(tiny(*ALONE))
+    problem = problem_of(tiny(*ALONE))
     uniform = expected.build_uniform(problem)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="memory"):
         patch.setattr(along, "outer_gradients", lambda *arguments: fail())
         expected.credit_share(problem, uniform, 0, 0, 2)
     again = expected.credit_share(problem, uniform, 0, 0, 2)
-    fresh = expected.credit_share(Problem(tiny(*ALONE)), uniform, 0, 0, 2)
+    fresh = expected.credit_share(problem_of(tiny(*ALONE)), uniform, 0, 0, 2)
     assert [part.credits.tolist() for part in again] == [part.credits.tolist() for part in fresh]
 
 

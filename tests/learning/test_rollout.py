@@ -17,7 +17,7 @@ from policylearn.learning.windows import check_windows, opens_window
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.metagrad.replay import replay
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import ENGINES as ENGINES_BY_NAME
 
 ENGINES = {
@@ -45,7 +45,7 @@ ENGINES = {
 
 @pytest.fixture(scope="module", params=ENGINES)
 def problem(request, tiny):
-    return Problem(tiny(*ENGINES[request.param]))
+    return problem_of(tiny(*ENGINES[request.param]))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_rollout_is_a_pure_function_of_policy_config_and_seed(problem, rolled)
     phi = {name: value.clone() for name, value in policy.learned().items()}
     torch.manual_seed(99)  # nothing global matters
     other = rollout(problem, policy, 6)
-    again = rollout(Problem(problem.config), initial_policy(problem), 5)
+    again = rollout(problem_of(problem.config), initial_policy(problem), 5)
     assert same(rolled, again)
     assert not same(rolled, other)
     assert all(torch.equal(value, phi[name]) for name, value in policy.learned().items())
@@ -122,7 +122,7 @@ def test_windows_open_where_the_config_says(tiny):
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])
 def test_a_rollout_without_windows_has_a_gradient_of_zero(tiny, engine):
-    problem = Problem(tiny("inner.steps=1", f"inner.engine={engine}"))
+    problem = problem_of(tiny("inner.steps=1", f"inner.engine={engine}"))
     result = rollout(problem, initial_policy(problem), 5)
     assert all(g.abs().sum().item() == 0 for g in result.gradient.values())
     assert "outer_loss" not in result.metrics
@@ -130,7 +130,7 @@ def test_a_rollout_without_windows_has_a_gradient_of_zero(tiny, engine):
 
 @pytest.mark.parametrize("engine", ["unroll", "one_step"])
 def test_a_policy_with_nothing_to_learn_passes_through(tiny, engine):
-    problem = Problem(tiny(f"inner.engine={engine}"))
+    problem = problem_of(tiny(f"inner.engine={engine}"))
     for arm in ("random", "difference", "oracle"):
         result = rollout(problem, arm_policy(problem, arm), 5)
         assert result.gradient == {}
@@ -146,7 +146,7 @@ def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, 
     monkeypatch.setattr("policylearn.learning.windows.one_step", nothing)
     assert one_step.one_step is not nothing
     for kl, pulled in ((0.0, False), (0.5, True)):
-        problem = Problem(tiny(f"inner.engine={engine}", f"learn.kl={kl}", "inner.credit_batches=2"))
+        problem = problem_of(tiny(f"inner.engine={engine}", f"learn.kl={kl}", "inner.credit_batches=2"))
         policy = initial_policy(problem)
         moved = {"network.logits": torch.linspace(-1, 1, len(problem.tokenizer))}
         policy.load_learned(policy.learned() | moved)
@@ -157,7 +157,7 @@ def test_credits_of_exactly_zero_leave_only_the_pull_to_the_prior(tiny, engine, 
 def test_a_window_in_which_nothing_is_masked_does_no_harm(tiny):
     """With one coin per token, some batches have no masked token at all."""
     settings = ("masking.design=independent", "masking.rate=0.02", "inner.batch_size=1", "inner.steps=30")
-    problem = Problem(tiny(*settings, "inner.start=0.05", "inner.every=1"))
+    problem = problem_of(tiny(*settings, "inner.start=0.05", "inner.every=1"))
     policy = initial_policy(problem)
     sizes = [int(batch.mask.sum()) for batch in islice(masked_batches(problem, policy, 5, MaskedLM()), 30)]
     assert 0 in sizes
@@ -174,7 +174,7 @@ def test_a_rollout_too_short_for_a_window_is_refused(tiny, short, tmp_path, quie
 
 
 def test_a_learning_rate_far_too_high_is_an_error_and_not_a_result(tiny):
-    problem = Problem(tiny("inner.learning_rate=1e30"))
+    problem = problem_of(tiny("inner.learning_rate=1e30"))
     policy = initial_policy(problem)
     for differentiate in (True, False):
         with pytest.raises(FloatingPointError, match=r"lower inner\.learning_rate"):
@@ -216,25 +216,25 @@ def test_every_arm_masks_as_many_tokens(tiny_problem):
 
 def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
     settings = ("policy.prior={amlm=1.0}", "inner.steps=40", "masking.rate=0.3")
-    early, late = (Problem(tiny(*settings, f"scores.amlm.every={every}")) for every in (5, 1000))
+    early, late = (problem_of(tiny(*settings, f"scores.amlm.every={every}")) for every in (5, 1000))
     policy = initial_policy(early)
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     first, again, never = (rollout(problem, policy, 0) for problem in (early, early, late))
     assert same(first, again) and not same(first, never)
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     # Weights that nobody updates are those of random masks.
-    random = Problem(tiny(*settings[1:], "policy.prior={}"))
+    random = problem_of(tiny(*settings[1:], "policy.prior={}"))
     assert rollout(random, initial_policy(random), 0).metrics == never.metrics
 
 
 @pytest.mark.parametrize("unit", ["word", "span", "collocation"])
 def test_a_policy_learns_with_every_unit(tiny, unit):
-    problem = Problem(tiny(f"masking.unit={unit}", "scores.pmi.count=2", "masking.span_mean=2.0"))
+    problem = problem_of(tiny(f"masking.unit={unit}", "scores.pmi.count=2", "masking.span_mean=2.0"))
     policy = initial_policy(problem)
     result = rollout(problem, policy, 0)
     gradient = result.gradient["network.logits"]
     assert torch.isfinite(gradient).all() and int((gradient != 0).sum()) > 10
-    assert same(result, rollout(Problem(problem.config), initial_policy(problem), 0))
+    assert same(result, rollout(problem_of(problem.config), initial_policy(problem), 0))
 
 
 def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corpus(tiny, tiny_problem, tmp_path):
@@ -246,7 +246,7 @@ def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corp
     rows = (json.dumps({"text": text, "tags": tag}) for text, tag in zip(texts, tags, strict=True))
     (tmp_path / "tagged.jsonl").write_text("\n".join(rows), encoding="utf-8")
     corpus = (f"domain.path='{tmp_path}/tagged.jsonl'", "scores.entity.column=tags", "policy.prior={entity=30.0}")
-    problem = Problem(tiny(*corpus, "masking.rate=0.2", "evaluate.arms=['random']"))
+    problem = problem_of(tiny(*corpus, "masking.rate=0.2", "evaluate.arms=['random']"))
     policy = initial_policy(problem)
     batch = next(masked_batches(problem, policy, 0, MaskedLM()))
     assert torch.equal(
@@ -259,7 +259,7 @@ def test_scores_of_single_occurrences_reach_the_policy_from_a_column_of_the_corp
 @pytest.mark.parametrize("design", ["independent", "systematic", "explore"])
 def test_the_score_function_compares_trainings_that_differ_in_their_masks_alone(tiny, design):
     settings = ("learn.estimator=score_function", "learn.samples=2", f"masking.design={design}", "learn.kl=0.0")
-    problem = Problem(tiny(*settings, "inner.steps=25"))  # two and a half epochs
+    problem = problem_of(tiny(*settings, "inner.steps=25"))  # two and a half epochs
     policy = initial_policy(problem).double()
     policy.load_learned(policy.learned() | {"network.logits": torch.linspace(-1, 1, len(problem.tokenizer))})
     first, second = compare_trainings(problem, policy, 5)
@@ -297,11 +297,11 @@ def slope_of_log_probability(policy, batches, direction, by: float = 1e-7) -> fl
 
 
 def test_inner_steps_count_every_update_of_every_model(tiny):
-    problem = Problem(tiny("inner.engine=one_step", "inner.credit_batches=3"))
+    problem = problem_of(tiny("inner.engine=one_step", "inner.credit_batches=3"))
     policy = initial_policy(problem)
     metrics = rollout(problem, policy, 5).metrics
     assert (metrics["inner_steps"], metrics["credited_batches"]) == (7, 6)
-    problem = Problem(tiny("learn.estimator=score_function", "learn.samples=3"))
+    problem = problem_of(tiny("learn.estimator=score_function", "learn.samples=3"))
     metrics = rollout(problem, policy, 5).metrics
     assert (metrics["inner_steps"], metrics["credited_batches"]) == (21, 0)
     assert rollout(problem, policy, 5, differentiate=False).metrics["inner_steps"] == 7
@@ -310,7 +310,7 @@ def test_inner_steps_count_every_update_of_every_model(tiny):
 def test_relaxed_and_credit_take_the_same_steps_and_say_different_things(tiny):
     found = {}
     for estimator in ("credit", "relaxed"):
-        problem = Problem(tiny(f"learn.estimator={estimator}", "inner.engine=replay"))
+        problem = problem_of(tiny(f"learn.estimator={estimator}", "inner.engine=replay"))
         found[estimator] = rollout(problem, initial_policy(problem), 5)
     assert found["credit"].metrics == pytest.approx(found["relaxed"].metrics, rel=1e-4, abs=1e-6)
     a, b = (found[name].gradient["network.logits"] for name in found)
@@ -338,6 +338,6 @@ def test_relaxed_and_credit_take_the_same_steps_and_say_different_things(tiny):
 @pytest.mark.parametrize("estimator", ["credit", "relaxed"])
 def test_an_engine_of_others_that_gives_no_credits_is_named(tiny, change, error, said, estimator):
     ENGINES_BY_NAME.register("theirs")(lambda *args, **settings: change(replay(*args, **settings)))
-    problem = Problem(tiny("inner.engine=theirs", "inner.window=2", f"learn.estimator={estimator}"))
+    problem = problem_of(tiny("inner.engine=theirs", "inner.window=2", f"learn.estimator={estimator}"))
     with pytest.raises(error, match=f"engine 'theirs' .*{said}" if estimator == "credit" else "engine 'theirs' "):
         rollout(problem, initial_policy(problem), 5)

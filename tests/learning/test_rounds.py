@@ -12,7 +12,7 @@ from policylearn.commands.reproduce import reproduce, reproduce_baseline, reprod
 from policylearn.learning.learn import learn
 from policylearn.learning.rollout import rollout
 from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 
@@ -20,7 +20,7 @@ TWO = ("learn.rounds=4", "learn.rollouts=2", "inner.steps=5", "evaluate.seeds=0"
 
 
 def learned(config, folder, console, pool=None):
-    problem, run = Problem(config), Run.open(folder, config, console)
+    problem, run = problem_of(config), Run.open(folder, config, console)
     policy, _ = run.prior(lambda: initial_policy(problem), problem.tokenizer)
     state, _ = learn(config, problem, policy, pool or LocalPool(config), run)
     return state, policy
@@ -218,4 +218,4 @@ def test_a_run_that_was_out_of_patience_goes_on_with_what_it_learned(tiny, tmp_p
     assert state.round == 2
     again, resumed = learned(config, tmp_path / "run", quiet)
     assert again.round == 2 and same(policy.learned(), resumed.learned())
-    assert not same(policy.learned(), initial_policy(Problem(config)).learned())
+    assert not same(policy.learned(), initial_policy(problem_of(config)).learned())

@@ -17,7 +17,7 @@ from policylearn.learning import strength as stage
 from policylearn.learning.learn import STAGES, Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.learning.strength import choose_factor, scale_strengths
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 from policylearn.storage.folder import Storage
@@ -46,7 +46,7 @@ def test_random_masks_stand_unless_they_are_beaten_by_more_than_a_standard_error
 
 
 def test_a_factor_multiplies_logits(tiny):
-    problem = Problem(tiny())
+    problem = problem_of(tiny())
     policy = initial_policy(problem)
     ids, real = problem.domain.batch(range(4), problem.tokenizer.pad_token_id)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_a_run_keeps_what_dev_chose_and_says_so_everywhere(tiny, tmp_path, monke
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["learned"] == bool(factor) and result["best_round"] is None
     first = json.loads((tmp_path / "run" / "strength" / "metrics.jsonl").read_text().splitlines()[0])
-    problem = Problem(tiny(*ALONE))
+    problem = problem_of(tiny(*ALONE))
     wanted = baseline_rollout(problem, scale_strengths(initial_policy(problem), 0.5), STRENGTH_SEED).metrics["dev"]
     assert first["factors"]["× 0.5"] == wanted and list(first["factors"]) == ["random", "× 0.5", "× 1", "× 2"]
 

@@ -7,7 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
 from policylearn.policy.policy import mask_tokens, uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 MASK, V, B, T = 999, 1000, 400, 100
 
@@ -48,7 +48,7 @@ def test_replacements_are_drawn_evenly_from_the_tokens_that_are_named(texts, tin
     counts = [int((seen == i).sum()) for i in named]
     assert int((seen == 5).sum()) == texts.numel() - sum(counts)
     assert stats.chisquare(counts).pvalue > 1e-3
-    problem = Problem(tiny("masking.random_token_ids=[20,21]", "masking.mask_share=0.0", "masking.random_share=1.0"))
+    problem = problem_of(tiny("masking.random_token_ids=[20,21]", "masking.mask_share=0.0", "masking.random_share=1.0"))
     ids, real = problem.domain.batch(range(8), problem.tokenizer.pad_token_id)
     batch = mask_tokens(arm_policy(problem, "random"), ids, real, seed=0, epoch=0)
     assert {*batch.shown[batch.mask].tolist()} == {20, 21}
@@ -57,8 +57,10 @@ def test_replacements_are_drawn_evenly_from_the_tokens_that_are_named(texts, tin
 def test_a_token_that_is_not_there_is_not_drawn(tiny):
     given = [20, 31000]
     with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):
-        _ = Problem(tiny(f"masking.random_token_ids={given}", "domain.path=none.txt")).domain  # before any text is read
-    own = Problem(tiny(f"evaluate.custom={{mine={{masking={{random_token_ids={given}}}}}}}"))
+        _ = problem_of(
+            tiny(f"masking.random_token_ids={given}", "domain.path=none.txt")
+        ).domain  # before any text is read
+    own = problem_of(tiny(f"evaluate.custom={{mine={{masking={{random_token_ids={given}}}}}}}"))
     with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):
         arm_policy(own, "mine")
     with pytest.raises(ValueError, match=r"masking\.random_token_ids has 31000, but ids end at"):

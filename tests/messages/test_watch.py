@@ -15,7 +15,7 @@ from policylearn.credit import outer
 from policylearn.credit.reliability import measure
 from policylearn.learning.supervised.targets import token_targets
 from policylearn.messages.watch import Watch
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 class Recorder(Watch):
@@ -64,7 +64,7 @@ TOTAL_UNKNOWN = {"counting texts of the domain corpus", "counting texts of the g
     ],
 )
 def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
-    scores_of(Problem(tiny("scores.difference.embedding=encoder"), recorder), [scorer])
+    scores_of(problem_of(tiny("scores.difference.embedding=encoder"), recorder), [scorer])
     recorder.check(*works)
     unknown = {work for work, total, *_ in recorder.works if total is None}
     assert unknown <= TOTAL_UNKNOWN | {"tokenising texts of the domain corpus"}
@@ -74,7 +74,7 @@ def test_scorers_say_how_far_they_are(tiny, recorder, scorer, works):
 def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, monkeypatch, chunk):
     monkeypatch.setattr(outer, "PART", chunk)
     settings = ("credit.points=2", "credit.batches=3", "credit.examples=40")
-    scores_of(Problem(tiny(*settings), recorder), ["credit"])
+    scores_of(problem_of(tiny(*settings), recorder), ["credit"])
     parts = [
         f"credits, point {n} of 2: {work}" for n in (1, 2) for work in ("training, steps", "batches of masked texts")
     ]
@@ -85,7 +85,7 @@ def test_credits_count_texts_through_the_model_there_and_back(tiny, recorder, mo
 
 
 def test_a_diagnosis_says_how_far_it_is(tiny, recorder):
-    problem = Problem(tiny("credit.points=2", "credit.batches=3"), recorder)
+    problem = problem_of(tiny("credit.points=2", "credit.batches=3"), recorder)
     measure(problem, initial_policy(problem), build_uniform(problem))
     point = "diagnosing, point 2 of 2: "
     recorder.check(
@@ -96,7 +96,7 @@ def test_a_diagnosis_says_how_far_it_is(tiny, recorder):
 
 
 def test_corpora_and_splits_are_tokenised_in_sight(tiny, recorder):
-    Problem(tiny(), recorder).data()
+    problem_of(tiny(), recorder).data()
     recorder.check(
         "tokenising texts of the domain corpus", *(f"tokenising texts of {s}" for s in ("train", "dev", "test"))
     )
@@ -104,7 +104,7 @@ def test_corpora_and_splits_are_tokenised_in_sight(tiny, recorder):
 
 @pytest.mark.parametrize("how", [finetune, weight_mask])
 def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, how):
-    problem = Problem(tiny("evaluate.finetune.epochs=2", "evaluate.weight_mask.epochs=2"))
+    problem = problem_of(tiny("evaluate.finetune.epochs=2", "evaluate.weight_mask.epochs=2"))
     with recorder.begin("texts", 2 * 50) as progress:
         how.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(50), 0, progress)
     recorder.check("texts")
@@ -114,7 +114,7 @@ def test_training_on_labels_counts_texts_and_tells_every_epoch(tiny, recorder, h
 
 def test_targets_of_words_that_matter_are_found_in_sight(tiny, recorder):
     settings = ("learn.stages=[supervised]", "supervised.targets=importance", "policy.network=context")
-    token_targets(Problem(tiny(*settings), recorder), ("train", "dev"))
+    token_targets(problem_of(tiny(*settings), recorder), ("train", "dev"))
     recorder.check("features of labelled texts", "testing words of labelled texts")
 
 

@@ -16,7 +16,7 @@ from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.replay import replay
 from policylearn.metagrad.unroll import unroll
 from policylearn.metagrad.walk import Walk
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 RATES = [0.01, 0.03, 0.02, 0.025, 0.015, 0.01, 0.005, 0.02, 0.03, 0.01, 0.02]
 # (steps, leaf, slots): one leaf; several and a short one; every state recomputed from the start or one other
@@ -130,7 +130,7 @@ def test_a_rollout_has_the_policy_gradient_of_unrolled_windows(tiny, relative_er
     settings = ("inner.window=3", "inner.every=4", "inner.clip=0.3", f"outer.adaptation={adaptation}")
     found = {}
     for engine in ("unroll", "replay", "finite_difference"):
-        problem = Problem(tiny(*settings, f"inner.engine={engine}"))
+        problem = problem_of(tiny(*settings, f"inner.engine={engine}"))
         found[engine] = rollout(problem, initial_policy(problem), 5)
     for engine, error in (("replay", 1e-3), ("finite_difference", 2e-2)):
         metrics = {name: found[engine].metrics[name] for name in found["unroll"].metrics}

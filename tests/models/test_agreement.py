@@ -10,7 +10,7 @@ from policylearn.config import load_config
 from policylearn.data.planted import SPECIALS
 from policylearn.models.agreement import usable_positions
 from policylearn.models.whole import inner_model
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.scores.heuristic import scorer_policy
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -54,7 +54,7 @@ def corpus(tmp_path):
 
 def problem(*settings, corpus="none.txt", tell=print):
     paths = [f"domain.path={corpus}", f"general.path={corpus}", "task.path=none"]
-    return Problem(load_config(None, [*paths, "model.max_length=16", *settings]), tell=tell)
+    return problem_of(load_config(None, [*paths, "model.max_length=16", *settings]), tell=tell)
 
 
 KINDS = [

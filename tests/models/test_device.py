@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from policylearn.models.device import be_the_worker, slow_bf16
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_processor_without_bf16_is_named_with_the_setting(processor):
 def test_a_problem_says_so_once(processor, tiny, settings, says):
     processor(has_bf16=False)
     told = list[str]()
-    Problem(tiny(*settings), tell=told.append).check()
+    problem_of(tiny(*settings), tell=told.append).check()
     assert sum("has no bf16" in line for line in told) == says
 
 

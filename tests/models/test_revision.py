@@ -9,15 +9,15 @@ import pytest
 
 from policylearn.config import load_config
 from policylearn.evaluation.identity import evidence_key
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.provenance import provenance
 
 SCRIPT = """
 import sys
 from policylearn.config import load_config
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 for settings in ([], ["model.revision=old"]):
-    problem = Problem(load_config(sys.argv[1], ["model.name=org/bert", *settings]))
+    problem = problem_of(load_config(sys.argv[1], ["model.name=org/bert", *settings]))
     print(problem.fresh_model(0).mlm.config.intermediate_size, problem.tokenizer.model_max_length)
 """
 
@@ -31,7 +31,7 @@ def hub(tiny_problem, tiny, tmp_path):
         sha = str(number) * 40
         (repository / "refs" / branch).write_text(sha)
         folder = repository / "snapshots" / sha
-        model = Problem(tiny(f"model.architecture.intermediate_size={width}")).fresh_model(0).mlm
+        model = problem_of(tiny(f"model.architecture.intermediate_size={width}")).fresh_model(0).mlm
         model.save_pretrained(folder)
         tiny_problem.tokenizer.save_pretrained(folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text())
@@ -50,11 +50,11 @@ def test_a_folder_has_none(tiny_problem, tiny, tmp_path):
     tiny_problem.fresh_model(0).mlm.save_pretrained(tmp_path)
     tiny_problem.tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"is a folder, which has no revision 'v1': unset model\.revision"):
-        _ = Problem(tiny(f"model.name={tmp_path}", "model.revision=v1")).tokenizer
+        _ = problem_of(tiny(f"model.name={tmp_path}", "model.revision=v1")).tokenizer
 
 
 def test_it_is_kept_with_results_and_no_part_of_a_trial(tiny, tiny_problem, tmp_path):
     config = tiny("model.revision=v1")
     assert provenance(config)["revision"] == "v1"
     assert "revision" not in provenance(load_config(None))
-    assert evidence_key(Problem(config)) == evidence_key(tiny_problem)
+    assert evidence_key(problem_of(config)) == evidence_key(tiny_problem)

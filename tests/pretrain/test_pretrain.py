@@ -23,9 +23,9 @@ from policylearn.data.tokens import TokenRows
 from policylearn.pretrain import training
 from policylearn.pretrain.material import check_labels, material_of
 from policylearn.pretrain.record import Record
-from policylearn.pretrain.rows import Rows, Unnumbered
+from policylearn.pretrain.rows import TextRows, Unnumbered
 from policylearn.pretrain.training import filled_up, shares
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.preemption import Preempted
 from policylearn.runs.provenance import fingerprint
 from policylearn.storage.folder import StorageFailed, files_below
@@ -212,7 +212,7 @@ def test_a_training_that_was_refused_makes_room_for_another(tiny, tmp_path, quie
 
 
 def test_a_training_knows_its_model_by_what_it_is_and_not_by_its_name(trained, tiny, finished, tmp_path, quiet):
-    problem, out = Problem(tiny()), tmp_path / "out"
+    problem, out = problem_of(tiny()), tmp_path / "out"
     for place, seed in (("a", 1), ("b", 2)):
         problem.fresh_model(seed).mlm.save_pretrained(tmp_path / place / "model")
         problem.tokenizer.save_pretrained(tmp_path / place / "model")
@@ -249,7 +249,7 @@ def test_random_masks_by_collocation_know_those_of_the_domain(tiny, tmp_path):
     others = [f"generic_{number:03d}" for number in range(2, 12)]
     texts = [" ".join([*others[: n % 9], "generic_000 generic_001", *others[n % 9 :]]) for n in range(200)]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
-    problem = Problem(tiny("masking.unit=collocation", f"domain.path='{tmp_path / 'texts.txt'}'"))
+    problem = problem_of(tiny("masking.unit=collocation", f"domain.path='{tmp_path / 'texts.txt'}'"))
     masks = material_of(problem, None).masks
     assert len(masks.field.collocations) and fingerprint(masks) == fingerprint(arm_policy(problem, "random"))
 
@@ -329,10 +329,10 @@ def test_packed_rows_hold_whole_texts_whose_masks_are_those_they_have_alone(tiny
     texts = tokenizer(["class0_01 generic_003 generic_004", "generic_001 class0_02", "generic_005 generic_002"])
     ids = [np.array(row, dtype=np.int32) for row in texts["input_ids"]]
     rows = TokenRows(np.concatenate(ids), np.cumsum([0, *map(len, ids)]))
-    assert [len(Rows(rows, [], size)) for size in (None, 9, 100)] == [3, 2, 1]
+    assert [len(TextRows(rows, [], size)) for size in (None, 9, 100)] == [3, 2, 1]
     collator = PolicyCollator(tokenizer, policy=make_policy())
     collator.set_epoch(0)
-    together = Unnumbered(collator)([Rows(rows, [], 100)[0]])
+    together = Unnumbered(collator)([TextRows(rows, [], 100)[0]])
     assert set(together) == {"input_ids", "labels", "attention_mask"}
     alone = [collator([{"input_ids": row.tolist()}]) for row in ids]
     for name in ("input_ids", "labels"):
@@ -452,10 +452,10 @@ def test_labels_that_no_step_can_see_are_refused(tiny, tmp_path, quiet, monkeypa
     with pytest.raises(
         ValueError, match=r"a process for each GPU, and one has 2: start it by torchrun --nproc-per-node 2"
     ):
-        check_labels(Problem(tiny(*LABELS)))
+        check_labels(problem_of(tiny(*LABELS)))
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match=r"pretrain\.labels 16 cannot be dealt out evenly to 3 processes: set it to a"):
-        check_labels(Problem(tiny(*LABELS)))
+        check_labels(problem_of(tiny(*LABELS)))
     monkeypatch.undo()
     (tmp_path / "texts.txt").write_text("class0_01 generic_003\n" * 9)
     own = f"domain.path='{tmp_path / 'texts.txt'}'"

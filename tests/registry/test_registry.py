@@ -24,7 +24,7 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.estimators import by_credit
 from policylearn.learning.rollout import rollout
 from policylearn.policy.scores import Scores
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import (
     ADAPTATIONS,
     ARMS,
@@ -240,7 +240,7 @@ def test_a_member_that_cannot_be_imported_says_whose_it_is_once_it_is_asked_for(
     config = tiny("policy.prior={broken=1.0}")
     expected = r"^scorer 'broken' of their_parts 1\.2 cannot be imported: ModuleNotFoundError: .*their_parts\.nowhere"
     with pytest.raises(ValueError, match=expected):
-        initial_policy(Problem(config))
+        initial_policy(problem_of(config))
 
 
 def test_nobody_replaces_ours_and_of_two_others_none_is_taken(installed):
@@ -350,7 +350,7 @@ def test_what_is_no_part_of_its_kind_is_refused_where_it_is_asked_for(installed)
 )
 def test_what_a_part_gives_that_is_none_of_its_kind_is_named(tiny, registry, thing, setting, said):
     registry.register("theirs")(thing)
-    problem = Problem(tiny(f"{setting}=theirs"))
+    problem = problem_of(tiny(f"{setting}=theirs"))
     with pytest.raises(ValueError, match=said), open_pool(problem.config):
         rollout(problem, initial_policy(problem), 5)
 
@@ -362,7 +362,7 @@ def test_an_objective_without_the_weights_of_its_tokens_is_told_what_it_lacks(ti
             return super().__call__(model, batch, torch.ones_like(x))
 
     OBJECTIVES.register("theirs")(lambda problem: Unweighted())
-    problem = Problem(tiny("inner.objective=theirs", f"inner.engine={engine}", "inner.window=2"))
+    problem = problem_of(tiny("inner.objective=theirs", f"inner.engine={engine}", "inner.window=2"))
     with pytest.raises(ValueError, match=r"the loss of inner\.objective has no x in it: have it weigh the losses"):
         rollout(problem, initial_policy(problem), 5)
 
@@ -374,7 +374,7 @@ def test_an_objective_whose_loss_is_no_scalar_is_named(tiny, wrong, said):
             return wrong(super().__call__(model, batch, x).detach())
 
     OBJECTIVES.register("theirs")(lambda problem: Wrong())
-    problem = Problem(tiny("inner.objective=theirs"))
+    problem = problem_of(tiny("inner.objective=theirs"))
     with pytest.raises(ValueError, match=rf"the loss of inner\.objective {said}: have it be a tensor without dim"):
         rollout(problem, initial_policy(problem), 5, differentiate=False)
 
@@ -392,11 +392,11 @@ def test_a_tracker_and_an_adaptation_that_give_nothing_are_named(tiny, quiet):
         open_trackers(tiny("track.to=[theirs]"), "", State(), quiet).__enter__()
     ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: None))
     with pytest.raises(ValueError, match="what the adaptation 'theirs' has fitted is None: it has to have dev"):
-        run_trial(Problem(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
+        run_trial(problem_of(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
 
 
 def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):
-    ours, theirs = (Problem(tiny(*s)) for s in ((), ("inner.engine=their_replay", "learn.estimator=their_credit")))
+    ours, theirs = (problem_of(tiny(*s)) for s in ((), ("inner.engine=their_replay", "learn.estimator=their_credit")))
     gradients = [rollout(problem, initial_policy(problem), 5).gradient["network.logits"] for problem in (ours, theirs)]
     assert gradients[0].any() and torch.equal(*gradients)
 
@@ -404,7 +404,7 @@ def test_engines_and_estimators_of_others_give_a_gradient(installed, tiny):
 def test_an_objective_of_others_is_what_every_step_learns(installed, tiny):
     losses = []
     for objective in ("masked_lm", "doubled"):
-        problem = Problem(tiny("inner.optimizer=sgd", f"inner.objective={objective}"))
+        problem = problem_of(tiny("inner.optimizer=sgd", f"inner.objective={objective}"))
         losses.append(rollout(problem, initial_policy(problem), 5, differentiate=False).metrics["mlm_loss"])
     assert losses[1] > 1.5 * losses[0]
     with pytest.raises(ValueError, match=r'"relaxed" does not go with inner\.objective = "doubled".*set "credit"'):
@@ -418,19 +418,19 @@ def test_a_kind_of_task_and_an_adaptation_of_others_are_learned_of_and_scored(in
         lines = [json.dumps({"text": text, "label": 2 * int(label[-1]) - 1}) for text, label in pairs]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     own = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", "task.kind=signs")
-    problem = Problem(tiny(*own, "outer.adaptation=like_a_probe", "evaluate.downstream=[like_a_probe]"))
+    problem = problem_of(tiny(*own, "outer.adaptation=like_a_probe", "evaluate.downstream=[like_a_probe]"))
     assert problem.config.task.metric == "macro_f1"
     assert problem.labelled("train").y.unique().tolist() == [0, 1]
     assert rollout(problem, initial_policy(problem), 5).gradient["network.logits"].any()
     assert 0.2 < run_trial(problem, None, "none", 0).score < 1
     with pytest.raises(ValueError, match=r"metric 'pearson' with task\.kind 'signs': set it to one of macro_f1, acc"):
         tiny(*own, "task.metric=pearson")
-    keys = [evidence_key(Problem(tiny(*own, f"task.kind={kind}"))) for kind in ("signs", "same_signs", "signs")]
+    keys = [evidence_key(problem_of(tiny(*own, f"task.kind={kind}"))) for kind in ("signs", "same_signs", "signs")]
     assert keys[0] == keys[2] != keys[1]
 
 
 def test_networks_of_others_are_exported_and_loaded_where_they_are_known(installed, tiny, tmp_path, monkeypatch):
-    problem = Problem(tiny("policy.network=halved", "policy.prior={}"))
+    problem = problem_of(tiny("policy.network=halved", "policy.prior={}"))
     policy = initial_policy(problem)
     policy.load_learned(policy.learned() | {"network.logits": torch.arange(float(len(problem.tokenizer)))})
     save_policy(tmp_path, PolicyArtefact(policy, problem.tokenizer, {}), "card")

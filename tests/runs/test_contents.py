@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from policylearn.policy.scores import Scores
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import Origin
 from policylearn.runs import contents
@@ -49,11 +49,11 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
 def test_what_was_read_of_places_that_are_no_files_is_held_against_what_is_read_now(tiny, tmp_path, quiet, monkeypatch):
     """As of the Hub, where a name may have another model, and other texts, by tomorrow."""
     rows = {"domain": ["class0_01 generic_003"] * 9}
-    monkeypatch.setattr("policylearn.problem.open_corpus", lambda config, which: iter(rows[which]))
+    monkeypatch.setattr("policylearn.problems.texts.open_corpus", lambda config, which: iter(rows[which]))
     config = tiny("domain.path=org/texts")
 
     def read():
-        return contents_as_read(Problem(config))
+        return contents_as_read(problem_of(config))
 
     run = Run.open(tmp_path, config, quiet)
     assert read().keys() == {"domain.path"}
@@ -82,7 +82,7 @@ def test_files_are_read_once_when_a_run_is_opened(given, tmp_path, quiet, monkey
     config, corpus = given
     read, real = [], contents.contents_of
     monkeypatch.setattr(contents, "contents_of", lambda place, *more: read.append(place) or real(place, *more))
-    Run.open(tmp_path / "run", config, quiet).check_read(contents_as_read(Problem(config)))
+    Run.open(tmp_path / "run", config, quiet).check_read(contents_as_read(problem_of(config)))
     assert read.count(str(corpus)) == 1
 
 

@@ -11,7 +11,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
 from policylearn.learning.learn import learn
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import TRACKERS
 from policylearn.runs import trackers
 from policylearn.runs.run import Run
@@ -79,7 +79,7 @@ def test_a_run_that_is_killed_and_continued(service, tiny, tmp_path, quiet, monk
     """Between a checkpoint and its log line, the worst moment."""
     config = tiny("learn.rounds=4", "evaluate.seeds=0", 'track.to=["wandb"]')
     plain = tiny("learn.rounds=4", "evaluate.seeds=0")
-    problem = Problem(config)
+    problem = problem_of(config)
 
     def learned(config, folder):
         run = Run.open(tmp_path / folder, config, quiet)

@@ -9,7 +9,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.config import Config
 from policylearn.credit.along import steps
 from policylearn.credit.domain import domain_credits
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.scores.credit import credit, expected
 from policylearn.scores.heuristic import scorer_policy
 from policylearn.scores.occurrences import Means
@@ -47,7 +47,7 @@ def test_where_bins_differ_by_chance_alone_nothing_is_said_of_them():
 
 @pytest.fixture(scope="module")
 def problem(tiny):
-    return Problem(tiny("policy.prior={credit = 1.0}", "credit.points=2", "credit.batches=6"))
+    return problem_of(tiny("policy.prior={credit = 1.0}", "credit.points=2", "credit.batches=6"))
 
 
 def test_credits_stand_where_tokens_were_masked_and_are_standardised_at_every_point(problem):
@@ -83,7 +83,9 @@ def test_it_is_said_where_words_differ_by_chance_alone(problem):
 def test_on_the_planted_benchmark_a_policy_of_credits_masks_words_of_the_classes():
     """At late states of two trainings: of early ones, or of one, it is a matter of the seed."""
     inner, amount = {"steps": 300, "start": 0.7}, {"points": 2, "trainings": 2, "batches": 8}
-    problem = Problem(Config.model_validate({"policy": {"prior": {"credit": 1.0}}, "inner": inner, "credit": amount}))
+    problem = problem_of(
+        Config.model_validate({"policy": {"prior": {"credit": 1.0}}, "inner": inner, "credit": amount})
+    )
     ids, real = problem.domain.batch(range(64), problem.tokenizer.pad_token_id)
     names = [problem.tokenizer.convert_ids_to_tokens(row.tolist()) for row in ids]
     useful = torch.tensor([[name.startswith("class") for name in row] for row in names])

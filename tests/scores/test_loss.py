@@ -9,7 +9,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.config import ScoresConfig
 from policylearn.masking import IGNORED, budget
 from policylearn.policy.adaptive import FLOOR, AdaptiveWeights, amlm_update
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.scores.loss import loss, masked_losses
 from policylearn.scores.occurrences import PRIOR
 
@@ -110,7 +110,7 @@ def test_as_logits_the_scores_give_probabilities_in_proportion_to_the_weights():
 
 @pytest.fixture(scope="module")
 def sources(tiny):
-    return sources_of(Problem(tiny("scores.model_texts=50")))
+    return sources_of(problem_of(tiny("scores.model_texts=50")))
 
 
 def test_the_score_is_the_mean_loss_per_type(sources):

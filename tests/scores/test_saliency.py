@@ -10,7 +10,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.models.model import InnerModel
 from policylearn.models.whole import inner_model
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.scores.classifier import TextClassifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
 
@@ -136,7 +136,7 @@ def test_the_model_is_left_as_it_was(model, labelled, classifier):
 
 @pytest.fixture(scope="module")
 def sources(tiny):
-    return sources_of(Problem(tiny("scores.model_texts=60")))
+    return sources_of(problem_of(tiny("scores.model_texts=60")))
 
 
 def test_the_score_of_words_that_tell_the_class_is_higher(sources):

@@ -8,7 +8,7 @@ from transformers import BertTokenizer
 
 from policylearn.config import PlantedConfig, load_config
 from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 WORDS = [f"generic_{i:03}" for i in range(12)]
 ARCHITECTURE = (
@@ -56,7 +56,7 @@ def asked(tmp_path_factory, tiny_toml, asked_rows):
 
 @pytest.fixture
 def problem(asked):
-    return Problem(asked())
+    return problem_of(asked())
 
 
 @pytest.fixture(scope="session")

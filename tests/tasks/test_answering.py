@@ -25,7 +25,7 @@ from policylearn.messages.watch import Unseen
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.whole import inner_model
 from policylearn.policy.policy import uniform_policy
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.questions import ClosedBook, choice_losses
 
 FACTS = Path(__file__).parents[2] / "configs" / "planted_facts.toml"
@@ -47,7 +47,7 @@ TUNED = "evaluate.finetune.epochs=30", "evaluate.finetune.learning_rate=0.02", "
 @pytest.fixture(scope="module")
 def answerer(asked):
     """Problem, dev score and model after fine-tuning on all of train; the answer follows from the question's words."""
-    problem = Problem(asked(*TUNED, "task.metric=exact_match"))
+    problem = problem_of(asked(*TUNED, "task.metric=exact_match"))
     seen = Labels()
     chosen = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(40), 0, seen)
     return problem, chosen.dev, chosen.tuned, seen
@@ -201,7 +201,7 @@ def test_whoever_answers_nothing_is_wrong(answerer, monkeypatch, accepted):
 
 
 def test_answers_and_choices_that_are_cut_are_said(asked):
-    tokenizer = Problem(asked()).tokenizer
+    tokenizer = problem_of(asked()).tokenizer
     one, long, other = "generic_001", "generic_001 generic_002 generic_003", "generic_001 generic_002 generic_004"
     questions = [Question(one, [long], [long, other]), Question(one, [one, " "], [one, "generic_002"])]
     blank = "1 of 2 dev questions accept a blank answer, and none that is written counts as it: take it out of them"
@@ -233,17 +233,17 @@ def test_a_problem_says_so_of_its_answers(asked, tmp_path):
     rows = [{"question": one, "answers": [one], "choices": [one, "?"]} for one in ("generic_001", "\u200b")]
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    Problem(asked("task.answer_length=3", f"task.path={tmp_path}"), tell=said.append).labelled("dev")
+    problem_of(asked("task.answer_length=3", f"task.path={tmp_path}"), tell=said.append).labelled("dev")
     assert "task  1 of 2 dev answers hold no token that the tokenizer knows" in said
     assert "task  3 of 4 dev choices hold no token that the tokenizer knows" in said
     with pytest.raises(
         ValueError, match=r"2 of 2 dev answers hold no token .*: raise task\.answer_length, or set model"
     ):
-        Problem(asked("task.answer_length=2", f"task.path={tmp_path}")).labelled("dev")
+        problem_of(asked("task.answer_length=2", f"task.path={tmp_path}")).labelled("dev")
 
 
 def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_not(asked):
-    problem = Problem(asked())
+    problem = problem_of(asked())
     size = len(problem.tokenizer)
     blank = BartForConditionalGeneration(BartConfig(vocab_size=size, d_model=16, encoder_layers=1, decoder_layers=1))
     blank.lm_head.weight.data.zero_()
@@ -254,7 +254,7 @@ def test_likelihood_is_one_for_what_is_certain_and_that_of_chance_for_what_is_no
 
 @pytest.mark.parametrize("metric", ["likelihood", "exact_match", "choice"])
 def test_a_trial_is_scored_by_the_metric_of_the_task(asked, metric):
-    problem = Problem(asked(f"task.metric={metric}", "evaluate.finetune.epochs=2", "evaluate.labelled=16"))
+    problem = problem_of(asked(f"task.metric={metric}", "evaluate.finetune.epochs=2", "evaluate.labelled=16"))
     found = run_trial(problem, uniform_policy(problem.tokenizer), "random", seed=1)
     assert 0 <= found.score <= 1 and 0 <= found.dev <= 1 and found.masked_tokens > 0
     assert math.isfinite(found.held_out_loss)
@@ -264,13 +264,13 @@ def test_a_trial_is_scored_by_the_metric_of_the_task(asked, metric):
 def test_trials_depend_on_the_answers(asked):
     keys = []
     for change in (None, "answers", "choices"):
-        problem = Problem(asked())
+        problem = problem_of(asked())
         data = problem.data()
         if change == "answers":
             data.examples["train"].accepted[3][1] = "another"
         if change == "choices":
             data.examples["dev"].choices.flat[0] += 1
-        keys.append(evidence_key(Problem(asked(), data=data)))
+        keys.append(evidence_key(problem_of(asked(), data=data)))
     assert len(set(keys)) == 3
 
 
@@ -291,7 +291,7 @@ def test_on_planted_facts_answers_in_texts_teach_a_policy_what_will_be_asked_for
     config = load_config(FACTS, [*tiny, *brief, "supervised.learning_rate=0.1"])
     result = train(config, tmp_path / "run", quiet)
     assert result["metric"] == "exact_match" and set(result["arms"]) == set(config.evaluate.arms)
-    problem, policy = Problem(config), load_policy(tmp_path / "run" / "policy").policy
+    problem, policy = problem_of(config), load_policy(tmp_path / "run" / "policy").policy
     ids, real = problem.domain.batch(range(len(problem.domain)), problem.tokenizer.pad_token_id)
     useful = problem.domain.values(range(len(problem.domain)), ids.shape[1])["oracle-context"] > 0
     spent = policy.probabilities(ids, real)

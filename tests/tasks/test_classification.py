@@ -5,7 +5,7 @@ import pytest
 
 from policylearn.adapt import finetune, probe
 from policylearn.adapt.chosen import FrozenFeatures
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.classification import METRICS
 
 Y = np.array([0, 0, 0, 1, 1, 2])
@@ -29,7 +29,7 @@ def test_metrics_by_hand(metric, predicted, expected):
 @pytest.mark.parametrize("kind", ["tiny", "of_tags"])
 @pytest.mark.parametrize("method", [probe, finetune])
 def test_labelled_rows_of_one_class_make_a_model_that_says_that_one(request, kind, method):
-    problem = Problem(request.getfixturevalue(kind)("evaluate.finetune.epochs=1"))
+    problem = problem_of(request.getfixturevalue(kind)("evaluate.finetune.epochs=1"))
     train, picked = problem.examples("train"), np.arange(6)
     train.y[train.targets_of(picked)] = 0
     chosen = method.fit(FrozenFeatures(problem, problem.fresh_model(0)), picked, 0)

@@ -13,7 +13,7 @@ from policylearn.adapt.probe import readout_of
 from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.config import TaskConfig
 from policylearn.evaluation.trial import run_trial
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import ADAPTATIONS, KINDS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.regression import Regression
@@ -24,7 +24,7 @@ def of_kind(request, tiny, labelled, counted, of_tags, asked):
     """A tiny problem of each kind."""
     kinds = {"classification": tiny, "multilabel": labelled, "regression": counted, "tagging": of_tags}
     kinds["questions"] = asked
-    problem = Problem(kinds[request.param]())
+    problem = problem_of(kinds[request.param]())
     assert problem.kind.name == request.param
     return problem
 
@@ -65,7 +65,7 @@ def test_every_metric_can_be_had_and_the_first_is_that_of_a_config_which_names_n
     assert TaskConfig(**{key: value for key, value in given.items() if key != "metric"}).metric == first
     for metric in (first, *others):
         task = TaskConfig.model_validate(given | {"metric": metric})
-        problem = Problem(of_kind.config, data=replace(of_kind.data(), task=task))
+        problem = problem_of(of_kind.config, data=replace(of_kind.data(), task=task))
         assert problem.kind.score(tuned, of_kind.labelled("dev")) <= 1
     with pytest.raises(ValueError, match=f"metric 'bleu' with task.kind '{task.kind}': set it to one of {first}, "):
         TaskConfig(**given | {"metric": "bleu"})
@@ -91,7 +91,7 @@ def test_a_metric_of_others_that_gives_no_number_is_named_before_anything_is_tra
             raise found
         return found
 
-    problem = Problem(tiny("task.metric=theirs"))
+    problem = problem_of(tiny("task.metric=theirs"))
     for ask in (problem.check_task, lambda: run_trial(problem, None, "none", 0)):
         with pytest.raises(ValueError, match=rf"^task\.metric 'theirs' .*{said}"):
             ask()
@@ -100,7 +100,7 @@ def test_a_metric_of_others_that_gives_no_number_is_named_before_anything_is_tra
 @pytest.mark.parametrize("number", [np.float32, np.array, torch.tensor])
 def test_a_metric_may_give_a_number_of_numpy_or_torch(tiny, number):
     pl.metric("theirs", kind="classification")(lambda y, predicted: number((y == predicted).mean()))
-    assert type(run_trial(Problem(tiny("task.metric=theirs")), None, "none", 0).dev) is float
+    assert type(run_trial(problem_of(tiny("task.metric=theirs")), None, "none", 0).dev) is float
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
@@ -108,7 +108,7 @@ def test_what_a_metric_is_first_asked_for_is_what_it_is_given_later(kind, tiny, 
     config = {"classification": tiny, "multilabel": labelled, "regression": counted, "tagging": of_tags}[kind]
     given = []
     pl.metric("theirs", kind=kind)(lambda y, predicted: given.append((y, predicted)) or 0.5)
-    problem = Problem(config("task.metric=theirs"))
+    problem = problem_of(config("task.metric=theirs"))
     problem.check_task()
     run_trial(problem, None, "none", 0)
     for y, predicted in given:
@@ -120,13 +120,13 @@ def test_what_a_metric_is_first_asked_for_is_what_it_is_given_later(kind, tiny, 
 def test_what_an_adaptation_of_others_gives_is_a_number(tiny):
     ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
     with pytest.raises(ValueError, match="adaptation 'theirs' gave nan of type float"):
-        run_trial(Problem(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
+        run_trial(problem_of(tiny("evaluate.downstream=[theirs]")), None, "none", 0)
 
 
 def test_a_kind_of_others_without_a_head_is_not_probed_for(asked, monkeypatch):
     monkeypatch.setattr(KINDS, "members", KINDS.members | {"theirs": KINDS.get("questions")})
     task = asked().task.model_copy(update={"kind": "theirs"})
-    problem = Problem(asked().model_copy(update={"task": task}))
+    problem = problem_of(asked().model_copy(update={"task": task}))
     for ask in (readout_of, lambda problem: problem.examples("train")):
         with pytest.raises(ValueError, match=r'task\.kind "theirs" has no.*: set outer\.adaptation .* to "finetune"'):
             ask(problem)

@@ -15,7 +15,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.config import TaskConfig
 from policylearn.data.questions import read_questions, tokenize_questions
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.questions import answer_losses
 
 
@@ -84,7 +84,7 @@ def test_a_metric_of_answers_needs_answers():
 
 
 def test_a_model_that_cannot_write_is_refused(asked):
-    problem = Problem(asked('model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2}'))
+    problem = problem_of(asked('model.architecture={model_type="bert", hidden_size=16, num_attention_heads=2}'))
     for used in (problem.check, lambda: problem.fresh_model(0)):
         with pytest.raises(ValueError, match=r"task.answers needs an encoder–decoder"):
             used()
@@ -115,7 +115,7 @@ def test_the_outer_loss_is_that_of_query_answers_after_steps_on_support(problem)
 
 
 def test_dev_is_scored_by_likelihood_and_learning_to_answer_raises_it(asked):
-    scores = [dev_score(p := Problem(asked(f"outer.steps={n}")), p.fresh_model(0)) for n in (1, 30)]
+    scores = [dev_score(p := problem_of(asked(f"outer.steps={n}")), p.fresh_model(0)) for n in (1, 30)]
     assert 0 < scores[0] < scores[1] < 1
 
 
@@ -123,7 +123,7 @@ SMOOTH = "inner.optimizer=sgd", "inner.learning_rate=0.002", "inner.credit_batch
 
 
 def credits_by(asked, engine, *how):
-    problem = Problem(asked(f"inner.engine={engine}", *SMOOTH, *how))
+    problem = problem_of(asked(f"inner.engine={engine}", *SMOOTH, *how))
     found = rollout(problem, initial_policy(problem), seed=3)
     return found.gradient["network.logits"], found.metrics
 
@@ -143,7 +143,7 @@ def relative_error_of():
 
 @pytest.mark.parametrize("estimator", ["relaxed", "score_function"])
 def test_other_estimators_take_the_same_path(asked, estimator):
-    problem = Problem(asked(f"learn.estimator={estimator}", "masking.design=independent", "learn.samples=2"))
+    problem = problem_of(asked(f"learn.estimator={estimator}", "masking.design=independent", "learn.samples=2"))
     found = rollout(problem, initial_policy(problem), seed=0)
     assert sum(float(g.norm()) for g in found.gradient.values()) > 0
 

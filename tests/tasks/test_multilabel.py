@@ -19,7 +19,7 @@ from policylearn.data.task import load_label_sets
 from policylearn.evaluation import identity
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.estimators import LogisticPerLabel
 from policylearn.tasks.multilabel import MultiLabel, average_precision, f1
 from policylearn.weight_masks.plain import text_logits
@@ -90,13 +90,13 @@ def test_a_metric_of_others_is_given_decisions_whoever_asks(labelled):
         asked.append(predicted)
         return float((y == predicted).all(1).mean())
 
-    problem = Problem(labelled("task.metric=exact", 'evaluate.downstream=["probe", "finetune"]'))
+    problem = problem_of(labelled("task.metric=exact", 'evaluate.downstream=["probe", "finetune"]'))
     problem.check_task()
     assert len(asked) == 1 and 0 <= run_trial(problem, None, "none", 0).score <= 1 and len(asked) > 3
     assert all(np.isin(predicted, (0, 1)).all() for predicted in asked)
     told = identity._settings(problem.config, problem.task)
     assert told["metric_of"] == "decisions"  # trials that were scored on logits are others
-    assert "metric_of" not in identity._settings(problem.config, Problem(labelled()).task)
+    assert "metric_of" not in identity._settings(problem.config, problem_of(labelled()).task)
 
 
 def test_the_factor_is_at_its_best_and_shares_alone_explain_nothing():
@@ -120,7 +120,7 @@ def test_a_label_that_no_text_has_costs_no_fit():
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask", "joint"])
 def test_an_outer_loss_of_label_lists_is_differentiated(labelled, adaptation):
-    problem = Problem(labelled(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
+    problem = problem_of(labelled(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
     found = rollout(problem, initial_policy(problem), 0)
     assert sum(float(g.abs().sum()) for g in found.gradient.values()) > 0
     assert np.isfinite(found.metrics["outer_loss"]) and found.metrics["outer_accuracy"] <= 1
@@ -128,19 +128,19 @@ def test_an_outer_loss_of_label_lists_is_differentiated(labelled, adaptation):
 
 def test_dev_chooses_and_test_is_scored(labelled):
     config = labelled('evaluate.downstream=["probe@40", "finetune"]', "evaluate.finetune.epochs=2")
-    found = run_trial(Problem(config), None, "none", 0)
+    found = run_trial(problem_of(config), None, "none", 0)
     assert 0 <= found.score <= 1 and set(found.extra) == {"finetune"}
 
 
 def test_fine_tuning_learns_which_words_are_there(labelled):
-    problem = Problem(labelled("evaluate.finetune.epochs=10", "evaluate.finetune.learning_rate=0.005"))
+    problem = problem_of(labelled("evaluate.finetune.epochs=10", "evaluate.finetune.learning_rate=0.005"))
     features = FrozenFeatures(problem, problem.fresh_model(0))
     frozen, tuned = (how.fit(features, np.arange(200), 0) for how in (probe, finetune))
     assert tuned.dev > frozen.dev + 0.05 and tuned.dev > 0.6
 
 
 def test_words_are_credited_and_made_up_labels_are_as_frequent(labelled):
-    problem = Problem(labelled("credit.points=1", "credit.batches=3"))
+    problem = problem_of(labelled("credit.points=1", "credit.batches=3"))
     assert scores_of(problem, ["credit"])["credit"].types.abs().max() > 0
     y, picked = problem.examples("train").y, np.arange(100)
     found = made_up(problem, picked, y[picked], seed=0)
@@ -156,7 +156,7 @@ def test_a_model_is_written_that_gives_the_labels(policylearn, tiny_toml, labell
     plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "out/model")
     assert plain.config.problem_type == "multi_label_classification"
     assert list(plain.config.id2label.values()) == ["class0", "class1", "even"]
-    test = Problem(labelled()).tests()["test"]
+    test = problem_of(labelled()).tests()["test"]
     with torch.no_grad():
         found = text_logits(plain, *test.rows.batch(range(len(test)), 0)).numpy()
     kept = json.loads((tmp_path / "out/result.json").read_text())["test"]

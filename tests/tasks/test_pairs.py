@@ -16,7 +16,7 @@ from policylearn.data.overview import describe_task
 from policylearn.data.task import load_label_sets, load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 DOWNSTREAM = 'evaluate.downstream=["probe", "finetune", "joint", "weight_mask"]'
 
@@ -68,14 +68,14 @@ def test_a_pair_that_lacks_a_text_and_one_file_without_splits(tmp_path):
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask", "joint"])
 def test_an_outer_loss_of_pairs_is_differentiated(of_pairs, adaptation):
-    problem = Problem(of_pairs(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
+    problem = problem_of(of_pairs(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
     found = rollout(problem, initial_policy(problem), 0)
     assert sum(float(g.abs().sum()) for g in found.gradient.values()) > 0
 
 
 def test_words_are_credited_and_dev_chooses(of_pairs):
     epochs = ("evaluate.finetune.epochs=2", "evaluate.joint.epochs=2", "evaluate.weight_mask.epochs=2")
-    problem = Problem(of_pairs(DOWNSTREAM, *epochs, "credit.points=1", "credit.trainings=2", "credit.batches=40"))
+    problem = problem_of(of_pairs(DOWNSTREAM, *epochs, "credit.points=1", "credit.trainings=2", "credit.batches=40"))
     assert scores_of(problem, ["credit"])["credit"].types.abs().max() > 0
     found = run_trial(problem, None, "none", 0)
     assert set(found.extra) == {"finetune", "joint", "weight_mask"} and 0 <= found.score <= 1
@@ -83,8 +83,8 @@ def test_words_are_credited_and_dev_chooses(of_pairs):
 
 def test_which_text_a_word_is_of_is_told_to_the_model_here_and_on_workers(of_pairs):
     """Without, this model could not know: its positions hardly count, and it sees all words at once."""
-    problem = Problem(of_pairs("model.max_length=24"))
-    there = Problem(problem.config, data=problem.data())
+    problem = problem_of(of_pairs("model.max_length=24"))
+    there = problem_of(problem.config, data=problem.data())
     ids, real = problem.labelled("train").rows.batch(range(4), problem.tokenizer.pad_token_id)
     model = problem.fresh_model(0)
     told = model(ids, real)
@@ -95,9 +95,9 @@ def test_which_text_a_word_is_of_is_told_to_the_model_here_and_on_workers(of_pai
 
 def test_what_is_cut_is_said(of_pairs):
     said = []
-    Problem(of_pairs("model.max_length=12"), tell=said.append).labelled("train")
+    problem_of(of_pairs("model.max_length=12"), tell=said.append).labelled("train")
     assert said[-1] == "task  200 of 200 train rows are longer than 12 tokens and cut: model.max_length"
-    Problem(of_pairs("model.max_length=20"), tell=said.append).labelled("train")
+    problem_of(of_pairs("model.max_length=20"), tell=said.append).labelled("train")
     assert "cut" not in said[-1]
 
 
@@ -105,7 +105,7 @@ def test_fine_tuning_learns_the_class_of_the_first_text_and_transformers_says_th
     policylearn, tiny_toml, of_pairs, paired, tmp_path
 ):
     settings = ("evaluate.finetune.epochs=10", "evaluate.finetune.learning_rate=0.005")
-    problem = Problem(of_pairs(*settings))
+    problem = problem_of(of_pairs(*settings))
     tuned = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(200), 0)
     assert tuned.dev > 0.7
     own = (f"task.path={paired}", f"domain.path={paired / 'domain.txt'}", f"model.tokenizer={paired / 'tokenizer'}")

@@ -16,7 +16,7 @@ from policylearn.data.overview import describe_numbers
 from policylearn.data.task import load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks.regression import Regression
 from policylearn.weight_masks.plain import text_logits
 
@@ -51,21 +51,21 @@ def test_the_unit_of_numbers_is_nothing_to_targets(unit):
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask"])
 def test_an_outer_loss_of_numbers_is_differentiated(counted, adaptation):
-    problem = Problem(counted(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
+    problem = problem_of(counted(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
     found = rollout(problem, initial_policy(problem), 0)
     assert sum(float(g.abs().sum()) for g in found.gradient.values()) > 0
     assert np.isfinite(found.metrics["outer_loss"])
 
 
 def test_dev_chooses_and_test_is_scored(counted):
-    problem = Problem(counted('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.epochs=3"))
+    problem = problem_of(counted('evaluate.downstream=["probe", "finetune"]', "evaluate.finetune.epochs=3"))
     found = run_trial(problem, None, "none", 0)
     assert -1 <= found.score <= 1 and set(found.extra) == {"finetune"}
     assert dev_score(problem, problem.fresh_model(0)) <= 1
 
 
 def test_fine_tuning_learns_what_the_number_counts(counted):
-    problem = Problem(counted("evaluate.finetune.epochs=10", "evaluate.finetune.learning_rate=0.005"))
+    problem = problem_of(counted("evaluate.finetune.epochs=10", "evaluate.finetune.learning_rate=0.005"))
     features = FrozenFeatures(problem, problem.fresh_model(0))
     frozen, tuned = (how.fit(features, np.arange(200), 0) for how in (probe, finetune))
     test = problem.tests()["test"]
@@ -74,7 +74,7 @@ def test_fine_tuning_learns_what_the_number_counts(counted):
 
 
 def test_the_query_loss_is_in_standard_deviations(counted):
-    problem = Problem(counted())
+    problem = problem_of(counted())
     loss = outer_problem(problem, [0], lambda **_: None)(problem.fresh_model(0))
     assert 0.1 < loss.item() < 3  # and not in hundreds, as squared counts are
 
@@ -90,7 +90,7 @@ def test_a_metric_must_fit_the_kind(counted, metric, right):
 
 def test_what_needs_classes_says_so(counted):
     with pytest.raises(ValueError, match=r"needs texts with classes, but the task is one of regression: task\.kind"):
-        initial_policy(Problem(counted("policy.prior={saliency=1}")))
+        initial_policy(problem_of(counted("policy.prior={saliency=1}")))
 
 
 @pytest.mark.parametrize(("split", "labels"), [("train", [3, 3]), ("dev", [2.5]), ("test", [-1, -1, -1])])
@@ -110,7 +110,7 @@ def test_a_model_is_written_that_gives_the_numbers_themselves(policylearn, tiny_
     assert "numbers = logits[:, 0]" in (tmp_path / "out/model/README.md").read_text()
     plain = AutoModelForTokenClassification.from_pretrained(tmp_path / "out/model")
     assert plain.config.problem_type == "regression"
-    test = Problem(counted()).tests()["test"]
+    test = problem_of(counted()).tests()["test"]
     with torch.no_grad():
         found = text_logits(plain, *test.rows.batch(range(len(test)), 0))[:, 0]
     rmse = (found - test.y).square().mean().sqrt().item()

@@ -22,7 +22,7 @@ from policylearn.credit.labels import made_up
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.models import chunks
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.tasks import tagging
 from policylearn.tasks.tagging import Tagging, Tags, tokenize_words
 from policylearn.weight_masks.plain import save_plain
@@ -75,7 +75,7 @@ def as_the_card_says(folder, text):
 
 
 def test_features_are_those_of_the_words_in_whatever_chunks(of_tags, monkeypatch):
-    problem = Problem(of_tags())
+    problem = problem_of(of_tags())
     train, model, pad = problem.labelled("train"), problem.fresh_model(0), problem.tokenizer.pad_token_id
     at_once = train.outputs(model, range(30), pad)
     monkeypatch.setattr(chunks, "CHUNK", 40)
@@ -105,7 +105,7 @@ def test_a_split_whose_words_are_nothing_to_the_tokenizer_is_refused(tiny, named
     (tmp_path / "dev.jsonl").write_text(json.dumps({"tokens": [" "], "tags": ["B-class0"]}), encoding="utf-8")
     settings = (f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", "policy.prior={}")
     with pytest.raises(ValueError, match=r"split 'dev': no word is anything to the tokenizer: set model\.tokenizer"):
-        Problem(tiny(*settings)).labelled("dev")
+        problem_of(tiny(*settings)).labelled("dev")
 
 
 def test_spans_are_right_as_wholes():
@@ -128,7 +128,7 @@ def test_shares_alone_explain_nothing_and_the_factor_is_at_its_best():
 
 @pytest.mark.parametrize("adaptation", ["probe", "finetune", "weight_mask", "joint"])
 def test_an_outer_loss_of_tags_is_differentiated(of_tags, adaptation):
-    problem = Problem(of_tags(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
+    problem = problem_of(of_tags(f"outer.adaptation={adaptation}", "inner.steps=4", "inner.window=2", "inner.every=2"))
     found = rollout(problem, initial_policy(problem), 0)
     assert sum(float(g.abs().sum()) for g in found.gradient.values()) > 0
     assert np.isfinite(found.metrics["outer_loss"])
@@ -137,7 +137,7 @@ def test_an_outer_loss_of_tags_is_differentiated(of_tags, adaptation):
 def test_words_are_credited_dev_chooses_and_texts_are_what_is_labelled(of_tags):
     downstream = 'evaluate.downstream=["probe@10", "finetune@10", "joint@10", "weight_mask@10"]'
     epochs = [f"evaluate.{how}.epochs=1" for how in ("finetune", "joint", "weight_mask")]
-    problem = Problem(of_tags(downstream, *epochs, "outer.folds=2", "credit.points=1", "credit.batches=2"))
+    problem = problem_of(of_tags(downstream, *epochs, "outer.folds=2", "credit.points=1", "credit.batches=2"))
     assert scores_of(problem, ["credit"])["credit"].types.abs().max() > 0
     found = run_trial(problem, None, "none", 0)
     assert set(found.extra) == {"finetune@10", "joint@10", "weight_mask@10"} and 0 <= found.score <= 1
@@ -150,13 +150,13 @@ def test_words_are_credited_dev_chooses_and_texts_are_what_is_labelled(of_tags):
 def test_without_seqeval_it_is_said_what_to_install(of_tags, monkeypatch):
     monkeypatch.setattr(tagging, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install --use-pep517 seqeval, or set task\.metric=accuracy"):
-        assert Problem(of_tags()).kind
-    assert Problem(of_tags("task.kind=tagging", "task.metric=accuracy")).kind.name == "tagging"
+        assert problem_of(of_tags()).kind
+    assert problem_of(of_tags("task.kind=tagging", "task.metric=accuracy")).kind.name == "tagging"
 
 
 def test_fine_tuning_learns_tags_and_a_plain_model_says_the_same(policylearn, tiny_toml, of_tags, named, tmp_path):
     settings = ("evaluate.finetune.epochs=8", "evaluate.finetune.learning_rate=0.01")
-    problem = Problem(of_tags(*settings))
+    problem = problem_of(of_tags(*settings))
     tuned = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(80), 0)
     assert tuned.dev > 0.8
     own = (f"task.path={named}", f"model.tokenizer={named / 'tokenizer'}", "policy.prior={}", *settings)

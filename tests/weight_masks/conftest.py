@@ -3,7 +3,7 @@ import pytest
 
 from policylearn.adapt import weight_mask
 from policylearn.adapt.chosen import FrozenFeatures
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.weight_masks.task import learned_masks
 
 SETTINGS = ("evaluate.weight_mask.epochs=2", "evaluate.weight_mask.learning_rate=0.02")
@@ -11,7 +11,7 @@ SETTINGS = ("evaluate.weight_mask.epochs=2", "evaluate.weight_mask.learning_rate
 
 @pytest.fixture(scope="package")
 def problem(tiny):
-    return Problem(tiny(*SETTINGS))
+    return problem_of(tiny(*SETTINGS))
 
 
 @pytest.fixture(scope="package")

@@ -20,7 +20,7 @@ from policylearn.learning.supervised.losses import target_loss
 from policylearn.learning.supervised.targets import batch_of, token_targets
 from policylearn.messages.watch import UNSEEN, At, Watch
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 from policylearn.runs.state import State
 
 DRAWS = 4

@@ -1,6 +1,7 @@
 """Words that a classifier of the task needs, as targets: what the scorer "selective" averages over occurrences."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.answers import TARGET
-from policylearn.problem import LABELS, Problem
+from policylearn.problems.problem import LABELS, Problem
 from policylearn.scores.classifier import fit_classifier, spread_classes
 from policylearn.scores.selective import important_words, words_of
 from policylearn.tasks.labelled import class_examples
@@ -25,7 +26,7 @@ def importance_targets(problem: Problem, splits: Sequence[str]) -> dict[str, Tok
     """
     most, pad_id = problem.config.scores.model_texts, problem.tokenizer.pad_token_id
     train = class_examples(problem.kind, problem.labelled("train"), 'supervised.targets = "importance"')
-    looked_at, classes, y = spread_classes(train.rows, train.y, most, "training texts")
+    looked_at, classes, y = spread_classes(cast(TokenRows, train.rows), train.y, most, "training texts")
     classifier = fit_classifier(sources_of(problem).model(), looked_at, y, pad_id, problem.watch)
     found = {}
     for split in splits:
@@ -45,7 +46,8 @@ def _of_classes(problem: Problem, split: str, classes: Tensor) -> tuple[TokenRow
     examples = class_examples(problem.kind, read, 'supervised.targets = "importance"')
     picked = torch.from_numpy(examples.rows.spread(problem.config.scores.model_texts))
     picked = picked[torch.isin(examples.y[picked], classes)]
-    return examples.rows.take(picked.tolist()), torch.searchsorted(classes, examples.y[picked])
+    rows = cast(TokenRows, examples.rows)
+    return rows.take(picked.tolist()), torch.searchsorted(classes, examples.y[picked])
 
 
 def runs_numbered(marked: Tensor) -> Tensor:

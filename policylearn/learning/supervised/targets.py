@@ -11,7 +11,7 @@ from policylearn.data.tokens import TokenRows, tokenize_annotated
 from policylearn.learning.supervised.answers import TARGET, answer_texts, planted_texts
 from policylearn.learning.supervised.importance import importance_targets
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problem import Problem
+from policylearn.problems.problem import Problem
 
 
 def token_targets(problem: Problem, splits: Sequence[str]) -> dict[str, TokenRows]:

@@ -9,7 +9,7 @@ from policylearn import PolicyCollator, load_policy
 from policylearn.commands.train import train
 from policylearn.learning.supervised.coverage import coverage
 from policylearn.learning.supervised.targets import token_targets
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
 
@@ -33,7 +33,7 @@ def test_it_learns_to_mask_the_answers(learned_answers, supervised):
     assert records[0]["dev"] == pytest.approx(0.25, abs=0.05)
     assert records[3]["dev"] > 0.6 and records[3]["precision"] > 2 * records[0]["precision"]
     assert all(0.25 <= record["rate"] < 0.33 for record in records)  # more where one span is more than a quarter
-    dev = token_targets(Problem(supervised()), ["dev"])["dev"]
+    dev = token_targets(problem_of(supervised()), ["dev"])["dev"]
     found = coverage(load_policy(learned_answers / "policy").policy, dev, 0, 4)
     assert found.recall == pytest.approx(max(record["dev"] for record in records))
 
@@ -148,17 +148,17 @@ def test_ray_is_not_asked_for_what_one_process_does(supervised, tmp_path, quiet,
 
 def test_importance_is_learned_from_labelled_texts(supervised, tmp_path, quiet):
     config = supervised("supervised.targets=importance", "policy.network=table", "masking.unit=token")
-    targets = token_targets(Problem(config), ["train", "dev"])
-    names = Problem(config).tokenizer.convert_ids_to_tokens(
+    targets = token_targets(problem_of(config), ["train", "dev"])
+    names = problem_of(config).tokenizer.convert_ids_to_tokens(
         targets["train"].flat[targets["train"].columns["target"] > 0]
     )
-    everything = Problem(config).tokenizer.convert_ids_to_tokens(targets["train"].flat)
+    everything = problem_of(config).tokenizer.convert_ids_to_tokens(targets["train"].flat)
     share = [sum(name.startswith("class") for name in some) / len(some) for some in (names, everything)]
     assert share[0] > 1.3 * share[1]  # class words tell the class
     train(config, tmp_path / "run", quiet)
     logits = load_policy(tmp_path / "run" / "policy").policy.network.logits.detach()
     tells = torch.tensor(
-        [name.startswith("class") for name in Problem(config).tokenizer.convert_ids_to_tokens(range(len(logits)))]
+        [name.startswith("class") for name in problem_of(config).tokenizer.convert_ids_to_tokens(range(len(logits)))]
     )
     assert float(logits[tells].mean() - logits[~tells].mean()) > 0.05
     assert max(record["dev"] for record in lines(tmp_path / "run")) > lines(tmp_path / "run")[0]["dev"]

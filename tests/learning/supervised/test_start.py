@@ -10,7 +10,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.commands.reproduce import reproduce_rollout
 from policylearn.commands.train import train
 from policylearn.policy.policy import mask_tokens
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.state import load_latest
 
 
@@ -23,7 +23,7 @@ def started(supervised, learned_answers):
 
 @pytest.fixture(scope="module")
 def problem(started):
-    return Problem(started())
+    return problem_of(started())
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +96,9 @@ def stop_after_a_round(patch):
 )
 def test_a_policy_of_other_settings_or_another_tokenizer_is_refused(started, override, message):
     with pytest.raises(ValueError, match=message):
-        initial_policy(Problem(started(override)))
+        initial_policy(problem_of(started(override)))
 
 
 def test_masking_settings_are_those_of_the_config(started):
-    policy = initial_policy(Problem(started("masking.rate=0.4", "masking.unit=word")))
+    policy = initial_policy(problem_of(started("masking.rate=0.4", "masking.unit=word")))
     assert policy.masking.rate == 0.4 and policy.masking.unit == "word" and not policy.cuts_spans

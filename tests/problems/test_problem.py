@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from policylearn.arms.policies import scores_of
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
 
 
 def weights(model) -> torch.Tensor:
@@ -14,7 +14,7 @@ def weights(model) -> torch.Tensor:
 
 
 def test_two_problems_of_one_config_are_the_same(tiny, tiny_problem):
-    twin = Problem(tiny())
+    twin = problem_of(tiny())
     assert (tiny_problem.domain.flat == twin.domain.flat).all()
     assert tiny_problem.labels == twin.labels == ["class0", "class1"]
     assert torch.equal(tiny_problem.examples("train").y, twin.examples("train").y)
@@ -34,7 +34,7 @@ def test_a_fresh_model_depends_on_the_seed_alone_and_is_nobody_elses(tiny_proble
 def test_a_checkpoint_is_loaded_once_and_copied(tiny, tiny_problem, tmp_path):
     tiny_problem.fresh_model(0).mlm.save_pretrained(tmp_path)
     tiny_problem.tokenizer.save_pretrained(tmp_path)
-    problem = Problem(tiny(f"model.name='{tmp_path}'"))
+    problem = problem_of(tiny(f"model.name='{tmp_path}'"))
     model, other = problem.fresh_model(1), problem.fresh_model(2)
     assert torch.equal(weights(model), weights(tiny_problem.fresh_model(0)))
     with torch.no_grad():
@@ -46,18 +46,18 @@ def test_a_checkpoint_that_is_another_where_a_worker_is_is_refused(tiny, tiny_pr
     tiny_problem.fresh_model(0).mlm.save_pretrained(tmp_path)
     tiny_problem.tokenizer.save_pretrained(tmp_path)
     config = tiny(f"model.name='{tmp_path}'")
-    data = Problem(config).data()
-    assert torch.equal(weights(Problem(config, data=data).fresh_model(0)), weights(tiny_problem.fresh_model(0)))
+    data = problem_of(config).data()
+    assert torch.equal(weights(problem_of(config, data=data).fresh_model(0)), weights(tiny_problem.fresh_model(0)))
     tiny_problem.fresh_model(1).mlm.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"^model.name {tmp_path} is another model on .*model.revision"):
-        Problem(config, data=data).fresh_model(0)
-    Problem(config).fresh_model(0)
+        problem_of(config, data=data).fresh_model(0)
+    problem_of(config).fresh_model(0)
 
 
 def test_texts_of_nothing_to_mask_are_left_out(tiny, tmp_path):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"text": ""}\n{"text": "class0_00 class0_01"}\n{"text": " "}\n', encoding="utf-8")
-    assert len(Problem(tiny(f"domain.path='{path}'")).domain) == 1
+    assert len(problem_of(tiny(f"domain.path='{path}'")).domain) == 1
 
 
 def test_nothing_is_found_wrong_with_the_planted_benchmark(tiny_problem):
@@ -65,16 +65,16 @@ def test_nothing_is_found_wrong_with_the_planted_benchmark(tiny_problem):
 
 
 def test_a_problem_of_what_was_read_opens_no_file(tiny, tmp_path):
-    problem = Problem(tiny())
+    problem = problem_of(tiny())
     for split, rows in problem._task.splits.items():
         found = [json.dumps({"text": t, "label": y}) for t, y in zip(rows.texts, rows.labels, strict=True)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(found), encoding="utf-8")
     problem.tokenizer.save_pretrained(tmp_path / "tokenizer")
     config = tiny(f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}")
-    data = Problem(config).data()
+    data = problem_of(config).data()
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.jsonl").unlink()
-    elsewhere = Problem(config, data=data)
+    elsewhere = problem_of(config, data=data)
     assert elsewhere.task.metric == "accuracy" and elsewhere.kind.readout.width == 2
     assert elsewhere.fresh_model(0).separator is None
 
@@ -88,7 +88,7 @@ def own(tiny, tiny_problem, tmp_path):
         for split in ("train", "dev", "test"):
             rows = [{"text": text, "label": "xy"[i % 2]} for i, text in enumerate(texts)]
             (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        return Problem(tiny(f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", *more), tell=tell)
+        return problem_of(tiny(f"task.path={tmp_path}", f"model.tokenizer={tmp_path / 'tokenizer'}", *more), tell=tell)
 
     return problem
 
@@ -156,9 +156,9 @@ def test_data_of_the_benchmark_beside_data_of_ones_own_are_said(own, tmp_path):
 
 def test_what_there_is_less_of_than_is_asked_for_is_said(tiny):
     told = list[str]()
-    Problem(tiny("outer.support=59", "inner.batch_size=500"), tell=told.append).check()
+    problem_of(tiny("outer.support=59", "inner.batch_size=500"), tell=told.append).check()
     assert "outer.support  59 is cut to 30, half of the labelled examples of train" in told
     assert any(line.startswith("inner.batch_size  500, and domain.path has ") for line in told)
     told.clear()
-    Problem(tiny("outer.support=20", "outer.query=10", "inner.batch_size=8"), tell=told.append).check()
+    problem_of(tiny("outer.support=20", "outer.query=10", "inner.batch_size=8"), tell=told.append).check()
     assert not any(line.startswith(("outer.", "inner.")) for line in told)

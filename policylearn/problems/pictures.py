@@ -1,32 +1,26 @@
-"""A problem of pictures, behind the members by which one of texts is asked: rows, labels, models, field.
+"""A problem of pictures: they are cut into patches; visual words are found once, and go along with the data."""
 
-Two processes given the same config build the same problem; visual words are found once, and go along with the data.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.config import BENCHMARKS, Config, MaskingConfig, TaskConfig
-from policylearn.config.idle import idle_settings
+from policylearn.config import BENCHMARKS, MaskingConfig, TaskConfig
 from policylearn.data.alike import same_pixels, shared_pixels
 from policylearn.data.overview import describe_task
 from policylearn.data.picture_task import picture_task, splits_of
 from policylearn.data.pictures import PatchRows, Pictures, read_pictures, unread
 from policylearn.data.task import Task
-from policylearn.data.tokens import TokenRows
 from policylearn.masking import Vocabulary
 from policylearn.masking.grid import Grid, grid_of
 from policylearn.masking.patches import PatchField
 from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
-from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices
 from policylearn.models.picture import (
     PictureModel,
@@ -36,10 +30,10 @@ from policylearn.models.picture import (
     picture_config,
     processor_fields,
 )
-from policylearn.problem import Data, Problem
+from policylearn.problems.problem import FOR_TEXTS, Data, Problem
 from policylearn.protocols import Kind
 from policylearn.tasks.classification import Classification
-from policylearn.tasks.labelled import Examples, Labelled, check_metric
+from policylearn.tasks.labelled import Examples, Labelled
 
 WORDS_FROM = 2000
 """Pictures of the domain, evenly spaced, that visual words are found in."""
@@ -57,7 +51,7 @@ class PictureProblem(Problem):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """There is none."""
-        raise ValueError("this is for texts, and the config is one of pictures: patches.words")
+        raise ValueError(FOR_TEXTS)
 
     @property
     def own_tokenizer(self) -> None:
@@ -126,11 +120,10 @@ class PictureProblem(Problem):
         return Vocabulary(nothing, ~nothing, anything, anything)
 
     @cached_property
-    def domain(self) -> PatchRows:  # type: ignore[override]
+    def domain(self) -> PatchRows:
         """The pictures to be trained on."""
         rows = self._read_corpus("domain")
-        for split in self._examples:
-            self._tell_if_shared(split, cast(TokenRows, rows))
+        self._tell_of_shared(rows, self._examples)
         return rows
 
     @cached_property
@@ -164,13 +157,11 @@ class PictureProblem(Problem):
         """Of one class each."""
         return Labelled("classification", Classification(len(self.labels)), self.task.metric, self.pad_id)
 
-    def check(self) -> None:
-        """Touch everything a run will need, and say what there is. ValueError: whatever is wrong with it."""
-        self.check_task()
+    def _check_corpora(self) -> None:
+        """Say what there is, and find the visual words."""
         corpora = f"{len(self.domain):,} of the domain, {len(self.general):,} general ones"
         cut = f"{self.grid.count} patches of {self.grid.patch} × {self.grid.patch}"
         self.tell(f"pictures  {corpora}; all {self.grid.height} × {self.grid.width}, in {cut}")
-        self._tell_of_sizes()
         self.codebook  # noqa: B018
 
     def _tell_of_sizes(self) -> None:
@@ -180,14 +171,11 @@ class PictureProblem(Problem):
                 f"masking.rate  is not set: {masking.rate} of the patches, where SimMIM hides 0.6 and ViTMAE 0.75"
             )
 
-    def check_task(self) -> None:
-        """The same of model and task alone."""
+    def _check_model(self) -> None:
+        """Load it: can it be hidden patches, tells it as many words as there are, has it seen such pixels?"""
         check_hides(cast(PictureModel, self.fresh_model(0)))
         self._check_words()
         self.tell_of_scale()
-        for split in self._splits:
-            self._read(split)
-        check_metric(self.kind, self.labelled("dev"))
 
     @cached_property
     def tells_words(self) -> bool:
@@ -243,26 +231,10 @@ class PictureProblem(Problem):
         self.tell("\n".join(["task  classification of pictures", *describe_task(found)]))
         return found
 
-    def _read(self, split: str) -> Any:
-        if split not in self._examples:
-            classes = [self.labels.index(label) for label in self._task.splits[split].labels]
-            self._examples[split] = Examples(cast(TokenRows, self._pictures[split].rows), torch.tensor(classes))
-            if "domain" in self.__dict__:
-                self._tell_if_shared(split, cast(TokenRows, self.domain))
-        return self._examples[split]
+    def _open(self, split: str) -> Examples:
+        """Pictures and classes."""
+        classes = [self.labels.index(label) for label in self._task.splits[split].labels]
+        return Examples(self._pictures[split].rows, torch.tensor(classes))
 
     def _load(self, seed: int) -> PictureModel:
         return load_picture_model(self.config.model, seed, self.config.inner.attention).to(self.device)
-
-
-def problem_of(
-    config: Config,
-    watch: Watch = UNSEEN,
-    data: Data | None = None,
-    device: str = "cpu",
-    tell: Callable[[str], None] = lambda lines: None,
-) -> Problem:
-    """The problem of a config, of texts or of pictures; arguments as of `Problem`. What is set in vain is told."""
-    for line in idle_settings(config):
-        tell(line)
-    return (PictureProblem if config.patches.words else Problem)(config, watch, data, device, tell)

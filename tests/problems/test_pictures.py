@@ -23,9 +23,10 @@ from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.rollout import rollout
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
-from policylearn.pictures import PictureProblem, problem_of
 from policylearn.policy.patches import draw_patches
-from policylearn.problem import Problem
+from policylearn.problems.kinds import problem_of
+from policylearn.problems.pictures import PictureProblem
+from policylearn.problems.texts import TextProblem
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 WIDE = {"initializer_range": 0.2}  # where attention is all but flat, `finite_difference` has nothing to go by
@@ -157,7 +158,7 @@ def test_a_config_says_whether_it_is_of_pictures(make_problem):
     problem = make_problem()
     assert isinstance(problem, PictureProblem)
     assert problem.config.inner.objective == "masked_patches"
-    assert type(problem_of(Config())) is Problem
+    assert type(problem_of(Config())) is TextProblem
     problem.check()
     assert problem.labels == ["0", "1", "2", "3"] and len(problem.examples("train")) == 100
     with pytest.raises(ValueError, match="the config is one of pictures"):

@@ -1,0 +1,1 @@
+"""The differentiable problem of a config: all a rollout needs besides the policy."""

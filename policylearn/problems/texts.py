@@ -1,0 +1,258 @@
+"""A problem of texts: they are tokenised, and the task may be of any kind."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from policylearn.config import TaskConfig
+from policylearn.data.alike import same_words, shared, solid_types
+from policylearn.data.benchmarks import BENCHMARKS
+from policylearn.data.columns import columns_of, read_columns
+from policylearn.data.corpora import open_corpus, open_records
+from policylearn.data.kinds import with_kind
+from policylearn.data.opened import open_task
+from policylearn.data.pairs import separator_of
+from policylearn.data.questions import Questions
+from policylearn.data.remarks import answer_lines, cut_line, marks_line
+from policylearn.data.splits import unread_files
+from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
+from policylearn.masking import Vocabulary, vocabulary
+from policylearn.masking.field import check_random_tokens
+from policylearn.masking.vocabulary import ids_of, known_types, marks_words
+from policylearn.messages.quote import some
+from policylearn.models.chunks import Indices
+from policylearn.models.loading import check_goes_with, load_model, text_ends
+from policylearn.models.model import InnerModel
+from policylearn.models.seq2seq import Seq2SeqModel
+from policylearn.models.tokenizer import load_tokenizer
+from policylearn.policy.scores import scorer_of
+from policylearn.problems.problem import FOR_TEXTS, Problem
+from policylearn.protocols import Kind
+from policylearn.registry.known import KINDS
+from policylearn.registry.registry import AUTO
+from policylearn.tasks.kind import TaskKind
+from policylearn.tasks.labelled import Examples
+
+TOKENISING = "tokenising texts of the domain corpus"
+
+
+def of_texts(problem: Problem) -> "TextProblem":
+    """A problem, by those members that only one of texts has. ValueError: it is of pictures."""
+    if not isinstance(problem, TextProblem):
+        raise ValueError(FOR_TEXTS)
+    return problem
+
+
+class TextProblem(Problem):
+    """The differentiable problem of a config of texts; see `Problem`."""
+
+    called = "texts"
+
+    def _check_model(self) -> None:
+        """Load it, and say where the planted benchmark is mixed with a domain or a task that is none of it."""
+        if self._is_made_up("domain"):
+            self.tell("domain  texts of the planted benchmark, and the task is none of it: set domain.path")
+        if self._is_made_up("task"):
+            self.tell("task  labels of the planted benchmark, and the domain is none of it: set task.path")
+        self.fresh_model(0)
+
+    def _check_corpora(self) -> None:
+        """See that there are texts in both."""
+        if self._is_made_up("general"):
+            self.tell("general  texts of the planted benchmark, for scorers that compare: set general.path")
+        for which in ("domain", "general"):
+            if next(open_corpus(self.config, which), None) is None:
+                raise ValueError(f"{which}.path {getattr(self.config, which).path}: the corpus is empty")
+
+    def _is_made_up(self, part: str) -> bool:
+        """Whether it is a benchmark's, and the task or the domain is not."""
+        paths = {name: getattr(self.config, name).path in BENCHMARKS for name in ("task", "domain", part)}
+        return paths[part] and not (paths["task"] and paths["domain"])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """That of the config, or of the benchmark."""
+        config = self.config
+        if config.model.tokenizer is None and config.model.name is None:
+            if config.task.path not in BENCHMARKS:
+                raise ValueError("a model built from model.architecture needs model.tokenizer, or set model.name")
+            found: PreTrainedTokenizerBase = BENCHMARKS[config.task.path].tokenizer(config)
+        else:
+            found = load_tokenizer(config.model)
+        if doubt := check_goes_with(config.model, found):
+            self.tell(f"model  {doubt}")
+        check_random_tokens(config.masking, ids_of(found))
+        return found
+
+    @property
+    def own_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The same."""
+        return self.tokenizer
+
+    def names_of_types(self) -> list[str]:
+        """As the tokenizer spells them."""
+        return [name or "" for name in self.tokenizer.convert_ids_to_tokens(list(range(ids_of(self.tokenizer))))]
+
+    def name_of(self, types: Sequence[int]) -> str:
+        """As the tokenizer puts them together."""
+        return str(self.tokenizer.decode(list(types)))
+
+    def types_met(self) -> np.ndarray:
+        """Token ids of the domain."""
+        return np.unique(self.domain.flat).astype(np.int64)
+
+    def types_of(self, examples: Examples, picked: Indices) -> Iterator[np.ndarray]:
+        """Token ids of the text of each target, or of what part of it the target is of."""
+        return examples.tokens_of(picked)
+
+    def alike(self, rows: TokenRows) -> np.ndarray:  # type: ignore[override]
+        """For every row the first that is of the same words."""
+        return same_words(rows, solid_types(self.tokenizer))
+
+    def shared(self, rows: TokenRows, corpus: TokenRows) -> int:  # type: ignore[override]
+        """How many texts are in a corpus as well, token by token."""
+        return shared(rows, corpus)
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's."""
+        return self.tokenizer.pad_token_id
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Tables of the tokenizer's vocabulary; where it is not known what a word is, every token is one.
+
+        Raises:
+            ValueError: it is not known, and masking.unit asks for more than tokens.
+        """
+        words = self.config.masking.unit != "token" or marks_words(self.tokenizer)
+        return vocabulary(self.tokenizer, words)
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        """Types that say something of a text, [V] boolean."""
+        return known_types(self.tokenizer, self.vocabulary.special).numpy()
+
+    @cached_property
+    def domain(self) -> TokenRows:
+        """The domain corpus, tokenised, texts without a token that says something of them left out; with a column of
+        numbers for every scorer of the prior or the arms that reads them from the corpus.
+
+        Raises:
+            ValueError: no text is left, or a column is missing or wrong.
+        """
+        length = self.config.model.max_length
+        names = {scorer_of(name) for name in (*self.config.policy.prior, *self.config.evaluate.arms)}
+        if columns := columns_of(sorted(names), self.config.scores):
+            records = open_records(self.config, "domain", [column.name for column in columns.values()])
+            annotated = self.watch(TOKENISING, read_columns(records, columns))
+            rows = tokenize_annotated(annotated, self.tokenizer, length, split=True)
+        else:
+            texts = self.watch(TOKENISING, open_corpus(self.config, "domain"))
+            rows = tokenize(texts, self.tokenizer, length, split=True)
+        kept = rows.holding(self._known)
+        if len(kept) < len(rows):
+            left_out = f"{len(rows) - len(kept):,} of {len(rows):,} texts"
+            self.tell(f"domain  {left_out} hold no token that the tokenizer knows and are left out")
+        if not len(kept):
+            raise ValueError(f"domain.path {self.config.domain.path} holds no text to train on")
+        rows = rows if len(kept) == len(rows) else rows.take(kept)
+        if written := marks_line(rows, self.tokenizer):
+            self.tell(f"domain  {written}")
+        self._tell_of_shared(rows, self._examples)
+        return rows
+
+    @cached_property
+    def pairs(self) -> bool:
+        """Whether a row of the task has two texts."""
+        mine = self.config.task.path not in BENCHMARKS
+        return mine and len(getattr(self._task, "columns", ())) > 1
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """As the task has them."""
+        return self._task.labels
+
+    @cached_property
+    def kind(self) -> Kind:
+        """The one that the config names, or that rows are of."""
+        return self._kind.build(self.task, self.labels, self.tokenizer, lambda: self.labelled("train"))
+
+    @cached_property
+    def task(self) -> TaskConfig:
+        """The settings of the task; where its kind is inferred, with that."""
+        return self._settings_and_task[0] if self.config.task.kind == AUTO else self.config.task
+
+    @property
+    def _kind(self) -> TaskKind:
+        return KINDS.get(self.task.kind)
+
+    @property
+    def _task(self) -> Any:
+        return self._settings_and_task[1]
+
+    @cached_property
+    def _settings_and_task(self) -> tuple[TaskConfig, Any]:
+        config, why = self.config.task, ""
+        if config.path in BENCHMARKS:
+            task = BENCHMARKS[config.path].task(self.config)
+        else:
+            opened = open_task(config)
+            config, why = with_kind(config, opened.head)
+            task = KINDS.get(config.kind).read(config, opened)
+        inferred = f", inferred: {why}" if why else ""
+        others = [f"task  files that are not read: {some(found)}"] if (found := unread_files(config)) else []
+        self.tell("\n".join([f"task  {config.kind}{inferred}", *KINDS.get(config.kind).describe(task), *others]))
+        return config, task
+
+    def _open(self, split: str) -> Any:
+        """Tokenised, and described: what is cut, what the tokenizer does not know, what is written as marks."""
+        shown = partial(self.watch, f"tokenising texts of {split}")
+        found = self._kind.tokenize(self.config, self._task, split, self.tokenizer, shown)
+        if cut := cut_line(split, found.rows, getattr(found, "lost", 0), self.config.model.max_length):
+            self.tell(f"task  {cut}")
+        if isinstance(found, Questions):
+            for line in answer_lines(split, found, self.config.task.answer_length):
+                self.tell(f"task  {line}")
+        self._check_known(f"{split} rows", found.rows, "set model.tokenizer, or task.text")
+        for what, rows in found.told.items() if isinstance(found, Questions) else ():
+            self._check_known(f"{split} {what}", rows, "raise task.answer_length, or set model.tokenizer")
+        if written := marks_line(found.rows, self.tokenizer, self.pairs):
+            self.tell(f"task  {written}: {split}")
+        return found
+
+    def _check_known(self, what: str, rows: TokenRows, mend: str) -> None:
+        """Tell of rows that hold special tokens alone, and refuse to begin where all do."""
+        if nothing := len(rows) - len(rows.holding(self._known)):
+            said = f"{nothing:,} of {len(rows):,} {what} hold no token that the tokenizer knows"
+            if nothing == len(rows):
+                raise ValueError(f"task.path {self.config.task.path}: {said}: {mend}")
+            self.tell(f"task  {said}")
+
+    def _load(self, seed: int) -> InnerModel:
+        attention, tokenizer = self.config.inner.attention, self.tokenizer
+        ends = text_ends(tokenizer)
+        model = load_model(self.config.model, ids_of(tokenizer), tokenizer.pad_token_id, seed, attention, ends)
+        if isinstance(model, Seq2SeqModel) and (objective := self.config.inner.objective) != "masked_lm":
+            raise ValueError(
+                f'inner.objective = "{objective}" does not go with an encoder–decoder, whose decoder sees the text it '
+                'restores: set it to "masked_lm", or model.name or model.architecture to an encoder'
+            )
+        if self.config.task.answers is not None and not isinstance(model, Seq2SeqModel):
+            raise ValueError(
+                "task.answers needs an encoder–decoder: set model.name or model.architecture to one, such as "
+                '{model_type = "bart"}'
+            )
+        if "token_type_ids" in tokenizer.model_input_names and self.pairs:
+            model.read_pairs(separator_of(tokenizer))
+        return model.to(self.device)
+
+    def input_embedding(self) -> Tensor:
+        """Input embeddings of θ₀ for the tokenizer's V types."""
+        weight = self.fresh_model(0).mlm.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight.detach()[: ids_of(self.tokenizer)].cpu().clone()
