@@ -15,6 +15,8 @@ SHOWN = 3
 """Names of weights in a message."""
 REASON = 500
 """Characters shown of an error of others, which may go on for pages."""
+POLICY_FILES = "manifest.json", "policy.safetensors"
+"""Which an exported policy has, and no model."""
 UNREAD = "pooler"
 """A part of many encoders that nothing here reads: the last hidden states do not depend on it."""
 
@@ -23,14 +25,14 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
     """A name that can only be a path must be there: say so before a Hub look-up hides the mistake.
 
     Raises:
-        ValueError: it looks like a path and does not exist; it is a run; or it is a folder, and a revision of it is
-            asked for.
+        ValueError: it looks like a path and does not exist; it is a run, or a policy; or it is a folder, and a revision
+            of it is asked for.
     """
     if revision is not None and Path(name).is_dir():
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
-    if is_run(Path(name)):
+    if what := _ours(Path(name)):
         raise ValueError(
-            f"{key} {name!r} holds no model: it is a run of policylearn; give the folder that `policylearn pretrain` "
+            f"{key} {name!r} holds no model: it is a {what} of policylearn; give the folder that `policylearn pretrain` "
             "wrote"
         )
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -46,6 +48,11 @@ def is_run(folder: Path) -> bool:
         return {"masking", "learn"} <= json.loads((folder / "config.json").read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):  # storage boundary: whoever reads it for good says what is wrong
         return False
+
+
+def _ours(folder: Path) -> str:
+    """What of ours a folder is that is no model; nothing where it is none of ours."""
+    return "run" if is_run(folder) else "policy" if all((folder / name).is_file() for name in POLICY_FILES) else ""
 
 
 def load_weights(

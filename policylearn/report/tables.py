@@ -44,7 +44,7 @@ def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
         # Where the terminal is narrow, only the lists of seeds and the names of test sets break into lines.
         justify: JustifyMethod = "left" if heading == "masks" else "right"
         whole = heading in _WHOLE and width >= ROOMY
-        table.add_column(heading, justify=justify, no_wrap=whole, min_width=4, overflow="fold")
+        table.add_column(escape(heading), justify=justify, no_wrap=whole, min_width=4, overflow="fold")
     for arm in shown:
         is_best = winner is not None and arm.name == winner.name
         style = "bold green" if is_best else "dim" if arm.name in ORACLES else ""
@@ -71,8 +71,8 @@ def seeds_shown(shown: Sequence[Arm]) -> list[int]:
 
 
 def plain_table(title: str) -> Table:
-    """An empty table in the style of all of them."""
-    plain = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    """An empty table in the style of all of them; brackets in its title are no markup."""
+    plain = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     plain.title_justify = plain.caption_justify = "left"
     return plain
 

@@ -5,6 +5,7 @@ place with no round twice, and a tracker that could not be reached for a while c
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -137,6 +138,8 @@ class Trackers:
     def __init__(self, openers: Mapping[str, Callable[[], Tracker]], console: Console) -> None:
         self._openers, self._console = openers, console
         self._trackers: dict[str, Tracker] = {}
+        self._failed = Counter[str]()
+        self._waits = Counter[str]()
 
     def open_all(self) -> None:
         """ValueError: one cannot be opened."""
@@ -144,9 +147,13 @@ class Trackers:
             self._opened(name)
 
     def update(self, history: Sequence[dict[str, Any]]) -> None:
-        """Bring every tracker up to the history of rounds; one that fails is tried again after the next."""
+        """Bring every tracker up to the history of rounds; one that fails is tried again after the next, then after two
+        more, four more and so on: it may take minutes each time to say nothing."""
         for name in self._openers:
-            self._attempt(name, partial(self._catch_up, name, history))
+            if self._waits[name]:
+                self._waits[name] -= 1
+            else:
+                self._attempt(name, partial(self._catch_up, name, history))
 
     def _catch_up(self, name: str, history: Sequence[dict[str, Any]]) -> None:
         tracker = self._opened(name)
@@ -159,15 +166,21 @@ class Trackers:
             self._trackers[name] = self._openers[name]()
         return self._trackers[name]
 
-    def close(self) -> None:
-        """All is said."""
+    def close(self, history: Sequence[dict[str, Any]]) -> None:
+        """All is said; what a tracker lacks of the history, before."""
+        for name in self._openers:
+            if self._failed[name]:
+                self._attempt(name, partial(self._catch_up, name, history))
         for name, tracker in self._trackers.items():
             self._attempt(name, tracker.close)
 
     def _attempt(self, name: str, action: Callable[[], None]) -> None:
         try:
             action()
+            self._failed[name] = 0
         except Exception as error:  # fault boundary: learning does not end because nobody can watch it
+            self._waits[name] = 2 ** self._failed[name] - 1
+            self._failed[name] += 1
             print_line(self._console, f"{name} does not answer, metrics.jsonl has it all: {error}")
 
 
@@ -214,7 +227,7 @@ def open_trackers(config: Config, folder: str, state: State, console: Console) -
         trackers.update(state.history)
         yield trackers
     finally:
-        trackers.close()
+        trackers.close(state.history)
 
 
 def _opened(name: str, config: Config, folder: str, identity: str) -> Tracker:

@@ -16,6 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from policylearn.artefact import save_policy
 from policylearn.config import Config, ModelConfig, resolved_json
 from policylearn.models.loading import check_goes_with, load_model
 from policylearn.models.tokenizer import load_tokenizer
@@ -137,6 +138,12 @@ def test_a_run_is_no_model(tmp_path, tokenizer):
         load(str(tmp_path))
     with pytest.raises(ValueError, match=r"holds no model: it is a run of policylearn"):
         load_tokenizer(ModelConfig(name=str(tmp_path)))
+
+
+def test_a_policy_is_no_model(tmp_path, make_artefact):
+    save_policy(tmp_path, make_artefact(), "")
+    with pytest.raises(ValueError, match=r"holds no model: it is a policy of policylearn; give the folder that"):
+        load(str(tmp_path))
 
 
 def test_a_damaged_file_is_one_line(save, tmp_path):

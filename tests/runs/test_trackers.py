@@ -62,6 +62,22 @@ def test_every_round_is_logged_once_whatever_happens(service, tiny, quiet):
     assert quiet.file.getvalue().count("wandb does not answer, metrics.jsonl has it all: no route to host") == 2
 
 
+def test_a_service_that_stays_down_is_asked_less_and_less_and_once_more_at_the_end(service, tiny, quiet):
+    config, state, asked = tiny('track.to=["wandb"]'), State(), []
+    with open_trackers(config, "", state, quiet) as tracked:
+        service.down = True
+        for number in range(12):
+            state.history.append(record(number))
+            said = len(quiet.file.getvalue())
+            tracked.update(state.history)
+            if len(quiet.file.getvalue()) > said:
+                asked.append(number)
+        service.down = False
+    (rounds,) = service.runs.values()
+    assert asked == [0, 1, 3, 7]
+    assert [number for number, _ in rounds] == [*range(12)]
+
+
 def test_a_round_saved_and_not_logged_is_caught_up_with_and_other_runs_are_other_runs(service, tiny, quiet):
     config, state = tiny('track.to=["wandb"]', "track.name=mine"), State(history=[record(0)])
     with open_trackers(config, "", state, quiet):
