@@ -18,6 +18,7 @@ from policylearn.data.records import matching_files, read_records
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
+from policylearn.runs.contents import contents, known_contents
 from policylearn.runs.layout import CHECKPOINTS, POLICY
 from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
@@ -45,16 +46,20 @@ class Exported:
         fidelity: of a table; None for the policy as it is.
         examples: file of the annotated data set, and how many it has.
         left_out: texts that have no token, or special ones alone.
+        changed: whether the texts of the run are others than when it began.
     """
 
     policy: str
     fidelity: Fidelity | None = None
     examples: tuple[str, int] | None = None
     left_out: int = 0
+    changed: bool = False
 
     def lines(self) -> list[str]:
         """What to tell whoever asked for it."""
         said = [f"policy    {self.policy}"]
+        if self.changed:
+            said.append("texts     domain.path: changed since the run began, and this is of what is there now")
         if self.fidelity is not None:
             said.append(f"fidelity  {self.fidelity}")
         if self.examples is not None:
@@ -140,18 +145,18 @@ def export(
         raise ValueError(
             f"--form {form} is of texts, and {source} is over pictures: leave it out, there is no other form"
         )
-    texts = _texts(source, corpus, column)
+    texts, changed = _texts(source, corpus, column), corpus is None and _has_changed(source)
     found = to_table(artefact, texts(), max_length, watch)
     note = f"A table of mean logits per token id, in place of the policy described below. It does {found.fidelity}."
     table = replace(found.artefact, card=with_note(artefact.card, note))
     if form == "table":
-        return Exported(write_policy(table, out), found.fidelity)
+        return Exported(write_policy(table, out), found.fidelity, changed=changed)
     path, special = Path(out) / EXAMPLES, set(text_field(artefact.policy.field).special.nonzero()[:, 0].tolist())
     rows = tokenized(artefact, watch("scoring texts", texts()), max_length)
     with _appearing(path) as pending:
         count, left_out = write_examples(pending, annotate(artefact, rows), special)
         policy = write_policy(table, Path(out) / POLICY)
-    return Exported(policy, found.fidelity, (str(path), count), left_out)
+    return Exported(policy, found.fidelity, (str(path), count), left_out, changed)
 
 
 def _check_used(form: Form, corpus: str | None, column: str, max_length: int) -> None:
@@ -180,6 +185,13 @@ def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> C
     if run is None:
         raise ValueError(f"{source} is no run, which would know its corpus: name texts of the domain, --corpus FILE")
     return lambda: open_corpus(config_for_its_files(run), "domain")
+
+
+def _has_changed(run: str | os.PathLike[str]) -> bool:
+    """Whether its domain is another than when it began, as far as that is known."""
+    storage, key = Storage.at(run), "domain.path"
+    before, now = known_contents(storage).get(key), contents(kept_config(storage)).get(key)
+    return None not in (before, now) and before != now
 
 
 def _read(files: Iterable[str], column: str) -> Iterator[str]:

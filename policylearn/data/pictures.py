@@ -210,9 +210,13 @@ def _of_files(folder: Path, key: str) -> Found:
 
 def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """All files of a folder but hidden ones, in the order of their names. Links are followed, unless they lead back
-    to a folder `above`, in which this one is."""
+    to a folder `above`, in which this one is. ValueError: a folder cannot be read."""
     inside = above | {folder.resolve()}
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+    try:
+        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:  # storage boundary
+        raise ValueError(f"{folder} cannot be read: {error.strerror}; allow it, or take it out") from error
+    for path in there:
         if not path.is_dir():
             yield path
         elif path.resolve() not in inside:
@@ -234,7 +238,7 @@ def unread(path: str) -> str | None:
 def _holds_pictures(folder: Path) -> bool:
     try:
         return any(file.suffix.lower() in SUFFIXES for file in files_in(folder))
-    except OSError:  # storage boundary: a hidden folder may be the system's, and is not ours to read
+    except ValueError:  # a hidden folder may be the system's, and is not ours to read
         return False
 
 

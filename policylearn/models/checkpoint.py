@@ -32,8 +32,8 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
     if what := _ours(Path(name)):
         raise ValueError(
-            f"{key} {name!r} holds no model: it is a {what} of policylearn; give the folder that `policylearn pretrain` "
-            "wrote"
+            f"{key} {name!r} holds no model: it is a {what} of policylearn; give the folder that "
+            "`policylearn pretrain` wrote"
         )
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).exists():

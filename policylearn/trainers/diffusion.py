@@ -13,10 +13,25 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from policylearn.masking.corruption import IGNORED
+from policylearn.masking.field import text_field
 from policylearn.policy.diffusion import Diffused, Weighting, diffuse
 from policylearn.policy.policy import MaskingPolicy
 
 FLOOR = 0.1
+
+
+def check_hides_alike(policy: MaskingPolicy, mask_id: int | None) -> None:
+    """That a trainer hides tokens behind the one that a policy knows for its mask: of other tokenizers ids mean other
+    tokens.
+
+    Raises:
+        ValueError: they are two.
+    """
+    if (own := text_field(policy.field).mask_id) != mask_id:
+        raise ValueError(
+            f"the trainer's tokenizer masks with id {mask_id}, the policy with {own}: take the tokenizer that the "
+            "policy was made with"
+        )
 
 
 class PolicyMDLM:
@@ -33,6 +48,9 @@ class PolicyMDLM:
     Args:
         policy: π_φ, learned with the model's tokenizer.
         weighting, floor, complement: as in `DiffusionCollator`; complements double the rows of a batch.
+
+    Raises:
+        ValueError: the tokenizer masks with another token.
     """
 
     def __init__(
@@ -45,6 +63,7 @@ class PolicyMDLM:
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        check_hides_alike(policy, self.processing_class.mask_token_id)  # type: ignore[attr-defined]  # of the trainer
         self.policy, self.weighting, self.floor, self.complement = policy.eval(), weighting, floor, complement
 
     def compute_loss(self: Any, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
@@ -101,7 +120,9 @@ class PolicyCorruption:
         half_life_ratio: float | None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(noisy_input_ids, noise_mask, p_mask), [B, L] each; p_mask is float32."""
+        """(noisy_input_ids, noise_mask, p_mask), [B, L] each; p_mask is float32. ValueError: the recipe masks with
+        another token than the policy."""
+        check_hides_alike(self.policy, mask_token_id)
         place = None if generator is None else generator.device
         seed = int(torch.randint(1 << 62, (1,), generator=generator, device=place))
         text = input_ids.cpu(), loss_mask.bool().cpu()

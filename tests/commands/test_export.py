@@ -13,6 +13,7 @@ from policylearn import PolicyCollator, load_policy, save_policy
 from policylearn.collator.distil import annotate
 from policylearn.commands.export import export, open_policy
 from policylearn.data.planted import domain_corpus
+from policylearn.runs.contents import contents_of
 
 TEXT = "class0_01 generic_003 distractor_02"
 
@@ -114,6 +115,18 @@ def test_the_table_of_a_run_uses_its_corpus(policylearn, finished, tmp_path):
     assert (
         f"A table of mean logits per token id, in place of the policy described below. It does {overlap}" in table.card
     )
+
+
+def test_a_corpus_that_has_changed_is_told(policylearn, finished, corpus, tmp_path):
+    run = copytree(finished, tmp_path / "run", ignore=ignore_patterns("checkpoints"))
+    config = json.loads((run / "config.json").read_text())
+    config["domain"] |= {"path": str(corpus), "text": "body"}
+    (run / "config.json").write_text(json.dumps(config))
+    for held, told in ((contents_of(str(corpus)), False), ("of another file", True)):
+        (run / "contents.json").write_text(json.dumps({"domain.path": held}))
+        status, out, err = policylearn("export", run, "--form", "annotated", "--out", tmp_path / f"out{told}")
+        assert status == 0, err
+        assert ("domain.path: changed since the run began, and this is of what is there now" in out) == told
 
 
 def test_a_corpus_by_file(policylearn, refuses, finished, corpus, tmp_path):

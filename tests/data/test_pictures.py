@@ -272,6 +272,20 @@ def test_what_cannot_be_read_is_named_in_one_line_with_its_setting(tmp_path, mad
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    folder, inside = folder_of(tmp_path, pixels()), Path.iterdir
+
+    def closed(path):
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return inside(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    for looks in (unread, read):
+        with pytest.raises(ValueError, match=r"dog cannot be read: Permission denied; allow it, or take it out"):
+            looks(folder)
+
+
 def test_another_number_of_channels_is_named(tmp_path):
     with pytest.raises(ValueError, match="is 6 × 4 × 1 and not 6 × 4 × 3"):
         read(folder_of(tmp_path, pixels(channels=0)))

@@ -2,8 +2,10 @@
 is looked at by tests/peers/test_dllm.py and test_nemo.py, where these are at hand."""
 
 import inspect
+from copy import deepcopy
 
 import pytest
+import torch
 
 from policylearn.trainers import PolicyCorruption, PolicyMDLM
 
@@ -24,6 +26,32 @@ APPLY_CORRUPTION = {
 def shape_of(function):
     """Name → kind of each parameter: 1 by place or name, 3 by name, 4 further names."""
     return {name: int(parameter.kind) for name, parameter in inspect.signature(function).parameters.items()}
+
+
+class Trainer:
+    """What `PolicyMDLM` asks of the trainer that it stands in front of, before there is a batch."""
+
+    def __init__(self, processing_class):
+        self.processing_class = processing_class
+
+
+class OfAPolicy(PolicyMDLM, Trainer):
+    pass
+
+
+def test_a_policy_of_another_tokenizer_is_refused(make_policy, tokenizer):
+    policy, other = make_policy("none"), deepcopy(tokenizer)
+    assert OfAPolicy(processing_class=tokenizer, policy=policy).policy is policy
+    other.mask_token = "generic_003"
+    said = rf"masks with id {other.mask_token_id}, the policy with {tokenizer.mask_token_id}: take the tokenizer that"
+    with pytest.raises(ValueError, match=said):
+        OfAPolicy(processing_class=other, policy=policy)
+    ids, strategy = torch.tensor([[2, 20, 21, 3]]), PolicyCorruption()
+    strategy.policy = policy
+    settings = {"eps": 1e-3, "block_size": None, "half_life_ratio": None}
+    assert strategy.apply_corruption(ids, ids > 3, tokenizer.mask_token_id, **settings)[1].any()
+    with pytest.raises(ValueError, match=said):
+        strategy.apply_corruption(ids, ids > 3, other.mask_token_id, **settings)
 
 
 @pytest.mark.parametrize(
