@@ -13,7 +13,7 @@ from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule, parts_of
 from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
-from policylearn.masking.patches import PatchField
+from policylearn.masking.patches import PatchField, in_short, same_scale, scale_of
 from policylearn.masking.structure import FIRM, STRUCTURES
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.patches import REGION, patch_field
@@ -100,11 +100,11 @@ def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
     field, patches = patch_field(artefact.policy.field), problem.config.patches
     if field.grid != problem.grid:
         raise ValueError(f"the policy is over pictures of {field.grid}, those of the model are of {problem.grid}")
-    if not field.scale.equal(field.scale.new_tensor([patches.mean, patches.std])):
+    if not same_scale(field.scale, scale_of(patches.mean, patches.std, field.grid.channels)):
         mean, std = field.scale.tolist()
         raise ValueError(
-            f"the policy was learned with patches.mean = {mean:g} and patches.std = {std:g}, this config has "
-            f"{patches.mean:g} and {patches.std:g}: set them to those of the policy"
+            f"the policy was learned with patches.mean = {in_short(mean)} and patches.std = {in_short(std)}, this "
+            f"config has {in_short(patches.mean)} and {in_short(patches.std)}: set them to those of the policy"
         )
     if REGION in map(scorer_of, artefact.policy.names) and problem.domain.regions is None:
         raise ValueError(f"the policy goes by boxes: give domain.path {problem.config.domain.path} an array {REGION!r}")

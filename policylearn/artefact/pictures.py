@@ -30,15 +30,15 @@ def read_picture_policy(data: bytes, config: PolicyConfig, masking: MaskingConfi
     field = {
         CODEBOOK: (torch.float32, (size // zones**2, grid.depth)),
         SHAPE: (torch.int64, (7,)),
-        SCALE: (torch.float32, (2,)),
+        SCALE: (torch.float32, (2, grid.channels) if tensors[SCALE].ndim > 1 else (2,)),
     }
     check_kinds(tensors, kinds_of_any(config, size, words, features) | field)
     if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
         raise ValueError(f"tensor {min(wrong)!r} holds what it never would")
-    if not tensors[SCALE][1] > 0:
+    if not bool((tensors[SCALE][1] > 0).all()):
         raise ValueError(f"tensor {SCALE!r} holds what it never would")
     check_logits(tensors, config)
-    return _rebuilt(tensors, config, PatchField(tensors[CODEBOOK], grid, masking, zones))
+    return _rebuilt(tensors, config, PatchField(tensors[CODEBOOK], grid, masking, zones, *tensors[SCALE].tolist()))
 
 
 def _shape(tensors: dict[str, Tensor]) -> tuple[Grid, int]:

@@ -17,7 +17,7 @@ from policylearn.collator.settings import check_numbers
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of, region
-from policylearn.masking.patches import MaskedPatches
+from policylearn.masking.patches import MaskedPatches, PerChannel, in_short
 from policylearn.messages.quote import quote
 from policylearn.models.picture import other_scale
 from policylearn.policy.patches import REGION, mask_patches, patch_field, random_patches
@@ -237,13 +237,14 @@ def _check_pixels(pixels: Tensor, grid: Grid) -> None:
         raise ValueError(f"{PIXELS} of row {broken[0]} of the batch are NaN or infinite: mend the picture, or drop it")
 
 
-def _check_scale(processor: Any, mean: float, std: float) -> None:
+def _check_scale(processor: Any, mean: PerChannel, std: PerChannel) -> None:
     """Of one that says what it does; visual words of pixels at another mean or std are other words."""
     fields = {name: getattr(processor, name, None) for name in ("image_mean", "image_std", "do_normalize")}
     if other := other_scale(fields, mean, std):
         raise ValueError(
-            f"the processor makes pixels of {other}, the policy's visual words are of {mean:g} and {std:g}: set them "
-            "to that, or learn the policy with patches.mean and patches.std as the processor has them"
+            f"the processor makes pixels of {other}, the policy's visual words are of {in_short(mean)} and "
+            f"{in_short(std)}: set them to that, or learn the policy with patches.mean and patches.std as the "
+            "processor has them"
         )
 
 

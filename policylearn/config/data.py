@@ -247,6 +247,9 @@ class CorpusConfig(Strict):
     limit: int | None = Field(None, ge=1, description="read only so many documents, or pictures, the first")
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
 class PatchesConfig(Strict):
     """Pictures instead of texts: how they are read, and the visual words that their patches are of. How a picture is
     cut, and of what size it is, the model says."""
@@ -261,5 +264,7 @@ class PatchesConfig(Strict):
         1, ge=1, description="fields per side of a picture, by which visual words are told apart as well"
     )
     image: str = Field("image", description="column of the picture in a data set; in an .npz file, the array")
-    mean: float = Field(0.5, description="of pixels from 0 to 1, which is taken off them")
-    std: float = Field(0.5, gt=0, description="of pixels, by which they are then divided")
+    mean: float | list[float] = Field(
+        0.5, description="of pixels from 0 to 1, which is taken off them; of all channels, or a list with one for each"
+    )
+    std: Positive | list[Positive] = Field(0.5, description="of pixels, by which they are then divided, likewise")

@@ -17,6 +17,7 @@ from torch import Tensor
 from policylearn.config import PatchesConfig
 from policylearn.data.hub import DATASETS, is_saved, saved_rows
 from policylearn.masking.grid import Grid, region
+from policylearn.masking.patches import PerChannel, scale_of
 from policylearn.messages.quote import some
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -42,15 +43,15 @@ class PatchRows:
     Attributes:
         pixels: [N, channels, height, width] uint8.
         grid: how they are cut.
-        mean, std: see `PatchesConfig`.
+        mean, std: see `PatchesConfig`; of all channels, or one for each.
         regions: [N, T] float32, how much of a patch the boxes of a picture cover, NaN where it has none; None: no
             picture has.
     """
 
     pixels: np.ndarray
     grid: Grid
-    mean: float = 0.5
-    std: float = 0.5
+    mean: PerChannel = 0.5
+    std: PerChannel = 0.5
     cut: int = 0
     regions: np.ndarray | None = None
 
@@ -86,7 +87,8 @@ class PatchRows:
         (torch.Size([2, 4, 4]), 1.0)
         """
         pixels = torch.from_numpy(self.pixels[[int(row) for row in rows]]).float() / 255
-        x = self.grid.patches((pixels - self.mean) / self.std)
+        mean, std = scale_of(self.mean, self.std, self.grid.channels).reshape(2, -1, 1, 1)
+        x = self.grid.patches((pixels - mean) / std)
         return x, torch.ones(x.shape[:2], dtype=torch.bool)
 
     def values(self, rows: Iterable[int], width: int = 0) -> dict[str, Tensor]:
@@ -118,8 +120,10 @@ def read_pictures(
         mend: what is to be done about one of another size, for a message.
 
     Raises:
-        ValueError: naming file and setting, where one cannot be read or is of another size or number of channels.
+        ValueError: naming file and setting, where one cannot be read or is of another size or number of channels, or
+            mean or std are.
     """
+    scale_of(config.mean, config.std, grid.channels)  # which refuses what does not go with the channels
     pixels, labels, regions, names = [], [], [], []
     for picture, its, boxes, where in islice(_opened(Path(path), config, key, label), limit):
         pixels.append(_checked(picture, grid, f"{key} {where}", mend))

@@ -1,5 +1,6 @@
 """What may be hidden of a picture: patches, whose types are visual words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from policylearn.masking.keys import example_keys
 
 STEPS = 1024
 """Pixels are compared to a fraction of 1: by the last bits, in which libraries differ, hardly a mask changes."""
+PerChannel = float | Sequence[float]
+"""A number for all channels of a picture, or one for each."""
 
 
 class PatchField(nn.Module):
@@ -27,7 +30,7 @@ class PatchField(nn.Module):
         grid: how pictures are cut.
         masking: rate, design and cap.
         zones: fields per side.
-        mean, std: what was taken off pixels from 0 to 1, and what they were then divided by.
+        mean, std: what was taken off pixels from 0 to 1, and what they were then divided by; see `scale_of`.
 
     Raises:
         ValueError: `masking.unit` is of texts.
@@ -43,8 +46,8 @@ class PatchField(nn.Module):
         grid: Grid,
         masking: MaskingConfig,
         zones: int = 1,
-        mean: float = 0.5,
-        std: float = 0.5,
+        mean: PerChannel = 0.5,
+        std: PerChannel = 0.5,
     ) -> None:
         super().__init__()
         if masking.unit != "token":
@@ -53,7 +56,7 @@ class PatchField(nn.Module):
         self.masking, self.grid, self.zones = masking, grid, zones
         self.register_buffer("codebook", codebook.float().clone())
         self.register_buffer("shape", torch.cat([grid.tensor(), torch.tensor([zones])]))
-        self.register_buffer("scale", torch.tensor([float(mean), float(std)]))
+        self.register_buffer("scale", scale_of(mean, std, grid.channels))
         self.register_buffer("zone", grid.zones(zones), persistent=False)
 
     codebook: Tensor
@@ -98,6 +101,44 @@ class PatchField(nn.Module):
     def hide(self, x: Tensor, mask: Tensor, keys: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """(x [B, T, d], 0 where it is hidden; labels [B, T], types of hidden patches and -100 elsewhere)."""
         return x.masked_fill(mask[:, :, None], 0.0), torch.where(mask, self.types(x), IGNORED)
+
+
+def scale_of(mean: PerChannel, std: PerChannel, channels: int) -> Tensor:
+    """[mean, std] of pixels, [2]; or [2, channels], where each has its own.
+
+    Raises:
+        ValueError: there are more, or fewer, than channels.
+
+    >>> scale_of([0.1, 0.2, 0.3], 0.5, 3)
+    tensor([[0.1000, 0.2000, 0.3000],
+            [0.5000, 0.5000, 0.5000]])
+    """
+    given = {"mean": torch.tensor(mean), "std": torch.tensor(std)}
+    for name, one in given.items():
+        if one.ndim and len(one) != channels:
+            raise ValueError(
+                f"patches.{name} has {len(one)} numbers, and pictures have {channels} channels: give one for each"
+            )
+    return torch.stack(torch.broadcast_tensors(*given.values())).float()
+
+
+def same_scale(a: Tensor, b: Tensor) -> bool:
+    """Whether pixels are made alike: what is of all channels, of each.
+
+    >>> same_scale(scale_of(0.5, 0.5, 3), scale_of([0.5, 0.5, 0.5], 0.5, 3))
+    True
+    """
+    a, b = torch.broadcast_tensors(a.reshape(2, -1), b.reshape(2, -1))
+    return bool(a.equal(b))
+
+
+def in_short(number: PerChannel) -> str:
+    """A mean or std, for a message.
+
+    >>> in_short(0.5), in_short([0.485, 0.45600000023841858])
+    ('0.5', '[0.485, 0.456]')
+    """
+    return f"{number:g}" if isinstance(number, int | float) else f"[{', '.join(f'{one:g}' for one in number)}]"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from policylearn.config import ModelConfig
 from policylearn.masking import IGNORED
 from policylearn.masking.grid import Grid, grid_of
-from policylearn.masking.patches import equal_count, hidden_last
+from policylearn.masking.patches import PerChannel, equal_count, hidden_last
 from policylearn.models.checkpoint import listed, load_weights, reason
 from policylearn.models.model import Blend, InnerModel, Observe, full
 
@@ -218,7 +218,7 @@ def processor_fields(config: ModelConfig) -> dict[str, Any]:
         return {}
 
 
-def other_scale(processor: Mapping[str, Any], mean: float, std: float) -> str:
+def other_scale(processor: Mapping[str, Any], mean: PerChannel, std: PerChannel) -> str:
     """How a processor makes pixels, in words, where that is far from a mean and std; nothing where it is not.
 
     >>> other_scale({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}, 0.45, 0.225)

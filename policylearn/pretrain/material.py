@@ -143,7 +143,7 @@ def _pictures(problem: PictureProblem, source: str | None) -> Material:
 
 def _processor(problem: PictureProblem) -> dict[str, Any]:
     """How pictures become pixels here, as an image processor of transformers has it; their size is not changed."""
-    grid, config = problem.grid, problem.config.patches
+    grid, mean, std = problem.grid, problem.config.patches.mean, problem.config.patches.std
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": False,
@@ -151,8 +151,8 @@ def _processor(problem: PictureProblem) -> dict[str, Any]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": [config.mean] * grid.channels,
-        "image_std": [config.std] * grid.channels,
+        "image_mean": mean if isinstance(mean, list) else [mean] * grid.channels,
+        "image_std": std if isinstance(std, list) else [std] * grid.channels,
     }
 
 

@@ -18,7 +18,7 @@ from policylearn.data.pictures import PatchRows, Pictures, read_pictures, unread
 from policylearn.data.task import Task
 from policylearn.masking import Vocabulary
 from policylearn.masking.grid import Grid, grid_of
-from policylearn.masking.patches import PatchField
+from policylearn.masking.patches import PatchField, in_short
 from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
 from policylearn.models.chunks import Indices
@@ -195,8 +195,8 @@ class PictureProblem(Problem):
         mean, std = self.config.patches.mean, self.config.patches.std
         if other := other_scale(processor_fields(self.config.model), mean, std):
             self.tell(
-                f"model  its preprocessor_config.json makes pixels of {other}, patches.mean {mean:g} and patches.std "
-                f"{std:g} are far from that: set them near it, or it sees pixels as it never has"
+                f"model  its preprocessor_config.json makes pixels of {other}, patches.mean {in_short(mean)} and "
+                f"patches.std {in_short(std)} are far from that: set them to it, or it sees pixels as it never has"
             )
 
     def input_embedding(self) -> Tensor:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageColumn
 from PIL import Image
+from pydantic import ValidationError
 
 from policylearn.config import PatchesConfig, TaskConfig
 from policylearn.data.overview import describe_task
@@ -183,6 +185,23 @@ def test_pixels_become_numbers_by_mean_and_deviation(tmp_path):
     assert x.shape == (2, 6, 12) and real.all()
     wanted = (rows.pixels[[1, 3]].astype(np.float32) / 255 - 0.25) / 2.0
     assert np.allclose(rows.grid.pixels(x).numpy(), wanted, atol=1e-6)
+
+
+def test_a_channel_may_have_a_mean_and_deviation_of_its_own(tmp_path):
+    folder = folder_of(tmp_path, pixels())
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    rows, *_ = read(folder, mean=mean, std=std)
+    wanted = (rows.pixels.astype(np.float32) / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    assert np.allclose(rows.grid.pixels(rows.batch(range(4))[0]).numpy(), wanted, atol=1e-6)
+    one, same = read(folder, mean=0.25)[0].batch([0])[0], read(folder, mean=[0.25] * 3)[0].batch([0])[0]
+    assert torch.equal(one, same)
+    with pytest.raises(
+        ValueError, match=r"patches\.std has 2 numbers, and pictures have 3 channels: give one for each"
+    ):
+        read(folder, std=[0.5, 0.5])
+    for wrong in ({"std": [0.5, 0.0, 0.5]}, {"mean": "grey"}):
+        with pytest.raises(ValidationError):
+            PatchesConfig(**wrong)
 
 
 def broken(place):
