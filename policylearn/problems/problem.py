@@ -82,8 +82,9 @@ class Problem(ABC):
         self._examples: dict[str, Any] = {}
         self._data = data
         if data is not None:
-            self.domain, self.labels, self._examples = data.domain, data.labels, dict(data.examples)
-            self.task, self.pairs = data.task, data.pairs
+            self._examples = dict(data.examples)
+            known = {"domain": data.domain, "labels": data.labels, "task": data.task, "pairs": data.pairs}
+            vars(self).update(known)  # where a cached property keeps what it has found
 
     # what is read from files
 
@@ -123,27 +124,27 @@ class Problem(ABC):
                 self._tell_of_shared(self.domain, [split])
         return self._examples[split]
 
-    @cached_property
+    @property
     @abstractmethod
     def domain(self) -> Rows:
         """Rows of the domain corpus, of which `_tell_of_shared` has been told. ValueError: something is wrong there."""
 
-    @cached_property
+    @property
     @abstractmethod
     def task(self) -> TaskConfig:
         """The settings of the task with its kind and metric, for which rows may have to be read."""
 
-    @cached_property
+    @property
     @abstractmethod
     def kind(self) -> Kind:
         """What kind of task it is: its batches, losses and metric."""
 
-    @cached_property
+    @property
     @abstractmethod
     def labels(self) -> list[str]:
         """The label set, in the order of class indices; none where targets are no classes."""
 
-    @cached_property
+    @property
     @abstractmethod
     def pairs(self) -> bool:
         """Whether a labelled row is a pair of texts."""
@@ -240,7 +241,7 @@ class Problem(ABC):
 
     # types of places
 
-    @cached_property
+    @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
         """Tables of the V types. ValueError: units are asked for that nothing is known of."""

@@ -52,12 +52,17 @@ class TextProblem(Problem):
 
     called = "texts"
 
-    def _check_model(self) -> None:
-        """Load it, and say where the planted benchmark is mixed with a domain or a task that is none of it."""
+    def check_task(self) -> None:
+        """The same of tokenizer, model and task alone; and say where they are of the planted benchmark and the domain
+        is not, or the other way round."""
         if self._is_made_up("domain"):
             self.tell("domain  texts of the planted benchmark, and the task is none of it: set domain.path")
         if self._is_made_up("task"):
             self.tell("task  labels of the planted benchmark, and the domain is none of it: set task.path")
+        super().check_task()
+
+    def _check_model(self) -> None:
+        """Load it with its tokenizer, which are found to go together."""
         self.fresh_model(0)
 
     def _check_corpora(self) -> None:

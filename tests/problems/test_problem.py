@@ -7,6 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from policylearn.arms.policies import scores_of
 from policylearn.problems.kinds import problem_of
+from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 
 
 def weights(model) -> torch.Tensor:
@@ -20,6 +22,15 @@ def test_two_problems_of_one_config_are_the_same(tiny, tiny_problem):
     assert torch.equal(tiny_problem.examples("train").y, twin.examples("train").y)
     for name, scores in scores_of(tiny_problem, ["difference", "tficf", "oracle"]).items():
         assert torch.equal(scores.types, scores_of(twin, [name])[name].types)
+
+
+def test_a_problem_of_another_kind_has_to_bring_all_its_members(tiny):
+    class Half(TextProblem):
+        domain = Problem.domain
+        kind = Problem.kind
+
+    with pytest.raises(TypeError, match=r"abstract methods '?domain'?, '?kind"):
+        Half(tiny())
 
 
 def test_a_fresh_model_depends_on_the_seed_alone_and_is_nobody_elses(tiny_problem):
