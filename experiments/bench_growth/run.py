@@ -30,7 +30,6 @@ from policylearn.credit.domain import domain_credits
 from policylearn.data.corpora import open_corpus
 from policylearn.policy.policy import MaskingPolicy, uniform_policy
 from policylearn.policy.scores import Scores
-from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
 from policylearn.report.write_up import write_up
 from policylearn.scores.counting import count_corpus
@@ -80,7 +79,7 @@ def prepare(folder: Path, sizes: tuple[int, ...]) -> None:
     BertTokenizerFast(tokenizer_object=pieces._tokenizer).save_pretrained(folder / "tokenizer")
 
 
-def problem_of(folder: Path, count: int) -> Problem:
+def problem_of(folder: Path, count: int) -> TextProblem:
     given = {
         "model": {"tokenizer": str(folder / "tokenizer"), "architecture": SHAPE, "max_length": 32},
         "task": {"path": str(folder)},

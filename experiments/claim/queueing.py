@@ -1,30 +1,10 @@
-"""What has been found, a JSON line each; who is at what; the time by which to stop."""
+"""Who is at what; the time by which to stop."""
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    """One line in one write, on the disk when this returns: whoever is stopped loses what it was at and no more."""
-    content = (json.dumps(line) + "\n").encode()
-    path.parent.mkdir(exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        assert os.write(file, content) == len(content)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All of them; none where there is no such file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import time
 
 import torch
 from arms import LINES
-from queueing import append, deadline, lock, read_lines
+from queueing import deadline, lock
 from search import Job, missing, queue
 from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
@@ -22,6 +22,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import Pretraining, pretrain
 from policylearn.problems.kinds import problem_of
 from policylearn.report.formats import duration
+from policylearn.report.write_up import append_line, read_lines
 
 
 def run_job(job: Job, numbers: list[int], until: float) -> None:
@@ -41,7 +42,7 @@ def run_job(job: Job, numbers: list[int], until: float) -> None:
         dev, rest = ({how: getattr(s, part) for how, s in found.items()} for part in ("dev", "test"))
         line = {"task": task, "recipe": recipe.name, "seed": seed, "set": number, "dev": dev, "rest": rest}
         took = round(time.time() - began, 1)
-        append(
+        append_line(
             LINES,
             line | {"loss": training.tail, "device": DEVICE, "pretraining": round(spent, 1), "seconds": round(took, 1)},
         )

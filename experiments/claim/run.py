@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from arms import ALIKE, COMPARISONS, JOINT, LINES, STRENGTHS, Comparison
-from queueing import append, deadline, lock, read_lines
+from queueing import deadline, lock
 from search import Recipe, decided, so_far
 from tasks import DEVICE, OUT, TASKS
 from transformers.utils.logging import disable_progress_bar
@@ -36,6 +36,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.formats import duration
+from policylearn.report.write_up import append_line, read_lines
 
 SETTINGS_OF_ALL = [
     *[f"evaluate.custom.{arm}.prior={{credit={strength}}}" for arm, strength in STRENGTHS.items()],
@@ -92,7 +93,7 @@ def run_one(job: Job, comparison: Comparison, recipe: Recipe) -> None:
     learned = time.time() - started
     key = trial_key(evidence, masks_key(policy, problem.domain, course_of(problem.config, arm)), number)
     trial = run_trial(problem, policy, arm, number, key)
-    append(comparison.trials_of(task), asdict(trial) | {"recipe": recipe.name, "learning": round(learned, 1)})
+    append_line(comparison.trials_of(task), asdict(trial) | {"recipe": recipe.name, "learning": round(learned, 1)})
     print(
         f"{task}, run {number}, {arm}: {'test' if comparison.final else 'rest of dev'} {trial.score:.3f}, "
         f"dev {trial.dev:.3f}; policy {duration(learned)}, trial {duration(trial.seconds)}",

@@ -4,13 +4,12 @@ from typing import Any
 
 from arms import CLAIM, LINES, PILOT, SECOND, Comparison
 from claim_table import claim_table
-from queueing import read_lines
 from recipe_table import recipe_table
 from search import decided
 from tasks import FOLDER, TASKS
 
 from policylearn.evaluation.trial import Trial
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import read_lines, write_up
 
 NOT_OF_A_TRIAL = ("recipe", "learning")
 

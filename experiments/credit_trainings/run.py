@@ -5,11 +5,9 @@ the table.
 .venv/bin/python experiments/credit_trainings/run.py --table
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
 from policylearn.registry.known import ADAPTATIONS
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans
 
@@ -105,24 +103,19 @@ def dev_of(problem: Problem, policy: MaskingPolicy, seed: int) -> float:
     return float(np.mean([fit(features, picked, seed).dev for picked in subsets(problem, seed, LABELLED)]))
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
-
-
 def run(task: str) -> None:
-    done = {(line["arm"], line["seed"]) for line in lines() if line["task"] == task}
+    done = {(line["arm"], line["seed"]) for line in read_lines(LINES) if line["task"] == task}
     for seed, arm in ((seed, arm) for seed in range(SEEDS) for arm in (RANDOM, *ARMS) if (arm, seed) not in done):
         problem = problem_of(task, 3)
         policy = build_uniform(problem) if arm == RANDOM else policy_of(task, seed, arm)
         line = {"task": task, "arm": arm, "seed": seed, "dev": dev_of(problem, policy, seed)}
-        with LINES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(LINES, line)
         print(line, flush=True)
 
 
 def scores_by_arm(task: str) -> dict[str, list[float]]:
     """On the seeds that all arms have."""
-    own = [x for x in lines() if x["task"] == task]
+    own = [x for x in read_lines(LINES) if x["task"] == task]
     return on_shared_seeds({arm: {x["seed"]: x["dev"] for x in own if x["arm"] == arm} for arm in (RANDOM, *ARMS)})
 
 

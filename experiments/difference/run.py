@@ -5,7 +5,6 @@ then result.json and the table.
 .venv/bin/python experiments/difference/run.py --table                 # from the trials there are
 """
 
-import json
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -22,7 +21,7 @@ from policylearn.config import load_config
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, SEEDS = Path(__file__).parent, 10
 LINES = FOLDER / "trials.jsonl"
@@ -58,10 +57,6 @@ def problem_of(task: str) -> Problem:
     return TextProblem(load_config(f"configs/{task}.toml", [*GIVEN, *epochs, own, "domain.limit=100000"]))
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
-
-
 def run_one(task: str, arm: str, seed: int) -> dict[str, Any]:
     """The checkpoint, tuned on all labels; dev selects the epoch, test is read once."""
     started, (method, masks) = time.time(), ARMS[arm]
@@ -74,13 +69,12 @@ def run_one(task: str, arm: str, seed: int) -> dict[str, Any]:
 
 def run_missing(tasks: list[str], seeds: list[int]) -> None:
     """Processes that are given other tasks or seeds may run beside each other."""
-    done = {(x["task"], x["arm"], x["seed"]) for x in lines()}
+    done = {(x["task"], x["arm"], x["seed"]) for x in read_lines(LINES)}
     others = [arm for arm in ARMS if arm not in FIRST]
     for job in ((task, arm, seed) for task in tasks for arms in (FIRST, others) for seed in seeds for arm in arms):
         if job not in done:
             line = run_one(*job)
-            with LINES.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(LINES, line)
             print(line, flush=True)
 
 
@@ -110,7 +104,7 @@ def complete() -> Found:
     """Those of `FIRST` on the seeds that all of them have, every other arm on those of these that it has."""
     found = {}
     for task, (_, split, _) in TASKS.items():
-        ran = {arm: {x["seed"]: x for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
+        ran = {arm: {x["seed"]: x for x in read_lines(LINES) if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
         seeds = sorted(set.intersection(*(set(ran[arm]) for arm in FIRST)))
         if len(seeds) > 1:
             shared = {

@@ -32,7 +32,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, KEPT = Path(__file__).parent, Path("runs/diffusion")
 LINES = FOLDER / "trials.jsonl"
@@ -205,23 +205,18 @@ def kept_policies(problem: Problem) -> dict[str, MaskingPolicy]:
     return torch.load(path, weights_only=False)
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
-
-
 def run_missing(seeds: int) -> None:
     """Every trial that is not there; may be stopped."""
     torch.set_num_threads(1)
     if not (KEPT / "start").exists():
         prepare()
         start()
-    watch, done = ConsoleWatch(Console()), {(x["arm"], x["seed"]) for x in lines()}
+    watch, done = ConsoleWatch(Console()), {(x["arm"], x["seed"]) for x in read_lines(LINES)}
     problem = problem_of(config(START, 5e-4), watch)
     policy_of, rows = kept_policies(problem), held_out_rows(problem)
     for seed, arm in ((seed, arm) for seed in range(seeds) for arm in ARMS if (arm, seed) not in done):
         line = {"arm": arm, "seed": seed} | run_one(problem, policy_of, rows, FIRST_SEED + seed, **ARMS[arm])
-        with LINES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(LINES, line)
         print(line, flush=True)
 
 
@@ -263,7 +258,7 @@ def gap(own: list[float], base: list[float], scale: float, digits: int) -> str:
 def main() -> None:
     if not asked_for(__doc__).table:
         run_missing(SEEDS)
-    own = lines()
+    own = read_lines(LINES)
     found = {
         what: on_shared_seeds({arm: {x["seed"]: x[what] for x in own if x["arm"] == arm} for arm in ARMS})
         for what in ("bound", "test", "dev")

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,7 +26,7 @@ from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, RUNS, DATA = Path(__file__).parent, Path("runs/domain_policies"), "../shared/data"
 LINES = FOLDER / "trials.jsonl"
@@ -92,13 +91,12 @@ def precision_of(*of_pair: str) -> str:
 
 def run_one(task: str, arm: str, seed: int) -> None:
     """One trial; its line is kept."""
-    precision = precision_of(*(x["precision"] for x in lines() if (x["task"], x["seed"]) == (task, seed)))
+    precision = precision_of(*(x["precision"] for x in read_lines(LINES) if (x["task"], x["seed"]) == (task, seed)))
     problem = problem_of(task, precision)
     trial = run_trial(problem, policy_of(problem, task, arm), arm, seed)
     score = trial.extra.get(CLEAN.get(task, ""), trial.score)
     line = {"task": task, "arm": arm, "seed": seed, "score": score, "precision": precision}
-    with LINES.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(LINES, line)
     print(line, f"{trial.seconds:.0f} s", flush=True)
 
 
@@ -114,15 +112,12 @@ def policy_of(problem: Problem, task: str, arm: str) -> MaskingPolicy | None:
     return arm_policy(problem, arm)
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()]
-
-
 def scores(task: str) -> dict[str, list[float]]:
     """On test by arm, of seeds that all arms have, in points."""
-    by_arm = {arm: {x["seed"]: x["score"] for x in lines() if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
+    own = [line for line in read_lines(LINES) if line["task"] == task]
+    by_arm = {arm: {x["seed"]: x["score"] for x in own if x["arm"] == arm} for arm in ARMS}
     found = on_shared_seeds(by_arm)
-    return {arm: [100 * score for score in own] for arm, own in found.items()} if len(found[OWN]) > 1 else {}
+    return {arm: [100 * score for score in values] for arm, values in found.items()} if len(found[OWN]) > 1 else {}
 
 
 def table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
@@ -166,7 +161,7 @@ def gains_of(name: str, found: dict[str, dict[str, list[float]]]) -> Iterator[tu
 def main() -> None:
     given = asked_for(__doc__, flags=("table", "float32", "keep"))
     torch.set_num_threads(1)
-    known = {(line["task"], line["arm"], line["seed"]) for line in lines()}
+    known = {(line["task"], line["arm"], line["seed"]) for line in read_lines(LINES)}
     wanted = [(task, arm, seed) for task in TASKS for seed in range(SEEDS) for arm in ARMS]
     for call in () if given.table or given.keep else wanted:
         if call not in known:

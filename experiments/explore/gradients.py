@@ -11,28 +11,28 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from settings import FOLDER, MODELS, append, config_of, read_lines
+from settings import FOLDER, MODELS, config_of
 from torch import Tensor
 
 from policylearn.inner.masked_lm import mlm_loss
 from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.models.model import InnerModel
-from policylearn.problems.kinds import problem_of
-from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
+from policylearn.report.write_up import append_line, read_lines
 
 LINES = FOLDER / "gradients.jsonl"
 TEXTS, PAIRS, MASKED, PARTS = 30, 2, 2, 6
 """Texts of twelve words or word pieces, of which two are masked: six disjoint masks cover them."""
 
 
-def texts_of_length(problem: Problem, length: int, count: int) -> list[Tensor]:
+def texts_of_length(problem: TextProblem, length: int, count: int) -> list[Tensor]:
     """So many of the domain, spread over it, that have as many tokens that may be masked."""
     rows = problem.domain
     fitting = [i for i in range(len(rows)) if len(rows[i]) == length + 2]  # [CLS] and [SEP]
     return [torch.from_numpy(rows[i].astype(np.int64)) for i in fitting[:: max(1, len(fitting) // count)][:count]]
 
 
-def gradient(problem: Problem, model: InnerModel, ids: Tensor, places: np.ndarray) -> Tensor:
+def gradient(problem: TextProblem, model: InnerModel, ids: Tensor, places: np.ndarray) -> Tensor:
     """Of the loss of the tokens at some places of a text, all shown as [MASK]; float32, all layers."""
     labels = torch.full_like(ids, IGNORED)[None]
     labels[0, places + 1] = ids[places + 1]
@@ -52,7 +52,7 @@ def half_square(one: Tensor, other: Tensor) -> float:
     return float((one - other).square().sum()) / 2
 
 
-def measured(problem: Problem, model: InnerModel, ids: Tensor, rng: np.random.Generator) -> dict[str, float]:
+def measured(problem: TextProblem, model: InnerModel, ids: Tensor, rng: np.random.Generator) -> dict[str, float]:
     """γ by distance, σ², and the variance of means over six masks, disjoint and independent, of one text."""
 
     def of(places: np.ndarray) -> Tensor:
@@ -82,7 +82,7 @@ def _share(distance: int) -> float:
     return sum(len(mask ^ other) == distance for other in others) / len(others)
 
 
-def between(problem: Problem, model: InnerModel, texts: list[Tensor], rng: np.random.Generator) -> float:
+def between(problem: TextProblem, model: InnerModel, texts: list[Tensor], rng: np.random.Generator) -> float:
     """The same of two texts, each under one mask."""
     found = [gradient(problem, model, ids, rng.permutation(MASKED * PARTS)[:MASKED]) for ids in texts]
     return float(np.mean([half_square(a, b) for a, b in itertools.pairwise(found)]))
@@ -92,7 +92,7 @@ def measure(model: str) -> None:
     """All texts, at the start of a training."""
     if any(line["model"] == model for line in read_lines(LINES)):
         return
-    problem, rng = problem_of(config_of(model, "model.bf16=false")), np.random.default_rng(0)
+    problem, rng = TextProblem(config_of(model, "model.bf16=false")), np.random.default_rng(0)
     started = problem.fresh_model(0)
     if model == "from scratch":  # at random weights every gradient is one of the output bias
         from trainings import trained_under_random_masks
@@ -100,8 +100,8 @@ def measure(model: str) -> None:
         started = trained_under_random_masks(problem, started, steps=300)
     texts = texts_of_length(problem, MASKED * PARTS, TEXTS)
     for number, ids in enumerate(texts):
-        append(LINES, {"model": model, "text": number} | measured(problem, started, ids, rng))
-    append(LINES, {"model": model, "text": None, "two texts": between(problem, started, texts, rng)})
+        append_line(LINES, {"model": model, "text": number} | measured(problem, started, ids, rng))
+    append_line(LINES, {"model": model, "text": None, "two texts": between(problem, started, texts, rng)})
 
 
 def table() -> Iterator[str]:

@@ -8,9 +8,9 @@ gradients.jsonl and trials.jsonl as it goes, then result.json and the tables.
 import gradients
 import torch
 import trainings
-from settings import FOLDER, MODELS, read_lines
+from settings import FOLDER, MODELS
 
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import asked_for, read_lines, write_up
 
 
 def main() -> None:

@@ -1,8 +1,6 @@
 """What both halves of the experiment share: two models on the questions of TREC-6, and masks of six parts."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from policylearn.config import Config, load_config
 
@@ -25,14 +23,3 @@ def config_of(model: str, *given: str) -> Config:
     rest = ["inner.batch_size=12", "masking.p_max=0.95", "cluster.backend=local", "policy.prior={}"]
     rest += ['evaluate.downstream=["probe@200"]']
     return load_config(None, [*data, *rest, "policy.network=none", *MODELS[model], *given])
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What a stopped run has left."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    """One more."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from settings import DRAWS, FOLDER, MODELS, append, config_of, read_lines
+from settings import DRAWS, FOLDER, MODELS, config_of
 
 from policylearn.adapt.downstream import FrozenFeatures, score
 from policylearn.arms.arms import arm_policy
@@ -14,6 +14,7 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.models.model import InnerModel
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
+from policylearn.report.write_up import append_line, read_lines
 
 LINES, SEEDS = FOLDER / "trials.jsonl", 10
 RATE = 1 / DRAWS
@@ -63,7 +64,7 @@ def run_missing() -> None:
         if (model, steps, seed, arm) not in done:
             line = {"model": model, "steps": steps, "seed": seed, "arm": arm}
             line |= run_one(problems[model], steps, seed, ARMS[arm])
-            append(LINES, line)
+            append_line(LINES, line)
             print(line, flush=True)
 
 

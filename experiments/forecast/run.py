@@ -35,7 +35,7 @@ from policylearn.policy.scores import Scores
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans
 
@@ -43,6 +43,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 FOLDER = Path(__file__).parent
+LINES = FOLDER / "trials.jsonl"
 TASKS = ("trec6", "pubmed_sections", "scicite", "chemprot")
 AMOUNTS = (200, 2000)
 SETTINGS = [f"{task}-{amount}" for amount in AMOUNTS for task in TASKS]
@@ -94,16 +95,6 @@ def outcome(problem: Problem, model: Any, picked: np.ndarray) -> dict[str, float
     return {"loss": float(fit.loss), "score": fit.quality}
 
 
-def kept() -> list[dict[str, Any]]:
-    path = FOLDER / "trials.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
-def keep(line: dict[str, Any]) -> None:
-    with (FOLDER / "trials.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
 def run(setting: str, console: Console) -> None:
     """The forecast, and what comes; all at once, for the policy is not kept."""
     torch.set_num_threads(1)
@@ -123,7 +114,7 @@ def run(setting: str, console: Console) -> None:
             pretrain(problem, model, policies[arm], 1_000 + seed, config.inner.steps)
             came[arm].append(outcome(problem, model, picked))
         print(setting, seed, came["random"][-1], came["credit"][-1], flush=True)
-    keep(line | {"came": came})
+    append_line(LINES, line | {"came": came})
 
 
 def gains(line: dict[str, Any], what: str) -> np.ndarray:
@@ -200,10 +191,10 @@ def draw(result: dict[str, Any]) -> None:
 
 def main() -> None:
     given = asked_for(__doc__, SETTINGS)
-    done = {line["setting"] for line in kept()}
+    done = {line["setting"] for line in read_lines(LINES)}
     for setting in [] if given.table else [name for name in given.names or SETTINGS if name not in done]:
         run(setting, Console())
-    if lines := kept():
+    if lines := read_lines(LINES):
         result = analysed(sorted(lines, key=lambda line: SETTINGS.index(line["setting"])))
         draw(result)
         write_up(FOLDER, result, table(result))

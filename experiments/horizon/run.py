@@ -27,7 +27,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.progress import TaskProgress
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER = Path(__file__).parent
 TRIALS, STEPS = FOLDER / "trials.jsonl", FOLDER / "steps.jsonl"
@@ -73,7 +73,7 @@ def gradient_step(estimator: str) -> MaskingPolicy:
     each = torch.stack([rollout(own, policy, seed).gradient["network.logits"] for seed in seeds])
     moved = -LARGEST * each.sum(0) / each.sum(0).abs().max()
     tokens = problem().tokenizer.convert_ids_to_tokens(most := moved.abs().topk(5).indices.tolist())
-    append(
+    append_line(
         STEPS,
         {
             "estimator": estimator,
@@ -103,11 +103,6 @@ ARMS: dict[str, Callable[[], Any]] = {
 }
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
 def kept() -> dict[tuple[str, int], dict[str, Any]]:
     lines = TRIALS.read_text("utf-8").splitlines() if TRIALS.exists() else []
     return {(line["arm"], line["seed"]): line for line in map(json.loads, lines)}
@@ -122,7 +117,7 @@ def run(console: Console) -> None:
                 started, policy = time.monotonic(), ARMS[arm]()
                 found = train_to_the_end(problem(), policy, policy.learned(), FIRST_SEED + seed)
                 line = {"arm": arm, "seed": seed, "loss": found.loss, "dev": found.score}
-                append(TRIALS, line | {"seconds": round(time.monotonic() - started, 1)})
+                append_line(TRIALS, line | {"seconds": round(time.monotonic() - started, 1)})
                 progress.advance()
 
 
@@ -148,7 +143,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         if row["arm"] == "random":
             points = loss = ""
         lines.append(f"| {row['arm']} | {row['seeds']} | {100 * row['dev']:.1f} | {points} | {loss} |")
-    steps = [json.loads(line) for line in STEPS.read_text("utf-8").splitlines()] if STEPS.exists() else []
+    steps = read_lines(STEPS)
     for step in steps:
         moved = ", ".join(f"{token} {by:+.1f}" for token, by in step["moved"].items())
         cosines = ", ".join(f"{cosine:.2f}" for cosine in step["cosines"])

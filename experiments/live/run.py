@@ -10,7 +10,6 @@ README's table.
 import argparse
 import copy
 import gzip
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -33,7 +32,7 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.models.model import InnerModel
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import append_line, read_lines, write_up
 from policylearn.scores.credit import CREDIT
 
 FOLDER, KEPT, DATA = Path(__file__).parent, Path("runs/live"), Path("../shared/data/tasks")
@@ -141,16 +140,12 @@ def tuned(problem: Problem, model: InnerModel, seed: int, times: int = 1, heads:
     return float(np.mean(found))
 
 
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()] if LINES.exists() else []
-
-
 def run_missing(task: str, sets: Sequence[int], arms: Collection[str]) -> None:
     """Label set by label set, first the arms that the question is about; may be stopped."""
     torch.set_num_threads(1)
     stages = (FIRST, ARMS.keys() - FIRST) if task == FIRST_TASK else (ELSEWHERE,)
     for number, arm in [(n, arm) for stage in stages for n in sets for arm in ARMS if arm in stage and arm in arms]:
-        found = [line for line in lines() if (task_of(line), line["arm"], line["set"]) == (task, arm, number)]
+        found = [line for line in read_lines(LINES) if (task_of(line), line["arm"], line["set"]) == (task, arm, number)]
         known = set[str]().union(*found)
         wanted = {"dev", "tuned"} | ({"longer"} if arm in LONGER and task == FIRST_TASK else set())
         wanted = set() if "tuned" in known else wanted  # a line from before there was another measure is whole
@@ -177,8 +172,7 @@ def run_one(task: str, number: int, arm: str, wanted: Collection[str]) -> None:
         "zeros": lambda: tuned(problem, model, number, 2, zeros=True),
     }
     line = {"task": task, "arm": arm, "set": number} | {name: ways[name]() for name in MEASURES if name in wanted}
-    with LINES.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(LINES, line)
     print(line, flush=True)
 
 
@@ -189,7 +183,7 @@ Found = dict[str, dict[int, float]]
 def scores_of(task: str, measure: str) -> Found:
     """Of one measure, of the arms that have it."""
     found: Found = {}
-    for line in lines():
+    for line in read_lines(LINES):
         if measure in line and task_of(line) == task:
             found.setdefault(line["arm"], {})[line["set"]] = line[measure]
     return {arm: found[arm] for arm in ARMS if arm in found}

@@ -36,7 +36,7 @@ from policylearn.policy.scores import Scores
 from policylearn.problems.pictures import PictureProblem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.pictures import sheet
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import append_line, read_lines, write_up
 from policylearn.scores.patches import hard
 from policylearn.scores.pictures import hidden_losses
 
@@ -201,9 +201,8 @@ def reliability(name: str, kept: Path) -> float:
     return correlation(*found)
 
 
-def lines(name: str) -> list[dict[str, Any]]:
-    path = FOLDER / f"trials-{name}.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+def lines_of(name: str) -> Path:
+    return FOLDER / f"trials-{name}.jsonl"
 
 
 def kept_policies(problem: PictureProblem, kept: Path) -> dict[str, MaskingPolicy | None]:
@@ -216,12 +215,11 @@ def kept_policies(problem: PictureProblem, kept: Path) -> dict[str, MaskingPolic
 def run(name: str, kept: Path, console: Console) -> None:
     torch.set_num_threads(1)
     problem = PictureProblem(config_of(name, kept), ConsoleWatch(console))
-    arms, done = kept_policies(problem, kept), {(line["arm"], line["seed"]) for line in lines(name)}
+    arms, done = kept_policies(problem, kept), {(line["arm"], line["seed"]) for line in read_lines(lines_of(name))}
     for seed, arm in ((seed, arm) for seed in range(SEEDS) for arm in ARMS if (arm, seed) not in done):
         trial = run_trial(problem, arms[arm], arm, FIRST_SEED + seed)
         line = {"arm": arm, "seed": seed, "test": trial.score, "dev": trial.dev, "loss": trial.held_out_loss}
-        with (FOLDER / f"trials-{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(lines_of(name), line)
         print(line, flush=True)
     if not (place := kept / "reliability.json").exists():
         place.write_text(json.dumps(reliability(name, kept)))
@@ -232,7 +230,7 @@ def run(name: str, kept: Path, console: Console) -> None:
 
 def scores_by_arm(name: str, what: str) -> dict[str, list[float]]:
     """On the seeds that all arms have."""
-    known = lines(name)
+    known = read_lines(lines_of(name))
     return on_shared_seeds({arm: {x["seed"]: x[what] for x in known if x["arm"] == arm} for arm in ARMS})
 
 

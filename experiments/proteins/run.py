@@ -28,7 +28,7 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.trial import run_trial
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, RUNS = Path(__file__).parent, Path("runs/proteins")
 LINES = FOLDER / "trials.jsonl"
@@ -82,12 +82,12 @@ def run_missing() -> None:
     torch.set_num_threads(1)
     for name, arms in (("all labels", FIRST), ("200 labels", ARMS), ("all labels", ARMS)):
         for seed, arm in product(range(SEEDS), arms):
-            known = {method for line in lines() if of(line) == (name, arm, seed) for method in line["scores"]}
+            known = {method for line in read_lines(LINES) if of(line) == (name, arm, seed) for method in line["scores"]}
             wanted = {"probe", "finetune"} if arm in FINETUNED[name] else {"probe"}
             if missing := sorted(wanted - known):
                 of_pair = {
                     x["precision"]
-                    for x in lines()
+                    for x in read_lines(LINES)
                     if (x["labels"], x["seed"]) == (name, seed) and missing[0] in x["scores"]
                 }
                 run_one(name, arm, seed, precision_of(*of_pair), missing)
@@ -105,13 +105,8 @@ def run_one(name: str, arm: str, seed: int, precision: str, methods: list[str]) 
     trial = run_trial(problem, policy, arm, seed)
     found = dict(zip(methods, [trial.score, *(trial.extra[method] for method in methods[1:])], strict=True))
     line = {"labels": name, "arm": arm, "seed": seed, "precision": precision, "scores": found}
-    with LINES.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(LINES, line)
     print(line, f"{trial.seconds:.0f} s", flush=True)
-
-
-def lines() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in LINES.read_text("utf-8").splitlines()]
 
 
 def of(line: dict[str, Any]) -> tuple[str, str, int]:
@@ -121,7 +116,7 @@ def of(line: dict[str, Any]) -> tuple[str, str, int]:
 def found(name: str, method: str) -> dict[str, dict[int, float]]:
     """Test scores by arm and seed."""
     by_arm: dict[str, dict[int, float]] = {arm: {} for arm in ARMS}
-    for line in lines():
+    for line in read_lines(LINES):
         if line["labels"] == name and method in line["scores"]:
             by_arm[line["arm"]][line["seed"]] = line["scores"][method]
     return {arm: scores for arm, scores in by_arm.items() if scores}

@@ -5,7 +5,6 @@ it goes, then result.json and the table.
 .venv/bin/python experiments/second_step/run.py --table
 """
 
-import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -27,11 +26,12 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 from policylearn.scores.credit import CREDIT, expected_scores
 from policylearn.scores.occurrences import OccurrenceMeans
 
 FOLDER, KEPT = Path(__file__).parent, Path("runs/second_step")
+LINES = FOLDER / "trials.jsonl"
 TASKS, SEEDS, STRENGTH = ("trec6", "pubmed_sections"), 10, 2.0
 RANDOM, FIRST, TWICE, SECOND, SUM = (
     "random",
@@ -104,23 +104,17 @@ def policies(task: str, console: Console) -> tuple[Problem, dict[str, MaskingPol
     return problem, {RANDOM: arm_policy(problem, "random")} | {n: policy_of(problem, m) for n, m in found.items()}
 
 
-def lines() -> list[dict[str, Any]]:
-    path = FOLDER / "trials.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def run(task: str, console: Console) -> None:
     torch.set_num_threads(1)
     problem, arms = policies(task, console)
-    done = {(line["arm"], line["seed"]) for line in lines() if line["task"] == task}
+    done = {(line["arm"], line["seed"]) for line in read_lines(LINES) if line["task"] == task}
     for seed, arm in ((seed, arm) for seed in range(SEEDS) for arm in ARMS if (arm, seed) not in done):
         model = problem.fresh_model(seed)
         policy = arms[arm]
         assert policy is not None
         pretrain(problem, model, policy, 1_000 + seed, problem.config.inner.steps)
         line = {"task": task, "arm": arm, "seed": seed, "dev": dev_score(problem, model)}
-        with (FOLDER / "trials.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(LINES, line)
         print(line, flush=True)
 
 
@@ -146,7 +140,7 @@ def main() -> None:
 
 def scores_by_arm(task: str) -> dict[str, list[float]]:
     """On the seeds that all arms have."""
-    own = [x for x in lines() if x["task"] == task]
+    own = [x for x in read_lines(LINES) if x["task"] == task]
     return on_shared_seeds({arm: {x["seed"]: x["dev"] for x in own if x["arm"] == arm} for arm in ARMS})
 
 

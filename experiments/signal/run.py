@@ -10,7 +10,6 @@ what `screen` and `variants` add is in the files of these names.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,7 +29,7 @@ from policylearn.credit.credits import Tokens
 from policylearn.credit.reliability import measure
 from policylearn.credit.sums import advantage
 from policylearn.problems.kinds import problem_of
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import append_line, read_lines, write_up
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER / "records.jsonl"
@@ -94,22 +93,17 @@ def studies(tasks: list[str]) -> Iterator[tuple[str, str, Callable[[], Iterator[
             yield "trec6", f"variant: {name}", lambda n=name: iter([vary(n)])
 
 
-def records() -> list[dict[str, Any]]:
-    lines = RECORDS.read_text(encoding="utf-8").splitlines() if RECORDS.is_file() else []
-    return [json.loads(line) for line in lines]
-
-
 def run(tasks: list[str]) -> None:
     torch.set_num_threads(1)
-    done = {(record["task"], record["study"]) for record in records()}
+    done = {(record["task"], record["study"]) for record in read_lines(RECORDS)}
     for task, study, start in studies(tasks):
         if (task, study) in done:
             continue
         wall, cpu = time.monotonic(), time.process_time()
         found = list(start())
         cost = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
-        with RECORDS.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({"task": task, "study": study, **record, **cost}) + "\n" for record in found)
+        for record in found:
+            append_line(RECORDS, {"task": task, "study": study, **record, **cost})
 
 
 Columns = dict[str, Callable[[dict[str, Any]], str]]
@@ -169,4 +163,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if not given.write:
         run(given.tasks)
-    write_up(FOLDER, {"records": records()}, table(records()))
+    write_up(FOLDER, {"records": read_lines(RECORDS)}, table(read_lines(RECORDS)))

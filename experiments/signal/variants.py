@@ -28,8 +28,7 @@ from policylearn.metagrad.engines import Outer
 from policylearn.metagrad.one_step import outer_direction
 from policylearn.metagrad.replay import Replay
 from policylearn.metagrad.updates import Gradients
-from policylearn.problems.kinds import problem_of
-from policylearn.problems.problem import Problem
+from policylearn.problems.texts import TextProblem
 
 SETTINGS = (*SMALL, OWN_TEXTS.format("trec6"), "inner.batch_size=64", "diagnose.shuffles=0", "credit.points=1")
 BATCHES = 18
@@ -142,12 +141,12 @@ VARIANTS = {
 def vary(name: str) -> dict[str, Any]:
     """The record of one variant."""
     variant = VARIANTS[name]
-    problem = problem_of(config_of("trec6", *SETTINGS, *variant.overrides))
-    points = measured(problem, problem_of(config_of("trec6", *SETTINGS, *variant.masks)), variant.directions)
+    problem = TextProblem(config_of("trec6", *SETTINGS, *variant.overrides))
+    points = measured(problem, TextProblem(config_of("trec6", *SETTINGS, *variant.masks)), variant.directions)
     return {"variant": name, **numbers(points, problem), "batches": 2 * BATCHES}
 
 
-def credited_texts(problem: Problem) -> list[list[MaskedBatch]]:
+def credited_texts(problem: TextProblem) -> list[list[MaskedBatch]]:
     """Of either half of the texts, short ones together: padding costs as much as words."""
     policy, size = arm_policy(problem, RANDOM), problem.config.inner.batch_size
     assert policy is not None
@@ -160,7 +159,7 @@ def credited_texts(problem: Problem) -> list[list[MaskedBatch]]:
     return found
 
 
-def measured(problem: Problem, masks: Problem, directions: Directions) -> list[Point]:
+def measured(problem: TextProblem, masks: TextProblem, directions: Directions) -> list[Point]:
     """Credits at the states that diagnose would measure at; the masked texts are divided among them."""
     texts, losses, states = credited_texts(masks), outer_losses(problem), steps(problem.config)
     trajectory, points = Trajectory.start(problem, initial_policy(problem), SEED), []

@@ -4,7 +4,6 @@
 .venv/bin/python experiments/validity/run.py --table     # the table, from what is there
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ from policylearn.problems.kinds import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.registry.known import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress
-from policylearn.report.write_up import asked_for, write_up
+from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
 SIGNS = (1.0, -1.0)
@@ -182,16 +181,11 @@ def config_of(task: str, estimator: str | None = None) -> Config:
 
 
 def kept(task: str) -> dict[str, dict[str, Any]]:
-    path = FOLDER / "trials" / f"{task}.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {line["key"]: line for line in map(json.loads, lines)}
+    return {line["key"]: line for line in read_lines(FOLDER / "trials" / f"{task}.jsonl")}
 
 
 def keep(task: str, line: dict[str, Any]) -> None:
-    path = FOLDER / "trials" / f"{task}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(FOLDER / "trials" / f"{task}.jsonl", line)
 
 
 def changes_of(task: str, problem: Problem, policy: MaskingPolicy) -> dict[str, Change]:

@@ -29,7 +29,7 @@ from policylearn.problems.problem import Problem
 from policylearn.problems.texts import TextProblem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.progress import TaskProgress
-from policylearn.report.write_up import write_up
+from policylearn.report.write_up import append_line, read_lines, write_up
 from policylearn.tasks.labelled import Examples
 
 FOLDER = Path(__file__).parent
@@ -104,12 +104,8 @@ def missing(tasks: list[str], seeds: int) -> Iterator[tuple[str, Arm, int]]:
 
 def recorded(task: str, arm: Arm, seed: int) -> bool:
     """Whether this cell is there, written by whatever process."""
-    return any((r["task"], r["method"], r["sparsity"], r["seed"]) == (task, *astuple(arm), seed) for r in records())
-
-
-def records() -> list[dict[str, Any]]:
-    lines = RECORDS.read_text(encoding="utf-8").splitlines() if RECORDS.is_file() else []
-    return [json.loads(line) for line in lines]
+    found = {(x["task"], x["method"], x["sparsity"], x["seed"]) for x in read_lines(RECORDS)}
+    return (task, *astuple(arm), seed) in found
 
 
 def run(tasks: list[str], seeds: int, last_first: bool) -> None:
@@ -126,8 +122,7 @@ def run(tasks: list[str], seeds: int, last_first: bool) -> None:
             record |= trial(problems[task], arm, seed)
             if recorded(task, arm, seed):
                 break
-            with RECORDS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            append_line(RECORDS, record)
             progress.advance(1, f"{task}, {arm.method} {arm.sparsity or ''}, seed {seed}: dev {record['dev']:.3f}")
 
 
@@ -143,4 +138,4 @@ if __name__ == "__main__":
         run(given.tasks, given.seeds, given.last_first)
     known = json.loads((FOLDER / "result.json").read_text(encoding="utf-8"))["sizes"] if given.table else None
     measured = known or sizes(problem_of(TASKS[-1]), tasks=8)
-    write_up(FOLDER, {"records": records(), "sizes": measured}, table(records(), measured))
+    write_up(FOLDER, {"records": read_lines(RECORDS), "sizes": measured}, table(read_lines(RECORDS), measured))

@@ -1,7 +1,8 @@
-"""An experiment's folder: run.py wrote result.json and the table in README.md, and nobody else did."""
+"""An experiment's folder: run.py keeps what it finds line by line, and wrote result.json and the table in README.md."""
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,24 @@ def asked_for(doc: str | None, names: Iterable[str] = (), flags: Sequence[str] =
         if name not in known:  # argparse's own choices, of as many as one likes, refuse none at all
             parser.error(f"{name}: there is {', '.join(known)}")
     return given
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What has been kept so far; nothing where there is no such file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Keep one more, in one write, on the disk when this returns: whoever is stopped loses what it was at and no more,
+    and others may write there as well."""
+    content = (json.dumps(line) + "\n").encode()
+    path.parent.mkdir(exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        assert os.write(file, content) == len(content)
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_up(folder: Path, result: dict[str, Any], table: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policylearn.report.write_up import END, START, write_up
+from policylearn.report.write_up import END, START, append_line, read_lines, write_up
 
 
 def test_a_table_stays_where_there_is_no_result(tmp_path):
@@ -13,3 +13,12 @@ def test_a_table_stays_where_there_is_no_result(tmp_path):
     assert "old" in page.read_text(encoding="utf-8") and not (tmp_path / "result.json").exists()
     write_up(tmp_path, {"a": 1}, ["new"])
     assert page.read_text(encoding="utf-8") == f"# Page\n{START}new\n{END}after\n"
+
+
+def test_what_is_kept_is_read_again_line_by_line(tmp_path):
+    path = tmp_path / "trials" / "one.jsonl"
+    assert read_lines(path) == []
+    for number in range(3):
+        append_line(path, {"seed": number, "arm": "größer"})
+    assert [line["seed"] for line in read_lines(path)] == [0, 1, 2]
+    assert path.read_bytes().count(b"\n") == 3 and read_lines(path)[0]["arm"] == "größer"
