@@ -24,6 +24,8 @@ from policylearn.problems.problem import Problem
 
 TWIN_SHARE = 4
 """One batch in so many is masked a second time, to compare the same tokens under two masks."""
+UNEVEN = 0.25
+"""Share of all below which the smaller half is said to be small."""
 Spelling = dict[int, tuple[int, ...]]
 """Token ids of words by key."""
 
@@ -33,12 +35,12 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
     takes a moment to see how often every word is masked.
 
     Raises:
-        ValueError: too few words are masked often enough in both halves.
+        ValueError: there is nothing in a half, or too few words are masked often enough in both.
     """
     config, found = problem.config, []
+    _check_halves(problem, "domain", *text_halves(problem, SEED))
+    _check_halves(problem, "task", *labelled_halves(problem, config.credit.examples, SEED))
     for rows in text_halves(problem, SEED):
-        if not len(rows):
-            raise ValueError("domain.path holds too few texts to be cut into halves: give it more")
         points = (
             take(masked_texts(problem, uniform, rows, MASK_SEED + number), config.credit.batches)
             for number in range(states(config))
@@ -47,6 +49,16 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
         found.append(Sums.of(keys, np.zeros(len(keys))))
     a, b = found
     check_types(len(common_words(a, b, config.diagnose.least)[0]), config)
+
+
+def _check_halves(problem: Problem, part: str, a: np.ndarray, b: np.ndarray) -> None:
+    """Refuse an empty half, and tell of one much smaller than the other, with which it will hardly agree."""
+    if not min(len(a), len(b)):
+        few = f"{len(a) + len(b):,} {problem.called}"
+        raise ValueError(f"{part}.path: {few}, too few for two halves or all of the same content: give it others")
+    if min(len(a), len(b)) < UNEVEN * (len(a) + len(b)):
+        why = f"for {problem.called} of the same content stay together"
+        problem.tell(f"{part}  halves of {len(a):,} and {len(b):,}, {why}: credits of the two agree the less")
 
 
 def outer_losses(problem: Problem) -> dict[str, ProbeLoss]:

@@ -9,27 +9,38 @@ from policylearn.masking.vocabulary import ids_of
 
 
 def same_words(rows: TokenRows, solid: np.ndarray) -> np.ndarray:
-    """For every row the first row that consists of the same `solid` token types, in any order.
+    """For every row the first row that consists of the same `solid` token types, in any order; or in the same order, if
+    a row has more tokens than there are types in all of them: of nucleotides most rows have all types.
 
-    >>> rows = TokenRows(np.array([5, 6, 9, 6, 5]), np.array([0, 2, 5]))
+    >>> rows = TokenRows(np.array([5, 6, 9, 6, 5, 7, 8]), np.array([0, 2, 5, 7]))
     >>> same_words(rows, np.arange(10) < 9)
-    array([0, 0])
+    array([0, 0, 2])
     """
-    numbers = np.random.default_rng(0).integers(2**64, size=len(solid), dtype=np.uint64)
-    sums = [_sums_of_types(rows, first, solid, numbers) for first in range(0, len(rows), CHUNK)]
+    longest, rng = int(np.diff(rows.offsets).max(initial=0)), np.random.default_rng(0)
+    types = rng.integers(2**64, size=len(solid), dtype=np.uint64)
+    in_order = np.count_nonzero(solid[np.unique(rows.flat)]) < longest
+    places = rng.integers(2**64, size=longest, dtype=np.uint64) if in_order else None
+    sums = [_sums_of_solid(rows, first, solid, types, places) for first in range(0, len(rows), CHUNK)]
     _, at, which = np.unique(np.concatenate([np.zeros(0, np.uint64), *sums]), return_index=True, return_inverse=True)
     return at[which]
 
 
-def _sums_of_types(rows: TokenRows, first: int, solid: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Of a chunk of rows the sum of a random number of 64 bits for every type they hold, [rows] uint64: of the same
-    types the same, and of others not, but for three chances in a million among ten million rows."""
+def _sums_of_solid(
+    rows: TokenRows, first: int, solid: np.ndarray, numbers: np.ndarray, places: np.ndarray | None
+) -> np.ndarray:
+    """Of a chunk of rows the sum of a random number of 64 bits for every type they hold (or, given `places`, for every
+    token, times one for its place among the solid ones), [rows] uint64: of the same types the same, and of others not,
+    but for three chances in a million among ten million rows."""
     offsets = rows.offsets[first : first + CHUNK + 1]
     ids = rows.flat[offsets[0] : offsets[-1]].astype(np.int64)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[solid[ids]]
-    owner, types = np.divmod(np.unique(owner * len(solid) + ids[solid[ids]]), len(solid))
     sums = np.zeros(len(offsets) - 1, np.uint64)
-    np.add.at(sums, owner, numbers[types])
+    if places is None:
+        owner, types = np.divmod(np.unique(owner * len(solid) + ids[solid[ids]]), len(solid))
+        np.add.at(sums, owner, numbers[types])
+    else:
+        place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        np.add.at(sums, owner, numbers[ids[solid[ids]]] * places[place])
     return sums
 
 

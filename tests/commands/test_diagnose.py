@@ -56,8 +56,20 @@ def passes(problem) -> bool:
 
 def test_one_text_has_no_halves(tiny, quiet, tmp_path):
     (tmp_path / "one.txt").write_text("class0_01 generic_001 generic_002")
-    with pytest.raises(ValueError, match="too few texts to be cut into halves"):
+    with pytest.raises(ValueError, match=r"domain\.path: 1 texts, too few for two halves"):
         diagnose(tiny(*QUICK, f"domain.path={tmp_path / 'one.txt'}", "policy.prior={}"), quiet)
+
+
+def test_uneven_halves_are_told_of(tiny, tmp_path):
+    """A hundred texts of the same words are in one half, wherever they stand."""
+    others = [f"generic_00{i} generic_01{j} class0_01" for i in range(6) for j in range(2)]
+    texts = [*others, *["generic_002 generic_001 class0_01"] * 100, *(text + " class0_02" for text in others)]
+    (tmp_path / "same.txt").write_text("\n".join(texts))
+    told = []
+    passes(problem_of(tiny(*QUICK, f"domain.path={tmp_path / 'same.txt'}", "policy.prior={}"), tell=told.append))
+    assert [line for line in told if "halves of" in line] == [
+        "domain  halves of 112 and 12, for texts of the same content stay together: credits of the two agree the less"
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 31])

@@ -50,6 +50,18 @@ def test_rows_of_the_same_words_are_found_as_by_comparing_them_all():
     assert same_words(rows, solid).tolist() == expected and 1 < len(first) < 2500
 
 
+def test_rows_that_hold_all_types_there_are_are_the_same_only_in_the_same_order():
+    """Of nucleotides or residues; marks between them, and row breaks anywhere, change nothing."""
+    rng, solid = np.random.default_rng(0), np.arange(6) < 4
+    texts = rng.integers(0, 4, size=(1500, 12))
+    texts[1200:] = texts[:300]
+    rows = [np.insert(text, rng.integers(0, 12, size=2), rng.integers(4, 6, size=2)) for text in texts]
+    found = same_words(TokenRows(np.concatenate(rows), np.arange(1501) * 14), solid)
+    first: dict[bytes, int] = {}
+    assert found.tolist() == [first.setdefault(text.tobytes(), i) for i, text in enumerate(texts)]
+    assert (found[1200:] < 1200).all()
+
+
 def test_text_halves_share_no_text(problem):
     a, b = text_halves(problem, 0)
     assert len({*a, *b}) == len(a) + len(b) == len(problem.domain)
