@@ -11,8 +11,9 @@ from policylearn.scores.tficf import check_not_empty, idf, tficf, word_tficf
 
 def by_tficf(sources: Sources) -> Scores:
     """How typical of the domain types and words are, see `tficf`; largest score 1."""
-    domain, general, ordinary = sources.domain_counts, sources.general_counts, _ordinary(sources)
-    counts = domain.types * ordinary, general.types * ordinary
+    domain, general = sources.domain_counts, sources.general_counts
+    # [UNK], and a ▁ before it, are as frequent as the tokenizer is foreign.
+    counts = domain.types * sources.known, general.types * sources.known
     types = tficf(counts[0], counts[0].sum(), counts[1], counts[1].sum())
     words = word_tficf(domain, general)[domain.words.find(sources.lexicon.keys)]
     # A word that is nearly all of the general corpus is below 0, and no more typical for that.
@@ -24,18 +25,13 @@ def by_idf(sources: Sources) -> Scores:
     score, 1."""
     counts, lexicon = sources.domain_counts, sources.lexicon
     check_not_empty("domain", counts.total_words)
-    types = idf(counts.type_documents, counts.documents) * _ordinary(sources)
+    types = idf(counts.type_documents, counts.documents) * sources.known
     return largest_is_one(_scores(types, idf(lexicon.documents, counts.documents)))
 
 
 def uniform(sources: Sources) -> Scores:
     """All alike."""
     return Scores(torch.zeros(len(sources.vocabulary.special)))
-
-
-def _ordinary(sources: Sources) -> np.ndarray:
-    """[V] 1 for types that may be masked, 0 for special ones: [UNK] is as frequent as the tokenizer is foreign."""
-    return (~sources.vocabulary.special).long().numpy()
 
 
 def _scores(types: np.ndarray, words: np.ndarray) -> Scores:

@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from policylearn.config import ModelConfig, PlantedConfig, ScoresConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
@@ -194,3 +198,19 @@ def test_scores_that_were_learned_are_taken_as_they_are_and_words_may_be_unknown
     SCORERS.register("theirs")(lambda sources: Scores(types * 1.0, words))
     found = score("theirs", sources)
     assert not found.types.requires_grad and torch.equal(found.types, types) and found.words.isnan().all()
+
+
+def test_the_mark_before_words_that_are_not_known_is_no_word(sources):
+    """Metaspace makes `▁` and <unk> of each: however typical they are of the domain, they say nothing of a text."""
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), ("▁", -3.0), *((f"▁{w}", -1.0) for w in "abc")], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    foreign = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    texts = {"domain": lambda: ["a b 我", "a 们 c", "喜 欢 a"] * 20, "general": lambda: ["b c", "c b a"] * 20}
+    sources = replace(sources, tokenizer=foreign, vocabulary=vocabulary(foreign), **texts)
+    marked = sources.vocabulary.special.clone()
+    marked[foreign.convert_tokens_to_ids("▁")] = True
+    assert foreign.tokenize("a 我") == ["▁a", "▁", "我"] and marked.sum() == 2
+    assert not marked[sources.lexicon.pieces[:, 0]].any() and len(sources.lexicon) == 3
+    for name in ("tficf", "idf"):
+        scores = score(name, sources)
+        assert not scores.types[marked].any() and scores.types.max() == 1 and scores.words.max() > 0
