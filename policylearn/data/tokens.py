@@ -140,8 +140,8 @@ def tokenize(
 def tokenize_annotated(
     texts: Iterable[Annotated], tokenizer: PreTrainedTokenizerBase, max_length: int, split: bool = False
 ) -> TokenRows:
-    """`tokenize` for texts with numbers on their characters: a token has that of its first character that is no
-    space, a special token 0. All texts have numbers of the same names, which become the columns of the rows."""
+    """`tokenize` for texts with numbers on their characters, of which a token has one, see `at_tokens`. All texts
+    have numbers of the same names, which become the columns of the rows."""
     flat, lengths, columns, cut = Gathered(np.int32), Gathered(np.int64), dict[str, Gathered](), 0
     for chunk in chunks(texts, CHUNK):
         names = tuple(chunk[0][1])
@@ -171,7 +171,8 @@ def _carried(name: str, chunk: list[Annotated], encoded: Mapping) -> list[np.nda
 
 def at_tokens(text: str, characters: np.ndarray, spans: np.ndarray) -> np.ndarray:
     """Values [T] of tokens that cover characters `spans[t, 0]` to before `spans[t, 1]` of the text: that of the first
-    character that is no space, 0 where a token has none (special tokens).
+    character that is no white space. A blank right before a word is of the word; other tokens without such a character
+    have 0 (special tokens, line breaks).
 
     Args:
         text: the text.
@@ -180,12 +181,16 @@ def at_tokens(text: str, characters: np.ndarray, spans: np.ndarray) -> np.ndarra
 
     >>> at_tokens("a bc", np.float32([1, 0, 2, 3]), np.array([[0, 0], [0, 1], [1, 3], [3, 4]]))
     array([0., 1., 2., 3.], dtype=float32)
+    >>> at_tokens("a bc", np.float32([1, 0, 2, 3]), np.array([[0, 1], [1, 2], [2, 4]]))
+    array([1., 2., 2.], dtype=float32)
     """
-    end = len(text)
-    solid = np.array([end if c.isspace() else i for i, c in enumerate(text)] + [end])
-    first = np.minimum.accumulate(solid[::-1])[::-1][spans[:, 0]]
+    (begin, end), length = spans.T, len(text)
+    solid = np.array([length if c.isspace() else i for i, c in enumerate(text)] + [length])
+    blank = np.array([c == " " for c in text] + [False])
+    first = np.minimum.accumulate(solid[::-1])[::-1][begin]
     padded = np.append(characters, np.float32(0)).astype(np.float32)
-    return np.where(first < spans[:, 1], padded[first], np.float32(0))
+    own = (first < end) | ((first == end) & blank[end - 1])  # of a blank that is trimmed, begin is end
+    return np.where(own, padded[first], np.float32(0))
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

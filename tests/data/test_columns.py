@@ -174,3 +174,28 @@ def test_real_entities_with_a_real_tokenizer(corpus):
     special = np.isin(rows.flat, tokenizer.all_special_ids)
     assert rows.columns["entity"][~special].tolist() == expected
     assert 0.02 < np.mean(expected) < 0.5
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "trimmed", "metaspace"])
+def test_a_blank_that_is_a_token_is_of_the_word_that_it_begins(kind):
+    """... to which no piece of the vocabulary joins it; line breaks, and blanks at an end, are of no word."""
+    if kind == "metaspace":
+        backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((c, -1.0) for c in "▁abcdef")], unk_id=0))
+        backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        letters = [*pre_tokenizers.ByteLevel.alphabet(), "<unk>"]
+        backend = Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, [], unk_token="<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if kind == "trimmed":  # as RoBERTa's, whose blanks are nothing to their offsets
+            backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    text = "ab cd  ef "
+    rows = tokenize_annotated(read_columns([(text, {"own": [1, 2, 3]})], {"column": OWN}), tokenizer, 99)
+    pieces = tokenizer.convert_ids_to_tokens(rows[0])
+    found = list(zip(pieces, rows.columns["column"].tolist(), strict=True))
+    blank = "▁" if kind == "metaspace" else "Ġ"
+    first = [(blank, 1)] if kind == "metaspace" else []
+    second = [(blank, 2), ("c", 2), ("d", 2), (blank, 0), (blank, 3), ("e", 3), ("f", 3), (blank, 0)]
+    assert found == [*first, ("a", 1), ("b", 1), *second]
+    broken = np.array([[0, 1], [1, 2], [2, 3]])
+    assert at_tokens("a\nb", np.float32([1, 0, 2]), broken).tolist() == [1, 0, 2]
