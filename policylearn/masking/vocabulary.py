@@ -127,13 +127,22 @@ def known_types(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> Tensor:
         tokenizer: a fast tokenizer of V types.
         special: [V] boolean, as of `Vocabulary`.
     """
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    mark = _space_mark(backend["normalizer"], _steps(backend["pre_tokenizer"], "pretokenizers"))
     known = ~special
-    alone = None if mark is None else tokenizer.get_vocab().get(mark)
+    alone = lone_mark(tokenizer)
     if alone is not None:
         known[alone] = False
     return known
+
+
+def lone_mark(tokenizer: PreTrainedTokenizerBase, of_bytes: bool = False) -> int | None:
+    """The token that is the mark of a word's beginning alone: `▁` of Metaspace; with `of_bytes` also `Ġ` of ByteLevel,
+    which is a blank in a text as well. None: there is none."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    steps = _steps(backend["pre_tokenizer"], "pretokenizers")
+    mark = _space_mark(backend["normalizer"], steps)
+    if mark is None and of_bytes and any(step["type"] == "ByteLevel" for step in steps):
+        mark = "Ġ"
+    return None if mark is None else tokenizer.get_vocab().get(mark)
 
 
 def check_mask(tokenizer: PreTrainedTokenizerBase, called: str) -> None:

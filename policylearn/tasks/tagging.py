@@ -1,8 +1,8 @@
 """Texts with a tag for every word: named entities, in the BIO scheme.
 
-A word's tag is that of its first token (as in the examples of transformers); other tokens have none. What a text is to
-the other kinds, a word is here: features, losses and targets are of words. Support, query and labelled subsets are
-counted in texts, which are what somebody labels.
+A word's tag is that of its first token (as in the examples of transformers) that is more than the mark of a beginning,
+`▁` or `Ġ`; other tokens have none. What a text is to the other kinds, a word is here: features, losses and targets are
+of words. Support, query and labelled subsets are counted in texts, which are what somebody labels.
 """
 
 import warnings
@@ -22,6 +22,7 @@ from policylearn.data.overview import describe_tags
 from policylearn.data.tags import load_tags
 from policylearn.data.task import Task
 from policylearn.data.tokens import CHUNK, TokenRows, chunks
+from policylearn.masking.vocabulary import lone_mark
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.chunks import Indices, in_chunks
 from policylearn.tasks.classification import Classification
@@ -181,17 +182,18 @@ def tokenize_words(
     texts: Iterable[Any], tags: Sequence[Sequence[int]], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> TaggedExamples:
     """Texts of words, cut at `max_length` tokens, with class indices of their tags."""
-    pieces, words, at, cut, blank = [], [], [], 0, blank_before(tokenizer)
+    pieces, words, at, cut, blank, mark = [], [], [], 0, blank_before(tokenizer), lone_mark(tokenizer, of_bytes=True)
     for chunk in chunks(texts, CHUNK):
         spelt = [[word if i == 0 else blank + word for i, word in enumerate(text)] for text in chunk]
         encoded = tokenizer(spelt, is_split_into_words=True, truncation=True, max_length=max_length)
         for row, one in enumerate(encoded.encodings or []):
             cut += bool(one.overflowing)
             found = np.array([-1 if word is None else word for word in encoded.word_ids(row)], dtype=np.int64)
+            ids = np.asarray(one.ids, dtype=np.int32)
             first = np.flatnonzero((found >= 0) & (found != np.concatenate([[-1], found[:-1]])))
-            pieces.append(np.asarray(one.ids, dtype=np.int32))
+            pieces.append(ids)
             words.append(found[first])
-            at.append(first)
+            at.append(first + ((ids == mark) & (found == np.append(found[1:], -1)))[first])
     flat = np.concatenate([np.zeros(0, dtype=np.int32), *pieces])
     rows = TokenRows(flat, np.cumsum([0, *map(len, pieces)]), cut=cut)
     y = [np.asarray(own)[of] for own, of in zip(tags, words, strict=True)]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from policylearn.masking.vocabulary import lone_mark
 from policylearn.models.model import Elsewhere, InnerModel, mean_pool
 from policylearn.models.whole import inner_model
 from policylearn.tasks.tagging import blank_before
@@ -43,9 +44,9 @@ with torch.no_grad():
 """
 WORDS = """# A tagger of words
 
-A word's tag is that of its first token. Words are such as it was learned from: lists have their own; texts are cut into
-runs of letters and digits, and marks, as here, and by `policylearn.data.tags.words_of` with more care for scripts that
-have no blanks, or signs that are part of a letter.
+A word's tag is that of its first token{told}. Words are such as it was learned from:
+lists have their own; texts are cut into runs of letters and digits, and marks, as here, and by
+`policylearn.data.tags.words_of` with more care for scripts that have no blanks, or signs that are part of a letter.
 
 ```python
 import re
@@ -60,8 +61,11 @@ batch = tokenizer({words}, is_split_into_words=True, truncation=True, max_length
 with torch.no_grad():
     best = model(**batch).logits[0].argmax(1).tolist()
 of = batch.word_ids()
-tags = [(word, model.config.id2label[best[of.index(i)]]) for i, word in enumerate(words) if i in of]
+{unmarked}tags = [(word, model.config.id2label[best[of.index(i)]]) for i, word in enumerate(words) if i in of]
 ```
+"""
+UNMARKED = """ids = batch["input_ids"][0].tolist()
+of = [None if i == {mark} and word == after else word for i, word, after in zip(ids, of, [*of[1:], None])]
 """
 CLASSES = {
     "title": "A text classifier",
@@ -178,4 +182,7 @@ def _card_of_texts(plain: PreTrainedModel, length: int, pairs: bool) -> str:
 def _card_of_words(tokenizer: PreTrainedTokenizerBase, length: int) -> str:
     blank = blank_before(tokenizer)
     words = f"[*words[:1], *({blank!r} + word for word in words[1:])]" if blank else "words"
-    return WORDS.format(length=length, words=words)
+    mark = lone_mark(tokenizer, of_bytes=True)
+    told = "" if mark is None else f" other than {tokenizer.convert_ids_to_tokens(mark)}"
+    unmarked = "" if mark is None else UNMARKED.format(mark=mark)
+    return WORDS.format(length=length, words=words, told=told, unmarked=unmarked)

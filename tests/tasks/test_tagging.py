@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForTokenClassification,
     RobertaTokenizer,
@@ -48,7 +50,19 @@ def test_words_of_a_tokenizer_of_bytes_are_those_of_the_text():
     letters = {letter: 5 + i for i, letter in enumerate("Ġabc")}
     tokenizer = RobertaTokenizer(vocab={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, **letters}, merges=[])
     found = tokenize_words([("ab", "c", "a")], [[0, 1, 0]], tokenizer, 20)
-    assert found.rows[0].tolist() == tokenizer("ab c a")["input_ids"] and found.at.tolist() == [1, 3, 5]
+    assert found.rows[0].tolist() == tokenizer("ab c a")["input_ids"]
+    assert found.at.tolist() == [1, 4, 6]  # a blank that is a token by itself has no tag
+
+
+def test_no_tag_is_of_the_mark_of_a_beginning_alone():
+    """... which many words would share: of Chinese, where none has a piece with it. It is one's all the same where
+    there is no other token."""
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((c, -1.0) for c in ("▁", "▁a", "我", "们", "b"))], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    found = tokenize_words([("a", "我", "们", "啊", "b", " ")], [[0, 1, 2, 3, 4, 5]], tokenizer, 20)
+    assert tokenizer.convert_ids_to_tokens(found.rows[0][found.at]) == ["▁a", "我", "们", "<unk>", "b", "▁"]
+    assert found.y.tolist() == [0, 1, 2, 3, 4, 5] and found.lost == 0
 
 
 def test_the_card_of_a_tagger_reads_words_as_they_were_learned(tmp_path):
