@@ -322,7 +322,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
             kept["labels"] = row["labels"]
         if self.words is not None:
             kept = {name: value for name, value in kept.items() if name != CHINESE_REF}
-            kept[WORD_IDS] = word_numbers(row, self.words)
+            kept[WORD_IDS] = word_numbers(row, self.words, self.tokenizer)
         return kept
 
     def _padding_id(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from policylearn.messages.quote import quote
 
@@ -16,11 +17,12 @@ OwnWords = Literal["word_ids", "chinese_ref"] | Callable[[Mapping[str, Any]], Se
 LISTED = (list, tuple, np.ndarray, Tensor)
 NUMBER = (int, float, np.number, Tensor, type(None))
 """What may stand for a word."""
+CONTINUES = "##"
 NONE = -1
 """Number of what is in no word, and so a word of its own."""
 
 
-def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
+def word_numbers(row: Mapping[str, Any], words: OwnWords, tokenizer: PreTrainedTokenizerBase | None = None) -> Tensor:
     """The number of the word that each token of an example is in, -1 where it is in none; int64, of the shape of its
     tokens.
 
@@ -30,6 +32,8 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
             tokens, or NaN as data frames have it; "chinese_ref", a column of the positions of tokens that go on with a
             word, as transformers' scripts for whole-word masking of Chinese make it, those of them beyond a text that
             was cut included; or a function of the example that gives what `word_ids` holds.
+        tokenizer: whose pieces that begin with `##` go on with a word beside "chinese_ref", for the scripts list
+            Chinese alone; None: there are none.
 
     Raises:
         ValueError: the column is not there, holds what is no number or position, or has another number of words than
@@ -47,7 +51,7 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
             "remove_unused_columns=False), or words=None"
         )
     if words == CHINESE_REF:
-        return _from_positions(row[CHINESE_REF], tokens)
+        return _from_positions(row[CHINESE_REF], tokens, tokenizer)
     numbers = _numbers(words(row) if callable(words) else row[WORD_IDS], words)
     if numbers.shape != tokens.shape:
         raise ValueError(
@@ -57,7 +61,7 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords) -> Tensor:
     return numbers
 
 
-def _from_positions(given: Any, tokens: Tensor) -> Tensor:
+def _from_positions(given: Any, tokens: Tensor, tokenizer: PreTrainedTokenizerBase | None) -> Tensor:
     listed = isinstance(given, LISTED)
     positions = np.asarray(given if listed and len(given) else np.zeros(0, np.int64))
     fits = listed and tokens.dim() == positions.ndim == 1 and positions.dtype.kind in "iu"
@@ -66,7 +70,9 @@ def _from_positions(given: Any, tokens: Tensor) -> Tensor:
             f"words={CHINESE_REF!r}: an example with tokens of shape {list(tokens.shape)} has {quote(given)}: give "
             "examples one by one, each with a list of positions from 0 on"
         )
+    pieces = [] if tokenizer is None else tokenizer.convert_ids_to_tokens(tokens.clamp(min=0).tolist())
     begins = torch.ones_like(tokens, dtype=torch.int64)
+    begins[[i for i, piece in enumerate(pieces) if (piece or "").startswith(CONTINUES)]] = 0
     begins[torch.from_numpy(positions[positions < len(tokens)].astype(np.int64))] = 0
     return begins.cumsum(0) - 1
 

@@ -103,6 +103,19 @@ def test_positions_beyond_a_text_that_was_cut_are_none_of_it():
         word_numbers({"input_ids": torch.tensor([row["input_ids"]]), "chinese_ref": [2]}, "chinese_ref")
 
 
+def test_a_list_of_chinese_continuations_leaves_other_words_whole(wordpiece):
+    """The scripts say nothing of pieces that are marked, and transformers' collator joined them too."""
+    row = {"input_ids": wordpiece("mababo le")["input_ids"], "chinese_ref": [4]}
+    assert wordpiece.convert_ids_to_tokens(row["input_ids"])[1:-1] == ["ma", "##ba", "##bo", "le"]
+    assert word_numbers(row, "chinese_ref", wordpiece).tolist() == [0, 1, 1, 1, 1, 2]
+    assert word_numbers(row | {"chinese_ref": []}, "chinese_ref", wordpiece).tolist() == [0, 1, 1, 1, 2, 3]
+    collator = PolicyCollator(wordpiece, whole_word_mask=True, words="chinese_ref", mlm_probability=0.5)
+    for epoch in range(10):
+        collator.set_epoch(epoch)
+        masked = collator([row | {"chinese_ref": []}])["labels"][0, 1:4] != -100
+        assert masked.all() or not masked.any()
+
+
 def test_nothing_is_spelt_as_data_frames_do():
     row = {"input_ids": [2, 7, 8, 3]}
     for nothing in (None, float("nan"), np.nan, -1):
