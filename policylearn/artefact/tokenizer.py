@@ -132,7 +132,8 @@ def _backend(content: str) -> Tokenizer:
     except BaseException as error:  # storage boundary: a panic in Rust is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise ValueError(f"it makes no tokenizer: {error}") from error
+        hint = ": give its model an unk_token that it holds" if "unk" in str(error).lower() else ""
+        raise ValueError(f"it makes no tokenizer: {error}{hint}") from error
     if strange := set(ids) - set(backend.get_vocab().values()):
         raise ValueError(f"it uses id {min(strange)}, which no token has")
     return backend

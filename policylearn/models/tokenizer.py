@@ -17,7 +17,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
     Raises:
         ValueError: there is none, it cannot be loaded, has no mask or padding token, or one for both, is not a fast
-            one, or is not that of the checkpoint.
+            one, cannot read what it does not know, or is not that of the checkpoint.
     """
     name, key = config.tokenizer or config.name, "model.tokenizer" if config.tokenizer else "model.name"
     assert name is not None, "what is built from scratch has a tokenizer of its own"
@@ -38,7 +38,19 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         if getattr(tokenizer, token) is None:
             raise ValueError(f"tokenizer {name!r} has no {token}: masked language modelling needs one")
     check_mask(tokenizer, f"tokenizer {name!r}")
+    _check_reads(tokenizer, key, name)
     return tokenizer
+
+
+def _check_reads(tokenizer: PreTrainedTokenizerBase, key: str, name: str) -> None:
+    """Refuse one that fails on a letter, before texts of which it may not know one."""
+    try:
+        tokenizer("a")
+    except Exception as error:  # boundary of tokenizers, which has no exceptions of its own
+        raise ValueError(
+            f"{key} {name!r} cannot read what is not in its vocabulary ({reason(error)}): give the model in its "
+            "tokenizer.json an unk_token and the vocabulary that token, or set another"
+        ) from error
 
 
 def brings_tokenizer(config: ModelConfig) -> bool:

@@ -70,6 +70,13 @@ def test_a_tokenizer_that_does_not_work_is_refused(folder, change):
         load_policy(folder)
 
 
+def test_one_without_an_unknown_token_is_told_to_be_given_one(folder):
+    edit(folder / "tokenizer" / "tokenizer.json", lambda c: c | {"model": c["model"] | {"unk_token": "none"}})
+    sign(folder)
+    with pytest.raises(ValueError, match=r"makes no tokenizer: .*UNK.*: give its model an unk_token that it holds"):
+        load_policy(folder)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
