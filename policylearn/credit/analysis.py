@@ -11,6 +11,7 @@ from policylearn.config import Config
 from policylearn.credit.credits import Tokens
 from policylearn.credit.sums import Sums, advantage, common_words, correlation
 from policylearn.credit.variance import interval, net_of, variance_shares
+from policylearn.masking.lengths import LONGEST_WORD, NO_BLANKS
 from policylearn.report.formats import plural
 
 A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
@@ -75,13 +76,16 @@ def analyse(points: Sequence[Point], config: Config) -> dict[str, Any]:
     }
 
 
-def check_types(count: int, config: Config) -> None:
-    """Raises ValueError if so few word types were masked often enough that nothing correlates across them."""
+def check_types(count: int, config: Config, in_long: float = 0.0) -> None:
+    """Raises ValueError if so few word types were masked often enough that nothing correlates across them; `in_long`:
+    the share of masked tokens in words that are too long to occur often."""
     if count < FEWEST:
+        mend = "raise credit.batches or lower diagnose.least"
+        if in_long > HALF:
+            mend = f"{in_long:.0%} of what is masked are in words of more than {LONGEST_WORD} tokens: {NO_BLANKS}"
         raise ValueError(
             f"only {plural(count, 'word')} of the domain would be masked {config.diagnose.least} times in both halves "
-            f"of {config.credit.points} × {config.credit.batches} batches, and it takes {FEWEST}: raise credit.batches "
-            "or lower diagnose.least"
+            f"of {config.credit.points} × {config.credit.batches} batches, and it takes {FEWEST}: {mend}"
         )
 
 

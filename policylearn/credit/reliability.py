@@ -16,7 +16,7 @@ from policylearn.credit.credits import Tokens, group_cosines, joined, masked_tex
 from policylearn.credit.halves import labelled_halves, text_halves
 from policylearn.credit.labels import cross_fitted, made_up, shuffled
 from policylearn.credit.sums import Sums, common_words
-from policylearn.credit.words import keys_of, spell
+from policylearn.credit.words import keys_of, share_in_long_words, spell
 from policylearn.inner.seeds import MASK_SEED
 from policylearn.masking import MaskedBatch
 from policylearn.policy.policy import MaskingPolicy
@@ -37,7 +37,7 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
     Raises:
         ValueError: there is nothing in a half, or too few words are masked often enough in both.
     """
-    config, found = problem.config, []
+    config, found, in_long = problem.config, [], []
     _check_halves(problem, "domain", *text_halves(problem, SEED))
     _check_halves(problem, "task", *labelled_halves(problem, config.credit.examples, SEED))
     for rows in text_halves(problem, SEED):
@@ -45,10 +45,12 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
             take(masked_texts(problem, uniform, rows, MASK_SEED + number), config.credit.batches)
             for number in range(states(config))
         )
-        keys = np.concatenate([keys_of(uniform, batch) for batches in points for batch in batches])
+        batches = [batch for batches in points for batch in batches]
+        keys = np.concatenate([keys_of(uniform, batch) for batch in batches])
         found.append(Sums.of(keys, np.zeros(len(keys))))
+        in_long.append(np.mean([share_in_long_words(uniform, batch) for batch in batches]))
     a, b = found
-    check_types(len(common_words(a, b, config.diagnose.least)[0]), config)
+    check_types(len(common_words(a, b, config.diagnose.least)[0]), config, float(np.mean(in_long)))
 
 
 def _check_halves(problem: Problem, part: str, a: np.ndarray, b: np.ndarray) -> None:

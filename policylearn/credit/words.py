@@ -3,6 +3,7 @@
 import numpy as np
 
 from policylearn.masking import MaskedBatch, sizes, word_keys
+from policylearn.masking.lengths import LONGEST_WORD
 from policylearn.policy.policy import MaskingPolicy
 
 
@@ -10,6 +11,12 @@ def keys_of(policy: MaskingPolicy, batch: MaskedBatch) -> np.ndarray:
     """Key of the word that each masked token is in, [M]."""
     lead = policy.field.words(batch.original, batch.real)
     return word_keys(policy.field.types(batch.original), lead).gather(1, lead)[batch.mask].numpy()
+
+
+def share_in_long_words(policy: MaskingPolicy, batch: MaskedBatch) -> float:
+    """Of the masked tokens, the share in words of more than `LONGEST_WORD`."""
+    lead = policy.field.words(batch.original, batch.real)
+    return float((sizes(lead).gather(1, lead)[batch.mask] > LONGEST_WORD).double().mean())
 
 
 def spell(policy: MaskingPolicy, batch: MaskedBatch) -> dict[int, tuple[int, ...]]:

@@ -17,6 +17,11 @@ from policylearn.masking.units import leads, sizes
 
 LONGEST_WORD = 16
 """Tokens of a word. Those of spoken languages, as tokenizers cut them, are shorter."""
+NO_BLANKS = (
+    "to many tokenizers a text without blanks is one word; put blanks between its words, or set model.tokenizer to one "
+    "that makes words of characters"
+)
+"""What to do where words are so long that none occurs often."""
 
 
 def split_long_words(starts: Tensor, eligible: Tensor, rate: float | Tensor) -> Tensor:

@@ -64,6 +64,7 @@ def find_anchors(
             f"no word of the domain corpus can be an anchor: none has a letter, occurs {config.anchor_count} times and "
             f"is {config.anchor_ratio} times as frequent as in general text; check domain.path, general.path, "
             "scores.difference.anchor_count, scores.difference.anchor_ratio and scores.difference.anchor_share"
+            f"{domain.too_long}"
         )
     return Anchors(list(found), domain.words.pieces[list(found.values())])
 

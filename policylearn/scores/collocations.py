@@ -92,6 +92,7 @@ def find_collocations(
     lexicon: Lexicon,
     config: PmiConfig,
     limit: int = LIMIT,
+    why: str = "",
 ) -> Collocations:
     """The collocations of a corpus, in one pass.
 
@@ -106,6 +107,7 @@ def find_collocations(
         lexicon: the words of the corpus with their counts (`Sources.domain_counts`).
         config: [scores.pmi], the three settings above.
         limit: runs of each length kept in memory, see `ngrams.NGramTally`.
+        why: words are lacking, if they are (`CorpusCounts.too_long`).
 
     Raises:
         ValueError: there is no such run.
@@ -117,7 +119,7 @@ def find_collocations(
     if not len(keys):
         raise ValueError(
             f"no run of words of the domain corpus is a collocation: none occurs {config.count} times "
-            "and more often than chance; lower scores.pmi.count, or give domain.path more text"
+            f"and more often than chance; lower scores.pmi.count, or give domain.path more text{why}"
         )
     best = np.argsort(-scores, kind="stable")[: config.collocations]
     best = best[np.argsort(keys[best])]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from policylearn.masking.lengths import NO_BLANKS
 from policylearn.masking.units import word_keys
 from policylearn.masking.vocabulary import Vocabulary
 from policylearn.scores.lexicon import PIECES, Lexicon, keys_of, merge
@@ -43,6 +44,15 @@ class CorpusCounts:
     words: Lexicon
     total_words: int
     missed: int = 0
+
+    @property
+    def too_long(self) -> str:
+        """Why words are lacking, to end a message with, where most have too many pieces; else nothing."""
+        lost = self.total_words - int(self.words.counts.sum())
+        if 2 * lost <= self.total_words or self.missed:
+            return ""
+        long = f"more than {PIECES} pieces, or none that the tokenizer knows, and are not counted"
+        return f". Of its {self.total_words:,} words {lost:,} have {long}: {NO_BLANKS}"
 
 
 def count_corpus(

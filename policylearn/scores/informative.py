@@ -111,7 +111,8 @@ def informative(sources: Sources) -> Scores:
     scores = mean_pmi(count_pairs(readings, types, len(counts)))
     known = ~np.isnan(scores)
     if not known.any():
-        raise ValueError("no text of the domain corpus holds two words: check domain.path and domain.text")
+        why = sources.domain_counts.too_long
+        raise ValueError(f"no text of the domain corpus holds two words: check domain.path and domain.text{why}")
     every = np.full(len(vocabulary.special), scores[known].mean())
     every[types[known]] = scores[known]
     return Scores(torch.from_numpy(every / (max(every.max(), 0.0) or 1.0)))

@@ -93,9 +93,9 @@ class Sources:
     @cached_property
     def collocations(self) -> Collocations:
         """Runs of words of the domain that belong together."""
-        words = self.domain_counts.words
-        texts = self.watch("finding collocations in texts", self.domain(), self.domain_counts.documents)
-        return find_collocations(texts, self.tokenizer, self.vocabulary, words, self.config.pmi)
+        counts, own = self.domain_counts, (self.tokenizer, self.vocabulary)
+        texts = self.watch("finding collocations in texts", self.domain(), counts.documents)
+        return find_collocations(texts, *own, counts.words, self.config.pmi, why=counts.too_long)
 
     @cached_property
     def anchors(self) -> Anchors:

@@ -2,6 +2,8 @@ import json
 import re
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from policylearn.arms.policies import build_uniform
@@ -29,6 +31,24 @@ def test_too_few_batches_are_refused_before_anything_is_trained(tiny, quiet, mon
     monkeypatch.setattr("policylearn.commands.diagnose.measure", None)
     with pytest.raises(ValueError, match=r"masked 999 times .* raise credit\.batches or lower diagnose\.least"):
         diagnose(tiny(*QUICK, "diagnose.least=999"), quiet)
+
+
+def test_where_whole_texts_are_words_more_batches_are_no_advice(tiny, tmp_path, quiet):
+    """Of a tokenizer to which only a blank begins a word, and texts that have none."""
+    letters = "▁abcdefghijklmnopqrstuvwxyz_0123456789"
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((c, -1.0) for c in letters)], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    roles = {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **roles).save_pretrained(tmp_path)
+    (tmp_path / "domain.txt").write_text("\n".join(f"class0_{i}_generic_{i}_others" for i in range(200)))
+    given = (
+        f"domain.path={tmp_path / 'domain.txt'}",
+        f"model.tokenizer={tmp_path}",
+        "model.max_length=64",
+        "policy.prior={}",
+    )
+    with pytest.raises(ValueError, match=r"100% of what is masked are in words of more than 16 tokens: .* put blanks"):
+        diagnose(tiny(*QUICK, *given), quiet)
 
 
 def test_what_is_counted_before_is_what_is_measured(tiny, problem, result):

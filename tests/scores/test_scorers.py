@@ -214,3 +214,15 @@ def test_the_mark_before_words_that_are_not_known_is_no_word(sources):
     for name in ("tficf", "idf"):
         scores = score(name, sources)
         assert not scores.types[marked].any() and scores.types.max() == 1 and scores.words.max() > 0
+
+
+@pytest.mark.parametrize("name", ["difference", "pmi", "informative"])
+def test_where_whole_texts_are_words_the_scorers_of_words_say_so(sources, name):
+    """Of a script without blanks, where only they begin a word to the tokenizer; its mend is not a lower count."""
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), *((c, -1.0) for c in "▁我们喜欢学习")], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    texts = {corpus: lambda: ["我们喜欢学习我们学习", "学习我们喜欢我们喜欢"] * 20 for corpus in ("domain", "general")}
+    sources = replace(sources, tokenizer=tokenizer, vocabulary=vocabulary(tokenizer), **texts)
+    with pytest.raises(ValueError, match=r"Of its 40 words 40 have more than 8 pieces.* put blanks between its words"):
+        score(name, sources)
