@@ -1,5 +1,6 @@
 """The settings of a collator that take the place of the policy's own."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,4 +64,10 @@ class Overrides:
             raise ValueError(
                 "the tokenizer leaves no mark of words that is known here: set whole_word_mask=False, or say what is a "
                 'word, words="word_ids"'
+            )
+        unit = UNITS[given["whole_word_mask"]] if "whole_word_mask" in given else masking.unit
+        if own_words and unit == "token" and not policy.scores_words:
+            warnings.warn(
+                "words= changes nothing: tokens are masked one by one, and scored so; set whole_word_mask=True",
+                stacklevel=2,
             )

@@ -78,6 +78,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
             to be copies of one.
         words: what is a word where the tokenizer's pieces do not tell, or tell otherwise: "word_ids" or "chinese_ref",
             columns of the examples, or a function of an example, see `policylearn.collator.words`; None: the pieces.
+            Words are masked whole under `whole_word_mask=True`, or a policy whose unit is no token.
         own_labels: True: where the column `labels` of an example is -100, nothing is masked; False: it is made anew.
 
     Raises:

@@ -103,6 +103,11 @@ class MaskingPolicy(nn.Module):
         return self._learned_logits(self._scores(x, real, columns), x, real, lead)
 
     @property
+    def scores_words(self) -> bool:
+        """Whether logits depend on what is a word, by scores of words or ranks among them."""
+        return bool(len(self.scores.lexicon)) or any(name.endswith(RANK) for name in self.names)
+
+    @property
     def _scores_spans(self) -> bool:
         return isinstance(self.network, SpanNetwork)
 
@@ -151,8 +156,7 @@ class MaskingPolicy(nn.Module):
         if not self.names:
             return torch.zeros((0, *real.shape), device=x.device)
         ranked = [name.endswith(RANK) for name in self.names]
-        needs_words = len(self.scores.lexicon) or any(ranked)
-        words = self.field.words(x, real) if needs_words else None
+        words = self.field.words(x, real) if self.scores_words else None
         scores = list(self.scores(self.field.types(x), words))
         for h, name in enumerate(self.names):
             if columns and scorer_of(name) in columns:

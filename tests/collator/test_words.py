@@ -12,6 +12,7 @@ from policylearn import PolicyCollator
 from policylearn.collator.words import word_numbers
 from policylearn.config import MaskingConfig
 from policylearn.policy.policy import uniform_policy
+from policylearn.scores.heuristic import scorer_policy
 
 TEXTS = ["bababi gogu mimi bebi fafa", "qqq bo mimi", "fafa bebi " * 9]
 LLAMA = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -51,6 +52,16 @@ def test_words_of_the_tokenizer_itself_change_nothing(wordpiece, unit):
     rows = [with_words(wordpiece, text) for text in TEXTS]
     found, wanted = own(rows), usual([{"input_ids": row["input_ids"]} for row in rows])
     assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_words_given_where_tokens_are_masked_are_warned_of_once(wordpiece, recwarn):
+    collator, row = PolicyCollator(wordpiece, words="word_ids"), with_words(wordpiece, TEXTS[0])
+    for _ in range(3):
+        collator([row])
+    assert ["set whole_word_mask=True" in str(one.message) for one in recwarn] == [True]
+    PolicyCollator(wordpiece, words="word_ids", whole_word_mask=True)([row])
+    PolicyCollator(wordpiece, words="word_ids", policy=scorer_policy("idf", wordpiece, TEXTS))([row])
+    assert len(recwarn) == 1
 
 
 @pytest.mark.parametrize("words", ["word_ids", lambda row: row["word_ids"]])
