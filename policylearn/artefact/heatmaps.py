@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.data.text import text_of
 from policylearn.masking.field import text_field
+from policylearn.masking.vocabulary import mark_of
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import Columns, MaskingPolicy
 from policylearn.report.heatmap import Heatmap
@@ -23,7 +24,8 @@ def heatmaps(
     with torch.no_grad():
         pair = policy.prior_probabilities(ids, real, columns), policy.probabilities(ids, real, columns=columns)
     tokens = list(tokenizer.convert_ids_to_tokens(ids[0].tolist()))
-    prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist()) for p in pair)
+    mark = mark_of(tokenizer)
+    prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist(), mark) for p in pair)
     return prior, learned
 
 

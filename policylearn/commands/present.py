@@ -9,12 +9,14 @@ import torch
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.commands.card_of_run import SAMPLE, run_card
 from policylearn.learning.lineage import Facts
+from policylearn.masking.vocabulary import mark_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.pictures import PictureProblem
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import of_texts
 from policylearn.protocols import Rows
 from policylearn.report.pictures import drawn_pictures
+from policylearn.report.pieces import legible
 from policylearn.report.words import WordRow, most_masked
 from policylearn.runs.layout import POLICY, REPORT
 from policylearn.runs.run import Run
@@ -30,7 +32,8 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
 
     Types seen fewer than `MIN_COUNT` times are left out: their means say little.
     """
-    names = problem.names_of_types()
+    names, own = problem.names_of_types(), problem.own_tokenizer
+    mark = None if own is None else mark_of(own)
     size = len(names)
     count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
     for start in range(0, min(SAMPLE, len(rows)), 64):
@@ -46,7 +49,7 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
         np.add.at(learned, types, after[eligible].numpy())
         np.add.at(prior, types, before[eligible].numpy())
     kept = np.flatnonzero(count >= min(MIN_COUNT, count.max()))
-    return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
+    return [WordRow(legible(names[i], mark), int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
 def favourites(policy: MaskingPolicy, words: list[WordRow]) -> list[WordRow]:

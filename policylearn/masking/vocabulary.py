@@ -20,6 +20,9 @@ stands before, or CLOSED, which nothing goes with."""
 CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
 BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
 
+BLANK = "Ġ"
+"""A blank, of ByteLevel."""
+
 Piece = tuple[bool, int, int]
 """What the tables say of one piece: (opens, first, last)."""
 ALONE: Piece = (True, LETTER, CLOSED)
@@ -137,12 +140,23 @@ def known_types(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> Tensor:
 def lone_mark(tokenizer: PreTrainedTokenizerBase, of_bytes: bool = False) -> int | None:
     """The token that is the mark of a word's beginning alone: `▁` of Metaspace; with `of_bytes` also `Ġ` of ByteLevel,
     which is a blank in a text as well. None: there is none."""
+    _, mark = _marks(tokenizer)
+    return None if mark is None or (mark == BLANK and not of_bytes) else tokenizer.get_vocab().get(mark)
+
+
+def mark_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """By what pieces of a fast tokenizer say what is a word, such as `##`, `</w>`, `▁` or `Ġ`; None: by nothing
+    that is known here."""
+    model, mark = _marks(tokenizer)
+    return model.get("continuing_subword_prefix") or model.get("end_of_word_suffix") or mark
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> tuple[dict, str | None]:
+    """The model of a backend, and what stands for a blank in its pieces."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     steps = _steps(backend["pre_tokenizer"], "pretokenizers")
-    mark = _space_mark(backend["normalizer"], steps)
-    if mark is None and of_bytes and any(step["type"] == "ByteLevel" for step in steps):
-        mark = "Ġ"
-    return None if mark is None else tokenizer.get_vocab().get(mark)
+    of_bytes = any(step["type"] == "ByteLevel" for step in steps)
+    return backend["model"], _space_mark(backend["normalizer"], steps) or (BLANK if of_bytes else None)
 
 
 def check_mask(tokenizer: PreTrainedTokenizerBase, called: str) -> None:

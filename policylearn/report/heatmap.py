@@ -29,11 +29,18 @@ class Heatmap:
     """One tokenized text and its mask probabilities.
 
     tokens: n strings as the tokenizer spells them. probabilities: n floats in [0, 1], NaN for tokens that
-    can not be masked (special tokens).
+    can not be masked (special tokens). mark: what the tokenizer marks words with, see `masking.vocabulary.mark_of`;
+    None: it is guessed.
     """
 
     tokens: list[str]
     probabilities: list[float]
+    mark: str | None = None
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The tokens as a person reads them."""
+        return pieces(self.tokens, self.probabilities, self.mark)
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.probabilities):
@@ -68,7 +75,7 @@ def terminal_heatmap(heatmap: Heatmap, top: float | None = None, console: Consol
     if not shows_colour(console or rich.get_console()):
         return marked_heatmap(heatmap)
     text = Text()
-    for piece in pieces(heatmap.tokens, heatmap.probabilities):
+    for piece in heatmap.pieces:
         text.append(" " * piece.space)
         text.append(piece.text, _terminal_style(piece.probability, top or scale_top(heatmap)))
     return text
@@ -85,7 +92,7 @@ def marked_heatmap(heatmap: Heatmap, marks: int | None = None) -> Text:
     >>> marked_heatmap(Heatmap(["a", "b"], [0.15, 0.15])).plain
     'a b  [each .15]'
     """
-    shown = words(pieces(heatmap.tokens, heatmap.probabilities))
+    shown = words(heatmap.pieces)
     likely = _likeliest(shown, _usual_marks(shown) if marks is None else marks)
     alike = len(shown) > 1 and len({score(_peak(word), 2) for word in shown}) == 1 and bool(likely)
     likely = set() if alike else likely
@@ -174,7 +181,7 @@ def shows_colour(console: Console) -> bool:
 
 
 def _html_pieces(heatmap: Heatmap, top: float) -> Iterator[str]:
-    for piece in pieces(heatmap.tokens, heatmap.probabilities):
+    for piece in heatmap.pieces:
         yield " " * piece.space
         text = html.escape(piece.text)
         if not piece.eligible:

@@ -6,7 +6,10 @@ from html.parser import HTMLParser
 import pytest
 from rich.color import Color
 from rich.console import Console
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
+from policylearn.artefact.heatmaps import inspect_texts
 from policylearn.report.heatmap import (
     TERMINAL_RAMP,
     Heatmap,
@@ -17,6 +20,7 @@ from policylearn.report.heatmap import (
     terminal_heatmap,
     terminal_legend,
 )
+from policylearn.scores.heuristic import scorer_policy
 
 NAN = math.nan
 COLOUR = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=200)
@@ -159,3 +163,36 @@ def parse(markup: str) -> tuple[list[tuple[str, dict]], str]:
 
 def text_of(markup: str) -> str:
     return parse(markup)[1]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "mark", "read"),
+    [
+        (["æĪ", "ĳ", "ä»", "¬", "Ã¼ber"], "Ġ", "我们über"),  # no token has a blank to tell bytes by
+        (["##", "ĠTitle", "Ġof", "Ġit"], "Ġ", "## Title of it"),  # nor is this WordPiece
+        (["Th", "e</w>", "fa", "st</w>", ".</w>"], "</w>", "The fast."),
+        (["▁", "<0xC3>", "<0xBC>", "ber", "▁it"], "▁", "über it"),
+        (["Ã", "Ġa", "¼"], "Ġ", "\ufffd a\ufffd"),
+    ],
+)
+def test_tokens_read_as_text_by_the_mark_of_their_tokenizer(tokens, mark, read):
+    heatmap = Heatmap(tokens, [0.1] * len(tokens), mark)
+    assert terminal_heatmap(heatmap, console=COLOUR).plain == text_of(html_heatmap(heatmap)) == read
+
+
+def test_parts_of_a_character_are_as_likely_as_the_likeliest():
+    assert marked_heatmap(Heatmap(["æĪ", "ĳ", "Ġa"], [0.1, 0.3, 0.2], "Ġ")).plain == "[我 .30] a"
+
+
+def test_a_vowel_sign_does_not_end_a_word():
+    assert marked_heatmap(Heatmap(["▁हि", "न्दी", "▁में"], [0.3, 0.1, 0.1])).plain == "[हिन्दी .30] में"
+
+
+def test_texts_of_a_policy_are_read_as_its_tokenizer_spells():
+    letters = {piece: i for i, piece in enumerate(["<unk>", "[MASK]", *pre_tokenizers.ByteLevel.alphabet()])}
+    backend = Tokenizer(models.BPE(letters, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", mask_token="[MASK]")
+    policy = scorer_policy("idf", tokenizer, ["我们", "习惯"] * 5).policy
+    for heatmap in inspect_texts(policy, tokenizer, ["我们习惯"])[0]:
+        assert terminal_heatmap(heatmap, console=COLOUR).plain == "我们习惯"
