@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.artefact.card import HERE, model_card, plain_card
+from policylearn.artefact.card import HERE, Use, model_card, plain_card
 from policylearn.artefact.hub import upload
 from policylearn.artefact.manifest import (
     CARD,
@@ -114,7 +114,8 @@ class PolicyArtefact:
             ValueError: no such name, or no right to write there.
         """
         pictures = self.tokenizer is None
-        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance, pictures)
+        use: Use = "pictures" if pictures else "texts"
+        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance, use)
         header = {"license": license, "base_model": base_model, "datasets": datasets, "pictures": pictures}
         text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), self.provenance, **header)  # type: ignore[arg-type]
         with TemporaryDirectory(prefix="policylearn-") as folder:

@@ -1,7 +1,7 @@
 """The model card: what the Hub shows of a policy, and finds it by."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -9,6 +9,14 @@ TAGS = ["policylearn", "masked-language-modeling", "masking-policy", "fill-mask"
 PICTURE_TAGS = ["policylearn", "masked-image-modeling", "masking-policy"]
 HERE = "this folder"
 """Stands for the policy's own place in the card's example."""
+Use = Literal["texts", "seq2seq", "diffusion", "pictures"]
+"""What models a policy is for: encoders of texts, encoder–decoders, masked-diffusion models, or those of pictures."""
+COLLATORS = {
+    "texts": ("PolicyCollator", "# give it to any trainer as data_collator"),
+    "seq2seq": ("DenoisingCollator", '# give it to Seq2SeqTrainer as data_collator; for T5 style="sentinels"'),
+    "diffusion": ("DiffusionCollator", "# its batches come with the weights of a loss of your own"),
+}
+"""Of texts: the collator, and what to do with it."""
 
 
 def model_card(
@@ -62,12 +70,11 @@ def _unique(*names: str | None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def plain_card(title: str, about: str, provenance: dict[str, Any], pictures: bool = False) -> str:
+def plain_card(title: str, about: str, provenance: dict[str, Any], use: Use = "texts") -> str:
     """A card for a policy of which there is little to tell."""
     facts = [f"- {name}: {value}" for name, value in provenance.items()]
-    return model_card(
-        "\n".join([f"# {title}", "", about, "", *usage(pictures), "", *facts, ""]), provenance, pictures=pictures
-    )
+    text = "\n".join([f"# {title}", "", about, "", *usage(use), "", *facts, ""])
+    return model_card(text, provenance, pictures=use == "pictures")
 
 
 def with_note(card: str, note: str) -> str:
@@ -80,20 +87,20 @@ def with_note(card: str, note: str) -> str:
     return f"{head}{mark}" + ("\n" if mark else "") + f"{note}\n\n{text.lstrip()}"
 
 
-def usage(pictures: bool = False) -> list[str]:
-    """Lines that show how a policy, of texts or of pictures, is used."""
-    if pictures:
-        return [
-            "```python",
-            "from policylearn import PatchCollator, load_policy",
-            "",
-            f'collator = PatchCollator(model, load_policy("{HERE}"))  # of the model that Trainer is given',
-            "```",
-        ]
-    return [
-        "```python",
-        "from policylearn import PolicyCollator",
-        "",
-        f'collator = PolicyCollator.from_pretrained("{HERE}")  # give it to any trainer as data_collator',
-        "```",
-    ]
+def usage(use: Use) -> list[str]:
+    """Lines of Markdown that show how a policy is used."""
+    return ["```python", *collator_lines(use, HERE), "```"]
+
+
+def collator_lines(use: Use, policy: str) -> list[str]:
+    """Lines of Python that make the collator of a policy, which is at this place.
+
+    >>> collator_lines("seq2seq", "mine")[-1].partition("  # ")[0]
+    'collator = DenoisingCollator.from_pretrained("mine", style="infilling")'
+    """
+    if use == "pictures":
+        made = f'PatchCollator(model, load_policy("{policy}"))  # of the model that Trainer is given'
+        return ["from policylearn import PatchCollator, load_policy", "", f"collator = {made}"]
+    (collator, note), style = COLLATORS[use], ', style="infilling"' * (use == "seq2seq")
+    made = f'{collator}.from_pretrained("{policy}"{style})  {note}'
+    return [f"from policylearn import {collator}", "", f"collator = {made}"]

@@ -45,7 +45,7 @@ def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], time
     facts = _facts({name: artefact.provenance for name, artefact in given.items()})
     followed = f", {times:g} times" * (times != 1)
     about = f"The mean of the logits of {len(given)} policies{followed}: {', '.join(given)}."
-    card = plain_card("Masking policy: a mean", about, facts, first[1].tokenizer is None)
+    card = plain_card("Masking policy: a mean", about, facts, "pictures" if first[1].tokenizer is None else "texts")
     return PolicyArtefact(policy, first[1].tokenizer, facts, card)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from policylearn.artefact.card import model_card, usage
+from policylearn.artefact.card import Use, model_card, usage
 from policylearn.config import Config
 from policylearn.learning.lineage import Facts
+from policylearn.problems.problem import Problem
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow
 from policylearn.runs.run import Run
@@ -17,38 +18,49 @@ SAMPLE = 2000
 """Domain texts looked at for word statistics."""
 
 
-def run_card(run: Run, liked: list[WordRow], state: State, lineage: Facts, result: dict[str, Any] | None) -> str:
+def use_of(problem: Problem) -> Use:
+    """What models a policy of a problem is for: those of its config."""
+    if problem.config.patches.words:
+        return "pictures"
+    if problem.config.inner.objective == "masked_diffusion":
+        return "diffusion"
+    return "seq2seq" if problem.fresh_model(0).mlm.config.is_encoder_decoder else "texts"
+
+
+def run_card(
+    run: Run, use: Use, liked: list[WordRow], state: State, lineage: Facts, result: dict[str, Any] | None
+) -> str:
     """README.md of an exported policy."""
     facts = run.provenance()
     lines = [
-        *_heading(run.config),
+        *_heading(run.config, use),
         *_made_from(run.config, facts, lineage, state),
         *_likes(run.config, liked),
         *_compared(result),
     ]
-    return model_card("\n".join(lines) + "\n", facts, pictures=bool(run.config.patches.words))
+    return model_card("\n".join(lines) + "\n", facts, pictures=use == "pictures")
 
 
-def _heading(config: Config) -> list[str]:
-    pictures = bool(config.patches.words)
-    masked, kind = ("patches to hide", "image") if pictures else ("tokens to mask", "language")
+def _heading(config: Config, use: Use) -> list[str]:
+    masked, kind = ("patches to hide", "image") if use == "pictures" else ("tokens to mask", "language")
     return [
         f"# Masking policy: {config.name}",
         "",
         f"Which {masked} when a masked {kind} model is further trained on this domain. Made with policylearn.",
         "",
-        *usage(pictures),
+        *usage(use),
         "",
     ]
 
 
 def _made_from(config: Config, facts: Facts, lineage: Facts, state: State) -> list[str]:
     masking, rounds = config.masking, state.history and "rounds" in config.learn.stages
+    rate = "every one" if config.inner.objective == "masked_diffusion" else masking.rate_in_words
     return [
         "## What it was made from",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
-        f"- rate: {masking.rate_in_words}, unit: {masking.unit}, design: {masking.design_in_words}",
+        f"- rate: {rate}, unit: {masking.unit}, design: {masking.design_in_words}",
         *(f"- {name}: {value}" for name, value in lineage.items()),
         *([f"- {signal(state.history).sentence}"] if rounds else []),
         "",

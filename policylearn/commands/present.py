@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from policylearn.artefact.card import collator_lines
 from policylearn.artefact.heatmaps import heatmaps
-from policylearn.commands.card_of_run import SAMPLE, run_card
+from policylearn.commands.card_of_run import SAMPLE, run_card, use_of
 from policylearn.learning.lineage import Facts
 from policylearn.masking.vocabulary import mark_of
 from policylearn.policy.policy import MaskingPolicy
@@ -60,7 +61,8 @@ def favourites(policy: MaskingPolicy, words: list[WordRow]) -> list[WordRow]:
 
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
-    card = run_card(run, favourites(policy, word_rows(policy, problem.domain, problem)), state, facts, result=None)
+    liked = favourites(policy, word_rows(policy, problem.domain, problem))
+    card = run_card(run, use_of(problem), liked, state, facts, result=None)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
 
 
@@ -68,8 +70,8 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
     """Write the HTML report, and the model card again, now with the comparison."""
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
-    words = word_rows(policy, problem.domain, problem)
-    card = run_card(run, favourites(policy, words), state, facts, result)
+    words, use = word_rows(policy, problem.domain, problem), use_of(problem)
+    card = run_card(run, use, favourites(policy, words), state, facts, result)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",
@@ -78,7 +80,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
         result=result,
         examples=samples(problem, policy),
         words=words,
-        policy=_without_machine(str(run.storage / POLICY)),
+        usage=collator_lines(use, _without_machine(str(run.storage / POLICY))),
     )
     run.save_text(REPORT, page)
 

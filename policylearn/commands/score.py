@@ -10,6 +10,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.arms.policies import scores_of, sources_of
 from policylearn.artefact import PolicyArtefact, save_policy
 from policylearn.artefact.card import plain_card
+from policylearn.commands.card_of_run import use_of
 from policylearn.learning.lineage import known_of, unchanged
 from policylearn.policy.adaptive import check_follows_no_model
 from policylearn.policy.scores import scorer_of
@@ -71,6 +72,6 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
     facts = provenance(problem.config) | ({"remark": problem.remark} if problem.remark else {})
     facts |= unchanged(policy.config.prior, known_of(problem, policy.config.prior))
-    pictures, about = problem.own_tokenizer is None, f"The scorer {name!r} as it is; no rounds of learning."
-    card = plain_card(f"Masking policy: {name}", about, facts, pictures)
+    about = f"The scorer {name!r} as it is; no rounds of learning."
+    card = plain_card(f"Masking policy: {name}", about, facts, use_of(problem))
     return save_policy(out, PolicyArtefact(policy, problem.own_tokenizer, facts), card)

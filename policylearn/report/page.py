@@ -47,14 +47,14 @@ def render_report(
     result: dict[str, Any],
     examples: Sequence[tuple[Heatmap, Heatmap]] | dict[str, Any],
     words: Sequence[WordRow],
-    policy: str = "policy",
+    usage: Sequence[str],
 ) -> str:
     """The page as HTML.
 
     config: the resolved one. history: the records of ``metrics.jsonl``. result: ``result.json``. examples: (prior,
     learned) heatmaps of the same text, or what `pictures.drawn_pictures` gives. words: word types with mean mask
-    probabilities. policy: where the exported artefact is. Whatever is empty or missing is left out of the page or said
-    to be missing.
+    probabilities. usage: lines of Python that make a collator of the exported policy. Whatever is empty or missing is
+    left out of the page or said to be missing.
     """
     page = environment().get_template("template.html")
     return page.render(
@@ -68,7 +68,7 @@ def render_report(
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
         seconds=_seconds(history, result),
-        policy=policy,
+        usage=usage,
     )
 
 

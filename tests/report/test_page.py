@@ -61,6 +61,7 @@ GIVEN = {
     "result": RESULT,
     "examples": EXAMPLES,
     "words": WORDS,
+    "usage": ['collator = MyCollator("runs/mine/policy")'],
 }
 
 
@@ -115,6 +116,7 @@ def test_the_page_has_all_its_parts():
     assert page.by_id["command"] == "policylearn train x.toml --seed 1"
     assert page.by_id["config"] == '{\n  "seed": 1\n}'
     assert "3 rounds, 1 min 30 s" in page.by_id["made"]
+    assert page.by_id["usage"].strip() == 'collator = MyCollator("runs/mine/policy")'
 
 
 def test_the_verdict_turns_when_learning_loses():
