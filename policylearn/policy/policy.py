@@ -86,10 +86,6 @@ class MaskingPolicy(nn.Module):
         """Budget, unit, design and corruption."""
         return self.field.masking
 
-    def prior_logits(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
-        """Σ_h a_h · score_h, [B, T]."""
-        return self._combine(self.strengths, self._scores(x, real, columns))
-
     def text_scores(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """Of every text the mean, over what may be masked, of Σ_h score_h, whatever the strengths; that of expected
         credit says what a masked token is worth there. [B] float64, NaN where nothing may be masked."""
@@ -195,9 +191,7 @@ class MaskingPolicy(nn.Module):
 
     def prior_probabilities(self, x: Tensor, real: Tensor, columns: Columns | None = None) -> Tensor:
         """What `probabilities` was before any learning, in the units of now."""
-        if self.start is not None:
-            return self.start[0].probabilities(x, real, lead=self.units(x, real), columns=columns)
-        return self._spend(self.prior_logits(x, real, columns), x, real, self.units(x, real), None)
+        return self.before().probabilities(x, real, lead=self.units(x, real), columns=columns)
 
     def reconsider(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Probabilities under which a batch was masked, by the policy as it is now and by its prior; [B, T] both."""
@@ -252,6 +246,15 @@ class MaskingPolicy(nn.Module):
         """From now on the prior, towards which learning is pulled, is the policy as it is now; returns the policy."""
         self.start = (copy.deepcopy(self),)
         return self
+
+    def before(self) -> "MaskingPolicy":
+        """What learning started from: the policy of `start_here`, or else the scorers alone."""
+        if self.start is not None:
+            return self.start[0]
+        prior = copy.copy(self)
+        prior._modules = {**self._modules, "network": None}
+        prior._parameters = {**self._parameters, "trust": nn.Parameter(torch.zeros_like(self.trust), False)}
+        return prior
 
     def become(self, other: "MaskingPolicy") -> None:
         """From now on be what another policy is, whose tensors are taken over."""

@@ -68,12 +68,10 @@ def drawn_pictures(
 ) -> dict[str, Any]:
     """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts, under their names if they have
     any, by the scores [B, T] that came with them; where nothing was learned, each is shown once."""
-    before = policy.start[0] if policy.start is not None else policy
     known = [*names[: len(x)], *[""] * (len(x) - len(names))]
     given = [{name: values[i : i + 1] for name, values in columns.items()} for i in range(len(x))]
-    pairs = [
-        tuple(embedded(one, x[i : i + 1], known[i], own) for one in (before, policy)) for i, own in enumerate(given)
-    ]
+    both = policy.before(), policy
+    pairs = [tuple(embedded(one, x[i : i + 1], known[i], own) for one in both) for i, own in enumerate(given)]
     alike = all(prior == learned for prior, learned in pairs)
     return {
         "pairs": [] if alike else pairs,

@@ -18,7 +18,11 @@ from policylearn.collator.patch_collator import PatchCollator
 from policylearn.commands.inspect import read_places
 from policylearn.commands.present import samples, word_rows
 from policylearn.commands.train import train
-from policylearn.config import load_config
+from policylearn.config import MaskingConfig, load_config
+from policylearn.masking.grid import Grid
+from policylearn.masking.patches import PatchField
+from policylearn.policy.patches import patch_policy
+from policylearn.policy.scores import Scores
 from policylearn.problems.kinds import problem_of
 from policylearn.report.pictures import drawn_pictures
 
@@ -277,3 +281,19 @@ def test_boxes_are_seen_wherever_a_policy_is_shown(policylearn, folder, tmp_path
     assert min(of["1.1"]) > max(of["2.1"])
     shown = samples(problem, policy)["texts"]
     assert shown != drawn_pictures(policy, problem.domain.batch(range(4))[0])["texts"]
+
+
+@pytest.mark.parametrize("network", ["table", "context"])
+def test_what_rounds_have_moved_is_shown_beside_the_prior(network):
+    torch.manual_seed(0)
+    grid = Grid(8, 8, patch=2, channels=1)
+    field = PatchField(torch.randn(4, grid.depth), grid, MaskingConfig(rate=0.5))
+    scores = {"tficf": Scores(torch.tensor([1.0, 0.0, 0.0, 0.0]))}
+    policy = patch_policy(field, scores, {"tficf": 2.0}, network=network)
+    x = torch.randn(2, grid.count, grid.depth)
+    as_it_is = drawn_pictures(policy, x)
+    assert as_it_is["pairs"] == [] and len(as_it_is["texts"]) == 2
+    policy.load_learned({name: torch.randn(phi.shape) for name, phi in policy.learned().items()})
+    moved = drawn_pictures(policy, x)["pairs"]
+    assert [prior for prior, _ in moved] == as_it_is["texts"]
+    assert all(prior != learned for prior, learned in moved)

@@ -126,7 +126,7 @@ def test_trust_is_a_factor_of_the_strength_and_not_of_what_the_network_says(make
     twice_and_half = make_policy(prior=("difference", "tficf"), network="none")
     twice_and_half.strengths.data *= torch.tensor([2.0, 0.5])
     torch.testing.assert_close(policy(*texts), twice_and_half(*texts) + said)
-    assert torch.equal(policy.prior_logits(*texts), prior(*texts))
+    assert torch.equal(policy.before()(*texts), prior(*texts))
 
 
 def reached(policy: MaskingPolicy) -> set[str]:
