@@ -101,9 +101,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """
     state: State = State()
     facts: Facts = {}
-    if config.track.to and all(STAGES[name].known for name in config.learn.stages):
-        kept = " and ".join(f"{stage}/metrics.jsonl" for stage in config.learn.stages)
-        run.warn(f"track.to: nothing is shown there, for learn.stages has no rounds; see {kept}")
+    _warn_of_what_is_in_vain(config, run)
     for name in config.learn.stages:
         stage = STAGES[name]
         if stage.known is not None:
@@ -113,6 +111,17 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
         elif policy.learned():
             state = run_stage(stage, config, problem, policy, pool, run, run.latest_state())
     return state, facts
+
+
+def _warn_of_what_is_in_vain(config: Config, run: Run) -> None:
+    if config.track.to and all(STAGES[name].known for name in config.learn.stages):
+        kept = " and ".join(f"{stage}/metrics.jsonl" for stage in config.learn.stages)
+        run.warn(f"track.to: nothing is shown there, for learn.stages has no rounds; see {kept}")
+    if config.has_rounds and config.learn.select == "dev" and config.learn.rounds <= config.learn.lag + 1:
+        run.warn(
+            f"learn.rounds = {config.learn.rounds}: dev chooses among policies that rounds were run with, and all will "
+            f'be run with the first: set more than {config.learn.lag + 1}, or learn.select = "last"'
+        )
 
 
 def _at_once(name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run: Run, facts: Facts) -> Facts:

@@ -142,6 +142,8 @@ def _without_rounds(config: Config, known: Facts) -> str:
 def _exported(config: Config, state: State, one: str, more: str) -> str:
     if config.learn.select == "last":
         return f"φ after the last {one}"
+    if len(state.history) <= config.learn.behind + 1:
+        return f"{_prior(config)}, with which every {one} was run, so that dev had no other to choose"
     if kept_the_first(config.learn, state):
         return f"{_prior(config)}, which no {one} beat on dev"
     rounds = state.numbers["best_round"] - config.learn.behind

@@ -136,6 +136,10 @@ def _stages(config: dict[str, Any]) -> list[str]:
     return (config.get("learn") or {}).get("stages", [])
 
 
+def _lag(config: dict[str, Any]) -> int:
+    return (config.get("learn") or {}).get("lag", 0)
+
+
 def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     names, best_round = baseline_names(history), result.get("best_round")
     kept = best_round if isinstance(best_round, int) else None
@@ -150,6 +154,7 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config:
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
+        "untried": len(history) <= 1 + _lag(config),
         "signal": signal(history).sentence if history and not supervised(config) else "",
     }
 

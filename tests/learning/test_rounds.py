@@ -1,15 +1,18 @@
 """The outer loop: gradients that lag, rollouts that diverge, and failures that can be seen again."""
 
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.reproduce import reproduce, reproduce_baseline, reproduce_rollout, reproduce_trial
 from policylearn.learning.learn import learn
+from policylearn.learning.lineage import kept_round
 from policylearn.learning.rollout import rollout
 from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
 from policylearn.problems.kinds import problem_of
@@ -58,6 +61,24 @@ def test_each_round_is_run_with_the_phi_of_lag_rounds_before(tiny, tmp_path, qui
     one = tiny(*TWO, "learn.rollouts=1", "learn.rounds=1", "learn.select=last")
     assert same(phi[3], learned(one, tmp_path / "one", quiet)[1].learned())
     assert len(state.history) == 5
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (("learn.rounds=1",), True),
+        (("learn.rounds=2", "learn.lag=1"), True),
+        (("learn.rounds=2",), False),
+        (("learn.rounds=1", "learn.select=last"), False),
+    ],
+)
+def test_it_is_said_before_they_are_run_that_all_rounds_will_try_the_same(tiny, tmp_path, settings, said):
+    console = Console(file=io.StringIO(), width=400)
+    config = tiny(*TWO, "learn.rollouts=1", *settings)
+    state, policy = learned(config, tmp_path / "run", console)
+    assert ("set more than" in console.file.getvalue()) == said
+    if said:
+        assert same(policy.learned(), initial_policy(problem_of(config)).learned()) and kept_round(config, state) == -1
 
 
 def test_a_lag_gives_the_same_bits_in_any_order_and_after_an_interruption(

@@ -298,3 +298,11 @@ def test_arms_that_differ_in_more_than_masks_are_named():
     arms[second]["course"] = "texts 0.5"
     said = " ".join(Page(render(result={**RESULT, "arms": arms})).by_id["comparison"].split())
     assert f"but for {first}, {second}, which differ in more than masks" in said
+
+
+def test_what_dev_had_to_choose_among_is_said():
+    kept, one = RESULT | {"best_round": -1}, HISTORY[:1]
+    assert "No round was better on dev" in Page(render(result=kept)).by_id["learning"]
+    for history, lag in ((one, 0), (HISTORY, 2)):
+        said = Page(render(result=kept, history=history, config={"learn": {"lag": lag}})).by_id["learning"]
+        assert "All were run with the prior" in said and "better on dev" not in said
