@@ -206,10 +206,13 @@ class LearnConfig(Strict):
     kl: float = Field(0.01, ge=0, description="weight of the KL pull towards the prior")
     select: Literal["dev", "last"] = Field(
         "dev",
-        description="the policy exported: of the best dev score among those that rounds were run with, which the one "
-        "after the last round is not, or that last one (for dev sets too small to tell)",
+        description="the policy exported: of the best dev score, which of rounds is averaged over up to three, among "
+        "those that rounds were run with, which the one after the last round is not; or that last one (for dev sets "
+        "too small to tell)",
     )
-    patience: int | None = Field(None, ge=1, description="stop after so many rounds without a better dev score")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many rounds without a better dev score, averaged so"
+    )
     lag: int = Field(
         0,
         ge=0,

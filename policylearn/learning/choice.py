@@ -25,7 +25,7 @@ def out_of_patience(config: LearnConfig, state: State) -> bool:
 
 
 def keep_best(state: State) -> None:
-    """Remember the φ that the newest round has tried if that has the best dev score so far."""
+    """Remember the φ that the newest round has tried if that has the best dev score so far (of rounds the smoothed)."""
     if state.tried is not None and state.tried[1] > state.numbers.get("best_dev", -np.inf):
         phi, dev = state.tried
         state.numbers |= {"best_dev": dev, "best_round": state.history[-1]["round"]}

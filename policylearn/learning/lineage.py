@@ -6,7 +6,7 @@ from types import MappingProxyType
 from policylearn.arms.policies import scores_of
 from policylearn.artefact import load_policy
 from policylearn.config import Config
-from policylearn.learning.choice import kept_the_first
+from policylearn.learning.choice import DEV_ROUNDS, kept_the_first
 from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural
@@ -17,6 +17,8 @@ from policylearn.scores.credit import CREDIT
 
 PRIOR, LEARNED = "prior", "learned"
 """What the two facts are called, in the provenance of a policy."""
+AVERAGED = f", averaged over up to {DEV_ROUNDS} rounds"
+"""How dev chooses among rounds."""
 FACTOR = "factor"
 """What dev's choice is called among the facts of a run, beside `STRENGTH`, the words for it."""
 Facts = Mapping[str, str]
@@ -140,14 +142,15 @@ def _without_rounds(config: Config, known: Facts) -> str:
 
 
 def _exported(config: Config, state: State, one: str, more: str) -> str:
+    averaged = AVERAGED if "rounds" in config.learn.stages else ""
     if config.learn.select == "last":
         return f"φ after the last {one}"
     if len(state.history) <= config.learn.behind + 1:
         return f"{_prior(config)}, with which every {one} was run, so that dev had no other to choose"
     if kept_the_first(config.learn, state):
-        return f"{_prior(config)}, which no {one} beat on dev"
+        return f"{_prior(config)}, which no {one} beat on dev{averaged}"
     rounds = state.numbers["best_round"] - config.learn.behind
-    return f"φ after {plural(rounds, one, more)}, the best on dev"
+    return f"φ after {plural(rounds, one, more)}, the best on dev{averaged}"
 
 
 def _prior(config: Config) -> str:

@@ -137,7 +137,13 @@ def _stages(config: dict[str, Any]) -> list[str]:
 
 
 def _lag(config: dict[str, Any]) -> int:
-    return (config.get("learn") or {}).get("lag", 0)
+    return 0 if supervised(config) else (config.get("learn") or {}).get("lag", 0)
+
+
+def _tried(kept: int, config: dict[str, Any]) -> str:
+    """How much learning was behind φ when a round tried it."""
+    names = ("pass", "passes") if supervised(config) else ("round", "rounds")
+    return formats.plural(max(0, kept - _lag(config)), *names)
 
 
 def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +158,7 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config:
         "plot": Markup(learning_plot(history, kept)),
         "legend": [("φ of the round", arm_css(LEARNED, names))]
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
+        "tried": _tried(kept or 0, config),
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
         "untried": len(history) <= 1 + _lag(config),

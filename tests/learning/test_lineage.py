@@ -51,7 +51,7 @@ def state(rounds: int, best: int = 0) -> State:
         ),
         ({"lag": 2}, state(3), {}, "exported: the prior, with which every round was run, so that dev had no", False),
         ({"lag": 1}, state(3, best=1), {}, "exported: the prior, which no round beat on dev", False),
-        ({"lag": 1}, state(3, best=2), {}, "exported: φ after 1 round, the best on dev", True),
+        ({"lag": 1}, state(3, best=2), {}, "φ after 1 round, the best on dev, averaged over up to 3 rounds", True),
         ({"select": "last"}, state(3), {}, "exported: φ after the last round", True),
         ({"start": "a/policy", "rounds": 0}, State(), {}, "nothing beyond the policy it started from", True),
         ({"start": "a/policy"}, state(2), {}, "exported: the policy it started from, which no round beat on dev", True),

@@ -306,3 +306,18 @@ def test_what_dev_had_to_choose_among_is_said():
     for history, lag in ((one, 0), (HISTORY, 2)):
         said = Page(render(result=kept, history=history, config={"learn": {"lag": lag}})).by_id["learning"]
         assert "All were run with the prior" in said and "better on dev" not in said
+
+
+@pytest.mark.parametrize(
+    "learn, said",
+    [
+        (
+            {},
+            "The ring marks round 2, run with φ as it was after 1 round, which was kept: dev, averaged over up",
+        ),
+        ({"lag": 1}, "The ring marks round 2, run with φ as it was after 0 rounds, which was kept: dev, averaged"),
+        ({"stages": ["supervised"]}, "The ring marks round 2, φ as it was after 1 pass, which was kept."),
+    ],
+)
+def test_the_ring_marks_a_round_by_the_policy_that_it_tried(learn, said):
+    assert said in Page(render(config={"learn": learn})).by_id["learning"]
