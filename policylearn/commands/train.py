@@ -14,7 +14,7 @@ from policylearn.commands.present import export_policy, report_run
 from policylearn.config import Config
 from policylearn.evaluation.compare import compare
 from policylearn.learning.learn import learn
-from policylearn.learning.lineage import has_learned, kept_round, lineage, measured
+from policylearn.learning.lineage import exported, kept_round, lineage, measured
 from policylearn.learning.windows import check_windows
 from policylearn.models.device import without_gpus
 from policylearn.policy.policy import MaskingPolicy
@@ -78,10 +78,8 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
             run.remark(more_labels(config, len(problem.labelled("train"))))
         export_policy(run, problem, policy, state, facts)
         result = compare(config, problem, {LEARNED: policy}, pool, run)
-    result |= {
-        "best_round": kept_round(config, state, credited),
-        "learned": has_learned(config, state, known, credited),
-    }
+    what = exported(config, state, known, credited)
+    result |= {"best_round": kept_round(config, state, credited), "exported": what, "learned": what == "learned"}
     result |= {"provenance": run.provenance(command) | facts}
     report_run(run, problem, policy, state, result, facts)
     run.finish(result)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from policylearn.arms.policies import scores_of
 from policylearn.artefact import load_policy
@@ -21,6 +22,8 @@ AVERAGED = f", averaged over up to {DEV_ROUNDS} rounds"
 """How dev chooses among rounds."""
 FACTOR = "factor"
 """What dev's choice is called among the facts of a run, beside `STRENGTH`, the words for it."""
+Exported = Literal["learned", "prior", "start", "random"]
+"""What a run exports: what it has learned, its prior or the policy of `learn.start` as it is, or random masks."""
 Facts = Mapping[str, str]
 """Scorer → what it has learned from, in words; or the lineage of a policy."""
 
@@ -176,9 +179,12 @@ def kept_round(config: Config, state: State, credited: Facts = MappingProxyType(
     return None if config.learn.select == "last" or not state.history else state.numbers.get("best_round")
 
 
-def has_learned(config: Config, state: State, known: Facts, credited: Facts = MappingProxyType({})) -> bool:
-    """Whether there is anything in what is exported that was learned: in rounds, by dev, or from labels in its prior;
-    of random masks there is not."""
+def exported(config: Config, state: State, known: Facts, credited: Facts = MappingProxyType({})) -> Exported:
+    """What stands behind the arm "learned". A prior that was learned from labels counts as learned."""
     if float(credited.get(FACTOR, 1)) == 0:
-        return False
-    return not exports_the_prior(config, state, credited) or config.learn.start is not None or bool(known)
+        return "random"
+    if not exports_the_prior(config, state, credited):
+        return "learned"
+    if config.learn.start is not None:
+        return "start"
+    return "learned" if known else "prior"

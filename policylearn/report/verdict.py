@@ -21,6 +21,13 @@ from policylearn.report.summary import (
 
 Outcome = Literal["better", "unclear", "worse", "unknown"]
 
+SUBJECTS = {
+    "learned": "the learned policy",
+    "prior": "the exported policy, which is its prior as it is,",
+    "start": "the exported policy, which is the one it started from,",
+    "random": "the exported policy, which is random masks,",
+}
+"""By `learning.lineage.Exported`."""
 ROUGH = 0.1
 """Differences that are off by this share are no derivatives to go by."""
 
@@ -98,8 +105,8 @@ def _roughness(history: Sequence[dict[str, Any]]) -> str:
 
 
 def _subject(result: dict[str, Any]) -> str:
-    """What stands behind the arm "learned"; results of earlier versions do not say."""
-    return "the learned policy" if result.get("learned", True) else "the exported policy, which is its prior as it is,"
+    """What stands behind the arm "learned"; results of earlier versions say whether it has learned, or nothing."""
+    return SUBJECTS[result.get("exported") or ("learned" if result.get("learned", True) else "prior")]
 
 
 def _standing(result: dict[str, Any]) -> str:

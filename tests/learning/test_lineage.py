@@ -10,7 +10,7 @@ from policylearn.commands.export import export, open_policy
 from policylearn.commands.inspect import facts
 from policylearn.commands.train import train
 from policylearn.config import Config
-from policylearn.learning.lineage import has_learned, kept_round, learned_of, lineage, prior_of
+from policylearn.learning.lineage import exported, kept_round, learned_of, lineage, prior_of
 from policylearn.runs.state import State
 
 CREDITS = ("policy.prior={credit = 2.0}", "policy.network=none", "credit.points=2", "credit.batches=4")
@@ -27,40 +27,52 @@ def state(rounds: int, best: int = 0) -> State:
 
 
 @pytest.mark.parametrize(
-    ("learn", "ended", "known", "said", "learned"),
+    ("learn", "ended", "known", "said", "what"),
     [
-        ({"rounds": 0}, State(), {}, "nothing: the prior as it is; no rounds of learning", False),
+        ({"rounds": 0}, State(), {}, "nothing: the prior as it is; no rounds of learning", "prior"),
         (
             {"rounds": 0, "select": "last"},
             State(),
             {},
             "nothing: the prior as it is; no rounds of learning",
-            False,
+            "prior",
         ),
-        ({"rounds": 0}, State(), OF_CREDITS, "in the prior, from the labels of train (credit); no rounds", True),
-        ({}, State(), OF_CREDITS, 'no rounds of learning, to which policy.network = "none" leaves nothing', True),
-        ({}, state(3), {}, "in 3 rounds of 2 rollouts each; exported: the prior, which no round beat on dev", False),
-        ({}, state(3), OF_CREDITS, "exported: the prior, which no round beat on dev", True),
-        ({}, state(3, best=2), {}, "in 3 rounds of 2 rollouts each; exported: φ after 2 rounds, the best on dev", True),
+        ({"rounds": 0}, State(), OF_CREDITS, "in the prior, from the labels of train (credit); no rounds", "learned"),
+        ({}, State(), OF_CREDITS, 'no rounds of learning, to which policy.network = "none" leaves nothing', "learned"),
+        ({}, state(3), {}, "in 3 rounds of 2 rollouts each; exported: the prior, which no round beat on dev", "prior"),
+        ({}, state(3), OF_CREDITS, "exported: the prior, which no round beat on dev", "learned"),
+        (
+            {},
+            state(3, best=2),
+            {},
+            "in 3 rounds of 2 rollouts each; exported: φ after 2 rounds, the best on dev",
+            "learned",
+        ),
         (
             {},
             state(1),
             {},
             "1 round of 2 rollouts each; exported: the prior, with which every round was run, so",
-            False,
+            "prior",
         ),
-        ({"lag": 2}, state(3), {}, "exported: the prior, with which every round was run, so that dev had no", False),
-        ({"lag": 1}, state(3, best=1), {}, "exported: the prior, which no round beat on dev", False),
-        ({"lag": 1}, state(3, best=2), {}, "φ after 1 round, the best on dev, averaged over up to 3 rounds", True),
-        ({"select": "last"}, state(3), {}, "exported: φ after the last round", True),
-        ({"start": "a/policy", "rounds": 0}, State(), {}, "nothing beyond the policy it started from", True),
-        ({"start": "a/policy"}, state(2), {}, "exported: the policy it started from, which no round beat on dev", True),
+        ({"lag": 2}, state(3), {}, "exported: the prior, with which every round was run, so that dev had no", "prior"),
+        ({"lag": 1}, state(3, best=1), {}, "exported: the prior, which no round beat on dev", "prior"),
+        ({"lag": 1}, state(3, best=2), {}, "φ after 1 round, the best on dev, averaged over up to 3 rounds", "learned"),
+        ({"select": "last"}, state(3), {}, "exported: φ after the last round", "learned"),
+        ({"start": "a/policy", "rounds": 0}, State(), {}, "nothing beyond the policy it started from", "start"),
+        (
+            {"start": "a/policy"},
+            state(2),
+            {},
+            "exported: the policy it started from, which no round beat on dev",
+            "start",
+        ),
     ],
 )
-def test_what_was_learned_and_what_was_exported(learn, ended, known, said, learned):
+def test_what_was_learned_and_what_was_exported(learn, ended, known, said, what):
     settings = config(**learn)
     assert said in learned_of(settings, ended, known)
-    assert has_learned(settings, ended, known) == learned
+    assert exported(settings, ended, known) == what
     if not ended.history:
         assert kept_round(settings, ended) == -1 and "beat" not in learned_of(settings, ended, known)
 

@@ -77,6 +77,7 @@ def test_a_run_keeps_what_dev_chose_and_says_so_everywhere(tiny, tmp_path, monke
         assert f"how strongly the prior is followed: {said}" in text, place
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["learned"] == bool(factor) and result["best_round"] is None
+    assert result["exported"] == ("learned" if factor else "random")
     first = json.loads((tmp_path / "run" / "strength" / "metrics.jsonl").read_text().splitlines()[0])
     problem = problem_of(tiny(*ALONE))
     wanted = baseline_rollout(problem, scale_strengths(initial_policy(problem), 0.5), STRENGTH_SEED).metrics["dev"]

@@ -64,6 +64,20 @@ def test_no_further_pretraining_is_no_arm_of_equal_budget_and_is_named_all_the_s
     assert "no further pretraining .990" in verdict(scores).sentence
 
 
+@pytest.mark.parametrize(
+    "exported, subject",
+    [
+        ("learned", "the learned policy scores"),
+        ("prior", "the exported policy, which is its prior as it is, scores"),
+        ("start", "the exported policy, which is the one it started from, scores"),
+        ("random", "the exported policy, which is random masks, scores"),
+    ],
+)
+def test_the_sentence_is_about_what_was_exported(exported, subject):
+    scores = result(learned=[0.7, 0.8], random=[0.5, 0.6]) | {"exported": exported}
+    assert f"On fresh models {subject} .750" in verdict(scores).sentence
+
+
 def test_a_prior_as_it_is_is_not_called_learned():
     scores = result(learned=[0.7, 0.8], random=[0.5, 0.6]) | {"learned": False}
     assert "the exported policy, which is its prior as it is, scores .750" in verdict(scores).sentence
