@@ -9,6 +9,7 @@ from policylearn.artefact.card import Use, model_card, usage
 from policylearn.config import Config
 from policylearn.learning.lineage import Facts
 from policylearn.problems.problem import Problem
+from policylearn.report.summary import apart
 from policylearn.report.verdict import signal
 from policylearn.report.words import WordRow
 from policylearn.runs.run import Run
@@ -85,8 +86,10 @@ def _compared(result: dict[str, Any] | None) -> list[str]:
     if not (result and result["arms"]):
         return []
     about = "Fresh models trained under each policy's masks, scored on test, paired seeds"
-    about += " (none: not trained further):" if "none" in result["arms"] else ":"
-    return ["", "## How it compared", "", about, "", *comparison_lines(result)]
+    notes = ["none: not trained further"] if "none" in result["arms"] else []
+    notes += [f"{', '.join(own)}: other in more than masks"] if (own := apart(result)) else []
+    about += f" ({'; '.join(notes)})" if notes else ""
+    return ["", "## How it compared", "", f"{about}:", "", *comparison_lines(result)]
 
 
 def comparison_lines(result: dict) -> list[str]:
@@ -102,8 +105,8 @@ def comparison_lines(result: dict) -> list[str]:
 
 def _extra_lines(result: dict) -> list[str]:
     return [
-        f"| {arm}, on {split} | {_mean_sd(scores)} | {' '.join(f'{s:.3f}' for s in scores)} | |"
-        for split, arms in result.get("extra", {}).items()
+        f"| {arm}, {name} | {_mean_sd(scores)} | {' '.join(f'{s:.3f}' for s in scores)} | |"
+        for name, arms in result.get("extra", {}).items()
         for arm, scores in arms.items()
     ]
 

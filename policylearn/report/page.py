@@ -17,6 +17,7 @@ from policylearn.report.summary import (
     LEARNED,
     NAMES,
     ORACLES,
+    apart,
     arms,
     best,
     difference_text,
@@ -98,7 +99,7 @@ def _comparison(result: dict[str, Any]) -> dict[str, Any]:
         "learned_recovers": gap_recovered(result, LEARNED),
         "difference_recovers": gap_recovered(result, "difference"),
         "uneven": uneven_masking(result),
-        "apart": [name for name, arm in (result.get("arms") or {}).items() if arm.get("course")],
+        "apart": apart(result),
         "has_none": any(arm.name == "none" for arm in shown),
         "intervals": any("[" in row["gap"] for row in rows),
     }

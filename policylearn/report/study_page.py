@@ -11,7 +11,7 @@ from policylearn.report.formats import scale_of
 from policylearn.report.page import environment
 from policylearn.report.plots import ROW_IN, WIDTH_IN, interval_mark
 from policylearn.report.study import headings, intervals, metric_of, rows, unit_of
-from policylearn.report.summary import LEARNED, NAMES, Paired
+from policylearn.report.summary import LEARNED, NAMES, Paired, apart
 from policylearn.report.svg import FAINT, INK, arm_ink, drawing, inline_svg, tidy
 
 
@@ -24,6 +24,7 @@ def render_study(study: Mapping[str, Any]) -> str:
             title=f"policylearn: {study['name']}",
             sentences=study["sentences"],
             remarks=_remarks(study),
+            apart=list(dict.fromkeys(arm for result in study["tasks"].values() for arm in apart(result))),
             reference=NAMES.get(study["reference"], study["reference"]),
             baseline=NAMES.get(study["baseline"], study["baseline"]),
             plot=Markup(interval_plot(study)),

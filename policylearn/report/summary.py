@@ -165,6 +165,11 @@ def difference_text(gap: Paired | None) -> str:
     return f"{signed(gap.mean)} {f'[{MISSING}]' if gap.same else interval(gap.low, gap.high)}".rstrip()
 
 
+def apart(result: Mapping[str, Any]) -> list[str]:
+    """Arms of a result that differ from the rest in more than masks: in texts, labels or what a step learns."""
+    return [name for name, arm in (result.get("arms") or {}).items() if arm.get("course")]
+
+
 def extra_scores(result: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
     """Scores on further test sets: set → arm → one per seed.
 

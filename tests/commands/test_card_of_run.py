@@ -2,7 +2,7 @@
 
 import pytest
 
-from policylearn.commands.card_of_run import _heading, _made_from, use_of
+from policylearn.commands.card_of_run import _compared, _heading, _made_from, use_of
 from policylearn.problems.kinds import problem_of
 from policylearn.runs.state import State
 
@@ -31,3 +31,12 @@ def test_of_masked_diffusion_every_rate_is_told(tiny):
     assert "- rate: 0.15, unit: token, design: systematic" in _made_from(tiny(), {}, {}, State())
     told = _made_from(tiny("inner.objective=masked_diffusion"), {}, {}, State())
     assert "- rate: every one, unit: token, design: systematic" in told
+
+
+def test_arms_that_differ_in_more_than_masks_are_named_and_ways_to_score_not_called_test_sets():
+    one = {"scores": [0.5, 0.6], "masked_tokens": [9, 9]}
+    result = {"metric": "accuracy", "arms": {"random": one, "learned": one}, "extra": {"probe@200": {"random": [0.4]}}}
+    assert _compared(result)[3] == "Fresh models trained under each policy's masks, scored on test, paired seeds:"
+    assert "| random, probe@200 | 0.400 | 0.400 | |" in _compared(result)
+    result["arms"] |= {"multitask": one | {"course": "labels 16"}, "labels-only": one | {"course": "labels 16 of 0"}}
+    assert _compared(result)[3].endswith(" (multitask, labels-only: other in more than masks):")

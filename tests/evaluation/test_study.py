@@ -240,7 +240,7 @@ def test_no_further_pretraining_is_not_of_equal_budget_and_is_compared_with_all_
         r["arms"]["none"] = {"scores": [0.95, 0.94, 0.96], "masked_tokens": [0, 0, 0], "equal_budget": True}
     assert best_baseline(found, learned={"learned"}) == "random"
     told = study(found)
-    assert "The best arm of equal budget that is no policy given is random." in render_study(told)
+    assert "The best arm of equal budget that is neither a policy given nor an oracle is random." in render_study(told)
     assert any(line.startswith("learned is worse than none by") for line in told["sentences"])
 
 
@@ -283,6 +283,15 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
     assert page.count("<svg") == 1 and "all tasks" in page and "<td>76.7\n(+16.7)</td>" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "nan" not in page.lower()
+
+
+def test_arms_that_differ_in_more_than_masks_are_named():
+    own = copy.deepcopy(ONE)
+    said = "the same data order, steps and use of the trained model for every arm, other masks"
+    assert f"{said}; “no" in " ".join(render_study(study({"one": own})).split())
+    own["arms"]["tficf"]["course"] = "labels 16"
+    page = " ".join(render_study(study({"one": own, "two": ONE})).split())
+    assert f"{said} (but for tficf, which differs in more than masks); “no" in page
 
 
 def test_learned_arms_are_drawn_in_another_colour_whatever_their_name():
