@@ -8,7 +8,8 @@ import sys
 
 import policylearn as pl
 
-OUT = sys.argv[1] if len(sys.argv) == 2 else "runs/cluster"
+words = [] if "ipykernel" in sys.modules else sys.argv[1:]  # in a notebook they are those of its kernel
+OUT = words[0] if words else "runs/cluster"
 cluster = {"cluster.backend": "ray", "cluster.workers": 2, "cluster.threads": 1}  # "cluster.gpus": 1 for a GPU each
 short = {"planted.documents": 400, "planted.dev": 100, "planted.test": 200, "inner.steps": 20, "credit.batches": 4}
 

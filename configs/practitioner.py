@@ -10,7 +10,8 @@ import sys
 import policylearn as pl
 
 GIVEN = ["my/task.csv", "distilbert/distilbert-base-uncased", "runs/practitioner"]
-CSV, MODEL, OUT = [*sys.argv[1:4], *GIVEN[len(sys.argv) - 1 :]]
+words = [] if "ipykernel" in sys.modules else sys.argv[1:4]  # in a notebook they are those of its kernel
+CSV, MODEL, OUT = [*words, *GIVEN[len(words) :]]
 with open(CSV, newline="", encoding="utf-8") as file:
     rows = list(csv.DictReader(file))
 texts = [row["text"] for row in rows]  # better: many more, of the kind, without labels

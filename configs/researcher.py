@@ -11,7 +11,8 @@ import torch
 
 import policylearn as pl
 
-OUT = sys.argv[1] if len(sys.argv) == 2 else "runs/researcher"
+words = [] if "ipykernel" in sys.modules else sys.argv[1:]  # in a notebook they are those of its kernel
+OUT = words[0] if words else "runs/researcher"
 
 
 @pl.scorer("middling")

@@ -52,3 +52,13 @@ def test_a_script_runs(script, said, given, tmp_path):
 def test_a_script_is_cells(script):
     cells = (CONFIGS / f"{script}.py").read_text(encoding="utf-8").split("\n# %% ")
     assert len(cells) >= 4 and len(cells[0].splitlines()) <= 6
+
+
+@pytest.mark.parametrize("words", [["-f", "kernel-1.json"], ["--f=kernel-1.json"]])
+@pytest.mark.parametrize("script", ["researcher", "practitioner", "cluster"])
+def test_in_a_notebook_what_its_kernel_was_started_with_is_nothing_given(script, words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", *words])
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    beginning, known = re.split(r"(?m)(?<=OUT = )(.*)$", (CONFIGS / f"{script}.py").read_text(encoding="utf-8"))[:2], {}
+    exec("".join(beginning), known)
+    assert known["OUT"] == f"runs/{script}" and known.get("CSV", "my/task.csv") == "my/task.csv"
