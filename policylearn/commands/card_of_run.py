@@ -70,9 +70,9 @@ def _made_from(config: Config, facts: Facts, lineage: Facts, state: State) -> li
 
 def _likes(config: Config, liked: list[WordRow]) -> list[str]:
     heading = ["## What it likes to mask", ""]
-    if not liked:
-        return [*heading, "Nothing more than the rest: it is uniform."]
     type_ = "visual word" if config.patches.words else "token"
+    if not liked:
+        return [*heading, f"Nothing more than the rest: it is uniform over {type_}s."]
     return [
         *heading,
         ", ".join(f"{row.word} {row.learned:.2f}" for row in liked),

@@ -1,17 +1,19 @@
 """What a learned policy looks like: its favourite words, sample texts as heatmaps, the report."""
 
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from policylearn.artefact.card import collator_lines
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.commands.card_of_run import SAMPLE, run_card, use_of
 from policylearn.learning.lineage import Facts
 from policylearn.masking.vocabulary import mark_of
-from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.policy import Columns, MaskingPolicy
 from policylearn.problems.pictures import PictureProblem
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import of_texts
@@ -26,6 +28,8 @@ from policylearn.runs.state import State
 EXAMPLES = 4
 MIN_COUNT = 10
 CARD_WORDS = 20
+SAME = 1e-6
+"""Logits that are no further apart are."""
 
 
 def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordRow]:
@@ -37,10 +41,7 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
     mark = None if own is None else mark_of(own)
     size = len(names)
     count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
-    for start in range(0, min(SAMPLE, len(rows)), 64):
-        picked = range(start, min(start + 64, SAMPLE, len(rows)))
-        ids, real = rows.batch(picked, problem.pad_id)
-        columns = rows.values(picked, ids.shape[1])
+    for ids, real, columns in _sample(rows, problem):
         eligible = policy.eligible(ids, real)
         with torch.no_grad():
             after = policy.probabilities(ids, real, columns=columns)
@@ -53,15 +54,31 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
     return [WordRow(legible(names[i], mark), int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
-def favourites(policy: MaskingPolicy, words: list[WordRow]) -> list[WordRow]:
+def _sample(rows: Rows, problem: Problem) -> Iterator[tuple[Tensor, Tensor, Columns]]:
+    for start in range(0, min(SAMPLE, len(rows)), 64):
+        picked = range(start, min(start + 64, SAMPLE, len(rows)))
+        ids, real = rows.batch(picked, problem.pad_id)
+        yield ids, real, rows.values(picked, ids.shape[1])
+
+
+def favourites(policy: MaskingPolicy, words: list[WordRow], problem: Problem) -> list[WordRow]:
     """The words it likes to mask; none where it is uniform: there means differ by the lengths of texts alone."""
-    logits = [policy.strengths, *policy.learned().values()]
-    return most_masked(words, CARD_WORDS) if any(bool(x.any()) for x in logits) else []
+    uniform = not any(_differ(policy, *batch) for batch in _sample(problem.domain, problem))
+    return [] if uniform else most_masked(words, CARD_WORDS)
+
+
+def _differ(policy: MaskingPolicy, ids: Tensor, real: Tensor, columns: Columns) -> bool:
+    """Whether logits do within any text, among what may be masked."""
+    hidden = ~policy.eligible(ids, real)
+    with torch.no_grad():
+        logits = policy(ids, real, columns)
+    spread = logits.masked_fill(hidden, -torch.inf).amax(1) - logits.masked_fill(hidden, torch.inf).amin(1)
+    return bool((spread > SAME).any())
 
 
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
-    liked = favourites(policy, word_rows(policy, problem.domain, problem))
+    liked = favourites(policy, word_rows(policy, problem.domain, problem), problem)
     card = run_card(run, use_of(problem), liked, state, facts, result=None)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
 
@@ -71,7 +88,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words, use = word_rows(policy, problem.domain, problem), use_of(problem)
-    card = run_card(run, use, favourites(policy, words), state, facts, result)
+    card = run_card(run, use, favourites(policy, words, problem), state, facts, result)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(
         title=f"policylearn: {run.config.name}",

@@ -92,10 +92,12 @@ def test_the_exported_policy_is_the_one_that_was_chosen(finished, tiny):
     assert "| learned |" in card
 
 
-def test_a_card_of_uniform_masks_says_so(tiny, tmp_path, quiet):
-    train(tiny("policy.prior={}", "learn.rounds=0", "evaluate.seeds=0"), tmp_path / "run", quiet)
+@pytest.mark.parametrize("network", ["none", "context", "span"])
+def test_a_card_of_uniform_masks_says_so(tiny, tmp_path, quiet, network):
+    uniform = ("policy.prior={}", f"policy.network={network}", "learn.rounds=0", "evaluate.seeds=0")
+    train(tiny(*uniform), tmp_path / "run", quiet)
     card = (tmp_path / "run" / "policy" / "README.md").read_text()
-    assert "## What it likes to mask\n\nNothing more than the rest: it is uniform." in card
+    assert "## What it likes to mask\n\nNothing more than the rest: it is uniform over tokens." in card
 
 
 def test_the_last_policy_is_exported_where_the_config_says_so(tiny, tmp_path, quiet):
