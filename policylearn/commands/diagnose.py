@@ -15,7 +15,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.arms.policies import build_uniform
 from policylearn.commands.opening import open_problem
 from policylearn.config import Config, InnerConfig
-from policylearn.credit.along import states
+from policylearn.credit.along import states, tell_of_repeats
 from policylearn.credit.analysis import GOAL, Point, analyse, sums, verdict
 from policylearn.credit.forecast import forecast
 from policylearn.credit.reliability import Spelling, check_amount, measure
@@ -39,7 +39,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
         needs, token-level correlations, cosines, the words that help most and least, `outer_loss` of the states looked
         at, `forecast`, what masks by these credits would do, `training`, under what masks the model was trained
-        meanwhile, `verdict`.
+        meanwhile, `trainings`, how often, `verdict`.
 
     Raises:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
@@ -50,10 +50,11 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     if problem.remark:
         print_line(console, problem.remark)
     uniform = build_uniform(problem)
+    tell_of_repeats(problem)
     check_amount(problem, uniform)
     policy, under = trained_under(problem)
     points, spelling = measure(problem, policy, uniform)
-    result = analyse(points, config) | {"training": under}
+    result = analyse(points, config) | {"training": under, "trainings": config.credit.trainings}
     shares = Shares(**result["shares"])
     result |= amounts(problem) | {"needs": needs(shares, problem), "forecast": forecast(points, shares, config)}
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)

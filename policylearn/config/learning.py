@@ -128,7 +128,12 @@ class OuterConfig(Strict):
 class CreditConfig(Strict):
     """How credits of masked tokens are measured: in stage "expected", by scorer "credit" and `policylearn diagnose`."""
 
-    points: int = Field(3, ge=1, description="states of the model, evenly spaced from the first window to the end")
+    points: int = Field(
+        3,
+        ge=1,
+        description="states of the model, evenly spaced from inner.start to the end; the first at least 5 steps in, or "
+        "half of them all in a shorter training",
+    )
     trainings: int = Field(
         1, ge=1, description="fresh models that are credited along so: what holds for one alone is averaged out"
     )

@@ -33,7 +33,7 @@ SEED = 0
 
 
 def steps(config: Config) -> list[int]:
-    """After how many steps is measured: evenly from the first window to the end, the first at least `SETTLED` steps in,
+    """After how many steps is measured: evenly from `inner.start` to the end, the first at least `SETTLED` steps in,
     or half of all in a training that is shorter.
 
     >>> steps(Config()), steps(Config.model_validate({"inner": {"steps": 6}}))
@@ -43,6 +43,14 @@ def steps(config: Config) -> list[int]:
     settled = min(SETTLED, max(1, inner.steps // 2))
     evenly = np.linspace(max(settled, inner.start * inner.steps), inner.steps, config.credit.points)
     return [round(step) for step in evenly]
+
+
+def tell_of_repeats(problem: Problem) -> None:
+    """Say so where a training has fewer steps than it is to be credited at."""
+    at, inner = steps(problem.config), problem.config.inner
+    if (different := len(set(at))) < len(at):
+        said = f"{len(at)} states of a training of {inner.steps} steps are {different} different ones, after "
+        problem.tell(f"credit.points  {said}{', '.join(map(str, at))}: lower it, or raise inner.steps")
 
 
 @dataclass

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from policylearn.adapt.probe import ProbeLoss
 from policylearn.config import Config
-from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps
+from policylearn.credit.along import SEED, Viewpoint, credits_along, states, steps, tell_of_repeats
 from policylearn.credit.credits import GROUP, masked_texts, take
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.outer import features_of, pulled_back
@@ -122,6 +122,7 @@ def batches_of_point(config: Config) -> int:
 
 def domain_credits(problem: Problem, policy: MaskingPolicy) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """All of `DomainCredits`, made in this process, as `standardised` has them."""
+    tell_of_repeats(problem)
     along = DomainCredits(problem, policy)
     for number in range(states(problem.config)):
         yield from standardised(along.credit(number, 0, batches_of_point(problem.config)))

@@ -17,7 +17,7 @@ from torch import Tensor
 from policylearn.arms.policies import build_policy, build_uniform, sources_of, use_scores
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
-from policylearn.credit.along import states, steps
+from policylearn.credit.along import states, steps, tell_of_repeats
 from policylearn.credit.credits import GROUP
 from policylearn.credit.domain import Credited, DomainCredits, batches_of_point, labelled_loss, standardised
 from policylearn.credit.outer import parts_of, slopes_of
@@ -42,6 +42,7 @@ def expected(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     per call, and then shares of the batches are credited under it. What comes back is summed in the order of parts and
     batches: no number of workers, and no order in which they finish, changes a bit. See `Learner`.
     """
+    tell_of_repeats(problem)
     means, shared = OccurrenceMeans(problem.vocabulary, sources_of(problem).lexicon), pool.share(build_uniform(problem))
     restore_means(means, state.tensors)
     outer, points = OuterGradient(problem, pool, shared), range(state.round, states(config))

@@ -112,9 +112,10 @@ def _forecast(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _size(result: dict[str, Any]) -> str:
-    took, under = duration(result["seconds"]), result["training"]
+    took, under, trainings = duration(result["seconds"]), result["training"], result.get("trainings", 1)
+    along = "a training" if trainings == 1 else f"each of {count(trainings)} trainings"
     amount = f"{count(result['examples'])} examples and {count(result['batches'])} MLM batches"
-    return f"{amount}, along a training under {under}, in {took}"
+    return f"{amount}, along {along} under {under}, in {took}"
 
 
 def _needs(needs: dict[str, Any], foretold: bool) -> list[tuple[str, str, str]]:

@@ -1,7 +1,9 @@
+import io
 import json
 import re
 
 import pytest
+from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
@@ -111,9 +113,6 @@ def test_where_credit_is_learned_or_the_prior_the_training_is_the_one_that_it_is
 
 @pytest.fixture(scope="module")
 def result(problem, tmp_path_factory):
-    import io
-
-    from rich.console import Console
 
     return diagnose(problem.config, Console(file=io.StringIO()))
 
@@ -143,6 +142,13 @@ def test_the_report_shows_what_was_found(result, quiet):
     assert shown.startswith(result["verdict"][:60])
     for text in ("word types", "shuffled 1", "labelled examples", "MLM batches for .5", "preconditioned", "help"):
         assert text in shown
+
+
+@pytest.mark.parametrize("trainings, said", [(1, "along a training under"), (4, "along each of 4 trainings under")])
+def test_the_report_says_of_how_many_trainings_it_is(result, trainings, said):
+    console = Console(file=io.StringIO(), width=400)
+    console.print(signal_report(result | {"trainings": trainings}))
+    assert said in console.file.getvalue()
 
 
 @pytest.mark.parametrize(

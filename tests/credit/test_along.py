@@ -14,6 +14,7 @@ from policylearn.credit.along import (
     look_back,
     states,
     steps,
+    tell_of_repeats,
 )
 from policylearn.credit.credits import masked_texts, take, train_to
 from policylearn.credit.domain import domain_credits, measured_under
@@ -143,3 +144,12 @@ def test_on_the_way_back_are_the_masks_of_the_training_at_a_rate_with_a_schedule
         trained.append(int(batch.mask.sum()))
         trajectory.take_step(batch)
     assert seen == trained[1:] and seen[-1] < seen[0]
+
+
+@pytest.mark.parametrize(("points", "said"), [(6, "6 states of a training of 4 steps are 3 different ones"), (3, "")])
+def test_it_is_said_where_there_are_fewer_states_than_are_asked_for(tiny, points, said):
+    lines = []
+    problem = problem_of(tiny("inner.steps=4", "inner.window=1", "inner.every=1", f"credit.points={points}"))
+    problem.tell = lines.append
+    tell_of_repeats(problem)
+    assert len(lines) == bool(said) and said in "".join(lines)
