@@ -39,7 +39,9 @@ Drawn = Literal["uniform", "beta"]
 class RateSchedule(Strict):
     """A masking rate that moves with training progress, see `masking.schedule`."""
 
-    kind: Moving
+    kind: Moving = Field(
+        description="along a line; along half a cosine; all in turn, for equally long; the same over and over"
+    )
     rates: list[float] = Field(min_length=2, description="linear, cosine: from, to; step, cyclic: one after the other")
     cycles: int = Field(1, ge=1, description="`cyclic`: so many times through the rates")
 
@@ -55,7 +57,7 @@ class RateSchedule(Strict):
 class RandomRate(Strict):
     """A masking rate that is drawn anew for every text or batch, see `masking.random_rate`."""
 
-    kind: Drawn
+    kind: Drawn = Field(description="between low and high all alike, or by a beta distribution")
     low: float = Field(gt=0, lt=1, description="the lowest rate")
     high: float = Field(gt=0, lt=1, description="the highest")
     a: int | None = Field(None, ge=1, description="`beta`: with b, where between them most rates are")
@@ -185,8 +187,22 @@ class MaskingConfig(Strict):
 
         >>> MaskingConfig(rate={"kind": "linear", "rates": [0.3, 0.15]}).rate_in_words
         '0.3 → 0.15'
+        >>> MaskingConfig(rate={"kind": "cyclic", "rates": [0.3, 0.1], "cycles": 4}).rate_in_words
+        '0.3 → 0.1 (cyclic, 4 times)'
         >>> MaskingConfig(rate={"kind": "uniform", "low": 0.05, "high": 0.25}).rate_in_words
         '0.15 on average, drawn per text from 0.05 to 0.25 (uniform)'
+        """
+        if isinstance(self.rate, RateSchedule) and self.rate.kind != "linear":
+            times = f", {self.rate.cycles} times" if self.rate.cycles > 1 else ""
+            return f"{self.rates_in_words} ({self.rate.kind}{times})"
+        return self.rates_in_words
+
+    @property
+    def rates_in_words(self) -> str:
+        """The same, however a rate moves.
+
+        >>> MaskingConfig(rate={"kind": "cosine", "rates": [0.3, 0.1]}).rates_in_words
+        '0.3 → 0.1'
         """
         if not isinstance(self.rate, RandomRate):
             return " → ".join(f"{rate:g}" for rate in self.rates)

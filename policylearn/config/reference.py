@@ -61,14 +61,15 @@ def sections() -> list[Section]:
 
 
 def find_sections(name: str | None) -> list[Section]:
-    """The sections of this name, with those inside of it; that of a key, with this key alone; all where there is none.
+    """The section of a key, with this key alone; the sections of this name, with those inside of it; all where there is
+    none.
 
     Raises:
         ValueError: there is no such section, and no such key.
     """
     known = sections()
-    found = [s for s in known if name is None or s.name == name or s.name.startswith(f"{name}.")]
-    found += [replace(s, settings=(setting,)) for s in known for setting in s.settings if setting.key == name]
+    found = [replace(s, settings=(setting,)) for s in known for setting in s.settings if setting.key == name]
+    found += [s for s in known if name is None or s.name == name or s.name.startswith(f"{name}.")]
     if not found:
         names = list(dict.fromkeys(s.name for s in known))
         near = difflib.get_close_matches(str(name), [*names, *(one.key for s in known for one in s.settings)], n=1)
@@ -108,12 +109,23 @@ def _sections(model: type[BaseModel], prefix: str, title: str = "") -> Iterator[
         key, section = f"{prefix}{name}", section_of(field)
         if section is None or _mixed(field):
             own.append(Setting(key, kind_of(field), default_of(field), field.description or ""))
-        if section is not None:
+        if section is None:
+            inside += [one for table in _tables(field.annotation) for one in _sections(table, f"{key}.")]
+        else:
             place = f"{key}.{NAME}." if get_origin(field.annotation) is dict else f"{key}."
             inside += list(_sections(section, place))
     if own:
         yield Section(title or prefix.rstrip(".") or "top", _sentence(model), tuple(own))
     yield from inside
+
+
+def _tables(kind: Any) -> Iterator[type[BaseModel]]:
+    """Those that a setting may be, among other things."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif get_origin(kind) in (Annotated, Union, UnionType):
+        for part in get_args(kind):
+            yield from _tables(part)
 
 
 def _mixed(field: FieldInfo) -> bool:

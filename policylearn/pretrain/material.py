@@ -174,7 +174,8 @@ def _masks(problem: Problem, source: str | None) -> tuple[MaskingPolicy, str]:
 
 
 def _facts(masks: MaskingPolicy, content: str, rows: Any) -> dict[str, Any]:
-    return {"rate": masks.masking.rate_in_words, "masks": fingerprint(masks)[:16], content: _digest(rows)}
+    # a folder that was begun earlier is known by these words
+    return {"rate": masks.masking.rates_in_words, "masks": fingerprint(masks)[:16], content: _digest(rows)}
 
 
 def _digest(*parts: Any) -> str:
