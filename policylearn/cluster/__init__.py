@@ -1,1 +1,1 @@
-"""Where rollouts run and how a run survives: the pool of workers and the checkpoints of the outer state."""
+"""Where work runs: calls and their results, the schedule, and the pool of workers, in this process or on Ray."""
