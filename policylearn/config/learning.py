@@ -159,8 +159,8 @@ class StrengthConfig(Strict):
     factors: list[float] = Field(
         [0.0, 0.5, 1.0, 2.0],
         min_length=2,
-        description="that their strengths are multiplied with; 0 is random masks, which stand unless another is above "
-        "them on dev by more than a standard error",
+        description="that their strengths are multiplied with; 0 is random masks, which stand unless the best of the "
+        "others on dev is above them by more than a standard error",
     )
     models: int = Field(4, ge=2, description="fresh models trained under each, on the same seeds")
 
