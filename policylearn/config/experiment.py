@@ -236,7 +236,8 @@ class Config(Strict):
             try:
                 (PICTURE_SCORERS if self.patches.words else SCORERS).check(scorer_of(name))
             except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
+                own = "; one of your own is an entry point of the group policylearn.picture_scorers"
+                raise ValueError(f"{key}: {error}{own if self.patches.words else ''}") from None
 
     def _check_masking(self, arm: str, changes: dict[str, Any]) -> None:
         try:

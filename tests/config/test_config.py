@@ -259,3 +259,14 @@ def test_a_stage_that_has_nothing_to_learn_is_refused_where_it_was_asked_for():
 def test_the_setting_that_is_wrong_is_the_one_that_is_named(line):
     override = line.partition(": ")[0]
     assert f"override {line}" in refused(None, "inner.steps=2", "pretrain.steps=2", override)
+
+
+def test_a_scorer_of_texts_beside_pictures_is_told_how_one_of_pictures_is_brought():
+    pictures = {"patches": {"words": 8}, **{part: {"path": part} for part in ("domain", "task", "general")}}
+    with pytest.raises(
+        ValueError, match=r"policy\.prior: .*'idf'.* entry point of the group policylearn\.picture_scor"
+    ):
+        Config.model_validate(pictures | {"policy": {"prior": {"idf": 1.0}}})
+    with pytest.raises(ValueError, match="unknown scorer 'block'") as found:
+        Config.model_validate({"policy": {"prior": {"block": 1.0}}})
+    assert "picture_scorers" not in str(found.value)
