@@ -56,8 +56,8 @@ class Examples:
         return extract(model, self.rows, picked, pad_id, watch)
 
     def measure(self, metric: Callable[..., float], predicted: np.ndarray) -> float:
-        """A metric of what is predicted for all targets."""
-        return metric(self.y.numpy(), predicted)
+        """A metric of what is predicted for all targets; it may sort or change what it is given."""
+        return metric(self.y.numpy().copy(), predicted.copy())
 
 
 @dataclass(frozen=True)

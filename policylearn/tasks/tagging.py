@@ -73,7 +73,7 @@ class TaggedExamples(Examples):
             yield from self.rows[int(row)][self.at[self.first[row] : self.first[row + 1]], None]
 
     def measure(self, metric: Callable[..., float], predicted: np.ndarray) -> float:
-        return metric(np.split(self.y.numpy(), self.first[1:-1]), np.split(predicted, self.first[1:-1]))
+        return metric(*(np.split(tags.copy(), self.first[1:-1]) for tags in (self.y.numpy(), predicted)))
 
     def marks(self, picked: Sequence[int], width: int) -> Tensor:
         """Which tokens are the first of a word, [len(picked), width] boolean."""

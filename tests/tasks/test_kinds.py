@@ -117,6 +117,23 @@ def test_what_a_metric_is_first_asked_for_is_what_it_is_given_later(kind, tiny, 
         assert {own.dtype.kind for own in y} == {own.dtype.kind for own in predicted}
 
 
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
+def test_a_metric_that_changes_what_it_is_given_changes_no_labels(kind, tiny, labelled, counted, of_tags):
+    config = {"classification": tiny, "multilabel": labelled, "regression": counted, "tagging": of_tags}[kind]
+
+    @pl.metric("theirs", kind=kind)
+    def theirs(y, predicted):
+        for own in (*y, *predicted) if kind == "tagging" else (y, predicted):
+            own[:] = 0
+        return 0.5
+
+    problem = problem_of(config("task.metric=theirs"))
+    before = {split: problem.examples(split).y.clone() for split in ("train", "dev")}
+    problem.check_task()
+    run_trial(problem, None, "none", 0)
+    assert all(y.any() and torch.equal(problem.examples(split).y, y) for split, y in before.items())
+
+
 def test_what_an_adaptation_of_others_gives_is_a_number(tiny):
     ADAPTATIONS.register("theirs")(Adaptation(len, lambda *_: Chosen(float("nan"), lambda split: 0.5)))
     with pytest.raises(ValueError, match="adaptation 'theirs' gave nan of type float"):
