@@ -1,6 +1,7 @@
 """Policies by name: the one to be learned, and every arm it is compared with."""
 
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -60,9 +61,7 @@ def initial_policy(problem: Problem) -> MaskingPolicy:
 
 def _loaded(problem: Problem, source: str) -> MaskingPolicy:
     """An exported policy, under the masking settings of the problem."""
-    artefact = load_policy(source)
-    check_fits(problem, artefact)
-    policy, wanted = artefact.policy, problem.config.policy.model_dump()
+    policy, wanted = given_policy(problem, source), problem.config.policy.model_dump()
     for key, given in policy.config.model_dump().items():
         if given != wanted[key]:
             raise ValueError(
@@ -85,6 +84,18 @@ def _same_words(one: PatchField, other: PatchField) -> bool:
     if one.zones != other.zones or one.codebook.shape != other.codebook.shape:
         return False
     return torch.allclose(one.codebook, other.codebook, rtol=1e-3, atol=1e-3)
+
+
+def given_policy(problem: Problem, source: str | os.PathLike[str]) -> MaskingPolicy:
+    """An exported policy, whose numbers on tokens the domain of the problem will bring along, if it is not read yet.
+
+    Raises:
+        ValueError: it cannot be loaded, or does not go with the problem.
+    """
+    artefact = load_policy(source)
+    check_fits(problem, artefact)
+    problem.given.update(map(scorer_of, artefact.policy.names))
+    return artefact.policy
 
 
 def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:

@@ -16,6 +16,7 @@ from policylearn.learning.versions import add_version, recalled_versions, versio
 from policylearn.messages.quote import some
 from policylearn.models.device import device_here, without_gpus
 from policylearn.policy.policy import MaskingPolicy
+from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console
 from policylearn.runs.contents import contents, known_contents
@@ -95,6 +96,8 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
     if arm not in (arms := run.config.evaluate.arms):
         raise ValueError(f"--trial {arm} {seed}: {folder} has no such arm; it has {some(arms)}")
     problem = _problem(run)
+    for kept in run.given_policies().values():
+        problem.given.update(map(scorer_of, kept.get("scorers", ())))  # a comparison from before read nothing for them
     policy = _policy(problem, run, arm)
     _warn_of_another(run, problem, policy, arm, seed)
     return run_trial(problem, policy, arm, seed)

@@ -9,9 +9,17 @@ from typing import Any
 
 from rich.console import Console
 
-from policylearn.arms.arms import LEARNED, NONE, RANDOM, arm_policy, check_arms, check_fits, more_labels, other_budgets
+from policylearn.arms.arms import (
+    LEARNED,
+    NONE,
+    RANDOM,
+    arm_policy,
+    check_arms,
+    given_policy,
+    more_labels,
+    other_budgets,
+)
 from policylearn.arms.course import COURSES, course_of
-from policylearn.artefact import load_policy
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config, EvaluateConfig, parts_of
@@ -243,10 +251,7 @@ def opened(
         )
     check_arms(config, known=folders)
     be_the_worker(config.cluster)
-    problem, policies = problem_of(config, watch, device=device_here(config.cluster), tell=tell), {}
-    for arm, folder in folders.items():
-        artefact = load_policy(folder)
-        check_fits(problem, artefact)
-        policies[arm] = artefact.policy
+    problem = problem_of(config, watch, device=device_here(config.cluster), tell=tell)
+    policies = {arm: given_policy(problem, folder) for arm, folder in folders.items()}
     problem.check_task()
     return problem, policies

@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from policylearn.arms.arms import check_fits
+from policylearn.arms.arms import given_policy
 from policylearn.arms.policies import build_uniform
-from policylearn.artefact import load_policy
 from policylearn.collator.patch_collator import PatchCollator
 from policylearn.collator.policy_collator import PolicyCollator
 from policylearn.config import BENCHMARKS, MaskingConfig
@@ -161,9 +160,7 @@ def _masks(problem: Problem, source: str | None) -> tuple[MaskingPolicy, str]:
     if source is None:
         masks, said = build_uniform(problem), "random masks (no --policy)"
     else:
-        artefact = load_policy(source)
-        check_fits(problem, artefact)
-        masks, said = artefact.policy, f"the masks of {last_part(source)}"
+        masks, said = given_policy(problem, source), f"the masks of {last_part(source)}"
     if (rate := problem.config.pretrain.rate) is not None:
         try:
             masks.field.masking = MaskingConfig.model_validate(masks.masking.model_dump() | {"rate": rate})

@@ -32,7 +32,7 @@ def packed(lengths: Sequence[int], size: int) -> list[range]:
 
 
 class TextRows(Dataset):
-    """TextRows as `PolicyCollator` takes them: `input_ids`, and for packed ones which text a token is of.
+    """Rows as `PolicyCollator` takes them: `input_ids`, and for packed ones which text a token is of.
 
     Args:
         texts: the corpus.

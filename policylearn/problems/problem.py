@@ -60,6 +60,7 @@ class Problem(ABC):
 
     Attributes:
         called: what its rows are, for a person.
+        given: scorers of policies that were given, whose numbers the domain is to bring along, if its texts have them.
         memo: what is computed from it once, by modules that are built upon it.
     """
 
@@ -79,6 +80,7 @@ class Problem(ABC):
         self.device = device
         self.watch, self.tell = watch, tell
         self.memo: dict[str, Any] = {}
+        self.given: set[str] = set()
         self._examples: dict[str, Any] = {}
         self._data = data
         if data is not None:

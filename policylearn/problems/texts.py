@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import TaskConfig
 from policylearn.data.alike import same_words, shared, solid_types
 from policylearn.data.benchmarks import BENCHMARKS
-from policylearn.data.columns import columns_of, read_columns
+from policylearn.data.columns import Column, columns_of, read_columns
 from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
@@ -145,14 +146,13 @@ class TextProblem(Problem):
     @cached_property
     def domain(self) -> TokenRows:
         """The domain corpus, tokenised, texts without a token that says something of them left out; with a column of
-        numbers for every scorer of the prior or the arms that reads them from the corpus.
+        numbers for every scorer of the prior, the arms or given policies that reads them from the corpus.
 
         Raises:
             ValueError: no text is left, or a column is missing or wrong.
         """
         length = self.config.model.max_length
-        names = {scorer_of(name) for name in (*self.config.policy.prior, *self.config.evaluate.arms)}
-        if columns := columns_of(sorted(names), self.config.scores):
+        if columns := self._columns():
             records = open_records(self.config, "domain", [column.name for column in columns.values()])
             annotated = self.watch(TOKENISING, read_columns(records, columns))
             rows = tokenize_annotated(annotated, self.tokenizer, length, split=True)
@@ -170,6 +170,22 @@ class TextProblem(Problem):
             self.tell(f"domain  {written}")
         self._tell_of_shared(rows, self._examples)
         return rows
+
+    def _columns(self) -> dict[str, Column]:
+        """Columns of the domain, by the scorer that reads them. Those of given policies may be missing."""
+        policy, evaluate, scores = self.config.policy, self.config.evaluate, self.config.scores
+        customs = (own.prior for arm, own in evaluate.custom.items() if arm in evaluate.arms)
+        named = {scorer_of(name) for name in (*policy.prior, *evaluate.arms, *chain.from_iterable(customs))}
+        found, given = columns_of(named, scores), columns_of(self.given - named, scores)
+        if given:
+            _, has = next(open_records(self.config, "domain"), ("", {}))
+            found |= {name: column for name, column in given.items() if column.name in has}
+            for name in sorted(given.keys() - found):
+                self.tell(
+                    f"domain  no column {given[name].name!r}, which the scorer {name} of a given policy reads: "
+                    "it masks by its mean for every token type"
+                )
+        return dict(sorted(found.items()))
 
     @cached_property
     def pairs(self) -> bool:

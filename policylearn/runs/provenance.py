@@ -5,6 +5,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -14,8 +15,8 @@ from policylearn.config import Config
 from policylearn.data.formats import format_of
 from policylearn.policy.policy import MaskingPolicy
 
-Origin = dict[str, str]
-"""Of a policy that was loaded: `source`, from where, and `sha256`, its fingerprint."""
+Origin = dict[str, Any]
+"""Of a policy that was loaded: `source`, from where, `sha256`, its fingerprint, and `scorers`, by which it goes."""
 
 
 def provenance(config: Config) -> dict[str, str]:
@@ -73,7 +74,7 @@ def origin(source: str | os.PathLike[str], policy: MaskingPolicy) -> Origin:
     """What to keep of a policy that was loaded from `source`: a folder, which is remembered as an absolute path, a URI
     or a Hub name."""
     place = os.path.abspath(source) if Path(source).is_dir() else str(source)
-    return {"source": place, "sha256": fingerprint(policy)}
+    return {"source": place, "sha256": fingerprint(policy), "scorers": policy.names}
 
 
 def load_again(kept: Origin) -> MaskingPolicy:

@@ -6,10 +6,14 @@ import pytest
 
 from policylearn.arms.arms import check_arms
 from policylearn.arms.course import COURSES
-from policylearn.artefact import load_policy, save_policy
+from policylearn.arms.policies import build_policy
+from policylearn.artefact import PolicyArtefact, load_policy, save_policy
 from policylearn.commands.reproduce import reproduce_trial
 from policylearn.commands.train import train
+from policylearn.config import PolicyConfig, config_of
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.pretrain.material import material_of
+from policylearn.problems.kinds import problem_of
 from policylearn.runs.run import Run
 
 
@@ -119,6 +123,53 @@ def test_a_trial_of_a_given_policy_is_reproduced_from_wherever_it_came(
     assert known.pop("seconds") and again.pop("seconds") and known.pop("key") and not again.pop("key")
     assert again == known
     assert policylearn("reproduce", tmp_path / "out", "--trial", "word", 0)[0] == 0
+
+
+@pytest.fixture
+def with_scores(one_seed, tmp_path):
+    """`with_scores(settings, …)`: a config whose texts bring scores, of which only `policy.prior` may tell."""
+    rows = [{"text": "class0_01 generic_003 " * 3, "scores": [0, 1, i, 1, 0, 0]} for i in range(12)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = ("domain.path", str(tmp_path / "texts.jsonl"))
+
+    def config(*settings):
+        tree = one_seed.model_dump(mode="json", exclude_unset=True)
+        return config_of(tree, [(key, value, "") for key, value in (own, *settings)], "")
+
+    return config
+
+
+def of_scores(config, folder):
+    """A policy that goes by them alone."""
+    policy = build_policy(problem_of(config), PolicyConfig(prior={"column": 4.0}, network="none"))
+    return save_policy(folder, PolicyArtefact(policy, problem_of(config).tokenizer, {}), card="")
+
+
+def test_a_given_policy_masks_by_the_scores_of_texts_whether_or_not_the_config_names_them(
+    with_scores, tmp_path, quiet, policylearn
+):
+    mine, kept = of_scores(with_scores(), tmp_path / "mine"), {}
+    for name, settings in (("named", [("policy.prior", {"column": 1.0})]), ("not", [])):
+        evaluate_policies(with_scores(*settings), tmp_path / name, quiet, {"mine": mine})
+        lines = map(json.loads, (tmp_path / name / "trials.jsonl").read_text().splitlines())
+        kept[name] = [(trial["arm"], trial["key"], trial["mlm_loss"]) for trial in lines]
+    assert kept["named"] == kept["not"]
+    for arm in ("random", "mine"):
+        assert "others than those" not in "".join(policylearn("reproduce", tmp_path / "not", "--trial", arm, 0)[1:])
+    assert [*material_of(problem_of(with_scores()), str(mine)).rows[0]] == ["input_ids", "column"]
+
+
+def test_of_a_given_policy_whose_scores_the_texts_do_not_bring_that_is_said(with_scores, one_seed, tmp_path, quiet):
+    mine = of_scores(with_scores(), tmp_path / "mine")
+    evaluate_policies(one_seed, tmp_path / "out", quiet, {"mine": mine})
+    said = "domain  no column 'scores', which the scorer column of a given policy reads: it masks by its mean"
+    assert said in quiet.file.getvalue()
+
+
+def test_scores_of_texts_are_read_for_a_custom_arm_that_is_compared_and_for_no_other(with_scores):
+    custom = ("evaluate.custom", {"mine": {"prior": {"column": 4.0}}})
+    for arms, read in (["random", "mine"], {"column"}), (["random"], set()):
+        assert problem_of(with_scores(custom, ("evaluate.arms", arms))).domain.columns.keys() == read
 
 
 @pytest.mark.parametrize("learns", [False, True])
