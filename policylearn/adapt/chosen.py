@@ -34,7 +34,8 @@ class Adaptation:
     Attributes:
         outer_loss: (problem, support, query, key, note) → the loss of query rows once θ is adapted to support rows, as
             a function of θ, which `note` is told `outer_loss` and `outer_accuracy` of; `key` is of what it draws.
-        fit: (features, picked training rows, seed, progress) → what dev has chosen, trained to the end.
+        fit: (features, picked training rows, seed, progress) → what dev has chosen, trained to the end; `progress`,
+            which only `policylearn adapt` gives, has a default.
     """
 
     outer_loss: Callable[..., Any]

@@ -1,10 +1,10 @@
 """Parts of one's own that a config names: where they come from, and whether workers find them."""
 
-from collections.abc import Iterable, Iterator, Set
-from typing import Any
+from collections.abc import Iterable, Set
+from itertools import chain
 
 from policylearn.config.experiment import Config
-from policylearn.registry.known import brought, registered
+from policylearn.registry.known import KINDS, Part, brought, registered
 from policylearn.registry.registry import Origin
 
 
@@ -31,29 +31,51 @@ def check_travels(config: Config) -> None:
 
 
 def own_parts(config: Config) -> dict[str, Origin]:
-    """Registered parts that the config names anywhere, see `registry.registered`."""
-    return registered(_names(config.model_dump(mode="json")))
+    """Registered parts that the config names, see `registry.registered`."""
+    return registered(_names(config))
 
 
-def parts_of_others(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, Any]:
-    """Parts that the config names anywhere and that are not ours: "scorer 'mine'" → what was registered.
+def parts_of_others(config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset()) -> dict[str, Part]:
+    """Parts that the config names and that are not ours: "scorer 'mine'" → what was registered.
 
     Args:
         config: of an experiment.
         kinds: of which, such as "metrics"; None: of all.
         but: sections that are not looked at.
     """
-    return brought(_names(config.model_dump(mode="json", exclude=set(but))), kinds)
+    named = _names(config, but)
+    return brought(named if kinds is None else {kind: named[kind] for kind in kinds})
 
 
-def _names(tree: Any) -> Iterator[str]:
-    """Every key and text of a tree, without what may follow a name: "idf" of "idf:rank", "probe" of "probe@200"."""
-    if isinstance(tree, str):
-        yield tree.partition(":")[0].partition("@")[0]
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _names(key)
-            yield from _names(value)
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from _names(item)
+def _names(config: Config, but: Set[str] = frozenset()) -> dict[str, set[str]]:
+    """What the config names of every kind, in sections that are looked at, without what may follow a name: "idf" of
+    "idf:rank", "probe" of "probe@200"."""
+    evaluate, metric = config.evaluate, config.task.metric
+    priors = chain.from_iterable(own.prior for own in evaluate.custom.values())
+    own_sections = config.scores.model_extra or {}  # read by the settings that a scorer brings
+    scorers: dict[str, Iterable[str]] = {
+        "policy": config.policy.prior,
+        "evaluate": [*evaluate.arms, *priors],
+        "scores": own_sections,
+    }
+    found: dict[str, dict[str, Iterable[str]]] = {
+        "scorers": scorers,
+        "picture_scorers": scorers,
+        "kinds": {"task": [config.task.kind]},
+        "metrics": {"task": [f"{kind}.{metric}" for kind in KINDS.names()]},  # of a kind that the data may tell
+        "objectives": {"inner": [config.inner.objective]},
+        "adaptations": {"outer": [config.outer.adaptation], "evaluate": evaluate.downstream},
+        "engines": {"inner": [config.inner.engine]},
+        "estimators": {"learn": [config.learn.estimator]},
+        "networks": {"policy": [config.policy.network]},
+        "backends": {"cluster": [config.cluster.backend]},
+        "trackers": {"track": config.track.to},
+    }
+    return {
+        kind: {_bare(name) for section, names in sections.items() if section not in but for name in names}
+        for kind, sections in found.items()
+    }
+
+
+def _bare(name: str) -> str:
+    return name.partition(":")[0].partition("@")[0]

@@ -53,7 +53,7 @@ def masks_key(policy: MaskingPolicy | None, domain: Rows, course: Course = USUAL
     if policy is None:
         return "none" + (_tuned(config, config.masking) if config is not None else "")
     units = " short units" if _masked_otherwise_before(policy, domain) else ""
-    network = [code_hash(part) for part in brought([policy.config.network], ["networks"]).values()]
+    network = [code_hash(*part) for part in brought({"networks": [policy.config.network]}).values()]
     by = {"outer": config.outer, "credit": config.credit} if config is not None and course.live else {}
     live = [f"{name} {settings.model_dump_json()}" for name, settings in by.items()]
     tuned = _tuned(config, policy.masking) if config is not None else ""

@@ -1,7 +1,7 @@
 """All that a config chooses by name: what is ours, and what others have brought."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -166,25 +166,33 @@ ALL = (
 """Every registry."""
 
 
-def registered(names: Iterable[str]) -> dict[str, Origin]:
-    """Things that others have registered in this process under any of these names: "scorer 'mine'" → where."""
-    wanted = set(names)
+class Part(NamedTuple):
+    """A thing of others, and the module that brings it."""
+
+    thing: Any
+    module: str
+
+
+def registered(names: Mapping[str, Collection[str]]) -> dict[str, Origin]:
+    """Things that others have registered in this process under these names of each kind: "scorer 'mine'" → where.
+
+    Args:
+        names: as things are registered, a metric with its kind before its name; "scorers" → {"mine"}.
+    """
     return {
         f"{registry.noun} {name!r}": origin
         for registry in ALL
         for name, origin in registry.origins.items()
-        if name.rpartition(".")[2] in wanted  # a metric has its kind before its name
+        if name in names.get(registry.kind, ())
     }
 
 
-def brought(names: Iterable[str], kinds: Iterable[str] | None = None) -> dict[str, Any]:
-    """Things of others, registered in this process or by entry points, under any of these names: "scorer 'mine'" → the
-    thing. Of all kinds, or of these."""
-    wanted = set(names)
+def brought(names: Mapping[str, Collection[str]]) -> dict[str, Part]:
+    """Things of others, registered in this process or by entry points, under these names of each kind, as of
+    `registered`: "scorer 'mine'" → the thing."""
     return {
-        f"{registry.noun} {name!r}": registry.get(name)
+        f"{registry.noun} {name!r}": Part(registry.get(name), registry.module_of(name))
         for registry in ALL
-        if kinds is None or registry.kind in kinds
         for name in registry.names()
-        if (name in registry.origins or name not in registry.members) and name.rpartition(".")[2] in wanted
+        if (name in registry.origins or name not in registry.members) and name in names.get(registry.kind, ())
     }

@@ -117,6 +117,10 @@ class Registry:
         self.check_thing(f"{self.noun} {name!r}", found)
         return found
 
+    def module_of(self, name: str) -> str:
+        """The module that brings a thing of others."""
+        return self.origins[name].module if name in self.origins else self._brought()[name][0].module
+
     def check_thing(self, who: str, thing: Any) -> None:
         """Refuse a thing that cannot be one of this kind. ValueError: saying what it lacks."""
         check_has(who, thing, self.needs)

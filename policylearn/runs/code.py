@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from logging import Logger
@@ -27,24 +28,46 @@ GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.rand
 """What they hold tells how often they were used."""
 
 
+NOW = 2
+"""Ways of looking at parts, the first of which are those of older runs: 0 sees no arrays and other objects of
+elsewhere; 1 only one module, that of the class of an object, though another brings it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of a part counts.
+
+    Attributes:
+        homes: modules whose functions and classes do, and not their names alone.
+        inside: whether arrays and other objects of elsewhere do.
+        enclosed: whether what functions of elsewhere enclose does.
+    """
+
+    homes: frozenset[str]
+    inside: bool
+    enclosed: bool
+
+
 def code_of_parts(
-    config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset(), looks_in: bool = True
+    config: Config, kinds: Iterable[str] | None = None, but: Set[str] = frozenset(), way: int = NOW
 ) -> dict[str, str]:
     """`code_hash` of every part that `parts_of_others` finds: "the code of metric 'cell'" → hash."""
     parts = parts_of_others(config, kinds, but)
-    return {f"the code of {named}": code_hash(part, looks_in) for named, part in parts.items()}
+    return {f"the code of {named}": code_hash(*part, way) for named, part in parts.items()}
 
 
-def code_hash(part: Any, looks_in: bool = True) -> str:
-    """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses:
-    functions, classes, numbers, texts, lists of them, and whatever else can be pickled: arrays, patterns, settings.
+def code_hash(part: Any, module: str | None = None, way: int = NOW) -> str:
+    """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses, and of
+    the module that brings it, such as what an object of a class of ours is made of: functions, classes, numbers, texts,
+    lists of them, and whatever else can be pickled: arrays, patterns, settings.
     Comments do not matter, another Python does; functions and classes that it imports from elsewhere are not looked
     at, and of an object that cannot be pickled, such as a lock, or that is another after every use, such as a generator
     of random numbers, only the class is.
 
     Args:
         part: of others.
-        looks_in: whether arrays and other objects of elsewhere count; False: as in runs from before they did.
+        module: that brings it; None: its own.
+        way: `NOW`, or that of an older run.
 
     >>> def twice(x):
     ...     return 2 * x
@@ -53,7 +76,9 @@ def code_hash(part: Any, looks_in: bool = True) -> str:
     >>> code_hash(twice) == code_hash(twice), code_hash(twice) == code_hash(thrice)
     (True, False)
     """
-    return hashlib.sha256("\n".join(_written(part, _home(part), {}, looks_in)).encode()).hexdigest()
+    own, by = _home(part), module if module is not None and way == NOW else _home(part)
+    look = Look(frozenset({own, by}), inside=way > 0, enclosed=own != by)
+    return hashlib.sha256("\n".join(_written(part, look, {})).encode()).hexdigest()
 
 
 def _home(part: Any) -> str:
@@ -62,8 +87,8 @@ def _home(part: Any) -> str:
     return getattr(part, "__module__", None) or type(part).__module__
 
 
-def _written(part: Any, home: str, seen: dict[int, Any], looks_in: bool) -> Iterator[str]:
-    """What a part is made of, and what that is made of, if it is of the module `home`; else only what it is called."""
+def _written(part: Any, look: Look, seen: dict[int, Any]) -> Iterator[str]:
+    """What a part is made of, and what that is made of, if it is of its homes; else only what it is called."""
     if isinstance(part, PLAIN):
         yield repr(part)
         return
@@ -72,13 +97,13 @@ def _written(part: Any, home: str, seen: dict[int, Any], looks_in: bool) -> Iter
         return
     seen[id(part)] = part  # and kept: the id of what is gone is given to another
     if isinstance(part, set | frozenset):
-        yield from sorted(" ".join(_written(item, home, {}, looks_in)) for item in part)  # they have no order
+        yield from sorted(" ".join(_written(item, look, {})) for item in part)  # they have no order
     else:
-        for inner in _made_of(part, home, looks_in):
-            yield from _written(inner, home, seen, looks_in)
+        for inner in _made_of(part, look):
+            yield from _written(inner, look, seen)
 
 
-def _made_of(part: Any, home: str, looks_in: bool) -> Iterable[Any]:
+def _made_of(part: Any, look: Look) -> Iterable[Any]:
     if isinstance(part, dict):
         return chain.from_iterable(part.items())
     if isinstance(part, list | tuple):
@@ -93,19 +118,28 @@ def _made_of(part: Any, home: str, looks_in: bool) -> Iterable[Any]:
         return [part.fget]
     if isinstance(part, partial):
         return [part.func, part.args, part.keywords]
-    if isinstance(part, np.ndarray | Tensor) and looks_in:
+    if isinstance(part, np.ndarray | Tensor) and look.inside:
         return _pickled(part)
-    if _home(part) != home:
-        named = isinstance(part, SURROUNDINGS + GENERATORS) or hasattr(part, "__qualname__")
-        return [getattr(part, "__qualname__", ""), *(_pickled(part) if looks_in and not named else ())]
+    if _home(part) not in look.homes:
+        return [getattr(part, "__qualname__", ""), *_of_elsewhere(part, look)]
     if isinstance(part, FunctionType):
         used = {name: part.__globals__[name] for name in _names(part.__code__) if name in part.__globals__}
-        enclosed = [cell.cell_contents for cell in part.__closure__ or ()]
-        return [part.__code__, part.__defaults__, part.__kwdefaults__, used, enclosed, vars(part)]
+        return [part.__code__, part.__defaults__, part.__kwdefaults__, used, _enclosed(part), vars(part)]
     if isinstance(part, type):
         own = {name: value for name, value in vars(part).items() if _is_written(name, value)}
-        return [part.__bases__, own, *(_fields(part) if looks_in else ())]
-    return [type(part), getattr(part, "__dict__", {}), *(_slots(part) if looks_in else ())]
+        return [part.__bases__, own, *(_fields(part) if look.inside else ())]
+    return [type(part), getattr(part, "__dict__", {}), *(_slots(part) if look.inside else ())]
+
+
+def _of_elsewhere(part: Any, look: Look) -> list[Any]:
+    if isinstance(part, FunctionType) and look.enclosed:
+        return _enclosed(part)
+    named = isinstance(part, SURROUNDINGS + GENERATORS) or hasattr(part, "__qualname__")
+    return _pickled(part) if look.inside and not named else []
+
+
+def _enclosed(part: FunctionType) -> list[Any]:
+    return [cell.cell_contents for cell in part.__closure__ or ()]
 
 
 def _array(part: np.ndarray | Tensor) -> list[Any]:

@@ -12,7 +12,7 @@ from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
 from policylearn.problems.problem import Problem
-from policylearn.runs.code import code_of_parts
+from policylearn.runs.code import NOW, code_of_parts
 from policylearn.runs.kept import kept_json
 from policylearn.runs.layout import CONFIG, CONTENTS, POLICY
 from policylearn.storage.folder import Storage
@@ -23,21 +23,21 @@ END = 2**16
 """Bytes at the beginning and the end of a file that are read of larger ones."""
 
 
-def contents(config: Config, as_before: bool = False) -> dict[str, str]:
+def contents(config: Config, way: int = NOW) -> dict[str, str]:
     """What the files and folders that settings name hold, by their setting; of those that are on this machine. Of a run
     that learning starts from it is the policy. And how the parts of others are written that it is learned with.
 
     Args:
         config: of the run.
-        as_before: as it was kept at first, when less was looked at: of parts no arrays or other objects of elsewhere,
-            of folders nothing behind a link.
+        way: `NOW`, or that of an older run, which looked at less: at first, 0, of folders nothing behind a link, and
+            of parts as `code_hash` says.
     """
     unread = {"task.path": [*unread_files(config.task), DATASETS]}
     places = {key: place for key, place in places_of(config).items() if key.partition(".")[0] != "pretrain"}
     if (start := config.learn.start) is not None and Path(start, POLICY).is_dir():
         places["learn.start"] = f"{start}/{POLICY}"
-    found = {key: contents_of(place, unread.get(key, ()), not as_before) for key, place in places.items()}
-    parts = code_of_parts(config, but={"evaluate", "cluster", "track"}, looks_in=not as_before)
+    found = {key: contents_of(place, unread.get(key, ()), way > 0) for key, place in places.items()}
+    parts = code_of_parts(config, but={"evaluate", "cluster", "track", "scores"}, way=way)
     return {key: held for key, held in found.items() if held is not None} | parts
 
 

@@ -10,6 +10,7 @@ from policylearn.artefact import MANIFEST
 from policylearn.config import ClusterConfig, Config, changes
 from policylearn.config.places import places_of
 from policylearn.messages.quote import some
+from policylearn.runs.code import NOW
 from policylearn.runs.contents import contents, known_contents
 from policylearn.runs.kept import kept_json
 from policylearn.runs.layout import BEGUN_IN, CONFIG, CONTENTS, GIVEN, INPUTS, LEARNING, LEFT_BEHIND, PRIOR, PROGRESS
@@ -61,8 +62,10 @@ def take(storage: Storage, config: Config, fresh: bool, compares: bool, start_ov
 def _changed_contents(before: Mapping[str, str], held: Mapping[str, str], config: Config) -> list[str]:
     """Of `contents`, what is not as it was; what an older run has kept is held against what would be kept then."""
     others = [key for key in held if before.get(key, held[key]) != held[key]]
-    earlier = contents(config, as_before=True) if others else {}
-    return [key for key in others if before[key] != earlier.get(key)]
+    for way in reversed(range(NOW)) if others else ():
+        earlier = contents(config, way)
+        others = [key for key in others if before[key] != earlier.get(key)]
+    return others
 
 
 def _begun_elsewhere(before: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import import_parts
+from policylearn.runs.code import code_of_parts
 
 MODULE = '''
 import os
@@ -131,6 +132,21 @@ def test_a_config_names_the_module(here):
     assert with_imports(config) is config and not check_travels(config)
     problem = problem_of(config)
     assert problem.kind.score is not None and initial_policy(problem).scores.types.unique().tolist() == [0.0, 1.0]
+
+
+def test_a_part_counts_where_its_name_may_stand_and_nowhere_else(tiny):
+    for name in ("length", "planted", "random_token_ids", "my.scorer"):
+        pl.scorer(name)(lambda sources: None)
+    for name in ("f0.5", "idf"):
+        pl.metric(name, kind="classification")(lambda y, predicted: 0.5)
+    assert own_parts(tiny()) == {}
+    prior = 'policy.prior={"my.scorer"=1.0, "length:rank"=1.0, idf=1.0}'
+    config = tiny(prior, "task.metric=f0.5", "evaluate.custom={planted={prior={random_token_ids=1.0}}}")
+    scorers = {f"scorer {name!r}" for name in ("length", "random_token_ids", "my.scorer")}
+    assert own_parts(config).keys() == {*scorers, "metric 'classification.f0.5'"}
+    assert code_of_parts(config, but={"evaluate", "task"}).keys() == {
+        f"the code of scorer {name!r}" for name in ("length", "my.scorer")
+    }
 
 
 def test_a_module_that_is_not_there_or_raises_is_said(here, monkeypatch):

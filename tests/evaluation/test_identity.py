@@ -79,6 +79,22 @@ def test_a_metric_that_is_written_otherwise_makes_another_trial_of_it(tiny, tmp_
     assert len(run()) == 2
 
 
+ADAPTATION = """
+from policylearn.adapt.chosen import Adaptation, Chosen
+from policylearn.adapt.probe import ADAPTATION
+from policylearn.registry.known import ADAPTATIONS
+ADAPTATIONS.register("mine")(Adaptation(ADAPTATION.outer_loss, lambda *_: Chosen({0}, lambda split: {0})))
+"""
+
+
+def test_so_does_an_adaptation_though_it_is_an_object_of_ours(tiny, tmp_path, quiet, monkeypatch):
+    def run(score):
+        exec(ADAPTATION.format(score), {"__name__": "their_parts"})
+        return calls(tiny, tmp_path / "out", quiet, monkeypatch, "evaluate.downstream=[mine]")
+
+    assert [len(run(score)) for score in (0.25, 0.25, 0.75)] == [2, 0, 2]
+
+
 def test_a_network_that_is_written_otherwise_makes_another_trial_of_it(make_policy, tiny_problem):
     policy = make_policy(network="table")
     ours = masks_key(policy, tiny_problem.domain)

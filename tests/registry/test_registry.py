@@ -254,7 +254,7 @@ def test_a_name_that_means_something_else_is_refused_with_those_that_do(installe
     shared = ScoresConfig.model_fields.keys() - SCORERS.members.keys()
     assert set(SHARED) == shared
     assert not {"random", "length:rank"} & set(SCORERS.names()) and "random" not in SCORERS
-    assert brought({"random", "length", "idf"}).keys() == {"scorer 'length'"}
+    assert brought({"scorers": {"random", "length", "idf"}}).keys() == {"scorer 'length'"}
     said = r"^scorer 'random' of their_parts 1\.2 is never used: the names none, random, .* mean something else"
     with pytest.raises(ValueError, match=said):
         SCORERS.check("random")

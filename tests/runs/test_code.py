@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -89,6 +90,54 @@ def test_it_is_the_same_in_another_process(tmp_path):
     assert written(tmp_path, "Mine()") != written(tmp_path, "Mine()", "FACTOR = 2", "FACTOR = 3")
 
 
+OF_ELSEWHERE = """
+import numpy as np
+import torch
+
+from policylearn.adapt.chosen import Adaptation
+from policylearn.data.overview import describe_task
+from policylearn.data.task import load_task
+from policylearn.tasks.classification import Classification
+from policylearn.tasks.labelled import labelled_kind
+from somewhere import wrapped
+
+def own(*given):
+    return 3
+
+def kind():
+    return labelled_kind("mine", ("accuracy",), load_task, describe_task, own, lambda labels, y: Classification(2))
+
+part = {part}
+"""
+WRAPPER = """
+def wrapped(function):
+    def wrapper(*given):
+        return function(*given)
+    return wrapper
+"""
+
+
+@pytest.mark.parametrize("part", ["kind()", "Adaptation(len, own)", "np.vectorize(own)", "wrapped(own)"])
+def test_what_an_object_of_elsewhere_holds_of_the_module_that_brings_it_counts(part, monkeypatch):
+    monkeypatch.setitem(sys.modules, "somewhere", somewhere := ModuleType("somewhere"))
+    exec(WRAPPER, vars(somewhere))
+    parts = []
+    for source in (OF_ELSEWHERE, OF_ELSEWHERE, OF_ELSEWHERE.replace("return 3", "return 9")):
+        names: dict[str, object] = {"__name__": "their_parts"}
+        exec(source.replace("{part}", part), names)
+        parts.append(names["part"])
+    first, same, other = (code_hash(part, "their_parts") for part in parts)
+    assert first == same != other
+    assert len({code_hash(part, "their_parts", way=1) for part in parts}) == 1  # as older runs have it
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_its_own_module_is_the_same_whoever_says_so(part):
+    names: dict[str, object] = {"__name__": "their_parts"}
+    exec(BEFORE.replace("{part}", part), names)
+    assert code_hash(names["part"], "their_parts") == code_hash(names["part"])
+
+
 HELD = {
     "a pattern": ("import re; A = re.compile('{}+')", "a", "b"),
     "an array": ("import numpy as np; A = np.array([1, {}])", "2", "3"),
@@ -170,5 +219,5 @@ def test_as_before_objects_of_elsewhere_do_not_count(held):
     for value in (one, other):
         names: dict[str, object] = {"__name__": "their_parts"}
         exec(f"{template.format(value)}\ndef part(x):\n    return A", names)
-        hashes |= {code_hash(names["part"], looks_in=False)}
+        hashes |= {code_hash(names["part"], way=0)}
     assert len(hashes) == 1

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from policylearn.adapt.chosen import Adaptation
 from policylearn.policy.scores import Scores
 from policylearn.problems.kinds import problem_of
-from policylearn.registry.known import SCORERS
+from policylearn.registry.known import ADAPTATIONS, SCORERS
 from policylearn.registry.registry import Origin
 from policylearn.runs import contents
 from policylearn.runs.contents import contents_as_read, contents_of
@@ -136,7 +137,7 @@ def test_an_older_run_which_kept_less_of_its_contents_goes_on_and_keeps_the_rest
         return Run.open(tmp_path / "run", tiny(f"domain.path={tmp_path}/texts", "policy.prior={mine = 1.0}"), quiet)
 
     with monkeypatch.context() as before:
-        before.setattr("policylearn.runs.taking.contents", partial(contents.contents, as_before=True))
+        before.setattr("policylearn.runs.taking.contents", partial(contents.contents, way=0))
         open_with(re.compile("a")).save_round(State(1, {}, {}, [{"round": 0}]))
     kept = [json.loads((tmp_path / "run" / "contents.json").read_text())]
     open_with(re.compile("a"))
@@ -147,6 +148,20 @@ def test_an_older_run_which_kept_less_of_its_contents_goes_on_and_keeps_the_rest
     (tmp_path / "elsewhere" / "elsewhere.txt").write_text("class0_02 generic_003\n" * 9)
     with pytest.raises(ValueError, match=r"domain\.path .*/texts has changed since it began"):
         open_with(re.compile("a"))
+
+
+def test_so_does_one_whose_part_is_an_object_of_a_class_of_ours(tiny, tmp_path, quiet, monkeypatch):
+    def open_with(result):
+        source = f"ADAPTATIONS.register('mine')(Adaptation(lambda *_: {result}, len))"
+        exec(source, {"__name__": "their_parts", "ADAPTATIONS": ADAPTATIONS, "Adaptation": Adaptation})
+        return Run.open(tmp_path / "run", tiny("outer.adaptation=mine"), quiet)
+
+    with monkeypatch.context() as before:
+        before.setattr("policylearn.runs.taking.contents", partial(contents.contents, way=1))
+        open_with(1).save_round(State(1, {}, {}, [{"round": 0}]))
+    open_with(1)
+    with pytest.raises(ValueError, match="the code of adaptation 'mine' has changed since it began"):
+        open_with(2)
 
 
 def test_from_another_folder_a_run_says_where_it_was_begun(tiny, tmp_path, quiet, monkeypatch):
