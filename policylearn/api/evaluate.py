@@ -6,12 +6,13 @@ from typing import Any
 
 from policylearn.api.inputs import Inputs, withdrawn_if_refused
 from policylearn.api.results import Comparison
-from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
+from policylearn.api.settings import KEPT, Given, changed, console_of, experiment, one_by_one
 from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact
-from policylearn.config import Config
+from policylearn.config import Config, EvaluateConfig
 from policylearn.evaluation.compare import evaluate_policies
 
+ARMS, SEEDS = "evaluate.arms", "evaluate.seeds"
 Policy = str | os.PathLike[str] | PolicyArtefact
 """An exported policy: a run, a folder, a URI, a name on the Hub, or what `load_policy` gives."""
 
@@ -19,8 +20,8 @@ Policy = str | os.PathLike[str] | PolicyArtefact
 @undisturbed
 def evaluate(
     policies: Policy | Mapping[str, Policy] | None = None,
-    arms: Sequence[str] = ("random",),
-    seeds: int = 5,
+    arms: Sequence[str] | None = None,
+    seeds: int | None = None,
     *,
     model: Any = None,
     task: Any = None,
@@ -36,8 +37,9 @@ def evaluate(
 
     Args:
         policies: one policy, which is the arm "learned", or several by arm.
-        arms: others by name: "random", "none", scorers such as "difference"; see `evaluate.arms` of the settings.
-        seeds: how many models of each arm, paired.
+        arms: others by name: "random", "none", scorers such as "difference"; None: `evaluate.arms` of the settings or
+            the config, or else "random".
+        seeds: how many models of each arm, paired; None: `evaluate.seeds` of the settings or the config, or else 5.
         model, task, domain, general, tokenizer, config, settings, quiet: as of `policylearn.learn`.
         out: folder or URI of the comparison.
 
@@ -54,11 +56,24 @@ def evaluate(
     True
     """
     named = {} if policies is None else policies if isinstance(policies, Mapping) else {"learned": policies}
-    chosen = {**(settings or {}), "evaluate.arms": names_of(arms), "evaluate.seeds": seeds}
+    chosen = with_chosen(settings, arms, seeds)
     given = Given(model, task, domain, general, tokenizer, config, chosen)
     with withdrawn_if_refused(out):
-        found, inputs = experiment(given, out, console_of(quiet), kept=KEPT), Inputs(out)
-        return compare_arms(found, {}, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
+        found, inputs = experiment(given, out, console_of(quiet), {ARMS: ["random"]}, KEPT), Inputs(out)
+        if not found.evaluate.seeds and SEEDS not in chosen:  # of a run that compared nothing
+            found = changed(found, {SEEDS: EvaluateConfig().seeds})
+        return compare_arms(found, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)
+
+
+def with_chosen(settings: Mapping[str, Any] | None, arms: Sequence[str] | None, seeds: int | None) -> dict[str, Any]:
+    """Settings by dotted name, with arms and seeds that are arguments. ValueError: both name them, or arms are one
+    string."""
+    own = one_by_one(settings)
+    given = {ARMS: None if arms is None else names_of(arms), SEEDS: seeds}
+    given = {key: value for key, value in given.items() if value is not None}
+    if twice := own.keys() & given.keys():
+        raise ValueError(f"{min(twice)} is given twice, as an argument and in settings: take one out")
+    return own | given
 
 
 def names_of(arms: Sequence[str]) -> list[str]:
@@ -69,12 +84,7 @@ def names_of(arms: Sequence[str]) -> list[str]:
 
 
 def compare_arms(
-    config: Config,
-    settings: Mapping[str, Any],
-    policies: Mapping[str, str],
-    out: str | os.PathLike[str],
-    quiet: bool = False,
+    config: Config, policies: Mapping[str, str], out: str | os.PathLike[str], quiet: bool = False
 ) -> Comparison:
-    """The comparison of a config, changed by settings by dotted name."""
-    result = evaluate_policies(changed(config, settings), out, console_of(quiet), policies)
-    return Comparison.of(result, str(out))
+    """The comparison of a config."""
+    return Comparison.of(evaluate_policies(config, out, console_of(quiet), policies), str(out))

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from policylearn.api.evaluate import compare_arms, names_of
+from policylearn.api.evaluate import ARMS, SEEDS, compare_arms, with_chosen
 from policylearn.api.inputs import withdrawn_if_refused
 from policylearn.api.results import Comparison, Page
-from policylearn.api.settings import KEPT, Given, console_of, experiment
+from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
 from policylearn.api.surroundings import undisturbed
+from policylearn.arms.arms import LEARNED, RANDOM
 from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.commands.train import train
-from policylearn.config import Config
+from policylearn.config import Config, EvaluateConfig
 from policylearn.runs.layout import POLICY, REPORT
 from policylearn.storage.folder import Storage
 
@@ -48,16 +49,16 @@ class Learned:
     @undisturbed
     def evaluate(
         self,
-        arms: Sequence[str] = ("random", "learned"),
-        seeds: int = 5,
+        arms: Sequence[str] | None = None,
+        seeds: int | None = None,
         settings: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> Comparison:
         """Train fresh models under each arm's masks, in `evaluate` of the run's folder; what is there is not run again.
 
         Args:
-            arms: "learned" is this policy; see `evaluate.arms` of the settings.
-            seeds: how many models of each arm.
+            arms: "learned" is this policy; None: `evaluate.arms` of the settings, or else "random" and "learned".
+            seeds: how many models of each arm; None: `evaluate.seeds` of the settings, or else 5.
             settings: others by dotted name, such as {"evaluate.downstream": ["probe@200"]}.
             quiet: show no progress.
 
@@ -65,9 +66,10 @@ class Learned:
             ValueError: bad input, with what to do.
         """
         storage = Storage.at(self.out)
-        policies = {"learned": str(storage / POLICY)} if "learned" in arms else {}
-        chosen = {"evaluate.arms": names_of(arms), "evaluate.seeds": seeds, **(settings or {})}
-        return compare_arms(self.config, chosen, policies, str(storage / "evaluate"), quiet)
+        chosen = {ARMS: [RANDOM, LEARNED], SEEDS: EvaluateConfig().seeds} | with_chosen(settings, arms, seeds)
+        config = changed(self.config, chosen)
+        policies = {LEARNED: str(storage / POLICY)} if LEARNED in config.evaluate.arms else {}
+        return compare_arms(config, policies, str(storage / "evaluate"), quiet)
 
 
 @undisturbed

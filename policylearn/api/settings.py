@@ -60,11 +60,7 @@ def experiment(
     Raises:
         ValueError: a setting is wrong, as in `load_config`; or an object is none of those that can be given.
     """
-    if given.settings is not None and not isinstance(given.settings, Mapping):
-        raise ValueError(f"settings {given.settings!r:.80}: give them by dotted name, such as {{'inner.steps': 20}}")
-    tree, source = _base(given.config), _source(given.config)
-    single = [one for key, value in (given.settings or {}).items() for one in dotted(key, value)]
-    own = {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in single}
+    tree, source, own = _base(given.config), _source(given.config), one_by_one(given.settings)
     pictures = bool(_at(tree, own, "patches.words"))
     inputs = Inputs(out, pictures)
     places = _places(given, inputs, lambda section: str(_at(tree, own, f"{section}.text") or "text"))
@@ -88,6 +84,14 @@ def experiment(
     if inputs.written and kept is not None:
         print_line(console, f"inputs  {', '.join(inputs.written)} kept in {inputs.out}/{INPUTS}{kept}")
     return _with_parts(config)
+
+
+def one_by_one(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings by dotted name, those in tables of sections as well. ValueError: they are no mapping."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValueError(f"settings {settings!r:.80}: give them by dotted name, such as {{'inner.steps': 20}}")
+    single = [one for key, value in (settings or {}).items() for one in dotted(key, value)]
+    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in single}
 
 
 def console_of(quiet: bool) -> Console:

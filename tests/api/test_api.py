@@ -6,6 +6,7 @@ import io
 import json
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -37,7 +38,7 @@ EXPERIMENT = "model=None, task=None, domain=None, general=None"
 SIGNATURES = {
     "learn": f"({EXPERIMENT}, *, tokenizer=None, out='runs/learn', config=None, settings=None, fresh=False, "
     "quiet=False)",
-    "evaluate": f"(policies=None, arms=('random',), seeds=5, *, {EXPERIMENT}, tokenizer=None, out='runs/evaluate', "
+    "evaluate": f"(policies=None, arms=None, seeds=None, *, {EXPERIMENT}, tokenizer=None, out='runs/evaluate', "
     "config=None, settings=None, quiet=False)",
     "diagnose": f"({EXPERIMENT}, *, tokenizer=None, config=None, settings=None, quiet=False)",
     "score": f"(scorer, {EXPERIMENT}, *, tokenizer=None, top=20, config=None, settings=None, quiet=False)",
@@ -270,9 +271,8 @@ def test_the_policy_of_a_run_masks_shows_itself_and_is_compared(learned, words, 
     assert "srcdoc" in run.report()._repr_html_() and run.report().place.endswith("report.html")
     found = run.evaluate(seeds=2, quiet=True)
     assert {arm: len(scores) for arm, scores in found.scores.items()} == {"random": 2, "learned": 2}
-    again = pl.evaluate(
-        run.policy, seeds=2, out=f"{run.out}/evaluate", config=run.config, settings={"name": "again"}, quiet=True
-    )
+    given = {"out": f"{run.out}/evaluate", "config": run.config, "settings": {"name": "again"}, "quiet": True}
+    again = pl.evaluate(run.policy, ["random"], seeds=2, **given)
     assert again.scores == found.scores and "vs random" in repr(again)
 
 
@@ -346,6 +346,34 @@ def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
+
+
+ARMS, SEEDS = "evaluate.arms", "evaluate.seeds"
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "given", "scored"),
+    [
+        ({}, {SEEDS: 1}, {}, {"random": 1}),
+        ({ARMS: ["random", "oracle"], SEEDS: 1}, {}, {}, {"random": 1, "oracle": 1}),
+        ({ARMS: ["random", "oracle"], SEEDS: 1}, {ARMS: ["idf"]}, {}, {"idf": 1}),
+        ({ARMS: ["random", "oracle"], SEEDS: 1}, {"evaluate": {"seeds": 2}}, {"arms": ["none"]}, {"none": 2}),
+        ({SEEDS: 0}, {}, {"arms": ["none"]}, {"none": 5}),  # of a run that compared nothing
+    ],
+)
+def test_arms_and_seeds_are_those_of_the_call_or_the_settings_or_the_config(
+    config, settings, given, scored, tiny, tmp_path
+):
+    base = tiny(*(f"{key}={json.dumps(value)}" for key, value in config.items()))
+    found = pl.evaluate(config=base, settings=settings, out=tmp_path, quiet=True, **given)
+    assert {arm: len(scores) for arm, scores in found.scores.items()} == scored
+
+
+def test_arms_and_seeds_that_are_given_twice_are_refused(learned, tmp_path):
+    for call in (learned[0].evaluate, partial(pl.evaluate, out=tmp_path)):
+        for given, key in (({"arms": ["none"]}, ARMS), ({"seeds": 2}, SEEDS)):
+            with pytest.raises(ValueError, match=f"^{key} is given twice, as an argument and in settings"):
+                call(**given, settings={"evaluate": {"arms": ["random"], "seeds": 1}}, quiet=True)
 
 
 def test_what_is_wrong_with_arms_and_means_is_said(tmp_path):
