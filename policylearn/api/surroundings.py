@@ -9,6 +9,7 @@ import torch
 from transformers.utils import logging
 
 from policylearn.data.hub import no_progress_bars
+from policylearn.models.device import order_as_it_was
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -27,13 +28,15 @@ def undisturbed(call: Callable[Given, Result]) -> Callable[Given, Result]:
 
 @contextmanager
 def surroundings(quiet: bool) -> Iterator[None]:
-    """Within, tensors are made in single precision and gradients are taken; bars of `datasets` are off, if `quiet`.
-    After that all is as it was, with the number of torch's threads, which a pool sets, and the bars of transformers."""
+    """Within, tensors are made and models compute in single precision, and gradients are taken; bars of `datasets` are
+    off, if `quiet`. After that all is as it was, with the number of torch's threads, which a pool sets, how sums are
+    taken, and the bars of transformers."""
     threads, dtype, bars = torch.get_num_threads(), torch.get_default_dtype(), logging.is_progress_bar_enabled()
     torch.set_default_dtype(torch.float32)
     try:
         bars_of_data_sets = no_progress_bars() if quiet else nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), bars_of_data_sets:
+        on_cpu, on_gpu = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
+        with torch.inference_mode(False), torch.enable_grad(), on_cpu, on_gpu, order_as_it_was(), bars_of_data_sets:
             yield
     finally:
         torch.set_num_threads(threads)

@@ -4,12 +4,15 @@ import ctypes
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from policylearn.config import ClusterConfig, Config
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def device_of(config: ClusterConfig) -> str:
@@ -55,10 +58,24 @@ def slow_bf16(setting: str) -> str:
 
 def add_in_one_order() -> None:
     """Sums on a GPU that come to the same bits every time, wherever torch has them."""
-    if not os.environ.get("CUBLAS_WORKSPACE_CONFIG"):  # one that is set but empty is none
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if not os.environ.get(WORKSPACE):  # one that is set but empty is none
+        os.environ[WORKSPACE] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # would take time
+
+
+@contextmanager
+def order_as_it_was() -> Iterator[None]:
+    """After it nothing is left of what `add_in_one_order` sets within."""
+    ordered, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills, workspace = torch.utils.deterministic.fill_uninitialized_memory, os.environ.get(WORKSPACE)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(ordered, warn_only=warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        os.environ.pop(WORKSPACE, None)
+        os.environ.update({} if workspace is None else {WORKSPACE: workspace})
 
 
 def twice_differentiable() -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import json
+import os
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,11 +22,13 @@ from rich.console import Console
 import policylearn as pl
 from policylearn.api.inputs import Inputs
 from policylearn.api.settings import Given, experiment
+from policylearn.api.surroundings import surroundings
 from policylearn.config import PlantedConfig, load_config
 from policylearn.config.recipe import RECIPE
 from policylearn.data.corpora import open_corpus
 from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
 from policylearn.data.records import read_records
+from policylearn.models.device import add_in_one_order
 from policylearn.registry.known import KINDS
 
 from ..conftest import tiny_bert
@@ -346,6 +349,36 @@ def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
+
+
+def order_of_sums():
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.are_deterministic_algorithms_enabled(), warns, fills, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+
+
+@pytest.mark.parametrize("workspace", [None, ":16:8"])
+def test_of_how_sums_are_taken_on_a_gpu_nothing_is_left(workspace, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if workspace:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", workspace)
+    before = order_of_sums()
+    with surroundings(quiet=True):
+        add_in_one_order()
+        assert order_of_sums() == (True, True, False, workspace or ":4096:8")
+    assert order_of_sums() == before
+
+
+def test_within_autocast_a_comparison_comes_to_the_same(tiny, tmp_path):
+    with torch.autocast("cpu", torch.bfloat16):
+        pl.evaluate(arms=["random"], config=tiny(), out=tmp_path / "within", quiet=True)
+        assert torch.is_autocast_enabled("cpu")
+    pl.evaluate(arms=["random"], config=tiny(), out=tmp_path / "without", quiet=True)
+    losses = [
+        [json.loads(line)["mlm_loss"] for line in (tmp_path / name / "trials.jsonl").read_text().splitlines()]
+        for name in ("within", "without")
+    ]
+    assert losses[0] == losses[1]
 
 
 ARMS, SEEDS = "evaluate.arms", "evaluate.seeds"
