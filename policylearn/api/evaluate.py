@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policylearn.api.inputs import Inputs, withdrawn_if_refused
-from policylearn.api.results import Comparison
+from policylearn.api.results import Comparison, from_anywhere
 from policylearn.api.settings import KEPT, Given, changed, console_of, experiment, one_by_one
 from policylearn.api.surroundings import undisturbed
 from policylearn.artefact import PolicyArtefact
@@ -87,4 +87,4 @@ def compare_arms(
     config: Config, policies: Mapping[str, str], out: str | os.PathLike[str], quiet: bool = False
 ) -> Comparison:
     """The comparison of a config."""
-    return Comparison.of(evaluate_policies(config, out, console_of(quiet), policies), str(out))
+    return Comparison.of(evaluate_policies(config, out, console_of(quiet), policies), from_anywhere(out))

@@ -8,7 +8,7 @@ from typing import Any
 
 from policylearn.api.evaluate import ARMS, SEEDS, compare_arms, with_chosen
 from policylearn.api.inputs import withdrawn_if_refused
-from policylearn.api.results import Comparison, Page
+from policylearn.api.results import Comparison, Page, from_anywhere
 from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
 from policylearn.api.surroundings import undisturbed
 from policylearn.arms.arms import LEARNED, RANDOM
@@ -27,7 +27,7 @@ class Learned:
     """A finished run.
 
     Attributes:
-        out: its folder, or URI; README.md says what it holds.
+        out: its folder, as an absolute path, or URI; README.md says what it holds.
         config: every setting.
         result: what stands in result.json.
     """
@@ -131,4 +131,4 @@ def learn(
     with withdrawn_if_refused(out):
         found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept)
         result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
-    return Learned(str(out), found, result)
+    return Learned(from_anywhere(out), found, result)

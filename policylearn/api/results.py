@@ -1,6 +1,7 @@
 """What calls from Python give back: plain values, which show themselves in a terminal and in a notebook."""
 
 import html
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,11 @@ WIDTH = 120
 """Columns of a table as text."""
 
 
+def from_anywhere(out: str | os.PathLike[str]) -> str:
+    """A folder by its absolute path, for whoever has gone to another since; a URI as it is."""
+    return str(out) if "://" in str(out) else os.path.abspath(out)
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """Fresh models trained under each arm's masks, scored on test.
@@ -23,7 +29,7 @@ class Comparison:
         scores: arm → the score of every seed, in order.
         differences: "b - a" → {"mean", "low", "high", "p", …} of the paired differences, low and high of 95 %.
         sentences: what that shows.
-        out: the run's folder.
+        out: the run's folder, as an absolute path, or URI.
         result: all of result.json.
     """
 

@@ -21,6 +21,7 @@ from rich.console import Console
 
 import policylearn as pl
 from policylearn.api.inputs import Inputs
+from policylearn.api.results import from_anywhere
 from policylearn.api.settings import Given, experiment
 from policylearn.api.surroundings import surroundings
 from policylearn.config import PlantedConfig, load_config
@@ -349,6 +350,16 @@ def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
+
+
+def test_from_another_folder_a_run_and_a_comparison_are_where_they_were(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"learn.stages": ["rounds"], "learn.rounds": 0, "policy.prior": {"tficf": 1.0}}
+    run = pl.learn(config=tiny(), settings=settings, out="run", quiet=True)
+    monkeypatch.chdir("/")
+    assert run.policy.policy.names == ["tficf"] and Path(run.report().place).is_file()
+    assert Path(run.evaluate(["learned"], seeds=1, quiet=True).out) == tmp_path / "run" / "evaluate"
+    assert from_anywhere("s3://bucket/run") == "s3://bucket/run"
 
 
 def order_of_sums():
