@@ -105,7 +105,8 @@ def _written(part: Any, look: Look, seen: dict[int, Any]) -> Iterator[str]:
 
 def _made_of(part: Any, look: Look) -> Iterable[Any]:
     if isinstance(part, dict):
-        return chain.from_iterable(part.items())
+        places = set(map(id, part.values()))
+        return chain.from_iterable(item for item in part.items() if not _is_place(*item, places))
     if isinstance(part, list | tuple):
         return part
     if isinstance(part, CodeType):
@@ -140,6 +141,12 @@ def _of_elsewhere(part: Any, look: Look) -> list[Any]:
 
 def _enclosed(part: FunctionType) -> list[Any]:
     return [cell.cell_contents for cell in part.__closure__ or ()]
+
+
+def _is_place(name: Any, value: Any, places: Set[int]) -> bool:
+    """Whether it remembers where in memory another of these values is, as a fitted vectorizer of scikit-learn does of
+    its stop words."""
+    return isinstance(name, str) and name.endswith("_id") and isinstance(value, int) and value in places
 
 
 def _array(part: np.ndarray | Tensor) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 
 import policylearn
 from policylearn.runs.code import code_hash
@@ -164,6 +165,17 @@ def test_what_objects_of_elsewhere_hold_counts(held):
         return code_hash(names["part"])
 
     assert hashed(one) == hashed(one) != hashed(other)
+
+
+def test_where_in_memory_something_is_does_not_count():
+    def hashed(word):
+        fitted = CountVectorizer(stop_words=[word]).fit(["a bb cc", "cc dd"])
+        names: dict[str, object] = {"__name__": "their_parts", "A": fitted}
+        exec("def part(x):\n    return A.transform(x)", names)
+        return names["A"], code_hash(names["part"])
+
+    (one, before), (other, after) = hashed("bb"), hashed("bb")
+    assert one._stop_words_id != other._stop_words_id and before == after != hashed("cc")[1]
 
 
 def test_what_cannot_be_pickled_or_is_of_the_surroundings_does_not_count(monkeypatch):
