@@ -3,11 +3,13 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import FrameType
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any, TypeVar
 
 from policylearn.messages.quote import quote
@@ -25,16 +27,28 @@ class Origin:
 
     Attributes:
         module: the name of the module.
-        place: "<module>", or the function in which it was.
+        place: "<module>", or the function in which it was, unless importing the module calls that.
+        file: with the code, which one imports under one name and another under another; empty: not known.
     """
 
     module: str
     place: str
+    file: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, frame: FrameType) -> "Origin":
         """Of what registers, by its frame."""
-        return cls(frame.f_globals["__name__"], frame.f_code.co_name)
+        module, code = frame.f_globals["__name__"], frame.f_code
+        names = {caller.f_code.co_name for caller in _callers(frame) if caller.f_globals.get("__name__") == module}
+        place = "<module>" if "<module>" in names else code.co_name
+        return cls(module, place, os.path.realpath(code.co_filename) if os.path.isfile(code.co_filename) else "")
+
+    def is_again(self, earlier: "Origin | None") -> bool:
+        """Whether it is where a thing was registered before: in the same place, of a file that is imported under
+        another name perhaps, as a script is that others import."""
+        if earlier is None or not self.file:
+            return self == earlier
+        return self == earlier or (self.file, self.place) == (earlier.file, earlier.place)
 
     @property
     def stuck(self) -> str:
@@ -153,8 +167,8 @@ class Registry:
 
         def add(thing: Thing) -> Thing:
             found = origin or Origin.of(sys._getframe(1))
-            if name in self and self.origins.get(name) != found:
-                raise ValueError(f"there is a {self.noun} {name!r} already: choose another name")
+            if name in self and not found.is_again(self.origins.get(name)):
+                raise ValueError(f"there is a {self.noun} {name!r} already{self._where(name)}: choose another name")
             self.check_thing(f"{self.noun} {name!r}", thing)
             self.members[name], self.origins[name] = thing, found
             return thing
@@ -165,6 +179,10 @@ class Registry:
     def noun(self) -> str:
         """One of the kind, in messages."""
         return self.kind.removesuffix("s")
+
+    def _where(self, name: str) -> str:
+        """Where a thing of others comes from, in a message."""
+        return f", of {self.origins[name].file or self.origins[name].module}" if name in self.origins else ""
 
     def _unfit(self, name: str) -> str:
         """Why a thing cannot be found by this name; nothing where it can."""
@@ -214,6 +232,8 @@ def import_parts(modules: Iterable[str]) -> None:
     Raises:
         ValueError: one cannot be imported; with what it raises.
 
+    Warns of one that is not that of the current folder, which has another of its name.
+
     >>> import_parts(["no_such_parts"])
     Traceback (most recent call last):
     ...
@@ -223,10 +243,26 @@ def import_parts(modules: Iterable[str]) -> None:
         sys.path.append(here)
     for module in modules:
         try:
-            import_module(module)
+            found = import_module(module)
         except Exception as error:  # fault boundary: the code of others fails in any way it likes
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"module {module!r} cannot be imported: {reason}") from error
+        _warn_of_another(found)
+
+
+def _warn_of_another(module: ModuleType) -> None:
+    here = Path.cwd().joinpath(*module.__name__.split("."))
+    own = next(filter(Path.is_file, (here.with_name(f"{here.name}.py"), here / "__init__.py")), None)
+    if own is not None and module.__file__ and os.path.realpath(own) != os.path.realpath(module.__file__):
+        mend = "start Python anew in this folder, or give it another name"
+        warnings.warn(f"module {module.__name__!r} is {module.__file__}, and not {own}: {mend}", stacklevel=3)
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame, and all that it was called from."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _distribution(point: EntryPoint) -> str:

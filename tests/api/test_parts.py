@@ -10,12 +10,12 @@ import pytest
 import policylearn as pl
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.ray_pool import RayPool
-from policylearn.config import load_config
+from policylearn.config import Config, load_config
 from policylearn.config.parts import check_travels, own_parts, with_imports
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.problems.kinds import problem_of
 from policylearn.registry.known import SCORERS
-from policylearn.registry.registry import import_parts
+from policylearn.registry.registry import Origin, import_parts
 from policylearn.runs.code import code_of_parts
 
 MODULE = '''
@@ -181,6 +181,38 @@ def test_a_cell_that_is_run_again_replaces_what_it_added_and_nobody_else_does(he
         pl.scorer("cell")(len)
     with pytest.raises(ValueError, match="there is a scorer 'idf' already"):
         pl.scorer("idf")(len)
+
+
+PARTS = """
+import policylearn as pl
+
+def add(name):
+    pl.scorer(name)(lambda sources: None)
+
+add("mine")
+"""
+
+
+def test_a_file_that_is_imported_under_another_name_replaces_what_it_added_and_no_other_file_does(here, tmp_path):
+    files = [tmp_path / "parts.py", tmp_path / "others.py"]
+    for file in files:
+        file.write_text(PARTS)
+    code, other = (compile(PARTS, file, "exec") for file in files)
+    for name in ("__main__", "parts", "pkg.parts"):
+        exec(code, {"__name__": name})
+    own = own_parts(Config.model_validate({"policy": {"prior": {"mine": 1.0}}}))
+    assert own == {"scorer 'mine'": Origin("pkg.parts", "<module>")}  # importing it calls `add`
+    with pytest.raises(ValueError, match=f"there is a scorer 'mine' already, of {files[0]}: choose another name"):
+        exec(other, {"__name__": "others"})
+
+
+def test_a_module_of_another_folder_than_this_one_which_has_one_of_its_name_is_told(here, monkeypatch, tmp_path):
+    import_parts(["their_parts"])
+    monkeypatch.chdir(tmp_path)
+    import_parts(["their_parts"])
+    (tmp_path / "their_parts.py").write_text("")
+    with pytest.warns(UserWarning, match=f"'their_parts' is {here}/their_parts.py, and not {tmp_path}/their_parts.py"):
+        import_parts(["their_parts"])
 
 
 @pytest.mark.parametrize(
