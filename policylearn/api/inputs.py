@@ -98,7 +98,8 @@ class Inputs:
         if not isinstance(given, PreTrainedModel):
             raise ValueError(f"model is a {type(given).__name__}: give a name, a folder, or a model of transformers")
         if not (isinstance(tokenizer, PreTrainedTokenizerBase) or self.pictures):
-            raise ValueError("a model given as an object needs its tokenizer: model=..., tokenizer=...")
+            mend = "tokenizer=AutoTokenizer.from_pretrained(...)"
+            raise ValueError(f"a model given as an object needs its tokenizer as an object as well: {mend}")
         speaks = "" if self.pictures else _all_of(tokenizer)
         shape = {key: value for key, value in given.config.to_dict().items() if key not in SET_ON_SAVING}
         parts = [repr((type(given).__name__, sorted(shape.items()), speaks)).encode()]

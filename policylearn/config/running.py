@@ -141,7 +141,7 @@ class EvaluateConfig(Strict):
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
     subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
-    downstream: list[Annotated[str, Field(pattern=r"^\w+(@([2-9]|\d{2,}))?$"), AfterValidator(check_method)]] = Field(
+    downstream: list[Annotated[str, Field(pattern=r"^[^:@]+(@([2-9]|\d\d+))?$"), AfterValidator(check_method)]] = Field(
         ["probe"],
         min_length=1,
         description='how the trained model is used: "probe", "finetune", "joint" or "weight_mask"; "probe@200" '

@@ -443,7 +443,8 @@ def test_the_recipe_is_that_of_the_config_for_own_tasks():
     ("given", "said"),
     [
         ({"settings": {"inner.stepz": 3}}, r"settings\['inner\.stepz'\]: unknown key.*did you mean 'inner\.steps'"),
-        ({"model": tiny_bert(9)}, "needs its tokenizer"),
+        ({"model": tiny_bert(9)}, "needs its tokenizer as an object as well"),
+        ({"model": tiny_bert(9), "tokenizer": "org/name"}, "needs its tokenizer as an object as well"),
         ({"model": 3}, "model is a int: give a name"),
         ({"config": "no.toml"}, r"config file no\.toml does not exist"),
         ({"config": "/"}, r"config file / is a folder"),

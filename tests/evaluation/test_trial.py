@@ -138,6 +138,14 @@ def test_a_method_may_name_its_number_of_labelled_examples(tiny):
             tiny(f'evaluate.downstream=["{wrong}"]')
 
 
+def test_a_method_of_others_may_have_any_name_that_a_part_may_have(tiny):
+    usual = run_trial(problem_of(tiny()), None, "none", 0).score
+    for name in ("my-probe", "my.probe"):
+        ADAPTATIONS.register(name)(ADAPTATIONS.get("probe"))
+        found = run_trial(problem_of(tiny(f'evaluate.downstream=["{name}", "{name}@6"]')), None, "none", 0)
+        assert found.score == usual and list(found.extra) == [f"{name}@6"]
+
+
 def test_features_are_computed_once_for_every_text_asked_for(tiny_problem, monkeypatch):
     asked, train = [], tiny_problem.examples("train")
 
