@@ -23,7 +23,7 @@ from policylearn.data.planted import SPECIALS, domain_corpus, planted_tokenizer
 from policylearn.masking import TextField, vocabulary
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores, scorer_of
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ALL
 from policylearn.storage import folder
 

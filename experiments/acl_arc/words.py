@@ -6,7 +6,7 @@
 from policylearn.artefact import load_policy
 from policylearn.commands.present import word_rows
 from policylearn.config import load_config
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.words import fallers, most_masked
 
 MIN_COUNT, MIN_LETTERS, TOP = 30, 3, 20

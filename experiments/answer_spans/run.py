@@ -26,7 +26,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.learning.supervised.coverage import BATCH, coverage
 from policylearn.learning.supervised.targets import batch_of, token_targets
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 

@@ -19,7 +19,7 @@ from policylearn.arms.policies import build_uniform
 from policylearn.config import load_config
 from policylearn.evaluation import pretraining, trial
 from policylearn.inner.masked_lm import MaskedLM
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.labelled import Labelled

@@ -24,7 +24,7 @@ from policylearn.inner.seeds import rollout_seeds
 from policylearn.learning.rollout import PolicyGradient
 from policylearn.learning.rounds import rollout_with
 from policylearn.learning.steps import apply_gradient, mean_gradient, policy_optimizer
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 

@@ -20,7 +20,7 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.downstream import score
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import Pretraining, pretrain
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.formats import duration
 from policylearn.report.write_up import append_line, read_lines
 

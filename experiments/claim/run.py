@@ -33,7 +33,7 @@ from policylearn.config import Config
 from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.evaluation.trial import run_trial
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.formats import duration
 from policylearn.report.write_up import append_line, read_lines

@@ -29,7 +29,7 @@ from policylearn.inner.steps import learning_rate, make_optimizer
 from policylearn.models.model import InnerModel
 from policylearn.policy.diffusion import Diffused, diffuse
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import append_line, asked_for, read_lines, write_up

@@ -20,7 +20,7 @@ from policylearn.metagrad.estimators import SoftMask
 from policylearn.metagrad.unroll import unroll
 from policylearn.models.model import Blend
 from policylearn.policy.policy import shown_if_masked
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 WORDS = 6
 

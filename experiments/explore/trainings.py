@@ -12,7 +12,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.models.model import InnerModel
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.write_up import append_line, read_lines
 

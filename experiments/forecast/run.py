@@ -32,7 +32,7 @@ from policylearn.evaluation.pretraining import pretrain
 from policylearn.models.chunks import extract
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import Scores
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import append_line, asked_for, read_lines, write_up

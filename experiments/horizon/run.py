@@ -24,7 +24,7 @@ from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.validity import train_to_the_end
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import append_line, asked_for, read_lines, write_up

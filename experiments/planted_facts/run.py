@@ -23,7 +23,7 @@ from policylearn.config import ATTRIBUTES, Config, load_config
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import paired_difference, share_of_lead
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.write_up import write_up
 

@@ -23,7 +23,7 @@ from policylearn.credit.domain import DomainCredits, batches_of_point, standardi
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.evaluation.statistics import on_shared_seeds, paired_difference
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.write_up import append_line, asked_for, read_lines, write_up

@@ -28,7 +28,7 @@ from policylearn.credit.analysis import MADE_UP, A, B, Point
 from policylearn.credit.credits import Tokens
 from policylearn.credit.reliability import measure
 from policylearn.credit.sums import advantage
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.write_up import append_line, read_lines, write_up
 
 FOLDER = Path(__file__).parent

@@ -31,7 +31,7 @@ from policylearn.credit.reliability import outer_losses
 from policylearn.credit.sums import advantage
 from policylearn.inner.trajectory import Trajectory
 from policylearn.models.parameters import carriers
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.protocols import Readout
 

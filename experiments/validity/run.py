@@ -33,7 +33,7 @@ from policylearn.masking import MaskedBatch
 from policylearn.metagrad.estimators import advantages, credit_surrogate
 from policylearn.metagrad.estimators.credit import expected_size
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.registry.known import ESTIMATORS as KNOWN_ESTIMATORS
 from policylearn.report.progress import TaskProgress

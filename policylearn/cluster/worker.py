@@ -9,7 +9,7 @@ from transformers.utils.logging import disable_progress_bar
 from policylearn.cluster.calls import Failure, Work
 from policylearn.config import Config
 from policylearn.models.device import device_of
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Data
 from policylearn.registry.registry import import_parts
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from policylearn.config import Config
 from policylearn.models.device import be_the_worker, device_here
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line

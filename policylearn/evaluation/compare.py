@@ -31,7 +31,7 @@ from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.device import be_the_worker, device_here
 from policylearn.policy.policy import MaskingPolicy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line

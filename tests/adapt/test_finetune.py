@@ -14,7 +14,7 @@ from policylearn.adapt.ridge import ridge_head
 from policylearn.adapt.weight_mask import MaskTuning
 from policylearn.config import TaskConfig
 from policylearn.evaluation.identity import _settings, evidence_key
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.labelled import Examples, LabelledBatch, LabelWeights

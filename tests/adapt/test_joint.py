@@ -8,7 +8,7 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.outer import outer_problem
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.trial import run_trial
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 EPOCHS = ("evaluate.joint.epochs=2", "evaluate.finetune.epochs=2", "evaluate.joint.learning_rate=1e-3")
 

@@ -8,7 +8,7 @@ from policylearn.adapt.splits import fold, support_and_query
 from policylearn.arms.arms import initial_policy
 from policylearn.config import OuterConfig
 from policylearn.learning.rollout import rollout
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.classification import Classification
 
 FOLDED = "outer.folds=4"

@@ -13,7 +13,7 @@ from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import Config, load_config
 from policylearn.config.parts import check_travels, own_parts, with_imports
 from policylearn.data.planted import planted_task, planted_tokenizer
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import SCORERS
 from policylearn.registry.registry import Origin, import_parts
 from policylearn.runs.code import code_of_parts

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 import policylearn as pl
 from policylearn.api.inputs import Inputs
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
 RECIPE = """

@@ -4,7 +4,7 @@ import torch
 from policylearn.arms.arms import SETTINGS, arm_policy, check_arms, more_labels, other_budgets
 from policylearn.config import MaskingConfig
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.problem import Problem
 
 

@@ -15,7 +15,7 @@ from policylearn.evaluation.trial import run_trial
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.inner.trajectory import Trajectory
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 CHOSEN = "evaluate.custom={chosen = {prior = {oracle = 0.0}, texts = 0.25}}"
 

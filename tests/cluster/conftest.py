@@ -9,7 +9,7 @@ from rich.console import Console
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool, open_pool
 from policylearn.learning.learn import learn
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
 

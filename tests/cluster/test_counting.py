@@ -17,7 +17,7 @@ from policylearn.cluster.ray_pool import RayPool
 from policylearn.config import Config, PlantedConfig
 from policylearn.data.planted import domain_corpus, general_corpus, planted_tokenizer
 from policylearn.masking.vocabulary import vocabulary
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.scores.counting import CorpusCounts, count_corpus, text_chunks
 
 PLANTED = PlantedConfig(documents=2500, length=8)

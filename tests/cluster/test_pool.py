@@ -21,7 +21,7 @@ from policylearn.cluster.ray_worker import FETCHED
 from policylearn.data.planted import planted_task, planted_tokenizer
 from policylearn.learning.learn import learn
 from policylearn.messages.watch import Watch
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.run import Run

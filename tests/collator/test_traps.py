@@ -13,7 +13,7 @@ from policylearn.inner.batches import masked_batches
 from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import mask_tokens
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.texts import TextProblem
 
 DESIGNS = ["systematic", "independent", "explore"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.classification import Classification
 from policylearn.weight_masks.plain import text_logits
 from policylearn.weight_masks.shared import SharedEncoder

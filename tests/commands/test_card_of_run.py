@@ -3,7 +3,7 @@
 import pytest
 
 from policylearn.commands.card_of_run import _compared, _heading, _made_from, use_of
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.state import State
 
 BART = (

@@ -18,7 +18,7 @@ from policylearn.credit.halves import text_halves
 from policylearn.credit.reliability import check_amount
 from policylearn.credit.words import keys_of
 from policylearn.inner.seeds import MASK_SEED
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.signal import signal_report
 
 QUICK = ("credit.points=2", "credit.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")

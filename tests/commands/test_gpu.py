@@ -16,7 +16,7 @@ from policylearn.commands.train import train
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.models.device import device_here
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 

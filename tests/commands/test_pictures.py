@@ -23,7 +23,7 @@ from policylearn.masking.grid import Grid
 from policylearn.masking.patches import PatchField
 from policylearn.policy.patches import patch_policy
 from policylearn.policy.scores import Scores
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.pictures import drawn_pictures
 
 CONFIG = """

@@ -12,7 +12,7 @@ from policylearn import PolicyCollator, load_policy
 from policylearn.cluster.calls import Failure
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.export import open_policy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 SAID = "the MLM head was not in the checkpoint: it starts from random weights"
 

@@ -4,7 +4,7 @@ import pytest
 
 from policylearn.config import Config, load_config
 from policylearn.config.idle import idle_settings
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 DIFFUSION = "inner.objective=masked_diffusion"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 QUICK = ("credit.points=2", "credit.batches=3", "diagnose.shuffles=1", "diagnose.least=2", "diagnose.draws=50")
 

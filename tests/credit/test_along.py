@@ -25,7 +25,7 @@ from policylearn.inner.window import Window
 from policylearn.learning.expected import expected
 from policylearn.messages.watch import UNSEEN
 from policylearn.metagrad.replay import Replay, replay
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.state import State
 

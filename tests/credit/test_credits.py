@@ -24,7 +24,7 @@ from policylearn.inner.window import Window
 from policylearn.learning.rollout import Trajectory
 from policylearn.metagrad.one_step import one_step, outer_direction
 from policylearn.models.parameters import carriers
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 
 @pytest.fixture(scope="module")

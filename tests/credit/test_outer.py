@@ -15,7 +15,7 @@ from policylearn.data.tokens import TokenRows
 from policylearn.inner.trajectory import Trajectory
 from policylearn.metagrad.one_step import token_derivatives
 from policylearn.models.parameters import carriers
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 
 def cut(monkeypatch, **sizes):

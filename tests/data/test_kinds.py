@@ -10,7 +10,7 @@ from policylearn.config import Config, TaskConfig, changes, load_config
 from policylearn.data.kinds import inferred_kind, with_kind
 from policylearn.data.opened import open_task
 from policylearn.evaluation.identity import evidence_key
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import KINDS
 
 CASES = {

@@ -9,7 +9,7 @@ from policylearn.config import TaskConfig
 from policylearn.data.overview import describe_label_sets, describe_questions, describe_task
 from policylearn.data.questions import Question, QuestionTask, read_questions
 from policylearn.data.task import Split, Task, load_task
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 
 def task(extra=(), **labels):

@@ -10,7 +10,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.config import PlantedContextConfig, load_config
 from policylearn.data.planted import is_useful
 from policylearn.data.planted_context import USEFUL, context_records, context_task, context_tokenizer
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 CONFIG = PlantedContextConfig(documents=1500)
 RECORDS = list(context_records(CONFIG))

@@ -20,7 +20,7 @@ from policylearn.data.planted_facts import (
     question,
     values,
 )
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 CONFIG = PlantedFactsConfig(train=12, dev=5, test=8)
 RECORDS = list(facts_records(CONFIG))

@@ -13,7 +13,7 @@ from policylearn.commands.train import train
 from policylearn.config import PolicyConfig, config_of
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.pretrain.material import material_of
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.run import Run
 
 

@@ -11,7 +11,7 @@ from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
 from policylearn.policy.policy import uniform_policy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import METRICS, NETWORKS
 from policylearn.registry.registry import Origin
 from policylearn.runs.provenance import fingerprint

@@ -13,7 +13,7 @@ from policylearn.evaluation.compare import compare, evaluate_policies
 from policylearn.evaluation.plan import ExpectedTime, estimate, plan_line, workers_of
 from policylearn.evaluation.trial import Trial, run_trial
 from policylearn.models.model import InnerModel
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.runs.run import Run
 

@@ -6,7 +6,7 @@ import torch
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import pretrain
 from policylearn.learning.rollout import train_once
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 SETTINGS = [(), ("inner.schedule=cosine",), ("inner.micro_batch=7", "inner.clip=0.5")]
 

@@ -14,7 +14,7 @@ from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.pretraining import held_out_loss, pretrain
 from policylearn.evaluation.trial import run_trial
 from policylearn.models.chunks import extract
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.tasks import labelled as labelled_module
 from policylearn.tasks.classification import Classification

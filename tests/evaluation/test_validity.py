@@ -22,7 +22,7 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.rollout import rollout
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 SMALL = ("validity.changes=4", "validity.seeds=2", "validity.rollouts=2", "validity.draws=2")
 

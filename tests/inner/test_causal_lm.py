@@ -11,7 +11,7 @@ from policylearn.inner.causal_lm import CausalLM, check_looks_back
 from policylearn.models.model import InnerModel
 from policylearn.models.whole import inner_model
 from policylearn.policy.policy import uniform_policy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SHAPES = {"distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}}

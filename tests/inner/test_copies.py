@@ -13,7 +13,7 @@ from policylearn.inner.batches import masked_batches
 from policylearn.inner.objectives import objective_of
 from policylearn.policy.policy import uniform_policy
 from policylearn.pretrain.training import arguments
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.provenance import fingerprint
 
 EXPLORE = {"rate": 0.2, "design": "explore", "draws": 5, "copies": 5}

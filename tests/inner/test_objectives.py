@@ -22,7 +22,7 @@ from policylearn.learning.rollout import rollout, train_once
 from policylearn.masking import whole_rates
 from policylearn.models.model import InnerModel
 from policylearn.policy.policy import mask_tokens
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import OBJECTIVES
 from policylearn.runs.provenance import provenance
 

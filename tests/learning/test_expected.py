@@ -20,7 +20,7 @@ from policylearn.credit.credits import GROUP
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning import expected
 from policylearn.learning.learn import learn
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.provenance import fingerprint
 from policylearn.runs.run import Run
 

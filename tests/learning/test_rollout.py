@@ -17,7 +17,7 @@ from policylearn.learning.windows import check_windows, opens_window
 from policylearn.metagrad import one_step, unroll
 from policylearn.metagrad.estimators import mask_room
 from policylearn.metagrad.replay import replay
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ENGINES as ENGINES_BY_NAME
 
 ENGINES = {

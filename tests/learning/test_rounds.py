@@ -15,7 +15,7 @@ from policylearn.learning.learn import learn
 from policylearn.learning.lineage import kept_round
 from policylearn.learning.rollout import rollout
 from policylearn.learning.versions import add_version, older_versions, recalled_versions, version_of
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 

@@ -17,7 +17,7 @@ from policylearn.learning import strength as stage
 from policylearn.learning.learn import STAGES, Seen, how_to_see
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.learning.strength import choose_factor, scale_strengths
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 from policylearn.storage.folder import Storage

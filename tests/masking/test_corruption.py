@@ -7,7 +7,7 @@ from policylearn.config import MaskingConfig
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
 from policylearn.masking.keys import mix
 from policylearn.policy.policy import mask_tokens, uniform_policy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 MASK, V, B, T = 999, 1000, 400, 100
 

@@ -15,7 +15,7 @@ from policylearn.credit import outer
 from policylearn.credit.reliability import measure
 from policylearn.learning.supervised.targets import token_targets
 from policylearn.messages.watch import Watch
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 
 class Recorder(Watch):

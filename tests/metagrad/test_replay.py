@@ -16,7 +16,7 @@ from policylearn.masking import IGNORED, MaskedBatch
 from policylearn.metagrad.replay import replay
 from policylearn.metagrad.unroll import unroll
 from policylearn.metagrad.walk import Walk
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 RATES = [0.01, 0.03, 0.02, 0.025, 0.015, 0.01, 0.005, 0.02, 0.03, 0.01, 0.02]
 # (steps, leaf, slots): one leaf; several and a short one; every state recomputed from the start or one other

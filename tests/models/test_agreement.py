@@ -10,7 +10,7 @@ from policylearn.config import load_config
 from policylearn.data.planted import SPECIALS
 from policylearn.models.agreement import usable_positions
 from policylearn.models.whole import inner_model
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.scores.heuristic import scorer_policy
 
 SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

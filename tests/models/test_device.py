@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from policylearn.models.device import be_the_worker, slow_bf16
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 
 from policylearn.config import load_config
 from policylearn.evaluation.identity import evidence_key
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.provenance import provenance
 
 SCRIPT = """
 import sys
 from policylearn.config import load_config
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 for settings in ([], ["model.revision=old"]):
     problem = problem_of(load_config(sys.argv[1], ["model.name=org/bert", *settings]))
     print(problem.fresh_model(0).mlm.config.intermediate_size, problem.tokenizer.model_max_length)

@@ -13,7 +13,7 @@ from policylearn.commands.score import export_scorer
 from policylearn.config import Config, load_config
 from policylearn.pretrain.rows import PictureRows
 from policylearn.pretrain.training import Console
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 SHAPE = "image_size=8, patch_size=2, num_channels=1, hidden_size=16, num_hidden_layers=1, num_attention_heads=2"
 MODELS = {

@@ -25,7 +25,7 @@ from policylearn.pretrain.material import check_labels, material_of
 from policylearn.pretrain.record import Record
 from policylearn.pretrain.rows import TextRows, Unnumbered
 from policylearn.pretrain.training import filled_up, shares
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.preemption import Preempted
 from policylearn.runs.provenance import fingerprint
 from policylearn.storage.folder import StorageFailed, files_below

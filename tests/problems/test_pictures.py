@@ -24,7 +24,7 @@ from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.rollout import rollout
 from policylearn.metagrad.one_step import outer_direction, token_derivatives
 from policylearn.policy.patches import draw_patches
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.problems.pictures import PictureProblem
 from policylearn.problems.texts import TextProblem
 

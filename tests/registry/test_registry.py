@@ -24,7 +24,7 @@ from policylearn.inner.masked_lm import MaskedLM
 from policylearn.learning.estimators import by_credit
 from policylearn.learning.rollout import rollout
 from policylearn.policy.scores import Scores
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import (
     ADAPTATIONS,
     ARMS,

@@ -10,7 +10,7 @@ import torch
 
 from policylearn.adapt.chosen import Adaptation
 from policylearn.policy.scores import Scores
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ADAPTATIONS, SCORERS
 from policylearn.registry.registry import Origin
 from policylearn.runs import contents

@@ -11,7 +11,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.train import train
 from policylearn.learning.learn import learn
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import TRACKERS
 from policylearn.runs import trackers
 from policylearn.runs.run import Run

@@ -9,7 +9,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.config import Config
 from policylearn.credit.along import steps
 from policylearn.credit.domain import domain_credits
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.scores.credit import credit, expected
 from policylearn.scores.heuristic import scorer_policy
 from policylearn.scores.occurrences import Means

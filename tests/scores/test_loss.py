@@ -9,7 +9,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.config import ScoresConfig
 from policylearn.masking import IGNORED, budget
 from policylearn.policy.adaptive import FLOOR, AdaptiveWeights, amlm_update
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.scores.loss import loss, masked_losses
 from policylearn.scores.occurrences import PRIOR
 

@@ -10,7 +10,7 @@ from policylearn.arms.policies import sources_of
 from policylearn.data.tokens import TokenRows
 from policylearn.models.model import InnerModel
 from policylearn.models.whole import inner_model
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.scores.classifier import TextClassifier, fit_classifier, some_labelled, text_features
 from policylearn.scores.saliency import gradient_times_input, relative, saliency
 

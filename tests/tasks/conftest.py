@@ -8,7 +8,7 @@ from transformers import BertTokenizer
 
 from policylearn.config import PlantedConfig, load_config
 from policylearn.data.planted import domain_corpus, planted_task, planted_tokenizer
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 WORDS = [f"generic_{i:03}" for i in range(12)]
 ARCHITECTURE = (

@@ -25,7 +25,7 @@ from policylearn.messages.watch import Unseen
 from policylearn.models.seq2seq import Seq2SeqModel
 from policylearn.models.whole import inner_model
 from policylearn.policy.policy import uniform_policy
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.questions import ClosedBook, choice_losses
 
 FACTS = Path(__file__).parents[2] / "configs" / "planted_facts.toml"

@@ -5,7 +5,7 @@ import pytest
 
 from policylearn.adapt import finetune, probe
 from policylearn.adapt.chosen import FrozenFeatures
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.classification import METRICS
 
 Y = np.array([0, 0, 0, 1, 1, 2])

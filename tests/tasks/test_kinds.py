@@ -13,7 +13,7 @@ from policylearn.adapt.probe import readout_of
 from policylearn.adapt.ridge import probe_loss, ridge_head
 from policylearn.config import TaskConfig
 from policylearn.evaluation.trial import run_trial
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import ADAPTATIONS, KINDS
 from policylearn.tasks.classification import Classification
 from policylearn.tasks.regression import Regression

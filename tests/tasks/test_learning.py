@@ -15,7 +15,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.config import TaskConfig
 from policylearn.data.questions import read_questions, tokenize_questions
 from policylearn.learning.rollout import rollout
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.questions import answer_losses
 
 

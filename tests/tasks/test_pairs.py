@@ -16,7 +16,7 @@ from policylearn.data.overview import describe_task
 from policylearn.data.task import load_label_sets, load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 
 DOWNSTREAM = 'evaluate.downstream=["probe", "finetune", "joint", "weight_mask"]'
 

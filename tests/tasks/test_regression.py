@@ -16,7 +16,7 @@ from policylearn.data.overview import describe_numbers
 from policylearn.data.task import load_numbers, load_task
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks.regression import Regression
 from policylearn.weight_masks.plain import text_logits
 

@@ -24,7 +24,7 @@ from policylearn.credit.labels import made_up
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.models import chunks
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.tasks import tagging
 from policylearn.tasks.tagging import Tagging, Tags, tokenize_words
 from policylearn.weight_masks.plain import save_plain

@@ -3,7 +3,7 @@ import pytest
 
 from policylearn.adapt import weight_mask
 from policylearn.adapt.chosen import FrozenFeatures
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.weight_masks.task import learned_masks
 
 SETTINGS = ("evaluate.weight_mask.epochs=2", "evaluate.weight_mask.learning_rate=0.02")

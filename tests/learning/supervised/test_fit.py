@@ -9,7 +9,7 @@ from policylearn import PolicyCollator, load_policy
 from policylearn.commands.train import train
 from policylearn.learning.supervised.coverage import coverage
 from policylearn.learning.supervised.targets import token_targets
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
 

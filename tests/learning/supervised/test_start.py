@@ -10,7 +10,7 @@ from policylearn.arms.arms import initial_policy
 from policylearn.commands.reproduce import reproduce_rollout
 from policylearn.commands.train import train
 from policylearn.policy.policy import mask_tokens
-from policylearn.problems.kinds import problem_of
+from policylearn.problems.of_config import problem_of
 from policylearn.runs.state import load_latest
 
 
