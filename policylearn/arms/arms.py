@@ -14,7 +14,7 @@ from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.config import BENCHMARKS, PLANTED_ONLY, Config, MaskingConfig, PolicyConfig, RateSchedule, parts_of
 from policylearn.credit.live import LIVE, live_policy
 from policylearn.inner.causal_lm import check_looks_back
-from policylearn.masking.patches import PatchField, in_short, same_scale, scale_of
+from policylearn.masking.patches import PatchField, in_short, scale_of
 from policylearn.masking.structure import FIRM, STRUCTURES
 from policylearn.policy.adaptive import default_strength
 from policylearn.policy.patches import REGION, patch_field
@@ -111,7 +111,7 @@ def check_fits(problem: Problem, artefact: PolicyArtefact) -> None:
     field, patches = patch_field(artefact.policy.field), problem.config.patches
     if field.grid != problem.grid:
         raise ValueError(f"the policy is over pictures of {field.grid}, those of the model are of {problem.grid}")
-    if not same_scale(field.scale, scale_of(patches.mean, patches.std, field.grid.channels)):
+    if not field.scale.equal(scale_of(patches.mean, patches.std, field.grid.channels).to(field.scale)):
         mean, std = field.scale.tolist()
         raise ValueError(
             f"the policy was learned with patches.mean = {in_short(mean)} and patches.std = {in_short(std)}, this "

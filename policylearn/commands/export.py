@@ -18,7 +18,7 @@ from policylearn.data.records import matching_files, read_records
 from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
-from policylearn.runs.contents import contents, known_contents
+from policylearn.runs.contents import contents_of, known_contents
 from policylearn.runs.layout import CHECKPOINTS, POLICY
 from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
@@ -189,9 +189,10 @@ def _texts(source: str | os.PathLike[str], corpus: str | None, column: str) -> C
 
 def _has_changed(run: str | os.PathLike[str]) -> bool:
     """Whether its domain is another than when it began, as far as that is known."""
-    storage, key = Storage.at(run), "domain.path"
-    before, now = known_contents(storage).get(key), contents(kept_config(storage)).get(key)
-    return None not in (before, now) and before != now
+    storage = Storage.at(run)
+    before, path = known_contents(storage).get("domain.path"), kept_config(storage).domain.path
+    now = {contents_of(path, follows=follows) for follows in (True, False)}  # earlier runs followed no links
+    return before is not None and None not in now and before not in now
 
 
 def _read(files: Iterable[str], column: str) -> Iterator[str]:

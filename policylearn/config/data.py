@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import AfterValidator, Discriminator, Field, ModelWrapValidatorHandler, Tag, model_validator
 
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_FACTS, Place
 from policylearn.config.strict import Strict
@@ -248,6 +248,18 @@ class CorpusConfig(Strict):
 
 
 Positive = Annotated[float, Field(gt=0)]
+KINDS_OF_SCALE = ("number", "list")
+
+
+def _kind_of(given: Any) -> str:
+    """Which of the two was meant, so that a mistake is explained once."""
+    return "list" if isinstance(given, list | tuple) else "number"
+
+
+PerChannel = Annotated[Annotated[float, Tag("number")] | Annotated[list[float], Tag("list")], Discriminator(_kind_of)]
+PositivePerChannel = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[list[Positive], Tag("list")], Discriminator(_kind_of)
+]
 
 
 class PatchesConfig(Strict):
@@ -264,7 +276,7 @@ class PatchesConfig(Strict):
         1, ge=1, description="fields per side of a picture, by which visual words are told apart as well"
     )
     image: str = Field("image", description="column of the picture in a data set; in an .npz file, the array")
-    mean: float | list[float] = Field(
+    mean: PerChannel = Field(
         0.5, description="of pixels from 0 to 1, which is taken off them; of all channels, or a list with one for each"
     )
-    std: Positive | list[Positive] = Field(0.5, description="of pixels, by which they are then divided, likewise")
+    std: PositivePerChannel = Field(0.5, description="of pixels, by which they are then divided, likewise")

@@ -10,7 +10,7 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from policylearn.config.data import metrics_of
+from policylearn.config.data import KINDS_OF_SCALE, metrics_of
 from policylearn.config.experiment import Config
 from policylearn.config.masking import KINDS_OF_RATE
 from policylearn.config.places import find_beside, no_file
@@ -21,6 +21,8 @@ from policylearn.registry.registry import AUTO
 BARE_LIST = re.compile(r"\[([\w.:@/ \"'-]+(?:,[\w.:@/ \"'-]+)*),?\]")
 BARE_TABLE = re.compile(r"\{\s*(\w+\s*=[\w.:@/ \"'-]+(?:,\s*\w+\s*=[\w.:@/ \"'-]+)*)\}")
 """Words in brackets and braces, without the quotes that a shell has taken away."""
+KINDS = {"rate": KINDS_OF_RATE, "mean": KINDS_OF_SCALE, "std": KINDS_OF_SCALE}
+"""Of settings that may be of several kinds, which are no part of a key."""
 NEAR, NEARER = 0.6, 0.85
 """How alike a misspelt key must be to one of its section, and to one of another."""
 
@@ -210,7 +212,7 @@ def _value(text: str) -> Any:
 
 def _explain(detail: Any, source: str, origin: dict[str, str]) -> str:
     behind = zip(detail["loc"], ["", *detail["loc"]], strict=False)
-    key = ".".join(str(part) for part, before in behind if not (before == "rate" and part in KINDS_OF_RATE))
+    key = ".".join(str(part) for part, before in behind if part not in KINDS.get(str(before), ()))
     where = _blamed(key, detail["msg"], origin) or source
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}; {_instead(key)}"

@@ -207,7 +207,11 @@ def _as_bytes(picture: Any) -> np.ndarray:
 
 def _of_files(folder: Path, key: str) -> Found:
     """Files in the order of their names; the class of one is the first folder inside of this one that it is in."""
-    for file in (file for file in files_in(folder) if file.suffix.lower() in SUFFIXES):
+    try:
+        files = [file for file in files_in(folder) if file.suffix.lower() in SUFFIXES]
+    except ValueError as error:
+        raise ValueError(f"{key} {error}") from None
+    for file in files:
         inside = file.relative_to(folder).parts
         yield _read_picture(file, f"{key} {file}"), inside[0] if len(inside) > 1 else None, None, str(file)
 
@@ -232,7 +236,10 @@ def unread(path: str) -> str | None:
     place = Path(path)
     if not place.is_dir() or is_saved(place):
         return None
-    others = [file.name for file in files_in(place) if file.suffix.lower() not in SUFFIXES]
+    try:
+        others = [file.name for file in files_in(place) if file.suffix.lower() not in SUFFIXES]
+    except ValueError:  # which is said with its setting when they are read
+        return None
     hidden = [folder.name for folder in sorted(place.glob(".*/")) if _holds_pictures(folder)]
     reasons = {"their endings are others": others, "their names begin with a dot": hidden}
     said = [f"for {reason}: {some(names)}" for reason, names in reasons.items() if names]

@@ -104,7 +104,7 @@ class PatchField(nn.Module):
 
 
 def scale_of(mean: PerChannel, std: PerChannel, channels: int) -> Tensor:
-    """[mean, std] of pixels, [2]; or [2, channels], where each has its own.
+    """[mean, std] of pixels, [2]; or [2, channels], where they differ between channels.
 
     Raises:
         ValueError: there are more, or fewer, than channels.
@@ -112,6 +112,8 @@ def scale_of(mean: PerChannel, std: PerChannel, channels: int) -> Tensor:
     >>> scale_of([0.1, 0.2, 0.3], 0.5, 3)
     tensor([[0.1000, 0.2000, 0.3000],
             [0.5000, 0.5000, 0.5000]])
+    >>> scale_of([0.5, 0.5, 0.5], 0.5, 3)
+    tensor([0.5000, 0.5000])
     """
     given = {"mean": torch.tensor(mean), "std": torch.tensor(std)}
     for name, one in given.items():
@@ -119,17 +121,8 @@ def scale_of(mean: PerChannel, std: PerChannel, channels: int) -> Tensor:
             raise ValueError(
                 f"patches.{name} has {len(one)} numbers, and pictures have {channels} channels: give one for each"
             )
-    return torch.stack(torch.broadcast_tensors(*given.values())).float()
-
-
-def same_scale(a: Tensor, b: Tensor) -> bool:
-    """Whether pixels are made alike: what is of all channels, of each.
-
-    >>> same_scale(scale_of(0.5, 0.5, 3), scale_of([0.5, 0.5, 0.5], 0.5, 3))
-    True
-    """
-    a, b = torch.broadcast_tensors(a.reshape(2, -1), b.reshape(2, -1))
-    return bool(a.equal(b))
+    scale = torch.stack(torch.broadcast_tensors(*given.values())).float()
+    return scale[:, 0] if scale.ndim > 1 and bool((scale == scale[:, :1]).all()) else scale
 
 
 def in_short(number: PerChannel) -> str:

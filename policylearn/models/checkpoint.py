@@ -31,10 +31,10 @@ def check_exists(key: str, name: str, revision: str | None = None) -> None:
     if revision is not None and Path(name).is_dir():
         raise ValueError(f"{key} {name!r} is a folder, which has no revision {revision!r}: unset model.revision")
     if what := _ours(Path(name)):
-        raise ValueError(
-            f"{key} {name!r} holds no model: it is a {what} of policylearn; give the folder that "
-            "`policylearn pretrain` wrote"
-        )
+        instead = "the folder that `policylearn pretrain` wrote"
+        if what == "policy" and key == "model.tokenizer":
+            instead = f"its tokenizer, {name}/tokenizer"
+        raise ValueError(f"{key} {name!r} holds no model: it is a {what} of policylearn; give {instead}")
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     if looks_like_path and not Path(name).exists():
         raise ValueError(
@@ -52,7 +52,8 @@ def is_run(folder: Path) -> bool:
 
 def _ours(folder: Path) -> str:
     """What of ours a folder is that is no model; nothing where it is none of ours."""
-    return "run" if is_run(folder) else "policy" if all((folder / name).is_file() for name in POLICY_FILES) else ""
+    has_policy = all((folder / name).is_file() for name in POLICY_FILES)  # a model may have one beside it
+    return "run" if is_run(folder) else "policy" if has_policy and not (folder / "config.json").exists() else ""
 
 
 def load_weights(

@@ -1,6 +1,6 @@
 """Masked image models of transformers, called in the two ways the inner problem needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -219,21 +219,26 @@ def processor_fields(config: ModelConfig) -> dict[str, Any]:
 
 
 def other_scale(processor: Mapping[str, Any], mean: PerChannel, std: PerChannel) -> str:
-    """How a processor makes pixels, in words, where that is far from a mean and std; nothing where it is not.
+    """How a processor makes pixels, in words, where that is far from a mean and std, or of another number of channels;
+    nothing where it is not.
 
     >>> other_scale({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}, 0.45, 0.225)
     ''
     >>> other_scale({"do_normalize": False}, 0.5, 0.5)
     'image_mean 0.0 and image_std 1.0'
+    >>> other_scale({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}, [0.5, 0.5, 0.5, 0.0], 0.5)
+    'image_mean [0.5, 0.5, 0.5] and image_std [0.5, 0.5, 0.5]'
     """
     own = {"image_mean": processor.get("image_mean"), "image_std": processor.get("image_std")}
     if processor.get("do_normalize") is False:
         own = {"image_mean": 0.0, "image_std": 1.0}
-    far = [
-        found is not None and np.abs(np.subtract(found, wanted)).max() > CLOSE
-        for found, wanted in zip(own.values(), (mean, std), strict=True)
-    ]
+    far = [found is not None and _far(found, wanted) for found, wanted in zip(own.values(), (mean, std), strict=True)]
     return f"image_mean {own['image_mean']} and image_std {own['image_std']}" if any(far) else ""
+
+
+def _far(found: PerChannel, wanted: PerChannel) -> bool:
+    lengths = {len(one) for one in (found, wanted) if isinstance(one, Sequence)} - {1}
+    return len(lengths) > 1 or float(np.abs(np.subtract(found, wanted)).max()) > CLOSE
 
 
 def _named(config: ModelConfig) -> str:

@@ -18,7 +18,7 @@ from policylearn.data.pictures import PatchRows, Pictures, read_pictures, unread
 from policylearn.data.task import Task
 from policylearn.masking import Vocabulary
 from policylearn.masking.grid import Grid, grid_of
-from policylearn.masking.patches import PatchField, in_short
+from policylearn.masking.patches import PatchField, in_short, scale_of
 from policylearn.masking.visual_words import visual_words
 from policylearn.masking.vocabulary import ANY
 from policylearn.models.chunks import Indices
@@ -173,6 +173,7 @@ class PictureProblem(Problem):
 
     def _check_model(self) -> None:
         """Load it: can it be hidden patches, tells it as many words as there are, has it seen such pixels?"""
+        scale_of(self.config.patches.mean, self.config.patches.std, self.grid.channels)  # which may refuse them
         check_hides(cast(PictureModel, self.fresh_model(0)))
         self._check_words()
         self.tell_of_scale()

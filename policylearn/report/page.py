@@ -147,6 +147,14 @@ def _tried(kept: int, config: dict[str, Any]) -> str:
     return formats.plural(max(0, kept - _lag(config)), *names)
 
 
+def _start(config: dict[str, Any]) -> str:
+    """What rounds of learning begin with, in words."""
+    stages, learn = _stages(config), config.get("learn") or {}
+    if "expected" in stages or "strength" in stages:
+        return "the policy of the stage before"
+    return "the policy it started from" if learn.get("start") else "the prior"
+
+
 def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     names, best_round = baseline_names(history), result.get("best_round")
     kept = best_round if isinstance(best_round, int) else None
@@ -162,6 +170,7 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config:
         "tried": _tried(kept or 0, config),
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
         "kept_prior": kept is not None and kept < 0,
+        "start": _start(config),
         "untried": len(history) <= 1 + _lag(config),
         "signal": signal(history).sentence if history and not supervised(config) else "",
     }

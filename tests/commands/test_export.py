@@ -122,7 +122,8 @@ def test_a_corpus_that_has_changed_is_told(policylearn, finished, corpus, tmp_pa
     config = json.loads((run / "config.json").read_text())
     config["domain"] |= {"path": str(corpus), "text": "body"}
     (run / "config.json").write_text(json.dumps(config))
-    for held, told in ((contents_of(str(corpus)), False), ("of another file", True)):
+    as_now, as_before = (contents_of(str(corpus), follows=follows) for follows in (True, False))
+    for held, told in ((as_now, False), (as_before, False), ("of another file", True)):
         (run / "contents.json").write_text(json.dumps({"domain.path": held}))
         status, out, err = policylearn("export", run, "--form", "annotated", "--out", tmp_path / f"out{told}")
         assert status == 0, err

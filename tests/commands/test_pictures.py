@@ -113,7 +113,7 @@ def test_the_artefact_says_that_it_is_of_patches_and_gives_the_same_masks(run, f
         artefact.speaks  # noqa: B018
 
 
-@pytest.mark.parametrize(("mean", "kept"), [("0.25", [0.25, 2.0]), ("[0.25]", [[0.25], [2.0]])])
+@pytest.mark.parametrize(("mean", "kept"), [("0.25", [0.25, 2.0]), ("[0.25]", [0.25, 2.0])])
 def test_a_policy_keeps_how_pixels_became_numbers(policylearn, run, folder, tmp_path, mean, kept):
     given = [str(folder / "digits.toml"), f"patches.mean={mean}", "patches.std=2"]
     assert policylearn("score", *given, "--scorer", "tficf", "--out", str(tmp_path / "policy"))[0] == 0

@@ -270,3 +270,14 @@ def test_a_scorer_of_texts_beside_pictures_is_told_how_one_of_pictures_is_brough
     with pytest.raises(ValueError, match="unknown scorer 'block'") as found:
         Config.model_validate({"policy": {"prior": {"block": 1.0}}})
     assert "picture_scorers" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("patches.std=0", "patches.std: Input should be greater than 0"),
+        ("patches.mean=[0.1,x]", "patches.mean.1: Input should be a valid number"),
+    ],
+)
+def test_a_setting_for_one_or_for_each_is_explained_once(given, said):
+    assert refused(None, given).startswith(f"override {given}: {said}") and "\n" not in refused(None, given)

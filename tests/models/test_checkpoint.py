@@ -144,6 +144,15 @@ def test_a_policy_is_no_model(tmp_path, make_artefact):
     save_policy(tmp_path, make_artefact(), "")
     with pytest.raises(ValueError, match=r"holds no model: it is a policy of policylearn; give the folder that"):
         load(str(tmp_path))
+    tokenizer = ModelConfig(tokenizer=str(tmp_path), architecture={"model_type": "bert"})
+    with pytest.raises(ValueError, match=rf"model\.tokenizer .*is a policy .*give its tokenizer, {tmp_path}/tokenizer"):
+        load_tokenizer(tokenizer)
+    load_tokenizer(tokenizer.model_copy(update={"tokenizer": f"{tmp_path}/tokenizer"}))
+
+
+def test_a_model_may_have_a_policy_beside_it(save, make_artefact):
+    save_policy(folder := save(), make_artefact(), "")
+    load(folder)
 
 
 def test_a_damaged_file_is_one_line(save, tmp_path):
