@@ -166,8 +166,7 @@ def start() -> None:
 
 
 def held_out_rows(problem: Problem) -> TokenRows:
-    lines = (KEPT / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
-    return tokenize((json.loads(line)["text"] for line in lines), problem.tokenizer, LENGTH)
+    return tokenize((line["text"] for line in read_lines(KEPT / "held_out.jsonl")), problem.tokenizer, LENGTH)
 
 
 def bound(problem: Problem, model: InnerModel, rows: TokenRows) -> float:

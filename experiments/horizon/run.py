@@ -4,7 +4,6 @@
 .venv/bin/python experiments/horizon/run.py --table     # the table, from what is there
 """
 
-import json
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -104,8 +103,7 @@ ARMS: dict[str, Callable[[], Any]] = {
 
 
 def kept() -> dict[tuple[str, int], dict[str, Any]]:
-    lines = TRIALS.read_text("utf-8").splitlines() if TRIALS.exists() else []
-    return {(line["arm"], line["seed"]): line for line in map(json.loads, lines)}
+    return {(line["arm"], line["seed"]): line for line in read_lines(TRIALS)}
 
 
 def run(console: Console) -> None:

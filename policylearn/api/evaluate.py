@@ -38,7 +38,7 @@ def evaluate(
     Args:
         policies: one policy, which is the arm "learned", or several by arm.
         arms: others by name: "random", "none", scorers such as "difference"; None: `evaluate.arms` of the settings or
-            the config, or else "random".
+            the config (a run's config.json names all), or else "random".
         seeds: how many models of each arm, paired; None: `evaluate.seeds` of the settings or the config, or else 5.
         model, task, domain, general, tokenizer, config, settings, quiet: as of `policylearn.learn`.
         out: folder or URI of the comparison.

@@ -19,7 +19,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console
-from policylearn.runs.contents import contents, known_contents
+from policylearn.runs.contents import changed_contents, contents, known_contents
 from policylearn.runs.layout import CHECKPOINTS, EXPECTED, POLICY, PRIOR, STRENGTH
 from policylearn.runs.provenance import load_again
 from policylearn.runs.reading import config_for_its_files
@@ -106,8 +106,7 @@ def reproduce_trial(folder: str | os.PathLike[str], arm: str, seed: int) -> Tria
 def _found(folder: str | os.PathLike[str]) -> Run:
     storage = Storage.at(folder)
     run = Run(storage, config_for_its_files(storage), new_console())
-    before, now = known_contents(storage), contents(run.config)
-    if others := [key for key in now if before.get(key, now[key]) != now[key]]:
+    if others := changed_contents(known_contents(storage), contents(run.config), run.config):
         run.warn(f"{some(others)}: changed since the run began, and this is computed with what is there now")
     return run
 

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from policylearn.config.data import (
     USUAL_KIND,
@@ -104,12 +104,12 @@ class Config(Strict):
     diagnose: DiagnoseConfig = DiagnoseConfig()
     validity: ValidityConfig = ValidityConfig()
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _of_own_data(cls, given: Any) -> Any:
+    def _of_own_data(cls, given: Any, build: ModelWrapValidatorHandler["Config"]) -> "Config":
         """The defaults are those of the planted benchmark; two of them would not be true of data of one's own."""
         if not isinstance(given, dict):
-            return given
+            return build(given)
         given = rename(given)  # what an earlier version left
         task = _path_of(given.get("task"))
         if task in BENCHMARKS and task != PLANTED:  # its corpora are, unless they are named, its own
@@ -120,10 +120,12 @@ class Config(Strict):
         if _has_pictures(given):
             given = {**given, "inner": {"objective": PATCHES, **_tree(given.get("inner"))}}
         evaluate = given.get("evaluate", {})
-        if domain not in BENCHMARKS and isinstance(evaluate, dict) and "arms" not in evaluate:
-            arms = [arm for arm in EvaluateConfig().arms if arm not in PLANTED_ONLY]
-            given = {**given, "evaluate": {**evaluate, "arms": arms}}
-        return given
+        if domain in BENCHMARKS or not isinstance(evaluate, dict) or "arms" in evaluate:
+            return build(given)
+        arms = [arm for arm in EvaluateConfig().arms if arm not in PLANTED_ONLY]
+        found = build({**given, "evaluate": {**evaluate, "arms": arms}})
+        found.evaluate.model_fields_set.discard("arms")  # it is a default, and nobody's wish
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

@@ -252,7 +252,7 @@ def import_parts(modules: Iterable[str]) -> None:
 
 def _warn_of_another(module: ModuleType) -> None:
     here = Path.cwd().joinpath(*module.__name__.split("."))
-    own = next(filter(Path.is_file, (here.with_name(f"{here.name}.py"), here / "__init__.py")), None)
+    own = next(filter(Path.is_file, (here / "__init__.py", here.with_name(f"{here.name}.py"))), None)
     if own is not None and module.__file__ and os.path.realpath(own) != os.path.realpath(module.__file__):
         mend = "start Python anew in this folder, or give it another name"
         warnings.warn(f"module {module.__name__!r} is {module.__file__}, and not {own}: {mend}", stacklevel=3)

@@ -30,8 +30,9 @@ def asked_for(doc: str | None, names: Iterable[str] = (), flags: Sequence[str] =
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What has been kept so far; nothing where there is no such file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    """What has been kept so far; nothing where there is no file. A line that was not written to its end is none."""
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
@@ -39,9 +40,12 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
     and others may write there as well."""
     content = (json.dumps(line) + "\n").encode()
     path.parent.mkdir(exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        assert os.write(file, content) == len(content)
+        size = os.fstat(file).st_size
+        cut = size and os.pread(file, 1, size - 1) != b"\n"  # the disk was full
+        if (written := os.write(file, b"\n" * bool(cut) + content)) < len(content):
+            raise OSError(f"{path}: only {written} of {len(content)} bytes of a line could be written")
         os.fsync(file)
     finally:
         os.close(file)

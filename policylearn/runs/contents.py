@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +39,15 @@ def contents(config: Config, way: int = NOW) -> dict[str, str]:
     found = {key: contents_of(place, unread.get(key, ()), way > 0) for key, place in places.items()}
     parts = code_of_parts(config, but={"evaluate", "cluster", "track", "scores"}, way=way)
     return {key: held for key, held in found.items() if held is not None} | parts
+
+
+def changed_contents(before: Mapping[str, str], held: Mapping[str, str], config: Config) -> list[str]:
+    """Of `contents`, what is not as it was; what an older run has kept is held against what would be kept then."""
+    others = [key for key in held if before.get(key, held[key]) != held[key]]
+    for way in reversed(range(NOW)) if others else ():
+        earlier = contents(config, way)
+        others = [key for key in others if before[key] != earlier.get(key)]
+    return others
 
 
 def contents_as_read(problem: Problem) -> dict[str, str]:

@@ -10,8 +10,7 @@ from policylearn.artefact import MANIFEST
 from policylearn.config import ClusterConfig, Config, changes
 from policylearn.config.places import places_of
 from policylearn.messages.quote import some
-from policylearn.runs.code import NOW
-from policylearn.runs.contents import contents, known_contents
+from policylearn.runs.contents import changed_contents, contents, known_contents
 from policylearn.runs.kept import kept_json
 from policylearn.runs.layout import BEGUN_IN, CONFIG, CONTENTS, GIVEN, INPUTS, LEARNING, LEFT_BEHIND, PRIOR, PROGRESS
 from policylearn.runs.reading import known_config
@@ -48,7 +47,7 @@ def take(storage: Storage, config: Config, fresh: bool, compares: bool, start_ov
         settings = f"{changed}{_begun_elsewhere(before)}"
         raise ValueError(f"{storage} holds a run with other settings ({settings}): choose {start_over}")
     held = {} if compares else contents(config)
-    others = [] if changed else _changed_contents(before, held, config)
+    others = [] if changed else changed_contents(before, held, config)
     if others and progress:
         raise ValueError(
             f"{storage} holds a run {_moved(others[0], config)} has changed since it began; choose {start_over}"
@@ -57,15 +56,6 @@ def take(storage: Storage, config: Config, fresh: bool, compares: bool, start_ov
     sums = other_sums(known, config) if known and not (fresh or changed) else ""
     remark = f"{sums}: what is new may differ in its last bits from what {storage} holds" if sums else ""
     return Taken(bool(fresh or changed or others), held, remark)
-
-
-def _changed_contents(before: Mapping[str, str], held: Mapping[str, str], config: Config) -> list[str]:
-    """Of `contents`, what is not as it was; what an older run has kept is held against what would be kept then."""
-    others = [key for key in held if before.get(key, held[key]) != held[key]]
-    for way in reversed(range(NOW)) if others else ():
-        earlier = contents(config, way)
-        others = [key for key in others if before[key] != earlier.get(key)]
-    return others
 
 
 def _begun_elsewhere(before: Mapping[str, str]) -> str:

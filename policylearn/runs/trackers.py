@@ -166,11 +166,14 @@ class Trackers:
             self._trackers[name] = self._openers[name]()
         return self._trackers[name]
 
-    def close(self, history: Sequence[dict[str, Any]]) -> None:
-        """All is said; what a tracker lacks of the history, before."""
+    def end(self, history: Sequence[dict[str, Any]]) -> None:
+        """Try once more to bring those up to the history that did not answer."""
         for name in self._openers:
             if self._failed[name]:
                 self._attempt(name, partial(self._catch_up, name, history))
+
+    def close(self) -> None:
+        """All is said."""
         for name, tracker in self._trackers.items():
             self._attempt(name, tracker.close)
 
@@ -226,8 +229,9 @@ def open_trackers(config: Config, folder: str, state: State, console: Console) -
             trackers.open_all()
         trackers.update(state.history)
         yield trackers
+        trackers.end(state.history)  # not where it is stopped: who stops it may wait for seconds only
     finally:
-        trackers.close(state.history)
+        trackers.close()
 
 
 def _opened(name: str, config: Config, folder: str, identity: str) -> Tracker:

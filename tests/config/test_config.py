@@ -281,3 +281,10 @@ def test_a_scorer_of_texts_beside_pictures_is_told_how_one_of_pictures_is_brough
 )
 def test_a_setting_for_one_or_for_each_is_explained_once(given, said):
     assert refused(None, given).startswith(f"override {given}: {said}") and "\n" not in refused(None, given)
+
+
+def test_a_default_that_goes_by_the_data_is_not_taken_for_a_wish():
+    config = load_config(None, ["domain.path=texts.txt"])
+    assert config.evaluate.arms == ["random", "difference", "learned"]
+    assert "arms" not in config.evaluate.model_fields_set
+    assert "arms" in load_config(None, ["domain.path=texts.txt", "evaluate.arms=[random]"]).evaluate.model_fields_set

@@ -21,4 +21,9 @@ def test_what_is_kept_is_read_again_line_by_line(tmp_path):
     for number in range(3):
         append_line(path, {"seed": number, "arm": "größer"})
     assert [line["seed"] for line in read_lines(path)] == [0, 1, 2]
-    assert path.read_bytes().count(b"\n") == 3 and read_lines(path)[0]["arm"] == "größer"
+    with path.open("ab") as file:
+        file.write(b'{"seed": 3, "ar')
+    assert len(read_lines(path)) == 3
+    append_line(path, {"seed": 4})
+    assert [line["seed"] for line in read_lines(path)] == [0, 1, 2, 4]
+    assert path.read_bytes().count(b"\n") == 5 and read_lines(path)[0]["arm"] == "größer"

@@ -78,6 +78,16 @@ def test_a_service_that_stays_down_is_asked_less_and_less_and_once_more_at_the_e
     assert [number for number, _ in rounds] == [*range(12)]
 
 
+def test_a_run_that_is_stopped_waits_for_no_service(service, tiny, quiet):
+    config, state = tiny('track.to=["wandb"]'), State()
+    with pytest.raises(SystemExit), open_trackers(config, "", state, quiet) as tracked:
+        state.history.append(record(0))
+        service.down = True
+        tracked.update(state.history)
+        raise SystemExit
+    assert quiet.file.getvalue().count("wandb does not answer") == 1
+
+
 def test_a_round_saved_and_not_logged_is_caught_up_with_and_other_runs_are_other_runs(service, tiny, quiet):
     config, state = tiny('track.to=["wandb"]', "track.name=mine"), State(history=[record(0)])
     with open_trackers(config, "", state, quiet):
