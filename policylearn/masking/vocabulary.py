@@ -39,6 +39,7 @@ class Vocabulary:
             neither is 0 (any class), a word begins. The `last` of a piece may be -1, as the piece before it. All
             the same for families that mark every word, but for pieces that nothing is joined to.
         mask: id of [MASK]; None: there is none.
+        lone: id of the mark of a word's beginning alone, such as `▁`; None: there is none.
     """
 
     special: Tensor
@@ -46,6 +47,16 @@ class Vocabulary:
     first: Tensor
     last: Tensor
     mask: int | None = None
+    lone: int | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """Types that say something of a text, [V] boolean: those that are not special, without the mark of a word's
+        beginning alone. Metaspace puts it before every word, and before one that is not known it is a token."""
+        known = ~self.special
+        if self.lone is not None:
+            known[self.lone] = False
+        return known
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabulary:
@@ -85,12 +96,12 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
     >>> tables.opens, tables.special
     (tensor([ True,  True, False, False]), tensor([ True, False, False, False]))
     """
-    if words and not marks_words(tokenizer):
+    read = _reader(tokenizer) if words and tokenizer.is_fast else None
+    if words and read is None:
         raise ValueError(
             f"cannot tell where words begin: {_description(tokenizer)} leaves no mark of words that is known here; "
             'mask with unit="token", which works with any tokenizer'
         )
-    read = _reader(tokenizer) if words else None
     ids = tokenizer.get_vocab()
     size = ids_of(tokenizer)
     rows = [ALONE] * size
@@ -99,7 +110,8 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, words: bool = True) -> Vocabu
     opens, first, last = zip(*rows, strict=True)
     special = special_table(special_ids(tokenizer), size)
     begin, end = (torch.tensor(column, dtype=torch.int8) for column in (first, last))
-    return Vocabulary(special, torch.tensor(opens), begin, end, tokenizer.mask_token_id)
+    lone = lone_mark(tokenizer) if tokenizer.is_fast else None
+    return Vocabulary(special, torch.tensor(opens), begin, end, tokenizer.mask_token_id, lone)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -120,21 +132,6 @@ def is_table_of(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> bool:
     size = ids_of(tokenizer)
     tables = (special_table(ids, size) for ids in (special_ids(tokenizer), tokenizer.all_special_ids))
     return any(torch.equal(table, special) for table in tables)
-
-
-def known_types(tokenizer: PreTrainedTokenizerBase, special: Tensor) -> Tensor:
-    """Types that say something of a text, [V] boolean: those that are not special, without the mark of a word's
-    beginning alone, such as `▁`. Metaspace puts it before every word, and before one that is not known it is a token.
-
-    Args:
-        tokenizer: a fast tokenizer of V types.
-        special: [V] boolean, as of `Vocabulary`.
-    """
-    known = ~special
-    alone = lone_mark(tokenizer)
-    if alone is not None:
-        known[alone] = False
-    return known
 
 
 def lone_mark(tokenizer: PreTrainedTokenizerBase, of_bytes: bool = False) -> int | None:

@@ -23,7 +23,7 @@ from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.field import check_random_tokens
-from policylearn.masking.vocabulary import ids_of, known_types, marks_words
+from policylearn.masking.vocabulary import ids_of, marks_words
 from policylearn.messages.quote import some
 from policylearn.models.chunks import Indices
 from policylearn.models.loading import check_goes_with, load_model, text_ends
@@ -141,7 +141,7 @@ class TextProblem(Problem):
     @cached_property
     def _known(self) -> np.ndarray:
         """Types that say something of a text, [V] boolean."""
-        return known_types(self.tokenizer, self.vocabulary.special).numpy()
+        return self.vocabulary.known.numpy()
 
     @cached_property
     def domain(self) -> TokenRows:

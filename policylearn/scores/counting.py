@@ -33,7 +33,7 @@ class CorpusCounts:
         types: [V] int64, occurrences of every token id.
         type_documents: [V] int64, texts each token id occurs in.
         words: the words, of at most `lexicon.PIECES` pieces, with their occurrences and texts.
-        total_words: occurrences of words of any length; special tokens ([UNK]) are no words.
+        total_words: occurrences of words of any length; special tokens ([UNK]) are no words, nor is a `▁` alone.
         missed: how many occurrences of a word may not be counted, and how often a word that is not in `words` may
             have occurred, at most: 0 unless the corpus had more than `LIMIT` distinct words.
     """
@@ -51,7 +51,7 @@ class CorpusCounts:
         lost = self.total_words - int(self.words.counts.sum())
         if 2 * lost <= self.total_words or self.missed:
             return ""
-        long = f"more than {PIECES} pieces, or none that the tokenizer knows, and are not counted"
+        long = f"more than {PIECES} pieces and are not counted"
         return f". Of its {self.total_words:,} words {lost:,} have {long}: {NO_BLANKS}"
 
 
@@ -84,7 +84,7 @@ def count_chunk(
     """Count a few texts at once: see `count_corpus`."""
     size, reading = len(vocabulary.special), read(texts, tokenizer, vocabulary)
     ids, text = reading.ids, reading.document
-    words = ~vocabulary.special.numpy()[ids[reading.lead]]
+    words = vocabulary.known.numpy()[ids[reading.lead]] | (reading.pieces > 1)
     lead, pieces = reading.lead[words], reading.pieces[words]
     alone = np.zeros(len(ids), dtype=bool)
     alone[lead[pieces == 1]] = True

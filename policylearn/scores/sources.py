@@ -1,7 +1,7 @@
 """What scorers read: corpora, vectors, a model and labelled examples, each opened when first asked for."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.config import ScoresConfig
 from policylearn.data.tokens import TokenRows
-from policylearn.masking.vocabulary import Vocabulary, known_types
+from policylearn.masking.vocabulary import Vocabulary
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.models.model import InnerModel
 from policylearn.scores.anchors import Anchors, find_anchors, named_anchors
@@ -56,7 +56,7 @@ class Sources:
 
     @cached_property
     def domain_counts(self) -> CorpusCounts:
-        """Counts of types and words in the domain corpus; the mark of a word's beginning alone is no word."""
+        """Counts of types and words in the domain corpus."""
         return self._count("domain")
 
     @cached_property
@@ -70,11 +70,6 @@ class Sources:
         return self.domain_counts.types, self.general_counts.types
 
     def _count(self, corpus: str, only: np.ndarray | None = None) -> CorpusCounts:
-        found = self._counted(corpus, only)
-        first, second = found.words.pieces[:, :2].T
-        return replace(found, words=found.words.take((second >= 0) | self.known[first]))
-
-    def _counted(self, corpus: str, only: np.ndarray | None) -> CorpusCounts:
         if self.counter is not None:
             return self.counter(corpus, only)
         texts = self.watch(f"counting texts of the {corpus} corpus", getattr(self, corpus)())
@@ -82,8 +77,8 @@ class Sources:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Types that say something of a text, [V] boolean; see `masking.vocabulary.known_types`."""
-        return known_types(self.tokenizer, self.vocabulary.special).numpy()
+        """Types that say something of a text, [V] boolean; see `Vocabulary.known`."""
+        return self.vocabulary.known.numpy()
 
     @cached_property
     def lexicon(self) -> Lexicon:

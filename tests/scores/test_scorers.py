@@ -214,6 +214,13 @@ def test_the_mark_before_words_that_are_not_known_is_no_word(sources):
     for name in ("tficf", "idf"):
         scores = score(name, sources)
         assert not scores.types[marked].any() and scores.types.max() == 1 and scores.words.max() > 0
+    known = replace(sources, domain=lambda: ["a b", "a c", "a"] * 20)
+    assert sources.domain_counts.total_words == known.domain_counts.total_words == 100
+    torch.testing.assert_close(score("tficf", sources).words, score("tficf", known).words)
+    assert replace(sources, domain=lambda: ["a 我 们 喜 欢"]).domain_counts.too_long == ""
+    for name in ("tficf", "idf"):
+        with pytest.raises(ValueError, match="the domain corpus holds no word the tokenizer knows"):
+            score(name, replace(sources, domain=lambda: ["我 们", "喜 欢"]))
 
 
 @pytest.mark.parametrize("name", ["difference", "pmi", "informative"])
