@@ -7,18 +7,22 @@ from policylearn.data.pictures import PatchRows
 from policylearn.data.tokens import CHUNK, TokenRows
 from policylearn.masking.vocabulary import ids_of
 
+FEW = 64
+"""Token types of which none is a word: letters, residues, codons."""
+
 
 def same_words(rows: TokenRows, solid: np.ndarray) -> np.ndarray:
     """For every row the first row that consists of the same `solid` token types, in any order; or in the same order, if
-    a row has more tokens than there are types in all of them: of nucleotides most rows have all types.
+    these are as `FEW` as letters, or a row has more tokens than there are types in all of them: of nucleotides most
+    rows have all types, and of residues many peptides the same.
 
     >>> rows = TokenRows(np.array([5, 6, 9, 6, 5, 7, 8]), np.array([0, 2, 5, 7]))
-    >>> same_words(rows, np.arange(10) < 9)
+    >>> same_words(rows, np.arange(200) != 9)
     array([0, 0, 2])
     """
     longest, rng = int(np.diff(rows.offsets).max(initial=0)), np.random.default_rng(0)
     types = rng.integers(2**64, size=len(solid), dtype=np.uint64)
-    in_order = np.count_nonzero(solid[np.unique(rows.flat)]) < longest
+    in_order = np.count_nonzero(solid) <= FEW or np.count_nonzero(solid[np.unique(rows.flat)]) < longest
     places = rng.integers(2**64, size=longest, dtype=np.uint64) if in_order else None
     sums = [_sums_of_solid(rows, first, solid, types, places) for first in range(0, len(rows), CHUNK)]
     _, at, which = np.unique(np.concatenate([np.zeros(0, np.uint64), *sums]), return_index=True, return_inverse=True)

@@ -4,11 +4,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from policylearn.config import PlantedConfig
 from policylearn.credit.analysis import MADE_UP, A, B
 from policylearn.credit.halves import labelled_halves, text_halves
 from policylearn.credit.labels import cross_fitted, made_up, shuffled
 from policylearn.credit.reliability import outer_losses
 from policylearn.data.alike import same_words, solid_types
+from policylearn.data.planted import planted_tokenizer
 from policylearn.data.tokens import TokenRows
 
 
@@ -23,8 +25,8 @@ def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
     assert sum(map(len, labelled_halves(problem, 20, 0))) == 20
 
 
-def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half(problem):
-    solid = solid_types(problem.tokenizer)
+def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half():
+    solid = solid_types(planted_tokenizer(PlantedConfig()))
     texts = [[10, 11, 12], [11, 10, 12, 4], [20, 21, 22], [4, 20, 21, 22]]
     assert solid[10:23].all() and not solid[4]
     rows = TokenRows(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
@@ -43,7 +45,7 @@ def test_where_letters_stand_for_bytes_marks_are_no_words():
 
 def test_rows_of_the_same_words_are_found_as_by_comparing_them_all():
     rng = np.random.default_rng(0)
-    lengths, solid = rng.integers(0, 6, size=2500), np.arange(30) < 20
+    lengths, solid = rng.integers(0, 6, size=2500), np.arange(200) // 10 != 2
     rows = TokenRows(rng.integers(0, 30, size=lengths.sum()).astype(np.int32), np.append(0, lengths.cumsum()))
     first: dict[frozenset, int] = {}
     expected = [first.setdefault(frozenset(rows[i][solid[rows[i]]].tolist()), i) for i in range(len(rows))]
@@ -60,6 +62,13 @@ def test_rows_that_hold_all_types_there_are_are_the_same_only_in_the_same_order(
     first: dict[bytes, int] = {}
     assert found.tolist() == [first.setdefault(text.tobytes(), i) for i, text in enumerate(texts)]
     assert (found[1200:] < 1200).all()
+
+
+def test_peptides_that_have_the_same_residues_in_another_order_are_others():
+    peptides = np.unique(np.random.default_rng(0).integers(4, 24, size=(3000, 5)), axis=0)
+    assert len({frozenset(peptide) for peptide in peptides.tolist()}) < len(peptides)
+    rows = TokenRows(peptides.ravel(), np.arange(len(peptides) + 1) * 5)
+    assert same_words(rows, np.arange(24) >= 4).tolist() == [*range(len(peptides))]
 
 
 def test_text_halves_share_no_text(problem):
