@@ -10,12 +10,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from policylearn.masking.vocabulary import ids_of, is_table_of
+from policylearn.masking.vocabulary import SAMPLE, ids_of, is_table_of
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 NEEDED = ("mask_token", "pad_token")
-SAMPLE = "a1 b-c 学 é\t\u0301🙂 #[MASK]"
-"""Some faults of a tokenizer only show when it is used."""
 Token = str | dict[str, Any] | None
 
 

@@ -23,6 +23,9 @@ BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
 BLANK = "Ġ"
 """A blank, of ByteLevel."""
 
+SAMPLE = "a1 b-c 学 é\t\u0301🙂 #[MASK]"
+"""Some faults of a tokenizer only show when it is used."""
+
 Piece = tuple[bool, int, int]
 """What the tables say of one piece: (opens, first, last)."""
 ALONE: Piece = (True, LETTER, CLOSED)

@@ -3,7 +3,7 @@
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from policylearn.config import ModelConfig
-from policylearn.masking.vocabulary import check_mask
+from policylearn.masking.vocabulary import SAMPLE, check_mask
 from policylearn.models.agreement import first_difference
 from policylearn.models.checkpoint import check_exists, quiet, reason
 
@@ -43,9 +43,10 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def _check_reads(tokenizer: PreTrainedTokenizerBase, key: str, name: str) -> None:
-    """Refuse one that fails on a letter, before texts of which it may not know one."""
+    """Refuse one that fails on what it does not know, before texts are read of which it knows all, and no policy of it
+    could be saved."""
     try:
-        tokenizer("a")
+        tokenizer(SAMPLE)
     except Exception as error:  # boundary of tokenizers, which has no exceptions of its own
         raise ValueError(
             f"{key} {name!r} cannot read what is not in its vocabulary ({reason(error)}): give the model in its "

@@ -145,10 +145,12 @@ def test_a_tokenizer_that_masks_with_padding_is_refused(folder, tmp_path):
         _ = problem(f"model.name={folder('bare', words=None)}", f"model.tokenizer={tmp_path}/both").tokenizer
 
 
-def test_a_tokenizer_that_fails_on_what_it_does_not_know_is_refused(tmp_path):
-    backend = Tokenizer(models.WordLevel({"[PAD]": 0, "[MASK]": 1, "C": 2, "G": 3}))
-    letters = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", mask_token="[MASK]")
-    letters.save_pretrained(tmp_path)
+@pytest.mark.parametrize("letters", ["CG", "acgt"])
+def test_a_tokenizer_that_fails_on_what_it_does_not_know_is_refused(tmp_path, letters):
+    words = ["[PAD]", "[MASK]", *letters]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", mask_token="[MASK]").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"model\.tokenizer '.*' cannot read .*Missing \[UNK\].* give .* an unk_token"):
         _ = problem("model.architecture={model_type = 'bert'}", f"model.tokenizer={tmp_path}").tokenizer
 
