@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -153,7 +154,7 @@ def mark_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 def _marks(tokenizer: PreTrainedTokenizerBase) -> tuple[dict, str | None]:
     """The model of a backend, and what stands for a blank in its pieces."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = _without_words(tokenizer)
     steps = _steps(backend["pre_tokenizer"], "pretokenizers")
     of_bytes = any(step["type"] == "ByteLevel" for step in steps)
     return backend["model"], _space_mark(backend["normalizer"], steps) or (BLANK if of_bytes else None)
@@ -186,7 +187,7 @@ def _description(tokenizer: PreTrainedTokenizerBase) -> str:
     """What kind of tokenizer it is, for those who wonder why it is not understood."""
     if not tokenizer.is_fast:
         return f"{type(tokenizer).__name__}, which is not a fast tokenizer,"
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = _without_words(tokenizer)
     steps = _steps(backend["pre_tokenizer"], "pretokenizers")
     found = " + ".join(step["type"] for step in steps) or "none"
     return f"the tokenizer, a {backend['model']['type']} with pre-tokenizer {found},"
@@ -194,7 +195,7 @@ def _description(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Piece] | None:
     """The function that reads the pieces of this kind of tokenizer; None for a kind that is not known."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend = _without_words(tokenizer)
     model, steps = backend["model"], _steps(backend["pre_tokenizer"], "pretokenizers")
     if model["type"] == "WordLevel":
         return lambda piece: ALONE
@@ -205,6 +206,16 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Piece] | None
     if mark := _space_mark(backend["normalizer"], steps):
         return lambda piece: (piece.startswith(mark), LETTER, LETTER)
     return _read_bytes if _is_byte_level(steps) else None
+
+
+def _without_words(tokenizer: PreTrainedTokenizerBase) -> dict:
+    """What a backend says of its normaliser, pre-tokenizer and model, without the vocabulary: a large one takes a
+    second to write down."""
+    backend, bare = tokenizer.backend_tokenizer, Tokenizer(models.WordLevel())
+    bare.normalizer, bare.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    affixes = ("continuing_subword_prefix", "end_of_word_suffix")
+    model = {name: getattr(backend.model, name, None) for name in affixes}
+    return json.loads(bare.to_str()) | {"model": model | {"type": type(backend.model).__name__}}
 
 
 def _steps(component: dict | None, members: str) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from policylearn.config import PlantedConfig
 from policylearn.data.planted import domain_corpus, planted_tokenizer
 from policylearn.masking.keys import example_keys, positions
 from policylearn.masking.units import leads, numbered_starts, sizes, span_starts, word_keys, word_starts
-from policylearn.masking.vocabulary import Vocabulary, vocabulary
+from policylearn.masking.vocabulary import Vocabulary, mark_of, vocabulary
 
 SHARED = Path(__file__).parents[3] / "shared"
 SAMPLES = {  # every so many rows, so many texts
@@ -90,6 +91,17 @@ def starts_of(tokenizer, text: str) -> tuple[list[bool], list[bool]]:
     of = encoding.word_ids()
     ours = word_starts(ids, torch.ones_like(ids, dtype=torch.bool), vocabulary(tokenizer))[0]
     return ours.tolist(), [i == 0 or of[i] != of[i - 1] for i in range(len(of))]
+
+
+def test_the_mark_of_words_is_found_without_writing_the_vocabulary_down():
+    pieces = [("<unk>", 0.0), ("▁", -3.0), *((f"▁w{i}", -4.0) for i in range(20_000))]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    tracemalloc.start()
+    assert mark_of(tokenizer) == "▁"
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
 
 
 def agreement(tokenizer, texts: list[str]) -> tuple[float, float]:
