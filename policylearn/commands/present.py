@@ -12,14 +12,12 @@ from policylearn.artefact.card import collator_lines
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.commands.card_of_run import SAMPLE, run_card, use_of
 from policylearn.learning.lineage import Facts
-from policylearn.masking.vocabulary import mark_of
 from policylearn.policy.policy import Columns, MaskingPolicy
 from policylearn.problems.pictures import PictureProblem
 from policylearn.problems.problem import Problem
 from policylearn.problems.texts import of_texts
 from policylearn.protocols import Rows
 from policylearn.report.pictures import drawn_pictures
-from policylearn.report.pieces import legible
 from policylearn.report.words import WordRow, most_masked
 from policylearn.runs.layout import POLICY, REPORT
 from policylearn.runs.run import Run
@@ -37,8 +35,7 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
 
     Types seen fewer than `MIN_COUNT` times are left out: their means say little.
     """
-    names, own = problem.names_of_types(), problem.own_tokenizer
-    mark = None if own is None else mark_of(own)
+    names = problem.names_of_types()
     size = len(names)
     count, learned, prior = np.zeros(size), np.zeros(size), np.zeros(size)
     for ids, real, columns in _sample(rows, problem):
@@ -51,7 +48,7 @@ def word_rows(policy: MaskingPolicy, rows: Rows, problem: Problem) -> list[WordR
         np.add.at(learned, types, after[eligible].numpy())
         np.add.at(prior, types, before[eligible].numpy())
     kept = np.flatnonzero(count >= min(MIN_COUNT, count.max()))
-    return [WordRow(legible(names[i], mark), int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
+    return [WordRow(names[i], int(count[i]), learned[i] / count[i], prior[i] / count[i]) for i in kept]
 
 
 def _sample(rows: Rows, problem: Problem) -> Iterator[tuple[Tensor, Tensor, Columns]]:

@@ -23,7 +23,7 @@ from policylearn.data.splits import unread_files
 from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.field import check_random_tokens
-from policylearn.masking.vocabulary import ids_of, marks_words
+from policylearn.masking.vocabulary import ids_of, mark_of, marks_words
 from policylearn.messages.quote import some
 from policylearn.models.chunks import Indices
 from policylearn.models.loading import check_goes_with, load_model, text_ends
@@ -35,6 +35,7 @@ from policylearn.problems.problem import FOR_TEXTS, Problem
 from policylearn.protocols import Kind
 from policylearn.registry.known import KINDS
 from policylearn.registry.registry import AUTO
+from policylearn.report.pieces import legible
 from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples
 
@@ -100,8 +101,11 @@ class TextProblem(Problem):
         return self.tokenizer
 
     def names_of_types(self) -> list[str]:
-        """As the tokenizer spells them."""
-        return [name or "" for name in self.tokenizer.convert_ids_to_tokens(list(range(ids_of(self.tokenizer))))]
+        """As the tokenizer spells them, bytes as what they say; what was added to it is not spelt in bytes."""
+        own, mark = self.tokenizer, mark_of(self.tokenizer)
+        added = own.added_tokens_decoder
+        names = [name or "" for name in own.convert_ids_to_tokens(list(range(ids_of(own))))]
+        return [name if i in added else legible(name, mark) for i, name in enumerate(names)]
 
     def name_of(self, types: Sequence[int]) -> str:
         """As the tokenizer puts them together."""

@@ -104,6 +104,19 @@ def own(tiny, tiny_problem, tmp_path):
     return problem
 
 
+def test_types_are_called_by_what_their_bytes_say(own, tmp_path):
+    """But for what was added, which is not spelt in bytes."""
+    pieces = ["[UNK]", "[P]", "[M]", "ĠcafÃ©", "Ã", "Ġwho"]
+    backend = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel()
+    roles = {"unk_token": "[UNK]", "pad_token": "[P]", "mask_token": "[M]"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **roles)
+    tokenizer.add_tokens(["ciné"])
+    tokenizer.save_pretrained(tmp_path / "bytes")
+    names = own(["who"] * 5, f"model.tokenizer={tmp_path / 'bytes'}").names_of_types()
+    assert names == ["[UNK]", "[P]", "[M]", "Ġcafé", "\\xc3", "Ġwho", "ciné"]
+
+
 def test_rows_of_nothing_that_the_tokenizer_knows_are_said(own, tmp_path):
     texts, said = ["class0_01", "\u200b", "who", "class0_02"] * 5, list[str]()
     own(texts, tell=said.append).check_task()
