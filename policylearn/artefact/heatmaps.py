@@ -7,10 +7,11 @@ from transformers import PreTrainedTokenizerBase
 
 from policylearn.data.text import text_of
 from policylearn.masking.field import text_field
-from policylearn.masking.vocabulary import mark_of
+from policylearn.masking.vocabulary import BLANK, mark_of
 from policylearn.messages.quote import quote
 from policylearn.policy.policy import Columns, MaskingPolicy
 from policylearn.report.heatmap import Heatmap
+from policylearn.report.pieces import in_bytes
 
 
 def heatmaps(
@@ -23,10 +24,17 @@ def heatmaps(
     eligible = policy.eligible(ids, real)
     with torch.no_grad():
         pair = policy.prior_probabilities(ids, real, columns), policy.probabilities(ids, real, columns=columns)
-    tokens = list(tokenizer.convert_ids_to_tokens(ids[0].tolist()))
     mark = mark_of(tokenizer)
+    tokens = _tokens(tokenizer, ids[0].tolist(), mark)
     prior, learned = (Heatmap(tokens, torch.where(eligible, p, torch.nan)[0].tolist(), mark) for p in pair)
     return prior, learned
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str | None) -> list[str]:
+    """All spelt alike: what was added to a byte-level tokenizer stands there as it is."""
+    added = tokenizer.added_tokens_decoder if mark == BLANK else {}
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    return [in_bytes(token) if i in added else token for i, token in zip(ids, tokens, strict=True)]
 
 
 def inspect_texts(

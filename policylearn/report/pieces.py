@@ -125,7 +125,11 @@ def _whole_characters(tokens: Iterable[tuple[str, float]], read: Callable[[str],
     """Tokens as text; those that are parts of one character as one, as likely as the likeliest."""
     raw, likely = b"", math.nan
     for token, probability in tokens:
-        raw += read(token)
+        part = read(token)
+        if raw and part and part[0] & 0xC0 != 0x80:  # it goes on with no character
+            yield raw.decode("utf-8", errors="replace"), likely
+            raw, likely = b"", math.nan
+        raw += part
         likely = probability if math.isnan(likely) else max(likely, probability)
         if _is_cut(raw):
             continue
@@ -173,6 +177,16 @@ def _from_bytes(token: str) -> bytes:
     if not all(character in spelled for character in token):
         return token.encode()
     return bytes(spelled[character] for character in token)
+
+
+def in_bytes(text: str) -> str:
+    """A text as GPT-2 spells its bytes.
+
+    >>> in_bytes(" café")
+    'ĠcafÃ©'
+    """
+    spelling = {byte: character for character, byte in _byte_of_character().items()}
+    return "".join(spelling[byte] for byte in text.encode())
 
 
 def legible(token: str, mark: str | None) -> str:

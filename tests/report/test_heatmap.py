@@ -20,6 +20,7 @@ from policylearn.report.heatmap import (
     terminal_heatmap,
     terminal_legend,
 )
+from policylearn.report.pieces import pieces
 from policylearn.scores.heuristic import scorer_policy
 
 NAN = math.nan
@@ -184,6 +185,12 @@ def test_parts_of_a_character_are_as_likely_as_the_likeliest():
     assert marked_heatmap(Heatmap(["æĪ", "ĳ", "Ġa"], [0.1, 0.3, 0.2], "Ġ")).plain == "[我 .30] a"
 
 
+def test_a_character_that_is_cut_swallows_nothing_behind_it():
+    shown = pieces(["cinÃ", "Ġla", "Ġâ", "Ģ", "b"], [0.2, 0.9, 0.1, 0.3, 0.4], "Ġ")
+    read = [("cin\ufffd", 0.2), ("la", 0.9), ("\ufffd", 0.3), ("b", 0.4)]
+    assert [(piece.text, piece.probability) for piece in shown] == read
+
+
 def test_a_vowel_sign_does_not_end_a_word():
     assert marked_heatmap(Heatmap(["▁हि", "न्दी", "▁में"], [0.3, 0.1, 0.1])).plain == "[हिन्दी .30] में"
 
@@ -193,6 +200,8 @@ def test_texts_of_a_policy_are_read_as_its_tokenizer_spells():
     backend = Tokenizer(models.BPE(letters, [], unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", mask_token="[MASK]")
+    tokenizer.add_tokens(["ciné"])  # of which é, if it were a byte, would begin a character
     policy = scorer_policy("idf", tokenizer, ["我们", "习惯"] * 5).policy
-    for heatmap in inspect_texts(policy, tokenizer, ["我们习惯"])[0]:
-        assert terminal_heatmap(heatmap, console=COLOUR).plain == "我们习惯"
+    for text in ("我们习惯", "le ciné la"):
+        for heatmap in inspect_texts(policy, tokenizer, [text])[0]:
+            assert terminal_heatmap(heatmap, console=COLOUR).plain == text
