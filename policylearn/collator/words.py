@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from policylearn.masking.vocabulary import mark_of
 from policylearn.messages.quote import quote
 
 WORD_IDS: Literal["word_ids"] = "word_ids"
@@ -32,7 +33,7 @@ def word_numbers(row: Mapping[str, Any], words: OwnWords, tokenizer: PreTrainedT
             tokens, or NaN as data frames have it; "chinese_ref", a column of the positions of tokens that go on with a
             word, as transformers' scripts for whole-word masking of Chinese make it, those of them beyond a text that
             was cut included; or a function of the example that gives what `word_ids` holds.
-        tokenizer: whose pieces that begin with `##` go on with a word beside "chinese_ref", for the scripts list
+        tokenizer: whose pieces go on with a word beside "chinese_ref" if it marks them with `##`, for the scripts list
             Chinese alone; None: there are none.
 
     Raises:
@@ -70,9 +71,10 @@ def _from_positions(given: Any, tokens: Tensor, tokenizer: PreTrainedTokenizerBa
             f"words={CHINESE_REF!r}: an example with tokens of shape {list(tokens.shape)} has {quote(given)}: give "
             "examples one by one, each with a list of positions from 0 on"
         )
-    pieces = [] if tokenizer is None else tokenizer.convert_ids_to_tokens(tokens.clamp(min=0).tolist())
     begins = torch.ones_like(tokens, dtype=torch.int64)
-    begins[[i for i, piece in enumerate(pieces) if (piece or "").startswith(CONTINUES)]] = 0
+    if tokenizer is not None and (not tokenizer.is_fast or mark_of(tokenizer) == CONTINUES):
+        pieces = tokenizer.convert_ids_to_tokens(tokens.clamp(min=0).tolist())
+        begins[[i for i, piece in enumerate(pieces) if (piece or "").startswith(CONTINUES)]] = 0
     begins[torch.from_numpy(positions[positions < len(tokens)].astype(np.int64))] = 0
     return begins.cumsum(0) - 1
 

@@ -127,6 +127,15 @@ def test_a_list_of_chinese_continuations_leaves_other_words_whole(wordpiece):
         assert masked.all() or not masked.any()
 
 
+def test_where_words_are_marked_otherwise_a_heading_begins_one():
+    """As of Markdown: `##` is a word of the text."""
+    backend = Tokenizer(models.BPE({piece: i for i, piece in enumerate(["a", "##", "b"])}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    row = {"input_ids": [0, 1, 2], "chinese_ref": [2]}
+    assert word_numbers(row, "chinese_ref", tokenizer).tolist() == [0, 1, 1]
+
+
 def test_nothing_is_spelt_as_data_frames_do():
     row = {"input_ids": [2, 7, 8, 3]}
     for nothing in (None, float("nan"), np.nan, -1):
