@@ -36,7 +36,7 @@ class Overrides:
         """
         given = {name: value for name in FIELDS if (value := fields[name]) is not None}
         policy, tokenizer, own_words = fields["policy"], fields["tokenizer"], fields.get("words") is not None
-        if (read := (policy, tokenizer, own_words, given)) != self._read:
+        if (read := (policy, tokenizer, own_words, fields["mlm"], given)) != self._read:
             self._check(*read)
             changes = {
                 FIELDS[name]: UNITS[value] if name == "whole_word_mask" else value for name, value in given.items()
@@ -45,7 +45,12 @@ class Overrides:
         return self._applied
 
     def _check(
-        self, policy: MaskingPolicy, tokenizer: PreTrainedTokenizerBase, own_words: bool, given: Mapping[str, Any]
+        self,
+        policy: MaskingPolicy,
+        tokenizer: PreTrainedTokenizerBase,
+        own_words: bool,
+        masks: bool,
+        given: Mapping[str, Any],
     ) -> None:
         """By the names of the fields; what else is wrong, the policy says."""
         rate, masking = given.get("mlm_probability"), policy.masking
@@ -66,7 +71,7 @@ class Overrides:
                 'word, words="word_ids"'
             )
         unit = UNITS[given["whole_word_mask"]] if "whole_word_mask" in given else masking.unit
-        if own_words and unit == "token" and not policy.scores_words:
+        if masks and own_words and unit == "token" and not policy.scores_words:
             warnings.warn(
                 "words= changes nothing: tokens are masked one by one, and scored so; set whole_word_mask=True",
                 stacklevel=2,

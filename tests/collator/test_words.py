@@ -1,6 +1,7 @@
 """Words as the examples have them."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -134,6 +135,15 @@ def test_where_words_are_marked_otherwise_a_heading_begins_one():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
     row = {"input_ids": [0, 1, 2], "chinese_ref": [2]}
     assert word_numbers(row, "chinese_ref", tokenizer).tolist() == [0, 1, 1]
+
+
+def test_that_words_change_nothing_is_said_where_something_is_masked(wordpiece):
+    settings = {"whole_word_mask": False, "words": "word_ids"}
+    with pytest.warns(UserWarning, match="words= changes nothing: tokens are masked one by one"):
+        PolicyCollator(wordpiece, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PolicyCollator(wordpiece, mlm=False, **settings)
 
 
 def test_nothing_is_spelt_as_data_frames_do():
