@@ -38,9 +38,10 @@ def check_amount(problem: Problem, uniform: MaskingPolicy) -> None:
         ValueError: there is nothing in a half, or too few words are masked often enough in both.
     """
     config, found, in_long = problem.config, [], []
-    _check_halves(problem, "domain", *text_halves(problem, SEED))
+    halves = text_halves(problem, SEED)
+    _check_halves(problem, "domain", *halves)
     _check_halves(problem, "task", *labelled_halves(problem, config.credit.examples, SEED))
-    for rows in text_halves(problem, SEED):
+    for rows in halves:
         points = (
             take(masked_texts(problem, uniform, rows, MASK_SEED + number), config.credit.batches)
             for number in range(states(config))
