@@ -13,18 +13,20 @@ A `Column` makes a number of every item.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from policylearn.config import ScoresConfig
+from policylearn.config import Config, ScoresConfig
+from policylearn.config.scores import scorer_of
 from policylearn.data.lists import list_of
 from policylearn.data.planted_context import USEFUL
-from policylearn.data.tokens import Annotated
+from policylearn.data.tokens import Annotated, TokenRows
 from policylearn.messages.quote import quote, some
+from policylearn.protocols import Rows
 
 COLUMN_SCORERS = ("column", "entity", "oracle-context", "pos_column")
 """Those that read a column, or may."""
@@ -65,6 +67,20 @@ def columns_of(scorers: Iterable[str], config: ScoresConfig) -> dict[str, Column
     if config.entity.column is not None:
         known["entity"] = Column(config.entity.column, _is_entity, "a tag: a string, a whole number or null")
     return {name: known[name] for name in scorers if name in known}
+
+
+def scorers_named(config: Config) -> set[str]:
+    """Those that `policy.prior` and `evaluate.arms` name."""
+    return {scorer_of(name) for name in (*config.policy.prior, *config.evaluate.arms)}
+
+
+def columns_apart(rows: Rows, config: Config) -> tuple[Rows, dict[str, np.ndarray]]:
+    """Rows without the columns that given policies or custom arms alone read, and these: they are of the masks of
+    such an arm, and no part of the data that it shares with others."""
+    if not isinstance(rows, TokenRows) or not (apart := rows.columns.keys() - scorers_named(config)):
+        return rows, {}
+    common = {name: values for name, values in rows.columns.items() if name not in apart}
+    return replace(rows, columns=common), {name: rows.columns[name] for name in sorted(apart)}
 
 
 def _is_entity(tag: Any) -> float:

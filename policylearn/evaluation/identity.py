@@ -12,6 +12,8 @@ from safetensors.torch import save
 from policylearn.arms.course import USUAL, Course, number_of_best
 from policylearn.config import Config, MaskingConfig, RateSchedule, TaskConfig, parts_of
 from policylearn.config.masking import texts_of
+from policylearn.config.scores import scorer_of
+from policylearn.data.columns import columns_apart
 from policylearn.masking.field import text_field
 from policylearn.masking.lengths import split_long_words
 from policylearn.models.model import InnerModel
@@ -49,7 +51,8 @@ def trial_key(evidence: str, masks: str, seed: int) -> str:
 
 def masks_key(policy: MaskingPolicy | None, domain: Rows, course: Course = USUAL, config: Config | None = None) -> str:
     """What decides the masks of an arm; None: no further training. `course` is the rest of its training, and of
-    `config` are the settings by which masks go that follow the credits of the moment, and those of joint tuning."""
+    `config` are the settings by which masks go that follow the credits of the moment, those of joint tuning, and which
+    numbers that texts bring are of this arm and not of all."""
     if policy is None:
         return "none" + (_tuned(config, config.masking) if config is not None else "")
     units = " short units" if _masked_otherwise_before(policy, domain) else ""
@@ -57,10 +60,17 @@ def masks_key(policy: MaskingPolicy | None, domain: Rows, course: Course = USUAL
     by = {"outer": config.outer, "credit": config.credit} if config is not None and course.live else {}
     live = [f"{name} {settings.model_dump_json()}" for name, settings in by.items()]
     tuned = _tuned(config, policy.masking) if config is not None else ""
+    brought_along = _brought_along(policy, domain, config) if config is not None else ""
     epochs = (
         " own epochs" if config is not None and _drawn_otherwise_before(policy, len(domain), course, config) else ""
     )
-    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key + tuned + epochs
+    return " ".join([fingerprint(policy) + units, *network, *live]) + course.key + tuned + epochs + brought_along
+
+
+def _brought_along(policy: MaskingPolicy, domain: Rows, config: Config) -> str:
+    """Columns of the domain that it goes by, but for those that `evidence_key` knows."""
+    columns, read = columns_apart(domain, config)[1], set(map(scorer_of, policy.names))
+    return "".join(f" {name} {_sha256(values.tobytes())}" for name, values in columns.items() if name in read)
 
 
 def _tuned(config: Config, masking: MaskingConfig) -> str:
@@ -101,7 +111,7 @@ def evidence_key(problem: Problem) -> str:
     settings = _settings(problem.config, problem.task)
     if model.mlm.config.model_type == "beit":
         settings["told"] = "words of the config"  # once, they were those of the policy
-    parts = [str(VERSION), json.dumps(settings), weights_key(model), _data(problem.data())]
+    parts = [str(VERSION), json.dumps(settings), weights_key(model), _data(problem.data(), problem.config)]
     return _sha256(" ".join([*parts, *code.values()]).encode())
 
 
@@ -134,9 +144,10 @@ def _settings(config: Config, task: TaskConfig) -> dict[str, Any]:
     return found
 
 
-def _data(data: Data) -> str:
+def _data(data: Data, config: Config) -> str:
     digest = hashlib.sha256(json.dumps(data.labels).encode())
-    for name, rows in [("domain", data.domain), *((name, split.rows) for name, split in sorted(data.examples.items()))]:
+    domain, _ = columns_apart(data.domain, config)
+    for name, rows in [("domain", domain), *((name, split.rows) for name, split in sorted(data.examples.items()))]:
         digest.update(name.encode())
         for part in rows.contents():
             digest.update(part)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import TaskConfig
 from policylearn.data.alike import same_words, shared, solid_types
 from policylearn.data.benchmarks import BENCHMARKS
-from policylearn.data.columns import Column, columns_of, read_columns
+from policylearn.data.columns import Column, columns_of, read_columns, scorers_named
 from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
@@ -177,9 +177,9 @@ class TextProblem(Problem):
 
     def _columns(self) -> dict[str, Column]:
         """Columns of the domain, by the scorer that reads them. Those of given policies may be missing."""
-        policy, evaluate, scores = self.config.policy, self.config.evaluate, self.config.scores
+        evaluate, scores = self.config.evaluate, self.config.scores
         customs = (own.prior for arm, own in evaluate.custom.items() if arm in evaluate.arms)
-        named = {scorer_of(name) for name in (*policy.prior, *evaluate.arms, *chain.from_iterable(customs))}
+        named = scorers_named(self.config) | set(map(scorer_of, chain.from_iterable(customs)))
         found, given = columns_of(named, scores), columns_of(self.given - named, scores)
         if given:
             _, has = next(open_records(self.config, "domain"), ("", {}))

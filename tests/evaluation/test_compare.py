@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from policylearn.commands.reproduce import reproduce_trial
 from policylearn.commands.train import train
 from policylearn.config import PolicyConfig, config_of
 from policylearn.evaluation.compare import evaluate_policies
+from policylearn.evaluation.identity import evidence_key, masks_key
 from policylearn.pretrain.material import material_of
 from policylearn.problems.of_config import problem_of
 from policylearn.runs.run import Run
@@ -152,11 +154,33 @@ def test_a_given_policy_masks_by_the_scores_of_texts_whether_or_not_the_config_n
     for name, settings in (("named", [("policy.prior", {"column": 1.0})]), ("not", [])):
         evaluate_policies(with_scores(*settings), tmp_path / name, quiet, {"mine": mine})
         lines = map(json.loads, (tmp_path / name / "trials.jsonl").read_text().splitlines())
-        kept[name] = [(trial["arm"], trial["key"], trial["mlm_loss"]) for trial in lines]
+        kept[name] = [(trial["arm"], trial["mlm_loss"]) for trial in lines]
     assert kept["named"] == kept["not"]
     for arm in ("random", "mine"):
         assert "others than those" not in "".join(policylearn("reproduce", tmp_path / "not", "--trial", arm, 0)[1:])
     assert [*material_of(problem_of(with_scores()), str(mine)).rows[0]] == ["input_ids", "column"]
+
+
+def test_another_policy_that_goes_by_scores_of_texts_leaves_the_trials_of_other_arms_what_they_are(
+    with_scores, tmp_path, quiet
+):
+    """And other scores are other trials of that policy alone."""
+    mine, out = of_scores(with_scores(), tmp_path / "mine"), tmp_path / "out"
+
+    def keys(**given):
+        evaluate_policies(with_scores(), out, quiet, given)
+        kept = [(trial["arm"], trial["key"]) for trial in map(json.loads, (out / "trials.jsonl").open())]
+        return {arm: {key for name, key in kept if name == arm} for arm in ("random", "mine")}
+
+    first, second = keys(), keys(mine=mine)
+    assert first["random"] == second["random"] and len(second["mine"]) == 1
+    texts = Path(with_scores().domain.path)
+    texts.write_text(texts.read_text().replace("[0, 1, 11,", "[0, 1, 12,"))
+    third = keys(mine=mine)
+    assert third["random"] == first["random"] and len(third["mine"]) == 2
+    named = problem_of(with_scores(("policy.prior", {"column": 1.0})))
+    assert " column " not in masks_key(load_policy(mine).policy, named.domain, config=named.config)
+    assert evidence_key(named) != evidence_key(problem_of(with_scores()))
 
 
 def test_of_a_given_policy_whose_scores_the_texts_do_not_bring_that_is_said(with_scores, one_seed, tmp_path, quiet):
