@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from policylearn.config import Config
 from policylearn.config.places import places_of
+from policylearn.data.columns import columns_apart
 from policylearn.data.hub import DATASETS
 from policylearn.data.records import matching_files
 from policylearn.data.splits import unread_files
@@ -56,7 +57,7 @@ def contents_as_read(problem: Problem) -> dict[str, str]:
     read = {
         "model.name": lambda: data.checkpoint,
         "task.path": lambda: _digest(b for x in data.examples.values() for b in (*x.rows.contents(), *x.contents())),
-        "domain.path": lambda: _digest(data.domain.contents()),
+        "domain.path": lambda: _digest(columns_apart(data.domain, config)[0].contents()),
     }
     elsewhere = {key for key, place in places_of(config).items() if key in read and not _places_here(place)}
     return {key: read[key]() for key in read if key in elsewhere}

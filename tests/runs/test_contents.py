@@ -47,6 +47,25 @@ def test_other_texts_under_the_same_name_are_refused(given, tmp_path, quiet):
     Run.open(tmp_path / "run", config, quiet)
 
 
+def test_scores_that_texts_bring_for_an_arm_alone_are_no_part_of_the_data_that_a_run_has_read(
+    tiny, tmp_path, monkeypatch
+):
+    """Once they were not read: a run from then goes on."""
+    (tmp_path / "texts.jsonl").write_text('{"text": "class0_01 generic_003", "scores": [0, 1]}\n' * 9)
+    monkeypatch.setattr("policylearn.runs.contents._places_here", lambda source: [])
+
+    def read(*settings):
+        problem = problem_of(tiny(f"domain.path={tmp_path}/texts.jsonl", *settings))
+        return problem.domain.columns.keys(), contents_as_read(problem)["domain.path"]
+
+    (none, plain), (mine, custom), (named, prior) = (
+        read(),
+        read("evaluate.custom={mine = {prior = {column = 4.0}}}", 'evaluate.arms=["mine"]'),
+        read("policy.prior={column = 4.0}"),
+    )
+    assert not none and mine == named == {"column"} and plain == custom != prior
+
+
 def test_what_was_read_of_places_that_are_no_files_is_held_against_what_is_read_now(tiny, tmp_path, quiet, monkeypatch):
     """As of the Hub, where a name may have another model, and other texts, by tomorrow."""
     rows = {"domain": ["class0_01 generic_003"] * 9}
