@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from logging import Logger
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Look:
     Attributes:
         homes: modules whose functions and classes do, and not their names alone.
         inside: whether arrays and other objects of elsewhere do.
-        enclosed: whether what functions of elsewhere enclose does.
+        enclosed: whether what functions of elsewhere enclose of these modules does.
     """
 
     homes: frozenset[str]
@@ -60,9 +60,9 @@ def code_hash(part: Any, module: str | None = None, way: int = NOW) -> str:
     """SHA-256 of what a function, a class or an object is compiled to, with all of its own module that it uses, and of
     the module that brings it, such as what an object of a class of ours is made of: functions, classes, numbers, texts,
     lists of them, and whatever else can be pickled: arrays, patterns, settings.
-    Comments do not matter, another Python does; functions and classes that it imports from elsewhere are not looked
-    at, and of an object that cannot be pickled, such as a lock, or that is another after every use, such as a generator
-    of random numbers, only the class is.
+    Comments do not matter, another Python does. Functions and classes that it imports from elsewhere are not looked at,
+    but for functions of these modules that one of them encloses; and of an object that cannot be pickled, such as a
+    lock, or that is another after every use, such as a generator of random numbers, only the class is.
 
     Args:
         part: of others.
@@ -134,13 +134,13 @@ def _made_of(part: Any, look: Look) -> Iterable[Any]:
 
 def _of_elsewhere(part: Any, look: Look) -> list[Any]:
     if isinstance(part, FunctionType) and look.enclosed:
-        return _enclosed(part)
+        return [held for held in _enclosed(part) if isinstance(held, FunctionType) or _home(held) in look.homes]
     named = isinstance(part, SURROUNDINGS + GENERATORS) or hasattr(part, "__qualname__")
     return _pickled(part) if look.inside and not named else []
 
 
 def _enclosed(part: FunctionType) -> list[Any]:
-    return [cell.cell_contents for cell in part.__closure__ or ()]
+    return [cell.cell_contents for cell in part.__closure__ or () if cell != CellType()]  # one may be empty
 
 
 def _is_place(name: Any, value: Any, places: Set[int]) -> bool:

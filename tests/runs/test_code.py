@@ -132,6 +132,38 @@ def test_what_an_object_of_elsewhere_holds_of_the_module_that_brings_it_counts(p
     assert len({code_hash(part, "their_parts", way=1) for part in parts}) == 1  # as older runs have it
 
 
+REMEMBERING = """
+def remembering(function, kept):
+    def inner(x):
+        if x not in kept:
+            kept[x] = function(x)
+        return kept[x]
+    return inner
+
+def half_made():
+    if False:
+        function = len
+    return lambda x: function(x)
+
+"""
+
+
+def test_what_a_function_of_elsewhere_remembers_does_not_count(monkeypatch):
+    monkeypatch.setitem(sys.modules, "somewhere", somewhere := ModuleType("somewhere"))
+    exec(WRAPPER + REMEMBERING, vars(somewhere))
+    names: dict = {"__name__": "their_code"}
+    for value in (3, 9):
+        source = (
+            f"def own(x):\n    return {value}\nkept = wrapped(remembering(own, {{}}))\ndef part(x):\n    return kept(x)"
+        )
+        exec(f"from somewhere import remembering, wrapped\n{source}", names)
+        before, _ = code_hash(part := names["part"], "their_parts"), part(1)
+        assert code_hash(part, "their_parts") == before
+        names[f"hash {value}"] = before
+    assert names["hash 3"] != names["hash 9"]  # what it was given of the module does
+    assert code_hash(somewhere.half_made(), "their_parts")  # of which a variable has no value yet
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_its_own_module_is_the_same_whoever_says_so(part):
     names: dict[str, object] = {"__name__": "their_parts"}
