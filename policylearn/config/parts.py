@@ -1,7 +1,10 @@
 """Parts of one's own that a config names: where they come from, and whether workers find them."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import chain
+from typing import Any
+
+from pydantic import BaseModel
 
 from policylearn.config.experiment import Config
 from policylearn.registry.known import KINDS, Part, brought, registered
@@ -54,9 +57,9 @@ def _names(config: Config, but: Set[str] = frozenset()) -> dict[str, set[str]]:
     priors = chain.from_iterable(own.prior for own in evaluate.custom.values())
     own_sections = config.scores.model_extra or {}  # read by the settings that a scorer brings
     scorers: dict[str, Iterable[str]] = {
-        "policy": config.policy.prior,
-        "evaluate": [*evaluate.arms, *priors],
-        "scores": own_sections,
+        "policy": _with_settings(config.policy.prior, own_sections),
+        "evaluate": _with_settings([*evaluate.arms, *priors], own_sections),
+        "scores": _with_settings(own_sections, own_sections),
     }
     found: dict[str, dict[str, Iterable[str]]] = {
         "scorers": scorers,
@@ -75,6 +78,28 @@ def _names(config: Config, but: Set[str] = frozenset()) -> dict[str, set[str]]:
         kind: {_bare(name) for section, names in sections.items() if section not in but for name in names}
         for kind, sections in found.items()
     }
+
+
+def _with_settings(scorers: Iterable[str], sections: Mapping[str, Any]) -> set[str]:
+    """These and what texts stand in their sections, which may be further scorers that one of them goes by."""
+    found: set[str] = set()
+    new = {_bare(name) for name in scorers}
+    while new:
+        found |= new
+        new = {_bare(text) for name in new & sections.keys() for text in _texts(sections[name])} - found
+    return found
+
+
+def _texts(settings: Any) -> Iterator[str]:
+    """Those that a user has chosen: values, and keys of tables, but no names of settings."""
+    if isinstance(settings, str):
+        yield settings
+    elif isinstance(settings, BaseModel):
+        yield from chain.from_iterable(_texts(value) for _, value in settings)
+    elif isinstance(settings, Mapping):
+        yield from chain.from_iterable(map(_texts, chain(settings, settings.values())))
+    elif isinstance(settings, list | tuple | set | frozenset):
+        yield from chain.from_iterable(map(_texts, settings))
 
 
 def _bare(name: str) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import BaseModel
 
 import policylearn as pl
 from policylearn.arms.arms import initial_policy
@@ -147,6 +148,22 @@ def test_a_part_counts_where_its_name_may_stand_and_nowhere_else(tiny):
     assert code_of_parts(config, but={"evaluate", "task"}).keys() == {
         f"the code of scorer {name!r}" for name in ("length", "my.scorer")
     }
+
+
+def test_so_does_a_part_that_settings_of_another_name(tiny):
+    class Settings(BaseModel):
+        of: str = ""
+        length: dict[str, float] = {}
+
+    for name in ("base", "far", "length", "mix", "other"):
+        pl.scorer(name)(scorer := lambda sources: None)
+        scorer.settings = Settings
+    settings = 'scores.mix={of = "base:rank"}', "scores.base={length = {far = 1.0}}"
+    named = {f"scorer {name!r}" for name in ("base", "far", "mix")}
+    config = tiny("policy.prior={mix=1.0}", *settings)
+    assert own_parts(config).keys() == named == own_parts(tiny(*settings)).keys()
+    assert code_of_parts(config, but={"scores"}).keys() == {f"the code of {name}" for name in named}
+    assert not code_of_parts(tiny(*settings), but={"scores"})
 
 
 def test_a_module_that_is_not_there_or_raises_is_said(here, monkeypatch):
