@@ -28,8 +28,13 @@ from policylearn.data.tokens import Annotated, TokenRows
 from policylearn.messages.quote import quote, some
 from policylearn.protocols import Rows
 
-COLUMN_SCORERS = ("column", "entity", "oracle-context", "pos_column")
-"""Those that read a column, or may."""
+COLUMN_SCORERS = {
+    "column": "scores.column.name",
+    "entity": "scores.entity.column",
+    "oracle-context": "",
+    "pos_column": "scores.pos_column.name",
+}
+"""Those that read a column, or may: with the setting that names it."""
 WORD = re.compile(r"\S+")
 NO_ENTITY = ("O", "", None, 0)
 
@@ -42,11 +47,18 @@ class Column:
         name: of the column.
         weigh: item → number; NaN for what is no proper item. A span without an item has the item 1.
         expected: what is a proper item, for messages.
+        given: the setting that names it, of one that a given policy alone reads, and records may lack.
     """
 
     name: str
     weigh: Callable[[Any], float]
     expected: str
+    given: str | None = None
+
+    def at(self, row: int) -> str:
+        """Where something is wrong, for messages."""
+        whose = f", which a given policy reads (set {self.given} to another)" if self.given else ""
+        return f"column {self.name!r}{whose}, row {row}"
 
 
 def columns_of(scorers: Iterable[str], config: ScoresConfig) -> dict[str, Column]:
@@ -105,16 +117,16 @@ def read_columns(records: Iterable[tuple[str, dict[str, Any]]], columns: dict[st
         columns: by the name each is to have; see `columns_of`.
 
     Raises:
-        ValueError: a record lacks a column, or has a wrong value in it.
+        ValueError: a record lacks a column that is not of a given policy alone, or has a wrong value in it.
     """
     for row, (text, record) in enumerate(records):
         yield text, {name: _read(text, record, column, row) for name, column in columns.items()}
 
 
 def _read(text: str, record: dict[str, Any], column: Column, row: int) -> np.ndarray:
-    if column.name not in record:
+    if column.name not in record and column.given is None:
         raise ValueError(f"domain row {row} has no column {column.name!r}; it has {some(record)}")
-    return character_values(text, record[column.name], column, row)
+    return character_values(text, record.get(column.name), column, row)
 
 
 def character_values(text: str, value: Any, column: Column, row: int) -> np.ndarray:
@@ -138,7 +150,7 @@ def character_values(text: str, value: Any, column: Column, row: int) -> np.ndar
     """
     if value is None:
         return np.full(len(text), np.nan, dtype=np.float32)
-    where = f"column {column.name!r}, row {row}"
+    where = column.at(row)
     spans = _spans(text, value, where)
     numbers = np.zeros(len(text), dtype=np.float32)
     for start, end, item in spans:

@@ -1,8 +1,9 @@
 """A problem of texts: they are tokenised, and the task may be of any kind."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from policylearn.config import TaskConfig
 from policylearn.data.alike import same_words, shared, solid_types
 from policylearn.data.benchmarks import BENCHMARKS
-from policylearn.data.columns import Column, columns_of, read_columns, scorers_named
+from policylearn.data.columns import COLUMN_SCORERS, Column, columns_of, read_columns, scorers_named
 from policylearn.data.corpora import open_corpus, open_records
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
@@ -20,7 +21,7 @@ from policylearn.data.pairs import separator_of
 from policylearn.data.questions import Questions
 from policylearn.data.remarks import answer_lines, cut_line, marks_line
 from policylearn.data.splits import unread_files
-from policylearn.data.tokens import TokenRows, tokenize, tokenize_annotated
+from policylearn.data.tokens import CHUNK, TokenRows, tokenize, tokenize_annotated
 from policylearn.masking import Vocabulary, vocabulary
 from policylearn.masking.field import check_random_tokens
 from policylearn.masking.vocabulary import ids_of, mark_of, marks_words
@@ -40,6 +41,7 @@ from policylearn.tasks.kind import TaskKind
 from policylearn.tasks.labelled import Examples
 
 TOKENISING = "tokenising texts of the domain corpus"
+BY_MEAN = "it masks by its mean for every token type"
 
 
 def of_texts(problem: Problem) -> "TextProblem":
@@ -153,11 +155,12 @@ class TextProblem(Problem):
         numbers for every scorer of the prior, the arms or given policies that reads them from the corpus.
 
         Raises:
-            ValueError: no text is left, or a column is missing or wrong.
+            ValueError: no text is left, or a column is missing that is not of a given policy alone, or wrong.
         """
         length = self.config.model.max_length
         if columns := self._columns():
-            records = open_records(self.config, "domain", [column.name for column in columns.values()])
+            needed = [column.name for column in columns.values() if column.given is None]
+            records = open_records(self.config, "domain", needed)
             annotated = self.watch(TOKENISING, read_columns(records, columns))
             rows = tokenize_annotated(annotated, self.tokenizer, length, split=True)
         else:
@@ -176,20 +179,30 @@ class TextProblem(Problem):
         return rows
 
     def _columns(self) -> dict[str, Column]:
-        """Columns of the domain, by the scorer that reads them. Those of given policies may be missing."""
+        """Columns of the domain, by the scorer that reads them; texts may lack those of given policies."""
         evaluate, scores = self.config.evaluate, self.config.scores
         customs = (own.prior for arm, own in evaluate.custom.items() if arm in evaluate.arms)
         named = scorers_named(self.config) | set(map(scorer_of, chain.from_iterable(customs)))
-        found, given = columns_of(named, scores), columns_of(self.given - named, scores)
-        if given:
-            _, has = next(open_records(self.config, "domain"), ("", {}))
-            found |= {name: column for name, column in given.items() if column.name in has}
-            for name in sorted(given.keys() - found):
-                self.tell(
-                    f"domain  no column {given[name].name!r}, which the scorer {name} of a given policy reads: "
-                    "it masks by its mean for every token type"
-                )
-        return dict(sorted(found.items()))
+        found = columns_of(named, scores)
+        given = self._columns_given((self.given & COLUMN_SCORERS.keys()) - found.keys())
+        return dict(sorted((found | given).items()))
+
+    def _columns_given(self, scorers: set[str]) -> dict[str, Column]:
+        """Those that given policies alone read, as far as one of the first texts has them; of others that is said."""
+        if not scorers:
+            return {}
+        asked = columns_of(scorers, self.config.scores)
+        has = set(chain.from_iterable(record for _, record in islice(open_records(self.config, "domain"), CHUNK)))
+        for name in sorted(scorers):
+            of_it = f"the scorer {name} of a given policy"
+            if name not in asked:
+                self.tell(f"domain  {COLUMN_SCORERS[name]} is not set, which {of_it} may need: {BY_MEAN}")
+            elif asked[name].name not in has:
+                self.tell(f"domain  no column {asked[name].name!r}, which {of_it} reads: {BY_MEAN}")
+            elif name == "pos_column":
+                self.tell(f"domain  tags for {of_it} have the weights of scores.pos_column.weights here, not its own")
+        found = {name: column for name, column in asked.items() if column.name in has}
+        return {name: replace(column, given=COLUMN_SCORERS[name]) for name, column in found.items()}
 
     @cached_property
     def pairs(self) -> bool:

@@ -3,6 +3,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from policylearn.arms.arms import check_arms
@@ -188,6 +189,47 @@ def test_of_a_given_policy_whose_scores_the_texts_do_not_bring_that_is_said(with
     evaluate_policies(one_seed, tmp_path / "out", quiet, {"mine": mine})
     said = "domain  no column 'scores', which the scorer column of a given policy reads: it masks by its mean"
     assert said in quiet.file.getvalue()
+
+
+ROWS = [{"text": "class0_01 generic_003", "scores": [0, i], "pos": ["NOUN", "ADV"], "tags": [1, 0]} for i in range(9)]
+
+
+def domain_for(scorer, rows, tiny, folder, *settings):
+    """The domain for a given policy that goes by a scorer, and what is said of it."""
+    (folder / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said: list[str] = []
+    problem = problem_of(tiny(f"domain.path={folder}/texts.jsonl", *settings), tell=said.append)
+    problem.given.add(scorer)
+    return problem.domain, " ".join(said)
+
+
+def test_of_what_a_given_policy_does_not_have_as_it_was_learned_with_it_that_is_said(tiny, tmp_path):
+    entities, said = domain_for("entity", ROWS, tiny, tmp_path)
+    assert not entities.columns and "scores.entity.column is not set, which the scorer entity of a given policy" in said
+    entities, said = domain_for("entity", ROWS, tiny, tmp_path, "scores.entity.column=tags")
+    assert entities.columns.keys() == {"entity"} and not said
+    tags, said = domain_for("pos_column", ROWS, tiny, tmp_path)
+    assert tags.columns.keys() == {"pos_column"} and "have the weights of scores.pos_column.weights here" in said
+
+
+@pytest.mark.parametrize("row", [0, 5])
+def test_a_text_without_the_scores_that_a_given_policy_reads_is_one_of_which_nothing_is_known(row, tiny, tmp_path):
+    rows = [record | {"scores": None} if i == row else record for i, record in enumerate(ROWS)]
+    known, _ = domain_for("column", rows, tiny, tmp_path)
+    del rows[row]["scores"]
+    found, said = domain_for("column", rows, tiny, tmp_path)
+    np.testing.assert_array_equal(found.columns["column"], known.columns["column"])
+    assert np.isnan(found.columns["column"]).any() and not said
+    with pytest.raises(ValueError, match="no column 'scores'"):
+        domain_for("column", rows, tiny, tmp_path, "policy.prior={column=1.0}")
+
+
+def test_a_column_that_has_the_name_of_one_of_a_given_policy_by_chance_is_refused_with_what_to_set(tiny, tmp_path):
+    rows = [record | {"scores": 0.5} for record in ROWS]
+    said = r"column 'scores', which a given policy reads \(set scores.column.name to another\), row 0: expected a list"
+    with pytest.raises(ValueError, match=said):
+        domain_for("column", rows, tiny, tmp_path)
+    assert not domain_for("column", rows, tiny, tmp_path, "scores.column.name=none")[0].columns
 
 
 def test_scores_of_texts_are_read_for_a_custom_arm_that_is_compared_and_for_no_other(with_scores):
