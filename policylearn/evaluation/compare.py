@@ -23,7 +23,7 @@ from policylearn.arms.course import COURSES, course_of
 from policylearn.cluster.calls import Result
 from policylearn.cluster.pool import Pool, open_pool
 from policylearn.config import Config, EvaluateConfig, parts_of
-from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
+from policylearn.evaluation.identity import OF_A_TRIAL, evidence_key, masks_key, trial_key
 from policylearn.evaluation.plan import estimate, plan_line, too_late, workers_of
 from policylearn.evaluation.pooling import pool_results
 from policylearn.evaluation.summary import summarise
@@ -36,6 +36,7 @@ from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
+from policylearn.runs.code import NOW, code_of_parts
 from policylearn.runs.layout import REPORT
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import origin
@@ -68,6 +69,9 @@ def compare(
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
     wanted, others = _wanted(problem, arms, seeds), other_budgets(config, policies)
     known = {record["key"]: record for record in run.trials() if record.get("key")}
+    new = set(wanted.values()) - known.keys()
+    if known and new and _know_earlier(known, wanted, problem, arms, seeds):
+        run.save_trials(list(known.values()))
     done = {call: _named(known[key], call[0]) for call, key in wanted.items() if key in known}
     missing = {call: key for call, key in wanted.items() if call not in done}
     left, planned = estimate(problem, arms, [arm for arm, _ in missing], [*done.values()]), workers_of(config.cluster)
@@ -87,9 +91,27 @@ def compare(
     return summary
 
 
-def _wanted(problem: Problem, arms: Mapping[str, MaskingPolicy | None], seeds: range) -> dict[Call, str]:
-    evidence, masks = evidence_key(problem), _masks_keys(problem, arms)
+def _wanted(
+    problem: Problem, arms: Mapping[str, MaskingPolicy | None], seeds: range, way: int = NOW
+) -> dict[Call, str]:
+    evidence, masks = evidence_key(problem, way), _masks_keys(problem, arms)
     return {(arm, seed): trial_key(evidence, masks[arm], seed) for seed in seeds for arm in arms}
+
+
+def _know_earlier(
+    known: dict[str, dict[str, Any]],
+    wanted: Mapping[Call, str],
+    problem: Problem,
+    arms: Mapping[str, MaskingPolicy | None],
+    seeds: range,
+) -> bool:
+    """Give trials from when parts of others were looked at less closely the keys of today; whether there are any."""
+    before = set(known)
+    for way in range(NOW) if code_of_parts(problem.config, OF_A_TRIAL) else ():
+        for call, key in _wanted(problem, arms, seeds, way).items():
+            if key in known and wanted[call] not in known:
+                known[wanted[call]] = known.pop(key) | {"key": wanted[call]}
+    return known.keys() != before
 
 
 def _say_plan(config: Config, problem: Problem, run: Run, plan: str, others: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Data, Problem
 from policylearn.protocols import Rows
 from policylearn.registry.known import METRICS, brought
-from policylearn.runs.code import code_hash, code_of_parts
+from policylearn.runs.code import NOW, code_hash, code_of_parts
 from policylearn.runs.provenance import fingerprint
 
 VERSION = 2
@@ -104,10 +104,10 @@ def _masked_otherwise_before(policy: MaskingPolicy, domain: Rows) -> bool:
     return False
 
 
-def evidence_key(problem: Problem) -> str:
+def evidence_key(problem: Problem, way: int = NOW) -> str:
     """The key of what all trials of a comparison share: settings, data, θ₀, and how metric, kind of task, objective and
-    adaptations of others are written; by content and not by where they lie."""
-    code, model = code_of_parts(problem.config, OF_A_TRIAL), problem.fresh_model(0)
+    adaptations of others are written, in a `way` of `runs.code`; by content and not by where they lie."""
+    code, model = code_of_parts(problem.config, OF_A_TRIAL, way=way), problem.fresh_model(0)
     settings = _settings(problem.config, problem.task)
     if model.mlm.config.model_type == "beit":
         settings["told"] = "words of the config"  # once, they were those of the policy

@@ -95,6 +95,18 @@ def test_so_does_an_adaptation_though_it_is_an_object_of_ours(tiny, tmp_path, qu
     assert [len(run(score)) for score in (0.25, 0.25, 0.75)] == [2, 0, 2]
 
 
+def test_a_trial_from_when_parts_were_looked_at_less_closely_is_known_again(tiny, tmp_path, quiet, monkeypatch):
+    def run(score):
+        exec(ADAPTATION.format(score), {"__name__": "their_parts"})
+        return calls(tiny, tmp_path / "out", quiet, monkeypatch, "evaluate.downstream=[mine]")
+
+    with monkeypatch.context() as before:
+        before.setattr("policylearn.evaluation.compare.evidence_key", lambda problem, way: evidence_key(problem, 1))
+        assert len(run(0.25)) == 2
+    assert run(0.25) == []
+    assert len(run(0.75)) == 2
+
+
 def test_a_network_that_is_written_otherwise_makes_another_trial_of_it(make_policy, tiny_problem):
     policy = make_policy(network="table")
     ours = masks_key(policy, tiny_problem.domain)
