@@ -102,9 +102,9 @@ def _gap(own: dict[int, float], base: dict[int, float]) -> str:
 
 def complete() -> Found:
     """Those of `FIRST` on the seeds that all of them have, every other arm on those of these that it has."""
-    found = {}
+    found, known = {}, read_lines(LINES)
     for task, (_, split, _) in TASKS.items():
-        ran = {arm: {x["seed"]: x for x in read_lines(LINES) if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
+        ran = {arm: {x["seed"]: x for x in known if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
         seeds = sorted(set.intersection(*(set(ran[arm]) for arm in FIRST)))
         if len(seeds) > 1:
             shared = {

@@ -25,7 +25,6 @@ HOURS = [
     ],
     *["planted", "proteins", "real_tasks", "second_step", "validity"],
 ]
-LINES_OF = {"patches": ["fashion"]}
 SCORES_OF = {"patches": ["fashion", "test"], "second_step": ["trec6"]}
 
 
@@ -47,9 +46,9 @@ def run_of(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_a_later_arm_leaves_the_others_their_seeds(monkeypatch):
     difference = run_of("difference", monkeypatch)
-    before, known = difference.complete(), difference.lines()
+    before, known = difference.complete(), difference.read_lines(difference.LINES)
     later = next(x for x in known if x["task"] == "acl_arc") | {"arm": "joint, words", "seed": 3}
-    monkeypatch.setattr(difference, "lines", lambda: [*known, later])
+    monkeypatch.setattr(difference, "read_lines", lambda path: [*known, later])
     after = difference.complete()
     assert after["acl_arc"].pop("joint, words").keys() == {3}
     assert after == before
@@ -77,10 +76,13 @@ def test_a_kind_that_is_run_here_leaves_the_others(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["second_step", "patches"])
 def test_a_seed_that_one_arm_lacks_is_left_out_of_all(name, monkeypatch):
     module = run_of(name, monkeypatch)
-    known, given = module.lines(*LINES_OF.get(name, [])), SCORES_OF[name]
-    lacking = [x for x in known if (x["arm"], x["seed"]) != (module.RANDOM, 3)]
+    read, given = module.read_lines, SCORES_OF[name]
     before = module.scores_by_arm(*given)
-    monkeypatch.setattr(module, "lines", lambda *_: lacking)
+
+    def lacking(path):
+        return [x for x in read(path) if (x["arm"], x["seed"]) != (module.RANDOM, 3)]
+
+    monkeypatch.setattr(module, "read_lines", lacking)
     after = module.scores_by_arm(*given)
     assert after == {arm: scores[:3] + scores[4:] for arm, scores in before.items()}
 
