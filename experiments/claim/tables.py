@@ -1,5 +1,6 @@
 """Both stages → result.json and the tables of README.md."""
 
+from collections import Counter
 from typing import Any
 
 from arms import CLAIM, LINES, PILOT, SECOND, Comparison
@@ -25,6 +26,12 @@ def trial_of(line: dict[str, Any]) -> Trial:
     return Trial(**{name: value for name, value in line.items() if name not in NOT_OF_A_TRIAL})
 
 
+def can_be_compared(trials: dict[str, list[Trial]]) -> bool:
+    """Whether two arms have two runs of a task."""
+    runs = [Counter(trial.arm for trial in own) for own in trials.values()]
+    return any(sum(count > 1 for count in of_arms.values()) > 1 for of_arms in runs)
+
+
 def write_tables() -> None:
     """Of what there is."""
     found = read_lines(LINES)
@@ -33,7 +40,7 @@ def write_tables() -> None:
     result: dict[str, Any] = {"recipe": recipe}
     lines = ["**Stage one: recipes for random masks, on dev**", "", *lines, ""]
     for comparison in (PILOT, CLAIM, SECOND):
-        if trials := trials_of(comparison):
+        if can_be_compared(trials := trials_of(comparison)):
             name = "claim" if comparison is CLAIM else comparison.folder
             result[name], more = claim_table(trials, comparison, helped if comparison is CLAIM else TASKS)
             lines += more
