@@ -177,6 +177,13 @@ def test_all_of_ours_are_there_and_come_before_those_of_others(registry, install
     assert all(registry.get(name) is not None for name in ours)
 
 
+def test_what_is_installed_later_is_found_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "later" not in SCORERS
+    write_distribution(tmp_path, "later", "[policylearn.scorers]\nlater = later:length\n")
+    assert "later" in SCORERS
+
+
 def test_a_scorer_of_another_distribution_is_used_with_its_own_settings(site, tiny_toml, tmp_path):
     command = [
         "score",
