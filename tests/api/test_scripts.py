@@ -35,7 +35,11 @@ def given(tmp_path_factory):
     ("script", "said"),
     [
         ("researcher", r"middling\*? +\.\d+ ±"),
-        ("practitioner", r"learned\*? +\.\d+ ±[\s\S]*policylearn pretrain runs/mine/config\.json --policy runs/mine"),
+        pytest.param(
+            "practitioner",
+            r"learned\*? +\.\d+ ±[\s\S]*policylearn pretrain runs/mine/config\.json --policy runs/mine",
+            marks=pytest.mark.long,  # its calls are tested one by one
+        ),
         pytest.param("cluster", r"\{'random': \[.*\], 'learned': \[", marks=pytest.mark.long),
     ],
 )

@@ -75,6 +75,7 @@ def test_the_round_under_way_is_abandoned_and_the_finished_ones_are_kept(tiny, t
     assert len(results) == 3
 
 
+@pytest.mark.long
 def test_the_command_says_how_to_go_on_and_ends_with_its_status(tiny_toml, tmp_path):
     """Ray has a handler of its own, which would end with status 15 and not a word."""
     out = tmp_path / "run"
