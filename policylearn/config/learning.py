@@ -8,6 +8,8 @@ from policylearn.config.places import Place
 from policylearn.config.strict import Strict
 from policylearn.registry.known import ADAPTATIONS, ENGINES, ESTIMATORS, OBJECTIVES
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class InnerConfig(Strict):
     """Inner updates of one rollout, and which of them are differentiated through."""
@@ -32,7 +34,7 @@ class InnerConfig(Strict):
     )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the steps")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="of adamw")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="of adamw, each at least 0 and below 1")
     eps: float = Field(1e-8, gt=0, description="of adamw")
     weight_decay: float = Field(0.01, ge=0, description="decoupled in adamw, part of the gradient in sgd")
     clip: float | None = Field(

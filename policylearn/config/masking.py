@@ -60,8 +60,12 @@ class RandomRate(Strict):
     kind: Drawn = Field(description="between low and high all alike, or by a beta distribution")
     low: float = Field(gt=0, lt=1, description="the lowest rate")
     high: float = Field(gt=0, lt=1, description="the highest")
-    a: int | None = Field(None, ge=1, description="`beta`: with b, where between them most rates are")
-    b: int | None = Field(None, ge=1, description="`beta`: the mean lies a / (a + b) of the way from low to high")
+    a: int | None = Field(  # a rate is drawn by as many numbers as both come to
+        None, ge=1, le=1000, description="`beta`: with b, where between them most rates are"
+    )
+    b: int | None = Field(
+        None, ge=1, le=1000, description="`beta`: the mean lies a / (a + b) of the way from low to high"
+    )
     per: Literal["text", "batch"] = Field("text", description="what has a rate of its own")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
 from policylearn.config.strict import section_of
@@ -15,7 +15,16 @@ PLANTED, PLANTED_CONTEXT, PLANTED_FACTS = "planted", "planted-context", "planted
 BENCHMARKS = (PLANTED, PLANTED_CONTEXT, PLANTED_FACTS)
 """Synthetic tasks and corpora by name, which are no places."""
 MARK = "a place"
-Place = Annotated[str, MARK]
+
+
+def _named(place: str) -> str:
+    """Refuse a name that is none, of which a path makes the current folder."""
+    if not place.strip():
+        raise ValueError("is empty: give a path or a name, or leave it out")
+    return place
+
+
+Place = Annotated[str, AfterValidator(_named), MARK]
 """A setting whose value is a path, or a name on the Hub."""
 
 

@@ -35,7 +35,9 @@ class PretrainConfig(Strict):
     )
     mlm_weight: float = Field(1.0, gt=0, description="λ: of the loss of masked tokens, beside that of `labels`")
     bf16: bool | None = Field(None, description="compute in bf16; unset: on GPUs that can")
-    loaders: int = Field(0, ge=0, description="processes per GPU that mask batches ahead; 0: the training itself")
+    loaders: int = Field(
+        0, ge=0, le=256, description="processes per GPU that mask batches ahead; 0: the training itself"
+    )
     save_every: int = Field(500, ge=1, description="steps between checkpoints, from which a stopped training goes on")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of texts, the masks and dropout")
 

@@ -26,7 +26,7 @@ class ClusterConfig(Strict):
         None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here"
     )
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
-    threads: int = Field(1, ge=1, description="torch threads of each worker, and of the process that scores")
+    threads: int = Field(1, ge=1, le=1024, description="torch threads of each worker, and of the process that scores")
     gpus: float = Field(0.0, ge=0, description="per worker; a fraction where several share one; 0: on the CPU")
     resources: dict[str, float] = Field({}, description="what each worker takes of the cluster's own resources")
     labels: dict[str, str] = Field({}, description="labels of the nodes that workers may run on, as Ray's selectors")

@@ -1,7 +1,6 @@
 """Masking rates that move with training progress."""
 
 import math
-from itertools import pairwise
 
 from policylearn.config import RateSchedule
 
@@ -34,15 +33,17 @@ def rate_at(rate: float | RateSchedule, progress: float) -> float:
     t = min(max(progress, 0.0), 1.0)
     if rate.kind in ("step", "cyclic"):
         cycles = rate.cycles if rate.kind == "cyclic" else 1
-        return _stepped(rate.rates * cycles, t)
+        return _stepped(rate.rates, cycles, t)
     first, last = rate.rates
     return last + (first - last) * ((1 - t) if rate.kind == "linear" else (1 + math.cos(math.pi * t)) / 2)
 
 
-def _stepped(rates: list[float], t: float) -> float:
+def _stepped(rates: list[float], cycles: int, t: float) -> float:
     """The rate of the share of training that t lies in; 3/6 is the fourth of six, whatever 6 · (3/6) rounds to."""
-    ends = [k / len(rates) for k in range(len(rates) + 1)]
-    for rate, (_, end) in zip(rates, pairwise(ends), strict=True):
-        if t < end:
-            return rate
-    return rates[-1]
+    parts = len(rates) * cycles
+    part = int(t * parts)
+    while part and t < part / parts:
+        part -= 1
+    while part < parts - 1 and t >= (part + 1) / parts:
+        part += 1
+    return rates[min(part, parts - 1) % len(rates)]

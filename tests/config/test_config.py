@@ -64,6 +64,22 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_valid_name(tmp_pa
         ('[cluster]\nbackend = "spark"\n', "cluster.backend", "'spark'"),
         ("inner = 3\n", "inner", "3"),
         ("[inner]\nbetas = [0.9]\n", "inner.betas", "0.9"),
+        ("[inner]\nbetas = [0.9, 1.0]\n", "inner.betas.1", "1.0"),
+        ("[inner]\nbetas = [-0.1, 0.9]\n", "inner.betas.0", "-0.1"),
+        ('[model]\ntokenizer = ""\n', "model.tokenizer", "is empty"),
+        ('[domain]\npath = "  "\n', "domain.path", "'  '"),
+        ("[pretrain]\nloaders = 100000\n", "pretrain.loaders", "100000"),
+        ("[cluster]\nthreads = 1000000\n", "cluster.threads", "1000000"),
+        ("[outer]\nlearning_rate = 1e39\n", "outer.learning_rate", "1e+39"),
+        ("[policy]\nprior = {tficf = -1e300}\n", "policy.prior", "-1e+300"),
+        (f"[learn]\nsamples = {10**30}\n", "learn.samples", f"{10**30}"),
+        (f"[masking]\nrandom_token_ids = [3, {2**63}]\n", "masking.random_token_ids", f"{2**63}"),
+        (
+            f'[masking]\nrate = {{kind = "cyclic", rates = [0.1, 0.2], cycles = {2**63}}}\n',
+            "masking.rate.cycles",
+            f"{2**63}",
+        ),
+        ('[pretrain]\nrate = {kind="beta", low=0.1, high=0.2, a=9999, b=1}\n', "pretrain.rate.a", "9999"),
     ],
 )
 def test_a_wrong_type_or_range_names_key_file_and_value(tmp_path, text, key, given):

@@ -40,6 +40,11 @@ def test_every_rate_gets_the_same_share_of_steps(kind, rates, cycles, each):
     assert rate_at(schedule, 1) == rates[-1]
 
 
+def test_turns_are_counted_and_not_written_out():
+    schedule = RateSchedule(kind="cyclic", rates=[0.3, 0.1, 0.2], cycles=2**40)
+    assert [rate_at(schedule, t) for t in (0, 1 / 3 / 2**40, 1)] == [0.3, 0.1, 0.2]
+
+
 def test_progress_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="progress is NaN"):
         rate_at(0.15, math.nan)
