@@ -59,7 +59,7 @@ def evaluate(
     chosen = with_chosen(settings, arms, seeds)
     given = Given(model, task, domain, general, tokenizer, config, chosen)
     with withdrawn_if_refused(out):
-        found, inputs = experiment(given, out, console_of(quiet), {ARMS: ["random"]}, KEPT), Inputs(out)
+        found, inputs = experiment("evaluate", given, out, console_of(quiet), {ARMS: ["random"]}, KEPT), Inputs(out)
         if not found.evaluate.seeds and SEEDS not in chosen:  # of a run that compared nothing
             found = changed(found, {SEEDS: EvaluateConfig().seeds})
         return compare_arms(found, {arm: inputs.policy(arm, one) for arm, one in named.items()}, out, quiet)

@@ -129,6 +129,8 @@ def learn(
     console = console_of(quiet)
     kept = f"{KEPT}; `policylearn train {out}/config.json --out {out}` goes on with the same run"
     with withdrawn_if_refused(out):
-        found = experiment(Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept)
+        found = experiment(
+            "train", Given(model, task, domain, general, tokenizer, config, settings), out, console, ALONE, kept
+        )
         result = train(found, out, console, fresh, f"policylearn.learn(out={str(out)!r}, ...)")
     return Learned(from_anywhere(out), found, result)

@@ -43,7 +43,7 @@ def diagnose(
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
         given = Given(model, task, domain, general, tokenizer, config, settings)
-        return Diagnosis.of(run_diagnosis(experiment(given, folder, console), console))
+        return Diagnosis.of(run_diagnosis(experiment("diagnose", given, folder, console), console))
 
 
 @undisturbed
@@ -77,5 +77,5 @@ def score(
     """
     console = console_of(quiet)
     with TemporaryDirectory(prefix="policylearn-") as folder:
-        config = experiment(Given(model, task, domain, general, tokenizer, config, settings), folder, console)
+        config = experiment("score", Given(model, task, domain, general, tokenizer, config, settings), folder, console)
         return scored_words(open_problem(config, console), scorer, top)

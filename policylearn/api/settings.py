@@ -14,6 +14,7 @@ from policylearn.api.inputs import Inputs
 from policylearn.config import Config, config_of, dotted, tree_of
 from policylearn.config.parts import check_travels, with_imports
 from policylearn.config.recipe import RECIPE
+from policylearn.config.unread import unread_by
 from policylearn.data.kinds import with_kind
 from policylearn.data.opened import open_task
 from policylearn.data.picture_task import splits_of
@@ -42,6 +43,7 @@ class Given:
 
 
 def experiment(
+    command: str,
     given: Given,
     out: str | os.PathLike[str],
     console: Console,
@@ -51,6 +53,7 @@ def experiment(
     """The config of what is given; objects are written to `out`.
 
     Args:
+        command: what is to be done with it, as the command line calls it.
         given: by a caller.
         out: folder of the run.
         console: where it is said.
@@ -69,6 +72,8 @@ def experiment(
     changes = [(key, value, source) for key, value in defaults.items()]
     changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
     changes += [(key, value, f"settings[{key!r}]") for key, value in own.items()]
+    for line in unread_by(command, own):
+        print_line(console, line)
     lacks_domain = given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None
     if lacks_domain and pictures:
         place = _pictures_of_train(tree, changes, source)

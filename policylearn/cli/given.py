@@ -7,17 +7,23 @@ from io import TextIOWrapper
 from rich.console import Console
 
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
-from policylearn.report.printing import new_console
+from policylearn.config.loading import parsed
+from policylearn.config.unread import unread_by
+from policylearn.report.printing import new_console, print_line
 
 LOG_WIDTH = 120
 
 
-def given_config(settings: list[str] | None, imports: list[str] | None = None) -> Config:
+def given_config(command: str, settings: list[str] | None, imports: list[str] | None = None) -> Config:
     """The first setting may be a file. Commands read it before they import what they need, which takes seconds: a wrong
-    key is told at once."""
+    key is told at once, and so is one that the command does not read."""
     given = list(settings or [])
     path = given.pop(0) if given and _is_file(given[0]) else None
-    return load_config(path, given, imports or [])
+    config = load_config(path, given, imports or [])
+    if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
+        for line in unread_by(command, [key for key, value in map(parsed, given) if value is not None]):
+            print_line(plain_console(), line)
+    return config
 
 
 def given_study(settings: list[str] | None, imports: list[str] | None) -> StudyConfig | None:

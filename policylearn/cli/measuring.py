@@ -33,7 +33,7 @@ def evaluate(
     policies = all_named(policy or [], "--policy", "arm=folder")
     if study and policies:
         raise ValueError("--policy is for one task; a study names policies in its file, under [tasks.NAME.policies]")
-    config, console = None if study else given_config(settings, imports), console_here()
+    config, console = None if study else given_config("evaluate", settings, imports), console_here()
     from policylearn.evaluation.compare import evaluate_policies
     from policylearn.evaluation.study import run_study
     from policylearn.report.console import comparison_table
@@ -64,7 +64,7 @@ def score(
     ] = None,
 ) -> None:
     """Show which words a scorer ranks highest; with --out, export it as a baseline for PolicyCollator."""
-    config, console = given_config(settings, imports), console_here()
+    config, console = given_config("score", settings, imports), console_here()
     from policylearn.arms.policies import sources_of
     from policylearn.commands.opening import open_problem
     from policylearn.commands.score import export_scorer, scored_words
@@ -100,7 +100,7 @@ def diagnose(
 
     With --validity: do predictions come true? Trains many models; run again on the same folder to continue.
     """
-    config, console = given_config(settings, imports), console_here()
+    config, console = given_config("diagnose", settings, imports), console_here()
     if validity is not None:
         _validate(config, validity, out)
         return

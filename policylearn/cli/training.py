@@ -29,7 +29,7 @@ def train(
     130 interrupted by Ctrl-C, where all finished rounds are kept: the same command continues, without --fresh once
     learning or trials have begun, as it says.
     """
-    config, console = given_config(settings, imports), console_here()
+    config, console = given_config("train", settings, imports), console_here()
     from policylearn.commands.train import train as run_training
     from policylearn.report.console import comparison_table
     from policylearn.storage.folder import Storage
@@ -59,7 +59,7 @@ def pretrain(
 
     Exit status as of train.
     """
-    config, console = given_config(settings, imports), console_here()
+    config, console = given_config("pretrain", settings, imports), console_here()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
     folder, first = Path(out), int(os.environ.get("RANK") or 0) == 0  # of several processes one speaks
@@ -86,7 +86,7 @@ def adapt(
     """Adapt a model to the label task, its settings being those of evaluate.weight_mask or evaluate.finetune. Dev
     selects the epoch; test is scored at the end."""
     given = settings if model is None else [*(settings or []), f"model.name={json.dumps(model)}"]
-    config, console = given_config(given, imports), console_here()
+    config, console = given_config("adapt", given, imports), console_here()
     from policylearn.commands.adapt import adapt as run_adaptation
 
     done = run_adaptation(config, Path(out), method, fold, seed, console)

@@ -282,7 +282,7 @@ def test_the_policy_of_a_run_masks_shows_itself_and_is_compared(learned, words, 
 
 def test_without_a_domain_the_training_texts_are_it(splits, words, tmp_path, capsys):
     settings = {"credit.batches": 2, **SHORT}
-    found = experiment(Given(task=splits["train"], tokenizer=words, settings=settings), tmp_path, Console())
+    found = experiment("train", Given(task=splits["train"], tokenizer=words, settings=settings), tmp_path, Console())
     texts = [text for text in open_corpus(found, "domain")]
     train = KINDS.get("classification").read(found.task).splits["train"].texts
     assert texts == train and len(texts) < len(splits["train"])  # dev and test are carved off
@@ -294,7 +294,7 @@ def test_a_table_of_settings_is_of_a_section_and_leaves_the_rest_of_it(splits, w
     tables = {name: value for name, value in SHORT.items() if name != "inner.steps"}
     tables |= {"inner": {"steps": 3}, "task": {"text": "text"}}
     made = [
-        experiment(Given(task=splits, tokenizer=words, settings=each), tmp_path / "run", Console(quiet=True))
+        experiment("train", Given(task=splits, tokenizer=words, settings=each), tmp_path / "run", Console(quiet=True))
         for each in (given, tables)
     ]
     assert made[0] == made[1] and made[0].inner.batch_size == RECIPE["inner"]["batch_size"]
@@ -321,7 +321,7 @@ NUMBERS = [f"{i}" for i in range(100)]
     ],
 )
 def test_without_a_domain_a_row_is_a_text_and_a_pair_two(rows, texts, tmp_path, capsys):
-    found = list(open_corpus(experiment(Given(task=rows), tmp_path, Console()), "domain"))
+    found = list(open_corpus(experiment("train", Given(task=rows), tmp_path, Console()), "domain"))
     each = len(texts("0"))
     assert set(found) < {text for n in NUMBERS for text in texts(n)} and len(set(found)) == len(found)
     assert f"the texts of the {len(found) // each} rows" in " ".join(capsys.readouterr().out.split())
@@ -333,7 +333,7 @@ def test_a_config_and_the_file_it_is_of_are_one_experiment(label, tmp_path):
     rows = [{"text": f"t {n}", "y": label} for n in NUMBERS] + [{"text": "t", "y": [*"ab"] if label == ["a"] else 2}]
     given = {"task": rows, "domain": ["a b"]}
     file, read = (Given(**given, config=config) for config in (tmp_path / "x.toml", load_config(tmp_path / "x.toml")))
-    one, other = (experiment(found, tmp_path / "run", Console(quiet=True)) for found in (file, read))
+    one, other = (experiment("train", found, tmp_path / "run", Console(quiet=True)) for found in (file, read))
     assert one == other and one.task.kind == "auto"
 
 

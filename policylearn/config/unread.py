@@ -1,0 +1,39 @@
+"""Settings that a command does not read: whoever names one on its command line is told that nothing comes of it. A file
+is for several commands, and of what it says nothing is told."""
+
+from collections.abc import Iterable
+
+MEASURED = ("diagnose", "validity")
+LEARNED = ("strength", "supervised", "learn.rounds", "learn.rollouts", "learn.learning_rate", "learn.patience")
+COMPARED = ("evaluate.arms", "evaluate.seeds", "evaluate.steps")
+TRAINED = ("inner.steps", "inner.batch_size", "inner.learning_rate", "inner.schedule", "inner.warmup")
+UNREAD = {
+    "train": ("pretrain", *MEASURED),
+    "evaluate": ("pretrain", *LEARNED, *MEASURED),
+    "score": ("pretrain", "evaluate", *LEARNED, *MEASURED),
+    "diagnose": ("pretrain", "evaluate.seeds", "strength", "supervised", "learn.rounds"),
+    "pretrain": ("evaluate", *LEARNED, *MEASURED, *TRAINED, "credit", "outer"),
+    "adapt": ("pretrain", *COMPARED, *LEARNED, *MEASURED, *TRAINED, "credit", "outer", "policy"),
+}
+"""Sections and settings by command."""
+INSTEAD = {
+    "pretrain": "[pretrain] has its own",
+    "adapt": "[evaluate.weight_mask] and [evaluate.finetune] have their own",
+}
+"""Of [inner]."""
+
+
+def unread_by(command: str, keys: Iterable[str]) -> list[str]:
+    """What to say of settings by dotted name that a command is given.
+
+    >>> unread_by("pretrain", ["inner.steps", "model.name"])
+    ['inner.steps  does nothing here: pretrain does not read it; [pretrain] has its own']
+    >>> unread_by("train", ["inner.steps"])
+    []
+    """
+    found = []
+    for key in keys:
+        if any(f"{key}.".startswith(f"{unread}.") for unread in UNREAD[command]):
+            own = f"; {INSTEAD[command]}" if key in TRAINED and command in INSTEAD else ""
+            found.append(f"{key}  does nothing here: {command} does not read it{own}")
+    return found
