@@ -12,6 +12,9 @@ from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.registry.registry import check_has
 from policylearn.tasks.kind import finite_score
+from policylearn.weight_masks.selection import maskable
+
+MASKS = "weight_mask"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ def subsets(problem: Problem, seed: int, labelled: int | None = None) -> Iterato
         return
     for number in range(config.subsets):
         yield np.random.default_rng([seed, number] if number else seed).permutation(examples)[:labelled]
+
+
+def check_layers(problem: Problem) -> None:
+    """See that the model has the layers whose weights are to be masked, before it is trained to have that done to it.
+    ValueError: it has fewer."""
+    outer, evaluate = problem.config.outer, problem.config.evaluate
+    tuned = bool(evaluate.seeds) and MASKS in {parts_of(method)[0] for method in evaluate.downstream}
+    learned = outer.adaptation == MASKS and problem.config.has_rounds
+    for first in [evaluate.weight_mask.first_layer] * tuned + [outer.first_layer] * learned:
+        maskable(problem.fresh_model(0), first)
 
 
 def score_chosen(problem: Problem, adapt: str, chosen: Chosen) -> SplitScores:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from policylearn.adapt.downstream import check_layers
 from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy, more_labels
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.commands.opening import problem_of_run
@@ -54,6 +55,7 @@ def train(
     if run.finished:
         return run.result()
     problem = problem_of_run(run)
+    check_layers(problem)
     with run, preemptible():
         return _train(config, run, problem, command)
 

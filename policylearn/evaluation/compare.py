@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from policylearn.adapt.downstream import check_layers
 from policylearn.arms.arms import (
     LEARNED,
     NONE,
@@ -276,4 +277,5 @@ def opened(
     problem = problem_of(config, watch, device=device_here(config.cluster), tell=tell)
     policies = {arm: given_policy(problem, folder) for arm, folder in folders.items()}
     problem.check_task()
+    check_layers(problem)
     return problem, policies

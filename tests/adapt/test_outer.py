@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from policylearn.adapt.downstream import check_layers
 from policylearn.adapt.outer import outer_problem
 from policylearn.adapt.ridge import probe_loss
 from policylearn.adapt.splits import fold, support_and_query
@@ -156,3 +157,14 @@ def test_more_is_not_asked_of_few_labels_than_they_can_give(examples, said):
 def test_of_three_labels_none_is_both_learned_from_and_judged_by():
     with pytest.raises(ValueError, match="label 4 or more"):
         support_and_query(OuterConfig(), 3, [0])
+
+
+@pytest.mark.parametrize(
+    "settings", [["evaluate.downstream=[probe,weight_mask@9]"], ["outer.adaptation=weight_mask", "evaluate.seeds=0"]]
+)
+def test_layers_that_the_model_does_not_have_are_told_before_it_is_trained(tiny, settings):
+    layers = ["evaluate.weight_mask.first_layer=1", "outer.first_layer=1"]
+    with pytest.raises(ValueError, match="from layer 1 on: BertModel has 1 layers"):
+        check_layers(problem_of(tiny(*settings, *layers)))
+    check_layers(problem_of(tiny(*settings)))
+    check_layers(problem_of(tiny(*layers)))
