@@ -137,7 +137,11 @@ def arm_policy(problem: Problem, arm: str) -> MaskingPolicy | None:
     if course.labels and problem.kind.readout is None:
         raise ValueError(f"evaluate.arms: {arm!r} trains a head, and {problem.kind.name} have none: take it out")
     if arm in problem.config.evaluate.custom:
-        own = problem.config.evaluate.custom[arm]
+        own, have = problem.config.evaluate.custom[arm], len(problem.labelled("train"))
+        if own.labels > have:
+            raise ValueError(
+                f"evaluate.custom.{arm}.labels {own.labels} in every step, and train has {have:,}: set it to fewer"
+            )
         return build_policy(problem, PolicyConfig(prior=own.prior, network="none"), own.masking)
     if arm == SELECT:
         return build_policy(problem, PolicyConfig(prior={CREDIT: 0.0}, network="none"))

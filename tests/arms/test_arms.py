@@ -118,3 +118,10 @@ def test_arms_that_see_more_labels_than_the_classifier_are_said(tiny, tmp_path, 
     result = evaluate_policies(config, tmp_path / "out", quiet, {})
     said = "multitask: labels from all 60 of train, where the classifier has 20"
     assert result["provenance"]["remark"] == said and said in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_arm_takes_no_more_labels_in_a_step_than_there_are(tiny):
+    arm = "evaluate.custom={{mine={{labels={}}}}}".format
+    with pytest.raises(ValueError, match=r"evaluate.custom.mine.labels 61 in every step, and train has 60"):
+        arm_policy(problem_of(tiny(arm(61))), "mine")
+    assert arm_policy(problem_of(tiny(arm(60))), "mine")
