@@ -17,7 +17,6 @@ SHOWN = ("mask_share", "random_share", "random_token_ids")
 OF_PATCHES = ("anchors", "anchor_ratio", "anchor_count")
 """Of [scores.difference]: what visual words have as well."""
 OF_STAGES = {
-    "expected": ("credit.strength",),
     "strength": ("strength.factors", "strength.models"),
     "rounds": tuple(
         f"learn.{name}"
