@@ -11,8 +11,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -36,8 +38,8 @@ FIRST_S, EVERY_S, LEAST_S = 10.0, 30.0, 5.0
 ETA_MEMORY_S = 1800.0
 WIDE = 80
 """Columns of a terminal, of fewer of which a line has room for the work, the count and the ETA alone."""
-NUMBERS = 30
-"""Columns of the last two."""
+ETA_WIDTH = 15
+"""Columns of an ETA, such as ETA 12 min 34 s."""
 
 
 class TaskProgress:
@@ -69,7 +71,7 @@ class TaskProgress:
         self._workers, self._spent, self._timed = workers, 0.0, 0
         self._clock, self._began = clock, clock()
         self._due, self._unreported = self._began + FIRST_S, False
-        self._bar = _bar(console, total, own) if is_live(console) else None
+        self._bar = _bar(console, description, total, own) if is_live(console) else None
         self._task = self._add_task()
 
     def __enter__(self) -> Self:
@@ -168,16 +170,31 @@ class _Memory(ProgressColumn):
         return Text(memory(peak_memory()), style="dim")
 
 
-def _bar(console: Console, total: int | None, own: bool) -> Progress:
-    wide = console.width >= WIDE
-    room = Column(no_wrap=True, max_width=None if wide else max(1, console.width - NUMBERS))
+def _bar(console: Console, description: str, total: int | None, own: bool) -> Progress:
+    """A line: the work, the count and the ETA, and of the rest what there is room for. The bar alone gives way."""
+    count_and_eta = 2 * len(str(total or 100_000)) + 1 + ETA_WIDTH + 2
+    room = console.width - count_and_eta
+    work = TextColumn("{task.description}", style="bold", markup=False, table_column=_whole(max(1, room)))
+    room = room - cell_len(description) if console.width >= WIDE else 0
+    rest = {"bar": 9, "pace": 12, **({"memory": 8} if own else {}), "label": 12}
+    shown = {name for name, so_far in zip(rest, accumulate(rest.values()), strict=True) if so_far <= room}
+    label = _whole(room - sum(rest[name] for name in shown - {"label"}) - 1)
     columns = (
-        TextColumn("{task.description}", style="bold", markup=False, table_column=room),
-        *([BarColumn(bar_width=20)] if wide else []),
-        MofNCompleteColumn(),
-        *([_Pace()] if wide else []),
-        Eta(elapsed_when_finished=True) if total is not None else TimeElapsedColumn(),
-        *([_Memory()] if own and wide else []),
-        *([TextColumn("{task.fields[label]}", style="dim", markup=False)] if wide else []),
+        work,
+        *([BarColumn(bar_width=20)] if "bar" in shown else []),
+        MofNCompleteColumn(table_column=_whole()),
+        *([_Pace(_whole())] if "pace" in shown else []),
+        Eta(elapsed_when_finished=True, table_column=_whole()) if total is not None else TimeElapsedColumn(_whole()),
+        *([_Memory(_whole())] if "memory" in shown else []),
+        *(
+            [TextColumn("{task.fields[label]}", style="dim", markup=False, table_column=label)]
+            if "label" in shown
+            else []
+        ),
     )
     return Progress(*columns, console=console, speed_estimate_period=ETA_MEMORY_S)
+
+
+def _whole(most: int | None = None) -> Column:
+    """A column that is not broken into lines, of at most so many places."""
+    return Column(no_wrap=True, max_width=most)

@@ -175,3 +175,16 @@ def test_a_narrow_terminal_has_one_line_of_what_is_most_needed(clock, width, wor
         task.advance(3, "learned, seed 2: .842")
     assert "3/40 ETA 6 min 10 s" in shown(console) and work[:25] in shown(console)
     assert shown(console).strip().count("\n") == 0
+
+
+@pytest.mark.parametrize("width", [80, 90, 100, 120])
+@pytest.mark.parametrize("work", ["comparing masks", "diagnosing, point 1 of 3: batches of masked texts, half 2 of 2"])
+def test_numbers_are_whole_and_on_one_line_however_long_the_work_is_called(clock, width, work):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with TaskProgress(work, 1200, console, own=True, clock=lambda: clock[0]) as task:
+        clock[0] += 30
+        task.advance(30, "learned, seed 2: .842")
+        task._bar.refresh()
+        last = shown(console).rpartition("\r")[2]
+    assert "30/1200" in last and "ETA 19 min 30 s" in last and work[:25] in last
+    assert "\n" not in last.strip() and all(len(line) <= width for line in last.splitlines())
