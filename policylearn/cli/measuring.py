@@ -11,7 +11,7 @@ from policylearn.cli.given import all_named, console_here, given_config, given_s
 from policylearn.cli.options import Imports, Out, Settings, a_file, here
 from policylearn.config import Config
 from policylearn.report.printing import print_line
-from policylearn.runs.layout import RESULT
+from policylearn.runs.layout import REPORT, RESULT
 from policylearn.runs.stop import resumable
 
 
@@ -49,8 +49,8 @@ def evaluate(
     console.print(study_table(result) if study else comparison_table(result, console.width))
     for line in result.get("sentences", []):
         print_line(console, line)
-    written = Storage.at(out) / ("study.json" if study else RESULT)
-    print_line(console, f"result  {written}")
+    report, written = (Storage.at(out) / name for name in (REPORT, "study.json" if study else RESULT))
+    print_line(console, f"report  {report}\nresult  {written}")
 
 
 def score(

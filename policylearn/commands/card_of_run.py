@@ -9,8 +9,8 @@ from policylearn.artefact.card import Use, model_card, usage
 from policylearn.config import Config
 from policylearn.learning.lineage import Facts
 from policylearn.problems.problem import Problem
-from policylearn.report.summary import apart
-from policylearn.report.verdict import signal
+from policylearn.report.summary import NAMES, apart
+from policylearn.report.verdict import signal, verdict
 from policylearn.report.words import WordRow
 from policylearn.runs.run import Run
 from policylearn.runs.state import State
@@ -86,16 +86,14 @@ def _compared(result: dict[str, Any] | None) -> list[str]:
     if not (result and result["arms"]):
         return []
     about = "Fresh models trained under each policy's masks, scored on test, paired seeds"
-    notes = ["none: not trained further"] if "none" in result["arms"] else []
-    notes += [f"{', '.join(own)}: other in more than masks"] if (own := apart(result)) else []
-    about += f" ({'; '.join(notes)})" if notes else ""
-    return ["", "## How it compared", "", f"{about}:", "", *comparison_lines(result)]
+    about += f" ({', '.join(own)}: other in more than masks)" if (own := apart(result)) else ""
+    return ["", "## How it compared", "", verdict(result).sentence, "", f"{about}:", "", *comparison_lines(result)]
 
 
 def comparison_lines(result: dict) -> list[str]:
     """The comparison as lines of Markdown: arm, mean and standard deviation, score per seed, masked tokens."""
     rows = [
-        f"| {arm} | {_mean_sd(values['scores'])} | {' '.join(f'{s:.3f}' for s in values['scores'])} "
+        f"| {NAMES.get(arm, arm)} | {_mean_sd(values['scores'])} | {' '.join(f'{s:.3f}' for s in values['scores'])} "
         f"| {np.mean(values['masked_tokens']):,.0f} |"
         for arm, values in result["arms"].items()
     ]
@@ -105,7 +103,7 @@ def comparison_lines(result: dict) -> list[str]:
 
 def _extra_lines(result: dict) -> list[str]:
     return [
-        f"| {arm}, {name} | {_mean_sd(scores)} | {' '.join(f'{s:.3f}' for s in scores)} | |"
+        f"| {NAMES.get(arm, arm)}, {name} | {_mean_sd(scores)} | {' '.join(f'{s:.3f}' for s in scores)} | |"
         for name, arms in result.get("extra", {}).items()
         for arm, scores in arms.items()
     ]

@@ -37,5 +37,7 @@ def render_inspected(title: str, examples: Sequence[tuple[Heatmap, Heatmap]], fa
 
 
 def title_of(policy: str) -> str:
-    """Of the page: what the policy is called, without folders of this machine."""
-    return f"Masking policy: {Path(policy).resolve().name if Path(policy).exists() else policy}"
+    """Of the page: what the policy is called, without folders of this machine; the `policy` of a run by the run."""
+    here = Path(policy).resolve()
+    name = here.parent.name if here.name == "policy" else here.name
+    return f"Masking policy: {name if Path(policy).exists() else policy}"

@@ -19,7 +19,6 @@ from policylearn.report.summary import (
     ORACLES,
     apart,
     arms,
-    best,
     difference_text,
     extra_scores,
     gap_recovered,
@@ -27,6 +26,7 @@ from policylearn.report.summary import (
     mean_and_spread,
     paired,
     uneven_masking,
+    winners,
 )
 from policylearn.report.svg import arm_css
 from policylearn.report.tables import seeds_shown
@@ -36,6 +36,13 @@ from policylearn.report.words import WordRow, fallers, least_masked, most_masked
 __all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
+USES = {
+    "probe": "a linear model of its frozen features",
+    "finetune": "fine-tuning",
+    "joint": "fine-tuning on masked tokens as well",
+    "weight_mask": "binary masks of its weights",
+}
+"""Entries of `evaluate.downstream` in words."""
 LINEAGE = ("prior", "learned")
 """Facts of the provenance that say how the policy came about, see `policylearn.learning.lineage`."""
 
@@ -62,7 +69,7 @@ def render_report(
         title=title,
         verdict=verdict(result),
         provenance={key: str(value) for key, value in (result.get("provenance") or {}).items()},
-        comparison=_comparison(result),
+        comparison=_comparison(result) | {"use": use_in_words(config)},
         learning=_learning(history, result, config),
         examples=examples if isinstance(examples, dict) else drawn(examples),
         pictures=isinstance(examples, dict),
@@ -88,8 +95,8 @@ def environment() -> Environment:
 
 def _comparison(result: dict[str, Any]) -> dict[str, Any]:
     shown = arms(result)
-    winner = best(result)
-    rows = [_row(result, arm.name, winner.name if winner else "") for arm in shown]
+    winning = winners(result)
+    rows = [_row(result, arm.name, arm.name in winning) for arm in shown]
     return {
         "plot": Markup(comparison_plot(result)),
         "metric": result.get("metric") or "score",
@@ -105,14 +112,14 @@ def _comparison(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(result: dict[str, Any], name: str, winner: str) -> dict[str, Any]:
+def _row(result: dict[str, Any], name: str, best: bool) -> dict[str, Any]:
     shown = arms(result)
     arm = next(arm for arm in shown if arm.name == name)
     gap = paired(result, name, "random")
     return {
         "label": arm.label,
         "css": arm_css(name, [each.name for each in shown]),
-        "best": name == winner and len(shown) > 1,
+        "best": best,
         "oracle": name in ORACLES,
         "mean": mean_and_spread(arm.scores),
         "scores": [arm.scores[i] if i < len(arm.scores) else math.nan for i in seeds_shown(shown)],
@@ -121,6 +128,24 @@ def _row(result: dict[str, Any], name: str, winner: str) -> dict[str, Any]:
         "seconds": arm.seconds,
         "extras": [mean_and_spread(values.get(name, [])) for values in extra_scores(result).values()],
     }
+
+
+def use_in_words(config: dict[str, Any]) -> str:
+    """How the trained model is used for the score, and by how many labels.
+
+    >>> use_in_words({"evaluate": {"downstream": ["probe"], "labelled": 200, "subsets": 3}})
+    'by a linear model of its frozen features, from 200 labelled examples of train (mean of 3 draws)'
+    >>> use_in_words({"evaluate": {"downstream": ["finetune@50", "probe"]}})
+    'by fine-tuning, from 50 labelled examples of train'
+    """
+    given = config.get("evaluate") or {}
+    how, _, own = str((given.get("downstream") or [""])[0]).partition("@")
+    draws = given.get("subsets") or 1
+    if not how:
+        return ""
+    number = own or given.get("labelled")
+    amount = f"{formats.count(int(number))} labelled examples of train" if number else "all labels of train"
+    return f"by {USES.get(how, how)}, from {amount}" + (f" (mean of {draws} draws)" if number and draws > 1 else "")
 
 
 def _seed_name(result: dict[str, Any], place: int) -> str:
@@ -142,7 +167,7 @@ def _lag(config: dict[str, Any]) -> int:
 
 
 def _tried(kept: int, config: dict[str, Any]) -> str:
-    """How much learning was behind φ when a round tried it."""
+    """How much learning was behind the policy that a round tried."""
     names = ("pass", "passes") if supervised(config) else ("round", "rounds")
     return formats.plural(max(0, kept - _lag(config)), *names)
 
@@ -165,7 +190,7 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config:
         "closed": "expected" in _stages(config),
         "lineage": lineage,
         "plot": Markup(learning_plot(history, kept)),
-        "legend": [("φ of the round", arm_css(LEARNED, names))]
+        "legend": [("the policy of the round", arm_css(LEARNED, names))]
         + [(NAMES.get(name, name), arm_css(name, names)) for name in names],
         "tried": _tried(kept or 0, config),
         "best": kept + 1 if kept is not None and kept >= 0 and history else None,
@@ -196,6 +221,9 @@ def _words(words: Sequence[WordRow]) -> dict[str, Any]:
         "Raised most by learning": risers(words, WORDS_SHOWN),
         "Lowered most by learning": fallers(words, WORDS_SHOWN),
     }
+    for one, other in (("Most masked", "Raised most by learning"), ("Least masked", "Lowered most by learning")):
+        if lists[one] == lists[other]:  # as from a uniform prior
+            del lists[other]
     top = max((max(row.learned, row.prior) for rows in lists.values() for row in rows), default=1.0)
     changed = any(row.change for row in words)
     return {"lists": {name: rows for name, rows in lists.items() if rows}, "top": top or 1.0, "changed": changed}

@@ -62,10 +62,12 @@ def _difference(gap: Paired, metric: str) -> str:
     """
     >>> _difference(Paired(0.013, -0.004, 0.03, []), "accuracy"), _difference(Paired(-0.02, math.nan, math.nan, []), "")
     ('+1.3 [-0.4, 3.0]', '-2.0')
+    >>> _difference(Paired(0.01, 0.01, 0.01, []), "accuracy")
+    '+1.0 [–]'
     """
     times, digits, _ = scale_of(metric)
     interval = f" [{times * gap.low:.{digits}f}, {times * gap.high:.{digits}f}]" if math.isfinite(gap.low) else ""
-    return f"{times * gap.mean:+.{digits}f}{interval}"
+    return f"{times * gap.mean:+.{digits}f}{f' [{MISSING}]' if gap.same else interval}"
 
 
 def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:

@@ -25,6 +25,8 @@ def render_study(study: Mapping[str, Any]) -> str:
             sentences=study["sentences"],
             remarks=_remarks(study),
             apart=list(dict.fromkeys(arm for result in study["tasks"].values() for arm in apart(result))),
+            untrained=any("none" in result["arms"] for result in study["tasks"].values()),
+            made=_made(study),
             reference=NAMES.get(study["reference"], study["reference"]),
             baseline=NAMES.get(study["baseline"], study["baseline"]),
             plot=Markup(interval_plot(study)),
@@ -39,6 +41,13 @@ def _remarks(study: Mapping[str, Any]) -> list[str]:
     """What a reader should know of the models of its tasks."""
     found = {task: result.get("provenance", {}).get("remark") for task, result in study["tasks"].items()}
     return [f"{task}: {remark}" for task, remark in found.items() if remark]
+
+
+def _made(study: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What models of each task were made from and with, by name; nothing of results that do not say."""
+    found = {task: result.get("provenance") or {} for task, result in study["tasks"].items()}
+    facts = {task: {name: str(said[name]) for name in said if name != "remark"} for task, said in found.items()}
+    return {task: its for task, its in facts.items() if its}
 
 
 def interval_plot(study: Mapping[str, Any]) -> str:

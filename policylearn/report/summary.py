@@ -24,6 +24,8 @@ NAMES = {
     "pmi": "PMI",
     "none": "no further pretraining",
 }
+SAME = 1e-12
+"""Scores and ends of intervals that are no further apart are one number."""
 _ORDER = ("none", "random", "tficf", "difference", LEARNED, *ORACLES)
 
 
@@ -44,7 +46,7 @@ class Paired:
     @property
     def same(self) -> bool:
         """Whether it is one number on all seeds, which leaves nothing to judge chance by."""
-        return self.high - self.low <= 1e-12
+        return self.high - self.low <= SAME
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,20 @@ def best(result: dict[str, Any]) -> Arm | None:
     """
     scored = [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
     return max(scored, key=lambda arm: arm.mean, default=None)
+
+
+def winners(result: dict[str, Any]) -> list[str]:
+    """Names of the arms that no other is above, oracles aside; none where all are level, for then there is no best.
+
+    >>> winners({"arms": {"random": {"scores": [0.6]}, "idf": {"scores": [0.9]}, "tficf": {"scores": [0.9]}}})
+    ['tficf', 'idf']
+    >>> winners({"arms": {"random": {"scores": [1.0]}, "learned": {"scores": [1.0]}}})
+    []
+    """
+    scored = [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
+    most = max((arm.mean for arm in scored), default=math.nan)
+    found = [arm.name for arm in scored if most - arm.mean <= SAME]
+    return found if len(found) < len(scored) else []
 
 
 def strongest_baseline(result: dict[str, Any]) -> Arm | None:
@@ -181,12 +197,19 @@ def extra_scores(result: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
 
 
 def gap_recovered(result: dict[str, Any], name: str) -> float:
-    """Share of the way from random to the oracle that an arm goes (NaN where that makes no sense).
+    """Share of the way from random to the oracle that an arm goes; NaN where that makes no sense, as where the interval
+    of the way itself has zero in it.
 
     >>> scores = {"random": {"scores": [0.5]}, "learned": {"scores": [0.8]}, "oracle": {"scores": [0.9]}}
     >>> round(gap_recovered({"arms": scores}, "learned"), 3)
     0.75
+    >>> wide = {"oracle - random": {"mean": 0.4, "low": -0.1, "high": 0.9}}
+    >>> gap_recovered({"arms": scores, "comparisons": wide}, "learned")
+    nan
     """
+    whole = paired(result, ORACLE, "random")
+    if whole and math.isfinite(whole.low) and not whole.clear:
+        return math.nan
     means = {arm.name: arm.mean for arm in arms(result)}
     way = means.get(ORACLE, math.nan) - means.get("random", math.nan)
     return (means.get(name, math.nan) - means["random"]) / way if way > 0 else math.nan
@@ -219,7 +242,7 @@ def _compared(result: dict[str, Any], first: str, second: str) -> tuple[float, f
     """Mean and interval as the result states them, in either direction."""
     for name, sign in ((f"{first} - {second}", 1), (f"{second} - {first}", -1)):
         given = (result.get("comparisons") or {}).get(name) or {}
-        middle, low, high = (sign * as_number(given.get(key)) for key in ("mean", "low", "high"))
+        middle, low, high = (sign * as_number(given.get(key)) + 0.0 for key in ("mean", "low", "high"))
         if math.isfinite(middle):
             return middle, min(low, high), max(low, high)
     return None

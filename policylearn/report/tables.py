@@ -16,12 +16,12 @@ from policylearn.report.summary import (
     ORACLES,
     Arm,
     arms,
-    best,
     difference_text,
     extra_scores,
     mean,
     mean_and_spread,
     paired,
+    winners,
 )
 
 MOST_SEEDS_SHOWN = 5
@@ -38,7 +38,7 @@ def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
     test set. Of `width` columns, fewer than `ROOMY` break every cell into lines rather than cut it.
     """
     shown = arms(result)
-    winner = best(result) if len(shown) > 1 else None
+    winning = winners(result)
     table = plain_table(f"{result.get('metric') or 'score'} of fresh models")
     for heading in _headings(result, shown):
         # Where the terminal is narrow, only the lists of seeds and the names of test sets break into lines.
@@ -46,10 +46,10 @@ def comparison_table(result: dict[str, Any], width: int = ROOMY) -> Table:
         whole = heading in _WHOLE and width >= ROOMY
         table.add_column(escape(heading), justify=justify, no_wrap=whole, min_width=4, overflow="fold")
     for arm in shown:
-        is_best = winner is not None and arm.name == winner.name
+        is_best = arm.name in winning
         style = "bold green" if is_best else "dim" if arm.name in ORACLES else ""
         table.add_row(escape(arm.label) + "*" * is_best, *_cells(result, arm, shown), style=style)
-    notes = [f"* best{_apart_from_oracle(shown)}"] if winner else []
+    notes = [f"* best{_apart_from_oracle(shown)}"] if winning else []
     if any((gap := paired(result, arm.name, "random")) and gap.same for arm in shown):
         notes.append(f"[{MISSING}] the same on all seeds: nothing to judge chance by")
     table.caption = escape("; ".join(notes)) or None

@@ -62,7 +62,7 @@ def verdict(result: dict[str, Any]) -> Verdict:
     gap = paired(result, LEARNED, baseline.name)
     assert gap is not None  # both arms have a finite mean
     outcome, judgement = _judge(gap, baseline.label)
-    numbers = f"{_standing(result)} (mean of {seeds}; learned − {baseline.name} = {difference_text(gap)})"
+    numbers = f"{_standing(result)} (mean of {seeds}; learned − {baseline.label} = {difference_text(gap)})"
     return Verdict(outcome, f"{numbers}: {judgement}.")
 
 
@@ -128,7 +128,7 @@ def _others(result: dict[str, Any]) -> str:
 
 def _judge(gap: Paired, rival: str) -> tuple[Outcome, str]:
     if gap.clear:
-        return ("better", f"it beats {rival}") if gap.mean > 0 else ("worse", f"it does not beat {rival}")
+        return ("better", f"it beats {rival}") if gap.mean > 0 else ("worse", f"{rival} beats it")
     where = "level with" if gap.mean == 0 else "ahead of" if gap.mean > 0 else "behind"
     return "unclear", f"it is {where} {rival}, but {_doubt(gap)}"
 
@@ -140,5 +140,5 @@ def _doubt(gap: Paired) -> str:
     if not (math.isfinite(gap.low) and math.isfinite(gap.high)):
         return "there is no interval, so this may be chance"
     if gap.same:
-        return f"by the same on all of {plural(len(gap.per_seed), 'seed')}, which leaves nothing to judge chance by"
+        return f"the difference is the same on all {len(gap.per_seed)} seeds, which leaves nothing to judge chance by"
     return "the 95 % interval includes zero, so this may be chance"

@@ -200,3 +200,8 @@ def test_seeds_that_differ_by_the_same_have_no_interval_and_that_is_said():
 
 def test_nothing_is_compared_with_random_masks_that_were_not_run():
     assert "vs random" in table_of(learned=[0.75], random=[0.5]) and "vs random" not in table_of(learned=[0.75, 0.5])
+
+
+def test_where_all_arms_are_level_none_is_starred():
+    assert "*" not in table_of(learned=[1.0, 1.0], random=[1.0, 1.0])
+    assert "learned*" in table_of(learned=[1.0, 1.0], random=[1.0, 0.5])

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from policylearn.report.heatmap import Heatmap
+from policylearn.report.inspected import title_of
 from policylearn.report.page import WordRow, render_report
 from policylearn.report.plots import comparison_plot
 
@@ -125,7 +126,7 @@ def test_the_verdict_turns_when_learning_loses():
     losing["comparisons"] = {"learned - difference": {"mean": -0.09, "low": -0.1, "high": -0.08}}
     won, lost = Page(render()), Page(render(result=losing))
     assert "it beats Difference-Masking." in won.by_id["verdict"]
-    assert "it does not beat Difference-Masking." in lost.by_id["verdict"]
+    assert "Difference-Masking beats it." in lost.by_id["verdict"]
     outcome = [[a["data-outcome"] for a in page.of("div") if "data-outcome" in a] for page in (won, lost)]
     assert outcome == [["better"], ["worse"]]
 
@@ -133,6 +134,37 @@ def test_the_verdict_turns_when_learning_loses():
 def test_the_best_row_is_the_best_arm_that_is_not_the_oracle():
     rows = re.findall(r'<tr class="(\w*)">\s*<td>.*?</span>([\w-]+)', render())
     assert rows == [("", "random"), ("", "Difference-Masking"), ("best", "learned"), ("oracle", "oracle")]
+
+
+def test_of_arms_that_are_level_all_are_the_best_and_where_all_are_none_is():
+    tied, level = copy.deepcopy(RESULT), copy.deepcopy(RESULT)
+    tied["arms"]["difference"]["scores"] = tied["arms"]["learned"]["scores"]
+    for arm in ("random", "difference", "learned"):
+        level["arms"][arm]["scores"] = [1.0] * 3
+    best = [re.findall(r'<tr class="best">\s*<td>.*?</span>([\w-]+)', render(result=each)) for each in (tied, level)]
+    assert best == [["Difference-Masking", "learned"], []]
+
+
+def test_the_same_words_are_not_listed_twice():
+    """From a uniform prior, those that are masked most are those that were raised most."""
+    words = [WordRow("we", 40, 0.5, 0.15), WordRow("the", 900, 0.02, 0.15)]
+    assert "Raised most" in render(words=words)  # the last of the list was lowered
+    both = [
+        *words,
+        *(WordRow(f"up{i}", 9, 0.4, 0.15) for i in range(15)),
+        *(WordRow(f"b{i}", 9, 0.01, 0.15) for i in range(15)),
+    ]
+    page = render(words=both)
+    assert "Most masked" in page and "Least masked" in page
+    assert "Raised most" not in page and "Lowered most" not in page
+
+
+def test_what_scores_the_models_is_said():
+    page = Page(render(config={"evaluate": {"downstream": ["probe"], "labelled": 200}}))
+    assert (
+        "by a linear model of its frozen features, from 200 labelled examples of train and scored on test"
+        in page.by_id["comparison"]
+    )
 
 
 def test_nothing_is_fetched():
@@ -313,11 +345,22 @@ def test_what_dev_had_to_choose_among_is_said():
     [
         (
             {},
-            "The ring marks round 2, run with φ as it was after 1 round, which was kept: dev, averaged over up",
+            "The ring marks round 2, run with the policy as it was after 1 round, which was kept: dev, averaged over",
         ),
-        ({"lag": 1}, "The ring marks round 2, run with φ as it was after 0 rounds, which was kept: dev, averaged"),
-        ({"stages": ["supervised"]}, "The ring marks round 2, φ as it was after 1 pass, which was kept."),
+        (
+            {"lag": 1},
+            "The ring marks round 2, run with the policy as it was after 0 rounds, which was kept: dev, averaged",
+        ),
+        ({"stages": ["supervised"]}, "The ring marks round 2, the policy as it was after 1 pass, which was kept."),
     ],
 )
 def test_the_ring_marks_a_round_by_the_policy_that_it_tried(learn, said):
     assert said in Page(render(config={"learn": learn})).by_id["learning"]
+
+
+def test_the_page_of_a_policy_of_a_run_is_called_after_the_run(tmp_path, monkeypatch):
+    for folder in ("demo/policy", "policies/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    titles = [title_of(policy) for policy in ("demo/policy", "demo", "policies/mine", "org/policy")]
+    assert titles == [f"Masking policy: {name}" for name in ("demo", "demo", "mine", "org/policy")]

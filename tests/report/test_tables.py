@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from policylearn.report.study import study_table
+from policylearn.report.study import rows, study_table
+from policylearn.report.study_page import render_study
 from policylearn.report.tables import comparison_table
 
 
@@ -22,3 +23,29 @@ def test_brackets_in_names_are_shown():
     study = {"name": "my [bold] study", "reference": "random", "baseline": "random", "sentences": []}
     told = shown(study_table(study | {"tasks": {"task [i]": result}, "pooled": {}}))
     assert "my [bold] study" in told and "task [i] (accuracy" in told
+
+
+def study_of(**arms) -> dict:
+    """On one task."""
+    found = {name: {"scores": scores, "masked_tokens": [9, 9]} for name, scores in arms.items()}
+    same = {"mean": 0.0, "low": 0.0, "high": 0.0, "holm": 1.0, "least": None}
+    compared = {f"random - {name}": same for name in arms if name != "random"}
+    made = {"model": "tiny", "remark": "a remark"}
+    result = {"metric": "accuracy", "seeds": [0, 1], "arms": found, "comparisons": compared, "provenance": made}
+    named = {"name": "mine", "reference": "random", "baseline": "", "sentences": [], "learned": []}
+    return {**named, "tasks": {"mine": result}, "pooled": {name: same for name in arms if name != "random"}}
+
+
+def test_seeds_that_do_not_differ_have_no_interval_in_a_study_either():
+    study = study_of(random=[0.5, 0.5], none=[0.5, 0.5])
+    assert rows(study)[1][:3] == ["no further pretraining", "50.0 (+0.0 [–])", "+0.0 [–]"]
+    assert "nothing to judge chance by" in render_study(study)
+
+
+def test_a_study_says_what_was_made_from_what_and_of_no_arm_that_it_lacks():
+    page, without = (
+        render_study(study_of(random=[0.5, 0.5], none=[0.5, 0.5])),
+        render_study(study_of(random=[0.5, 0.6])),
+    )
+    assert "<dt>model</dt><dd>tiny</dd>" in page and page.count("a remark") == 1
+    assert "is not trained at all" in page and "is not trained at all" not in without

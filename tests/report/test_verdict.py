@@ -23,7 +23,7 @@ def test_a_clear_win_reads_as_one():
     assert found.outcome == "better"
     assert found.sentence == (
         "On fresh models the learned policy scores .842, Difference-Masking .800, random .560 (mean of 3 "
-        "seeds; learned − difference = +.042 [.020, .060]): it beats Difference-Masking."
+        "seeds; learned − Difference-Masking = +.042 [.020, .060]): it beats Difference-Masking."
     )
 
 
@@ -31,11 +31,23 @@ def test_a_clear_win_reads_as_one():
     ("low", "mean", "high", "outcome", "words"),
     [
         (-0.01, 0.03, 0.06, "unclear", "may be chance"),
-        (-0.06, -0.04, -0.02, "worse", "does not beat Difference-Masking."),
+        (-0.06, -0.04, -0.02, "worse", ": Difference-Masking beats it."),
         (-0.06, -0.01, 0.02, "unclear", "it is behind Difference-Masking, but the 95 % interval includes zero"),
         (-0.01, 0.0, 0.01, "unclear", "it is level with Difference-Masking, but the 95 % interval includes zero"),
-        (0.0, 0.0, 0.0, "unclear", "it is level with Difference-Masking, but by the same on all of 3 seeds"),
-        (0.02, 0.02, 0.02, "unclear", "it is ahead of Difference-Masking, but by the same on all of 3 seeds"),
+        (
+            0.0,
+            0.0,
+            0.0,
+            "unclear",
+            "it is level with Difference-Masking, but the difference is the same on all 3 seeds",
+        ),
+        (
+            0.02,
+            0.02,
+            0.02,
+            "unclear",
+            "it is ahead of Difference-Masking, but the difference is the same on all 3 seeds",
+        ),
         (0.02, 0.04, 0.06, "better", "it beats Difference-Masking."),
     ],
 )
@@ -128,6 +140,13 @@ def test_gap_recovered_needs_a_gap():
     assert gap_recovered(result(random=[0.5], learned=[0.7], oracle=[0.9]), "learned") == pytest.approx(0.5)
     assert math.isnan(gap_recovered(result(random=[0.9], learned=[0.7], oracle=[0.5]), "learned"))
     assert math.isnan(gap_recovered(result(learned=[0.7], oracle=[0.5]), "learned"))
+
+
+def test_no_share_of_a_gap_is_told_that_is_not_shown_to_be_one():
+    scores = {"random": [0.5, 0.5], "learned": [0.6, 0.8], "oracle": [0.6, 1.0]}
+    ways = [{"oracle - random": {"mean": 0.3, "low": low, "high": 0.6 - low}} for low in (-0.1, 0.1)]
+    assert math.isnan(gap_recovered(result(ways[0], **scores), "learned"))
+    assert gap_recovered(result(ways[1], **scores), "learned") == pytest.approx(2 / 3)
 
 
 def test_unequal_numbers_of_masks_are_noticed():

@@ -22,6 +22,7 @@ def test_every_command_takes_an_address(policylearn, tiny_toml, s3):
     arms = ("evaluate.seeds=1", 'evaluate.arms=["random"]', "--policy", f"learned={policy}")
     status, out, _ = policylearn("evaluate", *settings, *arms, "--out", comparison)
     assert (status, f"result  {Storage.at(comparison) / 'result.json'}" in out) == (0, True)
+    assert f"report  {Storage.at(comparison) / 'report.html'}" in out
     assert list(json.loads(Storage.at(comparison).read("result.json"))["arms"]) == ["random", "learned"]
 
 
