@@ -49,7 +49,7 @@ def export(
     out: Annotated[str, typer.Option(help="where to write")],
     form: Annotated[Form, typer.Option(help="as it is, a table over token ids, or a data set it scored")] = "policy",
     round_number: Annotated[
-        int | None, typer.Option("--round", help="of a run that learned in rounds: φ after this one, if kept")
+        int | None, typer.Option("--round", help="of a run that learned in rounds: the policy after this one, if kept")
     ] = None,
     corpus: Annotated[str | None, typer.Option(help="file of texts; unset: the domain corpus of the run")] = None,
     column: Annotated[str, typer.Option(help="column of the text in it")] = "text",

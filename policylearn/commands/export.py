@@ -95,7 +95,7 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
         stages = kept_config(run).learn.stages
         raise ValueError(f"{source} learned in no rounds (learn.stages = {stages}): leave out --round")
     artefact.policy.load_learned(select_prefix("phi.", load_round(run / CHECKPOINTS, number).tensors))
-    note = f"φ after round {number} of a run; its final policy was described thus:"
+    note = f"The policy after round {number} of a run; its final policy was described thus:"
     learned = {LEARNED: at_round(kept_config(run), number)}
     return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))
 

@@ -83,7 +83,7 @@ def settings_table(section: Section) -> Table:
     table = Table(title=f"{escape(f'[{section.name}]')}  {escape(section.about)}", title_justify="left", expand=True)
     table.add_column("key", no_wrap=True)
     for heading, width in (("type", 3), ("default", 2), ("", 6)):
-        table.add_column(heading, ratio=width, overflow="fold")
+        table.add_column(heading, ratio=width, min_width=len(heading), overflow="fold")
     for setting in section.settings:
         table.add_row(*(escape(text) for text in (setting.key, setting.kind, setting.default, setting.about)))
     return table

@@ -70,14 +70,15 @@ def unchanged(prior: Mapping[str, float], known: Facts) -> dict[str, str]:
 
 
 def at_round(config: Config, number: int) -> str:
-    """What was learned of φ as it is after a round of a run, whatever was exported.
+    """What was learned of the policy as it is after a round of a run, whatever was exported.
 
     >>> at_round(Config(), 1)
-    'φ after 1 round of 2 rollouts each'
+    'the policy after 1 round of 2 rollouts each'
     """
     if "supervised" in config.learn.stages:
-        return f"φ after {_passes(config, number)}"
-    return f"{'expected credits, and ' if 'expected' in config.learn.stages else ''}φ after {_rounds(config, number)}"
+        return f"the policy after {_passes(config, number)}"
+    before = "expected credits, and " if "expected" in config.learn.stages else ""
+    return f"{before}the policy after {_rounds(config, number)}"
 
 
 def _rounds(config: Config, number: int) -> str:
@@ -147,13 +148,13 @@ def _without_rounds(config: Config, known: Facts) -> str:
 def _exported(config: Config, state: State, one: str, more: str) -> str:
     averaged = AVERAGED if "rounds" in config.learn.stages else ""
     if config.learn.select == "last":
-        return f"φ after the last {one}"
+        return f"the policy after the last {one}"
     if len(state.history) <= config.learn.behind + 1:
         return f"{_prior(config)}, with which every {one} was run, so that dev had no other to choose"
     if kept_the_first(config.learn, state):
         return f"{_prior(config)}, which no {one} beat on dev{averaged}"
     rounds = state.numbers["best_round"] - config.learn.behind
-    return f"φ after {plural(rounds, one, more)}, the best on dev{averaged}"
+    return f"the policy after {plural(rounds, one, more)}, the best on dev{averaged}"
 
 
 def _prior(config: Config) -> str:

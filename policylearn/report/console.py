@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from policylearn.report.formats import as_number, count, duration, rate, score
+from policylearn.report.formats import as_number, count, duration, loss_name, rate, score
 from policylearn.report.printing import print_line
 from policylearn.report.progress import ETA_MEMORY_S, EVERY_S, FIRST_S, Eta, is_live
 from policylearn.report.tables import comparison_table
@@ -48,7 +48,7 @@ def round_line(record: dict[str, Any], separator: str = "  ") -> str:
     'mask rate .150 on average (.050 to .250)'
     """
     parts = []
-    for key, name in _SHOWN.items():
+    for key, name in {**_SHOWN, "outer_loss": loss_name(record)}.items():
         if math.isfinite(as_number(record.get(key))):
             parts.append(f"{name} {score(record[key])}{_beside(key, record)}")
     if record.get("masked_tokens") is not None:

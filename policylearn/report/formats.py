@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 MINUS = "−"
@@ -112,6 +113,15 @@ def rate(per_second: Any) -> str:
     if number < 1:
         return f"{duration(1 / number)} each"
     return f"{number:,.0f}/s" if number >= 100 else f"{number:.1f}/s"
+
+
+def loss_name(record: Mapping[str, Any]) -> str:
+    """What the loss of a round is called: of token targets, which alone have a precision, or of labelled examples.
+
+    >>> loss_name({"outer_loss": 0.7}), loss_name({"outer_loss": 0.7, "precision": 0.2})
+    ('outer loss', 'loss on targets')
+    """
+    return "loss on targets" if "precision" in record else "outer loss"
 
 
 def memory(size: int) -> str:

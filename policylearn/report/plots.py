@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from policylearn.report.formats import as_number, score
+from policylearn.report.formats import as_number, loss_name, score
 from policylearn.report.summary import LEARNED, Arm, Paired, arms, difference_text, paired
 from policylearn.report.svg import FAINT, INK, PAPER, RULE, arm_ink, drawing, inline_svg, tidy
 
@@ -57,7 +57,7 @@ def learning_plot(history: Sequence[dict[str, Any]], best_round: int | None = No
         _dev(top, history, best_round)
         for axes, key in zip(below, panels, strict=True):
             _panel(axes, history, key)
-        return inline_svg(figure, "Dev score, outer loss and policy entropy per round of learning")
+        return inline_svg(figure, ", ".join(["Dev score", *(_title(history, key) for key in panels)]) + " per round")
 
 
 def _axes(figure: Figure, panels: int) -> list[Axes]:
@@ -162,8 +162,12 @@ def _panel(axes: Axes, history: Sequence[dict[str, Any]], key: str) -> None:
     axes.plot(np.array(rounds)[known], values[known], "-o", color=INK, linewidth=1.2, markersize=2)
     if key == "reliability":  # a correlation: what counts is how far it is from none
         axes.axhline(0, color=FAINT, linewidth=0.9)
-    axes.set_title(PANELS[key])
+    axes.set_title(_title(history, key))
     _over_rounds(axes, rounds)
+
+
+def _title(history: Sequence[dict[str, Any]], key: str) -> str:
+    return loss_name(history[-1]) if key == "outer_loss" else PANELS[key]
 
 
 def _over_rounds(axes: Axes, rounds: list[int]) -> None:

@@ -17,7 +17,7 @@ def study_table(study: Mapping[str, Any]) -> Table:
     """One line per arm: mean score on every task, and the difference to the reference averaged over all, in points."""
     table = plain_table(f"{study['name']}: {unit_of(study)}, difference to {study['reference']} [95 %]")
     for number, heading in enumerate(headings(study)):
-        table.add_column(escape(heading), justify="right" if number else "left", no_wrap=not number)
+        table.add_column(escape(heading), justify="right" if number else "left", no_wrap=not number, overflow="fold")
     for row in rows(study):
         table.add_row(*map(escape, row))
     return table

@@ -47,7 +47,10 @@ def _made(study: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What models of each task were made from and with, by name; nothing of results that do not say."""
     found = {task: result.get("provenance") or {} for task, result in study["tasks"].items()}
     facts = {task: {name: str(said[name]) for name in said if name != "remark"} for task, said in found.items()}
-    return {task: its for task, its in facts.items() if its}
+    shared = dict(set.intersection(*({*its.items()} for its in facts.values())))
+    own = {task: {name: its[name] for name in its if name not in shared} for task, its in facts.items()}
+    every = {name: value for its in facts.values() for name, value in its.items() if name in shared}
+    return {task: its for task, its in {**own, "every task" if len(facts) > 1 else "": every}.items() if its}
 
 
 def interval_plot(study: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ def test_a_policy_is_opened_from_a_run_or_from_its_folder(finished):
     assert tensors_equal(open_policy(finished), open_policy(finished / "policy"))
     first, last = open_policy(finished, 1), open_policy(finished, 3)
     assert not tensors_equal(first, last)
-    assert first.card.count("---\n") == 2 and "φ after round 1 of a run" in first.card.split("---\n")[2]
+    assert first.card.count("---\n") == 2 and "The policy after round 1 of a run" in first.card.split("---\n")[2]
     with pytest.raises(ValueError, match="is no run that has exported a policy: it has no round 1; leave out --round"):
         open_policy(finished / "policy", 1)
 

@@ -210,7 +210,7 @@ def test_everything_says_what_was_learned_from_what(alone, then_rounds, tiny, to
 
 def test_a_round_of_a_run_says_that_it_came_after_credits(then_rounds):
     one = open_policy(then_rounds, 1)
-    assert one.provenance["learned"] == "expected credits, and φ after 1 round of 2 rollouts each"
+    assert one.provenance["learned"] == "expected credits, and the policy after 1 round of 2 rollouts each"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def state(rounds: int, best: int = 0) -> State:
             {},
             state(3, best=2),
             {},
-            "in 3 rounds of 2 rollouts each; exported: φ after 2 rounds, the best on dev",
+            "in 3 rounds of 2 rollouts each; exported: the policy after 2 rounds, the best on dev",
             "learned",
         ),
         (
@@ -57,8 +57,14 @@ def state(rounds: int, best: int = 0) -> State:
         ),
         ({"lag": 2}, state(3), {}, "exported: the prior, with which every round was run, so that dev had no", "prior"),
         ({"lag": 1}, state(3, best=1), {}, "exported: the prior, which no round beat on dev", "prior"),
-        ({"lag": 1}, state(3, best=2), {}, "φ after 1 round, the best on dev, averaged over up to 3 rounds", "learned"),
-        ({"select": "last"}, state(3), {}, "exported: φ after the last round", "learned"),
+        (
+            {"lag": 1},
+            state(3, best=2),
+            {},
+            "the policy after 1 round, the best on dev, averaged over up to 3 rounds",
+            "learned",
+        ),
+        ({"select": "last"}, state(3), {}, "exported: the policy after the last round", "learned"),
         ({"start": "a/policy", "rounds": 0}, State(), {}, "nothing beyond the policy it started from", "start"),
         (
             {"start": "a/policy"},
@@ -81,8 +87,8 @@ def test_what_was_learned_and_what_was_exported(learn, ended, known, said, what)
     ("best", "select", "said"),
     [
         (0, "dev", "exported: the prior, which no pass beat on dev"),
-        (2, "dev", "exported: φ after 2 passes, the best on dev"),
-        (0, "last", "exported: φ after the last pass"),
+        (2, "dev", "exported: the policy after 2 passes, the best on dev"),
+        (0, "last", "exported: the policy after the last pass"),
     ],
 )
 def test_of_token_targets_passes_are_counted(best, select, said):
@@ -155,7 +161,10 @@ def test_rounds_say_which_of_them_was_kept(finished, tiny, told):
 
 def test_a_round_a_table_and_an_annotated_set_say_what_they_are(finished, tmp_path):
     one = open_policy(finished, 1)
-    assert one.provenance["learned"].startswith("φ after 1 round of ") and "exported:" not in one.provenance["learned"]
+    assert (
+        one.provenance["learned"].startswith("the policy after 1 round of ")
+        and "exported:" not in one.provenance["learned"]
+    )
     export(finished, tmp_path / "table", "table")
     table = load_policy(tmp_path / "table")
     assert table.provenance["form"].startswith("a table of mean logits per token id, in place of the policy")

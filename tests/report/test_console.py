@@ -7,6 +7,7 @@ from rich.console import Console
 
 from policylearn.evaluation.statistics import paired_difference
 from policylearn.report.console import RoundProgress, comparison_table, round_line
+from policylearn.report.plots import learning_plot
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -205,3 +206,9 @@ def test_nothing_is_compared_with_random_masks_that_were_not_run():
 def test_where_all_arms_are_level_none_is_starred():
     assert "*" not in table_of(learned=[1.0, 1.0], random=[1.0, 1.0])
     assert "learned*" in table_of(learned=[1.0, 1.0], random=[1.0, 0.5])
+
+
+def test_the_loss_of_token_targets_is_not_called_that_of_labelled_examples():
+    targets = {"round": 1, "outer_loss": 0.5, "dev": 0.3, "precision": 0.2}
+    assert round_line(targets).startswith("loss on targets .500") and ">loss on targets<" in learning_plot([targets])
+    assert round_line({"outer_loss": 0.5}) == "outer loss .500"

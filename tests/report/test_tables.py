@@ -49,3 +49,18 @@ def test_a_study_says_what_was_made_from_what_and_of_no_arm_that_it_lacks():
     )
     assert "<dt>model</dt><dd>tiny</dd>" in page and page.count("a remark") == 1
     assert "is not trained at all" in page and "is not trained at all" not in without
+
+
+def test_a_study_is_whole_on_a_terminal_of_80_columns():
+    study = study_of(random=[0.5, 0.5], none=[0.5, 0.5])
+    study["tasks"] |= {"another": study["tasks"]["mine"], "third": study["tasks"]["mine"]}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(study_table(study))
+    assert "…" not in console.file.getvalue()
+
+
+def test_what_all_tasks_of_a_study_have_alike_is_told_once():
+    study = study_of(random=[0.5, 0.5])
+    other = {**study["tasks"]["mine"], "provenance": {"model": "tiny", "task": "b"}}
+    page = render_study(study | {"tasks": {**study["tasks"], "other": other}})
+    assert page.count("<dd>tiny</dd>") == 1 and page.count("<dd>b</dd>") == 1
