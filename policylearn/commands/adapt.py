@@ -21,6 +21,7 @@ from policylearn.problems.problem import Problem
 from policylearn.registry.known import ADAPTATIONS
 from policylearn.report.formats import score
 from policylearn.report.printing import print_line
+from policylearn.runs.provenance import provenance
 from policylearn.storage.folder import Storage
 from policylearn.tasks.labelled import class_examples
 from policylearn.weight_masks.classifier import MaskedClassifier
@@ -39,9 +40,14 @@ class Adapted:
     scores: SplitScores
     metric: str
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Scores by what they are on, test last."""
+        return {"dev": self.scores.dev, **self.scores.extra, "test": self.scores.test}
+
     def lines(self) -> list[str]:
         """For a person; test comes last."""
-        numbers = {"dev": self.scores.dev, **self.scores.extra, "test": self.scores.test}
+        numbers = self.numbers
         width = max(map(len, [*self.written, *numbers]))
         files = [f"{what:{width}}  {path}" for what, path in self.written.items()]
         return [*files, *(f"{name:{width}}  {score(number)} {self.metric}" for name, number in numbers.items())]
@@ -95,7 +101,22 @@ def adapt(config: Config, out: Path, method: Method, folded: bool, seed: int, co
     scores = score_chosen(problem, method, chosen)
     said = {name: told for name, told in (("remark", model.remark), ("head", chosen.said)) if told}
     (out / RESULT).write_text(json.dumps({"method": method, "seed": seed, **said, **asdict(scores)}, indent=2) + "\n")
-    return Adapted(written, scores, problem.task.metric)
+    done = Adapted(written, scores, problem.task.metric)
+    if "model" in written:
+        with (written["model"] / "README.md").open("a", encoding="utf-8") as card:
+            card.write("\n".join(_made_from(config, method, seed, len(next(subsets(problem, seed))), done)))
+    return done
+
+
+def _made_from(config: Config, method: Method, seed: int, labels: int, done: Adapted) -> list[str]:
+    """What a card says of how its model came about, and how good it is."""
+    known = provenance(config)
+    how = "all weights trained" if method == "finetune" else "binary masks of its weights, folded into them"
+    named = {name: known[name] for name in ("model", "task", "policylearn", "torch", "transformers")}
+    facts = {**named, "method": how, "labelled examples of train": f"{labels:,}", "seed": seed}
+    scored = {f"{name}, {done.metric}": score(number) for name, number in done.numbers.items()}
+    lines = [f"- {name}: {value}" for name, value in {**facts, **scored}.items()]
+    return ["", "## What it was made from", "", *lines, "", "Dev selected the epoch; test was scored at the end.", ""]
 
 
 def _check_plain(problem: Problem, model: InnerModel) -> None:

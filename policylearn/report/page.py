@@ -37,10 +37,10 @@ __all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
 USES = {
-    "probe": "a linear model of its frozen features",
+    "probe": "a linear model of frozen features",
     "finetune": "fine-tuning",
     "joint": "fine-tuning on masked tokens as well",
-    "weight_mask": "binary masks of its weights",
+    "weight_mask": "binary masks of the weights",
 }
 """Entries of `evaluate.downstream` in words."""
 LINEAGE = ("prior", "learned")
@@ -73,6 +73,8 @@ def render_report(
         learning=_learning(history, result, config),
         examples=examples if isinstance(examples, dict) else drawn(examples),
         pictures=isinstance(examples, dict),
+        things="patches" if isinstance(examples, dict) else "tokens",
+        zones=(config.get("patches") or {}).get("zones", 1) if isinstance(examples, dict) else 1,
         words=_words(words),
         config=json.dumps(config, indent=2, ensure_ascii=False, default=str),
         seconds=_seconds(history, result),
@@ -134,7 +136,7 @@ def use_in_words(config: dict[str, Any]) -> str:
     """How the trained model is used for the score, and by how many labels.
 
     >>> use_in_words({"evaluate": {"downstream": ["probe"], "labelled": 200, "subsets": 3}})
-    'by a linear model of its frozen features, from 200 labelled examples of train (mean of 3 draws)'
+    'by a linear model of frozen features, from 200 labelled examples of train (mean of 3 draws)'
     >>> use_in_words({"evaluate": {"downstream": ["finetune@50", "probe"]}})
     'by fine-tuning, from 50 labelled examples of train'
     """
@@ -222,7 +224,7 @@ def _words(words: Sequence[WordRow]) -> dict[str, Any]:
         "Lowered most by learning": fallers(words, WORDS_SHOWN),
     }
     for one, other in (("Most masked", "Raised most by learning"), ("Least masked", "Lowered most by learning")):
-        if lists[one] == lists[other]:  # as from a uniform prior
+        if lists[one][: len(lists[other])] == lists[other]:  # as from a uniform prior
             del lists[other]
     top = max((max(row.learned, row.prior) for rows in lists.values() for row in rows), default=1.0)
     changed = any(row.change for row in words)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from policylearn.problems.of_config import problem_of
+from policylearn.report.formats import score
 from policylearn.tasks.classification import Classification
 from policylearn.weight_masks.plain import text_logits
 from policylearn.weight_masks.shared import SharedEncoder
@@ -78,6 +79,9 @@ def test_a_fine_tuned_model_has_the_score_that_is_said(policylearn, tiny_toml, t
     with torch.no_grad():
         found = accuracy(test_split, text_logits(plain, *texts_of(test_split)))
     assert found == pytest.approx(scores_in(said)["test"], abs=5e-4)
+    card, result = (out / "model" / "README.md").read_text(), json.loads((out / "result.json").read_text())
+    assert "- method: all weights trained" in card and "- model: bert from scratch" in card and "- seed: 0" in card
+    assert f"- test, accuracy: {score(result['test'])}" in card
 
 
 def test_without_fold_there_are_masks_only_and_the_seed_matters(policylearn, tiny_toml, tmp_path):

@@ -52,6 +52,8 @@ WORDS = [
     WordRow("we", 40, 0.5, 0.1),
     WordRow("</td><script>", 9, 0.01, 0.4),
     WordRow("the", 900, 0.02, 0.02),
+    WordRow("of", 99, 0.6, 0.55),
+    WordRow("a", 50, 0.005, 0.006),
 ]
 
 
@@ -147,8 +149,9 @@ def test_of_arms_that_are_level_all_are_the_best_and_where_all_are_none_is():
 
 def test_the_same_words_are_not_listed_twice():
     """From a uniform prior, those that are masked most are those that were raised most."""
+    words = [WordRow("we", 40, 0.5, 0.1), WordRow("the", 900, 0.6, 0.5)]
+    assert "Raised most" in render(words=words)  # in another order
     words = [WordRow("we", 40, 0.5, 0.15), WordRow("the", 900, 0.02, 0.15)]
-    assert "Raised most" in render(words=words)  # the last of the list was lowered
     both = [
         *words,
         *(WordRow(f"up{i}", 9, 0.4, 0.15) for i in range(15)),
@@ -162,7 +165,7 @@ def test_the_same_words_are_not_listed_twice():
 def test_what_scores_the_models_is_said():
     page = Page(render(config={"evaluate": {"downstream": ["probe"], "labelled": 200}}))
     assert (
-        "by a linear model of its frozen features, from 200 labelled examples of train and scored on test"
+        "by a linear model of frozen features, from 200 labelled examples of train, and scored on test"
         in page.by_id["comparison"]
     )
 
@@ -364,3 +367,11 @@ def test_the_page_of_a_policy_of_a_run_is_called_after_the_run(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     titles = [title_of(policy) for policy in ("demo/policy", "demo", "policies/mine", "org/policy")]
     assert titles == [f"Masking policy: {name}" for name in ("demo", "demo", "mine", "org/policy")]
+
+
+def test_of_pictures_patches_are_spoken_of_and_fields_are_explained():
+    shown = {"pairs": [], "texts": [], "legend": "", "sample": ""}
+    page = Page(render(examples=shown, config={"patches": {"zones": 3}}))
+    assert "masked patches differs" in page.by_id["comparison"] and "tokens" not in page.by_id["comparison"]
+    assert "of the 3 × 3 fields of a picture" in page.by_id["words"]
+    assert "fields of a picture" not in full()
