@@ -32,6 +32,7 @@ from policylearn.evaluation.validity import (
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.windows import check_windows
 from policylearn.policy.policy import MaskingPolicy
+from policylearn.report.formats import plural
 from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.preemption import preemptible
@@ -90,11 +91,9 @@ def _run_all(
             for seed in range(settings.seeds):
                 wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, VALIDITY_SEED + seed)
     missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)
-    print_line(
-        run.console,
-        f"{settings.changes} changes × 2 signs × {settings.seeds} seeds + {settings.rollouts} rollouts = {len(wanted)} "
-        f"trainings; {len(missing)} to run",
-    )
+    seeds, rollouts = plural(settings.seeds, "seed"), plural(settings.rollouts, "rollout")
+    trainings = f"{len(wanted)} trainings; {len(missing)} to run"
+    print_line(run.console, f"{settings.changes} changes × 2 signs × {seeds} + {rollouts} = {trainings}")
     names = {pool.submit(wanted[key][0], [(skeleton, *wanted[key][1:])])[0]: key for key in missing}
     with TaskProgress("training", len(wanted), run.console, len(known), workers) as progress:
         for found in pool.results(list(names)):

@@ -210,7 +210,7 @@ def test_predictions_are_held_against_what_comes(policylearn, folder, tmp_path):
     sizes = ["validity.changes=4", "validity.seeds=1", "validity.rollouts=1", "inner.window=2", "inner.every=3"]
     given = [*sizes, "policy.network=table", "learn.stages=[rounds]", "inner.engine=replay"]
     status, out, _ = policylearn("diagnose", str(folder / "digits.toml"), *given, "--validity", str(tmp_path / "out"))
-    assert status == 0 and "4 changes × 2 signs × 1 seeds + 1 rollouts = 9 trainings" in out
+    assert status == 0 and "4 changes × 2 signs × 1 seed + 1 rollout = 9 trainings" in out
     assert "pictures  80 of the domain, 80 general ones; all 8 × 8, in 16 patches of 2 × 2" in out
 
 
