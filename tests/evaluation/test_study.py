@@ -288,10 +288,10 @@ def test_the_page_shows_sentences_intervals_and_scores_and_needs_no_network():
 def test_arms_that_differ_in_more_than_masks_are_named():
     own = copy.deepcopy(ONE)
     said = "the same data order, steps and use of the trained model for every arm, other masks"
-    assert f"{said}; “no" in " ".join(render_study(study({"one": own})).split())
+    assert f"{said}." in " ".join(render_study(study({"one": own})).split())
     own["arms"]["tficf"]["course"] = "labels 16"
     page = " ".join(render_study(study({"one": own, "two": ONE})).split())
-    assert f"{said} (but for tficf, which differs in more than masks); “no" in page
+    assert f"{said} (but for tficf, which differs in more than masks)." in page
 
 
 def test_learned_arms_are_drawn_in_another_colour_whatever_their_name():
