@@ -72,7 +72,7 @@ def test_of_pictures_settings_of_words_are_named():
         (["policy.kernel=7", "policy.hidden=9"], "policy.hidden, policy.kernel  do"),
         (["policy.kernel=7", "policy.hidden=9", "policy.network=neighbours"], "policy.hidden  does"),
         (["policy.kernel=7", "policy.hidden=9", "policy.network=span"], ""),
-        (["strength.factors=[1.0]", "strength.models=9"], "strength.factors, strength.models  do"),
+        (["strength.factors=[0.0,1.0]", "strength.models=9"], "strength.factors, strength.models  do"),
         (["learn.rounds=3", "learn.rollouts=4", "learn.stages=[expected]"], "learn.rounds, learn.rollouts  do"),
         (["supervised.epochs=3"], "supervised.epochs  does"),
         (["supervised.path=a", "learn.stages=[supervised]", "supervised.targets=importance"], "supervised.path  does"),
