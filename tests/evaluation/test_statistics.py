@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from policylearn.evaluation.statistics import (
+    RESAMPLES,
     bootstrap_interval,
     holm,
     least_effect,
@@ -12,6 +15,7 @@ from policylearn.evaluation.statistics import (
     permutation_p,
     pooled_difference,
     sentence,
+    standard_error,
 )
 
 AFTER, BEFORE = [0.75, 0.65, 0.80, 0.71], [0.50, 0.60, 0.55, 0.70]
@@ -37,6 +41,31 @@ def test_with_many_seeds_a_sample_of_the_flips_will_do():
     signs = 1 - 2 * (np.arange(1 << 14)[:, None] >> np.arange(14) & 1)
     exact = (np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12).mean()
     assert permutation_p([differences]) == pytest.approx(exact, abs=0.01)
+
+
+def test_of_tasks_with_other_numbers_of_seeds_the_error_is_welchs_and_all_flips_are_counted():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0.5, 1.0, 4), rng.normal(0.5, 3.0, 7)
+    theirs = stats.ttest_ind(one, -other, equal_var=False)  # the sum of the means is twice the mean over both tasks
+    interval, found = theirs.confidence_interval(0.95), pooled_difference([one, other])
+    assert standard_error([one, other])[1] == pytest.approx(theirs.df)
+    assert (found.low, found.high) == pytest.approx((interval.low / 2, interval.high / 2))
+    flipped = [(one * s[:4]).mean() + (other * s[4:]).mean() for s in map(np.array, product((1, -1), repeat=11))]
+    assert found.p == np.mean(np.abs(flipped) >= abs(one.mean() + other.mean()) - 1e-12)
+
+
+def test_a_sample_of_the_flips_leaves_no_p_of_nothing():
+    assert permutation_p([np.linspace(1.0, 2.0, 40)]) == 1 / (1 + RESAMPLES)
+
+
+def test_the_bootstrap_interval_is_studentised_and_reaches_to_where_the_seeds_have_their_tail():
+    skewed = np.random.default_rng(0).exponential(size=10)
+    (low, high), mean, error = bootstrap_interval([skewed]), skewed.mean(), standard_error([skewed])[0]
+    assert high - mean > 1.5 * (mean - low)
+    assert bootstrap_interval([-skewed]) == pytest.approx([-high, -low], abs=0.1 * error)
+    even = stats.norm.ppf((np.arange(8) + 0.5) / 8)  # of few seeds wider than what normal errors would have it
+    low, high = bootstrap_interval([even])
+    assert high - low > 2 * 2.2 * standard_error([even])[0]
 
 
 pairs = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=6)

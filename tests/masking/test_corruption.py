@@ -5,6 +5,7 @@ from scipy import stats
 from policylearn.arms.arms import arm_policy
 from policylearn.config import MaskingConfig
 from policylearn.masking import IGNORED, corrupt, eligible_positions, special_table
+from policylearn.masking.designs import independent
 from policylearn.masking.keys import mix
 from policylearn.policy.policy import mask_tokens, uniform_policy
 from policylearn.problems.of_config import problem_of
@@ -17,9 +18,11 @@ def texts() -> torch.Tensor:
     return torch.randint(5, 900, (B, T), generator=torch.Generator().manual_seed(0))
 
 
+KEYS, INDEX = mix(torch.arange(1, B + 1)), torch.arange(T).expand(B, T)
+
+
 def corrupted(ids, mask, **shares):
-    keys, index = mix(torch.arange(1, B + 1)), torch.arange(T).expand(B, T)
-    return corrupt(ids, mask, keys, index, mask_token_id=MASK, vocab_size=V, **shares)
+    return corrupt(ids, mask, KEYS, INDEX, mask_token_id=MASK, vocab_size=V, **shares)
 
 
 def test_four_fifths_are_hidden_a_tenth_replaced_and_a_tenth_kept(texts):
@@ -30,6 +33,14 @@ def test_four_fifths_are_hidden_a_tenth_replaced_and_a_tenth_kept(texts):
     expected = [n * (0.8 + same_by_chance), n * (0.1 + same_by_chance), n * (0.1 - 2 * same_by_chance)]
     assert stats.chisquare(found, expected).pvalue > 1e-3
     assert stats.chisquare(found, [n * 0.79, n * 0.105, n * 0.105]).pvalue < 1e-3
+
+
+def test_what_is_shown_does_not_hang_on_the_coin_that_chose_a_token():
+    mask = independent(torch.full((B, T), 0.2, dtype=torch.float64), KEYS, INDEX)
+    seen, _ = corrupted(torch.full((B, T), -1), mask)
+    found = [int((seen[mask] == MASK).sum()), int((seen[mask] == -1).sum())]
+    expected = mask.sum().item() * torch.tensor([0.8, 0.1, 0.1], dtype=torch.float64)
+    assert stats.chisquare([*found, int(mask.sum()) - sum(found)], expected.numpy()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(("hidden", "swapped"), [(0.8, 0.1), (0.0, 1.0)])

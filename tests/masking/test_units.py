@@ -19,8 +19,17 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from policylearn.config import PlantedConfig
 from policylearn.data.planted import domain_corpus, planted_tokenizer
-from policylearn.masking.keys import example_keys, positions
-from policylearn.masking.units import leads, numbered_starts, sizes, span_starts, word_keys, word_starts
+from policylearn.masking.keys import example_keys, mix, positions
+from policylearn.masking.units import (
+    draw_units,
+    leads,
+    numbered_starts,
+    sizes,
+    span_starts,
+    unit_probabilities,
+    word_keys,
+    word_starts,
+)
 from policylearn.masking.vocabulary import Vocabulary, mark_of, vocabulary
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -331,6 +340,18 @@ def test_span_lengths_are_geometric(mean):
     lengths = np.concatenate([np.diff(np.flatnonzero(row)) for row in spans.numpy()])
     assert fit_of_geometric(lengths, mean) > 1e-3
     assert fit_of_geometric(lengths, mean * 1.03) < 1e-6
+
+
+@pytest.mark.parametrize("design", ["systematic", "independent"])
+def test_what_cuts_spans_does_not_choose_among_them(design):
+    """Coins that did both would choose the spans that begin where a coin is low."""
+    keys, index = mix(torch.arange(1, 8_001)), torch.arange(12).expand(8_000, 12)
+    starts = torch.ones_like(index, dtype=torch.bool)
+    lead = leads(span_starts(starts, starts, keys, index, mean=3.0, longest=4))
+    p = unit_probabilities(torch.zeros(starts.shape), starts, lead, 0.3, 0.9)
+    hits = draw_units(design, p, keys, index, lead).sum(1).double()
+    off = (hits - p.sum(1)).mean() / (hits - p.sum(1)).std() * len(keys) ** 0.5
+    assert abs(off) < 4
 
 
 def test_mean_one_and_longest_one_leave_words_alone():
