@@ -5,12 +5,16 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.distributions import Bernoulli, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
+from policylearn.adapt.outer import outer_problem
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.commands.train import train
 from policylearn.inner.batches import masked_batches
 from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.steps import learning_rate, make_optimizer, plain_step
+from policylearn.inner.window import Window
 from policylearn.learning.estimators import by_credit, compare_trainings
 from policylearn.learning.rollout import rollout, train_once
 from policylearn.learning.windows import check_windows, opens_window
@@ -341,3 +345,32 @@ def test_an_engine_of_others_that_gives_no_credits_is_named(tiny, change, error,
     problem = problem_of(tiny("inner.engine=theirs", "inner.window=2", f"learn.estimator={estimator}"))
     with pytest.raises(error, match=f"engine 'theirs' .*{said}" if estimator == "credit" else "engine 'theirs' "):
         rollout(problem, initial_policy(problem), 5)
+
+
+def test_the_gradient_is_that_of_a_rollout_by_hand(tiny):
+    """Steps, windows, credits, pull to the prior and means, each in the plainest way there is."""
+    given = ("inner.steps=9", "inner.window=2", "inner.clip=0.5", "inner.schedule=linear", "inner.engine=replay")
+    problem = problem_of(tiny(*given, "inner.micro_batch=3", "learn.kl=0.5", "outer.parameters=layers"))
+    policy, inner, seed, nothing = initial_policy(problem).double(), problem.config.inner, 5, lambda **_: None
+    policy.load_learned(policy.learned() | {"network.logits": torch.linspace(-1, 1, len(problem.tokenizer)).double()})
+    found = rollout(problem, policy, seed).gradient["network.logits"]
+    model, batches = problem.fresh_model(seed), masked_batches(problem, policy, seed, MaskedLM())
+    optimizer = make_optimizer(model, inner)
+    rates, step, windows = [learning_rate(inner, step, 9) for step in range(9)], 0, [4, 7]
+    while step < 9:
+        if step not in windows:
+            plain_step(model, optimizer, MaskedLM(), next(batches), rates[step], clip=0.5)
+            step += 1
+            continue
+        pair, outer = [next(batches), next(batches)], outer_problem(problem, [seed, step], nothing)
+        window = Window(pair, rates[step : step + 2], MaskedLM(), 0.5)
+        credits = unroll.unroll(model, optimizer, window, outer, "layers")
+        standard = (torch.cat(credits) - torch.cat(credits).mean()) / torch.cat(credits).std(correction=0)
+        for batch, credit in zip(pair, standard.split([len(part) for part in credits]), strict=True):
+            text = batch.original, batch.real
+            p, prior, eligible = policy.probabilities(*text), policy.prior_probabilities(*text), policy.eligible(*text)
+            worth = (credit * p[batch.mask] / p[batch.mask].detach()).sum() / p.sum().detach()
+            pull = kl_divergence(Bernoulli(p[eligible]), Bernoulli(prior[eligible].detach())).mean()
+            ((worth + 0.5 * pull) / 2 / len(windows)).backward()
+        step += 2
+    torch.testing.assert_close(found, policy.network.logits.grad, rtol=1e-3, atol=1e-6)
