@@ -8,6 +8,7 @@ from policylearn.adapt.chosen import FrozenFeatures
 from policylearn.adapt.outer import outer_problem
 from policylearn.arms.arms import arm_policy
 from policylearn.evaluation.trial import run_trial
+from policylearn.inner.masked_lm import MaskedLM
 from policylearn.problems.of_config import problem_of
 
 EPOCHS = ("evaluate.joint.epochs=2", "evaluate.finetune.epochs=2", "evaluate.joint.learning_rate=1e-3")
@@ -75,3 +76,19 @@ def test_masked_tokens_are_predicted_better_after_it(tiny):
 
     plain = finetune.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(200), 0).tuned
     assert loss(joint.fit(FrozenFeatures(problem, problem.fresh_model(0)), np.arange(200), 0).tuned) < loss(plain) - 0.1
+
+
+def test_a_text_has_other_masks_in_every_epoch(tiny, monkeypatch):
+    drawn = {}
+
+    class Seen(MaskedLM):
+        def draw(self, *arguments, **settings):
+            batch = super().draw(*arguments, **settings)
+            for ids, mask in zip(batch.original, batch.mask, strict=True):
+                drawn.setdefault(tuple(ids[ids > 0].tolist()), []).append(tuple(mask.nonzero().flatten().tolist()))
+            return batch
+
+    monkeypatch.setattr(joint, "objective_of", lambda problem: Seen())
+    fitted(problem_of(tiny("evaluate.joint.epochs=2", "evaluate.joint.mlm_weight=0.0")))
+    twice = [masks for masks in drawn.values() if len(masks) == 2]
+    assert len(twice) > 40 and sum(one == other for one, other in twice) < len(twice) / 3

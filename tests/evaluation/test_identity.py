@@ -1,20 +1,22 @@
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from policylearn.arms.course import Course
+from policylearn.arms.course import USUAL, Course
 from policylearn.config import MaskingConfig, RateSchedule
 from policylearn.data.tokens import TokenRows
 from policylearn.evaluation import identity
 from policylearn.evaluation.compare import evaluate_policies
-from policylearn.evaluation.identity import evidence_key, masks_key
+from policylearn.evaluation.identity import evidence_key, masks_key, trial_key
 from policylearn.policy.policy import uniform_policy
 from policylearn.problems.of_config import problem_of
 from policylearn.registry.known import METRICS, NETWORKS
 from policylearn.registry.registry import Origin
 from policylearn.runs.provenance import fingerprint
+from policylearn.tasks.labelled import Examples
 
 ARMS = 'evaluate.arms=["none", "random"]'
 
@@ -203,3 +205,47 @@ def test_settings_of_credits_make_another_trial_where_masks_go_by_them(make_poli
         keys[course] = [masks_key(policy, domain, course, config) for config in configs]
     usual, live = keys.values()
     assert len(set(usual)) == 1 and len(set(live)) == 3
+
+
+def turned(split):
+    """The same labels in another order, of the same texts."""
+    return Examples(split.rows, split.y.flip(0))
+
+
+def retold(split):
+    """The labels as they are, of texts in another order."""
+    return Examples(split.rows.take([*range(len(split))][::-1]), split.y)
+
+
+def test_all_data_make_another_trial_of_it(tiny_problem, tiny):
+    data, config = tiny_problem.data(), tiny()
+    others = [replace(data, labels=data.labels[::-1]), replace(data, domain=data.domain.take([*range(79)]))]
+    for name, split in data.examples.items():
+        others += [replace(data, examples=data.examples | {name: change(split)}) for change in (turned, retold)]
+    keys = [identity._data(one, config) for one in (data, *others)]
+    assert len({*keys}) == 1 + 2 + 2 * len(data.examples) and len(data.examples) >= 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "inner.learning_rate=1e-3",
+        "evaluate.steps=3",
+        "scores.amlm.every=7",
+        "task.metric=macro_f1",
+        "model.max_length=15",
+        "evaluate.downstream=[finetune]",
+    ],
+)
+def test_settings_that_a_trial_goes_by_are_in_its_key_and_seed_and_weights_as_well(tiny, change):
+    config, other = tiny(), tiny(change)
+    assert identity._settings(config, config.task) != identity._settings(other, other.task)
+    assert len({trial_key(*key) for key in (("e", "m", 0), ("e", "m", 1), ("f", "m", 0), ("e", "n", 0))}) == 4
+
+
+def test_weights_and_the_course_of_an_arm_make_another_trial_of_it(tiny, tiny_problem, make_policy, monkeypatch):
+    keys = [evidence_key(tiny_problem)]
+    monkeypatch.setattr(identity, "weights_key", lambda model: "others")
+    assert evidence_key(tiny_problem) not in keys
+    courses = [USUAL, Course(causal=0.5), Course(texts=0.5), Course(labels=4), Course(labels=4, mlm_weight=0.5)]
+    assert len({masks_key(make_policy(), tiny_problem.domain, course) for course in courses}) == len(courses)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from policylearn.adapt.outer import outer_problem
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.commands import validate as module
@@ -16,6 +17,7 @@ from policylearn.evaluation.validity import (
     apply_change,
     halved_differences,
     random_changes,
+    rank_correlation,
     train_to_the_end,
     validity,
     validity_verdict,
@@ -101,6 +103,26 @@ def test_the_end_is_that_of_a_rollout(tiny):
     found = train_to_the_end(problem, policy, phi, VALIDITY_SEED)
     assert found.score == rollout(problem, policy, VALIDITY_SEED, differentiate=False).metrics["dev"]
     assert np.isfinite(found.loss) and found == train_to_the_end(problem, policy, phi, VALIDITY_SEED)
+
+
+def test_the_loss_is_the_mean_over_draws_of_labelled_examples_that_are_others(tiny, monkeypatch):
+    problem, losses = problem_of(tiny("validity.draws=3")), []
+
+    def kept(*arguments):
+        tuning = outer_problem(*arguments)
+        return lambda model: losses.append(tuning(model).item()) or torch.tensor(losses[-1])
+
+    monkeypatch.setattr("policylearn.evaluation.validity.outer_problem", kept)
+    policy = initial_policy(problem)
+    found = train_to_the_end(problem, policy, policy.learned(), VALIDITY_SEED)
+    assert found.loss == pytest.approx(np.mean(losses)) and len({*losses}) == 3
+
+
+def test_the_reliability_of_a_mean_counts_all_that_it_is_of():
+    """Of three columns a half is one: the mean of all is as reliable as three of it."""
+    predictions, _ = world(1.0, noise=1.0, repeats=3)
+    one = rank_correlation(predictions[:, 0], predictions[:, 1])
+    assert validity(predictions, predictions)["of_predictions"] == pytest.approx(3 * one / (1 + 2 * one))
 
 
 def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatch):

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policylearn.masking import budget
-from policylearn.metagrad.estimators import advantages, credit_surrogate, entropy, kl_divergence
+from policylearn.metagrad.estimators import (
+    advantages,
+    credit_surrogate,
+    entropy,
+    kl_divergence,
+    relaxed_parts,
+    relaxed_surrogate,
+)
 
 N = 6
 SIZE = 3  # Σ p
@@ -58,6 +65,28 @@ def test_the_mean_over_all_masks_is_the_true_gradient():
     # and so it is if each mask is averaged over the tokens it happens to have
     uneven = [(chance, m, SIZE / int(m.sum())) for m, chance in independent_masks(p) if m.any()]
     assert (sum(c * by * estimate(m, CREDIT[m[0]]) for c, m, by in uneven) - mean).norm() > 0.05 * mean.norm()
+
+
+def test_the_mean_of_the_relaxed_gradient_is_that_of_predicting_and_of_hiding():
+    hidden = CREDIT.flip(0)[None]
+
+    def relaxed(mask: torch.Tensor) -> torch.Tensor:
+        phi = PHI.clone().requires_grad_()
+        (SIZE * relaxed_surrogate(probabilities(phi), mask, CREDIT[mask[0]], hidden)).backward()
+        return phi.grad
+
+    mean = sum(chance * relaxed(mask) for mask, chance in independent_masks(probabilities(PHI)))
+    torch.testing.assert_close(mean, true_gradient(CREDIT + hidden[0]))
+
+
+def test_what_predicting_and_hiding_are_worth_is_in_one_unit():
+    masks = [torch.tensor([[True, False, True, False, False, True]]), torch.tensor([[False, True, True] + 3 * [False]])]
+    gradients = [torch.stack([CREDIT, CREDIT.flip(0)])[:, None], torch.stack([CREDIT.roll(1), CREDIT.roll(2)])[:, None]]
+    drawn = [CREDIT[masks[0][0]], CREDIT.roll(1)[masks[1][0]]]
+    parts, unit = relaxed_parts(masks, gradients), torch.cat(drawn).std(correction=0)
+    for (weights, hidden), wanted, gradient in zip(parts, advantages(drawn), gradients, strict=True):
+        torch.testing.assert_close(weights, wanted)
+        torch.testing.assert_close(hidden * unit, gradient[1])
 
 
 def test_a_constant_taken_off_every_credit_changes_nothing_on_average():

@@ -101,9 +101,10 @@ def test_nothing_is_advanced(warm):
     before = {name: p.detach().clone() for name, p in warm.model.named_parameters()}
     moments = [value.clone() for state in warm.optimizer.state.values() for value in state.values()]
     batches = warm.batches(2)
-    first = one_step(warm.model, warm.optimizer, Window(batches, [0.01] * 2, MaskedLM()), warm.outer)
-    again = one_step(warm.model, warm.optimizer, Window(batches[:1], [0.01], MaskedLM()), warm.outer)
-    assert torch.equal(first[0], again[0])  # a batch's credits do not depend on its neighbours
+    first = one_step(warm.model, warm.optimizer, Window(batches, [0.01, 0.03], MaskedLM()), warm.outer)
+    for batch, rate, credits in zip(batches, (0.01, 0.03), first, strict=True):
+        (again,) = one_step(warm.model, warm.optimizer, Window([batch], [rate], MaskedLM()), warm.outer)
+        assert torch.equal(credits, again)  # a batch's credits depend on its own rate, and not on its neighbours
     assert all(torch.equal(p, before[name]) for name, p in warm.model.named_parameters())
     after = [value for state in warm.optimizer.state.values() for value in state.values()]
     assert all(torch.equal(a, b) for a, b in zip(after, moments, strict=True))
