@@ -17,7 +17,7 @@ from policylearn.credit.along import (
     tell_of_repeats,
 )
 from policylearn.credit.credits import masked_texts, take, train_to
-from policylearn.credit.domain import domain_credits, measured_under
+from policylearn.credit.domain import DomainCredits, domain_credits, measured_under
 from policylearn.credit.labels import cross_fitted
 from policylearn.inner.seeds import TRAINING_SEED
 from policylearn.inner.trajectory import Trajectory
@@ -39,11 +39,11 @@ def of_train(problem):
 
 
 def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it(tiny):
-    problem = problem_of(tiny(*TO_THE_END))
+    problem = problem_of(tiny(*TO_THE_END, "credit.trainings=2"))
     policy, loss, inner = build_uniform(problem), of_train(problem), problem.config.inner
     met = 0
     for seen in credits_along(problem, policy, {"all": loss}):
-        at, trajectory = seen.trajectory.step, Trajectory.start(problem, policy, TRAINING_SEED)
+        at, trajectory = seen.trajectory.step, Trajectory.start(problem, policy, TRAINING_SEED + seen.training)
         if at == inner.steps:
             assert seen.from_end is None
             continue
@@ -56,7 +56,7 @@ def test_a_token_that_was_trained_on_is_credited_with_what_the_engine_says_of_it
         exact = replay(model, optimizer, window, loss, problem.config.outer.parameters)[0]
         torch.testing.assert_close(-torch.tensor(found.credits[:, 0]).float(), exact, rtol=1e-3, atol=1e-9)
         met += 1
-    assert met == 2
+    assert met == 2 * 2
 
 
 def test_the_end_says_other_things_than_the_next_step(tiny):
@@ -153,3 +153,12 @@ def test_it_is_said_where_there_are_fewer_states_than_are_asked_for(tiny, points
     problem.tell = lines.append
     tell_of_repeats(problem)
     assert len(lines) == bool(said) and said in "".join(lines)
+
+
+def test_every_point_credits_the_texts_that_follow_those_of_the_one_before(tiny):
+    problem = problem_of(tiny("credit.points=2", "credit.batches=1"))
+    uniform = build_uniform(problem)
+    along = DomainCredits(problem, uniform)
+    found = [part for number in range(2) for part in along.credit(number, 0, 2)]
+    texts = {tuple(ids[real].tolist()) for part in found for ids, real in zip(part.ids, part.real, strict=True)}
+    assert len(found) == 4 and len(texts) == sum(len(part.ids) for part in found)  # none of the 80 comes again

@@ -17,9 +17,10 @@ from policylearn.credit.credits import (
 from policylearn.credit.halves import text_halves
 from policylearn.credit.labels import cross_fitted
 from policylearn.credit.outer import outer_gradients
-from policylearn.credit.reliability import outer_losses
+from policylearn.credit.reliability import measure, outer_losses
 from policylearn.credit.words import keys_of, spell
 from policylearn.inner.masked_lm import MaskedLM
+from policylearn.inner.seeds import MASK_SEED
 from policylearn.inner.window import Window
 from policylearn.learning.rollout import Trajectory
 from policylearn.metagrad.one_step import one_step, outer_direction
@@ -127,3 +128,16 @@ def test_batches_are_as_large_as_they_are_to_be_and_training_goes_on_with_its_ow
     policy = build_uniform(problem)
     assert [len(b.original) for b in take(masked_texts(problem, policy, np.arange(30), 0), 3)] == [12, 12, 12]
     assert len(next(Trajectory.start(problem, policy, 0).batches).original) == 8
+
+
+def test_tokens_are_credited_twice_where_both_masks_of_a_text_chose_them(problem):
+    uniform = build_uniform(problem)
+    first, second = text_halves(problem, 0)
+    (point, _), _ = measure(problem, uniform, uniform)
+    one, other = (next(masked_texts(problem, uniform, first, MASK_SEED, epoch=epoch)) for epoch in (0, 1))
+    both = one.mask & other.mask
+    assert 0 < len(point.twins) == int(both.sum()) < int(one.mask.sum()) / 2
+    np.testing.assert_array_equal(point.twins[:, 0], point.tokens[0].credits[: int(one.mask.sum()), 0][both[one.mask]])
+    for tokens, rows in zip(point.tokens, (first, second), strict=True):
+        batches = take(masked_texts(problem, uniform, rows, MASK_SEED), problem.config.credit.batches)
+        assert np.array_equal(tokens.keys, np.concatenate([keys_of(uniform, batch) for batch in batches]))

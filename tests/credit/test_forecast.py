@@ -36,6 +36,14 @@ def test_two_words_by_hand(tiny):
     assert found["steps"] == 2 * found["loss"] and found["labels"] == found["loss"] == found["text"]
 
 
+def test_a_step_has_as_many_tokens_as_the_half_that_masks_are_tried_on(tiny):
+    config = tiny("credit.strength=1.0", "credit.batches=10", "inner.steps=50")
+    (point,), (fewer,) = points_of([1.0, -1.0]), points_of([1.0, -1.0], each=20)
+    uneven = Point(1, [A, B], (point.tokens[0], fewer.tokens[1]), np.zeros((0, 2)), {})
+    halves = forecast([uneven], Shares(1.0, 0.0, 0.0, 0.0), config)["halves"]
+    assert halves == pytest.approx([50 * 4 * np.tanh(0.5**0.5), 50 * 8 * np.tanh(0.5**0.5)], rel=0.01)
+
+
 def test_at_the_rates_of_diffusion_there_is_less_to_choose(tiny):
     """Half of the tokens are masked anyway."""
     points, given = points_of([4.0, 0.0, 0.0, 0.0]), ("credit.strength=8.0", "masking.p_max=0.9")

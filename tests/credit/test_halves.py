@@ -12,6 +12,7 @@ from policylearn.credit.reliability import outer_losses
 from policylearn.data.alike import same_words, solid_types
 from policylearn.data.planted import planted_tokenizer
 from policylearn.data.tokens import TokenRows
+from policylearn.problems.of_config import problem_of
 
 
 def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
@@ -94,7 +95,11 @@ def test_controls_have_the_same_labels_on_other_examples(problem):
         assert np.array_equal(losses[name].picked, losses[B].picked)
         assert torch.equal(losses[name].y.sort().values, losses[B].y.sort().values)
         assert not torch.equal(losses[name].y, losses[B].y)
+    for name, half in zip((A, B), labelled_halves(problem, None, 0), strict=True):
+        assert np.array_equal(losses[name].picked, half)
+        assert torch.equal(losses[name].y, problem.examples("train").y[half])
     y = torch.arange(4).repeat(500)
+    assert not torch.equal(shuffled(y, 0), shuffled(y, 1))
     assert abs(np.corrcoef(shuffled(y, 0), y)[0, 1]) < 0.1
 
 
@@ -103,3 +108,8 @@ def test_the_made_up_task_can_be_learned(problem):
     y, picked = problem.examples("train").y, np.repeat(np.arange(20), 2)
     found = made_up(problem, picked, torch.arange(2).repeat(20), 0).view(-1, 2)
     assert (found[:, 0] == found[:, 1]).all() and len(y) > 20
+
+
+def test_every_control_is_shuffled_another_way(tiny):
+    losses = outer_losses(problem_of(tiny("diagnose.shuffles=3")))
+    assert len({tuple(losses[f"shuffled {i}"].y.tolist()) for i in (1, 2, 3)}) == 3
