@@ -57,8 +57,9 @@ def protected_by_labels(row: Mapping[str, Any]) -> Tensor:
     Raises:
         ValueError: it has no labels, or another number of them than of tokens.
 
-    >>> protected_by_labels({"input_ids": [2, 7, 8, 3], "labels": [-100, 7, -100, 3]})
-    tensor([1, 0, 1, 0])
+    >>> row = {"input_ids": [2, 7, 8, 3], "labels": [-100, 7, -100, 3]}
+    >>> protected_by_labels(row), protected_by_labels(row | {"special_tokens_mask": [0, 0, 0, 1]})
+    (tensor([1, 0, 1, 0]), tensor([1, 0, 1, 1]))
     """
     if "labels" not in row:
         raise ValueError("own_labels=True, but an example has no labels: give each a label per token, or leave it out")

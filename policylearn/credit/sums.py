@@ -61,15 +61,20 @@ class Sums:
 def advantage(credits: np.ndarray) -> np.ndarray:
     """Credits [M] or [M, D] less their mean, over their root mean square, column by column: gradients count alike.
 
-    >>> advantage(np.array([[1.0], [3.0]])).ravel()
-    array([-1.,  1.])
+    >>> advantage(np.array([[1.0, 90.0], [3.0, 10.0]])).tolist()
+    [[-1.0, 1.0], [1.0, -1.0]]
     """
     centred = credits - credits.mean(0)
     return centred / np.maximum(np.sqrt(np.square(centred).mean(0)), np.finfo(np.float64).tiny)
 
 
 def common_words(a: Sums, b: Sums, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a and of b that hold the words both saw at least `least` times, in the same order."""
+    """Rows of a and of b that hold the words both saw at least `least` times, in the same order.
+
+    >>> a, b = (Sums.of(np.array(keys), np.zeros(len(keys))) for keys in ([3, 5, 5, 7, 7], [5, 7, 7, 9]))
+    >>> [rows.tolist() for rows in common_words(a, b, 2)], [rows.tolist() for rows in common_words(a, b, 1)]
+    ([[2], [1]], [[1, 2], [0, 1]])
+    """
     _, in_a, in_b = np.intersect1d(a.keys, b.keys, assume_unique=True, return_indices=True)
     kept = np.minimum(a.counts[in_a], b.counts[in_b]) >= least
     return in_a[kept], in_b[kept]

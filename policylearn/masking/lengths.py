@@ -74,7 +74,12 @@ def share_in_tokens(eligible: Tensor, rate: float | Tensor) -> Tensor:
 
 
 def too_few(starts: Tensor, eligible: Tensor, rate: float | Tensor) -> Tensor:
-    """Whether a text has fewer than 1 / rate units that may be masked, [B, 1] boolean."""
+    """Whether a text has fewer than 1 / rate units that may be masked, [B, 1] boolean.
+
+    >>> too_few(torch.tensor([[True] * 4, [True] * 3 + [False]]), torch.ones(2, 4).bool(), 0.25)
+    tensor([[False],
+            [ True]])
+    """
     return rate * (starts & eligible).sum(1, keepdim=True).double() < 1.0
 
 

@@ -26,6 +26,13 @@ def test_labelled_halves_share_no_text_and_have_the_same_classes(problem):
     assert sum(map(len, labelled_halves(problem, 20, 0))) == 20
 
 
+def test_what_is_alike_is_in_one_half_wherever_it_stands(tiny, monkeypatch):
+    problem = problem_of(tiny())
+    monkeypatch.setattr(problem, "alike", lambda rows: np.arange(len(rows)) % (3 * len(rows) // 4))
+    for (a, b), groups in ((labelled_halves(problem, None, 0), 45), (text_halves(problem, 0), 60)):
+        assert not {*(a % groups)} & {*(b % groups)} and min(len(a), len(b)) > 10
+
+
 def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half():
     solid = solid_types(planted_tokenizer(PlantedConfig()))
     texts = [[10, 11, 12], [11, 10, 12, 4], [20, 21, 22], [4, 20, 21, 22]]
@@ -86,6 +93,7 @@ def test_every_example_is_query_once_per_resplit_and_never_its_own_support(probl
     assert len(loss.splits) == 6
     assert sorted(np.concatenate([q for _, q in loss.splits])) == sorted([*range(30)] * 2)
     assert all(not set(s) & set(q) and len(s) + len(q) == 30 for s, q in loss.splits)
+    assert len({tuple(q) for _, q in loss.splits}) == 6  # dealt anew every time
 
 
 def test_controls_have_the_same_labels_on_other_examples(problem):

@@ -50,6 +50,12 @@ def test_an_arm_that_masked_another_number_of_tokens_is_marked_and_the_table_is_
     assert arms["c"]["scores"] == [0.5, 0.5]
 
 
+def test_one_arm_that_masked_fewer_does_not_make_the_others_of_another_budget():
+    trials = [trial(arm, 0, 0.5, masked=masked) for arm, masked in (("a", 900), ("b", 1000), ("c", 1000))]
+    arms = summarise(trials, "accuracy")["arms"]
+    assert {arm: found["equal_budget"] for arm, found in arms.items()} == {"a": False, "b": True, "c": True}
+
+
 def test_without_an_exact_arm_budgets_are_compared_with_each_other():
     trials = [trial(arm, 0, 0.5, masked=masked) for arm, masked in (("a", 1000), ("b", 1015), ("c", 1200))]
     arms = summarise(trials, "accuracy", dict.fromkeys("abc", "units"))["arms"]

@@ -77,6 +77,7 @@ def test_rows_without_an_eligible_token_get_nothing():
     logits[1] = 0.0
     p = budget(logits, eligible, 0.3)
     assert p[0].tolist() == [0] * 5 and p[1].tolist() == pytest.approx([0.3] * 5)
+    assert masked_total(eligible, 0.3).tolist() == [0.0, 1.5]
 
 
 def test_a_batch_of_nothing_but_padding():

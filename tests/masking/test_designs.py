@@ -241,3 +241,19 @@ def test_what_is_no_probability(design, wrong):
 def test_no_draws(draw):
     with pytest.raises(ValueError, match="draws 0 must be at least 1"):
         draw_mask("explore", *repeated(UNEQUAL, 2), draw, 0)
+
+
+def test_the_room_of_a_fixed_size_is_the_probability_of_the_mask_where_the_sum_is_not_whole():
+    keys = mix(torch.arange(1, 41))
+    index, p = torch.arange(2).expand(40, 2), torch.tensor([[0.3, 0.2]]).expand(40, 2).double()
+    mask = systematic(p, keys, index)
+    likely = torch.where(mask.any(1), (p * mask).sum(1), 0.5)
+    torch.testing.assert_close(room("systematic", p, mask, keys, index).sum(2)[:, 0], likely)
+    assert likely.unique().tolist() == pytest.approx([0.2, 0.3, 0.5])
+
+
+def test_the_order_is_that_of_numpy_where_numpy_cannot_read(monkeypatch):
+    keys, index = mix(torch.arange(1, 9)), torch.arange(50).expand(8, 50)
+    usual = random_order(keys, index)
+    monkeypatch.setattr("policylearn.masking.designs.numpy_can_read", lambda x: False)
+    assert torch.equal(random_order(keys, index), usual)
