@@ -34,6 +34,8 @@ def test_two_words_by_hand(tiny):
     )
     assert found["halves"] == pytest.approx([found["loss"]] * 2, rel=0.01)
     assert found["steps"] == 2 * found["loss"] and found["labels"] == found["loss"] == found["text"]
+    more = forecast(points_of([1.0, -1.0], states=3), Shares(1.0, 0.0, 0.0, 0.0), config)
+    assert more["loss"] == pytest.approx(found["loss"], rel=0.01)  # a mean over states
 
 
 def test_a_step_has_as_many_tokens_as_the_half_that_masks_are_tried_on(tiny):

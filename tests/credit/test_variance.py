@@ -60,6 +60,15 @@ def test_what_goes_by_way_of_the_controls_is_no_signal():
     assert net_of(x, y, np.zeros((20_000, 0))) == pytest.approx(1, abs=0.02)
     assert net_of(x, y, control[:, None]) == pytest.approx(0.5**0.5, abs=0.02)  # x has the state, y's rest has not
     assert abs(net_of(state, y, control[:, None])) < 0.15
+    assert net_of(x, y + 9, control[:, None] - 5) == pytest.approx(net_of(x, y, control[:, None]))
+
+
+def test_the_interval_is_of_95_percent():
+    few = cells(np.random.default_rng(5), 0.3, 0.2, 0.1, 0.4, 200)
+    rng = np.random.default_rng(6)
+    resampled = [variance_shares(few[rng.integers(200, size=200)]).whole for _ in range(1500)]
+    low, high = interval(few, 1500)
+    assert high - low == pytest.approx(2 * 1.96 * np.std(resampled), rel=0.1)  # of 90 % it is .84 of that
 
 
 def test_sums_add_up_over_parts():

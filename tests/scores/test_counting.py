@@ -233,7 +233,7 @@ def test_find(words, wanted):
 
 def test_the_most_frequent_words_in_order_of_keys():
     counts = np.array([5, 1, 7, 5, 2])
-    lexicon = Lexicon(np.arange(5) - 2, counts, counts, np.zeros((5, PIECES), dtype=np.int32))
+    lexicon = Lexicon(np.arange(5) - 2, counts, np.array([1, 1, 1, 3, 2]), np.zeros((5, PIECES), dtype=np.int32))
     assert lexicon.most_frequent(2).keys.tolist() == [-2, 0]
     assert lexicon.most_frequent(9, min_count=5).keys.tolist() == [-2, 0, 1]
     assert lexicon.most_frequent(9, min_count=8).keys.tolist() == []

@@ -90,6 +90,7 @@ def test_a_frequent_word_of_any_text_is_no_anchor_although_its_tficf_is_high():
 
 def test_rare_words_are_no_anchors():
     assert chosen(anchor_count=3) == ["parser", "treebank"]
+    assert chosen(anchor_count=2) == chosen()  # "parsing" occurs as often as that
 
 
 def test_by_icf_the_rarest_in_general_text_come_first_and_of_those_the_most_frequent_in_the_domain():
