@@ -93,11 +93,17 @@ def _told(config: Config) -> list[str]:
         for arm in evaluate.custom
         if arm not in evaluate.arms
     ]
+    for key, names in (("arms", evaluate.arms), ("downstream", evaluate.downstream)):
+        lines += [f"evaluate.{key}  names {x!r} {names.count(x)} times: it counts once" for x in _repeated(names)]
     for why, keys in _unread(config):
         changed = [key for given in keys for key in _changed(config, usual, given)]
         if changed:
             lines.append(f"{', '.join(changed)}  {'do' if len(changed) > 1 else 'does'} nothing: {why}")
     return lines
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _changed(config: BaseModel, usual: BaseModel, key: str) -> list[str]:

@@ -102,6 +102,14 @@ def test_settings_that_others_leave_nothing_to_do_are_named_with_the_reason(sett
     assert [line.partition(" nothing: ")[0] for line in found] == (told.split("|") if told else [])
 
 
+def test_what_is_named_twice_is_taken_once():
+    given = ["evaluate.arms=[random,difference,random]", "evaluate.downstream=[probe,probe,finetune]"]
+    assert [line.partition(":")[0] for line in idle_settings(load_config(None, given))] == [
+        "evaluate.arms  names 'random' 2 times",
+        "evaluate.downstream  names 'probe' 2 times",
+    ]
+
+
 def test_reasons_know_the_settings_that_there_are():
     keys = known_keys()
     of = {"outer": idle.OF_OUTER, "inner": idle.OF_OPTIMIZER, "policy": idle.OF_NETWORKS}
