@@ -9,6 +9,7 @@ from rich.console import Console
 from policylearn.config import Config, StudyConfig, is_study, load_config, load_study
 from policylearn.config.loading import parsed
 from policylearn.config.unread import unread_by
+from policylearn.messages.speaker import speaks
 from policylearn.report.printing import new_console, print_line
 
 LOG_WIDTH = 120
@@ -20,7 +21,7 @@ def given_config(command: str, settings: list[str] | None, imports: list[str] | 
     given = list(settings or [])
     path = given.pop(0) if given and _is_file(given[0]) else None
     config = load_config(path, given, imports or [])
-    if int(os.environ.get("RANK") or 0) == 0:  # of several processes one speaks
+    if speaks():
         for line in unread_by(command, [key for key, value in map(parsed, given) if value is not None]):
             print_line(plain_console(), line)
     return config

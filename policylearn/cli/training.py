@@ -1,7 +1,6 @@
 """Commands that train: a policy, a model under its masks, a model for the task."""
 
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from policylearn.cli.given import console_here, given_config
 from policylearn.cli.options import Imports, Out, Settings, here
 from policylearn.commands.choices import Method
+from policylearn.messages.speaker import speaks
 from policylearn.report.printing import print_line
 from policylearn.runs.layout import POLICY, REPORT, RESULT
 from policylearn.runs.stop import resumable
@@ -62,7 +62,7 @@ def pretrain(
     config, console = given_config("pretrain", settings, imports), console_here()
     from policylearn.commands.pretrain import pretrain as run_pretraining
 
-    folder, first = Path(out), int(os.environ.get("RANK") or 0) == 0  # of several processes one speaks
+    folder, first = Path(out), speaks()
     if first and policy is not None and not settings:
         print_line(console, f"config  none is given: the planted benchmark; of a run it is {policy}/config.json")
     with resumable(str(folder), fresh):

@@ -1,6 +1,5 @@
 """`policylearn pretrain`: a model trained further under the masks of a policy, into a plain checkpoint."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from policylearn.commands.opening import open_problem
 from policylearn.config import Config
 from policylearn.evaluation.identity import weights_key
+from policylearn.messages.speaker import speaks
 from policylearn.models.checkpoint import listed, not_finite, quiet
 from policylearn.models.device import slow_bf16
 from policylearn.models.model import InnerModel
@@ -75,7 +75,7 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
     """
     check_trackers(config)
     check_reports(config)
-    first = int(os.environ.get("RANK") or 0) == 0
+    first = speaks()
     if first:  # others might find what the first is just writing
         Record.check_takes(out)
     console = console if first else new_console(quiet=True)
