@@ -15,6 +15,7 @@ from rich.console import Console
 
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
+from policylearn.credit.domain import DomainCredits, batches_of_point, standardised
 from policylearn.evaluation.validity import (
     Change,
     apply_change,
@@ -54,11 +55,14 @@ DIRECTIONS = {
 """Arms towards which φ is changed as well; what is predicted of these is told by its sign, not counted in."""
 
 PICTURES = "runs/patches/fashion"
-PLANTED = ["validity.changes=32", "validity.seeds=6"]
+PLANTED = ["validity.changes=32"]
 
 TASKS: dict[str, tuple[str, list[str]]] = {
-    "planted": ("demo.toml", [*PLANTED, "validity.rollouts=8"]),
-    "planted-prior": ("demo.toml", ["policy.prior={difference = 4.0}", *PLANTED, "validity.rollouts=16"]),
+    "planted": ("demo.toml", [*PLANTED, "validity.seeds=12", "validity.rollouts=8"]),
+    "planted-prior": (
+        "demo.toml",
+        ["policy.prior={difference = 4.0}", *PLANTED, "validity.seeds=6", "validity.rollouts=16"],
+    ),
     "trec6-scratch": (
         "trec6.toml",
         [
@@ -103,6 +107,12 @@ TASKS: dict[str, tuple[str, list[str]]] = {
 """Config and overrides, under which fresh models are trained. Masks start uniform, those of `planted-prior` from
 Difference-Masking; there is a logit for each token type. The pictures are those of experiments/patches, run before."""
 
+EXPECTED = {
+    "expected credit, next step": ["inner.window=1", "inner.every=5"],
+    "expected credit, the end": ["inner.window=1", "inner.every=5", 'credit.horizon="end"'],
+}
+"""What stage "expected" measures: a training is one rollout, with far more tokens than any of the others."""
+
 CONTROL = "loss × probability, K = 30"
 """At uniform masks that is `credit`, and left out."""
 
@@ -126,6 +136,7 @@ ESTIMATORS: dict[str, list[str]] = {
         'masking.design="independent"',  # systematic draws have no slope where all probabilities are the same
     ],
     CONTROL: ["inner.window=30", "inner.every=30", "learn.estimator=loss_times_probability"],
+    **EXPECTED,
 }
 """What predicts: overrides of a task's config that change the gradient and not the training."""
 
@@ -133,7 +144,7 @@ WINDOWS = ["credit, K = 1", "credit, K = 30", "credit, whole run", "relaxed, K =
 ASKED = {
     "fashion": ["credit, K = 1", "credit, K = 8", "credit, K = 30", "credit, whole run"],
     "trec6": ["credit, K = 1", "credit, K = 30", "credit, whole run"],  # a rollout takes minutes
-    "planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL],
+    "planted-prior": [*WINDOWS, "credit, K = 30, not scaled", "score function, 4 trainings", CONTROL, *EXPECTED],
 }
 """Of tasks for which not all are asked."""
 
@@ -177,6 +188,7 @@ def config_of(task: str, estimator: str | None = None) -> Config:
         return base
     steps = base.inner.steps
     more = [text.format(whole=steps - 1, steps=steps) for text in ESTIMATORS[estimator]]
+    more += [f"credit.trainings={base.validity.rollouts}"] if estimator in EXPECTED else []
     return load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0", "inner.engine=replay", *more])
 
 
@@ -214,11 +226,8 @@ def run(task: str, console: Console) -> None:
     policy = initial_policy(problem)
     changes = changes_of(task, problem, policy)
     phi = {name: value.clone() for name, value in policy.learned().items()}
-    wanted = [
-        key
-        for seed in range(max(config.validity.seeds, config.validity.rollouts))
-        for key in _keys(task, changes, seed)
-    ]
+    seeds = range(max(config.validity.seeds, config.validity.rollouts))
+    wanted = [key for keys in (_cheap, _dear) for seed in seeds for key in keys(task, changes, seed)]
     with TaskProgress(f"{task}: trainings", len(wanted), console, sum(key in known for key, *_ in wanted)) as progress:
         for key, name, sign, seed in wanted:
             if key in known:
@@ -233,14 +242,22 @@ def run(task: str, console: Console) -> None:
             progress.advance()
 
 
-def _keys(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, str, float | None, int]]:
-    """Of one seed all that is asked for, so that there is a table of all before it has the precision that it will
-    have: estimators, which have no sign, and outcomes."""
+def _cheap(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, str, float | None, int]]:
+    """Of one seed the estimators that take no more than some trainings, which have no sign, and outcomes."""
     config = config_of(task).validity
-    if seed < config.rollouts:
-        yield from ((f"{name} {seed}", name, None, seed) for name in estimators_of(task))
+    yield from ((f"{name} {seed}", name, None, seed) for name in EXPECTED if _is_asked(task, name, seed))
     if seed < config.seeds:
         yield from ((f"{name} {sign:+.0f} {seed}", name, sign, seed) for name in changes for sign in SIGNS)
+
+
+def _dear(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, str, float | None, int]]:
+    """Of one seed the other estimators."""
+    names = (name for name in estimators_of(task) if name not in EXPECTED and _is_asked(task, name, seed))
+    yield from ((f"{name} {seed}", name, None, seed) for name in names)
+
+
+def _is_asked(task: str, name: str, seed: int) -> bool:
+    return name in estimators_of(task) and seed < config_of(task).validity.rollouts
 
 
 def _prediction(
@@ -254,10 +271,29 @@ def _prediction(
 ) -> dict[str, Any]:
     own = problem_of(config_of(task, name), data=problem.data())
     try:
-        gradient = predict(own, policy, phi, VALIDITY_SEED + 1_000 + seed).gradient
+        if name in EXPECTED:
+            gradient = expected_gradient(own, policy, phi, seed)
+        else:
+            gradient = predict(own, policy, phi, VALIDITY_SEED + 1_000 + seed).gradient
     except FloatingPointError as error:  # a result, too: this estimator has no gradient here
         return {"diverged": str(error)}
     return {"predicted": {number: predicted(gradient, change) for number, change in changes.items()}}
+
+
+def expected_gradient(
+    problem: Problem, policy: MaskingPolicy, phi: dict[str, torch.Tensor], training: int
+) -> dict[str, torch.Tensor]:
+    """The policy gradient that stage "expected" takes its step along, from the states of one training: credits, scaled
+    state by state, of tokens that the policy itself has drawn. Each training has texts of its own to credit."""
+    policy.load_learned(phi)
+    policy.zero_grad(set_to_none=True)
+    credit, along = problem.config.credit, DomainCredits(problem, policy)
+    for number in range(training * credit.points, (training + 1) * credit.points):
+        for ids, real, credits in standardised(along.credit(number, 0, batches_of_point(problem.config))):
+            mask = ~credits.isnan()
+            p = policy.probabilities(ids, real)
+            (-credit_surrogate(p, mask, credits[mask].to(p))).backward()  # credit is how much the loss falls
+    return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
 
 
 def analysed(task: str) -> dict[str, Any]:
