@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from policylearn.api.rows import check_transform, line_of, row_parts, rows_of
 from policylearn.artefact import PolicyArtefact, save_policy
-from policylearn.artefact.card import Use, plain_card
+from policylearn.artefact.card import plain_card
 from policylearn.artefact.tokenizer import tokenizer_files, tokenizer_fingerprint
 from policylearn.runs.layout import CONFIG, GIVEN, INPUTS
 from policylearn.storage.folder import Storage
@@ -88,8 +88,7 @@ class Inputs:
             raise ValueError(f"policy {name!r} is a {type(given).__name__}: give a folder, or what load_policy gives")
         tensors = given.policy.tensors()
         parts = chain(_tensor_parts(tensors), [repr((given.policy.config, given.policy.masking)).encode()])
-        use: Use = "pictures" if given.tokenizer is None else "texts"
-        card = given.card or plain_card("Masking policy", "Made with policylearn.", given.provenance, use)
+        card = given.card or plain_card("Masking policy", "Made with policylearn.", given.provenance, given.use)
         return self._write(f"policy-{name}", parts, lambda place: save_policy(place, given, card))
 
     def _model(self, given: Any, tokenizer: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from transformers import PreTrainedTokenizerBase
 
-from policylearn.artefact.card import HERE, Use, model_card, plain_card
+from policylearn.artefact.card import HERE, Use, model_card, plain_card, use_known
 from policylearn.artefact.hub import upload
 from policylearn.artefact.manifest import (
     CARD,
@@ -57,6 +57,11 @@ class PolicyArtefact:
         if self.tokenizer is None:
             raise ValueError("the policy is over pictures and goes with no tokenizer: PatchCollator masks by it")
         return self.tokenizer
+
+    @property
+    def use(self) -> Use:
+        """What models it is for, as far as it says."""
+        return use_known(self.provenance, pictures=self.tokenizer is None)
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a tokenizer other than the one the policy was learned with.
@@ -113,9 +118,8 @@ class PolicyArtefact:
         Raises:
             ValueError: no such name, or no right to write there.
         """
+        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance, self.use)
         pictures = self.tokenizer is None
-        use: Use = "pictures" if pictures else "texts"
-        text = card or self.card or plain_card("Masking policy", "Made with policylearn.", self.provenance, use)
         header = {"license": license, "base_model": base_model, "datasets": datasets, "pictures": pictures}
         text = model_card(text.replace(f'"{HERE}"', f'"{name}"'), self.provenance, **header)  # type: ignore[arg-type]
         with TemporaryDirectory(prefix="policylearn-") as folder:

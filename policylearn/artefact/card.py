@@ -1,6 +1,6 @@
 """The model card: what the Hub shows of a policy, and finds it by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -11,12 +11,32 @@ HERE = "this folder"
 """Stands for the policy's own place in the card's example."""
 Use = Literal["texts", "seq2seq", "diffusion", "pictures"]
 """What models a policy is for: encoders of texts, encoder–decoders, masked-diffusion models, or those of pictures."""
+OF_MODELS, ENCODER_DECODERS = "for models", "encoder–decoders"
+"""What a policy's provenance says of them, where nothing else tells."""
 COLLATORS = {
     "texts": ("PolicyCollator", "# give it to any trainer as data_collator"),
     "seq2seq": ("DenoisingCollator", '# give it to Seq2SeqTrainer as data_collator; for T5 style="sentinels"'),
     "diffusion": ("DiffusionCollator", "# its batches come with the weights of a loss of your own"),
 }
 """Of texts: the collator, and what to do with it."""
+
+
+def use_known(provenance: Mapping[str, Any], pictures: bool) -> Use:
+    """What models a policy is for, by what is known of it; of one that says nothing, the usual.
+
+    >>> use_known({"for models": "encoder–decoders"}, pictures=False), use_known({}, pictures=False)
+    ('seq2seq', 'texts')
+    """
+    if pictures:
+        return "pictures"
+    if provenance.get("objective") == "masked_diffusion":
+        return "diffusion"
+    return "seq2seq" if provenance.get(OF_MODELS) == ENCODER_DECODERS else "texts"
+
+
+def told_of_use(use: Use) -> dict[str, str]:
+    """What has to be kept for `use_known`, beside the facts of any run."""
+    return {OF_MODELS: ENCODER_DECODERS} if use == "seq2seq" else {}
 
 
 def model_card(

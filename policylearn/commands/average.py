@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from policylearn.artefact import PolicyArtefact
-from policylearn.artefact.card import plain_card
+from policylearn.artefact.card import plain_card, use_known
 from policylearn.artefact.tokenizer import first_difference
 from policylearn.commands.export import open_policy
 from policylearn.learning.lineage import LEARNED, PRIOR
@@ -42,11 +42,11 @@ def average(sources: Mapping[str, str | os.PathLike[str] | PolicyArtefact], time
     for name, artefact in others:
         _check_same_types(*first, name, artefact)
     policy = average_policies({name: artefact.policy for name, artefact in given.items()}, times)
-    facts = _facts({name: artefact.provenance for name, artefact in given.items()})
+    tokenizer, facts = first[1].tokenizer, _facts({name: artefact.provenance for name, artefact in given.items()})
     followed = f", {times:g} times" * (times != 1)
     about = f"The mean of the logits of {len(given)} policies{followed}: {', '.join(given)}."
-    card = plain_card("Masking policy: a mean", about, facts, "pictures" if first[1].tokenizer is None else "texts")
-    return PolicyArtefact(policy, first[1].tokenizer, facts, card)
+    card = plain_card("Masking policy: a mean", about, facts, use_known(facts, pictures=tokenizer is None))
+    return PolicyArtefact(policy, tokenizer, facts, card)
 
 
 def _check_same_types(first: str, one: PolicyArtefact, name: str, other: PolicyArtefact) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.artefact.card import collator_lines
+from policylearn.artefact.card import collator_lines, told_of_use
 from policylearn.artefact.heatmaps import heatmaps
 from policylearn.commands.card_of_run import SAMPLE, run_card, use_of
 from policylearn.learning.lineage import Facts
@@ -76,7 +76,9 @@ def _differ(policy: MaskingPolicy, ids: Tensor, real: Tensor, columns: Columns) 
 def export_policy(run: Run, problem: Problem, policy: MaskingPolicy, state: State, facts: Facts) -> None:
     """Write `policy/`: usable from now on, whatever happens to the evaluation. `facts` are its lineage."""
     liked = favourites(policy, word_rows(policy, problem.domain, problem), problem)
-    card = run_card(run, use_of(problem), liked, state, facts, result=None)
+    use = use_of(problem)
+    facts = told_of_use(use) | dict(facts)
+    card = run_card(run, use, liked, state, facts, result=None)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
 
 
@@ -85,6 +87,7 @@ def report_run(run: Run, problem: Problem, policy: MaskingPolicy, state: State, 
     from policylearn.report.page import render_report  # here only: matplotlib takes a second to import
 
     words, use = word_rows(policy, problem.domain, problem), use_of(problem)
+    facts = told_of_use(use) | dict(facts)
     card = run_card(run, use, favourites(policy, words, problem), state, facts, result)
     run.save_policy(POLICY, run.artefact(policy, problem.own_tokenizer, facts), card)
     page = render_report(

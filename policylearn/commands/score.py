@@ -9,7 +9,7 @@ from torch import Tensor
 from policylearn.arms.arms import arm_policy
 from policylearn.arms.policies import scores_of, sources_of
 from policylearn.artefact import PolicyArtefact, save_policy
-from policylearn.artefact.card import plain_card
+from policylearn.artefact.card import plain_card, told_of_use
 from policylearn.commands.card_of_run import use_of
 from policylearn.learning.lineage import known_of, unchanged
 from policylearn.policy.adaptive import check_follows_no_model
@@ -70,8 +70,9 @@ def export_scorer(problem: Problem, name: str, out: Path) -> Path:
     policy = arm_policy(problem, name)
     if policy is None:
         raise ValueError(f"{name!r} masks nothing: there is no policy to export")
-    facts = provenance(problem.config) | ({"remark": problem.remark} if problem.remark else {})
+    use = use_of(problem)
+    facts = provenance(problem.config) | told_of_use(use) | ({"remark": problem.remark} if problem.remark else {})
     facts |= unchanged(policy.config.prior, known_of(problem, policy.config.prior))
     about = f"The scorer {name!r} as it is; no rounds of learning."
-    card = plain_card(f"Masking policy: {name}", about, facts, use_of(problem))
+    card = plain_card(f"Masking policy: {name}", about, facts, use)
     return save_policy(out, PolicyArtefact(policy, problem.own_tokenizer, facts), card)

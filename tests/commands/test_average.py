@@ -35,6 +35,21 @@ def test_several_become_one(policylearn, saved, tmp_path):
     assert status == 0 and "class0_01" in out
 
 
+@pytest.mark.parametrize(
+    ("facts", "collator"),
+    [
+        ({"for models": "encoder–decoders"}, "DenoisingCollator"),
+        ({"objective": "masked_diffusion"}, "DiffusionCollator"),
+        ({}, "PolicyCollator"),
+    ],
+)
+def test_the_card_of_a_mean_names_the_collator_of_its_models(make_policy, make_artefact, facts, collator):
+    given = {name: make_artefact(make_policy(seed=seed)) for seed, name in enumerate("ab")}
+    for artefact in given.values():
+        artefact.provenance.update(facts)
+    assert f"collator = {collator}.from_pretrained" in pl.average(given).card
+
+
 def test_a_mean_of_heuristics_is_an_arm_like_any_other(policylearn, tiny_toml, tmp_path):
     for scorer in ("idf", "tficf"):
         assert policylearn("score", tiny_toml, "--scorer", scorer, "--out", tmp_path / scorer)[0] == 0

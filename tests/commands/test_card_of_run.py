@@ -2,7 +2,9 @@
 
 import pytest
 
+from policylearn.artefact import load_policy
 from policylearn.commands.card_of_run import _compared, _heading, _made_from, use_of
+from policylearn.commands.score import export_scorer
 from policylearn.problems.of_config import problem_of
 from policylearn.runs.state import State
 
@@ -20,11 +22,12 @@ BART = (
         ("inner.objective=masked_diffusion", "DiffusionCollator"),
     ],
 )
-def test_the_collator_is_that_of_the_models_it_was_learned_for(tiny, override, collator):
+def test_the_collator_is_that_of_the_models_it_was_learned_for(tiny, tmp_path, override, collator):
     problem = problem_of(tiny(override))
     card = _heading(problem.config, use_of(problem))
     assert f"from policylearn import {collator}" in card
     assert any(f'{collator}.from_pretrained("this folder"' in line for line in card)
+    assert load_policy(export_scorer(problem, "idf", tmp_path / "policy")).use == use_of(problem)
 
 
 def test_of_masked_diffusion_every_rate_is_told(tiny):

@@ -154,8 +154,20 @@ def test_the_report_says_of_how_many_trainings_it_is(result, trainings, said):
 @pytest.mark.parametrize(
     ("low", "shown", "hidden"),
     [
-        (0.1, ["twice the labels", "with as many MLM batches as here"], ["nothing can be foretold", "unknown"]),
-        (-0.1, ["nothing can be foretold", "examples for .5 unknown"], ["twice the labels", "as many MLM batches"]),
+        (
+            0.1,
+            ["twice the labels", "with as many MLM batches as here"],
+            ["nothing can be foretold", "unknown", "Not yet"],
+        ),
+        (
+            -0.1,
+            [
+                "nothing can be foretold",
+                "examples for .5 unknown",
+                "Not yet: halves of the data are not shown to agree",
+            ],
+            ["twice the labels", "as many MLM batches", "To go on"],
+        ),
     ],
 )
 def test_what_is_foretold_is_shown_where_halves_agree(result, quiet, low, shown, hidden):
@@ -173,6 +185,23 @@ def test_no_forecast_is_of_more_than_there_is(result, quiet):
         quiet.print(signal_report(made | {"forecast": made["forecast"] | change}), highlight=False)
     said = " ".join(quiet.file.getvalue().split())
     assert said.count("out of range") == 3 and said.count("by more than the .500 that it is") == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (0.2, "the outer loss, .500 now, by .200 more than random masks do; from a checkpoint about a quarter"),
+        (0.9, "It may help, by how much cannot be said: steps so large are not linear. To go on: policylearn train"),
+        (-0.1, "Hardly: halves of the data agree, but masks by these credits are not foretold"),
+    ],
+)
+def test_the_report_ends_in_whether_it_will_help(result, quiet, loss, said):
+    forecast = {"loss": loss, "labels": loss + 0.02, "text": loss + 0.1, "steps": 2 * loss, "advantage": 0.1}
+    made = result | {"forecast": result["forecast"] | forecast, "interval": [0.1, 0.5], "outer_loss": 0.5}
+    quiet.print(signal_report(made), highlight=False)
+    shown = " ".join(quiet.file.getvalue().split())
+    assert said in shown
+    assert ("Twice the text would add .100 to that, twice the labels .020." in shown) == (0 < loss < 0.5)
 
 
 def test_diagnose_on_the_command_line(tiny_toml, tmp_path):

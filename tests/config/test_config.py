@@ -90,6 +90,20 @@ def test_a_wrong_type_or_range_names_key_file_and_value(tmp_path, text, key, giv
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "inner.steps=true",
+        "inner.betas=[true, 0.9]",
+        "masking.rate=false",
+        "policy.prior={difference=true}",
+    ],
+)
+def test_true_is_no_number(override):
+    assert f"{override.partition('=')[0]}: true and false are no numbers" in refused(None, override)
+    assert load_config(None, ["model.bf16=1"]).model.bf16  # the other way round nothing is lost
+
+
 def test_settings_that_contradict_each_other_are_refused(tmp_path):
     assert "masking" in refused(write(tmp_path, "[masking]\nrate = 0.6\np_max = 0.5\n"))
     assert "inner.every" in refused(None, "inner.window=9", "inner.every=3")
