@@ -6,14 +6,13 @@ import sys
 import warnings
 
 import typer
-from rich.markup import escape
 
 from policylearn.cli.given import print_whatever_comes
 from policylearn.cli.measuring import diagnose, evaluate, reproduce, score
 from policylearn.cli.policies import average, export, inspect, settings
 from policylearn.cli.training import adapt, pretrain, train
 from policylearn.messages.quote import shorten
-from policylearn.report.printing import new_console
+from policylearn.report.printing import new_console, print_error
 
 NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """Errors of writing that name no file, as those of standard output do not."""
@@ -40,13 +39,11 @@ def main() -> None:
     try:
         app()
     except (ValueError, FloatingPointError, WorkFailed, StorageFailed) as error:
-        message = escape(shorten(str(error)))
-        new_console(stderr=True).print(f"[red]error[/]  {message}", highlight=False, soft_wrap=True)
+        print_error(new_console(stderr=True), shorten(str(error)))
         sys.exit(2 if isinstance(error, ValueError) else 1)
     except OSError as error:  # fault boundary: a file that is a folder, or the reverse, or may not be written
         if error.filename is None and error.errno not in NO_MORE:
             raise
         place = error.filename or "what is printed, or a temporary file, cannot be written"
-        said = escape(shorten(f"{place}: {error.strerror}"))
-        new_console(stderr=True).print(f"[red]error[/]  {said}", highlight=False, soft_wrap=True)
+        print_error(new_console(stderr=True), shorten(f"{place}: {error.strerror}"))
         sys.exit(1)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 import policylearn
-from policylearn.report.printing import new_console, print_line
+from policylearn.report.printing import new_console, print_error, print_line
 
 PACKAGE = Path(policylearn.__file__).parent
 TEXTS = ["result  runs/a:b:c/result.json", "runs/v:100:k", "[red]y[/] 1.5 'q'", "runs/" + "a-long-name/" * 40]
@@ -19,7 +19,31 @@ TEXTS = ["result  runs/a:b:c/result.json", "runs/v:100:k", "[red]y[/] 1.5 'q'", 
 def test_a_line_is_printed_as_it_is_on_any_console(make, text, terminal):
     console = make(file=io.StringIO(), width=40, force_terminal=terminal)
     print_line(console, text)
-    assert console.file.getvalue() == text + "\n"
+    assert " ".join(console.file.getvalue().splitlines()) == text
+
+
+LONG = "remark  what is said of a run in more words than a line has, at runs/" + "a-long-name/" * 5 + " of it"
+
+
+@pytest.mark.parametrize("say", [print_line, print_error])
+def test_a_terminal_breaks_long_lines_between_words_and_a_log_never(say):
+    log, terminal = (make_console(terminal) for terminal in (False, True))
+    say(log, LONG)
+    say(terminal, LONG)
+    assert log.file.getvalue().count("\n") == 1
+    lines = terminal.file.getvalue().splitlines()
+    assert " ".join(lines) + "\n" == log.file.getvalue()
+    assert len(lines) > 2 and all(len(line) <= 40 for line in lines if "a-long-name" not in line)
+
+
+def make_console(terminal):
+    return new_console(file=io.StringIO(), width=40, force_terminal=terminal, color_system=None)
+
+
+def test_what_went_wrong_is_printed_as_it_is():
+    console = make_console(False)
+    print_error(console, "[red]y[/] of runs/v:100:k")
+    assert console.file.getvalue() == "error  [red]y[/] of runs/v:100:k\n"
 
 
 def test_a_cell_and_markup_are_printed_as_they_are_on_ours():
