@@ -9,7 +9,7 @@ from typing import Any
 from policylearn.api.evaluate import ARMS, SEEDS, compare_arms, with_chosen
 from policylearn.api.inputs import withdrawn_if_refused
 from policylearn.api.results import Comparison, Page, from_anywhere
-from policylearn.api.settings import KEPT, Given, changed, console_of, experiment
+from policylearn.api.settings import KEPT, Given, changed, console_of, experiment, one_by_one, tell_unread
 from policylearn.api.surroundings import undisturbed
 from policylearn.arms.arms import LEARNED, RANDOM
 from policylearn.artefact import PolicyArtefact, load_policy
@@ -67,6 +67,7 @@ class Learned:
         """
         storage = Storage.at(self.out)
         chosen = {ARMS: [RANDOM, LEARNED], SEEDS: EvaluateConfig().seeds} | with_chosen(settings, arms, seeds)
+        tell_unread("evaluate", one_by_one(settings), console_of(quiet))
         config = changed(self.config, chosen)
         policies = {LEARNED: str(storage / POLICY)} if LEARNED in config.evaluate.arms else {}
         return compare_arms(config, policies, str(storage / "evaluate"), quiet)

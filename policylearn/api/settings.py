@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -72,8 +72,7 @@ def experiment(
     changes = [(key, value, source) for key, value in defaults.items()]
     changes += [(key, value, key.partition(".")[0]) for key, value in places.items()]
     changes += [(key, value, f"settings[{key!r}]") for key, value in own.items()]
-    for line in unread_by(command, own):
-        print_line(console, line)
+    tell_unread(command, own, console)
     lacks_domain = given.task is not None and given.domain is None and _at(tree, own, "domain.path") is None
     if lacks_domain and pictures:
         place = _pictures_of_train(tree, changes, source)
@@ -97,6 +96,12 @@ def one_by_one(settings: Mapping[str, Any] | None) -> dict[str, Any]:
         raise ValueError(f"settings {settings!r:.80}: give them by dotted name, such as {{'inner.steps': 20}}")
     single = [one for key, value in (settings or {}).items() for one in dotted(key, value)]
     return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in single}
+
+
+def tell_unread(command: str, settings: Iterable[str], console: Console) -> None:
+    """Say of which settings by dotted name nothing comes."""
+    for line in unread_by(command, settings):
+        print_line(console, line)
 
 
 def console_of(quiet: bool) -> Console:

@@ -100,7 +100,8 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
         base = last_part(config.model.name or f"a {config.model.architecture.get('model_type')} from scratch")
         beside = f", and on {given.beside}" if given.beside else ""
         pictures = type(trainer.model).__name__ if given.of == "pictures" else ""
-        said = card(config.name, base, f"under {given.said}{beside}", _told(config, made_from | result), pictures)
+        told = _told(config, made_from | result | {"bf16": trainer.args.bf16})
+        said = card(config.name, base, f"under {given.said}{beside}", told, pictures)
         for name, text in (given.files | {CARD: said}).items():
             (out / name).write_text(text, encoding="utf-8")
         record.finish(result)
@@ -108,8 +109,11 @@ def pretrain(config: Config, out: Path, console: Console, policy: str | None = N
 
 
 def _told(config: Config, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a card tells: not how many epochs there would have been, and of a hash that it is one."""
-    known = {key: value for key, value in facts.items() if key != "epochs" or config.pretrain.steps is None}
+    """What a card tells: not what is left to the policy or data, nor how many epochs there would have been, and of a
+    hash that it is one."""
+    unset = {"epochs"} if config.pretrain.steps is not None else set()
+    unset |= {key for key, value in facts.items() if value is None}
+    known = {key: value for key, value in facts.items() if key not in unset}
     return {f"{key} (a hash of them)" if key in HASHED else key: value for key, value in known.items()}
 
 

@@ -352,13 +352,15 @@ def test_a_call_leaves_the_process_as_it_was(splits, words, tmp_path):
     assert torch.equal(masked, pl.PolicyCollator.from_pretrained(tmp_path / "policy", words)([example])["labels"])
 
 
-def test_from_another_folder_a_run_and_a_comparison_are_where_they_were(tiny, tmp_path, monkeypatch):
+def test_from_another_folder_a_run_and_a_comparison_are_where_they_were(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     settings = {"learn.stages": ["rounds"], "learn.rounds": 0, "policy.prior": {"tficf": 1.0}}
     run = pl.learn(config=tiny(), settings=settings, out="run", quiet=True)
     monkeypatch.chdir("/")
     assert run.policy.policy.names == ["tficf"] and Path(run.report().place).is_file()
-    assert Path(run.evaluate(["learned"], seeds=1, quiet=True).out) == tmp_path / "run" / "evaluate"
+    found = run.evaluate(["learned"], seeds=1, settings={"pretrain.steps": 3})
+    assert Path(found.out) == tmp_path / "run" / "evaluate"
+    assert "pretrain.steps  does nothing here: evaluate does not read it" in capsys.readouterr().out
     assert from_anywhere("s3://bucket/run") == "s3://bucket/run"
 
 

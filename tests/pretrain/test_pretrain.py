@@ -209,6 +209,7 @@ def test_a_training_that_was_refused_makes_room_for_another(tiny, tmp_path, quie
     done = command.pretrain(tiny(*short, "pretrain.batch_size=6", "pretrain.micro_batch=3"), tmp_path / "model", quiet)
     card = (done.folder / "README.md").read_text()
     assert "- masks (a hash of them): " in card and f"- steps: {done.result['steps']}" in card
+    assert "- bf16: " in card and ": None" not in card
 
 
 def test_a_training_knows_its_model_by_what_it_is_and_not_by_its_name(trained, tiny, finished, tmp_path, quiet):
