@@ -30,6 +30,8 @@ from policylearn.storage import folder
 TESTS = Path(__file__).parent
 for asked in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):  # by whoever runs the tests
     os.environ.pop(asked, None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what is started here: two run side by side, on two cores or few more
+torch.set_num_threads(1)
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("steady")
 

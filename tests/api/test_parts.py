@@ -101,7 +101,7 @@ def run(words, folder, who):
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("door", "workers"), [("command", 2), ("python", 0)])
+@pytest.mark.parametrize(("door", "workers"), [pytest.param("command", 2, marks=pytest.mark.long), ("python", 0)])
 def test_a_run_has_the_parts_of_a_module(door, workers, place, tmp_path):
     """From Python its config names the module, and from then on the way to the workers is the command's."""
     who, out = tmp_path / "who", str(tmp_path / "run")

@@ -38,7 +38,7 @@ ENGINES = {
     "relaxed, finite_difference": ("learn.estimator=relaxed", "inner.engine=finite_difference"),
     "score_function, finetune": ("learn.estimator=score_function", "learn.samples=2", "outer.adaptation=finetune"),
     "score_function": ("learn.estimator=score_function", "learn.samples=2"),
-    "score_function, explore": ("learn.estimator=score_function", "masking.design=explore", "inner.steps=25"),
+    "score_function, explore": ("learn.estimator=score_function", "masking.design=explore", "inner.steps=14"),
     "finite_difference": ("inner.engine=finite_difference", "inner.window=2", "outer.adaptation=finetune"),
     "weight_mask": ("inner.engine=replay", "outer.adaptation=weight_mask"),
     "finite_difference, weight_mask": ("inner.engine=finite_difference", "outer.adaptation=weight_mask"),
