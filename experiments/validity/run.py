@@ -226,13 +226,20 @@ def run(task: str, console: Console) -> None:
     policy = initial_policy(problem)
     changes = changes_of(task, problem, policy)
     phi = {name: value.clone() for name, value in policy.learned().items()}
+    own = {
+        name: problem_of(config_of(task, name), data=problem.data()) for name in estimators_of(task) if name in EXPECTED
+    }
+    credited = {name: DomainCredits(problem, policy) for name, problem in own.items()}
     seeds = range(max(config.validity.seeds, config.validity.rollouts))
     wanted = [key for keys in (_cheap, _dear) for seed in seeds for key in keys(task, changes, seed)]
     with TaskProgress(f"{task}: trainings", len(wanted), console, sum(key in known for key, *_ in wanted)) as progress:
         for key, name, sign, seed in wanted:
             if key in known:
                 continue
-            if sign is None:
+            if name in EXPECTED:
+                policy.load_learned(phi)
+                found = _predicted(changes, partial(expected_gradient, credited[name], own[name].config, policy, seed))
+            elif sign is None:
                 found = _prediction(task, name, seed, problem, policy, phi, changes)
             else:
                 found = vars(
@@ -270,26 +277,26 @@ def _prediction(
     changes: dict[str, Change],
 ) -> dict[str, Any]:
     own = problem_of(config_of(task, name), data=problem.data())
+    return _predicted(changes, lambda: predict(own, policy, phi, VALIDITY_SEED + 1_000 + seed).gradient)
+
+
+def _predicted(changes: dict[str, Change], gradient_of: Callable[[], dict[str, torch.Tensor]]) -> dict[str, Any]:
     try:
-        if name in EXPECTED:
-            gradient = expected_gradient(own, policy, phi, seed)
-        else:
-            gradient = predict(own, policy, phi, VALIDITY_SEED + 1_000 + seed).gradient
+        gradient = gradient_of()
     except FloatingPointError as error:  # a result, too: this estimator has no gradient here
         return {"diverged": str(error)}
     return {"predicted": {number: predicted(gradient, change) for number, change in changes.items()}}
 
 
 def expected_gradient(
-    problem: Problem, policy: MaskingPolicy, phi: dict[str, torch.Tensor], training: int
+    along: DomainCredits, config: Config, policy: MaskingPolicy, training: int
 ) -> dict[str, torch.Tensor]:
     """The policy gradient that stage "expected" takes its step along, from the states of one training: credits, scaled
-    state by state, of tokens that the policy itself has drawn. Each training has texts of its own to credit."""
-    policy.load_learned(phi)
+    state by state, of tokens that the policy itself has drawn. Each training has texts of its own to credit, and those
+    of earlier ones are behind it."""
     policy.zero_grad(set_to_none=True)
-    credit, along = problem.config.credit, DomainCredits(problem, policy)
-    for number in range(training * credit.points, (training + 1) * credit.points):
-        for ids, real, credits in standardised(along.credit(number, 0, batches_of_point(problem.config))):
+    for number in range(training * config.credit.points, (training + 1) * config.credit.points):
+        for ids, real, credits in standardised(along.credit(number, 0, batches_of_point(config))):
             mask = ~credits.isnan()
             p = policy.probabilities(ids, real)
             (-credit_surrogate(p, mask, credits[mask].to(p))).backward()  # credit is how much the loss falls
