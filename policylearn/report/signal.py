@@ -27,14 +27,18 @@ def outlook(result: dict[str, Any]) -> str:
     >>> found = {"interval": [0.2, 0.6], "outer_loss": 0.65, "forecast": {"loss": 0.2, "labels": 0.21, "text": 0.23}}
     >>> outlook(found).split(". ")[1]
     'Twice the text would add .030 to that, twice the labels .010'
-    >>> outlook(found | {"interval": [-0.2, 0.6]}).partition(":")[0]
-    'Not yet'
+    >>> outlook(found | {"interval": [-0.2, 0.6], "shares": {"label": 0.7, "text": 0.1}}).rpartition(". ")[2]
+    'Label more examples and diagnose again: which were labelled matters more than which tokens were masked.'
     """
     found, most = result["forecast"], result.get("outer_loss", math.inf)
     if not _agree(result):
+        label, text = "which were labelled", "which tokens were masked"
+        more, less, mend = label, text, "Label more examples"
+        if result["shares"]["text"] > result["shares"]["label"]:
+            more, less, mend = text, label, "Credit more text (raise credit.batches)"
         return (
-            "Not yet: halves of the data are not shown to agree, so that a policy would follow noise. Label more "
-            "examples, or credit more text (credit.batches), and diagnose again."
+            "Not yet: halves of the data are not shown to agree, so that a policy would follow noise. "
+            f"{mend} and diagnose again: {more} matters more than {less}."
         )
     if found["loss"] <= 0:
         return (

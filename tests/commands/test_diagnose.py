@@ -204,6 +204,13 @@ def test_the_report_ends_in_whether_it_will_help(result, quiet, loss, said):
     assert ("Twice the text would add .100 to that, twice the labels .020." in shown) == (0 < loss < 0.5)
 
 
+@pytest.mark.parametrize(("shares", "mend"), [((0.6, 0.1), "Label more examples"), ((0.1, 0.6), "Credit more text")])
+def test_where_halves_do_not_agree_more_is_asked_for_of_what_they_differ_by(result, quiet, shares, mend):
+    found = result["shares"] | dict(zip(("label", "text"), shares, strict=True))
+    quiet.print(signal_report(result | {"interval": [-0.1, 0.5], "shares": found}), highlight=False)
+    assert f"follow noise. {mend}" in " ".join(quiet.file.getvalue().split())
+
+
 def test_diagnose_on_the_command_line(tiny_toml, tmp_path):
     out = tmp_path / "deep" / "signal.json"
     done = CliRunner().invoke(app, ["diagnose", str(tiny_toml), *QUICK, "--out", str(out)])
