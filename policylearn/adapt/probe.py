@@ -99,7 +99,7 @@ def dev_quality(problem: Problem, model: InnerModel) -> float:
 
 def fit(features: FrozenFeatures, picked: np.ndarray, seed: int, progress: Progress = UNSEEN_PROGRESS) -> Chosen:
     """A linear model on frozen features of the picked training examples; dev selects its regularisation."""
-    from sklearn.pipeline import make_pipeline  # here only: see tasks/estimators.py
+    from sklearn.pipeline import make_pipeline  # here only: see tasks/logistic.py
     from sklearn.preprocessing import StandardScaler
 
     problem, readout = features.problem, readout_of(features.problem)

@@ -13,7 +13,7 @@ from policylearn.data.task import load_task
 from policylearn.tasks.labelled import labelled_kind
 
 if TYPE_CHECKING:
-    from policylearn.tasks.estimators import Logistic
+    from policylearn.tasks.logistic import Logistic
 
 STEPS = 20
 """Of Newton's method for a temperature."""
@@ -21,7 +21,7 @@ STEPS = 20
 
 def accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the classes that are right."""
-    from sklearn.metrics import accuracy_score  # here, as below: see tasks/estimators.py
+    from sklearn.metrics import accuracy_score  # here, as below: see tasks/logistic.py
 
     return float(accuracy_score(y, predicted))
 
@@ -104,7 +104,7 @@ class Classification:
 
     def estimator(self, regularisation: float) -> "Logistic":
         """Logistic regression."""
-        from policylearn.tasks.estimators import Logistic
+        from policylearn.tasks.logistic import Logistic
 
         return Logistic(C=regularisation, max_iter=2000)
 

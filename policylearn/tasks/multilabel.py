@@ -14,7 +14,7 @@ from policylearn.tasks.classification import STEPS
 from policylearn.tasks.labelled import labelled_kind
 
 if TYPE_CHECKING:
-    from policylearn.tasks.estimators import LogisticPerLabel
+    from policylearn.tasks.logistic import LogisticPerLabel
 
 RAREST = 1e-3
 """Share of texts below which a label is taken to be no rarer: its logit stays within ±7."""
@@ -24,7 +24,7 @@ def f1(average: str) -> Callable[[np.ndarray, np.ndarray], float]:
     """F1 of labels whose logit is positive: of all decisions together ("micro"), or the labels' mean ("macro")."""
 
     def measure(y: np.ndarray, logits: np.ndarray) -> float:
-        from sklearn.metrics import f1_score  # here, as below: see tasks/estimators.py
+        from sklearn.metrics import f1_score  # here, as below: see tasks/logistic.py
 
         return float(f1_score(y > 0, logits > 0, average=average, zero_division=0))
 
@@ -96,7 +96,7 @@ class MultiLabel:
     def estimator(self, regularisation: float) -> "LogisticPerLabel":
         from sklearn.linear_model import LogisticRegression
 
-        from policylearn.tasks.estimators import LogisticPerLabel
+        from policylearn.tasks.logistic import LogisticPerLabel
 
         return LogisticPerLabel(LogisticRegression(C=regularisation, max_iter=2000))
 

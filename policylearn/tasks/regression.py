@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def pearson(y: np.ndarray, predicted: np.ndarray) -> float:
     """Pearson's correlation; 0 where all numbers are one."""
-    from scipy.stats import pearsonr  # here, as below: see tasks/estimators.py
+    from scipy.stats import pearsonr  # here, as below: see tasks/logistic.py
 
     return float(np.nan_to_num(pearsonr(y, predicted).statistic))
 

@@ -20,7 +20,7 @@ from policylearn.evaluation import identity
 from policylearn.evaluation.trial import run_trial
 from policylearn.learning.rollout import rollout
 from policylearn.problems.of_config import problem_of
-from policylearn.tasks.estimators import LogisticPerLabel
+from policylearn.tasks.logistic import LogisticPerLabel
 from policylearn.tasks.multilabel import MultiLabel, average_precision, f1
 from policylearn.weight_masks.plain import text_logits
 

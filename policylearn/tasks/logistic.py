@@ -1,5 +1,5 @@
-"""scikit-learn's estimators, as probes want them. Imported where one is fitted: scikit-learn takes more than a second
-to import, and every worker would wait for it."""
+"""Logistic regression, as probes want it. Imported where one is fitted: scikit-learn takes more than a second to
+import, and every worker would wait for it."""
 
 import warnings
 
