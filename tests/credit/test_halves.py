@@ -33,6 +33,14 @@ def test_what_is_alike_is_in_one_half_wherever_it_stands(tiny, monkeypatch):
         assert not {*(a % groups)} & {*(b % groups)} and min(len(a), len(b)) > 10
 
 
+def test_rows_that_follow_one_another_stay_together(tiny, monkeypatch):
+    problem = problem_of(tiny())
+    monkeypatch.setattr(problem, "alike", lambda rows: np.arange(len(rows)))
+    a, b = text_halves(problem, 0)
+    assert len(a) == len(b) == len(problem.domain) // 2
+    assert np.flatnonzero(np.diff(np.isin(np.arange(80), b).astype(int))).tolist() == [19, 39, 59]  # four blocks
+
+
 def test_a_sentence_that_is_repeated_with_another_mark_stays_in_one_half():
     solid = solid_types(planted_tokenizer(PlantedConfig()))
     texts = [[10, 11, 12], [11, 10, 12, 4], [20, 21, 22], [4, 20, 21, 22]]

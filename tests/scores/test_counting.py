@@ -173,6 +173,29 @@ def test_beyond_the_limit_the_rarest_words_are_forgotten_within_the_bound(seed, 
     assert set(true.words.keys[true.words.counts > found.missed]) <= set(found.words.keys)
 
 
+@pytest.mark.parametrize(
+    ("stream", "kept", "missed"),
+    [
+        ("a b c a", "", 2),  # a may have been there before it is taken up again, and was
+        ("aaa b c", "a", 2),
+        (
+            "aaa b c d",
+            "",
+            3,
+        ),  # of a nothing is missing; d may have been there three times
+    ],
+)
+def test_what_may_have_been_there_before_is_counted_where_words_are_forgotten(monkeypatch, stream, kept, missed):
+    monkeypatch.setattr(counting, "WAITING", 1)
+    tokenizer, tables = TOKENIZERS["words"], vocabulary(TOKENIZERS["words"])
+    words = dict(zip("abcd", sorted(set(tokenizer.get_vocab()) - set(SPECIALS)), strict=False))
+    tally = Tally(len(tables.special), limit=1)
+    for chunk in stream.split():
+        tally.add(count_chunk([" ".join(words[letter] for letter in chunk)], tokenizer, tables))
+    found = tally.total()
+    assert found.words.texts(tokenizer) == [words[letter] for letter in kept] and found.missed == missed
+
+
 def test_a_frequent_word_survives_any_number_of_rare_ones(monkeypatch):
     monkeypatch.setattr(reading, "TEXTS", 10)
     monkeypatch.setattr(counting, "WAITING", 1)
