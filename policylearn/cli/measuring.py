@@ -10,7 +10,7 @@ import typer
 from policylearn.cli.given import all_named, console_here, given_config, given_study
 from policylearn.cli.options import Imports, Out, Settings, a_file, here
 from policylearn.config import Config
-from policylearn.report.printing import print_line
+from policylearn.report.printing import print_line, print_to_copy
 from policylearn.runs.layout import REPORT, RESULT
 from policylearn.runs.stop import resumable
 
@@ -50,7 +50,7 @@ def evaluate(
     for line in result.get("sentences", []):
         print_line(console, line)
     report, written = (Storage.at(out) / name for name in (REPORT, "study.json" if study else RESULT))
-    print_line(console, f"report  {report}\nresult  {written}")
+    print_to_copy(console, f"report  {report}\nresult  {written}")
 
 
 def score(
@@ -84,7 +84,7 @@ def score(
         anchors = ", ".join(sources_of(problem).anchor_texts[:top])
         print_line(console, f"anchors: {anchors}")
     if out is not None:
-        print_line(console, f"policy  {export_scorer(problem, scorer, Path(out))}")
+        print_to_copy(console, f"policy  {export_scorer(problem, scorer, Path(out))}")
 
 
 def diagnose(
@@ -112,7 +112,7 @@ def diagnose(
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print_line(console, f"result  {out}")
+        print_to_copy(console, f"result  {out}")
 
 
 def _validate(config: Config, run: str, out: Path | None) -> None:

@@ -8,7 +8,7 @@ import typer
 from policylearn.cli.given import all_named, console_here, plain_console
 from policylearn.cli.options import a_file
 from policylearn.commands.choices import Form
-from policylearn.report.printing import print_line
+from policylearn.report.printing import print_line, print_to_copy
 
 
 def inspect(
@@ -41,7 +41,7 @@ def inspect(
         print_heatmaps(console, pairs)
         return
     write_inspected(html, policy, pairs, facts(artefact))
-    print_line(console, f"page  {html}")
+    print_to_copy(console, f"page  {html}")
 
 
 def export(
@@ -61,7 +61,7 @@ def export(
 
     console = console_here()
     done = export_policy(source, out, form, round_number, corpus, column, max_length, ConsoleWatch(console))
-    print_line(console, "\n".join(done.lines()))
+    print_to_copy(console, "\n".join(done.lines()))
 
 
 def average(
@@ -79,7 +79,7 @@ def average(
     of = all_named(policies, "policy", "name=run")
     check_takes_policy(out)
     console, artefact = console_here(), average_of(of, times)
-    print_line(console, f"policy  {write_policy(artefact, out)}")
+    print_to_copy(console, f"policy  {write_policy(artefact, out)}")
 
 
 def settings(

@@ -12,7 +12,7 @@ from policylearn.cli.given import console_here, given_config
 from policylearn.cli.options import Imports, Out, Settings, here
 from policylearn.commands.choices import Method
 from policylearn.messages.speaker import speaks
-from policylearn.report.printing import print_line
+from policylearn.report.printing import print_line, print_to_copy
 from policylearn.runs.layout import POLICY, REPORT, RESULT
 from policylearn.runs.stop import resumable
 
@@ -42,7 +42,7 @@ def train(
     if result["arms"]:
         console.print(comparison_table(result, console.width))
     report, policy = (Storage.at(out) / name for name in (REPORT, POLICY))
-    print_line(console, f"report  {report}\npolicy  {policy}")
+    print_to_copy(console, f"report  {report}\npolicy  {policy}")
 
 
 def pretrain(
@@ -71,7 +71,7 @@ def pretrain(
         return
     if done.before:
         print_line(console, f"{out} is finished; --fresh starts over.")
-    print_line(console, "\n".join(done.lines()))
+    print_to_copy(console, "\n".join(done.lines()))
 
 
 def adapt(
@@ -90,4 +90,4 @@ def adapt(
     from policylearn.commands.adapt import adapt as run_adaptation
 
     done = run_adaptation(config, Path(out), method, fold, seed, console)
-    print_line(console, "\n".join(done.lines()))
+    print_to_copy(console, "\n".join(done.lines()))

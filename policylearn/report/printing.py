@@ -7,6 +7,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+COMMAND = r"(?<=:)\s+(?:policylearn|torchrun)\s.*"
+"""At the end of a line."""
+
 
 def new_console(**settings: Any) -> Console:
     """A console that makes no emoji of :b: and :100:, which a path may have in it."""
@@ -15,8 +18,13 @@ def new_console(**settings: Any) -> Console:
 
 def print_line(console: Console, text: str, style: str | None = None) -> None:
     """One plain line, however long, at once: rich flushes, so that a log that is watched does not lag. On a terminal it
-    is broken between words, and nowhere else; a path stays whole, to be copied."""
+    is broken between words; a path without blanks, and a command, stay whole, to be copied."""
     console.print(Text(_between_words(console, text)), style=style, soft_wrap=True)
+
+
+def print_to_copy(console: Console, text: str) -> None:
+    """Lines of code, or places, as they are."""
+    console.print(Text(text), soft_wrap=True)
 
 
 def print_error(console: Console, message: str) -> None:
@@ -33,13 +41,16 @@ def _between_words(console: Console, text: str) -> str:
 
 
 def broken(line: str, width: int) -> str:
-    """A line in several, broken between words. A word that is wider than a line by itself stays where it is.
+    """A line in several, broken between words. A word that is wider than a line by itself stays where it is, and a
+    command that ends the line stays in one.
 
     >>> broken("policy  runs/a/long/path is one", 12).split("\\n"), broken("  one two three", 9).split("\\n")
     (['policy  runs/a/long/path', 'is one'], ['  one two', 'three'])
+    >>> broken("See it again: policylearn reproduce runs/mine --rollout 3", 20).split("\\n")
+    ['See it again: policylearn reproduce runs/mine --rollout 3']
     """
     lines = [""]
-    for word in re.findall(r"\s*\S+|\s+$", line):
+    for word in re.findall(rf"{COMMAND}|\s*\S+|\s+$", line):
         alone = word.lstrip()
         if lines[-1] and cell_len(lines[-1] + word) > width >= cell_len(alone):
             lines.append(alone)

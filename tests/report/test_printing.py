@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 import policylearn
-from policylearn.report.printing import new_console, print_error, print_line
+from policylearn.report.printing import new_console, print_error, print_line, print_to_copy
 
 PACKAGE = Path(policylearn.__file__).parent
 TEXTS = ["result  runs/a:b:c/result.json", "runs/v:100:k", "[red]y[/] 1.5 'q'", "runs/" + "a-long-name/" * 40]
@@ -38,6 +38,19 @@ def test_a_terminal_breaks_long_lines_between_words_and_a_log_never(say):
 
 def make_console(terminal):
     return new_console(file=io.StringIO(), width=40, force_terminal=terminal, color_system=None)
+
+
+def test_code_and_commands_are_copied_whole_from_a_terminal():
+    for text in (
+        'dataset = load_dataset("json", data_files="runs/mine/examples.jsonl")  # and so on',
+        "runs/My own place/x",
+    ):
+        console = make_console(True)
+        print_to_copy(console, text)
+        assert console.file.getvalue() == text + "\n"
+    console, command = make_console(True), "policylearn reproduce runs/a-long-name/of-it --rollout 12"
+    print_line(console, f"rollout 12 failed, and so it was. See it again, in one process: {command}")
+    assert console.file.getvalue().splitlines()[-1].endswith(f": {command}")
 
 
 def test_what_went_wrong_is_printed_as_it_is():
