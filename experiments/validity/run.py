@@ -108,8 +108,8 @@ TASKS: dict[str, tuple[str, list[str]]] = {
 Difference-Masking; there is a logit for each token type. The pictures are those of experiments/patches, run before."""
 
 EXPECTED = {
-    "expected credit, next step": ["inner.window=1", "inner.every=5"],
-    "expected credit, the end": ["inner.window=1", "inner.every=5", 'credit.horizon="end"'],
+    "expected credit, next step": [],
+    "expected credit, the end": ['credit.horizon="end"'],
 }
 """What stage "expected" measures: a training is one rollout, with far more tokens than any of the others."""
 

@@ -16,7 +16,7 @@ from policylearn.arms.policies import build_uniform
 from policylearn.commands.opening import open_problem
 from policylearn.config import Config, InnerConfig
 from policylearn.credit.along import states, tell_of_repeats
-from policylearn.credit.analysis import GOAL, Point, analyse, sums, verdict
+from policylearn.credit.analysis import GOAL, Point, analyse, outlook, sums, verdict
 from policylearn.credit.forecast import forecast
 from policylearn.credit.reliability import Spelling, check_amount, measure
 from policylearn.credit.sums import Sums
@@ -39,7 +39,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
         plain JSON: `reliability` (of word types, all data together) with its interval, controls, shares of variance,
         needs, token-level correlations, cosines, the words that help most and least, `outer_loss` of the states looked
         at, `forecast`, what masks by these credits would do, `training`, under what masks the model was trained
-        meanwhile, `trainings`, how often, `verdict`.
+        meanwhile, `trainings`, how often, `verdict`, `outlook`.
 
     Raises:
         ValueError: bad input, with what to do; or so few batches that hardly a word can be masked often enough.
@@ -60,7 +60,7 @@ def diagnose(config: Config, console: Console) -> dict[str, Any]:
     result["words"] = extremes(points, config.diagnose.least, spelling, problem)
     result |= {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - worked}
     said = {"remark": problem.remark} if problem.remark else {}
-    return {"name": config.name, **said, "verdict": verdict(result), **result}
+    return {"name": config.name, **said, "verdict": verdict(result), **result, "outlook": outlook(result)}
 
 
 def trained_under(problem: Problem) -> tuple[MaskingPolicy, str]:

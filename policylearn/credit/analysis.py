@@ -12,7 +12,7 @@ from policylearn.credit.credits import Tokens
 from policylearn.credit.sums import Sums, advantage, common_words, correlation
 from policylearn.credit.variance import interval, net_of, variance_shares
 from policylearn.masking.lengths import LONGEST_WORD, NO_BLANKS
-from policylearn.report.formats import plural
+from policylearn.report.formats import plural, score
 
 A, B, SHUFFLED, MADE_UP = "A", "B", "shuffled", "made up"
 GOAL = 0.5
@@ -149,13 +149,65 @@ def verdict(result: dict[str, Any]) -> str:
     """One line: signal or noise."""
     value, (low, high) = result["reliability"], result["interval"]
     numbers = f"word-type reliability {value:.2f} [{low:.2f}, {high:.2f}]"
-    if low <= 0 or value < NOISE:
+    if is_noise(result):
         return f"the signal is noise: {numbers}"
-    if result["controls"] and result["net"] < result["half"] / 2:
+    if not is_of_the_task(result):
         return f"the signal is not the task's: {numbers}, most of which shuffled labels explain as well"
     if value < GOAL:
         return f"the signal is weak: {numbers}"
     return f"there is a signal: {numbers}{_what_lasts(result['lasting'])}"
+
+
+def outlook(result: dict[str, Any]) -> str:
+    """What one wants to know before a night of learning: will it help, by about how much, what would help more.
+
+    >>> found = {"interval": [0.2, 0.6], "reliability": 0.4, "controls": {}, "outer_loss": 0.65}
+    >>> found |= {"forecast": {"loss": 0.2, "labels": 0.21, "text": 0.23}}
+    >>> outlook(found).split(". ")[1]
+    'Twice the text would add .030 to that, twice the labels .010'
+    >>> outlook(found | {"interval": [-0.2, 0.6], "shares": {"label": 0.7, "text": 0.1}}).rpartition(". ")[2]
+    'Label more examples and diagnose again: which were labelled matters more than which tokens were masked.'
+    """
+    found, most = result["forecast"], result.get("outer_loss", math.inf)
+    if is_noise(result):
+        label, text = "which were labelled", "which tokens were masked"
+        more, less, mend = label, text, "Label more examples"
+        if result["shares"]["text"] > result["shares"]["label"]:
+            more, less, mend = text, label, "Credit more text (raise credit.batches)"
+        return (
+            "Not yet: halves of the data hardly agree, or by chance, so that a policy would follow noise. "
+            f"{mend} and diagnose again: {more} matters more than {less}."
+        )
+    if not is_of_the_task(result):
+        return (
+            "Not yet: most of what halves of the data agree on, shuffled labels explain as well, so that a policy "
+            "would hardly follow the task. Label more examples and diagnose again."
+        )
+    if found["loss"] <= 0:
+        return (
+            "Hardly: halves of the data agree, but masks by these credits are not foretold to lower the outer loss "
+            "more than random masks do."
+        )
+    next_step = "To go on: policylearn train, with these settings and 'learn.stages=[expected]'."
+    if found["loss"] > most:
+        return f"It may help, by how much cannot be said: steps so large are not linear. {next_step}"
+    first, other = sorted(("labels", "text"), key=lambda name: -found[name])
+    return (
+        f"It may help: to first order, masks by these credits lower the outer loss, {score(most)} now, by "
+        f"{score(found['loss'])} more than random masks do; from a checkpoint about a quarter of such forecasts came. "
+        f"Twice the {first} would add {score(found[first] - found['loss'])} to that, twice the {other} "
+        f"{score(found[other] - found['loss'])}. {next_step}"
+    )
+
+
+def is_noise(result: dict[str, Any]) -> bool:
+    """Whether two halves of the data are not shown to agree, or hardly do."""
+    return bool(result["interval"][0] <= 0 or result["reliability"] < NOISE)
+
+
+def is_of_the_task(result: dict[str, Any]) -> bool:
+    """Whether shuffled labels leave at least half of what the halves agree on."""
+    return not (result["controls"] and result["net"] < result["half"] / 2)
 
 
 def _what_lasts(found: dict[str, float | None]) -> str:

@@ -17,44 +17,8 @@ def signal_report(result: dict[str, Any]) -> RenderableType:
     """The verdict, the numbers behind it, the cosines of outer gradients, words at both ends, and what it comes to."""
     words = [Text(f"{end:<5} {', '.join(found)}") for end, found in result["words"].items()]
     heading = Text(result["verdict"], style="bold")
-    comes_to = [Text(), Text(outlook(result))] if "forecast" in result else []
+    comes_to = [Text(), Text(result["outlook"])] if "outlook" in result else []
     return Group(heading, Text(), _numbers(result), Text(), _cosines(result["cosines"]), Text(), *words, *comes_to)
-
-
-def outlook(result: dict[str, Any]) -> str:
-    """What one wants to know before a night of learning: will it help, by about how much, what would help more.
-
-    >>> found = {"interval": [0.2, 0.6], "outer_loss": 0.65, "forecast": {"loss": 0.2, "labels": 0.21, "text": 0.23}}
-    >>> outlook(found).split(". ")[1]
-    'Twice the text would add .030 to that, twice the labels .010'
-    >>> outlook(found | {"interval": [-0.2, 0.6], "shares": {"label": 0.7, "text": 0.1}}).rpartition(". ")[2]
-    'Label more examples and diagnose again: which were labelled matters more than which tokens were masked.'
-    """
-    found, most = result["forecast"], result.get("outer_loss", math.inf)
-    if not _agree(result):
-        label, text = "which were labelled", "which tokens were masked"
-        more, less, mend = label, text, "Label more examples"
-        if result["shares"]["text"] > result["shares"]["label"]:
-            more, less, mend = text, label, "Credit more text (raise credit.batches)"
-        return (
-            "Not yet: halves of the data are not shown to agree, so that a policy would follow noise. "
-            f"{mend} and diagnose again: {more} matters more than {less}."
-        )
-    if found["loss"] <= 0:
-        return (
-            "Hardly: halves of the data agree, but masks by these credits are not foretold to lower the outer loss "
-            "more than random masks do."
-        )
-    next_step = "To go on: policylearn train, with these settings and 'learn.stages=[expected]'."
-    if found["loss"] > most:
-        return f"It may help, by how much cannot be said: steps so large are not linear. {next_step}"
-    first, other = sorted(("labels", "text"), key=lambda name: -found[name])
-    return (
-        f"It may help: to first order, masks by these credits lower the outer loss, {score(most)} now, by "
-        f"{score(found['loss'])} more than random masks do; from a checkpoint about a quarter of such forecasts came. "
-        f"Twice the {first} would add {score(found[first] - found['loss'])} to that, twice the {other} "
-        f"{score(found[other] - found['loss'])}. {next_step}"
-    )
 
 
 def validity_report(result: dict[str, Any]) -> RenderableType:

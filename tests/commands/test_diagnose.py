@@ -12,7 +12,7 @@ from policylearn.arms.policies import build_uniform
 from policylearn.cli import app
 from policylearn.commands.diagnose import diagnose, ends, trained_under
 from policylearn.credit.along import steps
-from policylearn.credit.analysis import MADE_UP
+from policylearn.credit.analysis import MADE_UP, outlook, verdict
 from policylearn.credit.credits import masked_texts, take
 from policylearn.credit.halves import text_halves
 from policylearn.credit.reliability import check_amount
@@ -164,7 +164,7 @@ def test_the_report_says_of_how_many_trainings_it_is(result, trainings, said):
             [
                 "nothing can be foretold",
                 "examples for .5 unknown",
-                "Not yet: halves of the data are not shown to agree",
+                "Not yet: halves of the data hardly agree",
             ],
             ["twice the labels", "as many MLM batches", "To go on"],
         ),
@@ -172,7 +172,8 @@ def test_the_report_says_of_how_many_trainings_it_is(result, trainings, said):
 )
 def test_what_is_foretold_is_shown_where_halves_agree(result, quiet, low, shown, hidden):
     assert result["forecast"].keys() == {"loss", "labels", "text", "steps", "advantage", "halves"}
-    quiet.print(signal_report(result | {"interval": [low, 0.5]}), highlight=False)
+    made = result | {"interval": [low, 0.5], "reliability": 0.4, "half": 0.3, "net": 0.3}
+    quiet.print(signal_report(made | {"outlook": outlook(made)}), highlight=False)
     said = " ".join(quiet.file.getvalue().split())
     assert all(line in said for line in shown) and not any(line in said for line in hidden)
 
@@ -198,17 +199,29 @@ def test_no_forecast_is_of_more_than_there_is(result, quiet):
 def test_the_report_ends_in_whether_it_will_help(result, quiet, loss, said):
     forecast = {"loss": loss, "labels": loss + 0.02, "text": loss + 0.1, "steps": 2 * loss, "advantage": 0.1}
     made = result | {"forecast": result["forecast"] | forecast, "interval": [0.1, 0.5], "outer_loss": 0.5}
-    quiet.print(signal_report(made), highlight=False)
+    made |= {"reliability": 0.4, "half": 0.3, "net": 0.3}
+    quiet.print(signal_report(made | {"outlook": outlook(made)}), highlight=False)
     shown = " ".join(quiet.file.getvalue().split())
     assert said in shown
     assert ("Twice the text would add .100 to that, twice the labels .020." in shown) == (0 < loss < 0.5)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reliability": 0.05}, "Not yet: halves of the data hardly agree"),
+        ({"net": 0.1}, "Not yet: most of what halves of the data agree on, shuffled labels explain"),
+    ],
+)
+def test_what_it_ends_in_is_what_the_verdict_says(result, change, said):
+    made = result | {"interval": [0.1, 0.5], "reliability": 0.4, "half": 0.3, "net": 0.3} | change
+    assert verdict(made).startswith("the signal is no") and outlook(made).startswith(said)
+
+
 @pytest.mark.parametrize(("shares", "mend"), [((0.6, 0.1), "Label more examples"), ((0.1, 0.6), "Credit more text")])
-def test_where_halves_do_not_agree_more_is_asked_for_of_what_they_differ_by(result, quiet, shares, mend):
+def test_where_halves_do_not_agree_more_is_asked_for_of_what_they_differ_by(result, shares, mend):
     found = result["shares"] | dict(zip(("label", "text"), shares, strict=True))
-    quiet.print(signal_report(result | {"interval": [-0.1, 0.5], "shares": found}), highlight=False)
-    assert f"follow noise. {mend}" in " ".join(quiet.file.getvalue().split())
+    assert f"follow noise. {mend}" in outlook(result | {"interval": [-0.1, 0.5], "shares": found})
 
 
 def test_diagnose_on_the_command_line(tiny_toml, tmp_path):
