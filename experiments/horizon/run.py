@@ -20,7 +20,7 @@ from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.arms.policies import build_policy, scores_of
 from policylearn.config import Config, PolicyConfig, load_config
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.evaluation.validity import train_to_the_end
+from policylearn.evaluation.validity import train_changed
 from policylearn.learning.rollout import rollout
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.of_config import problem_of
@@ -113,7 +113,7 @@ def run(console: Console) -> None:
         for arm, seed in wanted:
             if (arm, seed) not in known:
                 started, policy = time.monotonic(), ARMS[arm]()
-                found = train_to_the_end(problem(), policy, policy.learned(), FIRST_SEED + seed)
+                found = train_changed(problem(), policy, policy.learned(), FIRST_SEED + seed)
                 line = {"arm": arm, "seed": seed, "loss": found.loss, "dev": found.score}
                 append_line(TRIALS, line | {"seconds": round(time.monotonic() - started, 1)})
                 progress.advance()

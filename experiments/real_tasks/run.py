@@ -6,15 +6,13 @@ result.json and the tables of README.md.
 .venv/bin/python experiments/real_tasks/run.py --table                   # from the trials there are
 """
 
-import gzip
 import json
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from tables import FOLDER, OUT, STUDIES, write_tables
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertTokenizerFast
+from tokenizer import make_tokenizer
 
 from policylearn.artefact import load_policy, save_policy
 from policylearn.commands.train import train
@@ -49,7 +47,6 @@ AMOUNT = {"trec6": 300}
 CREDITED = {"credit": 120, "path": 40}
 """Batches credited of 128 texts each, by the policies that are learned on a GPU."""
 GPU = ["cluster.gpus=1"] if torch.cuda.is_available() else []
-PIECES = 6000
 
 
 def learn(study: StudyConfig, folder: Path) -> None:
@@ -84,18 +81,6 @@ def prepare(study: StudyConfig, task: str) -> None:
         make_tokenizer(config)
     for policy in study.tasks[task].policies.values():
         learn(study, Path(policy).parent)
-
-
-def make_tokenizer(config: Config) -> None:
-    """WordPiece over the training texts."""
-    folder = Path(str(config.model.tokenizer))
-    if folder.exists():
-        return
-    with gzip.open(config.domain.path, "rt", encoding="utf-8") as lines:
-        texts = [json.loads(line)["text"] for line in lines]
-    pieces = BertWordPieceTokenizer(lowercase=True)
-    pieces.train_from_iterator(texts, vocab_size=PIECES, min_frequency=2, show_progress=False)
-    BertTokenizerFast(tokenizer_object=pieces._tokenizer, do_lower_case=True).save_pretrained(folder)
 
 
 def recall(which: str, task: str, config: Config) -> None:

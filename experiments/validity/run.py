@@ -16,18 +16,10 @@ from rich.console import Console
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
 from policylearn.credit.domain import DomainCredits, batches_of_point, standardised
-from policylearn.evaluation.validity import (
-    Change,
-    apply_change,
-    halved_differences,
-    predict,
-    predicted,
-    random_changes,
-    train_to_the_end,
-    validity,
-)
+from policylearn.evaluation.validity import predict, predicted, random_changes, train_changed, validity
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.inner.trajectory import Trajectory
+from policylearn.learning.changes import SIGNS, Change, apply_change, halved_differences
 from policylearn.learning.rollout import Surrogate, train_once
 from policylearn.learning.windows import credits_over_window
 from policylearn.masking import MaskedBatch
@@ -41,7 +33,6 @@ from policylearn.report.progress import TaskProgress
 from policylearn.report.write_up import append_line, asked_for, read_lines, write_up
 
 FOLDER, CONFIGS = Path(__file__).parent, Path("configs")
-SIGNS = (1.0, -1.0)
 NAMES = {"loss": "outer loss", "score": "dev score"}
 UNIFORM = ["policy.prior={}", 'cluster.backend="local"']
 
@@ -243,7 +234,7 @@ def run(task: str, console: Console) -> None:
                 found = _prediction(task, name, seed, problem, policy, phi, changes)
             else:
                 found = vars(
-                    train_to_the_end(problem, policy, apply_change(phi, changes[name], sign), VALIDITY_SEED + seed)
+                    train_changed(problem, policy, apply_change(phi, changes[name], sign), VALIDITY_SEED + seed)
                 )
             keep(task, {"key": key, **found})
             progress.advance()

@@ -197,7 +197,7 @@ def _labels_read(config: Config, arm: str, train: int) -> int:
     names = config.policy.prior if arm == LEARNED else own.prior if own else [arm]
     read = [0, *(labels_read(scorer_of(name), config, train) for name in names)]
     if arm == LEARNED:
-        by_stage = {"expected": credited, "strength": train}
+        by_stage = {"expected": credited, "strength": train, "outcomes": train}
         by_stage |= {"rounds": train} if config.has_rounds else {}
         by_stage |= {"supervised": train} if config.supervised.targets == "importance" else {}
         return max(*read, 0, *(by_stage.get(stage, 0) for stage in config.learn.stages))

@@ -20,7 +20,7 @@ from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console
 from policylearn.runs.contents import changed_contents, contents, known_contents
-from policylearn.runs.layout import CHECKPOINTS, EXPECTED, POLICY, PRIOR, STRENGTH
+from policylearn.runs.layout import CHECKPOINTS, EXPECTED, OUTCOMES, POLICY, PRIOR, STRENGTH
 from policylearn.runs.provenance import load_again
 from policylearn.runs.reading import config_for_its_files
 from policylearn.runs.run import Run
@@ -60,10 +60,10 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    if (kept := next(filter(None, map(run.kept_policy, (STRENGTH, EXPECTED, PRIOR))), None)) is None:
+    if (kept := next(filter(None, map(run.kept_policy, (OUTCOMES, STRENGTH, EXPECTED, PRIOR))), None)) is None:
         raise ValueError(f"{folder} stopped before its first round: there is none to run again")
     problem, policy = _problem(run), kept[0]
-    if config.learn.start is not None:
+    if config.learn.start is not None or run.kept_policy(OUTCOMES) is not None:
         policy.start_here()
     phi = select_prefix("phi.", state.tensors) or policy.learned()
     versions = add_version(recalled_versions(state.tensors), state.round, phi, config.learn.lag)

@@ -19,17 +19,15 @@ from policylearn.config import Config
 from policylearn.evaluation.plan import workers_of
 from policylearn.evaluation.validity import (
     LEAST,
-    Change,
-    apply_change,
-    halved_differences,
     predict,
     predicted,
     random_changes,
-    train_to_the_end,
+    train_changed,
     validity,
     validity_verdict,
 )
 from policylearn.inner.seeds import VALIDITY_SEED
+from policylearn.learning.changes import SIGNS, Change, apply_change, halved_differences
 from policylearn.learning.windows import check_windows
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.report.formats import plural
@@ -37,8 +35,6 @@ from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.run import Run
-
-SIGNS = (1.0, -1.0)
 
 
 def validate(config: Config, out: str | os.PathLike[str], console: Console) -> dict[str, Any]:
@@ -89,7 +85,7 @@ def _run_all(
         for sign in SIGNS:
             moved = apply_change(phi, change, sign)
             for seed in range(settings.seeds):
-                wanted[f"{number} {sign:+.0f} {seed}"] = (train_to_the_end, moved, VALIDITY_SEED + seed)
+                wanted[f"{number} {sign:+.0f} {seed}"] = (train_changed, moved, VALIDITY_SEED + seed)
     missing, workers = [key for key in wanted if key not in known], workers_of(config.cluster)
     seeds, rollouts = plural(settings.seeds, "seed"), plural(settings.rollouts, "rollout")
     trainings = f"{len(wanted)} trainings; {len(missing)} to run"

@@ -14,7 +14,7 @@ from policylearn.config.data import (
     TaskConfig,
 )
 from policylearn.config.experiment import Config
-from policylearn.config.learning import InnerConfig, LearnConfig, OuterConfig
+from policylearn.config.learning import InnerConfig, LearnConfig, OutcomesConfig, OuterConfig
 from policylearn.config.loading import changes, config_of, dotted, known_keys, load_config, resolved_json, tree_of
 from policylearn.config.masking import MaskingConfig, PolicyConfig, RandomRate, RateSchedule
 from policylearn.config.places import BENCHMARKS, PLANTED, PLANTED_CONTEXT, PLANTED_FACTS
@@ -48,6 +48,7 @@ __all__ = [
     "LearnConfig",
     "MaskingConfig",
     "ModelConfig",
+    "OutcomesConfig",
     "OuterConfig",
     "PatchesConfig",
     "PlantedConfig",

@@ -15,7 +15,14 @@ from policylearn.config.data import (
     PlantedFactsConfig,
     TaskConfig,
 )
-from policylearn.config.learning import CreditConfig, InnerConfig, LearnConfig, OuterConfig, StrengthConfig
+from policylearn.config.learning import (
+    CreditConfig,
+    InnerConfig,
+    LearnConfig,
+    OutcomesConfig,
+    OuterConfig,
+    StrengthConfig,
+)
 from policylearn.config.masking import MaskingConfig, PolicyConfig, texts_of
 from policylearn.config.places import BENCHMARKS, PLANTED
 from policylearn.config.pretrain import PretrainConfig
@@ -95,6 +102,7 @@ class Config(Strict):
     outer: OuterConfig = OuterConfig()
     credit: CreditConfig = CreditConfig()
     strength: StrengthConfig = StrengthConfig()
+    outcomes: OutcomesConfig = OutcomesConfig()
     learn: LearnConfig = LearnConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -182,6 +190,11 @@ class Config(Strict):
             raise ValueError(
                 f'learn.stages {stages}: with policy.network "none" nothing is left to "rounds": set it to "table" or '
                 '"context", or take "rounds" out'
+            )
+        if "outcomes" in stages and self.policy.network != "table":
+            raise ValueError(
+                f'learn.stages "outcomes" changes masks word by word, and policy.network is "{self.policy.network}": '
+                'set it to "table"'
             )
         if "strength" in stages and not prior and "expected" not in stages:
             raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')

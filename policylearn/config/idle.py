@@ -18,6 +18,7 @@ OF_PATCHES = ("anchors", "anchor_ratio", "anchor_count")
 """Of [scores.difference]: what visual words have as well."""
 OF_STAGES = {
     "strength": ("strength.factors", "strength.models"),
+    "outcomes": ("outcomes",),
     "rounds": tuple(
         f"learn.{name}"
         for name in ("rounds", "rollouts", "learning_rate", "eps", "trust_rate", "patience", "lag", "max_dropped")

@@ -173,7 +173,19 @@ class StrengthConfig(Strict):
         return self
 
 
-Stage = Literal["expected", "strength", "rounds", "supervised"]
+class OutcomesConfig(Strict):
+    """Stage "outcomes": what whole trainings under random changes of the policy come to, word by word."""
+
+    rounds: int = Field(3, ge=1, description="steps of the policy, each by trainings of its own")
+    pairs: int = Field(
+        48, ge=4, description="random changes in each; for every one, two fresh models are trained to the end"
+    )
+    change: float = Field(1.0, gt=0, description="what a change adds to the logit of a type, or takes from it")
+    strength: float = Field(1.0, gt=0, description="of a step, logits per standard deviation between words")
+    draws: int = Field(4, ge=1, description="draws of support and query examples that the loss at the end averages")
+
+
+Stage = Literal["expected", "strength", "outcomes", "rounds", "supervised"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """Ways of learning, in the order in which they may follow one another."""
 
@@ -185,8 +197,9 @@ class LearnConfig(Strict):
         ["rounds"],
         min_length=1,
         description="one after the other: the expected credit of words, in closed form (see [credit]); how strongly "
-        "scores are followed, by dev (see [strength]); rounds of rollouts, each a step along a meta-gradient of the "
-        "task; or, alone, token targets (see [supervised])",
+        "scores are followed, by dev (see [strength]); what whole trainings under changed masks come to (see "
+        "[outcomes]); rounds of rollouts, each a step along a meta-gradient of the task; or, alone, token targets (see "
+        "[supervised])",
     )
     start: Place | None = Field(
         None,

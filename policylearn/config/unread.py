@@ -4,14 +4,22 @@ is for several commands, and of what it says nothing is told."""
 from collections.abc import Iterable
 
 MEASURED = ("diagnose", "validity")
-LEARNED = ("strength", "supervised", "learn.rounds", "learn.rollouts", "learn.learning_rate", "learn.patience")
+LEARNED = (
+    "strength",
+    "outcomes",
+    "supervised",
+    "learn.rounds",
+    "learn.rollouts",
+    "learn.learning_rate",
+    "learn.patience",
+)
 COMPARED = ("evaluate.arms", "evaluate.seeds", "evaluate.steps")
 TRAINED = ("inner.steps", "inner.batch_size", "inner.learning_rate", "inner.schedule", "inner.warmup")
 UNREAD = {
     "train": ("pretrain", *MEASURED),
     "evaluate": ("pretrain", *LEARNED, *MEASURED),
     "score": ("pretrain", "evaluate", *LEARNED, *MEASURED),
-    "diagnose": ("pretrain", "evaluate.seeds", "strength", "supervised", "learn.rounds"),
+    "diagnose": ("pretrain", "evaluate.seeds", "strength", "outcomes", "supervised", "learn.rounds"),
     "pretrain": ("evaluate", *LEARNED, *MEASURED, *TRAINED, "credit", "outer"),
     "adapt": ("pretrain", *COMPARED, *LEARNED, *MEASURED, *TRAINED, "credit", "outer", "policy"),
 }

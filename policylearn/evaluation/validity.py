@@ -7,24 +7,21 @@ correlation, the linear datamodelling score of data attribution (Park et al., 20
 trainings Ilyas & Engstrom, 2025, MAGIC).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from policylearn.adapt.outer import dev_score, outer_problem
 from policylearn.config import ValidityConfig
 from policylearn.credit.sums import spearman_brown
 from policylearn.inner.seeds import VALIDITY_SEED
-from policylearn.learning.rollout import PolicyGradient, rollout, train_once
+from policylearn.learning.changes import Change, Outcome, random_change, train_to_the_end
+from policylearn.learning.rollout import PolicyGradient, rollout
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Problem
 
-Change = dict[str, Tensor]
-"""By name of a tensor of φ, what is added to it."""
 LEAST = 3
 """Changes that a correlation takes."""
 RESAMPLES = 2_000
@@ -32,72 +29,10 @@ RELIABLE = 0.2
 """Less than that is not divided by: it would make 1 of anything."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one model.
-
-    Attributes:
-        loss: the outer loss at θ_H, mean over `validity.draws` draws of labelled training examples.
-        score: the dev score.
-    """
-
-    loss: float
-    score: float
-
-
 def random_changes(policy: MaskingPolicy, types: Tensor, config: ValidityConfig) -> list[Change]:
-    """Random directions of φ that move logits by `validity.strength`: of a table, or the middle of a kernel, exactly
-    so, up or down by a coin for each type; of a network's last layer such that this is their root mean square over the
-    types.
-
-    Args:
-        policy: π_φ.
-        types: [U] types that occur in the domain; the logits of others are nobody's.
-        config: how many, how large.
-
-    Raises:
-        ValueError: there is no φ, or it is not known what of it moves logits.
-    """
-    if policy.network is None:
-        raise ValueError('policy.network = "none" leaves nothing to change: set it to "table"')
+    """The changes that predictions are held against: as many, and as large, as the config says. See `random_change`."""
     draw = torch.Generator().manual_seed(VALIDITY_SEED)
-    return [_random_change(policy, types, config.strength, draw) for _ in range(config.changes)]
-
-
-def _random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: torch.Generator) -> Change:
-    change = {name: torch.zeros_like(p) for name, p in policy.learned().items()}
-    if (logits := change.get("network.logits")) is not None:
-        own = logits if logits.ndim == 1 else logits[len(logits) // 2]  # of a kernel, what a type says of its own place
-        own[types] = strength * (torch.randint(2, (len(types),), generator=draw) * 2 - 1).to(own)
-        return change
-    if (name := "network.out.weight") not in change:
-        raise ValueError(
-            f"policy.network {policy.config.network!r} has neither logits nor a last layer called out: what moves its "
-            'logits by validity.strength is not known; set it to "table"'
-        )
-    change[name] = torch.randn(change[name].shape, generator=draw)
-    moved = _changed_logits(policy, change, types) - _changed_logits(policy, {}, types)
-    change[name] *= strength / moved.square().mean().sqrt()
-    return change
-
-
-def _changed_logits(policy: MaskingPolicy, change: Change, types: Tensor) -> Tensor:
-    """Of every type by itself, [U]."""
-    phi, text = {name: value.clone() for name, value in policy.learned().items()}, types[:, None]
-    policy.load_learned(apply_change(phi, change, 1.0))
-    with torch.no_grad():
-        logits = policy(text, torch.ones_like(text, dtype=torch.bool))[:, 0]
-    policy.load_learned(phi)
-    return logits
-
-
-def apply_change(phi: Mapping[str, Tensor], change: Change, sign: float) -> dict[str, Tensor]:
-    """φ ± δ.
-
-    >>> apply_change({"a": torch.ones(2)}, {"a": torch.ones(2)}, -1.0)
-    {'a': tensor([0., 0.])}
-    """
-    return {name: value + sign * change[name] if name in change else value.clone() for name, value in phi.items()}
+    return [random_change(policy, types, config.strength, draw) for _ in range(config.changes)]
 
 
 def predicted(gradient: Mapping[str, Tensor], change: Change) -> float:
@@ -115,24 +50,13 @@ def predict(problem: Problem, policy: MaskingPolicy, phi: dict[str, Tensor], see
     return rollout(problem, policy, seed)
 
 
-def train_to_the_end(problem: Problem, policy: MaskingPolicy, phi: dict[str, Tensor], seed: int) -> Outcome:
-    """What a worker runs for what becomes of a change: H steps of a fresh model, then the outer loss.
+def train_changed(problem: Problem, policy: MaskingPolicy, phi: dict[str, Tensor], seed: int) -> Outcome:
+    """What a worker runs for what becomes of a change; labelled examples are drawn the same for every change and seed.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite.
     """
-    policy.load_learned(phi)
-    (trained,) = train_once(problem, policy, seed)
-    model = trained.model
-    losses = []
-    for draw in range(problem.config.validity.draws):  # the same for every change and seed
-        losses.append(float(outer_problem(problem, [VALIDITY_SEED, draw], lambda **_: None)(model).detach()))
-    return Outcome(float(np.mean(losses)), dev_score(problem, model))
-
-
-def halved_differences(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> np.ndarray:
-    """(L(φ + δ) - L(φ - δ)) / 2 by change and seed, [M, S]."""
-    return (np.asarray(above, dtype=float) - np.asarray(below, dtype=float)) / 2
+    return train_to_the_end(problem, policy, phi, seed, VALIDITY_SEED, problem.config.validity.draws)
 
 
 def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:

@@ -5,11 +5,12 @@
     200 000 000 and on          trainings that credits are taken from
     250 000 000 and on          masks of the texts that are credited
     300 000 000 and on          models that stage "strength" trains
+    400 000 000 and on          models that stage "outcomes" trains, and the changes they are trained under
     500 000 000 and on          models trained under changed policies, and what is drawn for these
 
 So nothing is compared on a training that something was learned from, and no text is credited under the mask that it was
 trained under, as long as a run has less than a million rollouts and learn.seed is at most 198: rollouts of 199 have
-seeds of trainings for credits, those of 249, 299 and 499 of the lines below it.
+seeds of trainings for credits, those of 249, 299, 399 and 499 of the lines below it.
 """
 
 from policylearn.config import Config
@@ -20,6 +21,8 @@ TRAINING_SEED, MASK_SEED = 200_000_000, 250_000_000
 """Of the first training for credits, the next having the next, and of the masks of credited texts."""
 STRENGTH_SEED = 300_000_000
 """Of the first model trained for stage "strength"."""
+OUTCOME_SEED = 400_000_000
+"""Of the first pair of models trained for stage "outcomes"."""
 VALIDITY_SEED = 500_000_000
 """Of the first model trained under a changed policy."""
 SAMPLE_BITS = 32

@@ -13,13 +13,14 @@ from policylearn.learning.choice import keep_best, out_of_patience
 from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
+from policylearn.learning.outcomes import describe_outcomes, outcomes, trainings_of_round
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
 from policylearn.learning.strength import choose_factor, describe_choice, strength
 from policylearn.learning.supervised.fit import passes, supervised
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Problem
 from policylearn.report.console import RoundProgress
-from policylearn.runs.layout import EXPECTED, STRENGTH
+from policylearn.runs.layout import EXPECTED, OUTCOMES, STRENGTH
 from policylearn.runs.run import Run
 from policylearn.runs.state import State, select_prefix
 from policylearn.runs.trackers import open_trackers
@@ -68,6 +69,11 @@ def _with_strength(problem: Problem, state: State, facts: Facts) -> Facts:
     return {**facts, FACTOR: f"{choose_factor(state.history):.15g}", STRENGTH: describe_choice(state.history)}
 
 
+def _with_outcomes(problem: Problem, state: State, facts: Facts) -> Facts:
+    """What is known, and what the trainings came to."""
+    return {**facts, OUTCOMES: describe_outcomes(problem.config.outcomes, state.history)}
+
+
 STAGES = {
     EXPECTED: Stage(expected, states, calls_of_point, ("point", "parts"), known=_with_credit),
     STRENGTH: Stage(  # of which no advice: no command trains a model under one of its factors
@@ -76,6 +82,13 @@ STAGES = {
         lambda c, problem: len(c.strength.factors),
         ("seed", "models"),
         known=_with_strength,
+    ),
+    OUTCOMES: Stage(
+        outcomes,
+        lambda c: c.outcomes.rounds,
+        lambda c, problem: trainings_of_round(c.outcomes),
+        ("round", "trainings"),
+        known=_with_outcomes,
     ),
     "rounds": Stage(
         rounds, lambda c: c.learn.rounds, lambda c, _: c.learn.rollouts, aside=(baseline_rollout,), advice=how_to_see
@@ -88,13 +101,13 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     """Learn a policy, in place, in the stages of the config. A finished round is on disk before the next one ends.
 
     On return `policy` is what the last stage came to, with the φ that `learn.select` asks for: of rounds the best on
-    dev, which may be the first, run with what they started from. Of expected credits alone dev is not asked; where it
-    chooses random masks as their strength, learning stops. A policy without anything to learn is left as it is by
-    "rounds" and "supervised".
+    dev, which may be the first, run with what they started from. Of expected credits and outcomes dev is not asked;
+    where it chooses random masks as their strength, learning stops. A policy without anything to learn is left as it is
+    by "rounds" and "supervised".
 
     Returns:
-        the state that the last stage ended in (of "expected" and "strength" a new one), and what the credits were
-        measured from and how strength was chosen, if they were.
+        the state that the last stage ended in (of those kept in a folder of their own a new one), and what the credits
+        were measured from, how strength was chosen and what trainings came to, if they were.
 
     Raises:
         WorkFailed: a call fails wherever it is tried, or too many diverge; the rounds before are kept.
@@ -132,7 +145,7 @@ def _at_once(name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run
         untracked = run.config.model_copy(update={"track": TrackConfig()})  # trackers have the rounds' dev scores
         state = run_stage(stage, untracked, problem, policy, pool, run, run.latest_state(name))
         kept = run.keep_policy(name, policy, problem.own_tokenizer, dict(stage.known(problem, state, facts)))
-    policy.become(kept[0])
+    policy.become(kept[0].start_here() if name == OUTCOMES else kept[0])  # only there φ has moved
     return kept[1]
 
 

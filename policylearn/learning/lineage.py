@@ -11,7 +11,7 @@ from policylearn.learning.choice import DEV_ROUNDS, kept_the_first
 from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural
-from policylearn.runs.layout import STRENGTH
+from policylearn.runs.layout import OUTCOMES, STRENGTH
 from policylearn.runs.provenance import last_part
 from policylearn.runs.state import State
 from policylearn.scores.credit import CREDIT
@@ -35,7 +35,7 @@ def lineage(config: Config, state: State, known: Facts, credited: Facts = Mappin
         config: of the run.
         state: that learning ended in; of a run without rounds, a new one.
         known: of `measured`, as it was when the prior was made.
-        credited: the same of the credits of stage "expected", and what "strength" has come to.
+        credited: the same of the credits of stage "expected", and what "strength" and "outcomes" have come to.
 
     >>> found = lineage(Config.model_validate({"learn": {"rounds": 0}}), State(), {})
     >>> found["prior"], found["learned"]
@@ -78,6 +78,7 @@ def at_round(config: Config, number: int) -> str:
     if "supervised" in config.learn.stages:
         return f"the policy after {_passes(config, number)}"
     before = "expected credits, and " if "expected" in config.learn.stages else ""
+    before += "outcomes of whole trainings, and " if OUTCOMES in config.learn.stages else ""
     return f"{before}the policy after {_rounds(config, number)}"
 
 
@@ -121,6 +122,8 @@ def learned_of(config: Config, state: State, known: Facts, credited: Facts = Map
         said.append(f"{config.credit.strength:g} · {CREDIT}: {found}")
     if STRENGTH in credited:
         said.append(f"{'' if said else 'how strongly the prior is followed: '}{credited[STRENGTH]}")
+    if OUTCOMES in credited:
+        said.append(f"{'then ' if said else ''}{credited[OUTCOMES]}")
     if said and state.history:
         return "; ".join([*said, f"then {_in_rounds(config, state)}"])
     if said:
@@ -158,6 +161,8 @@ def _exported(config: Config, state: State, one: str, more: str) -> str:
 
 
 def _prior(config: Config) -> str:
+    if OUTCOMES in config.learn.stages:
+        return "the policy of these outcomes"
     if "expected" in config.learn.stages:
         return "the policy of these credits"
     if STRENGTH in config.learn.stages:
@@ -167,7 +172,7 @@ def _prior(config: Config) -> str:
 
 def exports_the_prior(config: Config, state: State, credited: Facts = MappingProxyType({})) -> bool:
     """Whether what is exported is the prior as it is, or the policy that `learn.start` names."""
-    if "expected" in config.learn.stages or float(credited.get(FACTOR, 1)) != 1:
+    if "expected" in config.learn.stages or OUTCOMES in credited or float(credited.get(FACTOR, 1)) != 1:
         return False
     return not state.history or (config.learn.select == "dev" and kept_the_first(config.learn, state))
 

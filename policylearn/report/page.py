@@ -190,7 +190,7 @@ def _tried(kept: int, config: dict[str, Any]) -> str:
 def _start(config: dict[str, Any]) -> str:
     """What rounds of learning begin with, in words."""
     stages, learn = _stages(config), config.get("learn") or {}
-    if "expected" in stages or "strength" in stages:
+    if {"expected", "strength", "outcomes"} & {*stages}:
         return "the policy of the stage before"
     return "the policy it started from" if learn.get("start") else "the prior"
 

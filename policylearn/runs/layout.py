@@ -3,7 +3,8 @@
 config.json       every setting, resolved            checkpoints/   the state of learning, newest few
 metrics.jsonl     one line per finished round        trials.jsonl   one line per finished fresh model
 prior/            the policy before learning         policy/        the exported policy
-expected/         checkpoints of the credits' sums, and the policy that follows from them; strength/ likewise
+expected/         checkpoints of the credits' sums, and the policy that follows from them; strength/
+                  and outcomes/ likewise
 result.json       the comparison; written last       report.html    all of it to look at
 policies.json     where policies that were given came from; tensorboard/, if that was asked for
 contents.json     what the files of task, corpora and models held, in short
@@ -14,9 +15,9 @@ CONFIG, METRICS, TRIALS, RESULT = "config.json", "metrics.jsonl", "trials.jsonl"
 REPORT, CHECKPOINTS, CONTENTS, POLICY = "report.html", "checkpoints", "contents.json", "policy"
 BEGUN_IN = "begun in"
 """Key of contents.json: the folder that relative places are of."""
-PRIOR, EXPECTED, STRENGTH = "prior", "expected", "strength"
+PRIOR, EXPECTED, STRENGTH, OUTCOMES = "prior", "expected", "strength", "outcomes"
 """Folders of the policies that a stage of learning starts from."""
-LEARNING = (CHECKPOINTS, EXPECTED, STRENGTH)
+LEARNING = (CHECKPOINTS, EXPECTED, STRENGTH, OUTCOMES)
 """What learning keeps on its way."""
 GIVEN = "policies.json"
 """Of a comparison alone, which learns nothing."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from policylearn.report.formats import plural
 from policylearn.report.printing import new_console, print_line
 from policylearn.runs.checkpoints import last_checkpoint
-from policylearn.runs.layout import CHECKPOINTS, CONFIG, EXPECTED, METRICS, STRENGTH, TRIALS
+from policylearn.runs.layout import CHECKPOINTS, CONFIG, EXPECTED, METRICS, OUTCOMES, STRENGTH, TRIALS
 
 if TYPE_CHECKING:
     from policylearn.storage.folder import Storage
@@ -53,6 +53,7 @@ def resumable(out: str, fresh: bool = False) -> Iterator[None]:
 KEPT = {
     f"{EXPECTED}/{METRICS}": ("credits of {}", "point"),
     f"{STRENGTH}/{METRICS}": ("models of {}", "seed"),
+    f"{OUTCOMES}/{METRICS}": ("outcomes of {}", "round"),
     METRICS: ("{}", "finished round"),
     TRIALS: ("{}", "finished trial"),
 }

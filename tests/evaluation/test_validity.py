@@ -18,7 +18,7 @@ from policylearn.evaluation.validity import (
     halved_differences,
     random_changes,
     rank_correlation,
-    train_to_the_end,
+    train_changed,
     validity,
     validity_verdict,
 )
@@ -100,9 +100,9 @@ def test_the_end_is_that_of_a_rollout(tiny):
     problem = problem_of(tiny("validity.draws=2"))
     policy = initial_policy(problem)
     phi = {name: value.clone() for name, value in policy.learned().items()}
-    found = train_to_the_end(problem, policy, phi, VALIDITY_SEED)
+    found = train_changed(problem, policy, phi, VALIDITY_SEED)
     assert found.score == rollout(problem, policy, VALIDITY_SEED, differentiate=False).metrics["dev"]
-    assert np.isfinite(found.loss) and found == train_to_the_end(problem, policy, phi, VALIDITY_SEED)
+    assert np.isfinite(found.loss) and found == train_changed(problem, policy, phi, VALIDITY_SEED)
 
 
 def test_the_loss_is_the_mean_over_draws_of_labelled_examples_that_are_others(tiny, monkeypatch):
@@ -114,7 +114,7 @@ def test_the_loss_is_the_mean_over_draws_of_labelled_examples_that_are_others(ti
 
     monkeypatch.setattr("policylearn.evaluation.validity.outer_problem", kept)
     policy = initial_policy(problem)
-    found = train_to_the_end(problem, policy, policy.learned(), VALIDITY_SEED)
+    found = train_changed(problem, policy, policy.learned(), VALIDITY_SEED)
     assert found.loss == pytest.approx(np.mean(losses)) and len({*losses}) == 3
 
 
@@ -132,11 +132,11 @@ def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatc
         seen.append(arguments)
         if len(seen) > 5:
             raise RuntimeError("the machine went away")
-        return train_to_the_end(*arguments)
+        return train_changed(*arguments)
 
     whole = validate(config, tmp_path / "whole", quiet)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train_to_the_end", interrupted)
+        patch.setattr(module, "train_changed", interrupted)
         with pytest.raises(WorkFailed):
             validate(config, tmp_path / "run", quiet)
     again = validate(config, tmp_path / "run", quiet)
@@ -159,10 +159,10 @@ def test_changes_that_make_a_training_diverge_are_left_out_and_said(tiny, tmp_pa
         asked.append(seed)
         if len(asked) in (1, 2):  # both trainings of the first change and sign
             raise FloatingPointError("the MLM loss became nan")
-        return train_to_the_end(problem, policy, phi, seed)
+        return train_changed(problem, policy, phi, seed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train_to_the_end", diverging)
+        patch.setattr(module, "train_changed", diverging)
         found = validate(config, tmp_path / "run", quiet)
         assert found["diverged"] == [0] and len(found["predicted"]) == len(found["came"]) == 3
         asked.clear()
