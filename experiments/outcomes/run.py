@@ -1,5 +1,5 @@
-"""Does a policy that goes by outcomes of whole trainings win where gradients have not? Learns it from uniform masks, trains
-fresh models under every arm's masks, writes result.json and the tables of README.md.
+"""Does a policy that goes by outcomes of whole trainings win where gradients have not? Learns it from uniform masks,
+trains fresh models under every arm's masks, writes result.json and the tables of README.md.
 
 .venv/bin/python experiments/outcomes/run.py [TASK ...]     # what is missing; may be interrupted
 """

@@ -1,10 +1,11 @@
 """Do predictions of the policy gradient come true? Writes trials/TASK.jsonl as it goes, then result.json and the table.
 
 .venv/bin/python experiments/validity/run.py planted     # every outcome and every estimator of a task that is missing
+.venv/bin/python experiments/validity/run.py planted --others    # what outcomes tell of one another, from what is there
 .venv/bin/python experiments/validity/run.py --table     # the table, from what is there
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,18 @@ from rich.console import Console
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
 from policylearn.credit.domain import DomainCredits, batches_of_point, standardised
-from policylearn.evaluation.validity import predict, predicted, random_changes, train_changed, validity
+from policylearn.evaluation.validity import (
+    predict,
+    predicted,
+    random_changes,
+    rank_correlation,
+    train_changed,
+    validity,
+)
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.inner.trajectory import Trajectory
 from policylearn.learning.changes import SIGNS, Change, apply_change, halved_differences
+from policylearn.learning.outcomes import expected_worth, occurrences
 from policylearn.learning.rollout import Surrogate, train_once
 from policylearn.learning.windows import credits_over_window
 from policylearn.masking import MaskedBatch
@@ -103,6 +112,9 @@ EXPECTED = {
     "expected credit, the end": ['credit.horizon="end"'],
 }
 """What stage "expected" measures: a training is one rollout, with far more tokens than any of the others."""
+
+OTHERS = "outcomes of the other changes"
+"""What stage "outcomes" goes by; predicted by no rollout."""
 
 CONTROL = "loss × probability, K = 30"
 """At uniform masks that is `credit`, and left out."""
@@ -240,6 +252,49 @@ def run(task: str, console: Console) -> None:
             progress.advance()
 
 
+def complete_seeds(task: str, known: Mapping[str, Any]) -> list[int]:
+    """Seeds of the models of which all random changes have both outcomes."""
+    config = config_of(task).validity
+    numbers = range(config.changes)
+    wanted = {s: [f"{n} {sign:+.0f} {s}" for n in numbers for sign in SIGNS] for s in range(config.seeds)}
+    return [seed for seed, keys in wanted.items() if all(key in known for key in keys)]
+
+
+def came(known: Mapping[str, Any], names: Sequence[str], what: str, seeds: Sequence[int]) -> np.ndarray:
+    """What became of changes, [M, S]."""
+    above, below = ([[known[f"{n} {sign:+.0f} {s}"][what] for s in seeds] for n in names] for sign in SIGNS)
+    return halved_differences(above, below)
+
+
+def keep_others(task: str) -> None:
+    """What stage "outcomes" would predict: of every change and model, from the outcomes of all other changes on all
+    other models; and beside it what came of the same change on all other models."""
+    known = kept(task)
+    if len(seeds := complete_seeds(task, known)) < 2 or (key := f"outcomes {len(seeds)}") in known:
+        return
+    problem, numbers = problem_of(config_of(task)), [str(n) for n in range(config_of(task).validity.changes)]
+    policy = initial_policy(problem)
+    random = random_changes(policy, torch.from_numpy(problem.types_met()), problem.config.validity)
+    moved = np.stack([change["network.logits"].numpy() for change in random]) * occurrences(problem, policy)
+    found: dict[str, Any] = {"key": key}
+    for what in NAMES:
+        outcomes = came(known, numbers, what, seeds)
+        elsewhere = [np.delete(outcomes, i, axis=1).mean(1) for i in range(len(seeds))]
+        found[what] = {
+            "predicted": _from_others(moved, outcomes.mean(1)).tolist(),
+            "by others": [rank_correlation(_from_others(moved, x), outcomes[:, i]) for i, x in enumerate(elsewhere)],
+            "by itself": [rank_correlation(x, outcomes[:, i]) for i, x in enumerate(elsewhere)],
+        }
+    keep(task, found)
+
+
+def _from_others(moved: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+    """Of every change, what all others predict, [M]."""
+    others = [np.arange(len(moved)) != i for i in range(len(moved))]
+    fits = [expected_worth(moved[k], outcomes[k]) for k in others]
+    return np.array([fit.spread * (x @ fit.worth) for x, fit in zip(moved, fits, strict=True)])
+
+
 def _cheap(task: str, changes: Iterable[str], seed: int) -> Iterator[tuple[str, str, float | None, int]]:
     """Of one seed the estimators that take no more than some trainings, which have no sign, and outcomes."""
     config = config_of(task).validity
@@ -297,17 +352,12 @@ def expected_gradient(
 def analysed(task: str) -> dict[str, Any]:
     config, known = config_of(task), kept(task)
     numbers, arms = [str(number) for number in range(config.validity.changes)], DIRECTIONS[task]
-    wanted = {s: [f"{n} {sign:+.0f} {s}" for n in numbers for sign in SIGNS] for s in range(config.validity.seeds)}
-    seeds = [seed for seed, keys in wanted.items() if all(key in known for key in keys)]
-
-    def came(names: Sequence[str], what: str) -> np.ndarray:
-        above, below = ([[known[f"{n} {sign:+.0f} {s}"][what] for s in seeds] for n in names] for sign in SIGNS)
-        return halved_differences(above, below)
-
+    seeds = complete_seeds(task, known)
     arms = [arm for arm in arms if all(f"{arm} {sign:+.0f} {s}" in known for sign in SIGNS for s in seeds)]
     planned = {"seeds": config.validity.seeds, "rollouts": config.validity.rollouts}
     found: dict[str, Any] = {"seeds": len(seeds), "changes": len(numbers), "planned": planned}
-    found |= {"unused": sum(key in known for seed in wanted.keys() - {*seeds} for key in wanted[seed])}
+    further = {*range(config.validity.seeds)} - {*seeds}
+    found |= {"unused": sum(f"{n} {sign:+.0f} {s}" in known for n in numbers for sign in SIGNS for s in further)}
     found |= {"estimators": {}, "arms": {}}
     for name in estimators_of(task) if seeds else ():
         rollouts = [known.get(f"{name} {seed}", {}) for seed in range(config.validity.rollouts)]
@@ -316,13 +366,19 @@ def analysed(task: str) -> dict[str, Any]:
             found["estimators"][name] = {
                 "rollouts": len(given),
                 "diverged": sum("diverged" in line for line in rollouts),
-                "loss": validity(x, came(numbers, "loss")),
-                "score": validity(x, -came(numbers, "score")),
+                "loss": validity(x, came(known, numbers, "loss", seeds)),
+                "score": validity(x, -came(known, numbers, "score", seeds)),
                 "arms": {arm: _in_sd([values[arm] for values in given], x.mean(1)) for arm in arms},
             }
+    if others := known.get(f"outcomes {len(seeds)}"):
+        found["others"] = others
+        for what, sign in (("loss", 1), ("score", -1)):
+            x = sign * np.array(others[what]["predicted"])[:, None]
+            others[what] |= validity(x, sign * came(known, numbers, what, seeds))
     for arm in arms:
-        loss, score = (came([arm], what)[0] for what in ("loss", "score"))
-        found["arms"][arm] = {"loss": _in_sd(loss, came(numbers, "loss").mean(1)), "points": 100 * score.mean()}
+        loss, score = (came(known, [arm], what, seeds)[0] for what in ("loss", "score"))
+        beside = came(known, numbers, "loss", seeds).mean(1)
+        found["arms"][arm] = {"loss": _in_sd(loss, beside), "points": 100 * score.mean()}
     return found
 
 
@@ -347,16 +403,28 @@ def table(results: dict[str, Any]) -> list[str]:
             cells = [name, rollouts, _value(loss), _or_dash(loss["without_noise"]), _value(row["score"])]
             cells += [_or_dash(loss["of_predictions"]), *(f"{row['arms'][arm]:+.1f}" for arm in arms)]
             lines.append("| " + " | ".join(cells) + " |")
+        if others := found.get("others"):
+            cells = [OTHERS, "–", _value(others["loss"]), "–", _value(others["score"]), "–", *("–" for _ in arms)]
+            lines.append("| " + " | ".join(cells) + " |")
         if arms:
             cells = [f"{found['arms'][arm]['loss']:+.1f}" for arm in arms]
             lines.append("| **what came** |" + " |" * (len(head) - 1) + " " + " | ".join(cells) + " |")
         one = next(iter(rows.values()))
         reliable = [f"{_or_dash(one[of]['of_outcomes'])} ({what})" for of, what in NAMES.items()]
         lines += ["", f"Reliability of the outcomes: {', '.join(reliable)}."]
-        for arm, came in found["arms"].items():
-            lines[-1] += f" Towards {arm}: {came['points']:+.1f} points of dev score."
+        for arm, towards in found["arms"].items():
+            lines[-1] += f" Towards {arm}: {towards['points']:+.1f} points of dev score."
+        if others:
+            told = "; ".join(_by_others(others, what) for what in NAMES)
+            lines += ["", f"What comes of a change on one model is foretold: {told}."]
         lines.append("")
     return lines
+
+
+def _by_others(found: dict[str, Any], what: str) -> str:
+    """What stage "outcomes" would have foretold of one model, and the most that anything could."""
+    others, itself = (np.mean(found[what][name]) for name in ("by others", "by itself"))
+    return f"{NAMES[what]} {others:.2f} by other changes on the other models, {itself:.2f} by the same change on these"
 
 
 def _models(found: dict[str, Any]) -> str:
@@ -382,8 +450,11 @@ def _or_dash(value: float | None) -> str:
 
 
 def main() -> None:
-    for task in asked_for(__doc__, TASKS).names:
-        run(task, Console())
+    given = asked_for(__doc__, TASKS, flags=("table", "others"))
+    for task in given.names:
+        if not given.others:
+            run(task, Console())
+        keep_others(task)
     results = {task: analysed(task) for task in TASKS if kept(task)}
     write_up(FOLDER, results, table(results))
 

@@ -61,7 +61,8 @@ class Trained:
 def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, config: Config) -> States:
     """Train pairs of models under changes of the policy, and move it by what they came to; round by round.
 
-    A pair of which a training diverges is left out, as far as `learn.max_dropped` allows. Pairs are summed in order: no
+    `dev` and `outer_loss` of a round are means over its models, which were trained under changes either way;
+    `reliability` is `Fit.agreement`. A pair of which a training diverges is left out, as far as `learn.max_dropped` allows. Pairs are summed in order: no
     number of workers, and no order in which they finish, changes a bit. See `Learner`.
     """
     own, skeleton = config.outcomes, pool.share(deepcopy(policy))
@@ -146,10 +147,12 @@ class Fit:
 
     Attributes:
         worth: [V], expected c_k / τ.
+        spread: τ, in the unit of outcomes; 0 where they are taken for noise alone.
         agreement: correlation of each outcome with what all others predict of it; 0 where they predict nothing.
     """
 
     worth: np.ndarray
+    spread: float
     agreement: float
 
 
@@ -170,25 +173,25 @@ def expected_worth(changes: np.ndarray, outcomes: np.ndarray) -> Fit:
     >>> expected_worth(changes, np.array([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]) * 0).agreement
     0.0
     """
-    nothing = Fit(np.zeros(changes.shape[1]), 0.0)
+    nothing = Fit(np.zeros(changes.shape[1]), 0.0, 0.0)
     if len(outcomes) < 2 or np.ptp(outcomes) == 0:
         return nothing
     kernel = changes @ changes.T
     kernel /= (scale := np.trace(kernel) / len(kernel) or 1.0)
     values, vectors = np.linalg.eigh(kernel)
     along = vectors.T @ outcomes
-    spread = 1 + RATIOS[:, None] * values.clip(0)
-    noise = (along**2 / spread).mean(1)  # σ², the most likely one at each ratio
-    likely = -0.5 * np.log(spread).sum(1) - 0.5 * len(outcomes) * np.log(noise)
+    variances = 1 + RATIOS[:, None] * values.clip(0)
+    noise = (along**2 / variances).mean(1)  # σ², the most likely one at each ratio
+    likely = -0.5 * np.log(variances).sum(1) - 0.5 * len(outcomes) * np.log(noise)
     best = int(likely.argmax())
     if likely[best] <= -0.5 * len(outcomes) * np.log((along**2).mean()):
         return nothing
-    inverse = (vectors / spread[best]) @ vectors.T
+    inverse = (vectors / variances[best]) @ vectors.T
     weights = inverse @ outcomes
     others = outcomes - weights / inverse.diagonal()  # what is predicted without the outcome itself
     agreement = float(np.corrcoef(others, outcomes)[0, 1]) if np.ptp(others) > 0 else 0.0
-    worth = np.sqrt(RATIOS[best] / scale / noise[best]) * (changes.T @ weights)
-    return Fit(worth, agreement)
+    spread = float(np.sqrt(RATIOS[best] * noise[best] / scale))
+    return Fit(spread / noise[best] * (changes.T @ weights), spread, agreement)
 
 
 def describe_outcomes(config: OutcomesConfig, history: Sequence[dict[str, Any]]) -> str:

@@ -195,6 +195,17 @@ def _start(config: dict[str, Any]) -> str:
     return "the policy it started from" if learn.get("start") else "the prior"
 
 
+def _how(config: dict[str, Any]) -> str:
+    """What stages other than rounds have learned from, in words; empty: there were none."""
+    said = {
+        "expected": "Learned in closed form, in no rounds: the credit of a word is by how much predicting it, when "
+        "masked, lowers the loss on the labels; the number before “credit” is how strongly masks follow it.",
+        "outcomes": "Learned from outcomes: pairs of fresh models were trained to the end under random changes of the "
+        "masks, one for each sign, and words are masked more or less by what became of the loss on the labels.",
+    }
+    return " ".join(said[stage] for stage in _stages(config) if stage in said)
+
+
 def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     names, best_round = baseline_names(history), result.get("best_round")
     kept = best_round if isinstance(best_round, int) else None
@@ -202,7 +213,7 @@ def _learning(history: Sequence[dict[str, Any]], result: dict[str, Any], config:
     return {
         "rounds": len(history),
         "supervised": supervised(config),
-        "closed": "expected" in _stages(config),
+        "how": _how(config),
         "lineage": lineage,
         "plot": Markup(learning_plot(history, kept)),
         "legend": [("the policy of the round", arm_css(LEARNED, names))]

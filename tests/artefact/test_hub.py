@@ -152,6 +152,7 @@ print(json.dumps(batch["labels"].tolist()))
 """
 
 
+@pytest.mark.long
 def test_another_process_uses_it_online_and_then_offline(hub, make_artefact, tmp_path):
     make_artefact().push_to_hub("lab/policy")
     settings = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}

@@ -53,6 +53,7 @@ def test_where_whole_texts_are_words_more_batches_are_no_advice(tiny, tmp_path, 
         diagnose(tiny(*QUICK, *given), quiet)
 
 
+@pytest.mark.long
 def test_what_is_counted_before_is_what_is_measured(tiny, problem, result):
     counts = [
         sum(len(keys_of(policy, batch)) for number in range(2) for batch in taken(problem, policy, rows, number))

@@ -22,6 +22,7 @@ def class_of(word: str) -> str:
     return word.split("_")[0]
 
 
+@pytest.mark.long
 def test_the_same_seed_makes_the_same_texts_and_another_one_others():
     other = CONFIG.model_copy(update={"seed": 1})
     assert list(context_records(CONFIG)) == RECORDS != list(context_records(other))

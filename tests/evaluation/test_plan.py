@@ -43,9 +43,10 @@ SETTINGS = {
     "fine-tuned": ('evaluate.downstream=["finetune"]', "evaluate.finetune.epochs=3"),
     "masks of weights": ('evaluate.downstream=["weight_mask"]', "evaluate.weight_mask.epochs=2"),
 }
+LONGER = ("more training", "fine-tuned", "masks of weights")
 
 
-@pytest.mark.parametrize("how", SETTINGS)
+@pytest.mark.parametrize("how", [pytest.param(name, marks=[pytest.mark.long] * (name in LONGER)) for name in SETTINGS])
 def test_a_rehearsal_foretells_a_trial_within_a_factor_of_one_and_a_half(tiny, clock, how):
     problem = problem_of(tiny(*SETTINGS[how]))
     arms = {arm: arm_policy(problem, arm) for arm in ("random", "none", "difference", "live", "multitask")}

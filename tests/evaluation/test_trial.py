@@ -82,6 +82,7 @@ def test_further_methods_stand_beside_the_first(tiny):
     assert found.score == run_trial(problem_of(tiny()), None, "none", 0).score
 
 
+@pytest.mark.long
 def test_weight_masks_learn_more_than_their_head_and_leave_the_model_alone(tiny):
     def learned(rate, seed=0):
         problem = problem_of(tiny("planted.train=300", "planted.dev=300", f"evaluate.weight_mask.learning_rate={rate}"))

@@ -47,7 +47,12 @@ ENGINES = {
 }
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+LONGER = ("relaxed, one_step", "score_function, explore", "score_function, finetune", "one_step, weight_mask")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.long] * (name in LONGER)) for name in ENGINES]
+)
 def problem(request, tiny):
     return problem_of(tiny(*ENGINES[request.param]))
 
@@ -218,6 +223,7 @@ def test_every_arm_masks_as_many_tokens(tiny_problem):
     assert len(counts) == 1
 
 
+@pytest.mark.long
 def test_amlm_follows_the_mistakes_of_the_model_in_training(tiny):
     settings = ("policy.prior={amlm=1.0}", "inner.steps=40", "masking.rate=0.3")
     early, late = (problem_of(tiny(*settings, f"scores.amlm.every={every}")) for every in (5, 1000))

@@ -39,6 +39,7 @@ def hub(tiny_problem, tiny, tmp_path):
     return tmp_path / "hub"
 
 
+@pytest.mark.long
 def test_weights_and_tokenizer_are_those_of_the_revision(hub, tiny_toml):
     environment = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", SCRIPT, str(tiny_toml)]

@@ -423,6 +423,7 @@ def test_a_training_beside_labels_goes_on_to_the_same_bits_and_knows_its_labels(
             command.pretrain(tiny(*LABELS, other), out, quiet)
 
 
+@pytest.mark.long
 def test_labels_beside_masks_in_parts_and_on_two_processes(labelled, tiny_toml, on_two_processes, tmp_path):
     """In parts of their steps, too."""
     settings = [*LABELS, "pretrain.micro_batch=2"]
@@ -477,6 +478,7 @@ def test_settings_that_cannot_be_are_refused(tiny, finished, tmp_path, quiet):
         command.pretrain(tiny(*SHORT, "pretrain.rate=0.95"), tmp_path / "model", quiet, str(finished))
 
 
+@pytest.mark.long
 def test_two_processes_know_that_a_training_is_finished(trained, tiny_toml, finished, on_two_processes, tmp_path):
     shutil.copytree(trained[0].folder, tmp_path / "model")
     said = on_two_processes("pretrain", str(tiny_toml), *SHORT, "--policy", str(finished), "--out", "model")

@@ -80,6 +80,7 @@ def test_it_is_said_where_words_differ_by_chance_alone(problem):
     assert "chance" not in credit(told).learned_from
 
 
+@pytest.mark.long
 def test_on_the_planted_benchmark_a_policy_of_credits_masks_words_of_the_classes():
     """At late states of two trainings: of early ones, or of one, it is a matter of the seed."""
     inner, amount = {"steps": 300, "start": 0.7}, {"points": 2, "trainings": 2, "batches": 8}

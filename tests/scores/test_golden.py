@@ -65,6 +65,7 @@ def overlap():
     return found
 
 
+@pytest.mark.long
 def test_most_published_anchors_are_found(overlap):
     found = overlap("icf", share=0.00045, ratio=4.0)
     assert found["chemprot"] >= 12 and found["acl_arc"] >= 14

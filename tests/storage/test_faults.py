@@ -63,6 +63,7 @@ def test_a_bucket_out_of_reach_for_a_round_costs_nothing(
     assert_same_run(out, finished)
 
 
+@pytest.mark.long
 def test_a_bucket_too_busy_for_a_part_of_the_evaluation(s3, proxy, tiny, quiet, finished, assert_same_run, monkeypatch):
     after_round(monkeypatch, {3: lambda: proxy.become("busy")})
     after_trial(monkeypatch, 5, lambda: proxy.become("open"))

@@ -102,6 +102,7 @@ def test_a_folded_folder_is_loaded_by_transformers_alone(problem, encoder, learn
     assert torch.equal(weight[mask], own[mask]) and not weight[~mask].any() and not mask.all()
 
 
+@pytest.mark.long
 def test_the_card_of_a_folded_folder_runs(problem, encoder, learned, masks, tmp_path):
     save_plain(tmp_path, fold(encoder, masks), problem.tokenizer, 16)
     code = (tmp_path / "README.md").read_text().split("```")[1].removeprefix("python\n")

@@ -1,0 +1,205 @@
+"""Stage "outcomes": what whole trainings come to under changed masks, and which words it hangs on."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from policylearn import load_policy
+from policylearn.arms.arms import initial_policy
+from policylearn.cluster.calls import WorkFailed
+from policylearn.cluster.pool import LocalPool
+from policylearn.commands.train import train
+from policylearn.inner.seeds import OUTCOME_SEED
+from policylearn.learning import outcomes as stage
+from policylearn.learning.changes import SIGNS
+from policylearn.learning.outcomes import (
+    LOGITS,
+    change_of,
+    expected_worth,
+    occurrences,
+    train_under_change,
+    whole_pairs,
+)
+from policylearn.problems.of_config import problem_of
+from policylearn.runs.run import Run
+from policylearn.runs.state import State
+
+ALONE = (
+    *("learn.stages=[outcomes]", "policy.prior={}", "policy.network=table", "evaluate.seeds=0"),
+    *("outcomes.rounds=2", "outcomes.pairs=4", "outcomes.draws=1"),
+)
+
+
+def drawn(pairs, types, seed=0):
+    """Changes of types, of which the first ten are in every text and the others in one of a hundred."""
+    coins = np.random.default_rng(seed).integers(2, size=(pairs, types)) * 2.0 - 1
+    return coins * np.where(np.arange(types) < 10, 1.0, 0.01)
+
+
+def test_outcomes_tell_which_types_they_hang_on():
+    changes, worth = drawn(48, 400), np.zeros(400)
+    worth[:3] = 1.0, -1.0, 0.5
+    noise = np.random.default_rng(1).normal(size=48)
+    fit = expected_worth(changes, 0.01 * (changes @ worth + 0.5 * noise))
+    assert fit.worth[0] > 1 and fit.worth[1] < -1 and 0 < fit.worth[2] < fit.worth[0]
+    assert np.abs(fit.worth[10:]).max() < 0.2 * fit.worth[0] and fit.agreement > 0.6
+    more = expected_worth(changes, changes @ worth + 0.5 * noise)
+    assert np.allclose(fit.worth, more.worth) and fit.agreement == pytest.approx(more.agreement)
+
+
+def test_of_noise_little_is_made():
+    found = [expected_worth(drawn(48, 400, s), np.random.default_rng(100 + s).normal(size=48)) for s in range(20)]
+    moved = [np.abs(fit.worth).max() for fit in found]
+    assert np.median(moved) == 0 and np.mean(moved) < 0.6
+    assert abs(np.mean([fit.agreement for fit in found])) < 0.3
+
+
+def test_what_others_predict_of_an_outcome_does_not_know_it():
+    """By hand: leave one out, fit again at the same ratio."""
+    changes, rng = drawn(12, 20), np.random.default_rng(2)
+    outcomes = changes[:, :2].sum(1) + rng.normal(size=12)
+    fit, kernel = expected_worth(changes, outcomes), changes @ changes.T
+    kernel /= np.trace(kernel) / 12
+
+    def predicted(ratio):
+        kept = [np.arange(12) != i for i in range(12)]
+        return [
+            ratio * kernel[i, k] @ np.linalg.solve(ratio * kernel[np.ix_(k, k)] + np.eye(11), outcomes[k])
+            for i, k in enumerate(kept)
+        ]
+
+    agreements = [np.corrcoef(predicted(ratio), outcomes)[0, 1] for ratio in stage.RATIOS]
+    assert np.abs(np.array(agreements) - fit.agreement).min() < 1e-9
+
+
+def test_occurrences_are_of_what_may_be_masked(tiny):
+    problem = problem_of(tiny(*ALONE))
+    found = occurrences(problem, initial_policy(problem))
+    tokens = problem.domain.flat
+    counted = np.bincount(tokens, minlength=len(found)) / len(problem.domain)
+    counted[problem.tokenizer.all_special_ids] = 0
+    assert np.allclose(found, counted) and found.sum() > 0
+
+
+def run(config, folder):
+    console = Console(file=io.StringIO(), width=400)
+    train(config, folder, console)
+    return console.file.getvalue()
+
+
+def logits_of(folder):
+    return load_policy(folder).policy.learned()[LOGITS]
+
+
+def test_the_policy_is_moved_by_what_trainings_came_to(tiny, tmp_path, told):
+    config = tiny(*ALONE, "outcomes.rounds=1")
+    out = run(config, tmp_path / "run")
+    problem = problem_of(config)
+    policy = initial_policy(problem)
+    phi = {name: value.clone() for name, value in policy.learned().items()}
+    seeds = range(OUTCOME_SEED, OUTCOME_SEED + 4)
+    found = [train_under_change(problem, policy, phi, seed, sign) for seed in seeds for sign in SIGNS]
+    policy.load_learned(phi)
+    changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed in seeds])
+    fit = expected_worth(changes * occurrences(problem, policy), whole_pairs(found)[1])
+    assert torch.allclose(logits_of(tmp_path / "run" / "policy"), -torch.from_numpy(fit.worth).float(), atol=1e-6)
+    (record,) = (
+        json.loads(line) for line in (tmp_path / "run" / "outcomes" / "metrics.jsonl").read_text().splitlines()
+    )
+    assert record["reliability"] == pytest.approx(fit.agreement) and record["pairs"] == 4 and record["dropped"] == 0
+    assert record["dev"] == pytest.approx(np.mean([one.outcome.score for one in found]))
+    for place, text in (told(tmp_path / "run") | {"console": out}).items():
+        assert "outcomes of 8 whole trainings in 1 round" in text, place
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["exported"] == "learned" and result["best_round"] is None
+
+
+def test_a_stopped_run_goes_on_after_the_rounds_that_it_has(tiny, tmp_path, monkeypatch):
+    save = Run.save_round
+
+    def stop(run, state):
+        save(run, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "save_round", stop)
+        run(tiny(*ALONE), tmp_path / "run")
+    seeds, work = [], stage.train_under_change
+
+    def counted(problem, skeleton, phi, seed, sign):
+        seeds.append(seed)
+        return work(problem, skeleton, phi, seed, sign)
+
+    monkeypatch.setattr(stage, "train_under_change", counted)
+    run(tiny(*ALONE), tmp_path / "run")
+    assert sorted(set(seeds)) == list(range(OUTCOME_SEED + 4, OUTCOME_SEED + 8)) and len(seeds) == 8
+    run(tiny(*ALONE), tmp_path / "other")
+    assert torch.equal(*(logits_of(tmp_path / name / "policy") for name in ("run", "other")))
+
+
+class Backwards(LocalPool):
+    """A pool of which what was asked for last comes first."""
+
+    def results(self, tickets):
+        yield from reversed(list(super().results(tickets)))
+
+
+def learned(config, pool=LocalPool):
+    problem, state = problem_of(config), State()
+    policy = initial_policy(problem)
+    with pool(config, problem.data()) as opened:
+        for _ in stage.outcomes(problem, policy, opened, state, config):
+            pass
+    return policy.learned()[LOGITS].clone(), state.history
+
+
+def test_the_order_in_which_trainings_end_changes_nothing(tiny):
+    config = tiny(*ALONE, "outcomes.rounds=1")
+    assert torch.equal(learned(config)[0], learned(config, Backwards)[0])
+
+
+def test_a_pair_of_which_one_diverges_is_left_out(tiny, monkeypatch):
+    work = stage.train_to_the_end
+
+    def diverging(problem, policy, phi, seed, **options):
+        if seed == OUTCOME_SEED + 1 and phi[LOGITS].sum() > 0:
+            raise FloatingPointError("the loss is not finite")
+        return work(problem, policy, phi, seed, **options)
+
+    monkeypatch.setattr(stage, "train_to_the_end", diverging)
+    config = tiny(*ALONE, "outcomes.rounds=1")
+    problem = problem_of(config)
+    change = change_of(problem, initial_policy(problem), OUTCOME_SEED + 1)[LOGITS]
+    assert change.sum() != 0  # so that one sign of the two diverges
+    _, (record,) = learned(config)
+    assert (record["pairs"], record["dropped"]) == (3, 1)
+    with pytest.raises(WorkFailed, match="trainings diverged"):
+        learned(tiny(*ALONE, "outcomes.rounds=1", "learn.max_dropped=0"))
+
+
+def test_rounds_go_on_from_there_and_are_pulled_back_to_it(tiny, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("policylearn.learning.rounds.deepcopy", lambda policy: given.append(policy.before()) or policy)
+    config = tiny(*ALONE, "outcomes.rounds=1", "learn.stages=[outcomes,rounds]", "learn.rounds=1", "learn.select=last")
+    out = run(config, tmp_path / "run")
+    assert torch.equal(given[0].learned()[LOGITS], logits_of(tmp_path / "run" / "outcomes"))
+    assert "then in 1 round" in out
+    assert not torch.equal(logits_of(tmp_path / "run" / "policy"), logits_of(tmp_path / "run" / "outcomes"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["policy.network=none"], 'set it to "table"'),
+        (["policy.network=context"], 'set it to "table"'),
+        (["learn.stages=[rounds,outcomes]"], "in the order"),
+        (["outcomes.pairs=3"], "outcomes.pairs"),
+    ],
+)
+def test_what_cannot_be_is_refused(tiny, settings, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(*ALONE, *settings)
