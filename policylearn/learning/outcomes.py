@@ -62,8 +62,9 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     """Train pairs of models under changes of the policy, and move it by what they came to; round by round.
 
     `dev` and `outer_loss` of a round are means over its models, which were trained under changes either way;
-    `reliability` is `Fit.agreement`. A pair of which a training diverges is left out, as far as `learn.max_dropped` allows. Pairs are summed in order: no
-    number of workers, and no order in which they finish, changes a bit. See `Learner`.
+    `reliability` is `Fit.agreement`. A pair of which a training diverges is left out, as far as `learn.max_dropped`
+    allows. Pairs are summed in order: no number of workers, and no order in which they finish, changes a bit. See
+    `Learner`.
     """
     own, skeleton = config.outcomes, pool.share(deepcopy(policy))
     if state.tensors:
