@@ -31,8 +31,8 @@ WORKERS = ["cluster.backend=ray", "cluster.workers=2"]
 SETTINGS = {"planted": []}
 """Of learning on a task; else those of `LABELS`."""
 LABELS = ["outer.support=400", "outer.query=800"]
-ROUNDS = {1: "one round", 3: "three rounds"}
-"""After which a policy is compared."""
+COMPARED = {"1": (1, 1), "3": (3, 1), "3x4": (3, 4)}
+"""After how many rounds a policy is compared, and what its logits are multiplied with."""
 
 
 def learn(study: StudyConfig, task: str, console: Console) -> list[dict[str, Any]]:
@@ -44,9 +44,10 @@ def learn(study: StudyConfig, task: str, console: Console) -> list[dict[str, Any
         console,
     )
     artefact, kept = load_policy(folder / "policy"), folder / "outcomes"
-    for number in ROUNDS:
-        artefact.policy.load_learned(select_prefix("phi.", load_round(kept / "checkpoints", number).tensors))
-        save_policy(OUT / f"{task}-{number}", artefact, card=f"{task}, by outcomes, rounds: {number}\n")
+    for name, (number, factor) in COMPARED.items():
+        phi = select_prefix("phi.", load_round(kept / "checkpoints", number).tensors)
+        artefact.policy.load_learned({part: factor * value for part, value in phi.items()})
+        save_policy(OUT / f"{task}-{name}", artefact, card=f"{task}, by {number} rounds of outcomes, times {factor}\n")
     return read_lines(kept / "metrics.jsonl")
 
 
