@@ -105,7 +105,7 @@ class PlantedFactsConfig(Strict):
     values: int = Field(12, ge=2, description="words that an attribute may have as its value")
     texts: int = Field(4, ge=1, description="texts about every person")
     sentences: Literal[1, 2, 4, 8] = Field(4, description="attributes that a text states, of the eight there are")
-    filler: int = Field(4, ge=0, description="words of a text that mean nothing")
+    filler: int = Field(4, ge=0, le=10_000, description="words of a text that mean nothing")
     filler_words: int = Field(40, ge=1, description="those there are")
     train: int = Field(120, ge=1, description="people of the split, each asked about for every attribute in `asked`")
     dev: int = Field(20, ge=1, description="the same, other people")

@@ -124,6 +124,11 @@ class OuterConfig(Strict):
                 f'outer.folds = {self.folds} with outer.adaptation = "{self.adaptation}" would train {self.folds} '
                 'times for every outer gradient: set outer.folds = 1 or outer.adaptation = "probe"'
             )
+        if self.folds > (labelled := self.support + self.query):
+            raise ValueError(
+                f"outer.folds = {self.folds}, and outer.support and outer.query are {labelled} examples together: set "
+                f"folds to {labelled} at most"
+            )
         return self
 
 
@@ -133,6 +138,7 @@ class CreditConfig(Strict):
     points: int = Field(
         3,
         ge=1,
+        le=10_000,
         description="states of the model, evenly spaced from inner.start to the end; the first at least 5 steps in, or "
         "half of them all in a shorter training",
     )
@@ -178,7 +184,10 @@ class OutcomesConfig(Strict):
 
     rounds: int = Field(3, ge=1, description="steps of the policy, each by trainings of its own")
     pairs: int = Field(
-        48, ge=4, description="random changes in each; for every one, two fresh models are trained to the end"
+        48,
+        ge=4,
+        le=100_000,
+        description="random changes in each; for every one, two fresh models are trained to the end",
     )
     change: float = Field(1.0, gt=0, description="what a change adds to the logit of a type, or takes from it")
     strength: float = Field(1.0, gt=0, description="of a step, logits per standard deviation between words")
@@ -213,7 +222,7 @@ class LearnConfig(Strict):
         4, ge=2, description="`score_function`: trainings of a rollout that differ in their masks only"
     )
     rounds: int = Field(20, ge=0, description="steps of the outer optimiser; 0: the prior as it is")
-    rollouts: int = Field(2, ge=1, description="R: rollouts averaged per round")
+    rollouts: int = Field(2, ge=1, le=100_000, description="R: rollouts averaged per round")
     learning_rate: float = Field(1.0, gt=0, description="of Adam on the policy's parameters")
     eps: float = Field(
         1e-8,

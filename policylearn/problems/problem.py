@@ -172,6 +172,7 @@ class Problem(ABC):
         """
         self.check_task()
         self._tell_of_sizes()
+        self._check_folds()
         self._check_corpora()
 
     def check_task(self) -> None:
@@ -190,10 +191,20 @@ class Problem(ABC):
     def _check_corpora(self) -> None:
         """Open what is to be trained on, and what that is compared with."""
 
+    def _check_folds(self) -> None:
+        folds, labels = self.config.outer.folds, len(self.labelled("train"))
+        if self._has_outer_loss and folds > labels:
+            raise ValueError(f"outer.folds = {folds}, and train has {labels} labelled examples: lower outer.folds")
+
+    @property
+    def _has_outer_loss(self) -> bool:
+        """Whether some stage of learning draws support and query examples."""
+        return bool({"rounds", "outcomes"} & {*self.config.learn.stages})
+
     def _tell_of_sizes(self) -> None:
         """Say of what there is less than is asked for."""
         outer, batch, labels = self.config.outer, self.config.inner.batch_size, len(self.labelled("train"))
-        if "rounds" in self.config.learn.stages and outer.support > labels // 2:
+        if self._has_outer_loss and outer.support > labels // 2:
             self.tell(f"outer.support  {outer.support} is cut to {labels // 2}, half of the labelled examples of train")
         if len(self.domain) < batch:
             self.tell(

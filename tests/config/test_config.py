@@ -318,3 +318,18 @@ def test_a_default_that_goes_by_the_data_is_not_taken_for_a_wish():
     assert config.evaluate.arms == ["random", "difference", "learned"]
     assert "arms" not in config.evaluate.model_fields_set
     assert "arms" in load_config(None, ["domain.path=texts.txt", "evaluate.arms=[random]"]).evaluate.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("outer.folds=500", "are 384 examples together: set folds to 384 at most"),
+        ("credit.points=1000000000000", "credit.points"),
+        ("learn.rollouts=1000000000000", "learn.rollouts"),
+        ("policy.hidden=1000000000000", "policy.hidden"),
+        ("outcomes.pairs=1000000000000", "outcomes.pairs"),
+        ("planted_facts.filler=1000000000000", "planted_facts.filler"),
+    ],
+)
+def test_numbers_nobody_can_mean_are_refused_by_their_names(override, said):
+    assert said in refused(None, override)

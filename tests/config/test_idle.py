@@ -115,7 +115,7 @@ def test_reasons_know_the_settings_that_there_are():
     of = {"outer": idle.OF_OUTER, "inner": idle.OF_OPTIMIZER, "policy": idle.OF_NETWORKS}
     named = [f"{section}.{name}" for section, table in of.items() for names in table.values() for name in names]
     named += [f"{section}.{name}" for section, names in idle.OF_DATA.items() for name in names]
-    named += [key for names in idle.OF_STAGES.values() for key in names if key != "supervised"]
+    named += [key for names in idle.OF_STAGES.values() for key in names if key not in ("supervised", "outcomes")]
     assert named and not {*named} - {*keys}
     read = {key for names in idle.OF_OUTER.values() for key in names} | {"adaptation", "support", "query", "parameters"}
     assert {f"outer.{key}" for key in read} == {key for key in keys if key.startswith("outer.")}
