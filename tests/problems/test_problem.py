@@ -191,6 +191,6 @@ def test_what_there_is_less_of_than_is_asked_for_is_said(tiny):
 @pytest.mark.parametrize("stage", ["rounds", "outcomes"])
 def test_more_folds_than_labelled_examples_are_refused_at_once(tiny, stage):
     settings = ("policy.prior={}", "outer.folds=70", "outer.support=40", "outer.query=40")
-    with pytest.raises(ValueError, match="outer.folds = 70, and train has 60 labelled examples"):
+    with pytest.raises(ValueError, match=r"70, and train has 60 labelled examples: lower outer\.folds"):
         problem_of(tiny(*settings, f"learn.stages=[{stage}]")).check()
     problem_of(tiny(*settings, "learn.stages=[expected]")).check()
