@@ -19,7 +19,7 @@ from policylearn.learning.lineage import LEARNED, at_round
 from policylearn.masking.field import text_field
 from policylearn.messages.watch import UNSEEN, Watch
 from policylearn.runs.contents import contents_of, known_contents
-from policylearn.runs.layout import CHECKPOINTS, POLICY
+from policylearn.runs.layout import CHECKPOINTS, OUTCOMES, POLICY
 from policylearn.runs.reading import config_for_its_files, kept_config
 from policylearn.runs.state import load_round, select_prefix
 from policylearn.runs.taking import check_takes_policy
@@ -78,7 +78,7 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
 
     Args:
         source: where it is.
-        number: of a run's round, to have φ as it was after it.
+        number: of a run's round, to have φ as it was after it; of one without rounds of rollouts, of outcomes.
 
     Raises:
         ValueError: there is no policy, the run has exported none yet or learned in no rounds, or that round's
@@ -91,10 +91,11 @@ def open_policy(source: str | os.PathLike[str], number: int | None = None) -> Po
     artefact = load_policy(str(run / POLICY) if run else source)
     if run is None or number is None:
         return artefact
-    if not (run / CHECKPOINTS).names():
+    checkpoints = next((kept for kept in (run / CHECKPOINTS, run / OUTCOMES / CHECKPOINTS) if kept.names()), None)
+    if checkpoints is None:
         stages = kept_config(run).learn.stages
         raise ValueError(f"{source} learned in no rounds (learn.stages = {stages}): leave out --round")
-    artefact.policy.load_learned(select_prefix("phi.", load_round(run / CHECKPOINTS, number).tensors))
+    artefact.policy.load_learned(select_prefix("phi.", load_round(checkpoints, number).tensors))
     note = f"The policy after round {number} of a run; its final policy was described thus:"
     learned = {LEARNED: at_round(kept_config(run), number)}
     return replace(artefact, provenance=artefact.provenance | learned, card=with_note(artefact.card, note))

@@ -74,10 +74,14 @@ def at_round(config: Config, number: int) -> str:
 
     >>> at_round(Config(), 1)
     'the policy after 1 round of 2 rollouts each'
+    >>> at_round(Config.model_validate({"learn": {"stages": ["outcomes"]}}), 2)
+    'the policy after 2 rounds of outcomes of whole trainings'
     """
     if "supervised" in config.learn.stages:
         return f"the policy after {_passes(config, number)}"
     before = "expected credits, and " if "expected" in config.learn.stages else ""
+    if "rounds" not in config.learn.stages:
+        return f"{before}the policy after {plural(number, 'round')} of outcomes of whole trainings"
     before += "outcomes of whole trainings, and " if OUTCOMES in config.learn.stages else ""
     return f"{before}the policy after {_rounds(config, number)}"
 

@@ -12,6 +12,7 @@ from policylearn import load_policy
 from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
+from policylearn.commands.export import open_policy
 from policylearn.commands.train import train
 from policylearn.inner.seeds import OUTCOME_SEED
 from policylearn.learning import outcomes as stage
@@ -139,6 +140,10 @@ def test_a_stopped_run_goes_on_after_the_rounds_that_it_has(tiny, tmp_path, monk
     assert sorted(set(seeds)) == list(range(OUTCOME_SEED + 4, OUTCOME_SEED + 8)) and len(seeds) == 8
     run(tiny(*ALONE), tmp_path / "other")
     assert torch.equal(*(logits_of(tmp_path / name / "policy") for name in ("run", "other")))
+    first, last = (open_policy(tmp_path / "other", number) for number in (1, 2))
+    assert torch.equal(last.policy.learned()[LOGITS], logits_of(tmp_path / "other" / "policy"))
+    assert not torch.equal(first.policy.learned()[LOGITS], last.policy.learned()[LOGITS])
+    assert first.provenance["learned"] == "the policy after 1 round of outcomes of whole trainings"
 
 
 class Backwards(LocalPool):
