@@ -28,6 +28,7 @@ from policylearn.evaluation.validity import (
 )
 from policylearn.inner.seeds import VALIDITY_SEED
 from policylearn.learning.changes import SIGNS, Change, apply_change, halved_differences
+from policylearn.learning.outcomes import LOGITS, expected_worth, occurrences
 from policylearn.learning.windows import check_windows
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.report.formats import plural
@@ -47,7 +48,8 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console) -> d
 
     Returns:
         what stands in result.json: of outer loss and dev score what `validity` found, every prediction and outcome,
-        numbers of changes that made a training diverge and are left out, a verdict.
+        numbers of changes that made a training diverge and are left out, a verdict; of a policy with a logit per type
+        also `others`, how far outcomes of the other changes foretell one, which stage "outcomes" goes by.
 
     Raises:
         ValueError: bad input, with what to do.
@@ -65,7 +67,12 @@ def validate(config: Config, out: str | os.PathLike[str], console: Console) -> d
     with run, preemptible():
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             gradients, outcomes = _run_all(config, policy, changes, pool, run)
-        result = _result(config, gradients, outcomes) | {"provenance": run.provenance()}
+        result = _result(config, gradients, outcomes)
+        if LOGITS in changes[0] and changes[0][LOGITS].ndim == 1:
+            kept = [change[LOGITS].numpy() for n, change in enumerate(changes) if n not in result["diverged"]]
+            moved = np.stack(kept) * occurrences(problem, policy)
+            result["others"] = expected_worth(moved, np.array(result["came"])).agreement
+        result |= {"provenance": run.provenance()}
         run.finish(result)
     return result
 

@@ -33,6 +33,9 @@ def validity_report(result: dict[str, Any]) -> RenderableType:
         )
     left_out = result.get("diverged", [])
     said = [Text(f"left out, for they made a training diverge: {count(len(left_out))} changes")] if left_out else []
+    if "others" in result:
+        told = f"Outcomes of the other changes foretell one by {score(result['others'])} (correlation)"
+        said += [Text(), Text(f"{told}, which is what 'learn.stages=[outcomes]' goes by.")]
     return Group(Text(result["verdict"], style="bold"), Text(), table, *said)
 
 

@@ -14,8 +14,6 @@ from policylearn.commands import validate as module
 from policylearn.commands.validate import validate
 from policylearn.config import ValidityConfig
 from policylearn.evaluation.validity import (
-    apply_change,
-    halved_differences,
     random_changes,
     rank_correlation,
     train_changed,
@@ -23,6 +21,8 @@ from policylearn.evaluation.validity import (
     validity_verdict,
 )
 from policylearn.inner.seeds import VALIDITY_SEED
+from policylearn.learning.changes import apply_change, halved_differences
+from policylearn.learning.outcomes import LOGITS, expected_worth, occurrences
 from policylearn.learning.rollout import rollout
 from policylearn.problems.of_config import problem_of
 
@@ -112,7 +112,7 @@ def test_the_loss_is_the_mean_over_draws_of_labelled_examples_that_are_others(ti
         tuning = outer_problem(*arguments)
         return lambda model: losses.append(tuning(model).item()) or torch.tensor(losses[-1])
 
-    monkeypatch.setattr("policylearn.evaluation.validity.outer_problem", kept)
+    monkeypatch.setattr("policylearn.learning.changes.outer_problem", kept)
     policy = initial_policy(problem)
     found = train_changed(problem, policy, policy.learned(), VALIDITY_SEED)
     assert found.loss == pytest.approx(np.mean(losses)) and len({*losses}) == 3
@@ -143,12 +143,18 @@ def test_a_run_that_stops_goes_on_where_it_was(tiny, tmp_path, quiet, monkeypatc
     assert again == whole
     assert "11 to run" in quiet.file.getvalue() and "18 to run" in quiet.file.getvalue()
     assert len(whole["predicted"]) == len(whole["came"]) == 4
+    problem = problem_of(config)
+    policy = initial_policy(problem)
+    changes = random_changes(policy, torch.from_numpy(problem.types_met()), config.validity)
+    moved = np.stack([change[LOGITS].numpy() for change in changes]) * occurrences(problem, policy)
+    assert whole["others"] == expected_worth(moved, np.array(whole["came"])).agreement
 
 
 def test_a_finished_training_in_the_same_folder_is_not_taken_for_an_answer(policylearn, tiny_toml, finished, tmp_path):
     copytree(finished, tmp_path / "run")
     status, said, _ = policylearn("diagnose", tiny_toml, *SMALL, "--validity", tmp_path / "run")
     assert status == 0 and "what was predicted against" in said
+    assert "Outcomes of the other changes foretell one by" in " ".join(said.split())
     assert json.loads((tmp_path / "run" / "validity" / "result.json").read_text())["verdict"] in " ".join(said.split())
 
 
