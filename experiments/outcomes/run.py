@@ -27,7 +27,6 @@ LEARNED = [
     "evaluate.seeds=0",
     "evaluate.arms=[random]",
 ]
-WORKERS = ["cluster.backend=ray", "cluster.workers=2"]
 SETTINGS = {"planted": []}
 """Of learning on a task; else those of `LABELS`."""
 LABELS = ["outer.support=400", "outer.query=800"]
