@@ -38,7 +38,7 @@ def learn(study: StudyConfig, task: str, console: Console) -> list[dict[str, Any
     """Learn in rounds, keep the policy after those that are compared; what the rounds came to."""
     given, folder = study.tasks[task], OUT / task
     train(
-        load_config(given.config, [*study.set, *given.set, *LEARNED, *WORKERS, *SETTINGS.get(task, LABELS)]),
+        load_config(given.config, [*study.set, *given.set, *LEARNED, *SETTINGS.get(task, LABELS)]),
         folder,
         console,
     )
