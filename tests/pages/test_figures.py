@@ -17,6 +17,7 @@ def plain(text: str) -> str:
 
 README = plain(text_of("README.md"))
 REAL = "experiments/real_tasks/README.md"
+VALIDITY, OUTCOMES = "experiments/validity/README.md", "experiments/outcomes/README.md"
 TASKS = ("trec6", "pubmed_sections", "scicite", "acl_arc", "chemprot")
 ARMS = {
     "no further pretraining": "no further pretraining",
@@ -69,6 +70,13 @@ def test_the_real_tasks():
         ),
         ("it is +1.1 [-0.4, 2.7]", REAL, "| path-2 | 85.6 (+1.1 [-0.4, 2.7])"),
         ("84.5 points instead of 73.6", REAL, "(84.5 and 73.6 points under random masks)"),
+        (
+            "foretells other changes by .77 [.54, .88]",
+            VALIDITY,
+            "| outcomes of the other changes | – | 0.77 [0.54, 0.88]",
+        ),
+        ("+2.9 [-0.4, 6.2] points beside random masks", OUTCOMES, "| three rounds, times 4 | 58.4 (+2.9 [-0.4, 6.2])"),
+        ("where that has +2.4 [-0.7, 5.5]", OUTCOMES, "| Difference-Masking | 57.9 (+2.4 [-0.7, 5.5])"),
         ("Difference-Masking by 5.5 [3.3, 7.7] points", REAL, "| Difference-Masking | 59.7 (+5.5 [3.3, 7.7])"),
         ("`saliency` by 1.8 [-2.4, 6.0]", REAL, "| learned | 56.1 (+1.8 [-2.4, 6.0])"),
         ("recovers 78, 97 and 98 %", "experiments/planted/README.md", "| 78% [58%, 98%] |"),
