@@ -71,7 +71,7 @@ def test_the_real_tasks():
         ("it is +1.1 [-0.4, 2.7]", REAL, "| path-2 | 85.6 (+1.1 [-0.4, 2.7])"),
         ("84.5 points instead of 73.6", REAL, "(84.5 and 73.6 points under random masks)"),
         (
-            "foretells other changes by .77 [.54, .88]",
+            "foretells other changes by 0.77 [0.54, 0.88]",
             VALIDITY,
             "| outcomes of the other changes | – | 0.77 [0.54, 0.88]",
         ),
