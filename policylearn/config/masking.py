@@ -22,7 +22,7 @@ class PolicyConfig(Strict):
         'logits of where spans begin and end, by which masking.unit = "span" cuts texts',
     )
     features: int = Field(32, ge=1, description="dimensions the frozen token embedding is projected to")
-    hidden: int = Field(64, ge=1, le=100_000, description="width of the networks over features")
+    hidden: int = Field(64, ge=1, description="width of the networks over features")
     kernel: int = Field(5, ge=1, description="tokens of context that they and neighbours see, odd")
 
     @model_validator(mode="after")

@@ -84,9 +84,7 @@ def drawn_pictures(
 def embedded(policy: MaskingPolicy, x: Tensor, name: str = "", columns: Columns | None = None) -> Markup:
     """One picture x [1, T, d] as an image that holds its file, its name below it."""
     data = base64.b64encode(sheet(x, {"": policy}, left=0, columns=columns)).decode()
-    shown = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(
-        f"{name or 'a picture'} under its mask probabilities", data
-    )
+    shown = Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
     return shown + Markup('<div class="small faint">{}</div>').format(name) if name else shown
 
 

@@ -326,7 +326,6 @@ def test_a_default_that_goes_by_the_data_is_not_taken_for_a_wish():
         ("outer.folds=500", "are 384 examples together: set folds to 384 at most"),
         ("credit.points=1000000000000", "credit.points"),
         ("learn.rollouts=1000000000000", "learn.rollouts"),
-        ("policy.hidden=1000000000000", "policy.hidden"),
         ("outcomes.pairs=1000000000000", "outcomes.pairs"),
         ("planted_facts.filler=1000000000000", "planted_facts.filler"),
     ],
