@@ -27,9 +27,8 @@ LEARNED = [
     "evaluate.seeds=0",
     "evaluate.arms=[random]",
 ]
-SETTINGS = {"planted": []}
-"""Of learning on a task; else those of `LABELS`."""
-LABELS = ["outer.support=400", "outer.query=800"]
+LABELS = {"trec6": ["outer.support=400", "outer.query=800"], "planted": []}
+"""That an outer loss is taken on; of the planted benchmark as many as in its config."""
 COMPARED = {"1": (1, 1), "3": (3, 1), "3x4": (3, 4)}
 """After how many rounds a policy is compared, and what its logits are multiplied with."""
 
@@ -37,11 +36,8 @@ COMPARED = {"1": (1, 1), "3": (3, 1), "3x4": (3, 4)}
 def learn(study: StudyConfig, task: str, console: Console) -> list[dict[str, Any]]:
     """Learn in rounds, keep the policy after those that are compared; what the rounds came to."""
     given, folder = study.tasks[task], OUT / task
-    train(
-        load_config(given.config, [*study.set, *given.set, *LEARNED, *SETTINGS.get(task, LABELS)]),
-        folder,
-        console,
-    )
+    config = load_config(given.config, [*study.set, *given.set, *LEARNED, *LABELS[task]])
+    train(config, folder, console)
     artefact, kept = load_policy(folder / "policy"), folder / "outcomes"
     for name, (number, factor) in COMPARED.items():
         phi = select_prefix("phi.", load_round(kept / "checkpoints", number).tensors)

@@ -63,7 +63,7 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     if (kept := next(filter(None, map(run.kept_policy, (OUTCOMES, STRENGTH, EXPECTED, PRIOR))), None)) is None:
         raise ValueError(f"{folder} stopped before its first round: there is none to run again")
     problem, policy = _problem(run), kept[0]
-    if config.learn.start is not None or run.kept_policy(OUTCOMES) is not None:
+    if config.learn.start is not None or OUTCOMES in config.learn.stages:
         policy.start_here()
     phi = select_prefix("phi.", state.tensors) or policy.learned()
     versions = add_version(recalled_versions(state.tensors), state.round, phi, config.learn.lag)

@@ -136,7 +136,8 @@ def _unread(config: Config) -> Iterator[tuple[str, list[str]]]:
     )
     for stage, keys in OF_STAGES.items():
         if stage not in learn.stages:
-            yield f'learn.stages has no "{stage}"', [*keys]
+            read = {"learn.max_dropped"} if "outcomes" in learn.stages else set()
+            yield f'learn.stages has no "{stage}"', [key for key in keys if key not in read]
     if "supervised" in learn.stages and config.supervised.targets == "importance":
         yield 'supervised.targets is "importance"', [f"supervised.{name}" for name in OF_ANSWERS]
     if learn.estimator in ("credit", "relaxed"):

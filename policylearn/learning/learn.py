@@ -71,7 +71,7 @@ def _with_strength(problem: Problem, state: State, facts: Facts) -> Facts:
 
 def _with_outcomes(problem: Problem, state: State, facts: Facts) -> Facts:
     """What is known, and what the trainings came to."""
-    return {**facts, OUTCOMES: describe_outcomes(problem.config.outcomes, state.history)}
+    return {**facts, OUTCOMES: describe_outcomes(state.history)}
 
 
 STAGES = {

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, OutcomesConfig
 from policylearn.inner.seeds import OUTCOME_SEED
@@ -38,7 +39,7 @@ from policylearn.learning.changes import (
 from policylearn.learning.learner import States, collect
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.problems.problem import Problem
-from policylearn.report.formats import count, plural
+from policylearn.report.formats import count, plural, score
 from policylearn.runs.state import State, select_prefix
 
 LOGITS = "network.logits"
@@ -77,6 +78,11 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
         tickets = pool.submit(train_under_change, calls)
         found: list[Trained] = collect(pool.results(tickets), tickets, config.learn.max_dropped, "trainings")
         seeds, losses = whole_pairs(found)
+        if not seeds:
+            raise WorkFailed(
+                "of every pair of trainings one diverged: lower inner.learning_rate or outcomes.change, or set "
+                "inner.clip"
+            )
         changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed in seeds])
         fit = expected_worth(changes * shares, losses)
         phi_now = policy.learned()
@@ -138,8 +144,8 @@ def whole_pairs(found: Sequence[Trained]) -> tuple[list[int], np.ndarray]:
     """
     losses = {(one.seed, one.sign): one.outcome.loss for one in found}
     seeds = sorted({seed for seed, _ in losses if all((seed, sign) in losses for sign in SIGNS)})
-    above, below = ([[losses[seed, sign]] for seed in seeds] for sign in SIGNS)
-    return seeds, halved_differences(above, below)[:, 0]
+    (above,), (below,) = ([[losses[seed, sign] for seed in seeds]] for sign in SIGNS)  # of one model each
+    return seeds, halved_differences([above], [below])[0]
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ def expected_worth(changes: np.ndarray, outcomes: np.ndarray) -> Fit:
     >>> fit = expected_worth(changes, changes @ [0.5, 0.0] + [0.01, -0.01, 0.0, 0.01, 0.0, -0.01])
     >>> fit.worth.round(1), round(fit.agreement, 2)
     (array([1.4, 0. ]), 1.0)
-    >>> expected_worth(changes, np.array([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]) * 0).agreement
+    >>> expected_worth(changes, np.zeros(6)).agreement
     0.0
     """
     nothing = Fit(np.zeros(changes.shape[1]), 0.0, 0.0)
@@ -195,14 +201,14 @@ def expected_worth(changes: np.ndarray, outcomes: np.ndarray) -> Fit:
     return Fit(spread / noise[best] * (changes.T @ weights), spread, agreement)
 
 
-def describe_outcomes(config: OutcomesConfig, history: Sequence[dict[str, Any]]) -> str:
+def describe_outcomes(history: Sequence[dict[str, Any]]) -> str:
     """What was learned from, in words.
 
-    >>> describe_outcomes(OutcomesConfig(), [{"pairs": 48, "reliability": 0.61}, {"pairs": 47, "reliability": 0.35}])
-    'outcomes of 190 whole trainings in 2 rounds; what the others predict of one correlates with it by .61, then .35'
+    >>> describe_outcomes([{"pairs": 48, "reliability": 0.61}, {"pairs": 47, "reliability": 0.35}])
+    'outcomes of 190 whole trainings in 2 rounds; what the others predict of one correlates with it by .610, then .350'
     """
     trainings = len(SIGNS) * sum(record["pairs"] for record in history)
-    agreements = ", then ".join(f"{record['reliability']:.2f}".replace("0.", ".", 1) for record in history)
+    agreements = ", then ".join(score(record["reliability"]) for record in history)
     return (
         f"outcomes of {count(trainings)} whole trainings in {plural(len(history), 'round')}; what the others predict "
         f"of one correlates with it by {agreements}"

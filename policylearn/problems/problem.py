@@ -192,6 +192,7 @@ class Problem(ABC):
         """Open what is to be trained on, and what that is compared with."""
 
     def _check_folds(self) -> None:
+        """Refuse more folds than there are examples, which the first rollout would find out."""
         folds, labels = self.config.outer.folds, len(self.labelled("train"))
         if self._has_outer_loss and folds > labels:
             raise ValueError(f"outer.folds = {folds}, and train has {labels} labelled examples: lower outer.folds")

@@ -5,6 +5,7 @@ import pytest
 
 from policylearn import load_policy
 from policylearn.cluster.pool import LocalPool
+from policylearn.runs.run import Run
 
 
 class Backwards(LocalPool):
@@ -22,6 +23,24 @@ class Backwards(LocalPool):
 @pytest.fixture(scope="session")
 def backwards():
     return Backwards
+
+
+@pytest.fixture
+def stopped_after_a_round(monkeypatch):
+    """Call something, and stop it, as by Ctrl-C, when the first round is kept."""
+
+    def call(work, *arguments):
+        save = Run.save_round
+
+        def stop(run, state):
+            save(run, state)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Run, "save_round", stop)
+            work(*arguments)
+
+    return call
 
 
 @pytest.fixture(scope="session")

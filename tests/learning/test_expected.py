@@ -113,16 +113,10 @@ def test_a_worker_trains_once_to_credit_all_its_shares(tiny, tmp_path, monkeypat
     assert len(starts) == 1 and len(calls) == 4
 
 
-def test_a_run_stopped_between_points_goes_on_from_the_sums_that_are_kept(alone, tiny, tmp_path, monkeypatch):
-    save = Run.save_round
-
-    def stop(run, state):
-        save(run, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "save_round", stop)
-        learned(tiny(*ALONE), tmp_path / "run")
+def test_a_run_stopped_between_points_goes_on_from_the_sums_that_are_kept(
+    alone, tiny, tmp_path, monkeypatch, stopped_after_a_round
+):
+    stopped_after_a_round(learned, tiny(*ALONE), tmp_path / "run")
     points, share = [], expected.credit_share
 
     def credit_share(problem, uniform, number, *batches):

@@ -14,6 +14,7 @@ from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.export import open_policy
 from policylearn.commands.train import train
+from policylearn.config.idle import idle_settings
 from policylearn.inner.seeds import OUTCOME_SEED
 from policylearn.learning import outcomes as stage
 from policylearn.learning.changes import SIGNS
@@ -26,7 +27,6 @@ from policylearn.learning.outcomes import (
     whole_pairs,
 )
 from policylearn.problems.of_config import problem_of
-from policylearn.runs.run import Run
 from policylearn.runs.state import State
 
 ALONE = (
@@ -121,16 +121,8 @@ def test_the_policy_is_moved_by_what_trainings_came_to(tiny, tmp_path, told):
     assert result["exported"] == "learned" and result["best_round"] is None
 
 
-def test_a_stopped_run_goes_on_after_the_rounds_that_it_has(tiny, tmp_path, monkeypatch):
-    save = Run.save_round
-
-    def stop(run, state):
-        save(run, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "save_round", stop)
-        run(tiny(*ALONE), tmp_path / "run")
+def test_a_stopped_run_goes_on_after_the_rounds_that_it_has(tiny, tmp_path, monkeypatch, stopped_after_a_round):
+    stopped_after_a_round(run, tiny(*ALONE), tmp_path / "run")
     seeds, work = [], stage.train_under_change
 
     def counted(problem, skeleton, phi, seed, sign):
@@ -148,13 +140,6 @@ def test_a_stopped_run_goes_on_after_the_rounds_that_it_has(tiny, tmp_path, monk
     assert first.provenance["learned"] == "the policy after 1 round of outcomes of whole trainings"
 
 
-class Backwards(LocalPool):
-    """A pool of which what was asked for last comes first."""
-
-    def results(self, tickets):
-        yield from reversed(list(super().results(tickets)))
-
-
 def learned(config, pool=LocalPool):
     problem, state = problem_of(config), State()
     policy = initial_policy(problem)
@@ -164,10 +149,10 @@ def learned(config, pool=LocalPool):
     return policy.learned()[LOGITS].clone(), state.history
 
 
-def test_the_order_in_which_trainings_end_changes_nothing(tiny):
+def test_the_order_in_which_trainings_end_changes_nothing(tiny, backwards):
     config = tiny(*ALONE, "outcomes.rounds=1")
     logits, _ = learned(config)
-    assert logits.any() and torch.equal(logits, learned(config, Backwards)[0])
+    assert logits.any() and torch.equal(logits, learned(config, backwards)[0])
 
 
 def test_a_pair_of_which_one_diverges_is_left_out(tiny, monkeypatch):
@@ -187,6 +172,19 @@ def test_a_pair_of_which_one_diverges_is_left_out(tiny, monkeypatch):
     assert (record["pairs"], record["dropped"]) == (3, 1)
     with pytest.raises(WorkFailed, match="trainings diverged"):
         learned(tiny(*ALONE, "outcomes.rounds=1", "learn.max_dropped=0"))
+
+
+def test_where_one_of_every_pair_diverges_it_is_said(tiny, monkeypatch):
+    work = stage.train_under_change
+
+    def diverging(problem, skeleton, phi, seed, sign):
+        if sign > 0:
+            raise FloatingPointError("the loss is not finite")
+        return work(problem, skeleton, phi, seed, sign)
+
+    monkeypatch.setattr(stage, "train_under_change", diverging)
+    with pytest.raises(WorkFailed, match=r"of every pair of trainings one diverged: lower inner\.learning_rate"):
+        learned(tiny(*ALONE, "outcomes.rounds=1"))
 
 
 def test_rounds_go_on_from_there_and_are_pulled_back_to_it(tiny, tmp_path, monkeypatch):
@@ -211,3 +209,9 @@ def test_rounds_go_on_from_there_and_are_pulled_back_to_it(tiny, tmp_path, monke
 def test_what_cannot_be_is_refused(tiny, settings, message):
     with pytest.raises(ValueError, match=message):
         tiny(*ALONE, *settings)
+
+
+def test_what_it_reads_is_not_said_to_do_nothing(tiny):
+    said = " ".join(idle_settings(tiny(*ALONE, "learn.max_dropped=0.1", "learn.rollouts=9")))
+    assert "learn.rollouts" in said and "max_dropped" not in said and "outcomes." not in said
+    assert "outcomes.pairs" in " ".join(idle_settings(tiny("outcomes.pairs=9")))

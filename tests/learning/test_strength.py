@@ -92,16 +92,8 @@ def test_where_nothing_holds_learning_stops(tiny, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monkeypatch):
-    save = Run.save_round
-
-    def stop(run, state):
-        save(run, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Run, "save_round", stop)
-        run(tiny(*ALONE), tmp_path / "run")
+def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monkeypatch, stopped_after_a_round):
+    stopped_after_a_round(run, tiny(*ALONE), tmp_path / "run")
     seeds, work = [], stage.baseline_rollout
 
     def counted(problem, policy, seed):

@@ -76,6 +76,7 @@ def test_the_real_tasks():
             "| outcomes of the other changes | – | 0.77 [0.54, 0.88]",
         ),
         ("+2.9 [-0.4, 6.2] points beside random masks", OUTCOMES, "| three rounds, times 4 | 58.4 (+2.9 [-0.4, 6.2])"),
+        ("as it was planned it has +1.7 [-1.0, 4.4]", OUTCOMES, "| three rounds | 57.2 (+1.7 [-1.0, 4.4])"),
         ("where that has +2.4 [-0.7, 5.5]", OUTCOMES, "| Difference-Masking | 57.9 (+2.4 [-0.7, 5.5])"),
         ("Difference-Masking by 5.5 [3.3, 7.7] points", REAL, "| Difference-Masking | 59.7 (+5.5 [3.3, 7.7])"),
         ("`saliency` by 1.8 [-2.4, 6.0]", REAL, "| learned | 56.1 (+1.8 [-2.4, 6.0])"),
