@@ -138,6 +138,12 @@ class EvaluateConfig(Strict):
     )
     custom: dict[str, ArmConfig] = Field({}, description="arms of your own by name, to be named in `arms`")
     seeds: int = Field(5, ge=0, description="paired seeds; 0 skips the evaluation")
+    first_seed: int = Field(
+        0,
+        ge=0,
+        le=900_000,
+        description="the first of them: what was chosen on some is confirmed on others, such as those from 10 on",
+    )
     steps: int | None = Field(None, ge=1, description="MLM steps; unset: inner.steps")
     labelled: int | None = Field(None, ge=2, description="labelled training examples; unset: all of train")
     subsets: int = Field(1, ge=1, description="draws of so many labelled examples, over which scores are averaged")
@@ -150,6 +156,11 @@ class EvaluateConfig(Strict):
     finetune: FineTuneConfig = FineTuneConfig()
     joint: JointConfig = JointConfig()
     weight_mask: WeightMaskConfig = WeightMaskConfig()
+
+    @property
+    def paired(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 def parts_of(method: str) -> tuple[str, int | None]:

@@ -13,13 +13,21 @@ LEARNED = (
     "learn.learning_rate",
     "learn.patience",
 )
-COMPARED = ("evaluate.arms", "evaluate.seeds", "evaluate.steps")
+COMPARED = ("evaluate.arms", "evaluate.seeds", "evaluate.first_seed", "evaluate.steps")
 TRAINED = ("inner.steps", "inner.batch_size", "inner.learning_rate", "inner.schedule", "inner.warmup")
 UNREAD = {
     "train": ("pretrain", *MEASURED),
     "evaluate": ("pretrain", *LEARNED, *MEASURED),
     "score": ("pretrain", "evaluate", *LEARNED, *MEASURED),
-    "diagnose": ("pretrain", "evaluate.seeds", "strength", "outcomes", "supervised", "learn.rounds"),
+    "diagnose": (
+        "pretrain",
+        "evaluate.seeds",
+        "evaluate.first_seed",
+        "strength",
+        "outcomes",
+        "supervised",
+        "learn.rounds",
+    ),
     "pretrain": ("evaluate", *LEARNED, *MEASURED, *TRAINED, "credit", "outer"),
     "adapt": ("pretrain", *COMPARED, *LEARNED, *MEASURED, *TRAINED, "credit", "outer", "policy"),
 }

@@ -64,7 +64,7 @@ def compare(
         ValueError: an arm is not known.
         WorkFailed: a trial failed wherever it was tried; those before it are kept.
     """
-    seeds, names = range(config.evaluate.seeds), config.evaluate.arms
+    seeds, names = config.evaluate.paired, config.evaluate.arms
     if not seeds:
         return summarise([], problem.task.metric)
     arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}

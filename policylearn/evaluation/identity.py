@@ -29,7 +29,7 @@ VERSION = 2
 CHUNK = 256
 """Texts that are looked through at once."""
 _NOT_OF_A_TRIAL = {
-    "evaluate": {"arms", "custom", "seeds"},
+    "evaluate": {"arms", "custom", "seeds", "first_seed"},
     "model": {"name", "tokenizer", "revision", "trust_remote_code"},
 }
 OF_A_TRIAL = ("kinds", "metrics", "objectives", "adaptations")
