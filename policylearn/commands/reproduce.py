@@ -60,7 +60,8 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    if (kept := next(filter(None, map(run.kept_policy, (OUTCOMES, STRENGTH, EXPECTED, PRIOR))), None)) is None:
+    before = [*reversed([stage for stage in config.learn.stages if stage in (EXPECTED, STRENGTH, OUTCOMES)]), PRIOR]
+    if (kept := next(filter(None, map(run.kept_policy, before)), None)) is None:
         raise ValueError(f"{folder} stopped before its first round: there is none to run again")
     problem, policy = _problem(run), kept[0]
     if config.learn.start is not None or OUTCOMES in config.learn.stages:

@@ -196,8 +196,12 @@ class Config(Strict):
                 f'learn.stages "outcomes" changes masks word by word, and policy.network is "{self.policy.network}": '
                 'set it to "table"'
             )
-        if "strength" in stages and not prior and "expected" not in stages:
-            raise ValueError('learn.stages "strength" needs scores: name some in policy.prior, or put "expected" first')
+        before = stages[: stages.index("strength")] if "strength" in stages else stages
+        if not (before or prior):
+            raise ValueError(
+                'learn.stages "strength" needs something to follow: name scorers in policy.prior, or put "expected" or '
+                '"outcomes" first'
+            )
 
     def _check_diffusion(self) -> None:
         """Refuse what goes by one rate for all texts, or by what is shown for masked ones."""

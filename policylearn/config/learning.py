@@ -162,7 +162,7 @@ class CreditConfig(Strict):
 
 
 class StrengthConfig(Strict):
-    """Stage "strength": dev chooses how strongly the policy's scores are followed."""
+    """Stage "strength": dev chooses how strongly the policy's scores, and what outcomes say, are followed."""
 
     factors: list[float] = Field(
         [0.0, 0.5, 1.0, 2.0],
@@ -197,6 +197,7 @@ class OutcomesConfig(Strict):
 Stage = Literal["expected", "strength", "outcomes", "rounds", "supervised"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """Ways of learning, in the order in which they may follow one another."""
+ORDERS = (STAGES, ("expected", "outcomes", "strength", "rounds", "supervised"))
 
 
 class LearnConfig(Strict):
@@ -254,7 +255,13 @@ class LearnConfig(Strict):
         le=1,
         description="share of the rollouts of a round that may diverge and are left out; more stop the run",
     )
-    seed: int = Field(0, ge=0, le=10**12, description="of the rollouts: models, data order, masks, labelled examples")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=10**12,
+        description='of the rollouts, and of what "outcomes" and "strength" train: models, data order, masks, labelled '
+        "examples; expected credits are taken from the same trainings whatever it is",
+    )
 
     @property
     def behind(self) -> int:
@@ -263,8 +270,10 @@ class LearnConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "LearnConfig":
-        if self.stages != [stage for stage in STAGES if stage in self.stages]:
-            raise ValueError(f"stages {self.stages}: each once, and in the order {list(STAGES)}")
+        if self.stages not in ([stage for stage in order if stage in self.stages] for order in ORDERS):
+            raise ValueError(
+                f'stages {self.stages}: each once, and in the order {list(STAGES)}, or "strength" after "outcomes"'
+            )
         if "supervised" in self.stages and len(self.stages) > 1:
             raise ValueError(
                 'stages: "supervised" stands alone; let a run of its own go on from the policy, see learn.start'

@@ -13,21 +13,14 @@ LEARNED = (
     "learn.learning_rate",
     "learn.patience",
 )
-COMPARED = ("evaluate.arms", "evaluate.seeds", "evaluate.first_seed", "evaluate.steps")
+PAIRED = ("evaluate.seeds", "evaluate.first_seed")
+COMPARED = ("evaluate.arms", *PAIRED, "evaluate.steps")
 TRAINED = ("inner.steps", "inner.batch_size", "inner.learning_rate", "inner.schedule", "inner.warmup")
 UNREAD = {
     "train": ("pretrain", *MEASURED),
     "evaluate": ("pretrain", *LEARNED, *MEASURED),
     "score": ("pretrain", "evaluate", *LEARNED, *MEASURED),
-    "diagnose": (
-        "pretrain",
-        "evaluate.seeds",
-        "evaluate.first_seed",
-        "strength",
-        "outcomes",
-        "supervised",
-        "learn.rounds",
-    ),
+    "diagnose": ("pretrain", *PAIRED, "strength", "outcomes", "supervised", "learn.rounds"),
     "pretrain": ("evaluate", *LEARNED, *MEASURED, *TRAINED, "credit", "outer"),
     "adapt": ("pretrain", *COMPARED, *LEARNED, *MEASURED, *TRAINED, "credit", "outer", "policy"),
 }

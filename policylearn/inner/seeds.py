@@ -4,13 +4,14 @@
     1 000 000 · (s + 1) and on  rollouts of learn.seed = s, round by round
     200 000 000 and on          trainings that credits are taken from
     250 000 000 and on          masks of the texts that are credited
-    300 000 000 and on          models that stage "strength" trains
-    400 000 000 and on          models that stage "outcomes" trains, and the changes they are trained under
+    300 000 000 + 1 000 000 · s and on  models that stage "strength" trains
+    400 000 000 + 1 000 000 · s and on  models that stage "outcomes" trains, and the changes they are trained under
     500 000 000 and on          models trained under changed policies, and what is drawn for these
 
 So nothing is compared on a training that something was learned from, and no text is credited under the mask that it was
-trained under, as long as a run has less than a million rollouts and learn.seed is at most 198: rollouts of 199 have
-seeds of trainings for credits, those of 249, 299, 399 and 499 of the lines below it.
+trained under, as long as a run has less than a million of each and learn.seed is at most 99: models for outcomes of 100
+have seeds of those under changed policies, as those for strength of 200; rollouts of 199 have seeds of trainings for
+credits, those of 249, 299, 399 and 499 of the lines below it.
 """
 
 from policylearn.config import Config
@@ -28,6 +29,16 @@ VALIDITY_SEED = 500_000_000
 SAMPLE_BITS = 32
 """What is above them in the seed of masks tells the trainings of one rollout apart; its own seed is below, for a
 `learn.seed` of at most 4293."""
+
+
+def first_seed_of(first: int, config: Config) -> int:
+    """Of a stage's models: `first` is `STRENGTH_SEED` or `OUTCOME_SEED`, and every `learn.seed` is as far from the one
+    before as rollouts are.
+
+    >>> first_seed_of(OUTCOME_SEED, Config())
+    400000000
+    """
+    return first + ROLLOUT_SEEDS * config.learn.seed
 
 
 def rollout_seeds(config: Config, number: int) -> list[int]:

@@ -14,6 +14,8 @@ from policylearn.problems.problem import Problem
 
 Change = dict[str, Tensor]
 """By name of a tensor of φ, what is added to it."""
+LOGITS = "network.logits"
+"""Of φ, where the policy's network is a table: a logit for each type."""
 SIGNS = (1.0, -1.0)
 """A change is made both ways."""
 
@@ -47,7 +49,7 @@ def random_change(policy: MaskingPolicy, types: Tensor, strength: float, draw: t
     if policy.network is None:
         raise ValueError('policy.network = "none" leaves nothing to change: set it to "table"')
     change = {name: torch.zeros_like(p) for name, p in policy.learned().items()}
-    if (logits := change.get("network.logits")) is not None:
+    if (logits := change.get(LOGITS)) is not None:
         own = logits if logits.ndim == 1 else logits[len(logits) // 2]  # of a kernel, what a type says of its own place
         own[types] = strength * (torch.randint(2, (len(types),), generator=draw) * 2 - 1).to(own)
         return change

@@ -117,17 +117,20 @@ def learned_of(config: Config, state: State, known: Facts, credited: Facts = Map
     >>> config = Config.model_validate({"learn": {"stages": ["expected"]}})
     >>> learned_of(config, State(), {}, {"credit": "expected credit of 9 words"})
     '2 · credit: expected credit of 9 words; dev was not asked'
-    >>> learned_of(Config(), State(), {}, {"strength": "times 2, by dev"})
+    >>> config = Config.model_validate({"learn": {"stages": ["strength"]}})
+    >>> learned_of(config, State(), {}, {"strength": "times 2, by dev"})
     'how strongly the prior is followed: times 2, by dev'
+    >>> config = Config.model_validate({"policy": {"network": "table"}, "learn": {"stages": ["outcomes", "strength"]}})
+    >>> learned_of(config, State(), {}, {"outcomes": "outcomes of 9 trainings", "strength": "times 2, by dev"})
+    'outcomes of 9 trainings; times 2, by dev'
     """
     stages, said = config.learn.stages, []
     if "expected" in stages:
         found = credited.get(CREDIT, "expected credit of words")
         said.append(f"{config.credit.strength:g} · {CREDIT}: {found}")
-    if STRENGTH in credited:
-        said.append(f"{'' if said else 'how strongly the prior is followed: '}{credited[STRENGTH]}")
-    if OUTCOMES in credited:
-        said.append(f"{'then ' if said else ''}{credited[OUTCOMES]}")
+    for stage in (name for name in stages if name in {STRENGTH, OUTCOMES} & credited.keys()):
+        first, more = ("how strongly the prior is followed: ", "") if stage == STRENGTH else ("", "then ")
+        said.append(f"{more if said else first}{credited[stage]}")
     if said and state.history:
         return "; ".join([*said, f"then {_in_rounds(config, state)}"])
     if said:

@@ -9,8 +9,9 @@ outcome y of the change. Then, as a datamodel does (Ilyas et al., ICML 2022), ou
     y = Σ_k n_k δ_k c_k + e,      c_k ~ N(0, τ²),      e ~ N(0, σ²)
 
 where n_k is how often type k may be masked in a text and c_k what it is worth, for the loss, to mask one of them more
-readily. The policy's logits move against the expected c_k, `outcomes.strength` per standard deviation τ between types;
-τ / σ is the most likely one. What trainings do not tell is left as it is.
+readily; τ / σ is the most likely one. Every round's pairs are trained around the policy as it is then, and the outcomes
+of all rounds are regressed together, so that a round adds to what is known. After r rounds the logits of the policy are
+those that it began with less r · `outcomes.strength` · E[c_k] / τ. What trainings do not tell is left as it is.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from torch import Tensor
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config, OutcomesConfig
-from policylearn.inner.seeds import OUTCOME_SEED
+from policylearn.inner.seeds import OUTCOME_SEED, first_seed_of
 from policylearn.learning.changes import (
+    LOGITS,
     SIGNS,
     Change,
     Outcome,
@@ -42,8 +44,6 @@ from policylearn.problems.problem import Problem
 from policylearn.report.formats import count, plural, score
 from policylearn.runs.state import State, select_prefix
 
-LOGITS = "network.logits"
-"""Of φ, what is changed: a logit for each type."""
 TEXTS = 10_000
 """Texts, evenly spaced in the domain, in which types are counted; it needs no more to tell frequent ones from rare."""
 RATIOS = np.geomspace(1e-4, 1e4, 161)
@@ -63,17 +63,17 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     """Train pairs of models under changes of the policy, and move it by what they came to; round by round.
 
     `dev` and `outer_loss` of a round are means over its models, which were trained under changes either way;
-    `reliability` is `Fit.agreement`. A pair of which a training diverges is left out, as far as `learn.max_dropped`
-    allows. Pairs are summed in order: no number of workers, and no order in which they finish, changes a bit. See
-    `Learner`.
+    `reliability` is `Fit.agreement` over all outcomes so far, `outcomes` are those of the round, a seed and y each. A
+    pair of which a training diverges is left out, as far as `learn.max_dropped` allows. Pairs are summed in order: no
+    number of workers, and no order in which they finish, changes a bit. See `Learner`.
     """
-    own, skeleton = config.outcomes, pool.share(deepcopy(policy))
+    own, skeleton, began = config.outcomes, pool.share(deepcopy(policy)), policy.learned()[LOGITS].clone()
     if state.tensors:
         policy.load_learned(select_prefix("phi.", state.tensors))
     shares = occurrences(problem, policy)
     while state.round < own.rounds:
         started, lost, phi = monotonic(), pool.lost, pool.share(policy.learned())
-        first = OUTCOME_SEED + state.round * own.pairs
+        first = first_seed_of(OUTCOME_SEED, config) + state.round * own.pairs
         calls = [(skeleton, phi, seed, sign) for seed in range(first, first + own.pairs) for sign in SIGNS]
         tickets = pool.submit(train_under_change, calls)
         found: list[Trained] = collect(pool.results(tickets), tickets, config.learn.max_dropped, "trainings")
@@ -83,19 +83,20 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
                 "of every pair of trainings one diverged: lower inner.learning_rate or outcomes.change, or set "
                 "inner.clip"
             )
-        changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed in seeds])
-        fit = expected_worth(changes * shares, losses)
-        phi_now = policy.learned()
-        phi_now[LOGITS] = phi_now[LOGITS] - own.strength * torch.from_numpy(fit.worth).to(phi_now[LOGITS])
-        policy.load_learned(phi_now)
-        record = {
+        record: dict[str, Any] = {
             "round": state.round,
             "outer_loss": float(np.mean([one.outcome.loss for one in found])),
             "dev": float(np.mean([one.outcome.score for one in found])),
-            "reliability": fit.agreement,
             "pairs": len(seeds),
             "dropped": len(calls) - len(found),
+            "outcomes": [[seed, float(loss)] for seed, loss in zip(seeds, losses, strict=True)],
         }
+        known = [pair for earlier in (*state.history, record) for pair in earlier.get("outcomes", [])]
+        changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed, _ in known])
+        fit = expected_worth(changes * shares, np.array([loss for _, loss in known]))
+        moved = (state.round + 1) * own.strength * torch.from_numpy(fit.worth)
+        policy.load_learned(policy.learned() | {LOGITS: began - moved.to(began)})
+        record["reliability"] = fit.agreement
         measured = {"workers": pool.alive(), "lost": pool.lost - lost, "seconds": monotonic() - started}
         state.history.append(record | measured)
         state.tensors = {f"phi.{name}": value.clone() for name, value in policy.learned().items()}

@@ -1,10 +1,11 @@
 """Stage "strength": dev chooses how strongly the policy's scores are followed, if at all.
 
-Scores say which words to mask more often; nothing in them says by how much, or that it helps. So fresh models are
-trained under the policy with its strengths times each of some factors, 0 among them, which is random masks; all on the
-same seeds. The factor of the best mean dev score is taken, unless that is above the score of random masks by less than
-one standard error of the paired difference: then the simplest stands (the rule of one standard error, Breiman et al.,
-*Classification and Regression Trees*, 1984, ch. 3), nothing is learned, and learning stops.
+Scores, and outcomes of changes, say which words to mask more often; nothing in them says by how much, or that it helps.
+So fresh models are trained under the policy with its strengths, and the logits of words that it has learned from
+outcomes, times each of some factors, 0 among them, which is random masks; all on the same seeds. The factor of the best
+mean dev score is taken, unless that is above the score of random masks by less than one standard error of the paired
+difference: then the simplest stands (the rule of one standard error, Breiman et al., *Classification and Regression
+Trees*, 1984, ch. 3), nothing is learned, and learning stops.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ import torch
 from policylearn.arms.arms import RANDOM
 from policylearn.cluster.pool import Pool
 from policylearn.config import Config
-from policylearn.inner.seeds import STRENGTH_SEED
+from policylearn.inner.seeds import STRENGTH_SEED, first_seed_of
+from policylearn.learning.changes import LOGITS
 from policylearn.learning.learner import States, collect
 from policylearn.learning.rounds import baseline_rollout
 from policylearn.policy.policy import MaskingPolicy
@@ -33,8 +35,8 @@ def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
     factors = config.strength.factors
     shared = [pool.share(scale_strengths(policy, factor)) for factor in factors]
     while state.round < config.strength.models:
-        started = monotonic()
-        tickets = pool.submit(baseline_rollout, [(one, STRENGTH_SEED + state.round) for one in shared])
+        started, seed = monotonic(), first_seed_of(STRENGTH_SEED, config) + state.round
+        tickets = pool.submit(baseline_rollout, [(one, seed) for one in shared])
         found = [result.metrics["dev"] for result in collect(pool.results(tickets), tickets, what="models")]
         by_factor = dict(zip(map(name_of_factor, factors), found, strict=True))
         state.history.append({"round": state.round, "factors": by_factor})
@@ -47,8 +49,10 @@ def strength(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
 
 
 def scale_strengths(policy: MaskingPolicy, factor: float) -> MaskingPolicy:
-    """The policy with the strengths of its scores times a factor."""
+    """The policy with the strengths of its scores, and its logit of every type if it has any, times a factor."""
     found = deepcopy(policy)
+    if LOGITS in (phi := found.learned()):
+        found.load_learned(phi | {LOGITS: factor * phi[LOGITS]})
     prior = {name: factor * value for name, value in policy.config.prior.items()}
     found.config = policy.config.model_copy(update={"prior": prior})
     with torch.no_grad():

@@ -1,6 +1,6 @@
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from policylearn.commands.train import train
 from policylearn.config import PolicyConfig, config_of
 from policylearn.evaluation.compare import evaluate_policies
 from policylearn.evaluation.identity import evidence_key, masks_key
+from policylearn.evaluation.trial import run_trial
 from policylearn.pretrain.material import material_of
 from policylearn.problems.of_config import problem_of
 from policylearn.runs.run import Run
@@ -51,6 +52,22 @@ def test_exported_policies_are_compared_with_the_configured_arms(finished, one_s
     whole = json.loads((finished / "result.json").read_text(encoding="utf-8"))["arms"]
     for arm, twin in (("random", "random"), ("learned", "learned"), ("prior", "difference")):
         assert result["arms"][arm]["scores"][0] == whole[twin]["scores"][0]
+
+
+def test_seeds_may_begin_elsewhere_and_those_that_are_known_are_not_run_again(tiny, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr("policylearn.evaluation.compare.run_trial", scored_by_seed)
+    found = [
+        evaluate_policies(tiny("evaluate.arms=[random]", *more), tmp_path / "out", quiet, {})
+        for more in (["evaluate.seeds=3"], ["evaluate.seeds=3", "evaluate.first_seed=2"])
+    ]
+    assert [result["seeds"] for result in found] == [[0, 1, 2], [2, 3, 4]]
+    assert [result["arms"]["random"]["scores"] for result in found] == [[0.0, 0.01, 0.02], [0.02, 0.03, 0.04]]
+    lines = (tmp_path / "out" / "trials.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["seed"] for line in lines) == [0, 1, 2, 3, 4]
+
+
+def scored_by_seed(problem, policy, arm, seed, key=""):
+    return replace(run_trial(problem, policy, arm, seed, key), score=seed / 100)
 
 
 def with_arm(config, arm):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from policylearn.arms.arms import initial_policy
 from policylearn.cluster.calls import WorkFailed
 from policylearn.cluster.pool import LocalPool
 from policylearn.commands.export import open_policy
+from policylearn.commands.reproduce import reproduce_rollout
 from policylearn.commands.train import train
 from policylearn.config.idle import idle_settings
-from policylearn.inner.seeds import OUTCOME_SEED
+from policylearn.inner.seeds import OUTCOME_SEED, rollout_seeds
 from policylearn.learning import outcomes as stage
 from policylearn.learning.changes import SIGNS
 from policylearn.learning.outcomes import (
@@ -149,6 +152,65 @@ def learned(config, pool=LocalPool):
     return policy.learned()[LOGITS].clone(), state.history
 
 
+def test_outcomes_of_all_rounds_are_taken_together(tiny):
+    """By hand: trainings under the policy after the first round, regressed with those of the first."""
+    config = tiny(*ALONE)
+    problem = problem_of(config)
+    policy, states = initial_policy(problem), []
+    with LocalPool(config, problem.data()) as opened:
+        for state in stage.outcomes(problem, policy, opened, State(), config):
+            states.append((policy.learned()[LOGITS].clone(), state.history[-1]))
+    (first, before), (last, record) = states
+    shares, phi = occurrences(problem, policy), policy.learned() | {LOGITS: first}
+    found = [train_under_change(problem, policy, phi, seed, sign) for seed, _ in record["outcomes"] for sign in SIGNS]
+    assert np.array_equal(whole_pairs(found)[1], [loss for _, loss in record["outcomes"]])
+    known = before["outcomes"] + record["outcomes"]
+    changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed, _ in known])
+    fit = expected_worth(changes * shares, np.array([loss for _, loss in known]))
+    assert len(known) == 8 and fit.worth.any() and record["reliability"] == pytest.approx(fit.agreement)
+    assert torch.allclose(last, -2 * torch.from_numpy(fit.worth).float(), atol=1e-6)
+
+
+def test_another_learn_seed_trains_other_models(tiny):
+    _, (record,) = learned(tiny(*ALONE, "outcomes.rounds=1", "learn.seed=3"))
+    assert [seed for seed, _ in record["outcomes"]] == [OUTCOME_SEED + 3_000_000 + i for i in range(4)]
+
+
+@pytest.mark.parametrize("factor", [0.0, 4.0])
+def test_dev_may_choose_how_far_to_go(tiny, tmp_path, monkeypatch, told, factor):
+    for where in ("strength", "learn"):
+        monkeypatch.setattr(f"policylearn.learning.{where}.choose_factor", lambda history: factor)
+    more = ("learn.stages=[outcomes,strength,rounds]", "strength.models=2", "strength.factors=[0,4]")
+    settings = (*ALONE, *more, "outcomes.rounds=1", "learn.rounds=2", "learn.select=last")
+    out, given = run(tiny(*settings), tmp_path / "run"), logits_of(tmp_path / "run" / "outcomes")
+    assert given.any() and torch.equal(logits_of(tmp_path / "run" / "strength"), factor * given)
+    for place, text in (told(tmp_path / "run") | {"console": out}).items():
+        assert "outcomes of 8 whole trainings in 1 round" in text and f"; times {factor:g}" in text, place
+    rounds = tmp_path / "run" / "metrics.jsonl"
+    assert len(rounds.read_text().splitlines()) == 2 if factor else not rounds.exists() or not rounds.read_text()
+
+
+def test_rounds_are_seen_again_from_the_strength_that_was_chosen(tiny, tmp_path, monkeypatch, stopped_after_a_round):
+    """Not from the policy of outcomes as it was before."""
+    for where in ("strength", "learn"):
+        monkeypatch.setattr(f"policylearn.learning.{where}.choose_factor", lambda history: 4.0)
+    more = ("strength.models=2", "strength.factors=[0,4]", "outcomes.rounds=1", "learn.rounds=1", "learn.rollouts=1")
+    run(tiny(*ALONE, *more, "learn.stages=[outcomes,strength,rounds]"), tmp_path / "run")
+    given, folder = [], tmp_path / "run"
+    shutil.rmtree(folder / "checkpoints")
+    monkeypatch.setattr(
+        "policylearn.commands.reproduce.rollout_with", lambda problem, policy, phi, seed: given.append(phi) or Seen()
+    )
+    reproduce_rollout(folder, rollout_seeds(tiny(*ALONE, *more), 0)[0])
+    assert torch.equal(given[0][LOGITS], 4 * logits_of(folder / "outcomes"))
+
+
+class Seen:
+    """What came of a rollout."""
+
+    metrics: ClassVar = {}
+
+
 def test_the_order_in_which_trainings_end_changes_nothing(tiny, backwards):
     config = tiny(*ALONE, "outcomes.rounds=1")
     logits, _ = learned(config)
@@ -203,6 +265,7 @@ def test_rounds_go_on_from_there_and_are_pulled_back_to_it(tiny, tmp_path, monke
         (["policy.network=none"], 'set it to "table"'),
         (["policy.network=context"], 'set it to "table"'),
         (["learn.stages=[rounds,outcomes]"], "in the order"),
+        (["learn.stages=[outcomes,rounds,strength]"], "in the order"),
         (["outcomes.pairs=3"], "outcomes.pairs"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monk
     [
         (["strength.factors=[0.5,1.0]"], "ascend from 0"),
         (["strength.factors=[0.0,2.0,1.0]"], "ascend from 0"),
-        (["learn.stages=[strength]", "policy.prior={}"], "needs scores"),
+        (["learn.stages=[strength]", "policy.prior={}"], "something to follow"),
         (["learn.stages=[rounds,strength]"], "in the order"),
         (["learn.stages=[strength]", "learn.start=a/policy"], "learn.start"),
     ],
