@@ -23,6 +23,11 @@ HALF = 0.5
 """Share of a signal that lasts from one state to another, below which more states are asked for."""
 NOISE = 0.2
 """Below it, credits are called noise."""
+OTHERWISE = (
+    "Where a training takes seconds, what whole ones come to may tell more: policylearn train, with "
+    "'learn.stages=[outcomes,strength]' and policy.network=table."
+)
+"""What is left to do where credits say too little."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,8 @@ def outlook(result: dict[str, Any]) -> str:
     >>> found |= {"forecast": {"loss": 0.2, "labels": 0.21, "text": 0.23}}
     >>> outlook(found).split(". ")[1]
     'Twice the text would add .030 to that, twice the labels .010'
-    >>> outlook(found | {"interval": [-0.2, 0.6], "shares": {"label": 0.7, "text": 0.1}}).rpartition(". ")[2]
-    'Label more examples and diagnose again: which were labelled matters more than which tokens were masked.'
+    >>> outlook(found | {"interval": [-0.2, 0.6], "shares": {"label": 0.7, "text": 0.1}}).split(". ")[1]
+    'Label more examples and diagnose again: which were labelled matters more than which tokens were masked'
     """
     found, most = result["forecast"], result.get("outer_loss", math.inf)
     if is_noise(result):
@@ -176,17 +181,17 @@ def outlook(result: dict[str, Any]) -> str:
             more, less, mend = text, label, "Credit more text (raise credit.batches)"
         return (
             "Not yet: halves of the data hardly agree, or by chance, so that a policy would follow noise. "
-            f"{mend} and diagnose again: {more} matters more than {less}."
+            f"{mend} and diagnose again: {more} matters more than {less}. {OTHERWISE}"
         )
     if not is_of_the_task(result):
         return (
             "Not yet: most of what halves of the data agree on, shuffled labels explain as well, so that a policy "
-            "would hardly follow the task. Label more examples and diagnose again."
+            f"would hardly follow the task. Label more examples and diagnose again. {OTHERWISE}"
         )
     if found["loss"] <= 0:
         return (
             "Hardly: halves of the data agree, but masks by these credits are not foretold to lower the outer loss "
-            "more than random masks do."
+            f"more than random masks do. {OTHERWISE}"
         )
     next_step = "To go on: policylearn train, with these settings and 'learn.stages=[expected]'."
     if found["loss"] > most:

@@ -145,7 +145,7 @@ def _at_once(name: str, problem: Problem, policy: MaskingPolicy, pool: Pool, run
         untracked = run.config.model_copy(update={"track": TrackConfig()})  # trackers have the rounds' dev scores
         state = run_stage(stage, untracked, problem, policy, pool, run, run.latest_state(name))
         kept = run.keep_policy(name, policy, problem.own_tokenizer, dict(stage.known(problem, state, facts)))
-    stages = run.config.learn.stages
+    stages: list[str] = [*run.config.learn.stages]
     moved = OUTCOMES in stages[: stages.index(name) + 1]  # only there φ has
     policy.become(kept[0].start_here() if moved else kept[0])
     return kept[1]

@@ -217,6 +217,7 @@ def test_the_report_ends_in_whether_it_will_help(result, quiet, loss, said):
 def test_what_it_ends_in_is_what_the_verdict_says(result, change, said):
     made = result | {"interval": [0.1, 0.5], "reliability": 0.4, "half": 0.3, "net": 0.3} | change
     assert verdict(made).startswith("the signal is no") and outlook(made).startswith(said)
+    assert outlook(made).endswith("'learn.stages=[outcomes,strength]' and policy.network=table.")
 
 
 @pytest.mark.parametrize(("shares", "mend"), [((0.6, 0.1), "Label more examples"), ((0.1, 0.6), "Credit more text")])
