@@ -207,10 +207,12 @@ def describe_outcomes(history: Sequence[dict[str, Any]]) -> str:
 
     >>> describe_outcomes([{"pairs": 48, "reliability": 0.61}, {"pairs": 47, "reliability": 0.35}])
     'outcomes of 190 whole trainings in 2 rounds; what the others predict of one correlates with it by .610, then .350'
+    >>> describe_outcomes([{"pairs": 48, "reliability": 0.0}]).partition("; ")[2]
+    'taken together they are noise, and nothing is learned from them'
     """
     trainings = len(SIGNS) * sum(record["pairs"] for record in history)
     agreements = ", then ".join(score(record["reliability"]) for record in history)
-    return (
-        f"outcomes of {count(trainings)} whole trainings in {plural(len(history), 'round')}; what the others predict "
-        f"of one correlates with it by {agreements}"
-    )
+    said = f"what the others predict of one correlates with it by {agreements}"
+    if history[-1]["reliability"] == 0:
+        said = "taken together they are noise, and nothing is learned from them"
+    return f"outcomes of {count(trainings)} whole trainings in {plural(len(history), 'round')}; {said}"
