@@ -92,8 +92,7 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
             "outcomes": [[seed, float(loss)] for seed, loss in zip(seeds, losses, strict=True)],
         }
         known = [pair for earlier in (*state.history, record) for pair in earlier.get("outcomes", [])]
-        changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed, _ in known])
-        fit = expected_worth(changes * shares, np.array([loss for _, loss in known]))
+        fit = _worth_of(problem, policy, shares, known)
         moved = (state.round + 1) * own.strength * torch.from_numpy(fit.worth)
         policy.load_learned(policy.learned() | {LOGITS: began - moved.to(began)})
         record["reliability"] = fit.agreement
@@ -102,6 +101,12 @@ def outcomes(problem: Problem, policy: MaskingPolicy, pool: Pool, state: State, 
         state.tensors = {f"phi.{name}": value.clone() for name, value in policy.learned().items()}
         state.round += 1
         yield state
+
+
+def _worth_of(problem: Problem, policy: MaskingPolicy, shares: np.ndarray, known: Sequence[tuple[int, float]]) -> "Fit":
+    """What outcomes, a seed and y each, say of types that occur so often."""
+    changes = np.stack([change_of(problem, policy, seed)[LOGITS].numpy() for seed, _ in known])
+    return expected_worth(changes * shares, np.array([loss for _, loss in known]))
 
 
 def train_under_change(
