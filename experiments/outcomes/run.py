@@ -28,9 +28,8 @@ LEARNED = [
     "policy.network=table",
     "evaluate.seeds=0",
     "evaluate.arms=[random]",
+    *("outer.support=400", "outer.query=800"),
 ]
-LABELS = {"trec6": ["outer.support=400", "outer.query=800"], "planted": []}
-"""That an outer loss is taken on; of the planted benchmark as many as in its config."""
 FIRST = "first"
 """In result.json, what came of the first plan: ten seeds of TREC-6, policies learned by another rule, see README."""
 
@@ -38,7 +37,7 @@ FIRST = "first"
 def learn(study: StudyConfig, task: str, console: Console) -> dict[str, Any]:
     """Learn, and put the policy where the study has it; what the rounds came to, and dev scores by factor."""
     given, folder = study.tasks[task], OUT / task
-    config = load_config(given.config, [*study.set, *given.set, *LEARNED, *LABELS[task]])
+    config = load_config(given.config, [*study.set, *given.set, *LEARNED])
     train(config, folder, console)
     shutil.copytree(folder / "policy", FOLDER / "policies" / task, dirs_exist_ok=True)
     rounds, models = (read_lines(folder / stage / METRICS) for stage in (OUTCOMES, STRENGTH))
