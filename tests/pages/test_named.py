@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from policylearn import cli
-from policylearn.config import load_config
+from policylearn.config import is_study, load_config, load_study
 
 from .blocks import EXPERIMENTS, FOLLOWED, REPOSITORY, commands, fenced, indented, text_of
 
@@ -54,7 +54,8 @@ def test_commands_of_the_page_are_such_as_policylearn_takes(page, monkeypatch):
             continue
         settings = group.commands[name].make_context(name, list(arguments)).params.get("settings") or []
         path = settings[0] if settings and "=" not in settings[0] else None
-        load_config(path, settings[path is not None :])
+        load = load_study if path and is_study(path) else load_config
+        load(path, settings[path is not None :])
 
 
 @pytest.mark.parametrize("page", [*FOLLOWED, *EXPERIMENTS, "configs/SETTINGS.md"])
