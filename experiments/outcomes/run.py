@@ -14,6 +14,7 @@ from rich.console import Console
 from policylearn.commands.train import train
 from policylearn.config import StudyConfig, load_config, load_study
 from policylearn.evaluation.study import run_study
+from policylearn.learning.strength import mean_scores
 from policylearn.report.formats import score
 from policylearn.report.study import study_lines
 from policylearn.report.write_up import asked_for, read_lines, write_up
@@ -35,28 +36,30 @@ FIRST = "first"
 
 
 def learn(study: StudyConfig, task: str, console: Console) -> dict[str, Any]:
-    """Learn, and put the policy where the study has it; what the rounds came to, and dev scores by factor."""
+    """Learn, and put the policy where the study has it; what rounds and models of the strengths came to."""
     given, folder = study.tasks[task], OUT / task
     config = load_config(given.config, [*study.set, *given.set, *LEARNED])
     train(config, folder, console)
     shutil.copytree(folder / "policy", FOLDER / "policies" / task, dirs_exist_ok=True)
     rounds, models = (read_lines(folder / stage / METRICS) for stage in (OUTCOMES, STRENGTH))
-    return {"rounds": rounds, "factors": [model["factors"] for model in models]}
+    return {"rounds": rounds, "models": models}
 
 
 def table(results: dict[str, Any]) -> list[str]:
     lines = []
-    for task, found in results.items():
-        title = "trec6, first plan, seeds 0 to 9" if task == FIRST else f"{task}, seeds 10 to 39"
-        lines += [f"**{title}**", "", *study_lines(found["compared"]), "", "| round | pairs | dev score | agreement |"]
-        lines.append("|---|---|---|---|")
+    for name, found in results.items():
+        ((task, compared),) = found["compared"]["tasks"].items()
+        first, *_, last = compared["seeds"]
+        lines += [f"**{task}, {'first plan, ' * (name == FIRST)}seeds {first} to {last}**", ""]
+        lines += [*study_lines(found["compared"]), "", "| round | pairs | dev score | agreement |", "|---|---|---|---|"]
         for record in found["learned"]["rounds"]:
             cells = [record["round"] + 1, record["pairs"], f"{100 * record['dev']:.1f}", score(record["reliability"])]
             lines.append(f"| {' | '.join(map(str, cells))} |")
-        if factors := found["learned"].get("factors"):
-            means = {name: sum(100 * model[name] for model in factors) / len(factors) for name in factors[0]}
-            told = ", ".join(f"{name} {mean:.1f}" for name, mean in means.items())
-            lines += ["", f"How far to go, on dev, {len(factors)} fresh models each: {told}."]
+        if models := found["learned"].get("models"):
+            means = ", ".join(f"{factor} {100 * mean:.1f}" for factor, mean in mean_scores(models).items())
+            seconds = sum(record["seconds"] for record in (*found["learned"]["rounds"], *models))
+            lines += ["", f"How far to go, on dev, {len(models)} fresh models each: {means}."]
+            lines += [f"Rounds and these models took {seconds / 60:.0f} minutes of two workers."]
         lines.append("")
     return lines
 

@@ -20,7 +20,7 @@ from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.printing import new_console
 from policylearn.runs.contents import changed_contents, contents, known_contents
-from policylearn.runs.layout import CHECKPOINTS, EXPECTED, OUTCOMES, POLICY, PRIOR, STRENGTH
+from policylearn.runs.layout import CHECKPOINTS, OUTCOMES, POLICY, PRIOR
 from policylearn.runs.provenance import load_again
 from policylearn.runs.reading import config_for_its_files
 from policylearn.runs.run import Run
@@ -60,7 +60,7 @@ def reproduce_rollout(folder: str | os.PathLike[str], seed: int) -> dict[str, fl
     number = next((n for n in numbers if seed in rollout_seeds(config, n)), None)
     if number is None:
         raise ValueError(f"--rollout {seed} is no rollout of a round under way in {folder}: {_seeds(config, numbers)}")
-    before = [*reversed([stage for stage in config.learn.stages if stage in (EXPECTED, STRENGTH, OUTCOMES)]), PRIOR]
+    before = (*reversed(config.learn.stages), PRIOR)
     if (kept := next(filter(None, map(run.kept_policy, before)), None)) is None:
         raise ValueError(f"{folder} stopped before its first round: there is none to run again")
     problem, policy = _problem(run), kept[0]

@@ -196,8 +196,7 @@ class Config(Strict):
                 f'learn.stages "outcomes" changes masks word by word, and policy.network is "{self.policy.network}": '
                 'set it to "table"'
             )
-        before = stages[: stages.index("strength")] if "strength" in stages else stages
-        if not (before or prior):
+        if stages[0] == "strength" and not prior:
             raise ValueError(
                 'learn.stages "strength" needs something to follow: name scorers in policy.prior, or put "expected" or '
                 '"outcomes" first'

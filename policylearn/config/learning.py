@@ -196,8 +196,9 @@ class OutcomesConfig(Strict):
 
 Stage = Literal["expected", "strength", "outcomes", "rounds", "supervised"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""Ways of learning, in the order in which they may follow one another."""
+"""Ways of learning, in an order in which they may follow one another."""
 ORDERS = (STAGES, ("expected", "outcomes", "strength", "rounds", "supervised"))
+"""In either of these: strength may be that of what outcomes say as well."""
 
 
 class LearnConfig(Strict):

@@ -15,7 +15,7 @@ from policylearn.problems.problem import Problem
 Change = dict[str, Tensor]
 """By name of a tensor of φ, what is added to it."""
 LOGITS = "network.logits"
-"""Of φ, where the policy's network is a table: a logit for each type."""
+"""Of φ, where the policy's network is a table: a logit for each type; of a kernel, one for each place beside it."""
 SIGNS = (1.0, -1.0)
 """A change is made both ways."""
 

@@ -81,6 +81,8 @@ def test_the_real_tasks():
             "| all rounds together | 60.5 (+4.0 [2.4, 5.5])",
         ),
         ("one of 4.0 [2.4, 5.5] points from all labels is", OUTCOMES, "| all rounds together | 60.5 (+4.0 [2.4, 5.5])"),
+        ("gradients by 0.53 [0.12, 0.82] at best", VALIDITY, "whole run | 3 of 4 planned | 0.53 [0.12, 0.82]"),
+        ("It took 74 minutes of two cores", OUTCOMES, "Rounds and these models took 74 minutes of two workers."),
         ("is worth 2.5 [0.7, 4.3] on the same seeds", OUTCOMES, "| Difference-Masking | 59.0 (+2.5 [0.7, 4.3])"),
         ("lead over it, 1.5 [-0.3, 3.2]", OUTCOMES, "differ from difference: +1.5 [-0.3, 3.2] points over 30 seeds"),
         ("Difference-Masking had 5.5 [3.3, 7.7]", REAL, "| Difference-Masking | 59.7 (+5.5 [3.3, 7.7])"),
