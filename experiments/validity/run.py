@@ -394,17 +394,29 @@ def table(results: dict[str, Any]) -> list[str]:
             continue
         arms = list(found["arms"])
         lines += [f"**{task}**: {found['changes']} changes, {_models(found)}", ""]
-        head = ["what predicts", "rollouts", "outer loss", "without noise", "dev score", "own reliability"]
+        head = [
+            "what predicts",
+            "rollouts",
+            "outer loss",
+            "of one alone",
+            "without noise",
+            "dev score",
+            "own reliability",
+        ]
         lines += ["| " + " | ".join([*head, *(f"towards {arm}" for arm in arms)]) + " |"]
         lines += ["|---" * (len(head) + len(arms)) + "|"]
         for name, row in rows.items():
             loss = row["loss"]
             rollouts = _of(row["rollouts"], found["planned"]["rollouts"])
-            cells = [name, rollouts, _value(loss), _or_dash(loss["without_noise"]), _value(row["score"])]
-            cells += [_or_dash(loss["of_predictions"]), *(f"{row['arms'][arm]:+.1f}" for arm in arms)]
+            cells = [name, rollouts, _value(loss), _from_to(loss["alone"]), _or_dash(loss["without_noise"])]
+            cells += [
+                _value(row["score"]),
+                _or_dash(loss["of_predictions"]),
+                *(f"{row['arms'][arm]:+.1f}" for arm in arms),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
         if others := found.get("others"):
-            cells = [OTHERS, "–", _value(others["loss"]), "–", _value(others["score"]), "–", *("–" for _ in arms)]
+            cells = [OTHERS, "–", _value(others["loss"]), "–", "–", _value(others["score"]), "–", *("–" for _ in arms)]
             lines.append("| " + " | ".join(cells) + " |")
         if arms:
             cells = [f"{found['arms'][arm]['loss']:+.1f}" for arm in arms]
@@ -443,6 +455,10 @@ def _value(found: dict[str, Any]) -> str:
     if found["spearman"] is None:
         return "–"
     return f"{found['spearman']:.2f} [{found['interval'][0]:.2f}, {found['interval'][1]:.2f}]"
+
+
+def _from_to(values: Sequence[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _or_dash(value: float | None) -> str:

@@ -144,6 +144,9 @@ class Config(Strict):
         if self.inner.objective == "masked_diffusion":
             self._check_diffusion()
         self._check_relaxed()
+        if self.credit.until < self.inner.start:
+            told = f"credit.until = {self.credit.until} is before inner.start = {self.inner.start}"
+            raise ValueError(f"{told}: raise the one, or lower the other")
         self._check_scorers("policy.prior", self.policy.prior)
         self._check_stages()
         for arm, own in self.evaluate.custom.items():

@@ -139,9 +139,10 @@ class CreditConfig(Strict):
         3,
         ge=1,
         le=10_000,
-        description="states of the model, evenly spaced from inner.start to the end; the first at least 5 steps in, or "
-        "half of them all in a shorter training",
+        description="states of the model, evenly spaced from inner.start to credit.until; the first at least 5 steps "
+        "in, or half of them all in a shorter training",
     )
+    until: float = Field(1.0, gt=0, le=1, description="share of the steps after which the last of these states is")
     trainings: int = Field(
         1, ge=1, description="fresh models that are credited along so: what holds for one alone is averaged out"
     )
@@ -168,14 +169,17 @@ class StrengthConfig(Strict):
         [0.0, 0.5, 1.0, 2.0],
         min_length=2,
         description="that their strengths are multiplied with; 0 is random masks, which stand unless the best of the "
-        "others on dev is above them by more than a standard error",
+        "others on dev is above them by more than a standard error; below 0 what scores say is turned round",
     )
     models: int = Field(4, ge=2, description="fresh models trained under each, on the same seeds")
 
     @model_validator(mode="after")
     def _consistent(self) -> "StrengthConfig":
-        if self.factors != sorted(set(self.factors)) or self.factors[0] != 0:
-            raise ValueError(f"factors {self.factors} must ascend from 0, random masks, each once")
+        once = len(set(self.factors)) == len(self.factors)
+        if not once or self.factors != sorted(self.factors, key=abs) or self.factors[0] != 0:
+            raise ValueError(
+                f"factors {self.factors} must ascend from 0, random masks, each once, by size whatever the sign"
+            )
         return self
 
 

@@ -33,15 +33,18 @@ SEED = 0
 
 
 def steps(config: Config) -> list[int]:
-    """After how many steps is measured: evenly from `inner.start` to the end, the first at least `SETTLED` steps in,
-    or half of all in a training that is shorter.
+    """After how many steps is measured: evenly from `inner.start` to `credit.until`, the first at least `SETTLED` steps
+    in, or half of all in a training that is shorter.
 
     >>> steps(Config()), steps(Config.model_validate({"inner": {"steps": 6}}))
     ([5, 78, 150], [3, 4, 6])
+    >>> steps(Config.model_validate({"credit": {"until": 0.3}}))
+    [5, 25, 45]
     """
     inner = config.inner
     settled = min(SETTLED, max(1, inner.steps // 2))
-    evenly = np.linspace(max(settled, inner.start * inner.steps), inner.steps, config.credit.points)
+    first = max(settled, inner.start * inner.steps)
+    evenly = np.linspace(first, max(first, config.credit.until * inner.steps), config.credit.points)
     return [round(step) for step in evenly]
 
 

@@ -71,14 +71,16 @@ def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
         `of_outcomes`, the reliabilities of the two means (one half of the rollouts or seeds against the other; None
         where there is only one), and `without_noise`, the correlation divided by the root of their product (Spearman,
         1904), at most 1; None where a reliability is not known or below `RELIABLE`. Where predictions or outcomes are
-        all the same, there is no correlation: None, as are its ends.
+        all the same, there is no correlation: None, as are its ends. `alone` has the correlation of every rollout by
+        itself: the interval speaks of other changes and the same rollouts, and what another training would predict
+        may be something else.
     """
     assert len(predictions) == len(outcomes) >= LEAST
     x, y = predictions.mean(1), outcomes.mean(1)
+    alone = [rank_correlation(column, y) for column in predictions.T]
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return dict.fromkeys(("spearman", "of_predictions", "of_outcomes", "without_noise")) | {
-            "interval": [None, None]
-        }
+        nothing = dict.fromkeys(("spearman", "of_predictions", "of_outcomes", "without_noise"))
+        return nothing | {"interval": [None, None], "alone": alone}
     found, parts = rank_correlation(x, y), (_reliability(predictions), _reliability(outcomes))
     rng = np.random.default_rng(0)
     picked = rng.integers(len(x), size=(RESAMPLES, len(x)))
@@ -91,6 +93,7 @@ def validity(predictions: np.ndarray, outcomes: np.ndarray) -> dict[str, Any]:
         "of_predictions": parts[0],
         "of_outcomes": parts[1],
         "without_noise": free,
+        "alone": alone,
     }
 
 
@@ -122,6 +125,9 @@ def validity_verdict(found: dict[str, Any]) -> str:
     if value is None:
         return "predictions or what came are the same for all changes, and nothing is shown: raise validity.strength"
     numbers = f"Spearman {value:.2f} [{low:.2f}, {high:.2f}]"
+    if (low > 0 or high < 0) and any(one * value < 0 for one in found["alone"]):
+        of_one = f"from {min(found['alone']):.2f} to {max(found['alone']):.2f}"
+        numbers += f"; single rollouts have {of_one}, so others may say the opposite: raise validity.rollouts"
     noisy = found["of_outcomes"] is not None and found["of_outcomes"] < 0.5
     if low > 0:
         return f"predictions come true: {numbers}"

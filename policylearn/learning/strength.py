@@ -1,11 +1,12 @@
-"""Stage "strength": dev chooses how strongly the policy's scores are followed, if at all.
+"""Stage "strength": dev chooses how strongly the policy's scores are followed, if at all, or turned round.
 
 Scores, and outcomes of changes, say which words to mask more often; nothing in them says by how much, or that it helps.
 So fresh models are trained under the policy with its strengths, and the logits of words that it has learned from
-outcomes, times each of some factors, 0 among them, which is random masks; all on the same seeds. The factor of the best
-mean dev score is taken, unless that is above the score of random masks by less than one standard error of the paired
-difference: then the simplest stands (the rule of one standard error, Breiman et al., *Classification and Regression
-Trees*, 1984, ch. 3), nothing is learned, and learning stops.
+outcomes, times each of some factors, 0 among them, which is random masks; all on the same seeds. A factor below 0 masks
+less often what scores say to mask more often: what credits foretell may be the opposite of what comes (see
+experiments/validity). The factor of the best mean dev score is taken, unless that is above the score of random masks by
+less than one standard error of the paired difference: then the simplest stands (the rule of one standard error, Breiman
+et al., *Classification and Regression Trees*, 1984, ch. 3), nothing is learned, and learning stops.
 """
 
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ def choose_factor(history: Sequence[dict[str, Any]]) -> float:
     1.0
     >>> choose_factor([{"factors": {"random": 0.5, "× 1": 0.4}}, {"factors": {"random": 0.5, "× 1": 0.8}}])
     0.0
+    >>> choose_factor([{"factors": {"random": 0.5, "× -1": 0.6}}, {"factors": {"random": 0.5, "× -1": 0.8}}])
+    -1.0
     """
     means = mean_scores(history)
     best = max(means, key=lambda name: means[name])

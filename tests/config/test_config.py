@@ -108,6 +108,7 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
     assert "masking" in refused(write(tmp_path, "[masking]\nrate = 0.6\np_max = 0.5\n"))
     assert "inner.every" in refused(None, "inner.window=9", "inner.every=3")
     assert "inner.window" in refused(None, "inner.engine=one_step", "inner.window=2")
+    assert "credit.until" in refused(None, "inner.start=0.5", "credit.until=0.4")
     compared = "learn.estimator=score_function"
     assert 'set masking.design = "independent"' in refused(None, compared, "policy.prior={}")
     assert load_config(None, [compared, "policy.prior={}", "masking.design=independent"]).learn.samples >= 2

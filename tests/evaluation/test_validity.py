@@ -56,6 +56,15 @@ def test_the_verdict_says_which_it_is(true, words):
     assert words in validity_verdict(validity(*world(true, noise=0.3)))
 
 
+def test_rollouts_that_contradict_each_other_are_told():
+    """Three of four are right, the last says the opposite: the interval, over changes, has no part in that."""
+    effect = world(1.0, noise=0.0, repeats=1)[0]
+    found = validity(effect * np.array([1.0, 1.0, 1.0, -1.0]), effect)
+    assert found["alone"] == [1.0, 1.0, 1.0, -1.0]
+    assert "single rollouts have from -1.00 to 1.00" in validity_verdict(found)
+    assert "single" not in validity_verdict(validity(*world(0.9, noise=0.3)))
+
+
 def test_where_outcomes_are_noise_it_says_what_to_raise():
     assert "raise validity.seeds" in validity_verdict(validity(*world(0.0, noise=9.0)))
 

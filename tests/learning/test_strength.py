@@ -50,8 +50,8 @@ def test_a_factor_multiplies_logits(tiny):
     policy = initial_policy(problem)
     ids, real = problem.domain.batch(range(4), problem.tokenizer.pad_token_id)
     with torch.no_grad():
-        before, twice, none = (scale_strengths(policy, factor)(ids, real) for factor in (1.0, 2.0, 0.0))
-    assert torch.equal(twice, 2 * before) and before.abs().max() > 0
+        before, twice, none, turned = (scale_strengths(policy, factor)(ids, real) for factor in (1.0, 2.0, 0.0, -1.0))
+    assert torch.equal(twice, 2 * before) and before.abs().max() > 0 and torch.equal(turned, -before)
     assert torch.equal(none, torch.zeros_like(none))
     random = arm_policy(problem, "random")
     assert torch.allclose(scale_strengths(policy, 0.0).probabilities(ids, real), random.probabilities(ids, real))
@@ -113,6 +113,8 @@ def test_a_stopped_run_goes_on_after_the_models_that_it_has(tiny, tmp_path, monk
     [
         (["strength.factors=[0.5,1.0]"], "ascend from 0"),
         (["strength.factors=[0.0,2.0,1.0]"], "ascend from 0"),
+        (["strength.factors=[0.0,-2.0,1.0]"], "ascend from 0"),
+        (["strength.factors=[0.0,1.0,1.0]"], "ascend from 0"),
         (["learn.stages=[strength]", "policy.prior={}"], "something to follow"),
         (["learn.stages=[rounds,strength]"], "in the order"),
         (["learn.stages=[strength]", "learn.start=a/policy"], "learn.start"),
