@@ -2,11 +2,13 @@
 
 .venv/bin/python experiments/validity/run.py planted     # every outcome and every estimator of a task that is missing
 .venv/bin/python experiments/validity/run.py planted --others    # what outcomes tell of one another, from what is there
+.venv/bin/python experiments/validity/run.py planted --along     # what credits foretell, state by state
 .venv/bin/python experiments/validity/run.py --table     # the table, from what is there
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rich.console import Console
 
 from policylearn.arms.arms import arm_policy, initial_policy
 from policylearn.config import Config, load_config
+from policylearn.credit.along import states, steps
 from policylearn.credit.domain import DomainCredits, batches_of_point, standardised
 from policylearn.evaluation.validity import (
     predict,
@@ -113,6 +116,10 @@ EXPECTED = {
 }
 """What stage "expected" measures: a training is one rollout, with far more tokens than any of the others."""
 
+ALONG = ["credit.points=30", "credit.batches=8", "credit.trainings=6"]
+"""Of credits for the next step, asked state by state: what a training foretells early and late."""
+BINS = 10
+
 OTHERS = "outcomes of the other changes"
 """What stage "outcomes" goes by; predicted by no rollout."""
 
@@ -184,15 +191,15 @@ def loss_times_probability(
     return (advantage * p[mask]).sum() / expected_size(p)
 
 
-def config_of(task: str, estimator: str | None = None) -> Config:
+def config_of(task: str, estimator: str | None = None, more: Sequence[str] = ()) -> Config:
     name, overrides = TASKS[task]
-    base = load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0"])
+    base = load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0", *more])
     if estimator is None:
         return base
-    steps = base.inner.steps
-    more = [text.format(whole=steps - 1, steps=steps) for text in ESTIMATORS[estimator]]
-    more += [f"credit.trainings={base.validity.rollouts}"] if estimator in EXPECTED else []
-    return load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0", "inner.engine=replay", *more])
+    whole = base.inner.steps
+    own = [text.format(whole=whole - 1, steps=whole) for text in ESTIMATORS[estimator]]
+    own += [f"credit.trainings={base.validity.rollouts}"] if estimator in EXPECTED else []
+    return load_config(CONFIGS / name, [*UNIFORM, *overrides, "inner.start=0", "inner.engine=replay", *own])
 
 
 def kept(task: str) -> dict[str, dict[str, Any]]:
@@ -340,13 +347,56 @@ def expected_gradient(
     """The policy gradient that stage "expected" takes its step along, from the states of one training: credits, scaled
     state by state, of tokens that the policy itself has drawn. Each training has texts of its own to credit, and those
     of earlier ones are behind it."""
+    points = config.credit.points
+    return gradient_at(along, config, policy, range(training * points, (training + 1) * points))
+
+
+def gradient_at(
+    along: DomainCredits, config: Config, policy: MaskingPolicy, numbers: Iterable[int]
+) -> dict[str, torch.Tensor]:
+    """The same from the states of these numbers."""
     policy.zero_grad(set_to_none=True)
-    for number in range(training * config.credit.points, (training + 1) * config.credit.points):
+    for number in numbers:
         for ids, real, credits in standardised(along.credit(number, 0, batches_of_point(config))):
             mask = ~credits.isnan()
             p = policy.probabilities(ids, real)
             (-credit_surrogate(p, mask, credits[mask].to(p))).backward()  # credit is how much the loss falls
     return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+
+
+def keep_along(task: str, console: Console) -> None:
+    """What every state of every training predicts by itself."""
+    known, config = kept(task), config_of(task, more=ALONG)
+    problem, points = problem_of(config), config.credit.points
+    policy = initial_policy(problem)
+    changes, along = changes_of(task, problem, policy), DomainCredits(problem, policy)
+    with TaskProgress(
+        f"{task}: states", states(config), console, sum(key.startswith("along ") for key in known)
+    ) as bar:
+        for number in range(states(config)):
+            if f"along {number}" not in known:
+                found = _predicted(changes, partial(gradient_at, along, config, policy, [number]))
+                where = {"training": number // points, "step": steps(config)[number % points]}
+                keep(task, {"key": f"along {number}", **where, **found})
+                bar.advance()
+
+
+def analysed_along(task: str, numbers: Sequence[str], outcomes: np.ndarray) -> list[dict[str, Any]]:
+    """Of every tenth of the training: what came correlated with what its states predict, all trainings together and
+    each by itself, and predictions of two trainings with each other."""
+    lines = [line for key, line in kept(task).items() if key.startswith("along ")]
+    at = sorted({line["step"] for line in lines})
+    trainings = sorted({line["training"] for line in lines if line["step"] == at[-1]})  # the last state: it is complete
+    found = []
+    for part in np.array_split(np.array(at), BINS) if trainings else ():
+        of = {t: [x["predicted"] for x in lines if x["training"] == t and x["step"] in part] for t in trainings}
+        x = np.array([[np.mean([one[number] for one in given]) for given in of.values()] for number in numbers])
+        pairs = [rank_correlation(x[:, i], x[:, j]) for i, j in combinations(range(len(trainings)), 2)]
+        alone = [rank_correlation(column, outcomes) for column in x.T]
+        steps_of_it = [int(part[0]), int(part[-1])]
+        together = rank_correlation(x.mean(1), outcomes)
+        found.append({"steps": steps_of_it, "together": together, "alone": alone, "between": float(np.mean(pairs))})
+    return found
 
 
 def analysed(task: str) -> dict[str, Any]:
@@ -375,6 +425,8 @@ def analysed(task: str) -> dict[str, Any]:
         for what, sign in (("loss", 1), ("score", -1)):
             x = sign * np.array(others[what]["predicted"])[:, None]
             others[what] |= validity(x, sign * came(known, numbers, what, seeds))
+    if seeds:
+        found["along"] = analysed_along(task, numbers, came(known, numbers, "loss", seeds).mean(1))
     for arm in arms:
         loss, score = (came(known, [arm], what, seeds)[0] for what in ("loss", "score"))
         beside = came(known, numbers, "loss", seeds).mean(1)
@@ -430,6 +482,17 @@ def table(results: dict[str, Any]) -> list[str]:
             told = "; ".join(_by_others(others, what) for what in NAMES)
             lines += ["", f"What comes of a change on one model is foretold: {told}."]
         lines.append("")
+        if along := found.get("along"):
+            trainings = len(along[0]["alone"])
+            lines += [f"**{task}**, credits for the next step along {trainings} trainings, outer loss", ""]
+            lines += [
+                "| after steps | together | of one training alone | one training with another |",
+                "|---|---|---|---|",
+            ]
+            for x in along:
+                cells = ["{} to {}".format(*x["steps"]), f"{x['together']:.2f}", _from_to(x["alone"])]
+                lines.append(f"| {' | '.join(cells)} | {x['between']:.2f} |")
+            lines.append("")
     return lines
 
 
@@ -466,9 +529,12 @@ def _or_dash(value: float | None) -> str:
 
 
 def main() -> None:
-    given = asked_for(__doc__, TASKS, flags=("table", "others"))
+    given = asked_for(__doc__, TASKS, flags=("table", "others", "along"))
     for task in given.names:
-        if not given.others:
+        if given.along:
+            torch.set_num_threads(1)
+            keep_along(task, Console())
+        elif not given.others:
             run(task, Console())
         keep_others(task)
     results = {task: analysed(task) for task in TASKS if kept(task)}
