@@ -13,7 +13,7 @@ from policylearn.learning.choice import keep_best, out_of_patience
 from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
 from policylearn.learning.lineage import FACTOR, Facts, known_of
-from policylearn.learning.outcomes import describe_outcomes, outcomes, trainings_of_round
+from policylearn.learning.outcomes import NOISE, describe_outcomes, outcomes, trainings_of_round
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
 from policylearn.learning.strength import choose_factor, describe_choice, strength
 from policylearn.learning.supervised.fit import passes, supervised
@@ -102,8 +102,8 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
 
     On return `policy` is what the last stage came to, with the φ that `learn.select` asks for: of rounds the best on
     dev, which may be the first, run with what they started from. Of expected credits and outcomes dev is not asked;
-    where it chooses random masks as their strength, learning stops. A policy without anything to learn is left as it is
-    by "rounds" and "supervised".
+    where it chooses random masks as their strength, learning stops. Of outcomes that are noise there is no strength to
+    choose. A policy without anything to learn is left as it is by "rounds" and "supervised".
 
     Returns:
         the state that the last stage ended in (of those kept in a folder of their own a new one), and what the credits
@@ -117,7 +117,9 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     _warn_of_what_is_in_vain(config, run)
     for name in config.learn.stages:
         stage = STAGES[name]
-        if stage.known is not None:
+        if name == STRENGTH and facts.get(OUTCOMES, "").endswith(NOISE) and not policy.config.prior:
+            run.warn("learn.stages: strength is left out, for outcomes are noise and there is nothing to follow")
+        elif stage.known is not None:
             facts = _at_once(name, problem, policy, pool, run, facts)
             if float(facts.get(FACTOR, 1)) == 0:
                 break

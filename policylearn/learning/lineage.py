@@ -8,6 +8,7 @@ from policylearn.arms.policies import scores_of
 from policylearn.artefact import load_policy
 from policylearn.config import Config
 from policylearn.learning.choice import DEV_ROUNDS, kept_the_first
+from policylearn.learning.outcomes import NOISE
 from policylearn.policy.scores import scorer_of
 from policylearn.problems.problem import Problem
 from policylearn.report.formats import plural
@@ -179,7 +180,8 @@ def _prior(config: Config) -> str:
 
 def exports_the_prior(config: Config, state: State, credited: Facts = MappingProxyType({})) -> bool:
     """Whether what is exported is the prior as it is, or the policy that `learn.start` names."""
-    if "expected" in config.learn.stages or OUTCOMES in credited or float(credited.get(FACTOR, 1)) != 1:
+    moved = not credited.get(OUTCOMES, NOISE).endswith(NOISE)
+    if "expected" in config.learn.stages or moved or float(credited.get(FACTOR, 1)) != 1:
         return False
     return not state.history or (config.learn.select == "dev" and kept_the_first(config.learn, state))
 

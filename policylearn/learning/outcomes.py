@@ -46,6 +46,8 @@ from policylearn.runs.state import State, select_prefix
 
 TEXTS = 10_000
 """Texts, evenly spaced in the domain, in which types are counted; it needs no more to tell frequent ones from rare."""
+NOISE = "taken together they are noise, and nothing is learned from them"
+"""How `describe_outcomes` ends where they say nothing."""
 RATIOS = np.geomspace(1e-4, 1e4, 161)
 """Of the variance of outcomes that types explain to that which they do not: among these is the most likely one."""
 
@@ -219,5 +221,5 @@ def describe_outcomes(history: Sequence[dict[str, Any]]) -> str:
     agreements = ", then ".join(score(record["reliability"]) for record in history)
     said = f"what the others predict of one correlates with it by {agreements}"
     if history[-1]["reliability"] == 0:
-        said = "taken together they are noise, and nothing is learned from them"
+        said = NOISE
     return f"outcomes of {count(trainings)} whole trainings in {plural(len(history), 'round')}; {said}"

@@ -23,6 +23,7 @@ from policylearn.learning import outcomes as stage
 from policylearn.learning.changes import SIGNS
 from policylearn.learning.outcomes import (
     LOGITS,
+    Fit,
     change_of,
     expected_worth,
     occurrences,
@@ -188,6 +189,16 @@ def test_dev_may_choose_how_far_to_go(tiny, tmp_path, monkeypatch, told, factor)
         assert "outcomes of 8 whole trainings in 1 round" in text and f"; times {factor:g}" in text, place
     rounds = tmp_path / "run" / "metrics.jsonl"
     assert len(rounds.read_text().splitlines()) == 2 if factor else not rounds.exists() or not rounds.read_text()
+
+
+def test_of_noise_nothing_is_learned_and_no_strength_chosen(tiny, tmp_path, monkeypatch):
+    nothing = Fit(np.zeros(len(problem_of(tiny(*ALONE)).tokenizer)), 0.0, 0.0)
+    monkeypatch.setattr(stage, "expected_worth", lambda changes, outcomes: nothing)
+    settings = ("learn.stages=[outcomes,strength,rounds]", "learn.rounds=1", "learn.rollouts=1")
+    out = run(tiny(*ALONE, *settings, "outcomes.rounds=1", "evaluate.seeds=1"), tmp_path / "run")
+    assert "strength is left out, for outcomes are noise" in out and not (tmp_path / "run" / "strength").exists()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["learned"] is False and result["exported"] == "prior"
 
 
 def test_rounds_are_seen_again_from_the_strength_that_was_chosen(tiny, tmp_path, monkeypatch, stopped_after_a_round):
