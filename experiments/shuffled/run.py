@@ -14,7 +14,6 @@ from policylearn import load_policy, save_policy
 from policylearn.artefact import PolicyArtefact
 from policylearn.config import load_study
 from policylearn.evaluation.statistics import paired_difference
-from policylearn.evaluation.statistics import paired_difference
 from policylearn.evaluation.study import run_study
 from policylearn.learning.changes import LOGITS
 from policylearn.learning.outcomes import occurrences
