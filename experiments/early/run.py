@@ -5,6 +5,7 @@ tables of README.md.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ LEARNED = [
 
 
 def learn(study: StudyConfig, task: str, console: Console) -> list[dict[str, Any]]:
-    """Into a folder of its own; what the models of the strengths came to."""
+    """Learn, and keep the policy in policies/; what the models of the strengths came to."""
     given, folder = study.tasks[task], OUT / task
     train(load_config(given.config, [*study.set, *given.set, *LEARNED]), folder, console)
+    shutil.copytree(folder / "policy", FOLDER / "policies" / task, dirs_exist_ok=True)
     return read_lines(folder / STRENGTH / METRICS)
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for task in asked_for(__doc__, study.tasks, flags=()).names or study.tasks:
         models = learn(study, task, console)
-        given = study.tasks[task].model_copy(update={"policies": {"early credits": str(OUT / task / "policy")}})
+        given = study.tasks[task].model_copy(update={"policies": {"early credits": str(FOLDER / "policies" / task)}})
         compared = run_study(study.model_copy(update={"tasks": {task: given}}), OUT / "study", console)
         results[task] = {"models": models, "compared": compared}
         write_up(FOLDER, results, table(results))
