@@ -1,6 +1,5 @@
 """From what a caller gives to a config: a base, places, and settings by dotted name."""
 
-import copy
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def experiment(
     if lacks_domain and not pictures:
         train = _train_split(config)
         place = inputs.texts("domain", _plain_texts(train), config.domain.text)
-        config = config_of(tree, [("domain.path", place, "domain")], source)
+        config = config_of(tree, [*changes, ("domain.path", place, "domain")], source)
         rows = f"the texts of the {len(train):,} rows of the task's train split"
         print_line(console, f"domain  none is given: {rows}, without labels")
     if inputs.written and kept is not None:
@@ -125,7 +124,7 @@ def _with_parts(config: Config) -> Config:
 
 def _base(config: str | os.PathLike[str] | Config | None) -> dict[str, Any]:
     if config is None:
-        return copy.deepcopy(RECIPE)
+        return RECIPE
     if isinstance(config, Config):
         return config.model_dump(mode="json", exclude_unset=True)
     return tree_of(Path(config))

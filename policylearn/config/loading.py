@@ -1,5 +1,6 @@
 """From a TOML file and overrides to a config, with errors that name the key, and back to JSON."""
 
+import copy
 import difflib
 import json
 import re
@@ -71,7 +72,7 @@ def config_of(
     """A tree of settings with changes to it, checked.
 
     Args:
-        tree: section → key → value; it is changed in place.
+        tree: section → key → value; it is left as it is.
         changes: (dotted key, value, what to call the change in messages); None unsets what the tree says, and a table
             changes of a section what it names.
         source: what to call the tree.
@@ -83,7 +84,7 @@ def config_of(
     >>> config_of({"inner": {"clip": 1.0}}, [("inner.steps", 64, "a change")], "a tree").inner.steps
     64
     """
-    single = [(*one, said) for key, value, said in changes for one in dotted(key, value)]
+    tree, single = copy.deepcopy(tree), [(*one, said) for key, value, said in changes for one in dotted(key, value)]
     origin = {_set(tree, key, value, said): said for key, value, said in single}
     if imports:
         tree["imports"] = list(dict.fromkeys([*tree.get("imports", []), *imports]))
@@ -145,7 +146,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"config file {path} {no_file(str(path)) if path.exists() else 'does not exist'}{meant}")
     kind, read = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        found = read(path.read_text(encoding="utf-8"))
+        found = read(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin a file with a mark
     except ValueError as error:  # what both raise, and what is no text
         raise ValueError(f"{path}: not valid {kind}: {error}") from None
     if not isinstance(found, dict):

@@ -1,8 +1,9 @@
+import copy
 from pathlib import Path
 
 import pytest
 
-from policylearn.config import Config, known_keys, load_config, load_study, resolved_json
+from policylearn.config import Config, config_of, known_keys, load_config, load_study, resolved_json
 
 
 def write(folder: Path, text: str) -> Path:
@@ -191,6 +192,21 @@ def test_a_file_that_is_no_toml_or_not_there(tmp_path):
     path = write(tmp_path, "[inner\n")
     assert f"{path}: not valid TOML" in refused(path)
     assert refused(tmp_path / "none.toml") == f"config file {tmp_path / 'none.toml'} does not exist"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("mine.toml", "[inner]\r\nsteps = 7\r\n"), ("config.json", '{"inner": {"steps": 7}}\r\n')]
+)
+def test_a_file_of_an_editor_on_windows_is_read_as_any_other(tmp_path, name, text):
+    (path := tmp_path / name).write_bytes(text.encode("utf-8-sig"))
+    assert load_config(path).inner.steps == 7
+
+
+def test_a_tree_is_left_as_it_is(tmp_path):
+    tree = {"inner": {"steps": 7, "clip": 1.0}, "imports": []}
+    before = copy.deepcopy(tree)
+    changes = [("inner.steps", 8, ""), ("inner.clip", None, ""), ("outer.steps", 3, "")]
+    assert config_of(tree, changes, "", ["json"]).imports == ["json"] and tree == before
 
 
 def test_resolved_json_holds_every_setting_and_reads_back():
