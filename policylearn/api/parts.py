@@ -1,8 +1,8 @@
 """Decorators by which a module brings parts of its own. Any config can name them from then on.
 
-What is registered at the top of a module reaches workers as well: the config names the module in `imports`, which
-`policylearn.learn` sees to, as does `--import` on the command line. What is registered in a notebook, a script or a
-function works where everything runs in one process (`cluster.backend = "local"`).
+What is registered while a module is imported reaches workers as well: the config names the module in `imports`, which
+`policylearn.learn` sees to, as does `--import` on the command line. What is registered in a notebook or a script, or by
+a function that is called later, works where everything runs in one process (`cluster.backend = "local"`).
 """
 
 import sys

@@ -28,7 +28,7 @@ class Origin:
 
     Attributes:
         module: the name of the module.
-        place: "<module>", or the function in which it was, unless importing the module calls that.
+        place: "<module>", or the function in which it was, unless importing a module calls that.
         file: with the code, which one imports under one name and another under another; empty: not known.
     """
 
@@ -38,11 +38,13 @@ class Origin:
 
     @classmethod
     def of(cls, frame: FrameType) -> "Origin":
-        """Of what registers, by its frame."""
+        """Of what registers, by its frame: the top of a module, be it by way of a function, of another one perhaps."""
+        own = frame.f_globals["__name__"]
+        tops = (caller for caller in _callers(frame) if caller.f_code.co_name == "<module>")
+        frame = next((top for top in tops if top.f_globals["__name__"] == own or _is_found(top.f_globals)), frame)
         module, code = frame.f_globals["__name__"], frame.f_code
-        names = {caller.f_code.co_name for caller in _callers(frame) if caller.f_globals.get("__name__") == module}
-        place = "<module>" if "<module>" in names else code.co_name
-        return cls(module, place, os.path.realpath(code.co_filename) if os.path.isfile(code.co_filename) else "")
+        file = os.path.realpath(code.co_filename) if os.path.isfile(code.co_filename) else ""
+        return cls(module, code.co_name, file)
 
     def is_again(self, earlier: "Origin | None") -> bool:
         """Whether it is where a thing was registered before: in the same place, of a file that is imported under
@@ -60,9 +62,7 @@ class Origin:
         """
         if self.module == "__main__":
             return "a script or notebook, which other processes cannot import"
-        return (
-            "" if self.place == "<module>" else f"the function {self.place}, which importing its module does not call"
-        )
+        return "" if self.place == "<module>" else f"the function {self.place}, which no import of a module calls"
 
 
 class Registry:
@@ -265,6 +265,11 @@ def _callers(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _is_found(module: Mapping[str, Any]) -> bool:
+    """Whether the names are those of a module that others find by its own."""
+    return module.get("__spec__") is not None and module["__name__"] != "__main__"
 
 
 @lru_cache(maxsize=1)

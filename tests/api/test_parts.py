@@ -210,6 +210,16 @@ add("mine")
 """
 
 
+def test_what_a_function_of_another_module_registers_is_of_the_module_whose_import_calls_it(tmp_path, monkeypatch):
+    (tmp_path / "adds_parts.py").write_text(PARTS)
+    (tmp_path / "calls_it.py").write_text("import adds_parts\nadds_parts.add('of another')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_parts(["calls_it"])
+    config = with_imports(Config.model_validate({"policy": {"prior": {"of another": 1.0}}}))
+    check_travels(config)
+    assert config.imports == ["calls_it"]
+
+
 def test_a_file_that_is_imported_under_another_name_replaces_what_it_added_and_no_other_file_does(here, tmp_path):
     files = [tmp_path / "parts.py", tmp_path / "others.py"]
     for file in files:
