@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 import fsspec
 from pyarrow.fs import (
@@ -31,6 +31,8 @@ LEFT_BEHIND_S = 600
 OBJECT_STORES = ("abfs", "gcs", "s3")
 """Folders need not be created in them."""
 S3_OPTIONS = {"region", "scheme", "endpoint_override"}
+AS_TYPED = "%:/?&=@[],;+!$'()*"
+"""Signs of a URI that stay what they mean there; blanks and # are of its path."""
 
 
 def open_filesystem(place: str) -> tuple[FileSystem, str]:
@@ -44,7 +46,7 @@ def open_filesystem(place: str) -> tuple[FileSystem, str]:
     """
     if "://" not in place:
         return LocalFileSystem(), place.rstrip("/") or place
-    parts = urlsplit(place)
+    parts = urlsplit(place, allow_fragments=False)  # a sign # is part of a path
     if parts.password is not None:
         raise ValueError(
             f"a password in a {parts.scheme}:// address would be printed and saved: give it by environment, "
@@ -61,7 +63,7 @@ def _s3(parts: SplitResult) -> tuple[FileSystem, str]:
 
     `allow_delayed_open` makes a small file one request instead of an upload in parts, which a crash leaves open.
     """
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(options.keys() - S3_OPTIONS):
         raise ValueError(f"unknown option {unknown[0]!r}; known: {sorted(S3_OPTIONS)}")
     once = AwsStandardS3RetryStrategy(max_attempts=1)
@@ -73,7 +75,7 @@ def _s3(parts: SplitResult) -> tuple[FileSystem, str]:
 
 def _known_to_pyarrow_or_fsspec(place: str) -> tuple[FileSystem, str]:
     try:
-        return FileSystem.from_uri(place)
+        return FileSystem.from_uri(quote(place, safe=AS_TYPED))
     except ValueError:  # pyarrow knows few schemes
         filesystem, path = fsspec.core.url_to_fs(place)
         return PyFileSystem(FSSpecHandler(filesystem)), path.rstrip("/")

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from pyarrow import ArrowException
+from pyarrow.fs import LocalFileSystem
 
 from policylearn.artefact import load_policy
 from policylearn.commands.export import export
 from policylearn.commands.train import train
 from policylearn.runs.state import load_round
 from policylearn.storage import folder as module
+from policylearn.storage.filesystem import open_filesystem
 from policylearn.storage.folder import TRIES, Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
@@ -123,6 +125,7 @@ def test_an_object_that_leads_out_of_the_folder_is_refused(monkeypatch, s3):
     [
         ("s3://key:secret@bucket/run", "a password in a s3:// address would be printed and saved"),
         ("s3://bucket/run?regoin=eu", "unknown option 'regoin'; known: "),
+        ("s3://bucket/run?regoin", "unknown option 'regoin'; known: "),
         ("carrier-pigeon://bucket/run", "carrier-pigeon://bucket/run is no place for a run"),
     ],
 )
@@ -130,6 +133,15 @@ def test_addresses_that_are_none(place, said):
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         Storage.at(place)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a%20c", "ä"])
+def test_what_a_uri_names_on_this_machine_is_written_there_and_as_safely(tmp_path, name):
+    folder = Storage.at(f"file://{tmp_path}/{name}")
+    folder.write("x", b"1")
+    assert (tmp_path / name.replace("%20", " ") / "x").read_bytes() == b"1"
+    assert isinstance(folder._filesystem, LocalFileSystem)  # where files are replaced in one step
+    assert open_filesystem(f"s3://bucket/{name}")[1] == f"bucket/{name}"
 
 
 def test_a_home_that_no_shell_has_written_out_is_no_folder():
