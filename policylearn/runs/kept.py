@@ -21,15 +21,24 @@ def kept_json(storage: Storage, name: str, advice: str) -> Any:
         raise damaged(storage, name, error, advice) from error
 
 
-def kept_lines(storage: Storage, name: str, text: str) -> list[dict[str, Any]]:
-    """Records of JSON lines; the last is dropped if it is cut short.
+def kept_bytes(storage: Storage, name: str) -> bytes:
+    """Content of a file of a run; empty if there is none. StorageFailed: it cannot be read."""
+    try:
+        return storage.read(name)
+    except FileNotFoundError:
+        return b""
+
+
+def kept_lines(storage: Storage, name: str) -> list[dict[str, Any]]:
+    """Records of a file of JSON lines, none if it is not there; the last is dropped if it is cut short.
 
     Raises:
         ValueError: another one is damaged.
+        StorageFailed: it cannot be read.
     """
     records = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if line.endswith("\n"):
+    for number, line in enumerate(kept_bytes(storage, name).splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
             try:
                 records.append(json.loads(line))
             except ValueError as error:  # storage boundary

@@ -19,7 +19,7 @@ from policylearn.config.places import places_of
 from policylearn.policy.policy import MaskingPolicy
 from policylearn.report.printing import print_line
 from policylearn.runs.contents import known_contents
-from policylearn.runs.kept import kept_json, kept_lines
+from policylearn.runs.kept import kept_bytes, kept_json, kept_lines
 from policylearn.runs.layout import (
     CHECKPOINTS,
     CONFIG,
@@ -73,8 +73,7 @@ class Run(AbstractContextManager["Run"]):
         self._remarks: dict[str, str] = {}
         self._given: bytes | None = None
         self._outbox = Outbox(storage, self.warn)
-        lines = "" if forgets else self._read(TRIALS)  # later it may be out of reach
-        self._trials = kept_lines(storage, TRIALS, lines)
+        self._trials = [] if forgets else kept_lines(storage, TRIALS)  # later it may be out of reach
 
     @classmethod
     def open(
@@ -151,13 +150,13 @@ class Run(AbstractContextManager["Run"]):
         self.begin()
         with self._waiting():
             state, complaints = load_latest(self.storage / inside(folder, CHECKPOINTS))
-            metrics = self._read(inside(folder, METRICS))
+            metrics = kept_bytes(self.storage, inside(folder, METRICS))
         for complaint in complaints:
             self.warn(complaint)
         state = state or State()
         state.folder = folder
         if metrics != _lines(state.history):
-            self.save_text(inside(folder, METRICS), _lines(state.history))
+            self._save(inside(folder, METRICS), _lines(state.history))
         return state
 
     def save_round(self, state: State) -> None:
@@ -165,8 +164,11 @@ class Run(AbstractContextManager["Run"]):
         self._check_alone()
         checkpoints, lines = (inside(state.folder, name) for name in (CHECKPOINTS, METRICS))
         folder, number, files = self.storage / checkpoints, state.round, state_files(state)
-        metrics = self._writing(lines, _lines(state.history))
-        self._put((checkpoints, lambda: save_files(folder, number, files)), (lines, metrics))
+        metrics = _lines(state.history)
+        self._put(
+            (checkpoints, lambda: save_files(folder, number, files)),
+            (lines, lambda: self.storage.write(lines, metrics)),
+        )
 
     def trials(self) -> list[dict[str, Any]]:
         """Records of the fresh models finished before this run was opened; a line cut short is dropped."""
@@ -179,7 +181,7 @@ class Run(AbstractContextManager["Run"]):
             ValueError: another process has begun a run of other settings or policies in this folder meanwhile.
         """
         self._check_alone()
-        self.save_text(TRIALS, _lines(trials))
+        self._save(TRIALS, _lines(trials))
 
     def note_policies(self, given: dict[str, Origin]) -> None:
         """Keep which policies given by the user stand behind which arms."""
@@ -243,7 +245,7 @@ class Run(AbstractContextManager["Run"]):
 
     def save_text(self, name: str, text: str) -> None:
         """Write a file."""
-        self._put((name, self._writing(name, text)))
+        self._save(name, text.encode())
 
     def warn(self, line: str) -> None:
         """Say what a user should know although the run goes on."""
@@ -310,6 +312,9 @@ class Run(AbstractContextManager["Run"]):
         elif self._begun and read:
             self.storage.write_changed(CONTENTS, _json(self._held))
 
+    def _save(self, name: str, data: bytes) -> None:
+        self._put((name, lambda: self.storage.write(name, data)))
+
     def _put(self, *writes: tuple[str, Callable[[], Any]]) -> None:
         """Save these; before the run has begun, with what it begins with."""
         save = self._outbox.put if self._begun else self._outbox.hold
@@ -334,16 +339,6 @@ class Run(AbstractContextManager["Run"]):
         """Where there is no going on without the storage."""
         return self.storage.patience.lasting(self.config.cluster.storage_timeout)
 
-    def _read(self, name: str) -> str:
-        """Content of a file; empty if there is none."""
-        try:
-            return self.storage.read(name).decode()
-        except FileNotFoundError:
-            return ""
-
-    def _writing(self, name: str, text: str) -> Callable[[], None]:
-        return lambda: self.storage.write(name, text.encode())
-
 
 def _warn(console: Console, line: str) -> None:
     print_line(console, line, "yellow")
@@ -353,6 +348,6 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _lines(records: list[dict[str, Any]]) -> str:
+def _lines(records: list[dict[str, Any]]) -> bytes:
     """JSON lines."""
-    return "".join(json.dumps(record) + "\n" for record in records)
+    return "".join(json.dumps(record) + "\n" for record in records).encode()

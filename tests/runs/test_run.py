@@ -120,18 +120,34 @@ def test_what_is_to_be_forgotten_stays_until_learning_begins_and_counts_for_noth
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("trials.jsonl", '{"arm": "ra\n{"arm": "random"}\n', r"trials\.jsonl, line 1 is damaged: .*take that line out"),
-        ("contents.json", '{"task', r"contents\.json is damaged: .*taken away"),
-        ("config.json", '{"name": "ti', r"whose config\.json is damaged: choose another --out, or --fresh"),
+        (
+            "trials.jsonl",
+            b'{"arm": "ra\n{"arm": "random"}\n',
+            r"trials\.jsonl, line 1 is damaged: .*take that line out",
+        ),
+        ("trials.jsonl", b'{"arm": "r\xffndom"}\n', r"trials\.jsonl, line 1 is damaged: .*take that line out"),
+        ("contents.json", b'{"task', r"contents\.json is damaged: .*taken away"),
+        ("config.json", b'{"name": "ti', r"whose config\.json is damaged: choose another --out, or --fresh"),
     ],
 )
 def test_a_damaged_file_is_named_and_fresh_starts_over(tiny, tmp_path, quiet, name, text, said):
     run = Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet)
     run.save_trials([{"arm": "random", "seed": 0}])
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text)
     with pytest.raises(ValueError, match=said):
         Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet)
     assert Run.open(tmp_path, tiny(f"domain.path={__file__}"), quiet, fresh=True).trials() == []
+
+
+@pytest.mark.parametrize("held", [b"", b"\xff\n", b'{"round": 1}\r\n'])
+def test_metrics_that_are_damaged_are_written_again(tiny, tmp_path, quiet, held):
+    run = Run.open(tmp_path, tiny(), quiet)
+    state = run.latest_state()
+    state.round, state.history = 1, [{"round": 0}]
+    run.save_round(state)
+    (tmp_path / "metrics.jsonl").write_bytes(held)
+    Run.open(tmp_path, tiny(), quiet).latest_state()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"round": 0}\n'
 
 
 def test_a_damaged_result_or_prior_is_named(tiny, tmp_path, quiet):
