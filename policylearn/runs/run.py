@@ -36,7 +36,7 @@ from policylearn.runs.layout import (
 from policylearn.runs.provenance import Origin, provenance
 from policylearn.runs.state import State, load_latest, save_files, state_files
 from policylearn.runs.stop import has_begun
-from policylearn.runs.taking import take
+from policylearn.runs.taking import AS_IT_IS, Taken, take
 from policylearn.storage.folder import Storage, StorageFailed, files_below
 from policylearn.storage.outbox import Outbox
 
@@ -52,10 +52,8 @@ class Run(AbstractContextManager["Run"]):
     A save that fails does not end the run, see `Outbox`; `finish` must succeed.
 
     Args:
-        storage, config, console: as in `open`.
-        forgets: whether what is there goes when the run begins, and counts for nothing until then.
-        held: what contents.json is to hold; nothing: it is not written.
-        start_over: as in `open`.
+        storage, config, console, start_over: as in `open`.
+        taken: how it takes its folder.
     """
 
     def __init__(
@@ -63,17 +61,16 @@ class Run(AbstractContextManager["Run"]):
         storage: Storage,
         config: Config,
         console: Console,
-        forgets: bool = False,
-        held: Mapping[str, str] = MappingProxyType({}),
+        taken: Taken = AS_IT_IS,
         start_over: str = ANOTHER,
     ) -> None:
         self.storage, self.config, self.console, self._start_over = storage, config, console, start_over
-        self._begun, self._forgets, self._held = False, forgets, dict(held)
+        self._begun, self._forgets, self._held = False, taken.forgets, dict(taken.held)
         self._settings = resolved_json(config).encode()
-        self._remarks: dict[str, str] = {}
+        self._remark = ""
         self._given: bytes | None = None
         self._outbox = Outbox(storage, self.warn)
-        self._trials = [] if forgets else kept_lines(storage, TRIALS)  # later it may be out of reach
+        self._trials = [] if taken.forgets else kept_lines(storage, TRIALS)  # later it may be out of reach
 
     @classmethod
     def open(
@@ -107,7 +104,7 @@ class Run(AbstractContextManager["Run"]):
         taken = take(storage, config, fresh, compares, start_over)
         if taken.remark:
             _warn(console, taken.remark)
-        run = cls(storage, config, console, taken.forgets, taken.held, start_over)
+        run = cls(storage, config, console, taken, start_over)
         if not fresh:
             run.begin()
         return run
@@ -262,14 +259,15 @@ class Run(AbstractContextManager["Run"]):
 
     def provenance(self, command: str = "") -> dict[str, str]:
         """What the policy was learned on and with."""
-        return provenance(self.config) | self._remarks | ({"command": command} if command else {})
+        said = {"remark": self._remark, "command": command}
+        return provenance(self.config) | {name: text for name, text in said.items() if text}
 
     def remark(self, line: str) -> None:
         """Say what a reader of results should know as well, and keep it with them and what was said before; an empty
         line says nothing."""
         if line:
             self.warn(line)
-            self._remarks = {"remark": "; ".join([*self._remarks.values(), line])}
+            self._remark = f"{self._remark}; {line}" if self._remark else line
 
     def __exit__(self, *exception: object) -> None:
         if self._begun:

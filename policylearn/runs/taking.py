@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ class Taken:
         remark: what a user should know, or nothing.
     """
 
-    forgets: bool
-    held: Mapping[str, str]
-    remark: str
+    forgets: bool = False
+    held: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
+
+
+AS_IT_IS = Taken()
+"""By whoever only reads what is there."""
 
 
 def take(storage: Storage, config: Config, fresh: bool, compares: bool, start_over: str) -> Taken:
