@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policylearn.report.formats import scale_of
+from policylearn.report.formats import fixed, scale_of
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -57,10 +57,10 @@ class Difference:
         >>> Difference(0.0123, 5, 0.001, 0.0236).told(100)
         '+1.2 [0.1, 2.4]'
         """
-        mean = f"{scale * self.mean:+.{digits}f}"
+        mean = fixed(scale * self.mean, digits, "+")
         if self.low is None or self.high is None:
             return mean
-        return f"{mean} [{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]"
+        return f"{mean} [{fixed(scale * self.low, digits)}, {fixed(scale * self.high, digits)}]"
 
     @property
     def still(self) -> bool:
@@ -231,26 +231,24 @@ def sentence(after: str, before: str, found: Difference, most: int = 0, metric: 
     >>> sentence("learned", "random", paired_difference(*scores))
     'learned beats random by 2.2 [0.6, 3.8] points over 5 seeds'
     >>> sentence("learned", "random", paired_difference([0.80, 0.81, 0.84], [0.81, 0.80, 0.80]))
-    'learned is not shown to differ from random: +1.3 [-4.9, 7.6] points over 3 seeds, which could have seen 8.2'
+    'learned is not shown to differ from random: +1.3 [−4.9, 7.6] points over 3 seeds, which could have seen 8.2'
     >>> sentence("learned", "random", paired_difference([0.80004, 0.81005, 0.84003], [0.8, 0.81, 0.84]))
     'learned beats random by 0.004 [0.002, 0.006] points over 3 seeds'
     """
     points, digits, unit = scale_of(metric)
     while found.shown and digits < SHOWN and not round(points * found.mean, digits):
         digits += 1  # nobody wins by nothing
-    value = f"{points * found.mean:+.{digits}f}"
+    mean = fixed(points * found.mean, digits, "+")
     if found.low is None or found.high is None:
-        return f"{after} and {before} differ by {value} {unit} on one seed, which tells nothing of others"
+        return f"{after} and {before} differ by {mean} {unit} on one seed, which tells nothing of others"
     if found.least is None:
-        return (
-            f"{after} and {before} differ by {value} {unit} on all of {found.seeds} seeds: nothing to judge chance by"
-        )
-    seeds = f"{found.seeds} to {most} seeds" if most > found.seeds else f"{found.seeds} seeds"
-    interval = f"[{points * found.low:.{digits}f}, {points * found.high:.{digits}f}] {unit} over {seeds}"
+        return f"{after} and {before} differ by {mean} {unit} on all of {found.seeds} seeds: nothing to judge chance by"
+    over = f"{unit} over {found.seeds}{f' to {most}' if most > found.seeds else ''} seeds"
     if found.shown:
         verb = "beats" if found.mean > 0 else "is worse than"
-        low, high = sorted(points * bound * math.copysign(1, found.mean) for bound in (found.low, found.high))
-        value = f"{points * abs(found.mean):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {unit} over {seeds}"
-        return f"{after} {verb} {before} by {value}"
-    least = f"{points * found.least:.{digits}f}"
-    return f"{after} is not shown to differ from {before}: {value} {interval}, which could have seen {least}"
+        low, high = sorted(abs(points * bound) for bound in (found.low, found.high))
+        value = f"{fixed(abs(points * found.mean), digits)} [{fixed(low, digits)}, {fixed(high, digits)}]"
+        return f"{after} {verb} {before} by {value} {over}"
+    least = fixed(points * found.least, digits)
+    told = found.told(points, digits)
+    return f"{after} is not shown to differ from {before}: {told} {over}, which could have seen {least}"

@@ -72,6 +72,15 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
     return f"[{score(low, digits)}, {score(high, digits)}]"
 
 
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many digits behind the point; with its sign whatever it is, if that is asked for by a plus.
+
+    >>> fixed(-0.42, 1), fixed(3.0, 1, "+")
+    ('−0.4', '+3.0')
+    """
+    return f"{value:{sign}.{digits}f}".replace("-", MINUS)
+
+
 def duration(seconds: Any) -> str:
     """Seconds as a person would say them.
 

@@ -8,7 +8,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from policylearn.report.formats import MISSING, as_number, plural, scale_of, score
+from policylearn.report.formats import MISSING, as_number, fixed, plural, scale_of, score
 from policylearn.report.summary import NAMES, Paired, paired
 from policylearn.report.tables import plain_table
 
@@ -54,20 +54,21 @@ def _cell(result: dict[str, Any], arm: str, reference: str) -> str:
     if arm not in result["arms"]:
         return MISSING
     times, digits, _ = scale_of(result["metric"])
-    mean, gap = f"{times * np.mean(result['arms'][arm]['scores']):.{digits}f}", paired(result, arm, reference)
+    mean, gap = fixed(times * np.mean(result["arms"][arm]["scores"]), digits), paired(result, arm, reference)
     return f"{mean} ({_difference(gap, result['metric'])})" if gap else mean
 
 
 def _difference(gap: Paired, metric: str) -> str:
     """
     >>> _difference(Paired(0.013, -0.004, 0.03, []), "accuracy"), _difference(Paired(-0.02, math.nan, math.nan, []), "")
-    ('+1.3 [-0.4, 3.0]', '-2.0')
+    ('+1.3 [−0.4, 3.0]', '−2.0')
     >>> _difference(Paired(0.01, 0.01, 0.01, []), "accuracy")
     '+1.0 [–]'
     """
     times, digits, _ = scale_of(metric)
-    interval = f" [{times * gap.low:.{digits}f}, {times * gap.high:.{digits}f}]" if math.isfinite(gap.low) else ""
-    return f"{times * gap.mean:+.{digits}f}{f' [{MISSING}]' if gap.same else interval}"
+    ends = ", ".join(fixed(times * end, digits) for end in (gap.low, gap.high) if math.isfinite(end))
+    interval = f" [{MISSING if gap.same else ends}]" if ends else ""
+    return fixed(times * gap.mean, digits, "+") + interval
 
 
 def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
@@ -76,7 +77,7 @@ def _pooled(study: Mapping[str, Any], arm: str) -> list[str]:
         return ["", "", "", tokens]
     p, least = (as_number(found[key]) for key in ("holm", "least"))
     times, digits, _ = scale_of(metric := metric_of(study))
-    seen = MISSING if math.isnan(least) else f"{times * least:.{digits}f}"
+    seen = MISSING if math.isnan(least) else fixed(times * least, digits)
     return [_difference(pooled_gap(found), metric), score(p), seen, tokens]
 
 

@@ -86,7 +86,7 @@ def test_a_study_is_no_config_of_one_task(study_file):
 def test_an_error_in_the_unit_of_the_labels_is_told_in_it_and_averaged_with_nothing():
     errors = {arm: [-1.62, -1.58, -1.6] for arm in ("random", "learned")}
     found = study({"stars": result(**errors) | {"metric": "negative_rmse"}})
-    assert any("| learned | -1.600 (+0.000" in line for line in study_lines(found))
+    assert any("| learned | −1.600 (+0.000" in line for line in study_lines(found))
     assert "in the unit of the labels (negative_rmse)" in render_study(found)
     assert "points" not in " ".join(found["sentences"])
     assert unit_of(found | {"tasks": {"stars": {"metric": "g_mean"}}}) == "in the unit of g_mean"
