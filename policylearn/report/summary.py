@@ -97,16 +97,6 @@ def arms(result: dict[str, Any]) -> list[Arm]:
     return sorted(found, key=_place)
 
 
-def best(result: dict[str, Any]) -> Arm | None:
-    """The arm with the highest mean, leaving out oracles (they know the answer).
-
-    >>> best({"arms": {"random": {"scores": [0.6]}, "oracle-context": {"scores": [0.9]}}}).name
-    'random'
-    """
-    scored = [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
-    return max(scored, key=lambda arm: arm.mean, default=None)
-
-
 def winners(result: dict[str, Any]) -> list[str]:
     """Names of the arms that no other is above, oracles aside; none where all are level, for then there is no best.
 
@@ -115,7 +105,7 @@ def winners(result: dict[str, Any]) -> list[str]:
     >>> winners({"arms": {"random": {"scores": [1.0]}, "learned": {"scores": [1.0]}}})
     []
     """
-    scored = [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
+    scored = _rivals(result)
     most = max((arm.mean for arm in scored), default=math.nan)
     found = [arm.name for arm in scored if most - arm.mean <= SAME]
     return found if len(found) < len(scored) else []
@@ -129,7 +119,12 @@ def strongest_baseline(result: dict[str, Any]) -> Arm | None:
     """
     given = (result.get("arms") or {}).items()
     others = {name: arm for name, arm in given if name != LEARNED and has_equal_budget(arm)}
-    return best({"arms": others})
+    return max(_rivals({"arms": others}), key=lambda arm: arm.mean, default=None)
+
+
+def _rivals(result: dict[str, Any]) -> list[Arm]:
+    """The arms that have scores and do not know the answer, as oracles do."""
+    return [arm for arm in arms(result) if arm.name not in ORACLES and math.isfinite(arm.mean)]
 
 
 def has_equal_budget(arm: Mapping[str, Any]) -> bool:

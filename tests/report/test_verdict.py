@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from policylearn.report.summary import best, gap_recovered, paired, strongest_baseline, uneven_masking
+from policylearn.report.summary import gap_recovered, paired, strongest_baseline, uneven_masking, winners
 from policylearn.report.verdict import signal, verdict
 
 
@@ -109,7 +109,7 @@ def test_many_arms_do_not_make_a_long_sentence():
 
 def test_the_oracle_is_no_rival():
     scores = result(interval(0.01, 0.05, 0.09), learned=[0.85] * 3, oracle=[0.95] * 3, **BASE)
-    assert verdict(scores).outcome == "better" and best(scores).name == "learned"
+    assert verdict(scores).outcome == "better" and winners(scores) == ["learned"]
     assert strongest_baseline(scores).name == "difference"
 
 
