@@ -37,6 +37,7 @@ from policylearn.problems.problem import Problem
 from policylearn.report.console_watch import ConsoleWatch
 from policylearn.report.printing import print_line
 from policylearn.report.progress import TaskProgress
+from policylearn.report.uses import use_in_words
 from policylearn.runs.code import NOW, code_of_parts
 from policylearn.runs.layout import REPORT
 from policylearn.runs.preemption import preemptible
@@ -223,7 +224,8 @@ def evaluate_policies(
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             begins()
             run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})
-            result = compare(config, problem, policies, pool, run) | {"provenance": run.provenance()}
+            result = compare(config, problem, policies, pool, run)
+        result |= {"use": use_in_words(config.model_dump()), "provenance": run.provenance()}
         alone = pool_results(config.name, {config.name: result}, RANDOM, learned=policies)
         result |= {"sentences": alone["sentences"]}
         run.save_text(REPORT, render_study(alone))

@@ -30,19 +30,13 @@ from policylearn.report.summary import (
 )
 from policylearn.report.svg import arm_css
 from policylearn.report.tables import seeds_shown
+from policylearn.report.uses import use_in_words
 from policylearn.report.verdict import signal, verdict
 from policylearn.report.words import WordRow, fallers, least_masked, most_masked, risers
 
 __all__ = ["WordRow", "render_report"]
 
 WORDS_SHOWN = 15
-USES = {
-    "probe": "a linear model of frozen features",
-    "finetune": "fine-tuning",
-    "joint": "fine-tuning on masked tokens as well",
-    "weight_mask": "binary masks of the weights",
-}
-"""Entries of `evaluate.downstream` in words."""
 LINEAGE = ("prior", "learned")
 """Facts of the provenance that say how the policy came about, see `policylearn.learning.lineage`."""
 
@@ -143,24 +137,6 @@ def _row(result: dict[str, Any], name: str, best: bool) -> dict[str, Any]:
         "seconds": arm.seconds,
         "extras": [mean_and_spread(values.get(name, [])) for values in extra_scores(result).values()],
     }
-
-
-def use_in_words(config: dict[str, Any]) -> str:
-    """How the trained model is used for the score, and by how many labels.
-
-    >>> use_in_words({"evaluate": {"downstream": ["probe"], "labelled": 200, "subsets": 3}})
-    'by a linear model of frozen features, from 200 labelled examples of train (mean of 3 draws)'
-    >>> use_in_words({"evaluate": {"downstream": ["finetune@50", "probe"]}})
-    'by fine-tuning, from 50 labelled examples of train'
-    """
-    given = config.get("evaluate") or {}
-    how, _, own = str((given.get("downstream") or [""])[0]).partition("@")
-    draws = given.get("subsets") or 1
-    if not how:
-        return ""
-    number = own or given.get("labelled")
-    amount = f"{formats.count(int(number))} labelled examples of train" if number else "all labels of train"
-    return f"by {USES.get(how, how)}, from {amount}" + (f" (mean of {draws} draws)" if number and draws > 1 else "")
 
 
 def _seed_name(result: dict[str, Any], place: int) -> str:

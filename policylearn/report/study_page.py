@@ -26,6 +26,7 @@ def render_study(study: Mapping[str, Any]) -> str:
             remarks=_remarks(study),
             apart=list(dict.fromkeys(arm for result in study["tasks"].values() for arm in apart(result))),
             untrained=any("none" in result["arms"] for result in study["tasks"].values()),
+            use=_use(study),
             made=_made(study),
             reference=NAMES.get(study["reference"], study["reference"]),
             baseline=NAMES.get(study["baseline"], study["baseline"]),
@@ -41,6 +42,15 @@ def _remarks(study: Mapping[str, Any]) -> list[str]:
     """What a reader should know of the models of its tasks."""
     found = {task: result.get("provenance", {}).get("remark") for task, result in study["tasks"].items()}
     return [f"{task}: {remark}" for task, remark in found.items() if remark]
+
+
+def _use(study: Mapping[str, Any]) -> str:
+    """How the trained models are used, with the tasks it holds for if there are several ways; nothing of results that
+    do not say."""
+    tasks: dict[str, list[str]] = {}
+    for task, result in study["tasks"].items():
+        tasks.setdefault(result.get("use", ""), []).append(task)
+    return "; ".join(f"{use} ({', '.join(names)})" if len(tasks) > 1 else use for use, names in tasks.items() if use)
 
 
 def _made(study: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -47,7 +47,8 @@ def test_exported_policies_are_compared_with_the_configured_arms(finished, one_s
         "learned and random differ",
         "prior and random differ",
     ]
-    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page and "The task is learned by a linear model of frozen features, from all labels" in page
     assert result["arms"].keys() == json.loads((tmp_path / "out" / "result.json").read_text())["arms"].keys()
     whole = json.loads((finished / "result.json").read_text(encoding="utf-8"))["arms"]
     for arm, twin in (("random", "random"), ("learned", "learned"), ("prior", "difference")):

@@ -7,6 +7,7 @@ from rich.console import Console
 from policylearn.report.study import rows, study_table
 from policylearn.report.study_page import render_study
 from policylearn.report.tables import comparison_table
+from policylearn.report.uses import use_in_words
 
 
 def shown(table) -> str:
@@ -49,6 +50,16 @@ def test_a_study_says_what_was_made_from_what_and_of_no_arm_that_it_lacks():
     )
     assert "<dt>model</dt><dd>tiny</dd>" in page and page.count("a remark") == 1
     assert "is not trained at all" in page and "is not trained at all" not in without
+
+
+def test_a_study_says_how_models_are_used_and_where_differently():
+    study = study_of(random=[0.5, 0.5])
+    assert "The task is learned" not in render_study(study)  # of a result from before this was kept
+    one, other = (use_in_words({"evaluate": {"downstream": ["probe"], "labelled": n}}) for n in (200, None))
+    same = study | {"tasks": {task: study["tasks"]["mine"] | {"use": one} for task in ("a", "b")}}
+    assert f"The task is learned {one}, and scored on test." in render_study(same)
+    same["tasks"]["b"]["use"] = other
+    assert f"The task is learned {one} (a); {other} (b), and scored on test." in render_study(same)
 
 
 def test_a_study_is_whole_on_a_terminal_of_80_columns():
