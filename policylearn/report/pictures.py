@@ -68,23 +68,29 @@ def drawn_pictures(
 ) -> dict[str, Any]:
     """Pictures x [B, T, d] before and after learning as HTML, as `page.drawn` has texts, under their names if they have
     any, by the scores [B, T] that came with them; where nothing was learned, each is shown once."""
-    known = [*names[: len(x)], *[""] * (len(x) - len(names))]
     given = [{name: values[i : i + 1] for name, values in columns.items()} for i in range(len(x))]
-    both = policy.before(), policy
-    pairs = [tuple(embedded(one, x[i : i + 1], known[i], own) for one in both) for i, own in enumerate(given)]
-    alike = all(prior == learned for prior, learned in pairs)
+    both = {"before learning": policy.before(), "after learning": policy}
+    files = [[sheet(x[i : i + 1], {"": one}, 0, own) for one in both.values()] for i, own in enumerate(given)]
+    alike = all(prior == learned for prior, learned in files)
+    shown = [
+        tuple(
+            embedded(file, f"masks of picture {number}{'' if alike else f', {when}'}", name)
+            for when, file in zip(both, pair, strict=True)
+        )
+        for number, (pair, name) in enumerate(zip(files, [*names, *[""] * len(x)], strict=False), 1)
+    ]
     return {
-        "pairs": [] if alike else pairs,
-        "texts": [learned for _, learned in pairs] if alike else [],
+        "pairs": [] if alike else shown,
+        "texts": [learned for _, learned in shown] if alike else [],
         "legend": "",
         "sample": "The warmer a patch, the likelier it is to be hidden, within its picture.",
     }
 
 
-def embedded(policy: MaskingPolicy, x: Tensor, name: str = "", columns: Columns | None = None) -> Markup:
-    """One picture x [1, T, d] as an image that holds its file, its name below it."""
-    data = base64.b64encode(sheet(x, {"": policy}, left=0, columns=columns)).decode()
-    shown = Markup(f'<img alt="a picture under its mask probabilities" src="data:image/png;base64,{data}">')
+def embedded(png: bytes, alt: str, name: str = "") -> Markup:
+    """A picture that holds its file, its name below it; `alt` describes it to the blind."""
+    data = base64.b64encode(png).decode()
+    shown = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(alt, data)
     return shown + Markup('<div class="small faint">{}</div>').format(name) if name else shown
 
 
