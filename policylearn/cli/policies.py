@@ -95,4 +95,4 @@ def settings(
         return
     console = plain_console()
     for one in found:
-        console.print(settings_table(one))
+        console.print(settings_table(one, console.width))

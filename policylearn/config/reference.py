@@ -78,12 +78,12 @@ def find_sections(name: str | None) -> list[Section]:
     return found
 
 
-def settings_table(section: Section) -> Table:
-    """A section for the terminal."""
+def settings_table(section: Section, width: int = 80) -> Table:
+    """A section for a terminal of so many columns; of fewer than 80 keys are broken as well, so that nothing is cut."""
     table = Table(title=f"{escape(f'[{section.name}]')}  {escape(section.about)}", title_justify="left", expand=True)
-    table.add_column("key", no_wrap=True)
+    table.add_column("key", max_width=width // 4 if width < 80 else None, overflow="fold")
     for heading, width in (("type", 3), ("default", 2), ("", 6)):
-        table.add_column(heading, ratio=width, min_width=len(heading), overflow="fold")
+        table.add_column(heading, ratio=width, min_width=5, overflow="fold")
     for setting in section.settings:
         table.add_row(*(escape(text) for text in (setting.key, setting.kind, setting.default, setting.about)))
     return table

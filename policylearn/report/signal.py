@@ -155,5 +155,5 @@ def _table(*headings: str) -> Table:
     table = plain_table("")
     for i, heading in enumerate(headings):
         number = i > 0 and heading != "what it is"
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number)
+        table.add_column(heading, justify="right" if number else "left", min_width=4, overflow="fold")
     return table

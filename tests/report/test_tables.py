@@ -2,12 +2,18 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from policylearn.config.reference import find_sections, settings_table
+from policylearn.report.signal import validity_report
 from policylearn.report.study import rows, study_table
 from policylearn.report.study_page import render_study
 from policylearn.report.tables import comparison_table
 from policylearn.report.uses import use_in_words
+
+FOUND = {"interval": [0.1, 0.2], "spearman": 0.3, "without_noise": 0.4}
+VALIDITY = {"verdict": "", "loss": FOUND, "score": FOUND}
 
 
 def shown(table) -> str:
@@ -75,3 +81,16 @@ def test_what_all_tasks_of_a_study_have_alike_is_told_once():
     other = {**study["tasks"]["mine"], "provenance": {"model": "tiny", "task": "b"}}
     page = render_study(study | {"tasks": {**study["tasks"], "other": other}})
     assert page.count("<dd>tiny</dd>") == 1 and page.count("<dd>b</dd>") == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (lambda: validity_report(VALIDITY), "loss score their dev outer .300 .400"),
+        (lambda: settings_table(find_sections("scores.difference.anchor_ratio")[0], 40), "4. least as frequent text"),
+    ],
+)
+def test_on_a_terminal_of_40_columns_no_column_is_cut(table, words):
+    console = Console(file=io.StringIO(), width=40, color_system=None)
+    console.print(table())
+    assert {*words.split()} <= {*console.file.getvalue().split()}, console.file.getvalue()
