@@ -17,14 +17,14 @@ SHOWN = ("mask_share", "random_share", "random_token_ids")
 OF_PATCHES = ("anchors", "anchor_ratio", "anchor_count")
 """Of [scores.difference]: what visual words have as well."""
 OF_STAGES = {
-    "strength": ("strength.factors", "strength.models"),
-    "outcomes": ("outcomes",),
-    "rounds": tuple(
-        f"learn.{name}"
-        for name in ("rounds", "rollouts", "learning_rate", "eps", "trust_rate", "patience", "lag", "max_dropped")
-    ),
-    "supervised": ("supervised",),
+    ("strength",): ("strength",),
+    ("outcomes",): ("outcomes",),
+    ("rounds",): tuple(f"learn.{name}" for name in ("rounds", "rollouts", "learning_rate", "eps", "trust_rate", "lag")),
+    ("rounds", "outcomes"): ("learn.max_dropped",),
+    ("rounds", "supervised"): ("learn.patience", "learn.select"),
+    ("supervised",): ("supervised",),
 }
+"""What only these stages read."""
 OF_OUTER = {
     "probe": ("folds",),
     "finetune": (*(STEPS := ("steps", "batch_size")), *(TUNED := ("optimizer", "learning_rate", "clip"))),
@@ -134,10 +134,10 @@ def _unread(config: Config) -> Iterator[tuple[str, list[str]]]:
         f'policy.network is "{(network := config.policy.network)}"',
         [f"policy.{name}" for name in OF_NETWORKS.get(network, ())],
     )
-    for stage, keys in OF_STAGES.items():
-        if stage not in learn.stages:
-            read = {"learn.max_dropped"} if "outcomes" in learn.stages else set()
-            yield f'learn.stages has no "{stage}"', [key for key in keys if key not in read]
+    for stages, keys in OF_STAGES.items():
+        if not {*stages} & {*learn.stages}:
+            named = " or ".join(f'"{stage}"' for stage in stages)
+            yield f"learn.stages has no {named}", [*keys]
     if "supervised" in learn.stages and config.supervised.targets == "importance":
         yield 'supervised.targets is "importance"', [f"supervised.{name}" for name in OF_ANSWERS]
     if learn.estimator in ("credit", "relaxed"):

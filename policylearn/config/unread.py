@@ -3,24 +3,23 @@ is for several commands, and of what it says nothing is told."""
 
 from collections.abc import Iterable
 
+from policylearn.config.learning import LearnConfig
+
 MEASURED = ("diagnose", "validity")
-LEARNED = (
-    "strength",
-    "outcomes",
-    "supervised",
-    "learn.rounds",
-    "learn.rollouts",
-    "learn.learning_rate",
-    "learn.patience",
+OF_ROUNDS = tuple(
+    f"learn.{name}"
+    for name in LearnConfig.model_fields
+    if name not in ("stages", "start", "estimator", "samples", "kl")
 )
+LEARNED = ("strength", "outcomes", "supervised", "learn.estimator", "learn.samples", "learn.kl", *OF_ROUNDS)
 PAIRED = ("evaluate.seeds", "evaluate.first_seed")
 COMPARED = ("evaluate.arms", *PAIRED, "evaluate.steps")
 TRAINED = ("inner.steps", "inner.batch_size", "inner.learning_rate", "inner.schedule", "inner.warmup")
 UNREAD = {
     "train": ("pretrain", *MEASURED),
-    "evaluate": ("pretrain", *LEARNED, *MEASURED),
-    "score": ("pretrain", "evaluate", *LEARNED, *MEASURED),
-    "diagnose": ("pretrain", *PAIRED, "strength", "outcomes", "supervised", "learn.rounds"),
+    "evaluate": ("pretrain", "credit.strength", *LEARNED, *MEASURED),
+    "score": ("pretrain", "evaluate", "credit.strength", *LEARNED, *MEASURED),
+    "diagnose": ("pretrain", *PAIRED, "strength", "outcomes", "supervised", *OF_ROUNDS),
     "pretrain": ("evaluate", *LEARNED, *MEASURED, *TRAINED, "credit", "outer"),
     "adapt": ("pretrain", *COMPARED, *LEARNED, *MEASURED, *TRAINED, "credit", "outer", "policy"),
 }

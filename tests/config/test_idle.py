@@ -75,6 +75,10 @@ def test_of_pictures_settings_of_words_are_named():
         (["strength.factors=[0.0,1.0]", "strength.models=9"], "strength.factors, strength.models  do"),
         (["learn.rounds=3", "learn.rollouts=4", "learn.stages=[expected]"], "learn.rounds, learn.rollouts  do"),
         (["supervised.epochs=3"], "supervised.epochs  does"),
+        (["learn.patience=2", "learn.select=last", "learn.stages=[supervised]", "supervised.path=a"], ""),
+        (["learn.patience=2", "learn.select=last", "learn.stages=[expected]"], "learn.patience, learn.select  do"),
+        (["learn.max_dropped=0.1", "learn.stages=[expected]"], "learn.max_dropped  does"),
+        (["learn.max_dropped=0.1", "learn.stages=[outcomes]"], ""),
         (["supervised.path=a", "learn.stages=[supervised]", "supervised.targets=importance"], "supervised.path  does"),
         (["learn.samples=9"], "learn.samples  does"),
         (["evaluate.joint.epochs=2"], "evaluate.joint.epochs  does"),
@@ -115,7 +119,9 @@ def test_reasons_know_the_settings_that_there_are():
     of = {"outer": idle.OF_OUTER, "inner": idle.OF_OPTIMIZER, "policy": idle.OF_NETWORKS}
     named = [f"{section}.{name}" for section, table in of.items() for names in table.values() for name in names]
     named += [f"{section}.{name}" for section, names in idle.OF_DATA.items() for name in names]
-    named += [key for names in idle.OF_STAGES.values() for key in names if key not in ("supervised", "outcomes")]
+    named += [
+        key for names in idle.OF_STAGES.values() for key in names if key not in ("supervised", "outcomes", "strength")
+    ]
     assert named and not {*named} - {*keys}
     read = {key for names in idle.OF_OUTER.values() for key in names} | {"adaptation", "support", "query", "parameters"}
     assert {f"outer.{key}" for key in read} == {key for key in keys if key.startswith("outer.")}

@@ -17,6 +17,13 @@ def test_what_is_not_read_are_sections_and_settings_that_there_are(command):
     assert not unread_by(command, ["model.name", "domain.path", "task.path", "masking.rate", "name"])
 
 
+def test_where_nothing_is_learned_no_setting_of_learning_is_read():
+    keys = [key for key in known_keys() if key.startswith("learn.")]
+    for command in ("evaluate", "score", "pretrain", "adapt"):
+        told = {line.split()[0] for line in unread_by(command, keys)}
+        assert {*keys} - told == {"learn.stages", "learn.start"}
+
+
 def test_a_file_says_what_it_likes_and_a_command_line_is_told(policylearn, tiny_toml):
     status, out, _ = policylearn("score", tiny_toml, "--scorer", "tficf", "learn.rounds=9", "evaluate.seeds=", "name=x")
     assert status == 0
