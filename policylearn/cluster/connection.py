@@ -17,6 +17,8 @@ from ray.exceptions import RayError
 
 from policylearn.config import ClusterConfig, Config
 
+log = logging.getLogger(__name__)
+
 HERE = "local"
 """An address, to Ray: a cluster of one's own."""
 CONNECT, ANSWER = 4.0, 8.0
@@ -54,14 +56,17 @@ def connect(config: Config) -> None:
 
 def check_joined(cluster: ClusterConfig) -> None:
     """That a cluster which this process has joined already, and which it can leave for no other, is the one named.
+    Where one of its own is asked for, the log says that there is none.
 
     Raises:
         ValueError: the config, or RAY_ADDRESS, names another.
     """
     address, key = cluster.named_address
+    here = ray.get_runtime_context().gcs_address
+    if address == HERE:
+        log.warning(f"{key} is {HERE!r}, and this process has joined the Ray cluster at {here}: work is done there")
     if ":" not in address or "://" in address:
         return  # "auto", or a proxy, which says nothing of what is behind it
-    here = ray.get_runtime_context().gcs_address
     if here not in _names_of(address):
         raise ValueError(
             f"{key} is {address!r}, and this process has joined the Ray cluster at {here}: unset it to work there, or "

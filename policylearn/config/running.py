@@ -23,7 +23,9 @@ class ClusterConfig(Strict):
         "ray", description="workers of a Ray cluster, or this process alone"
     )
     address: Annotated[str | None, AfterValidator(_has_a_port)] = Field(
-        None, description="Ray cluster to join; unset: RAY_ADDRESS, else start one here"
+        None,
+        description='Ray cluster to join: host:port, or "auto" for that of this machine; unset: RAY_ADDRESS, else '
+        'that which the process has joined, else one is started here, as for "local"',
     )
     workers: int = Field(2, ge=1, description="at most; those the cluster has no room for join when it has")
     threads: int = Field(1, ge=1, le=1024, description="torch threads of each worker, and of the process that scores")

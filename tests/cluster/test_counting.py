@@ -93,7 +93,7 @@ def test_ray_data_is_left_as_its_user_has_it():
     assert said() == before and inside[0][0] == 1
 
 
-def test_another_cluster_than_the_one_that_has_been_joined_is_refused(monkeypatch):
+def test_another_cluster_than_the_one_that_has_been_joined_is_refused(monkeypatch, caplog):
     here = ray.get_runtime_context().gcs_address
     for address in ("10.255.255.1:6379", f"no-such-host.invalid:{here.rpartition(':')[2]}"):
         config = Config.model_validate({"cluster": {"address": address}})
@@ -101,7 +101,11 @@ def test_another_cluster_than_the_one_that_has_been_joined_is_refused(monkeypatc
             with pytest.raises(ValueError, match=rf"^cluster.address is '{address}', and .* has joined .*{here}"):
                 join(config)
     for address in (here, "auto", "local", ""):
+        caplog.clear()
         check_joined(Config.model_validate({"cluster": {"address": address}}).cluster)
+        assert (f"'local', and this process has joined the Ray cluster at {here}" in caplog.text) == (
+            address == "local"
+        )
     monkeypatch.setenv("RAY_ADDRESS", "10.255.255.1:6379")
     with pytest.raises(ValueError, match=r"^RAY_ADDRESS is '10\.255"):
         check_joined(Config().cluster)
