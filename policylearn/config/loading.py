@@ -91,7 +91,7 @@ def config_of(
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ValueError("\n".join(_explain(one, source, origin) for one in error.errors())) from None
+        raise ValueError(explained(error, source, origin)) from None
 
 
 def resolved_json(config: Config) -> str:
@@ -211,19 +211,31 @@ def _value(text: str) -> Any:
         return [word.strip().strip("\"'") for word in inside[1].split(",")] if inside else text
 
 
-def _explain(detail: Any, source: str, origin: dict[str, str]) -> str:
+def explained(error: ValidationError, source: str, origin: Mapping[str, str], model: type[BaseModel] = Config) -> str:
+    """Every mistake in settings on a line of its own.
+
+    Args:
+        error: what is wrong.
+        source: what to call the tree that they stand in.
+        origin: what changes of it are called, by key.
+        model: that they are of.
+    """
+    return "\n".join(_explain(one, source, origin, known_keys(model)) for one in error.errors())
+
+
+def _explain(detail: Any, source: str, origin: Mapping[str, str], known: list[str]) -> str:
     behind = zip(detail["loc"], ["", *detail["loc"]], strict=False)
     key = ".".join(str(part) for part, before in behind if part not in KINDS.get(str(before), ()))
     where = _blamed(key, detail["msg"], origin) or source
     if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key!r}; {_instead(key)}"
+        return f"{where}: unknown key {key!r}; {_instead(key, known)}"
     message = detail["msg"].removeprefix("Value error, ")
     said = isinstance(detail["input"], dict) or repr(detail["input"]) in message
     given = "" if said else f", got {detail['input']!r}"
     return f"{where}: {key + ': ' if key else ''}{message}{given}"
 
 
-def _blamed(key: str, message: str, origin: dict[str, str]) -> str:
+def _blamed(key: str, message: str, origin: Mapping[str, str]) -> str:
     """What changes of a tree a mistake comes from; empty: none, as far as can be seen.
 
     Args:
@@ -237,16 +249,15 @@ def _blamed(key: str, message: str, origin: dict[str, str]) -> str:
     return ", ".join(named)
 
 
-def _instead(key: str) -> str:
-    """What a key that is not known may have been meant for, or those that there are.
+def _instead(key: str, known: list[str]) -> str:
+    """What a key that is not among those known may have been meant for, or those that there are.
 
-    >>> _instead("outer.fold"), _instead("foo")[:37]
+    >>> _instead("outer.fold", known_keys()), _instead("foo", known_keys())[:37]
     ("did you mean 'outer.folds'?", 'known here: cluster, credit, diagnose')
     """
     if key in RENAMED:
         return f"it is called {RENAMED[key]!r} now"
     section, _, leaf = key.rpartition(".")
-    known = known_keys()
     here = {k.removeprefix(f"{section}.").partition(".")[0] for k in known if not section or _inside(k, section)}
     if near := difflib.get_close_matches(leaf, sorted(here), n=1, cutoff=NEAR):
         return f"did you mean {(f'{section}.' if section else '') + near[0]!r}?"

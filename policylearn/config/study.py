@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from policylearn.config.experiment import Config
-from policylearn.config.loading import load_config, parsed, read_toml
+from policylearn.config.loading import explained, load_config, parsed, read_toml
 from policylearn.config.places import Place, find_beside
 from policylearn.config.strict import Strict
 
@@ -40,7 +40,7 @@ class StudyConfig(Strict):
     def _consistent(self) -> "StudyConfig":
         if self.reference not in self.arms:
             raise ValueError(f"reference {self.reference!r} is not among the arms {self.arms}")
-        if bad := [name for name in self.tasks if "/" in name or name.startswith(".")]:
+        if bad := [name for name in self.tasks if not name or "/" in name or name.startswith(".")]:
             raise ValueError(f"task {bad[0]!r} names a folder of results: give it a plain name")
         return self
 
@@ -79,9 +79,8 @@ def load_study(path: str | Path, overrides: list[str], imports: Collection[str] 
     try:
         study = StudyConfig.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        key, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{path}: {key + ': ' if key else ''}{message}") from None
+        origin = {key: f"override {override}" for override, (key, _) in own.items() if key in SAID_ONCE}
+        raise ValueError(explained(error, str(path), origin, StudyConfig)) from None
     for task, settings in study.tasks.items():
         for override in [*study.set, *settings.set]:
             if (key := override.partition("=")[0].strip()) in OWN_KEYS:

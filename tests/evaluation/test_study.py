@@ -58,8 +58,10 @@ def test_every_task_has_the_arms_seeds_and_settings_of_the_study_and_its_own(stu
     ("old", "new", "message"),
     [
         ('name = "small"', "", "study.toml: name: Field required"),
-        ("seeds = 2", "sedes = 2", "study.toml: sedes: Extra inputs"),
+        ("seeds = 2", "sedes = 2", r"study.toml: unknown key 'sedes'; did you mean 'seeds'\?"),
         ('"random", ', "", r"study.toml: reference 'random' is not among the arms \['none', 'random-30'\]"),
+        ("seeds = 2", "sedes = 2\nwhat = 1", r"'seeds'\?\n.*study.toml: unknown key 'what'"),
+        ("tasks.one", 'tasks.""', "study.toml: task '' names a folder"),
         ("tasks.one", 'tasks."../one"', r"study.toml: task '../one' names a folder"),
         ("inner.steps=3", "inner.stepz=3", "override inner.stepz=3: unknown key 'inner.stepz'"),
         ('config = "', 'config = "nowhere', "config file nowhere.* does not exist"),
