@@ -17,7 +17,7 @@ from policylearn.policy.policy import MaskingPolicy
 from policylearn.policy.scores import scorer_of
 from policylearn.report.inspected import write_inspected_pictures
 from policylearn.report.pictures import drawn_pictures, in_letters
-from policylearn.report.printing import print_line
+from policylearn.report.printing import print_line, print_to_copy
 from policylearn.scores.registry import READ_LABELS
 
 MOST = 24
@@ -91,7 +91,7 @@ def show_pictures(
             print_line(console, shown)
         return
     write_inspected_pictures(html, policy, drawn_pictures(artefact.policy, x, names, {REGION: boxes}), facts(artefact))
-    print_line(console, f"page  {html}")
+    print_to_copy(console, f"page  {html}")
 
 
 def facts(artefact: PolicyArtefact) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """score, train, evaluate and inspect on folders of pictures, as a stranger calls them."""
 
+import io
 import json
 import re
 from shutil import copytree
@@ -13,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
 from policylearn.arms.arms import check_fits
-from policylearn.artefact import load_policy
+from policylearn.artefact import PolicyArtefact, load_policy
 from policylearn.artefact.manifest import digest
 from policylearn.collator.patch_collator import PatchCollator
-from policylearn.commands.inspect import read_places
+from policylearn.commands.inspect import read_places, show_pictures
 from policylearn.commands.present import samples, word_rows
 from policylearn.commands.train import train
 from policylearn.config import MaskingConfig, load_config
@@ -282,6 +283,16 @@ def test_boxes_are_seen_wherever_a_policy_is_shown(policylearn, folder, tmp_path
     assert min(of["1.1"]) > max(of["2.1"])
     shown = samples(problem, policy)["texts"]
     assert shown != drawn_pictures(policy, problem.domain.batch(range(4))[0])["texts"]
+
+
+def test_where_a_page_lies_is_printed_to_be_copied(tmp_path):
+    field = PatchField(torch.randn(4, 4), Grid(8, 8, patch=2, channels=1), MaskingConfig(rate=0.5))
+    artefact = PolicyArtefact(patch_policy(field, {}, {}), None)
+    np.savez(tmp_path / "two.npz", image=np.zeros((2, 8, 8), np.uint8))
+    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    page = tmp_path / "a folder with a long name" / "my page.html"
+    show_pictures(console, "mine", artefact, [str(tmp_path / "two.npz")], page)
+    assert console.file.getvalue() == f"page  {page}\n" and page.is_file()
 
 
 @pytest.mark.parametrize("network", ["table", "context"])
