@@ -19,10 +19,5 @@ def last_checkpoint(folder: Path) -> tuple[int, Path] | None:
 def _steps(checkpoint: Path) -> int | None:
     try:
         return int(json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # storage boundary: it ended before this was written, or meanwhile
+    except (OSError, ValueError, KeyError, TypeError):  # storage boundary: it ended before this was written
         return None
