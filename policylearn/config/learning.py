@@ -265,7 +265,8 @@ class LearnConfig(Strict):
         ge=0,
         le=10**12,
         description='of the rollouts, and of what "outcomes" and "strength" train: models, data order, masks, labelled '
-        "examples; expected credits are taken from the same trainings whatever it is",
+        "examples; and of the order of texts that token targets are learned on; expected credits are taken from the "
+        "same trainings whatever it is",
     )
 
     @property
