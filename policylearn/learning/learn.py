@@ -4,6 +4,7 @@ best φ by dev, a checkpoint, progress and trackers."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from policylearn.cluster.calls import Result, Work
 from policylearn.cluster.pool import Pool
@@ -178,17 +179,23 @@ def run_stage(
 
 
 class Seen:
-    """A pool whose results are counted as they come; what has failed says how it can be seen again, see `Stage`."""
+    """A pool whose results are counted as they come; what has failed says how it can be seen again, see `Stage`. The
+    run begins with the first call: a learner that refuses before costs nothing."""
 
     def __init__(self, pool: Pool, run: Run, progress: RoundProgress, stage: Stage) -> None:
         self._run, self._progress, self._stage = run, progress, stage
-        self._pool, self.share, self.submit, self.drop = pool, pool.share, pool.submit, pool.drop
+        self._pool, self.share, self.drop = pool, pool.share, pool.drop
         self.alive, self.count_round = pool.alive, pool.count_round
 
     @property
     def lost(self) -> int:
         """See `Pool.lost`."""
         return self._pool.lost
+
+    def submit(self, work: Work, calls: Sequence[Sequence[Any]]) -> list[int]:
+        """See `Pool.submit`."""
+        self._run.begin()
+        return self._pool.submit(work, calls)
 
     def results(self, tickets: Sequence[int]) -> Iterator[Result]:
         """See `Pool.results`."""

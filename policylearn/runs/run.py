@@ -136,7 +136,8 @@ class Run(AbstractContextManager["Run"]):
             self._outbox.flush()
 
     def latest_state(self, folder: str = "") -> State:
-        """The newest sound checkpoint, with metrics.jsonl brought in line with it, or a new state.
+        """The newest sound checkpoint, with metrics.jsonl brought in line with it; or a new state, where there is none
+        or it is to be forgotten.
 
         Args:
             folder: where in the run they are, for a stage with a folder of its own.
@@ -144,7 +145,8 @@ class Run(AbstractContextManager["Run"]):
         Raises:
             StorageFailed: it was tried for `cluster.storage_timeout` seconds.
         """
-        self.begin()
+        if self._forgets:
+            return State(folder=folder)
         with self._waiting():
             state, complaints = load_latest(self.storage / inside(folder, CHECKPOINTS))
             metrics = kept_bytes(self.storage, inside(folder, METRICS))

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from math import isfinite
 from typing import Any, Protocol
@@ -49,8 +49,11 @@ class TensorBoard:
     def __init__(self, config: Config, folder: str, identity: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.known = 0
-        self._writer = SummaryWriter(f"{folder}/tensorboard", purge_step=0)
+        self.known, self._open = 0, partial(SummaryWriter, f"{folder}/tensorboard", purge_step=0)
+
+    @cached_property
+    def _writer(self) -> Any:
+        return self._open()  # with the first round: before it, the folder may hold what is about to be forgotten
 
     def log(self, number: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -58,7 +61,8 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if "_writer" in vars(self):
+            self._writer.close()
 
 
 class WandB:

@@ -12,6 +12,7 @@ from policylearn.commands.train import train
 from policylearn.config import Config, resolved_json
 from policylearn.learning.rollout import rollout
 from policylearn.models.device import without_gpus
+from policylearn.registry.known import TRACKERS
 from policylearn.report.console import RoundProgress
 from policylearn.runs.run import Run
 from policylearn.runs.state import load_latest
@@ -257,13 +258,19 @@ def test_fresh_starts_over_with_other_settings(tiny, tmp_path, quiet):
         ("general.path=no/such.txt", "such.txt"),
         ("scores.difference.anchor_ratio=1e9", "anchor"),
         ("cluster.gpus=1", "torch sees no GPU here"),
+        ("learn.stages=[supervised] supervised.path=planted", "without questions"),
+        ("track.to=[broken]", "cannot be used: no login"),
     ],
 )
 def test_a_mistake_beside_fresh_costs_nothing(finished, tiny, quiet, monkeypatch, mistake, said):
+    def broken(*given):
+        raise OSError("no login")
+
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setitem(TRACKERS.members, "broken", broken)
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=said):
-        train(tiny(mistake), finished, quiet, fresh=True)
+        train(tiny(*mistake.split()), finished, quiet, fresh=True)
     assert before == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
 
 
