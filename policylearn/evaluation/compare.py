@@ -65,10 +65,9 @@ def compare(
         ValueError: an arm is not known.
         WorkFailed: a trial failed wherever it was tried; those before it are kept.
     """
-    seeds, names = config.evaluate.paired, config.evaluate.arms
-    if not seeds:
+    if not (seeds := config.evaluate.paired):
         return summarise([], problem.task.metric)
-    arms = {arm: policies.get(arm) or arm_policy(problem, arm) for arm in names}
+    arms = _built(config, problem, policies)
     wanted, others = _wanted(problem, arms, seeds), other_budgets(config, policies)
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     new = set(wanted.values()) - known.keys()
@@ -91,6 +90,10 @@ def compare(
     for arm in (arm for arm, found in summary["arms"].items() if not found["equal_budget"] and arm not in others):
         run.warn(f"{arm} masked another number of tokens than the other arms: it is marked as of another budget")
     return summary
+
+
+def _built(config: Config, problem: Problem, policies: Mapping[str, MaskingPolicy]) -> dict[str, MaskingPolicy | None]:
+    return {arm: policies.get(arm) or arm_policy(problem, arm) for arm in config.evaluate.arms}
 
 
 def _wanted(
@@ -221,6 +224,7 @@ def evaluate_policies(
     if config.evaluate.seeds:
         run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
+        _built(config, problem, policies)  # one that cannot be must not cost what is to be forgotten
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             begins()
             run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})

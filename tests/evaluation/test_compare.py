@@ -94,6 +94,15 @@ def test_no_policy_is_given_for_an_arm_that_trains_in_a_way_of_its_own(arm, fini
     assert not (tmp_path / "out").exists()
 
 
+def test_an_arm_that_cannot_be_built_beside_fresh_costs_nothing(one_seed, tiny, tmp_path, quiet):
+    evaluate_policies(one_seed, tmp_path, quiet, {})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    config = tiny("evaluate.seeds=1", "evaluate.arms=[random,difference]", "scores.difference.anchor_ratio=1e9")
+    with pytest.raises(ValueError, match="anchor"):
+        evaluate_policies(config, tmp_path, quiet, {}, fresh=True)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
 def test_a_trial_that_a_later_version_knows_more_of_is_known(one_seed, tmp_path, quiet):
     config = with_arm(one_seed, "word")
     first = evaluate_policies(config, tmp_path, quiet, {})
