@@ -355,6 +355,7 @@ def test_what_dev_had_to_choose_among_is_said():
             "The ring marks round 2, run with the policy as it was after 0 rounds, which was kept: dev, averaged",
         ),
         ({"stages": ["supervised"]}, "The ring marks round 2, the policy as it was after 1 pass, which was kept."),
+        ({"stages": ["supervised"], "start": "a/run"}, "Round 1 is the policy it started from; before every other"),
     ],
 )
 def test_the_ring_marks_a_round_by_the_policy_that_it_tried(learn, said):
