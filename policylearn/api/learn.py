@@ -51,6 +51,7 @@ class Learned:
         self,
         arms: Sequence[str] | None = None,
         seeds: int | None = None,
+        *,
         settings: Mapping[str, Any] | None = None,
         quiet: bool = False,
     ) -> Comparison:

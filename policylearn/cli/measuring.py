@@ -128,6 +128,7 @@ def _validate(config: Config, run: str, out: Path | None) -> None:
     with resumable(folder):
         result = validate(config, folder, console)
     console.print(validity_report(result), highlight=False, markup=False)
+    print_to_copy(console, f"result  {Storage.at(folder) / RESULT}")
 
 
 def reproduce(

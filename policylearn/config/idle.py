@@ -48,7 +48,7 @@ OF_DATA = {
 """What a benchmark, which is made up, has no use for."""
 OF_ANSWERS = ("path", "text", "answers", "answer_start", "impossible")
 """Of [supervised]."""
-OF_RAY = ("address", "resources", "labels")
+OF_RAY = ("address", "resources", "labels", "retries", "deadline")
 """Of [cluster]."""
 
 
@@ -148,8 +148,9 @@ def _unread(config: Config) -> Iterator[tuple[str, list[str]]]:
     if evaluate.labelled is None and not any(parts_of(method)[1] for method in evaluate.downstream):
         yield "all labelled examples are taken, see evaluate.labelled", ["evaluate.subsets"]
     yield from _unread_data(config)
-    if config.cluster.backend == "local" and not config.scores.count_on_ray:
-        yield 'cluster.backend is "local"', [f"cluster.{name}" for name in OF_RAY]
+    if config.cluster.backend == "local":
+        read = {"address"} if config.scores.count_on_ray else set()
+        yield 'cluster.backend is "local"', [f"cluster.{name}" for name in OF_RAY if name not in read]
     if not config.track.to:
         yield "track.to is empty", ["track.project", "track.name"]
     if config.pretrain.steps is not None:

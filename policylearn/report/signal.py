@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from policylearn.report.formats import MISSING, count, duration, score
+from policylearn.report.formats import MISSING, count, duration, plural, score
 from policylearn.report.tables import plain_table
 
 
@@ -32,7 +32,7 @@ def validity_report(result: dict[str, Any]) -> RenderableType:
             name, score(found["spearman"]), MISSING if low is None else f"{score(low)} to {score(high)}", free, about
         )
     left_out = result.get("diverged", [])
-    said = [Text(f"left out, for they made a training diverge: {count(len(left_out))} changes")] if left_out else []
+    said = [Text(f"left out, for they made a training diverge: {plural(len(left_out), 'change')}")] if left_out else []
     if "others" in result:
         told = f"Outcomes of the other changes foretell one by {score(result['others'])} (correlation)"
         said += [Text(), Text(f"{told}, which is what 'learn.stages=[outcomes]' goes by.")]

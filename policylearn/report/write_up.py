@@ -1,4 +1,4 @@
-"""An experiment's folder: run.py keeps what it finds line by line, and wrote result.json and the table in README.md."""
+"""An experiment's folder: run.py keeps what it finds line by line, and writes result.json and README.md's table."""
 
 import argparse
 import json

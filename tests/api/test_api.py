@@ -21,6 +21,7 @@ from rich.console import Console
 
 import policylearn as pl
 from policylearn.api.inputs import Inputs
+from policylearn.api.learn import Learned
 from policylearn.api.results import from_anywhere
 from policylearn.api.settings import Given, experiment
 from policylearn.api.surroundings import surroundings
@@ -456,3 +457,7 @@ def test_the_recipe_is_that_of_the_config_for_own_tasks():
 def test_what_is_wrong_is_said(given, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         pl.learn(out=tmp_path, quiet=True, **given)
+
+
+def test_quiet_has_a_name_by_which_what_surrounds_a_call_sees_it():
+    assert inspect.signature(Learned.evaluate).parameters["quiet"].kind is inspect.Parameter.KEYWORD_ONLY

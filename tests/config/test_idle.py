@@ -97,6 +97,7 @@ def test_of_pictures_settings_of_words_are_named():
         (["scores.entity.column=tags", "scores.entity.model=mine"], "scores.entity.model  does"),
         (["cluster.address=auto", "cluster.backend=local"], "cluster.address  does"),
         (["cluster.address=auto", "cluster.backend=local", "scores.count_on_ray=true"], ""),
+        (["cluster.retries=9", "cluster.deadline=9", "cluster.backend=local"], "cluster.retries, cluster.deadline  do"),
         (["track.name=mine"], "track.name  does"),
         (["pretrain.epochs=2", "pretrain.steps=9"], "pretrain.epochs  does"),
     ],

@@ -25,6 +25,7 @@ from policylearn.learning.changes import apply_change, halved_differences
 from policylearn.learning.outcomes import LOGITS, expected_worth, occurrences
 from policylearn.learning.rollout import rollout
 from policylearn.problems.of_config import problem_of
+from policylearn.report.signal import validity_report
 
 SMALL = ("validity.changes=4", "validity.seeds=2", "validity.rollouts=2", "validity.draws=2")
 
@@ -163,6 +164,7 @@ def test_a_finished_training_in_the_same_folder_is_not_taken_for_an_answer(polic
     copytree(finished, tmp_path / "run")
     status, said, _ = policylearn("diagnose", tiny_toml, *SMALL, "--validity", tmp_path / "run")
     assert status == 0 and "what was predicted against" in said
+    assert f"\nresult  {tmp_path}/run/validity/result.json\n" in said
     assert "Outcomes of the other changes foretell one by" in " ".join(said.split())
     assert json.loads((tmp_path / "run" / "validity" / "result.json").read_text())["verdict"] in " ".join(said.split())
 
@@ -179,6 +181,7 @@ def test_changes_that_make_a_training_diverge_are_left_out_and_said(tiny, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(module, "train_changed", diverging)
         found = validate(config, tmp_path / "run", quiet)
+        assert any(str(one).endswith("diverge: 1 change") for one in validity_report(found).renderables)
         assert found["diverged"] == [0] and len(found["predicted"]) == len(found["came"]) == 3
         asked.clear()
         patch.setattr(module, "LEAST", 4)
