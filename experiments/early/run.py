@@ -43,7 +43,9 @@ def table(results: dict[str, Any]) -> list[str]:
     for name, found in results.items():
         means = ", ".join(f"{factor} {100 * mean:.1f}" for factor, mean in mean_scores(found["models"]).items())
         lines += [f"**{name}**", "", *study_lines(found["compared"]), ""]
-        lines += [f"How far to go, on dev, {len(found['models'])} fresh models each: {means}.", ""]
+        minutes = sum(record["seconds"] for record in found["models"]) / 60
+        lines += [f"How far to go, on dev, {len(found['models'])} fresh models each: {means}."]
+        lines += [f"These models took {minutes:.0f} minutes of one thread.", ""]
     return lines
 
 

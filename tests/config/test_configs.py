@@ -1,10 +1,11 @@
+import runpy
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from policylearn.arms.arms import check_arms
-from policylearn.config import load_config
+from policylearn.config import load_config, load_study
 from policylearn.config.idle import idle_settings
 
 FOLDER = Path(__file__).parents[2] / "configs"
@@ -36,3 +37,16 @@ def test_one_s_own_task_has_the_recipe_that_won():
     for section in ("policy", "masking", "inner", "outer", "credit", "learn"):
         assert own[section] == won[section], section
     assert own["evaluate"]["arms"] == won["evaluate"]["arms"]
+
+
+def test_from_scratch_has_the_recipe_of_its_experiment():
+    """But for what it does not read: engine and windows of rounds, of which there are none."""
+    study = load_study("experiments/early/study.toml", [])
+    given, learned = study.tasks["gentle"], runpy.run_path("experiments/early/run.py")["LEARNED"]
+    tried = load_config(given.config, [*study.set, *given.set, *learned]).model_dump()
+    recipe = load_config(FOLDER / "from_scratch.toml").model_dump()
+    for section in ("model", "masking", "policy", "outer", "credit", "strength"):
+        assert recipe[section] == tried[section], section
+    for key in set(recipe["inner"]) - {"engine", "window", "every", "credit_batches"}:
+        assert recipe["inner"][key] == tried["inner"][key], key
+    assert recipe["learn"]["stages"] == tried["learn"]["stages"]
