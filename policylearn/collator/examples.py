@@ -1,8 +1,10 @@
 """What examples must be like: tokens that are the tokenizer's, columns that fit them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,18 +94,19 @@ def check_tokens(input_ids: Tensor, vocab_size: int) -> None:
 
 
 def check_scores(examples: Sequence[Mapping[str, Any]], scorers: Sequence[str]) -> None:
-    """Refuse scores that do not fit the tokens of their example.
+    """Refuse scores that do not fit the tokens of their example, or of a batch that is put together, given as one.
 
     Raises:
-        ValueError: an example has no such column, too few or too many scores, or one that is NaN or infinite.
+        ValueError: an example has no such column, too few or too many scores, or one that is infinite.
     """
     for name in [name for name in scorers if any(name in example for example in examples)]:
         for row, example in enumerate(examples):
-            values, tokens = torch.as_tensor(example.get(name, []), dtype=torch.float32), len(example["input_ids"])
-            if values.shape != (tokens,):
+            values, tokens = torch.as_tensor(example.get(name, []), dtype=torch.float32), np.shape(example["input_ids"])
+            which = "the batch" if len(tokens) > 1 else f"example {row} of the batch"
+            if values.shape != tokens:
                 raise ValueError(
-                    f"example {row} of the batch has {values.numel()} scores in column {name!r} for {tokens} "
+                    f"{which} has {values.numel()} scores in column {name!r} for {math.prod(tokens)} "
                     "tokens: give one number per token, special tokens included, in every example or in none"
                 )
-            if not torch.isfinite(values).all():
-                raise ValueError(f"example {row} of the batch has a score in column {name!r} that is NaN or infinite")
+            if values.isinf().any():
+                raise ValueError(f"{which} has a score in column {name!r} that is infinite: NaN says that none is known")

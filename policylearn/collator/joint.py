@@ -1,7 +1,7 @@
 """JointCollator: labelled texts twice, as they are and masked, for fine-tuning on both losses."""
 
 from collections.abc import Callable, Mapping
-from copy import copy
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import BatchEncoding
 
+from policylearn.collator.padding import rows_of
 from policylearn.collator.policy_collator import ExampleRows, PolicyCollator
 from policylearn.masking.corruption import IGNORED
 from policylearn.messages.quote import quote
@@ -59,6 +60,7 @@ class JointCollator(PolicyCollator):
 
     def _apart(self, examples: ExampleRows) -> tuple[ExampleRows, Any]:
         """Texts without their labels, and these, as often as the policy has copies of a text."""
+        examples = rows_of(examples)
         if isinstance(examples, Mapping):
             self._check(examples, "the batch")
             return {name: column for name, column in examples.items() if name != self.label}, examples[self.label]
@@ -86,7 +88,7 @@ class JointCollator(PolicyCollator):
 
     def _both(self, batch: BatchEncoding, labels: Any) -> BatchEncoding:
         shown, predicted = batch.pop("input_ids"), batch.pop("labels")
-        text = copy(shown) if self.return_tensors == "np" else shown.clone()
+        text = deepcopy(shown)
         text[predicted != IGNORED] = predicted[predicted != IGNORED]  # what is to be predicted is what stood there
         both = {"input_ids": text, "labels": labels, MASKED + "input_ids": shown, MASKED + "labels": predicted}
         return BatchEncoding(both | batch.data)

@@ -114,8 +114,8 @@ def as_numpy(column: Any) -> Any:
     return column.numpy() if isinstance(column, Tensor) else column
 
 
-def rows_of(examples: Rows) -> Rows:
-    """A mapping of lists, as a slice of a data set is, as examples."""
+def rows_of(examples: Any) -> Any:
+    """A mapping of lists, as a slice of a data set is, as examples; all else as it is."""
     if not isinstance(examples, Mapping):
         return examples
     if "input_ids" not in examples:

@@ -217,7 +217,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
                 mapping of arrays [B, T], or [T] where documents stand end to end and `cu_seqlens` says where. Rows may
                 hold several documents, see `policylearn.collator.packing`: each is masked as if it stood alone.
                 A column named after a scorer of the policy holds scores of the example's own tokens, which replace the
-                scorer's table. `special_tokens_mask` protects further tokens from being masked.
+                scorer's table, NaN where none is known. `special_tokens_mask` protects further tokens from being
+                masked.
 
         Returns:
             labels are -100 where nothing is to be predicted; `masking.copies` rows of every example, in a row.
@@ -304,13 +305,13 @@ class PolicyCollator(Timed, DataCollatorMixin):
 
     def _kept(self, examples: ExampleRows) -> Rows:
         """Without the columns that are made anew or not needed; scores are checked while examples can be named."""
-        copies = self.policy.masking.copies
-        if isinstance(examples, Mapping):
+        copies, given = self.policy.masking.copies, rows_of(examples)
+        if isinstance(given, Mapping):
             if copies > 1:
                 raise ValueError(f"masking.copies {copies} of a batch that is put together: give examples one by one")
-            rows = rows_of(examples)
-            return self._without_labels(rows) if isinstance(rows, Mapping) else [*map(self._without_labels, rows)]
-        rows = [row if isinstance(row, Mapping) else {"input_ids": row} for row in examples]
+            check_scores([given], self._scorers())
+            return self._without_labels(given)
+        rows = [row if isinstance(row, Mapping) else {"input_ids": row} for row in given]
         check_scores(rows, self._scorers())
         return [kept for row in rows for kept in [self._without_labels(row)] * copies]
 

@@ -139,7 +139,7 @@ def test_scores_of_an_examples_own_tokens_replace_the_scorers_table(make_policy,
     ("entity", "message"),
     [
         ([1.0, 0.0], r"example 1 of the batch has 2 scores in column 'entity' for 4 tokens"),
-        ([1.0, 0.0, float("nan"), 0.0], r"example 1 of the batch has a score in column 'entity' that is NaN"),
+        ([1.0, 0.0, float("-inf"), 0.0], r"example 1 of the batch has a score in column 'entity' that is infinite"),
         (None, r"example 1 of the batch has 0 scores in column 'entity' for 4 tokens"),
     ],
 )
@@ -148,6 +148,28 @@ def test_a_score_column_that_does_not_fit_is_refused(make_policy, tokenizer, ent
     other = {"input_ids": [2, 6, 7, 3]} | ({"entity": entity} if entity else {})
     with pytest.raises(ValueError, match=message):
         collator([{"input_ids": [2, 8, 9, 3], "entity": [0.0] * 4}, other])
+
+
+@pytest.mark.parametrize("made", [list, torch.tensor])
+@pytest.mark.parametrize("scores", [[0.0] * 2, [[0.0] * 3] * 2, [[0.0] * 4, [0.0, torch.inf, 0.0, 0.0]]])
+def test_scores_of_a_batch_that_is_put_together_are_looked_at_too(make_policy, tokenizer, scores, made):
+    """One number per row would have been spread over its tokens."""
+    collator = PolicyCollator(tokenizer, policy=make_policy("none", prior=("entity",)))
+    with pytest.raises(ValueError, match=r"batch has (\d scores|a score) in column 'entity'"):
+        collator({"input_ids": made([[2, 8, 9, 3], [2, 6, 7, 3]]), "entity": made(scores)})
+
+
+def test_where_no_score_of_its_own_is_known_the_table_speaks(make_policy, tokenizer):
+    """As of a text whose column is null, in `policylearn pretrain` for one; packed beside one that has scores too."""
+    collator = PolicyCollator(tokenizer, policy=make_policy("none", prior=("entity",), rate=0.2))
+    collator.set_epoch(0)
+    one, other = [2, *range(5, 25), 3], [2, *range(25, 45), 3]
+    high = [0.0, *[0.0] * 16, *[50.0] * 4, 0.0]
+    unknown = [0.0, *[torch.nan] * 20, 0.0]
+    row = {"input_ids": one + other, "seq_idx": [0] * 22 + [1] * 22, "entity": high + unknown}
+    labels = collator([row])["labels"][0]
+    assert (labels[:22] != -100).nonzero().flatten().tolist() == [17, 18, 19, 20]
+    assert torch.equal(labels[22:], collator([{"input_ids": other}])["labels"][0])
 
 
 @pytest.mark.parametrize("unit", ["token", "word", "span", "collocation"])

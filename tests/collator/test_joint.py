@@ -15,6 +15,14 @@ def at_epoch(collator, epoch=3):
     return collator
 
 
+@pytest.mark.parametrize(("made", "asked"), [("pt", "np"), ("np", "pt")])
+def test_a_form_may_be_asked_for_batch_by_batch(tokenizer, made, asked):
+    found = at_epoch(JointCollator(tokenizer, return_tensors=made))(ROWS, return_tensors=asked)
+    wanted = at_epoch(JointCollator(tokenizer, return_tensors=asked))(ROWS)
+    assert {name: type(x) for name, x in found.items()} == {name: type(x) for name, x in wanted.items()}
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
 @pytest.mark.parametrize("form", ["pt", "np"])
 @pytest.mark.parametrize("label", ["label", "labels"])
 def test_the_masked_half_is_what_the_policy_collator_gives_and_the_other_the_text(tokenizer, form, label):
@@ -35,9 +43,11 @@ def test_the_masked_half_is_what_the_policy_collator_gives_and_the_other_the_tex
 def test_every_copy_of_a_text_has_its_label(tokenizer, make_policy, form, label):
     policy = make_policy(masking={"copies": 2, "design": "explore", "draws": 4})
     rows = [{"input_ids": row["input_ids"], "label": label(i)} for i, row in enumerate(ROWS)]
-    batch = JointCollator(tokenizer, policy=policy, return_tensors=form)(rows)
-    assert len(batch["input_ids"]) == 6
-    assert batch["labels"].tolist() == [label(i) for i in (0, 0, 1, 1, 2, 2)]
+    collator = JointCollator(tokenizer, policy=policy, return_tensors=form)
+    for given in (rows, {name: [row[name] for row in rows] for name in rows[0]}):  # and as a slice of a data set
+        batch = collator(given)
+        assert len(batch["input_ids"]) == 6
+        assert batch["labels"].tolist() == [label(i) for i in (0, 0, 1, 1, 2, 2)]
 
 
 def test_two_heads_on_one_encoder_learn_from_a_batch(tokenizer):
