@@ -79,9 +79,10 @@ class EpochCallback(TrainerCallback):
 
 
 def steps_per_epoch(loader: DataLoader, accumulation: int, longest: int) -> int:
-    """Optimiser steps that `Trainer` counts as an epoch; `longest` where the loader does not know its length.
+    """Optimiser steps that `Trainer` counts as an epoch, one where there is no batch; `longest` where the loader does
+    not know its length.
 
     >>> steps_per_epoch(DataLoader(range(10), batch_size=2), 2, 100)
     3
     """
-    return math.ceil(len(loader) / accumulation) if has_length(loader) else longest
+    return max(1, math.ceil(len(loader) / accumulation)) if has_length(loader) else longest

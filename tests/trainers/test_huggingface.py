@@ -250,6 +250,12 @@ def test_the_rate_goes_on_where_a_resumed_run_does(trainer, seen, scheduled, tmp
     assert (seen[0]["labels"] != -100).sum(1).tolist() == [5] * 8  # half way: 25 % of 20 tokens
 
 
+def test_data_without_a_whole_batch_are_trainers_concern(trainer, collator, seen, trained_examples):
+    """It stops at step 0, and says so."""
+    done = trainer(collator, trained_examples[:3], dataloader_drop_last=True, max_steps=3).train()
+    assert done.global_step == 0 and not seen
+
+
 def test_exploring_masks_take_turns(trainer, seen, exploring, masks_of):
     trainer(exploring, num_train_epochs=10).train()
     for epochs in (seen[: 5 * STEPS], seen[5 * STEPS :]):
