@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from policylearn.artefact import PolicyArtefact
 from policylearn.collator.clock import Clock, Timed
-from policylearn.collator.settings import check_numbers
+from policylearn.collator.settings import check_numbers, check_switches
 from policylearn.collator.sights import Sights, draw_of
 from policylearn.config import MaskingConfig
 from policylearn.masking.grid import Grid, grid_of, region
@@ -82,7 +82,7 @@ class PatchCollator(Timed):
         model.accepts_loss_kwargs = False  # type: ignore[assignment]
         if isinstance(policy, PolicyArtefact):
             policy = policy.policy
-        _check_settings(policy, rate, seed)
+        _check_settings(policy, rate, seed, vary_repeats)
         self._usual = rate or removed or RATE
         self.policy: Any = policy if policy is None or rate is None else policy.under(rate=rate)
         self.processor, self.image, self.seed, self.vary_repeats = processor, image, seed, vary_repeats
@@ -101,7 +101,7 @@ class PatchCollator(Timed):
         changed."""
         if isinstance(self.policy, PolicyArtefact):
             self.policy = self.policy.policy
-        _check_settings(self.policy, None, self.seed)
+        _check_settings(self.policy, None, self.seed, self.vary_repeats)
         if self.policy is None:
             self.policy = random_patches(self._grid, MaskingConfig(rate=self._usual, p_max=1.0))
         if self._fits != (fits := (self.policy, self.processor)):
@@ -257,12 +257,13 @@ def _check_whole(processor: Any) -> None:
         )
 
 
-def _check_settings(policy: Any, rate: Any, seed: Any) -> None:
+def _check_settings(policy: Any, rate: Any, seed: Any, vary_repeats: Any) -> None:
     if policy is not None and not isinstance(policy, MaskingPolicy):
         raise ValueError(f"policy is a {type(policy).__name__}: give what load_policy gives, or None for random masks")
     if rate is not None and (not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < float(rate) < 1):
         raise ValueError(f"rate {rate!r:.80} is no share between 0 and 1: give one, or None for the policy's own")
     check_numbers({"seed": seed})
+    check_switches({"vary_repeats": vary_repeats})
 
 
 def asked_by(model: PreTrainedModel) -> tuple[str, ...]:

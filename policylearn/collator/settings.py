@@ -45,9 +45,7 @@ def check_settings(fields: Mapping[str, Any]) -> None:
         )
     if fields["mlm"] is None:
         raise ValueError("mlm None is neither True nor False: True masks, False masks nothing")
-    for name in SWITCHES:
-        if (value := fields.get(name)) is not None and not is_switch(value):
-            raise ValueError(f"{name} {value!r:.80} is neither True nor False: give one of them")
+    check_switches(fields)
     for name in SHARES:
         value = fields.get(name)
         if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
@@ -60,6 +58,13 @@ def check_settings(fields: Mapping[str, Any]) -> None:
         raise ValueError(f"words {words!r:.80}: give {WORD_IDS!r}, {CHINESE_REF!r}, a function of an example, or None")
     if (form := fields.get("return_tensors", "pt")) not in FORMS:
         raise ValueError(f"return_tensors {form!r:.80}: give 'pt' for torch or 'np' for NumPy")
+
+
+def check_switches(fields: Mapping[str, Any]) -> None:
+    """The same of what is True or False alone."""
+    for name in SWITCHES:
+        if (value := fields.get(name)) is not None and not is_switch(value):
+            raise ValueError(f"{name} {value!r:.80} is neither True nor False: give one of them")
 
 
 def check_numbers(fields: Mapping[str, Any]) -> None:

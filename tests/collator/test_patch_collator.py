@@ -73,6 +73,9 @@ def test_a_policy_that_is_set_later_is_asked_and_held_against_the_model():
     collator.policy, collator.seed = policy, -1
     with pytest.raises(ValueError, match="seed -1 must be a whole number"):
         collator.mask(torch.stack([row["pixel_values"] for row in rows]))
+    collator.seed, collator.vary_repeats = 0, "no"
+    with pytest.raises(ValueError, match="vary_repeats 'no' is neither True nor False"):
+        collator(rows)
 
 
 def test_examples_that_are_none_are_refused():
