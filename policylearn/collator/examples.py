@@ -109,4 +109,4 @@ def check_scores(examples: Sequence[Mapping[str, Any]], scorers: Sequence[str]) 
                     "tokens: give one number per token, special tokens included, in every example or in none"
                 )
             if values.isinf().any():
-                raise ValueError(f"{which} has a score in column {name!r} that is infinite: NaN says that none is known")
+                raise ValueError(f"{which} has a score in column {name!r} that is infinite: give NaN for one not known")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class PolicyCollator(Timed, DataCollatorMixin):
         whole_word_mask: True masks words, False tokens; None: the unit of the policy.
         mlm_probability: masking rate; None: that of the policy, which may have a schedule.
         mask_replace_prob, random_replace_prob: the shares shown as [MASK] and as a random token; None: the policy's.
-        pad_to_multiple_of: the width of a batch is a multiple of it.
+        pad_to_multiple_of: the width of a batch is a multiple of it, unless it is put together already.
         return_tensors: "pt" or "np".
         seed: another seed, other masks; None is 0.
         policy: π_φ, alone or as `load_policy` gives it; None: every token is as likely as any other. It may also come
@@ -113,6 +113,12 @@ class PolicyCollator(Timed, DataCollatorMixin):
     own_labels: bool = False
     words: OwnWords | None = None
 
+    def __new__(cls, *fields: Any, **named: Any) -> Self:
+        """ValueError: `mlm` is named, in whose place the tokenizer stands behind a policy."""
+        if "mlm" in named and len(fields) > 1 and isinstance(fields[1], PreTrainedTokenizerBase):
+            raise ValueError(f"mlm has no place behind a policy: give {cls.__name__}(tokenizer, mlm=..., policy=...)")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         self.generator: torch.Generator | np.random.Generator | None = None
         self._clock, self._sights, self._overrides = Clock(), Sights(), Overrides()
@@ -129,9 +135,9 @@ class PolicyCollator(Timed, DataCollatorMixin):
         self._overrides.under(vars(self))
 
     def _check_speaks(self) -> None:
-        """Once for each pair, for a vocabulary is long."""
+        """Once for each pair, for a vocabulary is long; anew where tokens were added, or became special."""
         own = self.tokenizer
-        pair = own, self.policy, self.mlm, len(own), own.mask_token_id
+        pair = own, self.policy, self.mlm, len(own), own.mask_token_id, own.all_special_ids
         if pair != self._speaks:
             check_speaks(own, self.policy, masks=self.mlm)
             self._speaks = pair

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from policylearn import DenoisingCollator, DiffusionCollator, PolicyCollator, load_policy
+from policylearn import DenoisingCollator, DiffusionCollator, JointCollator, PolicyCollator, load_policy
 from policylearn.policy.policy import uniform_policy
 
 TEXT = {"input_ids": [2, *range(5, 45), 3]}
@@ -274,6 +274,22 @@ def test_settings_of_a_wrong_type_are_refused_by_name(tokenizer, kind, name, val
     with pytest.raises(ValueError, match=f"^{name} ") as refused:
         kind(tokenizer, **{name: value})
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("kind", [PolicyCollator, JointCollator])
+def test_mlm_has_no_place_behind_a_policy(make_artefact, tokenizer, kind):
+    with pytest.raises(ValueError, match=f"mlm has no place .* {kind.__name__}"):
+        kind(make_artefact(), tokenizer, mlm=False)
+    assert not kind(make_artefact(), mlm=False).mlm
+
+
+def test_a_token_that_becomes_special_later_is_not_masked_without_a_word(tokenizer):
+    own = copy.deepcopy(tokenizer)
+    collator = PolicyCollator(own)
+    collator([TEXT])
+    own.add_special_tokens({"additional_special_tokens": [own.convert_ids_to_tokens(20)]})
+    with pytest.raises(ValueError, match="id 20 is special to the tokenizer alone"):
+        collator([TEXT])
 
 
 def test_a_setting_that_becomes_wrong_is_refused_when_it_counts(tokenizer):
