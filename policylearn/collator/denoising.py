@@ -84,7 +84,13 @@ class DenoisingCollator(PolicyCollator):
             raise ValueError("documents are packed, which an encoder–decoder does not take apart: give one per example")
         if not batch["input_ids"].numel():
             return batch
-        return self._with_decoder(self._apart(batch) if self.mlm else batch)
+        return self._with_decoder(self._apart(batch) if self.mlm else batch | {"labels": self._unmasked(batch)})
+
+    def _unmasked(self, batch: Batch) -> Tensor:
+        """The labels of a batch, padded on the right wherever its tokens are."""
+        return self._told(
+            [row[real] for row, real in zip(batch["labels"], batch["attention_mask"].bool(), strict=True)]
+        )
 
     def _apart(self, batch: Batch) -> Batch:
         rows = zip(batch["input_ids"], batch["labels"], batch["attention_mask"].bool(), strict=True)
@@ -117,10 +123,11 @@ class DenoisingCollator(PolicyCollator):
         kept = {name: value for name, value in batch.items() if getattr(value, "shape", ())[:2] != shape}
         # Each text says by its length where it ends, whatever tokens it holds.
         ids, real = assemble([{"input_ids": row} for row in shown], replace(padding, telling=False))
-        told, _ = assemble(
-            [{"input_ids": row} for row in labels], replace(padding, token=IGNORED, side="right", telling=False)
-        )
-        return kept | {**ids, "attention_mask": real.long(), "labels": told["input_ids"]}
+        return kept | {**ids, "attention_mask": real.long(), "labels": self._told(labels)}
+
+    def _told(self, labels: list[Tensor]) -> Tensor:
+        padding = Padding(IGNORED, multiple=self.pad_to_multiple_of, telling=False)
+        return assemble([{"input_ids": row} for row in labels], padding)[0]["input_ids"]
 
 
 def _packed(batch: Batch) -> bool:

@@ -138,11 +138,12 @@ def test_widths_are_multiples_and_other_columns_are_kept(t5_tokenizer, t5_exampl
     assert batch["index"].tolist() == [0, 1, 2, 3]
 
 
-def test_labels_are_padded_on_the_right_even_where_texts_are_not(tokenizer, trained_examples):
+@pytest.mark.parametrize("mlm", [True, False])
+def test_labels_are_padded_on_the_right_even_where_texts_are_not(tokenizer, trained_examples, mlm):
     left = pickle.loads(pickle.dumps(tokenizer))
     left.padding_side = "left"
     rows = [trained_examples[0], {"input_ids": trained_examples[1]["input_ids"][:5]}]
-    batch = DenoisingCollator(left)(rows)
+    batch = DenoisingCollator(left, mlm=mlm)(rows)
     assert batch["attention_mask"][1, 0] == 0 and batch["labels"][1, 0] != IGNORED
     expected = DataCollatorForSeq2Seq(tokenizer)([{**row, "labels": row["input_ids"]} for row in rows])["labels"]
     assert torch.equal(batch["labels"], expected)
