@@ -29,8 +29,9 @@ class DiffusionCollator(PolicyCollator):
     compare models by that of the uniform policy. What is hidden depends on seed, epoch and the text's own tokens, as in
     `PolicyCollator`; at what rate, on what else is in the batch too, over which rates are spread.
 
-    A batch has `input_ids` with [MASK] wherever something is hidden, `labels` (-100 elsewhere), `t` [B], the rate of
-    each text, `p_mask` [B, T], the probability with which each token is hidden at this rate, and `weights` [B, T].
+    A batch has `input_ids` with [MASK] wherever something is hidden, `labels` (-100 elsewhere, but for the first token
+    of a batch of which nothing may be hidden, at weight 0), `t` [B], the rate of each text, `p_mask` [B, T], the
+    probability with which each token is hidden at this rate, and `weights` [B, T].
 
     Attributes:
         weighting: "inclusion": 1 / p_mask, every token counts once; "rate": 1 / t, a token counts as much as the policy
