@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, Trainer, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from policylearn.commands.opening import open_problem
-from policylearn.config import Config
+from policylearn.config import Config, RateSchedule
 from policylearn.evaluation.identity import weights_key
 from policylearn.messages.speaker import speaks
 from policylearn.models.checkpoint import listed, not_finite, quiet
@@ -29,6 +29,8 @@ from policylearn.runs.checkpoints import STATE, last_checkpoint
 from policylearn.runs.preemption import preemptible
 from policylearn.runs.provenance import last_part, provenance
 from policylearn.runs.trackers import check_trackers
+
+AHEAD = "; its rate moves, and in the first batches is a little further on than if it had not been stopped"
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def _train(problem: Problem, model: InnerModel, given: Material, folder: Path, c
         print_line(console, repeated)
     last = last_checkpoint(folder)
     if last is not None:
-        print_line(console, f"goes on from {last[1]}")
+        moves = isinstance(given.masks.masking.rate, RateSchedule)
+        print_line(console, f"goes on from {last[1]}" + (AHEAD if moves else ""))
     with quiet(), project_told(config), Shown(console) as shown:
         trainer.add_callback(shown)
         _go_on(trainer, last)

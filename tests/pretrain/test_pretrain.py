@@ -299,6 +299,16 @@ def test_random_masks_of_a_falling_rate_are_said(tiny_toml, policylearn, tmp_pat
     assert made_from["rate"] == "0.3 → 0.15"
 
 
+@pytest.mark.parametrize(("rate", "told"), [("0.3", False), ("{kind='linear', rates=[0.3, 0.15]}", True)])
+def test_a_rate_that_moves_is_not_quite_as_it_would_have_been_after_a_stop(tiny, tmp_path, interrupted, rate, told):
+    config, console = tiny(*SHORT, f"pretrain.rate={rate}"), training.Console(record=True, width=200)
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        command.pretrain(config, tmp_path, console)
+    command.pretrain(config, tmp_path, console)
+    said = console.export_text()
+    assert "goes on from " in said and ("its rate moves" in said) == told
+
+
 @pytest.fixture
 def on_two_processes(tmp_path):
     """`on_two_processes("pretrain", …)`: what the command says that torchrun starts twice, on CPUs, in `tmp_path`."""
