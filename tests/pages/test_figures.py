@@ -18,6 +18,7 @@ def plain(text: str) -> str:
 README = plain(text_of("README.md"))
 REAL = "experiments/real_tasks/README.md"
 VALIDITY, OUTCOMES = "experiments/validity/README.md", "experiments/outcomes/README.md"
+EARLY, SHUFFLED = "experiments/early/README.md", "experiments/shuffled/README.md"
 TASKS = ("trec6", "pubmed_sections", "scicite", "acl_arc", "chemprot")
 ARMS = {
     "no further pretraining": "no further pretraining",
@@ -86,6 +87,17 @@ def test_the_real_tasks():
         ("is worth 2.5 [0.7, 4.3] on the same seeds", OUTCOMES, "| Difference-Masking | 59.0 (+2.5 [0.7, 4.3])"),
         ("lead over it, 1.5 [-0.3, 3.2]", OUTCOMES, "differ from difference: +1.5 [-0.3, 3.2] points over 30 seeds"),
         ("Difference-Masking had 5.5 [3.3, 7.7]", REAL, "| Difference-Masking | 59.7 (+5.5 [3.3, 7.7])"),
+        (
+            "beat random masks by 3.5 [2.2, 4.8] points in a gentler",
+            EARLY,
+            "early credits beats random by 3.5 [2.2, 4.8]",
+        ),
+        ("51 to 82 of 450 correlate with it by -0.68", VALIDITY, "| 51 to 82 | -0.68 |"),
+        ("are 1.9 [0.7, 3.2] and", SHUFFLED, "shuffled, again - random: +1.9 [0.7, 3.2] points"),
+        ("and 0.9 [-0.5, 2.3] points above random", SHUFFLED, "shuffled, once - random: +0.9 [-0.5, 2.3] points"),
+        ("the policies are 3.3 [2.0, 4.6] and", SHUFFLED, "shuffled, again: +3.3 [2.0, 4.6] points"),
+        ("and 2.6 [1.0, 4.1] above", SHUFFLED, "early credits - shuffled, once: +2.6 [1.0, 4.1] points"),
+        ("first one is 5.2 [3.7, 6.7] above", SHUFFLED, "| learned | 60.9 (+5.2 [3.7, 6.7])"),
         ("`saliency` has 1.8 [-2.4, 6.0]", REAL, "| learned | 56.1 (+1.8 [-2.4, 6.0])"),
         ("recovers 78, 97 and 98 %", "experiments/planted/README.md", "| 78% [58%, 98%] |"),
         ("recovers 78, 97 and 98 %", "experiments/planted/README.md", "| 97% [94%, 101%] |"),
