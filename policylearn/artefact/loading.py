@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from policylearn.artefact.artefact import PolicyArtefact
+from policylearn.artefact.card import HERE
 from policylearn.artefact.hub import download
 from policylearn.artefact.manifest import (
     AGAIN,
@@ -94,7 +95,7 @@ def load_folder(folder: Path, shown: str) -> PolicyArtefact:
     _check_network(given.get("policy"), shown)
     with _naming(SETTINGS, shown):
         settings = Settings.model_validate(given)
-    card = files[CARD].decode(errors="replace")
+    card = files[CARD].decode(errors="replace").replace(f'("{shown}"', f'("{HERE}"')  # wherever it goes from here
     if TOKENIZER not in files:
         with _naming(TENSORS, shown):
             found = read_picture_policy(files[TENSORS], settings.policy, settings.masking)

@@ -190,7 +190,7 @@ def test_the_card_a_policy_came_with_goes_along(hub, make_artefact, tmp_path):
     load_policy("lab/policy").push_to_hub("lab/copy")
     repository = hub.repositories["lab/copy"]
     card = repository.commits[repository.branches["main"]]["README.md"].decode()
-    assert '# About this\n\nfrom_pretrained("lab/policy")\n' in card
+    assert '# About this\n\nfrom_pretrained("lab/copy")\n' in card
     assert ModelCard(card).data.license == "mit"
     assert card.count("---\n") == 2
 
