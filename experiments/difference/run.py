@@ -101,7 +101,8 @@ def _gap(own: dict[int, float], base: dict[int, float]) -> str:
 
 
 def complete() -> Found:
-    """Those of `FIRST` on the seeds that all of them have, every other arm on those of these that it has."""
+    """Those of `FIRST` on the seeds that all of them have, every other arm on those of these that it has, if
+    these are two or more."""
     found, known = {}, read_lines(LINES)
     for task, (_, split, _) in TASKS.items():
         ran = {arm: {x["seed"]: x for x in known if (x["task"], x["arm"]) == (task, arm)} for arm in ARMS}
@@ -110,7 +111,7 @@ def complete() -> Found:
             shared = {
                 arm: {seed: own[seed][split or "test"] for seed in seeds if seed in own} for arm, own in ran.items()
             }
-            found[task] = {arm: scores for arm, scores in shared.items() if scores}
+            found[task] = {arm: scores for arm, scores in shared.items() if len(scores) > 1}
     return found
 
 
