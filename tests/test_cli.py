@@ -364,7 +364,7 @@ def stopped_at(policylearn, tiny_toml, tmp_path, monkeypatch):
 
 
 BEGUN = {
-    "train": "policylearn.learning.learn.run_stage",
+    "train": "policylearn.learning.rounds.collect",
     "pretrain": "policylearn.commands.pretrain._train",
     "evaluate": "policylearn.evaluation.compare.compare",
 }
