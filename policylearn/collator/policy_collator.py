@@ -115,7 +115,8 @@ class PolicyCollator(Timed, DataCollatorMixin):
 
     def __new__(cls, *fields: Any, **named: Any) -> Self:
         """ValueError: `mlm` is named, in whose place the tokenizer stands behind a policy."""
-        if "mlm" in named and len(fields) > 1 and isinstance(fields[1], PreTrainedTokenizerBase):
+        behind = len(fields) > 1 and isinstance(fields[0], PolicyArtefact)
+        if "mlm" in named and behind and isinstance(fields[1], PreTrainedTokenizerBase):
             raise ValueError(f"mlm has no place behind a policy: give {cls.__name__}(tokenizer, mlm=..., policy=...)")
         return super().__new__(cls)
 

@@ -8,12 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from policylearn.adapt.downstream import check_layers
-from policylearn.arms.arms import LEARNED, arm_policy, check_arms, initial_policy, more_labels
+from policylearn.arms.arms import LEARNED, check_arms, initial_policy, more_labels
 from policylearn.cluster.pool import LocalPool, Pool, open_pool
 from policylearn.commands.opening import problem_of_run
 from policylearn.commands.present import export_policy, report_run
 from policylearn.config import Config
-from policylearn.evaluation.compare import compare
+from policylearn.evaluation.compare import build_arms, compare
 from policylearn.learning.learn import learn
 from policylearn.learning.lineage import exported, kept_round, lineage, measured
 from policylearn.learning.windows import check_windows
@@ -89,12 +89,10 @@ def _train(config: Config, run: Run, problem: Problem, command: str) -> dict[str
 
 
 def _first_policy(problem: Problem) -> MaskingPolicy:
-    """The policy before learning. When a run begins, arms are built as well: one that cannot be must not cost what was
-    learned until it is its turn."""
-    policy, config = initial_policy(problem), problem.config.evaluate
-    for arm in config.arms if config.seeds else ():
-        if arm != LEARNED:
-            arm_policy(problem, arm)
+    """The policy before learning. When a run begins, arms are built as well, see `build_arms`."""
+    policy = initial_policy(problem)
+    if problem.config.evaluate.seeds:
+        build_arms(problem, {LEARNED: policy})
     return policy
 
 

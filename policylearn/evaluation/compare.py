@@ -67,7 +67,7 @@ def compare(
     """
     if not (seeds := config.evaluate.paired):
         return summarise([], problem.task.metric)
-    arms = _built(config, problem, policies)
+    arms = build_arms(problem, policies)
     wanted, others = _wanted(problem, arms, seeds), other_budgets(config, policies)
     known = {record["key"]: record for record in run.trials() if record.get("key")}
     new = set(wanted.values()) - known.keys()
@@ -92,8 +92,10 @@ def compare(
     return summary
 
 
-def _built(config: Config, problem: Problem, policies: Mapping[str, MaskingPolicy]) -> dict[str, MaskingPolicy | None]:
-    return {arm: policies.get(arm) or arm_policy(problem, arm) for arm in config.evaluate.arms}
+def build_arms(problem: Problem, policies: Mapping[str, MaskingPolicy]) -> dict[str, MaskingPolicy | None]:
+    """The policies of all arms, those that were given and the others. Before anything is forgotten or learned it is
+    asked for as well: an arm that cannot be built must not cost that. ValueError: as `arm_policy`."""
+    return {arm: policies.get(arm) or arm_policy(problem, arm) for arm in problem.config.evaluate.arms}
 
 
 def _wanted(
@@ -224,7 +226,7 @@ def evaluate_policies(
     if config.evaluate.seeds:
         run.remark(more_labels(config, len(problem.labelled("train")), folders))
     with run, preemptible():
-        _built(config, problem, policies)  # one that cannot be must not cost what is to be forgotten
+        build_arms(problem, policies)
         with open_pool(config, problem.data(), problem.tell, problem.watch) as pool, preemptible():
             begins()
             run.note_policies({arm: origin(folder, policies[arm]) for arm, folder in folders.items()})

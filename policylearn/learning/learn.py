@@ -13,8 +13,8 @@ from policylearn.credit.along import states
 from policylearn.learning.choice import keep_best, out_of_patience
 from policylearn.learning.expected import calls_of_point, expected
 from policylearn.learning.learner import Learner
-from policylearn.learning.lineage import FACTOR, Facts, known_of
-from policylearn.learning.outcomes import NOISE, describe_outcomes, outcomes, trainings_of_round
+from policylearn.learning.lineage import FACTOR, Facts, are_noise, known_of
+from policylearn.learning.outcomes import describe_outcomes, outcomes, trainings_of_round
 from policylearn.learning.rounds import baseline_rollout, rollout_with, rounds
 from policylearn.learning.strength import choose_factor, describe_choice, strength
 from policylearn.learning.supervised.fit import passes, supervised
@@ -118,7 +118,7 @@ def learn(config: Config, problem: Problem, policy: MaskingPolicy, pool: Pool, r
     _warn_of_what_is_in_vain(config, run)
     for name in config.learn.stages:
         stage = STAGES[name]
-        if name == STRENGTH and facts.get(OUTCOMES, "").endswith(NOISE) and not policy.config.prior:
+        if name == STRENGTH and are_noise(facts) and not policy.config.prior:
             run.warn("learn.stages: strength is left out, for outcomes are noise and there is nothing to follow")
         elif stage.known is not None:
             facts = _at_once(name, problem, policy, pool, run, facts)

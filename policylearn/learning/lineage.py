@@ -180,10 +180,15 @@ def _prior(config: Config) -> str:
 
 def exports_the_prior(config: Config, state: State, credited: Facts = MappingProxyType({})) -> bool:
     """Whether what is exported is the prior as it is, or the policy that `learn.start` names."""
-    moved = not credited.get(OUTCOMES, NOISE).endswith(NOISE)
+    moved = OUTCOMES in credited and not are_noise(credited)
     if "expected" in config.learn.stages or moved or float(credited.get(FACTOR, 1)) != 1:
         return False
     return not state.history or (config.learn.select == "dev" and kept_the_first(config.learn, state))
+
+
+def are_noise(credited: Facts) -> bool:
+    """Whether outcomes of trainings were asked, and said nothing."""
+    return credited.get(OUTCOMES, "").endswith(NOISE)
 
 
 def kept_round(config: Config, state: State, credited: Facts = MappingProxyType({})) -> int | None:

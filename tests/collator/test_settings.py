@@ -283,6 +283,15 @@ def test_mlm_has_no_place_behind_a_policy(make_artefact, tokenizer, kind):
     assert not kind(make_artefact(), mlm=False).mlm
 
 
+def test_a_collator_of_ones_own_may_have_its_tokenizer_second(tokenizer):
+    class Named(PolicyCollator):
+        def __init__(self, name, tokenizer, **fields):
+            super().__init__(tokenizer, **fields)
+            self.name = name
+
+    assert not Named("mine", tokenizer, mlm=False).mlm
+
+
 def test_a_token_that_becomes_special_later_is_not_masked_without_a_word(tokenizer):
     own = copy.deepcopy(tokenizer)
     collator = PolicyCollator(own)

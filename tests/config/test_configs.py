@@ -39,8 +39,9 @@ def test_one_s_own_task_has_the_recipe_that_won():
     assert own["evaluate"]["arms"] == won["evaluate"]["arms"]
 
 
-def test_from_scratch_has_the_recipe_of_its_experiment():
+def test_from_scratch_has_the_recipe_of_its_experiment(monkeypatch):
     """But for what it does not read: engine and windows of rounds, of which there are none."""
+    monkeypatch.chdir(FOLDER.parent)  # the paths of studies are relative to it
     study = load_study("experiments/early/study.toml", [])
     given, learned = study.tasks["gentle"], runpy.run_path("experiments/early/run.py")["LEARNED"]
     tried = load_config(given.config, [*study.set, *given.set, *learned]).model_dump()
